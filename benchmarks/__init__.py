@@ -1,0 +1,1 @@
+"""Measured comparisons, each gated on its correctness check; not shipped."""

@@ -1,0 +1,1 @@
+"""Frozen teachers, small students, frequency-domain losses, training and evaluation."""

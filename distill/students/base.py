@@ -1,0 +1,48 @@
+"""What every student offers to training, distillation and quantization."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class StudentMaps(NamedTuple):
+    """A student's answer and the two maps on its inference path that a teacher may shape.
+
+    Attributes:
+        logits: (B, 1, H / stride, W / stride).
+        low: (B, low_channels, h, w) coarse decoder map, matched with the low band.
+        high: (B, high_channels, 2 h or more, ...) finer decoder map, matched with the high band.
+    """
+
+    logits: Tensor
+    low: Tensor
+    high: Tensor
+
+
+class Student(nn.Module):
+    """A segmentation network of one class.
+
+    The input is (B, 3, H, W) float, `(rgb - 127) / 128`, H and W multiples of `divisor`. `forward` is what is
+    quantized and exported; `maps` adds the decoder maps and is used in training only.
+
+    Attributes:
+        stride: Input pixels per output cell along each axis.
+        divisor: What height and width must be multiples of.
+        low_channels: Channels of `StudentMaps.low`.
+        high_channels: Channels of `StudentMaps.high`.
+    """
+
+    stride: int
+    divisor: int
+    low_channels: int
+    high_channels: int
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        """Logits and distilled maps of a batch."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, H / stride, W / stride) of a batch."""
+        return self.maps(x).logits

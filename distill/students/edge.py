@@ -1,0 +1,68 @@
+"""`edge-s`: EfficientNet-Lite0 and a decoder made for INT8.
+
+Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the 2x upsampling
+is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish and hard-swish are absent
+(method: Tan & Liu, EfficientNet-Lite, 2020; Lin et al., FPN, CVPR 2017).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.efficientnet_lite import lite_features
+from distill.students.base import Student, StudentMaps
+
+
+def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(cin, cout, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(cout),
+        nn.ReLU6(inplace=True),
+    )
+
+
+class Fuse(nn.Module):
+    """Add a skip to the upsampled coarser map and smooth the sum by a separable convolution."""
+
+    def __init__(self, skip_channels: int, width: int) -> None:
+        super().__init__()
+        self.lateral = _conv_bn_relu6(skip_channels, width, 1)
+        self.depthwise = _conv_bn_relu6(width, width, 3, groups=width)
+        self.pointwise = _conv_bn_relu6(width, width, 1)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """(B, width, h, w) and (B, skip_channels, 2h, 2w) -> (B, width, 2h, 2w)."""
+        upsampled = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        fused: Tensor = self.pointwise(self.depthwise(upsampled + self.lateral(skip)))
+        return fused
+
+
+class EdgeS(Student):
+    """Edge student with an EfficientNet-Lite0 encoder; logits at a quarter of the input size.
+
+    Args:
+        pretrained: Start the encoder from ImageNet weights.
+        width: Channels of the decoder.
+    """
+
+    stride = 4
+    divisor = 32
+
+    def __init__(self, *, pretrained: bool = True, width: int = 48) -> None:
+        super().__init__()
+        self.low_channels = self.high_channels = width
+        self.encoder = lite_features("lite0", pretrained=pretrained, padding="symmetric")
+        _, c4, c8, c16, c32 = self.encoder.feature_info.channels()
+        self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
+        self.fuse16 = Fuse(c16, width)
+        self.fuse8 = Fuse(c8, width)
+        self.fuse4 = Fuse(c4, width)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
+        _, f4, f8, f16, f32 = self.encoder(x)
+        low = self.fuse16(self.top(f32), f16)
+        high = self.fuse8(low, f8)
+        return StudentMaps(self.head(self.fuse4(high, f4)), low, high)

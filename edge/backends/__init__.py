@@ -1,0 +1,1 @@
+"""The engines, each behind the one contract `edge.types.Engine`."""

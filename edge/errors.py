@@ -1,0 +1,81 @@
+"""Errors that a user can mend, each with the exit code of its kind."""
+
+from __future__ import annotations
+
+
+class EdgeDifomError(Exception):
+    """Base of every error that the command line prints as one message.
+
+    Args:
+        what: What went wrong, naming the file or device.
+        expected: What was needed.
+        got: What was found instead.
+        mend: What the user can do, if possible a command.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, expected: str = "", got: str = "", mend: str = "") -> None:
+        self.what, self.expected, self.got, self.mend = what, expected, got, mend
+        parts = [what]
+        if expected:
+            parts.append(f"  expected: {expected}")
+        if got:
+            parts.append(f"  got:      {got}")
+        if mend:
+            parts.append(f"  mend:     {mend}")
+        super().__init__("\n".join(parts))
+
+
+class UsageError(EdgeDifomError):
+    """A wrong option, name or configuration key (the exit code that click uses too)."""
+
+    exit_code = 2
+
+
+class DataError(EdgeDifomError):
+    """Images, masks or clips that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class BundleError(EdgeDifomError):
+    """A bundle that is damaged, incomplete or of another schema."""
+
+    exit_code = 4
+
+
+class ParityError(EdgeDifomError):
+    """Two runtimes, or a runtime and its golden frames, disagree."""
+
+    exit_code = 5
+
+
+class AccuracyError(EdgeDifomError):
+    """Accuracy fell below what was asked for."""
+
+    exit_code = 6
+
+
+class LatencyError(EdgeDifomError):
+    """A latency bound does not hold."""
+
+    exit_code = 7
+
+
+class MissingDependencyError(EdgeDifomError):
+    """The environment lacks an optional dependency, an engine or a system package."""
+
+    exit_code = 8
+
+
+class SourceError(EdgeDifomError):
+    """A camera, clip or folder that delivers no frames."""
+
+    exit_code = 9
+
+
+class TrainingError(EdgeDifomError):
+    """Training diverged, or a run or checkpoint cannot be continued."""
+
+    exit_code = 10

@@ -1,0 +1,89 @@
+"""Files that are whole or absent: written under a temporary name, flushed, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
+
+    Args:
+        path: Where to; missing folders are made.
+        data: Bytes, or text written as UTF-8.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Stop before work is done whose result could not be written.
+
+    Raises:
+        UsageError: `path` exists, holds something and `force` is not set.
+    """
+    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    if occupied and not force:
+        raise UsageError(f"{path} exists already", expected="a new path", mend="another --out, or --force")
+
+
+@contextmanager
+def atomic_dir(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A folder to fill, which takes the name `path` only when the block ends without an error.
+
+    Args:
+        path: Final name.
+        force: Replace what is there.
+
+    Raises:
+        UsageError: `path` is not empty and `force` is not set.
+    """
+    refuse_existing(path, force=force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if path.exists():
+            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            path.rename(replaced / path.name)
+            temporary.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sha256(data: bytes | Path) -> str:
+    """SHA-256 of bytes or of a file, in hexadecimal."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    with data.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""The manifest of a bundle: everything that a device must know about a model.
+
+Typed and strict: an unknown key, a missing key or a wrong type is an error. `SCHEMA_VERSION` rises with
+every change that an older reader would misread.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA_VERSION = 1
+RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the manifest's records."""
+
+
+class Input(Strict):
+    """How a frame becomes the engine's input.
+
+    `resize` names the rule in `edge.preprocess`; normalisation `(x - mean) / scale` is in the engine's graph
+    and is recorded here for information.
+    """
+
+    height: int
+    width: int
+    colour: str = "RGB"
+    layout: str = "NHWC"
+    dtype: str = "uint8"
+    resize: str = "stretch-antialiased"
+    field_of_view: str = "full-frame"
+    mean: float = 127.0
+    scale: float = 128.0
+
+
+class Output(Strict):
+    """What the engine's output means: polyp scores in units of 1/256.
+
+    Attributes:
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        min_region: Smallest region that is kept, share of the image.
+    """
+
+    height: int
+    width: int
+    meaning: str = "polyp score, uint8, 1/256"
+    threshold: float = 0.5
+    min_region: float = 0.001
+
+
+class EngineEntry(Strict):
+    """One engine: a runtime, a precision and its files.
+
+    Attributes:
+        runtime: `openvino` or `tflite`.
+        precision: `int8` or `f32`.
+        files: Paths inside the bundle, the model file first.
+        min_version: Least version of the runtime.
+        architectures: `platform.machine()` values it was built for.
+        float_ops: Operations that the runtime leaves in float.
+    """
+
+    runtime: str
+    precision: str
+    files: list[str]
+    min_version: str
+    architectures: list[str] = ["x86_64", "aarch64"]
+    float_ops: list[str] = []
+
+
+class Golden(Strict):
+    """A frame and the scores that the quantized student gave for it.
+
+    `frame` is an RGB PNG at the input size, `scores` a grey PNG of the uint8 score map.
+    """
+
+    frame: str
+    scores: str
+
+
+class GoldenSet(Strict):
+    """The golden frames and how far an engine may stray from them.
+
+    Attributes:
+        min_iou: Least mask IoU on a frame whose expected mask has at least 50 pixels.
+        max_mean_difference: Largest mean score difference of a frame, in 1/256.
+    """
+
+    frames: list[Golden]
+    min_iou: float = 0.98
+    max_mean_difference: float = 1.0
+
+
+class Accuracy(Strict):
+    """Accuracy of one engine on one data set, protocol B."""
+
+    dataset: str
+    engine: str
+    n: int
+    dice: float
+    iou: float
+    dice_ci95: tuple[float, float]
+    negatives: int = 0
+    flagged: int = 0
+    protocol: str = "B: per image at native mask size, raw scores at the threshold, bootstrap 95 % interval"
+
+
+class ParityRow(Strict):
+    """Agreement of two steps of the way from the student to an engine."""
+
+    left: str
+    right: str
+    frames: int
+    max_difference: float
+    mean_difference: float
+    mask_iou: float | None
+    worst_iou: float | None
+
+
+class Provenance(Strict):
+    """Where the student comes from."""
+
+    student: str
+    teachers: list[str]
+    recipe: str
+    data: dict[str, str]
+    versions: dict[str, str]
+    seed: int
+    created: str
+
+
+class Manifest(Strict):
+    """The whole manifest (`manifest.json`)."""
+
+    schema_version: int
+    name: str
+    intended_use: str
+    licence: str
+    input: Input
+    output: Output
+    engines: list[EngineEntry]
+    golden: GoldenSet
+    parity: list[ParityRow]
+    accuracy: list[Accuracy]
+    provenance: Provenance
+    files: dict[str, str]
+    """Path inside the bundle -> SHA-256, every file but the manifest."""

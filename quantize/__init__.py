@@ -1,0 +1,1 @@
+"""Quantization-aware training, one canonical quantized graph, its engines and their parity."""
