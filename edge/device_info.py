@@ -1,0 +1,164 @@
+"""What this machine is: processor, memory, accelerators, versions. Whatever cannot be read is None."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from edge import __version__
+
+FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx_vnni",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+"""Instruction sets that decide how fast INT8 and bf16 run, by their names in `/proc/cpuinfo`."""
+
+PACKAGES = ("numpy", "opencv-python-headless", "click", "msgspec", "openvino", "ai-edge-litert")
+"""Distributions of the device whose versions belong into a record."""
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine.
+
+    Attributes:
+        architecture: `platform.machine()`.
+        cpu: The processor's own name.
+        board: Name of an embedded board, from the device tree.
+        cores: Logical processors of the machine.
+        usable_cores: Those that this process may run on.
+        memory_mb: Installed memory, MiB.
+        flags: The instruction sets of `FLAGS` that it has.
+        governor: Frequency governors in use.
+        cuda: Names of the CUDA devices.
+        system: Operating system and kernel.
+    """
+
+    architecture: str
+    cpu: str | None
+    board: str | None
+    cores: int | None
+    usable_cores: int
+    memory_mb: int | None
+    flags: list[str]
+    governor: list[str] | None
+    cuda: list[str]
+    system: str
+
+
+def read_device() -> Device:
+    """Look at this machine."""
+    info = read_text("/proc/cpuinfo") or ""
+    board = read_text("/proc/device-tree/model")
+    return Device(
+        architecture=platform.machine(),
+        cpu=_field(info, "model name") or platform.processor() or None,
+        board=board.strip("\0\n ") if board else None,
+        cores=os.cpu_count(),
+        usable_cores=len(usable_cpus()),
+        memory_mb=_memory_mb(),
+        flags=known_flags(info),
+        governor=governors(),
+        cuda=_cuda(),
+        system=f"{platform.system()} {platform.release()}",
+    )
+
+
+def known_flags(cpuinfo: str) -> list[str]:
+    """The members of `FLAGS` that a `/proc/cpuinfo` lists (x86 says `flags`, ARM says `Features`)."""
+    has = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features") or "").split())
+    return [flag for flag in FLAGS if flag in has]
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of this project, Python and the device's packages; None for what is not installed."""
+    return {
+        "edge-difom": __version__,
+        "python": platform.python_version(),
+        **{name: package_version(name) for name in PACKAGES},
+    }
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution, None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def read_text(path: str | Path) -> str | None:
+    """Content of a file of `/proc` or `/sys`, None where it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def usable_cpus() -> set[int]:
+    """Numbers of the logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def governors() -> list[str] | None:
+    """The frequency governors in use, sorted, None where the kernel shows none."""
+    texts = [
+        read_text(path)
+        for path in Path("/sys/devices/system/cpu/cpufreq").glob("policy*/scaling_governor")
+    ]  # fmt: skip
+    return sorted({text.strip() for text in texts if text}) or None
+
+
+def memory_used_mb() -> tuple[float | None, float | None]:
+    """Resident memory of this process now and at its highest, MiB."""
+    status = read_text("/proc/self/status") or ""
+    now, highest = (_field(status, name) for name in ("VmRSS", "VmHWM"))
+    return _kib_to_mb(now), _kib_to_mb(highest)
+
+
+def _memory_mb() -> int | None:
+    total = _kib_to_mb(_field(read_text("/proc/meminfo") or "", "MemTotal"))
+    return None if total is None else round(total)
+
+
+def _kib_to_mb(text: str | None) -> float | None:
+    return None if text is None else int(text.split()[0]) / 1024
+
+
+def _field(text: str, name: str) -> str | None:
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.strip() == name:
+            return value.strip()
+    return None
+
+
+def _cuda() -> list[str]:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return (
+        [line.strip() for line in answer.stdout.splitlines() if line.strip()] if not answer.returncode else []
+    )
