@@ -1,0 +1,85 @@
+"""From a picture of any size to the engine's input: one rule, shared by training and device.
+
+The rule `stretch-antialiased`: while the picture is at least twice the target along both axes it is halved,
+each output pixel the mean of 2x2; one linear step, which stretches each axis on its own, does the rest. A halving
+of exactly 2x2 runs in SIMD, so this costs a fifth of a full area resize of a 1080p frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import numpy as np
+
+from edge.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge.types import ImageU8
+
+RULE = "stretch-antialiased"
+MEAN = 127.0
+SCALE = 128.0
+
+# From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the halvings.
+_STRIP_RATIO = 4
+
+
+def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool) -> ImageU8:
+    """Resize a picture to the engine's input, antialiased.
+
+    Args:
+        image: (H, W, 3) uint8, any size; rows may be strided.
+        size: Height and width of the input.
+        bgr: Whether the channels of `image` are in BGR order (cameras, `cv2`), else RGB.
+
+    Returns:
+        (h, w, 3) uint8 RGB, C-contiguous, never a view of `image`.
+
+    Raises:
+        DataError: `image` is empty, not uint8 or has not three channels.
+        UsageError: `size` is not positive.
+    """
+    check_image(image)
+    height, width = size
+    if height < 1 or width < 1:
+        raise UsageError("the input size is not usable", expected="height and width >= 1", got=f"{size}")
+    h, w = image.shape[:2]
+    while h >= 2 * height and w >= 2 * width:
+        # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below it.
+        exact = h % 2 == 0 and w % 2 == 0
+        h, w = (h + 1) // 2, (w + 1) // 2
+        image = _resize(image, h, w, cv2.INTER_AREA if exact else cv2.INTER_LINEAR)
+    if (h, w) != (height, width):
+        strip = h >= _STRIP_RATIO * height or w >= _STRIP_RATIO * width
+        image = _resize(image, height, width, cv2.INTER_AREA if strip else cv2.INTER_LINEAR)
+    elif not bgr:
+        return np.array(image, order="C")
+    # The channels change places on the small picture, where it costs a hundredth of a millisecond.
+    return cast("ImageU8", cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) if bgr else image
+
+
+def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
+    """`(image - 127) / 128` as float32, as the engines' graphs do it: for training and parity checks."""
+    return (image.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
+
+
+def check_image(image: ImageU8) -> None:
+    """Refuse what is not a colour picture.
+
+    Raises:
+        DataError: `image` is empty, not uint8 or has not three channels.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise DataError(
+            "the picture cannot be used",
+            expected="(H, W, 3) uint8, not empty",
+            got=f"{image.shape} {image.dtype}",
+            mend="convert it to 8-bit colour",
+        )
+
+
+def _resize(image: ImageU8, height: int, width: int, interpolation: int) -> ImageU8:
+    return cast("ImageU8", cv2.resize(image, (width, height), interpolation=interpolation))
