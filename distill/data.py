@@ -6,10 +6,11 @@ The store is memory-mapped, keyed by content, and may be larger than memory.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import msgspec
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
     """Called with how many are done and how many there are."""
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 __all__ = [
     "ImageStore",
     "Sample",
     "Splits",
+    "create_rows",
     "data_digest",
     "load_splits",
     "materialise",
@@ -89,11 +93,13 @@ def materialise(
     shapes = ((len(samples), height, width, 3), (len(samples), height, width))
     store = _open(folder, shapes, key, size)
     if store is not None:
+        if progress is not None:
+            progress(len(samples), len(samples))
         return store
     require_space(cache_dir, sum(int(np.prod(shape)) for shape in shapes), "the resized images")
     with atomic_dir(folder, force=True) as temporary:
-        images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shapes[0])
-        masks = np.lib.format.open_memmap(temporary / "masks.npy", "w+", np.uint8, shapes[1])
+        images = create_rows(temporary / "images.npy", shapes[0], np.uint8)
+        masks = create_rows(temporary / "masks.npy", shapes[1], np.uint8)
         with ThreadPoolExecutor() as pool:
             for begin in range(0, len(samples), _CHUNK):
                 chunk = samples[begin : begin + _CHUNK]
@@ -131,6 +137,24 @@ def require_space(where: Path, needed: int, what: str) -> None:
             got=f"{free / 1e9:.2f} GB free",
             mend="free some, or give a cache folder on another disk",
         )
+
+
+def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.memmap[Any, np.dtype[Scalar]]:
+    """A new memory-mapped `.npy` file whose room on disk is reserved.
+
+    Without the reservation a full disk would kill the process at some write into the map.
+
+    Raises:
+        DataError: The disk is too small after all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise DataError(f"no room for {path}", got=error.strerror or str(error)) from error
+    return rows
 
 
 def _resized(sample: Sample, size: tuple[int, int]) -> tuple[ImageU8, ImageU8]:

@@ -1,0 +1,84 @@
+"""What every teacher offers: frozen features of whole frames in one geometry."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Teacher(nn.Module, ABC):
+    """A frozen foundation model whose features the student learns.
+
+    One geometry for all: the whole frame is stretched over the grid, and cell (i, j) of a (gh, gw) grid stands
+    for the image region [i/gh, (i+1)/gh) x [j/gw, (j+1)/gw). Whatever a network's own padding or stride does to
+    that is undone by its subclass.
+
+    A teacher takes no gradient and stays in eval mode whatever its parent does, so that no BatchNorm statistic
+    moves.
+
+    Args:
+        name: What it is called on the command line.
+        channels: Channels of its maps.
+        preprocessing: Everything besides the weights that decides the values of its maps; part of `identity`.
+    """
+
+    def __init__(self, name: str, channels: int, preprocessing: str) -> None:
+        super().__init__()
+        self.name = name
+        self.channels = channels
+        self.preprocessing = preprocessing
+
+    @cached_property
+    def identity(self) -> str:
+        """Name, preprocessing and a SHA-256 over the weights: equal only where the maps are."""
+        digest = hashlib.sha256()
+        for key, value in self.state_dict().items():
+            flat = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(flat.view(torch.uint8).numpy().data)
+        return f"{self.name} {self.channels} {self.preprocessing} {digest.hexdigest()}"
+
+    @torch.no_grad()
+    def features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Features of a batch on a grid.
+
+        Args:
+            images: (B, 3, H, W) uint8 RGB.
+            grid: gh, gw.
+
+        Returns:
+            (B, channels, gh, gw) float32, without a gradient.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"a teacher takes (B, 3, H, W) uint8 RGB, got {tuple(images.shape)} {images.dtype}"
+            )
+        maps = resample(self.native_features(images, grid).float(), grid)
+        if maps.shape[1] != self.channels:
+            raise ValueError(f"{self.name} promised {self.channels} channels and gave {maps.shape[1]}")
+        return maps
+
+    @abstractmethod
+    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Features (B, channels, h, w) of the whole frame on the network's own grid, `grid` where it can choose."""
+
+    def freeze(self) -> None:
+        """Take the gradient from all parameters and go to eval mode; subclasses call it when built."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002 - the signature is nn.Module's
+        """Stay in eval mode."""
+        return super().train(False)
+
+
+def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Stretch (B, C, H, W) float to (B, C, *size): bilinear on half-pixel centres, antialiased where it shrinks."""
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
