@@ -1,0 +1,258 @@
+"""Latency of a bundle on this machine: a single stream at the highest rate, stages stamped on every frame.
+
+The next frame starts when the last is done; nothing overlaps. A frame's latency is the time from its pixels in
+memory to its regions in frame coordinates, and its stages share their boundaries, so they sum to the whole.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from edge import latency
+from edge.bench_record import BenchReport, Measurement, Stage, WarmUp
+from edge.device_info import memory_used_mb, read_device, versions
+from edge.errors import UsageError
+from edge.guard import Guard, take_snapshot
+from edge.postprocess import regions
+from edge.preprocess import to_input
+from edge.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge.bundle import Bundle
+    from edge.guard import Snapshot, Verdict
+    from edge.manifest import Output
+    from edge.types import Engine, ImageU8
+
+STAGES = ("preprocess", "infer", "postprocess")
+PUBLISHED_SECONDS = 600.0
+"""A run of fewer seconds is marked as such: its tail has seen too little of the machine's life."""
+
+_WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
+_SETTLED_DRIFT = 0.02
+_IMAGES = 4
+
+
+def run_bench(
+    bundle: Bundle,
+    *,
+    engine: str = "auto",
+    seconds: float = PUBLISHED_SECONDS,
+    threads: int | None = None,
+    size: tuple[int, int] = (1080, 1920),
+    on_frame: Callable[[Frame], None] | None = None,
+    snapshot: Callable[[], Snapshot] = take_snapshot,
+) -> BenchReport:
+    """Measure a bundle's engine on frames of the phantom.
+
+    Args:
+        bundle: An opened bundle.
+        engine: `openvino`, `tflite` or `auto`.
+        seconds: Time to count frames for, after the warm-up.
+        threads: The engine's threads, its own choice by default.
+        size: Height and width of the frames.
+        on_frame: Called with every counted frame and its stamps, outside the measured time.
+        snapshot: Where the environment guard reads the machine.
+
+    Raises:
+        UsageError: `seconds` is not positive, or there is no such engine.
+        MissingDependencyError: The engine's runtime is not installed.
+        BundleError: The bundle is damaged or has no such engine.
+    """
+    from edge.backends import open_engine
+
+    _check_seconds(seconds)
+    images = phantom_images(size)
+    begin = time.perf_counter_ns()
+    opened = open_engine(bundle, engine, threads=threads)
+    compile_ms = (time.perf_counter_ns() - begin) / 1e6
+    manifest = bundle.manifest
+    try:
+        measurement, verdict = measure(
+            opened, images, manifest.output, seconds=seconds, on_frame=on_frame, snapshot=snapshot
+        )
+        settings = {**opened.settings(), "python_gc": gc.isenabled()}
+    finally:
+        opened.close()
+    return BenchReport(
+        **{name: getattr(measurement, name) for name in Measurement.__struct_fields__},
+        valid=verdict.valid,
+        reason=verdict.reason,
+        unknown=verdict.unknown,
+        publishable=verdict.valid and seconds >= PUBLISHED_SECONDS,
+        notes=_notes(measurement, seconds),
+        other_cpu_per_core=verdict.other_cpu_per_core,
+        bundle=manifest.name,
+        digest=bundle.digest,
+        engine=opened.name,
+        frame_size=size,
+        compile_ms=compile_ms,
+        settings=settings,
+        accuracy=[row for row in manifest.accuracy if row.engine.startswith(opened.name)],
+        device=read_device(),
+        versions=versions(),
+    )
+
+
+def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
+    """A few BGR frames of the phantom, half of them with a polyp."""
+    import numpy as np
+
+    from edge.phantom import render
+
+    rendered = (render(seed, size=size, polyp=seed % 2 == 0) for seed in range(_IMAGES))
+    return [np.ascontiguousarray(frame.image[..., ::-1]) for frame in rendered]
+
+
+def measure(
+    engine: Engine,
+    images: Sequence[ImageU8],
+    output: Output,
+    *,
+    seconds: float,
+    on_frame: Callable[[Frame], None] | None = None,
+    snapshot: Callable[[], Snapshot] = take_snapshot,
+) -> tuple[Measurement, Verdict]:
+    """Measure an open engine.
+
+    Args:
+        engine: Not used since it was opened.
+        images: (H, W, 3) uint8 BGR frames, used in turn.
+        output: What the engine's scores mean.
+        seconds: Time to count frames for.
+        on_frame: Called with every counted frame, outside the measured time.
+        snapshot: Where the environment guard reads the machine.
+
+    Returns:
+        The figures, and what the guard says of the time in which they were taken.
+
+    Raises:
+        UsageError: `seconds` is not positive.
+    """
+    _check_seconds(seconds)
+    prepared = to_input(images[0], engine.input_size, bgr=True)
+    first_ms = _timed_inference(engine, prepared)
+    warmup = _warm_up(engine, images, output, seconds)
+    stages: dict[str, list[float]] = {name: [] for name in STAGES}
+    total: list[float] = []
+    cpu_ns = index = 0
+    with Guard(snapshot) as guard:
+        begin = time.monotonic()
+        while index == 0 or time.monotonic() - begin < seconds:
+            frame = Frame(index, images[index % len(images)], time.monotonic_ns())
+            cpu_ns += process(engine, frame, output)
+            for name, (start, end) in frame.stamps.items():
+                stages[name].append((end - start) / 1e6)
+            total.append((frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0]) / 1e6)
+            index += 1
+            if on_frame:
+                on_frame(frame)
+        elapsed = time.monotonic() - begin
+    alone_end = time.monotonic() + min(seconds / 4, 5.0)
+    alone = [_timed_inference(engine, prepared)]
+    while time.monotonic() < alone_end:
+        alone.append(_timed_inference(engine, prepared))
+    rss, peak = memory_used_mb()
+    return (
+        Measurement(
+            samples=index,
+            seconds=elapsed,
+            latency_ms=latency.bounds(total),
+            latency_empirical_ms=latency.quantiles(total),
+            stages_ms={name: _stage(values) for name, values in stages.items()},
+            first_inference_ms=first_ms,
+            warmup=warmup,
+            inference_only_ms=_stage(alone),
+            preprocess_postprocess_cpu_ms=cpu_ns / index / 1e6,
+            rss_mb=rss,
+            peak_rss_mb=peak,
+        ),
+        guard.verdict,
+    )
+
+
+def process(engine: Engine, frame: Frame, output: Output) -> int:
+    """Take a frame through the stages and stamp it.
+
+    Returns:
+        CPU nanoseconds that the process spent in preprocessing and postprocessing.
+    """
+    cpu = [time.process_time_ns()]
+    begin = time.monotonic_ns()
+    ready = to_input(frame.image, engine.input_size, bgr=True)
+    prepared = time.monotonic_ns()
+    cpu.append(time.process_time_ns())
+    scores = engine.infer(ready)
+    cpu.append(time.process_time_ns())
+    inferred = time.monotonic_ns()
+    height, width = frame.image.shape[:2]
+    regions(scores, (height, width), threshold=output.threshold, min_region=output.min_region)
+    done = time.monotonic_ns()
+    cpu.append(time.process_time_ns())
+    frame.stamps.update(
+        preprocess=(begin, prepared), infer=(prepared, inferred), postprocess=(inferred, done)
+    )
+    return cpu[1] - cpu[0] + cpu[3] - cpu[2]
+
+
+def _warm_up(engine: Engine, images: Sequence[ImageU8], output: Output, seconds: float) -> WarmUp:
+    """Run until the median of the last quarter differs by less than 2 % from the quarter before."""
+    least = min(_WARM_SECONDS, seconds / 2)
+    limit = max(least, min(_WARM_LIMIT_SECONDS, seconds))
+    took: list[int] = []
+    drift = float("inf")
+    begin = time.monotonic()
+    while True:
+        frame = Frame(len(took), images[len(took) % len(images)], time.monotonic_ns())
+        process(engine, frame, output)
+        took.append(frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0])
+        elapsed = time.monotonic() - begin
+        if len(took) < _WARM_RUNS or elapsed < least:
+            continue
+        window = len(took) // 4
+        before, last = statistics.median(took[-2 * window : -window]), statistics.median(took[-window:])
+        drift = abs(last / before - 1)
+        if drift < _SETTLED_DRIFT or elapsed >= limit:
+            return WarmUp(
+                runs=len(took),
+                seconds=elapsed,
+                drift=drift,
+                settled=drift < _SETTLED_DRIFT,
+                shortened=least < _WARM_SECONDS,
+            )
+
+
+def _timed_inference(engine: Engine, prepared: ImageU8) -> float:
+    begin = time.monotonic_ns()
+    engine.infer(prepared)
+    return (time.monotonic_ns() - begin) / 1e6
+
+
+def _stage(values: Sequence[float]) -> Stage:
+    return Stage(
+        mean=statistics.fmean(values),
+        p50=latency.plain_quantile(values, 0.5),
+        p99=latency.plain_quantile(values, 0.99),
+    )
+
+
+def _notes(measurement: Measurement, seconds: float) -> list[str]:
+    notes = []
+    if seconds < PUBLISHED_SECONDS:
+        notes.append(f"a run of {seconds:g} s, shorter than the {PUBLISHED_SECONDS:g} s of a published one")
+    if measurement.warmup.shortened:
+        notes.append(f"the warm-up was shortened to {measurement.warmup.seconds:.1f} s")
+    if not measurement.warmup.settled:
+        notes.append(f"the latency still drifted by {measurement.warmup.drift:.1%} after the warm-up")
+    if refused := [name for name, value in measurement.latency_ms.items() if value is None]:
+        notes.append(f"{measurement.samples} frames are too few for {', '.join(refused)}")
+    return notes
+
+
+def _check_seconds(seconds: float) -> None:
+    if not seconds > 0:
+        raise UsageError("the length of the run is not usable", expected="seconds > 0", got=f"{seconds}")
