@@ -1,0 +1,79 @@
+"""`edge-difom doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edge import console
+
+if TYPE_CHECKING:
+    from edge.doctor import DoctorReport
+
+
+@click.command(
+    "doctor",
+    short_help="Tell what this machine can do and what is missing.",
+    epilog=console.examples(
+        "edge-difom doctor",
+        "edge-difom doctor --json",
+        "edge-difom doctor --json doctor.json",
+    ),
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    default=None,
+    callback=console.keep_stdout_for_json,
+    help="Write the record as JSON; without FILE, or with `-`, print it on stdout.",
+)
+def command(json_path: str | None) -> None:
+    """Look at the machine, its engines, cameras and Python packages, and name what is missing."""
+    from edge.doctor import examine
+
+    report = examine()
+    _show(report)
+    if json_path:
+        console.write_json(json_path, report)
+        if json_path != "-":
+            console.made(json_path)
+    console.next_command(_next(report))
+
+
+def _next(report: DoctorReport) -> str:
+    if not any(report.engines.values()):
+        return report.extras["openvino"].install
+    if report.extras["train"].installed:
+        return "edge-difom demo --out demo"
+    return f"edge-difom run --source synthetic: --bundle {report.default_bundle or 'BUNDLE'}"
+
+
+def _show(report: DoctorReport) -> None:
+    device = report.device
+    rows: list[tuple[str, str]] = [
+        ("machine", f"{device.board or device.cpu or 'unknown'} ({device.architecture}, {device.system})"),
+        ("cores", f"{device.usable_cores} of {device.cores}"),
+        ("memory", f"{device.memory_mb} MiB" if device.memory_mb else "unknown"),
+        ("fast INT8 and bf16", ", ".join(device.flags) or "none of the known instruction sets"),
+        ("frequency governor", ", ".join(device.governor) if device.governor else "not readable"),
+        ("CUDA", ", ".join(device.cuda) or "none"),
+    ]
+    rows += [(f"engine {name}", version or "not installed") for name, version in report.engines.items()]
+    for name, extra in report.extras.items():
+        what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
+        rows.append((f"extra [{name}]", what))
+    cameras = [f"{camera.device} {camera.name or ''}".strip() for camera in report.cameras]
+    gstreamer = [report.gstreamer.command or "", "Python bindings" if report.gstreamer.python else ""]
+    rows += [
+        ("cameras", ", ".join(cameras) or "none"),
+        ("GStreamer", ", ".join(filter(None, gstreamer)) or "not installed"),
+        ("default bundle", report.default_bundle or "none is shipped"),
+    ]
+    rows += [(name, version) for name, version in report.versions.items() if version]
+    console.table(["what", "here"], rows)
+    for problem in report.problems:
+        console.say(f"problem: {problem}")

@@ -1,0 +1,122 @@
+"""What this machine can do, and what it lacks. Works with no extra installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from edge.device_info import Device, package_version, read_device, read_text, versions
+from edge.lookup import EXTRA_OF
+
+ENGINE_PACKAGES = {"openvino": "openvino", "tflite": "ai-edge-litert"}
+"""Engine -> the distribution whose version is the runtime's."""
+
+_DEFAULT_BUNDLE = "edge-s"
+
+
+class Extra(msgspec.Struct, frozen=True, kw_only=True):
+    """One extra of the project.
+
+    Attributes:
+        installed: Every package of it can be found.
+        missing: Import names of those that cannot.
+        install: The command that brings it.
+    """
+
+    installed: bool
+    missing: list[str]
+    install: str
+
+
+class Camera(msgspec.Struct, frozen=True, kw_only=True):
+    """A V4L2 device; `name` is the driver's, None where the kernel does not say."""
+
+    device: str
+    name: str | None
+
+
+class GStreamer(msgspec.Struct, frozen=True, kw_only=True):
+    """What of GStreamer is there: its command line and its Python bindings."""
+
+    command: str | None
+    python: bool
+
+
+class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole examination.
+
+    Attributes:
+        device: The machine.
+        engines: Engine -> version of its runtime, None where it is not installed.
+        extras: Extra -> what is there of it.
+        cameras: Video devices.
+        gstreamer: GStreamer.
+        default_bundle: Folder of the bundle that comes with the package, None where none does.
+        versions: Software.
+        problems: What stands in the way of `edge-difom run`, with the command that mends it.
+    """
+
+    device: Device
+    engines: dict[str, str | None]
+    extras: dict[str, Extra]
+    cameras: list[Camera]
+    gstreamer: GStreamer
+    default_bundle: str | None
+    versions: dict[str, str | None]
+    problems: list[str]
+
+
+def examine() -> DoctorReport:
+    """Look at this machine and its Python environment. Imports no engine."""
+    engines = {name: package_version(package) for name, package in ENGINE_PACKAGES.items()}
+    problems = []
+    if not any(engines.values()):
+        problems.append("no engine is installed: pip install 'edge-difom[openvino]' (or [tflite])")
+    bundle = default_bundle()
+    return DoctorReport(
+        device=read_device(),
+        engines=engines,
+        extras=_extras(),
+        cameras=find_cameras(),
+        gstreamer=GStreamer(command=shutil.which("gst-launch-1.0"), python=_found("gi")),
+        default_bundle=str(bundle) if bundle else None,
+        versions=versions(),
+        problems=problems,
+    )
+
+
+def default_bundle() -> Path | None:
+    """Folder of the bundle that is shipped inside the package, None where none is."""
+    path = Path(__file__).parent / "bundles" / _DEFAULT_BUNDLE
+    return path if (path / "manifest.json").is_file() else None
+
+
+def find_cameras(
+    devices: Path = Path("/dev"), classes: Path = Path("/sys/class/video4linux")
+) -> list[Camera]:
+    """Video devices, in the order of their numbers."""
+    numbered = [
+        (int(m[1]), path) for path in devices.glob("video*") if (m := re.fullmatch(r"video(\d+)", path.name))
+    ]
+    return [
+        Camera(device=str(path), name=(read_text(classes / path.name / "name") or "").strip() or None)
+        for _, path in sorted(numbered)
+    ]
+
+
+def _extras() -> dict[str, Extra]:
+    found = {}
+    for extra in dict.fromkeys(EXTRA_OF.values()):
+        missing = [root for root, owner in EXTRA_OF.items() if owner == extra and not _found(root)]
+        found[extra] = Extra(
+            installed=not missing, missing=missing, install=f"pip install 'edge-difom[{extra}]'"
+        )
+    return found
+
+
+def _found(root: str) -> bool:
+    return importlib.util.find_spec(root) is not None
