@@ -1,1 +1,148 @@
-"""The engines, each behind the one contract `edge.types.Engine`."""
+"""The engines, each behind the one contract `edge.types.Engine`.
+
+A backend takes bytes, never paths: what was verified is what is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+from typing import TYPE_CHECKING, cast
+
+from edge.errors import BundleError, MissingDependencyError, UsageError
+from edge.lookup import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.bundle import Bundle
+    from edge.manifest import EngineEntry
+    from edge.types import Engine
+
+BACKENDS = {
+    "openvino": "edge.backends.openvino:OpenVinoEngine",
+    "tflite": "edge.backends.litert:LiteRtEngine",
+}
+"""Engine name -> class, resolved when it is asked for; `auto` tries them in this order."""
+
+_PACKAGES = {"openvino": ("openvino", "openvino"), "tflite": ("ai_edge_litert", "ai-edge-litert")}
+
+
+def available() -> dict[str, str | None]:
+    """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
+    found: dict[str, str | None] = {}
+    for name, (module, distribution) in _PACKAGES.items():
+        found[name] = None
+        if importlib.util.find_spec(module) is not None:
+            try:
+                found[name] = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = "unknown"
+    return found
+
+
+def open_engine_files(runtime: str, files: Sequence[bytes], threads: int | None = None) -> Engine:
+    """An engine from the contents of its files.
+
+    Args:
+        runtime: One of `BACKENDS`.
+        files: The model file first, as `EngineEntry.files`.
+        threads: CPU threads; None for every core that this process may use.
+
+    Raises:
+        UsageError: Unknown runtime, or less than one thread.
+        MissingDependencyError: The runtime is not installed; names the extra.
+        BundleError: The runtime cannot load the files, or the model breaks the contract.
+    """
+    if runtime not in BACKENDS:
+        raise UsageError(
+            f"unknown engine {runtime!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
+        )
+    if threads is None:
+        # Not everywhere: macOS has no affinity.
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
+    return cast("Engine", resolve(BACKENDS[runtime])(files, threads=threads))
+
+
+def open_engine(
+    bundle: Bundle, name: str = "auto", *, threads: int | None = None, precision: str = "int8"
+) -> Engine:
+    """An engine of a bundle, its files verified as they are read.
+
+    Args:
+        bundle: An open bundle.
+        name: One of `BACKENDS`, or `auto`: the first of them that the bundle has and this machine can load.
+        threads: CPU threads; None for every core that this process may use.
+        precision: `int8` or `f32`.
+
+    Raises:
+        UsageError: Unknown name, or the bundle has no such engine.
+        MissingDependencyError: The runtime is not installed; names the extra.
+        BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
+    """
+    if name == "auto":
+        name = _choose(bundle, precision)
+    elif name not in BACKENDS:
+        raise UsageError(
+            f"unknown engine {name!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
+        )
+    entry = bundle.engine(name, precision)
+    _check_machine(bundle, entry)
+    engine = open_engine_files(name, bundle.engine_files(name, precision), threads)
+    declared = bundle.manifest.input
+    if engine.input_size != (declared.height, declared.width):
+        engine.close()
+        raise BundleError(
+            f"{entry.files[0]} in {bundle.path} has another input size than its manifest",
+            expected=f"{declared.height} x {declared.width}",
+            got=f"{engine.input_size[0]} x {engine.input_size[1]}",
+        )
+    return engine
+
+
+def _choose(bundle: Bundle, precision: str) -> str:
+    held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == precision]
+    installed = available()
+    for name in BACKENDS:
+        if name in held and installed[name] is not None:
+            return name
+    raise MissingDependencyError(
+        f"no engine of {bundle.path} can be loaded here",
+        expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
+        got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
+        or "none installed",
+        mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]'",
+    )
+
+
+def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    if machine not in entry.architectures:
+        raise BundleError(
+            f"the {entry.runtime} engine of {bundle.path} was not built for this machine",
+            expected=" | ".join(entry.architectures),
+            got=machine,
+        )
+    version = available().get(entry.runtime)
+    # Without a version to compare, loading the model decides.
+    if version is not None and version != "unknown" and _numbers(version) < _numbers(entry.min_version):
+        raise BundleError(
+            f"the {entry.runtime} engine of {bundle.path} needs a newer runtime",
+            expected=f"{entry.min_version} or newer",
+            got=version,
+            mend=f"pip install '{_PACKAGES[entry.runtime][1]}>={entry.min_version}'",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release part of a version: `2026.4.1-22982` -> (2026, 4, 1)."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in match[0].split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
