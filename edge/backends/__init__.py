@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from edge.errors import BundleError, MissingDependencyError, UsageError
-from edge.lookup import resolve
+from edge.lookup import missing, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,15 @@ def open_engine_files(runtime: str, files: Sequence[bytes], threads: int | None 
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads < 1:
         raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
-    return cast("Engine", resolve(BACKENDS[runtime])(files, threads=threads))
+    engine = resolve(BACKENDS[runtime])
+    try:
+        return cast("Engine", engine(files, threads=threads))
+    except ModuleNotFoundError as error:
+        # A backend imports its runtime when the first engine is made.
+        named = missing(error)
+        if named is None:
+            raise
+        raise named from error
 
 
 def open_engine(

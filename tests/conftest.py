@@ -1,0 +1,184 @@
+"""A tiny student as an engine of each runtime, and a bundle of them.
+
+Its score is the redness of a 4x4 block, `(R - (G + B) / 2) / 128 - .25`, clipped to 0 .. 255/256.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import manifest as m
+from edge.bundle import write_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SIZE, CELL = 64, 4
+WEIGHTS, BIAS = np.array([1.0, -0.5, -0.5]), -0.25
+
+
+def redness(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The tiny student in numpy: (SIZE, SIZE, 3) RGB -> (SIZE / CELL, SIZE / CELL) scores."""
+    blocks = image.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3).mean(axis=(1, 3))
+    return np.clip(np.rint(256 * (blocks @ WEIGHTS / 128 + BIAS)), 0, 255).astype(np.uint8)
+
+
+def scene(seed: int, *, height: int = SIZE, width: int = SIZE, polyp: bool = True) -> NDArray[np.uint8]:
+    """A grey picture, with a red disc where `polyp`."""
+    generator = np.random.default_rng(seed)
+    image = generator.integers(90, 110, (height, width, 3)).astype(np.uint8)
+    if polyp:
+        centre = tuple(
+            int(side * share)
+            for side, share in zip((width, height), generator.uniform(0.3, 0.7, 2), strict=True)
+        )
+        cv2.circle(image, centre, min(height, width) // 5, (220, 60, 50), cv2.FILLED)
+    return image
+
+
+def _openvino_files(folder: Path) -> list[bytes]:
+    """The tiny student as an OpenVINO IR: XML and weights."""
+    import openvino as ov
+    from openvino import opset13 as op
+
+    image = op.parameter([1, SIZE, SIZE, 3], np.uint8)
+    x = op.divide(op.subtract(op.convert(image, "f32"), np.float32(127)), np.float32(128))
+    kernel = np.broadcast_to((WEIGHTS / CELL**2)[None, :, None, None], (1, 3, CELL, CELL)).astype(np.float32)
+    channels_first = op.transpose(x, np.array([0, 3, 1, 2]))
+    scores = op.convolution(channels_first, op.constant(kernel), [CELL] * 2, [0, 0], [0, 0], [1, 1])
+    units = op.round(op.multiply(op.add(scores, np.float32(BIAS)), np.float32(256)), "half_to_even")
+    model = ov.Model([op.convert(op.clamp(units, 0.0, 255.0), "u8")], [image], "redness")
+    xml, weights = folder / "redness.xml", folder / "redness.bin"
+    ov.serialize(model, xml, weights)
+    return [xml.read_bytes(), weights.read_bytes()]
+
+
+def _quantized(
+    schema: Any, name: str, shape: list[int], kind: str, buffer: int, scale: float, zero: int
+) -> Any:
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.buffer = name, shape, buffer
+    tensor.type = getattr(schema.TensorType, kind)
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = [scale], [zero]
+    return tensor
+
+
+def _tflite_files() -> list[bytes]:
+    """The tiny student as a TFLite flatbuffer: one int8 convolution whose output saturates."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    step = 1 / 126 / CELL**2
+    kernel = np.broadcast_to(np.rint(WEIGHTS * 126).astype(np.int8), (1, CELL, CELL, 3))
+    # The score is the same without the input's offset of 127, because the weights add up to 0.
+    bias = np.array([round(BIAS * 128 / step)], np.int32)
+    graph = schema.SubGraphT()
+    graph.tensors = [
+        _quantized(schema, "image", [1, SIZE, SIZE, 3], "INT8", 0, 1 / 128, -1),
+        _quantized(schema, "kernel", [1, CELL, CELL, 3], "INT8", 1, step, 0),
+        _quantized(schema, "bias", [1], "INT32", 2, step / 128, 0),
+        _quantized(schema, "scores", [1, SIZE // CELL, SIZE // CELL, 1], "INT8", 0, 1 / 256, -128),
+    ]
+    convolution = schema.OperatorT()
+    convolution.inputs, convolution.outputs = [0, 1, 2], [3]
+    convolution.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+    convolution.builtinOptions = schema.Conv2DOptionsT()
+    convolution.builtinOptions.padding = schema.Padding.VALID
+    convolution.builtinOptions.strideH = convolution.builtinOptions.strideW = CELL
+    graph.operators, graph.inputs, graph.outputs = [convolution], [0], [3]
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
+    code.version = 3
+    model = schema.ModelT()
+    model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
+    model.buffers = [schema.BufferT() for _ in range(3)]
+    model.buffers[1].data = np.frombuffer(kernel.tobytes(), np.uint8)
+    model.buffers[2].data = np.frombuffer(bias.tobytes(), np.uint8)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return [bytes(builder.Output())]
+
+
+@pytest.fixture(scope="session")
+def tiny_engine_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+    """Engine name -> files of the tiny student."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("ai_edge_litert")
+    return {"openvino": _openvino_files(tmp_path_factory.mktemp("openvino")), "tflite": _tflite_files()}
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, dict[str, bytes]]:
+    """Manifest and files of the tiny bundle, for tests that write a changed one with `write_bundle`."""
+    files = {
+        "engines/openvino/model.xml": tiny_engine_files["openvino"][0],
+        "engines/openvino/model.bin": tiny_engine_files["openvino"][1],
+        "engines/tflite/model.tflite": tiny_engine_files["tflite"][0],
+    }
+    golden = []
+    for number in range(3):
+        # The last one has no polyp.
+        image = scene(number, polyp=number < 2)
+        names = f"golden/{number}.frame.png", f"golden/{number}.scores.png"
+        files[names[0]], files[names[1]] = _png(image[..., ::-1]), _png(redness(image))
+        golden.append(m.Golden(frame=names[0], scores=names[1]))
+    manifest = m.Manifest(
+        schema_version=m.SCHEMA_VERSION,
+        name="tiny",
+        intended_use=m.RESEARCH_USE,
+        licence="Apache-2.0",
+        input=m.Input(height=SIZE, width=SIZE),
+        output=m.Output(height=SIZE // CELL, width=SIZE // CELL),
+        engines=[
+            m.EngineEntry(
+                runtime="openvino",
+                precision="int8",
+                files=["engines/openvino/model.xml", "engines/openvino/model.bin"],
+                min_version="2025.2",
+            ),
+            m.EngineEntry(
+                runtime="tflite", precision="int8", files=["engines/tflite/model.tflite"], min_version="1.4"
+            ),
+        ],
+        golden=m.GoldenSet(frames=golden),
+        parity=[],
+        accuracy=[],
+        provenance=m.Provenance(
+            student="redness", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2025-01-01"
+        ),
+        files={},
+    )
+    return manifest, files
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(
+    tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Directory of a bundle with both engines; not to be changed: `shutil.copytree` it first."""
+    manifest, files = tiny_parts
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle", manifest, files).path
+
+
+@pytest.fixture(scope="session")
+def tiny_scene() -> Callable[..., NDArray[np.uint8]]:
+    """`scene(seed, height=, width=, polyp=)`: an RGB picture that the tiny student finds a region in."""
+    return scene
+
+
+@pytest.fixture(scope="session")
+def tiny_student() -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """The tiny student in numpy."""
+    return redness
