@@ -37,7 +37,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One machine.
 
     Attributes:
-        architecture: `platform.machine()`.
+        architecture: Of the processor, as Linux names it.
         cpu: The processor's own name.
         board: Name of an embedded board, from the device tree.
         cores: Logical processors of the machine.
@@ -66,7 +66,7 @@ def read_device() -> Device:
     info = read_text("/proc/cpuinfo") or ""
     board = read_text("/proc/device-tree/model")
     return Device(
-        architecture=platform.machine(),
+        architecture=architecture(),
         cpu=_field(info, "model name") or platform.processor() or None,
         board=board.strip("\0\n ") if board else None,
         cores=os.cpu_count(),
@@ -77,6 +77,12 @@ def read_device() -> Device:
         cuda=_cuda(),
         system=f"{platform.system()} {platform.release()}",
     )
+
+
+def architecture() -> str:
+    """The processor's architecture as Linux names it, `x86_64` or `aarch64`, on every system."""
+    machine = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def known_flags(cpuinfo: str) -> list[str]:
@@ -90,11 +96,11 @@ def versions() -> dict[str, str | None]:
     return {
         "edge-difom": __version__,
         "python": platform.python_version(),
-        **{name: package_version(name) for name in PACKAGES},
+        **{name: _package_version(name) for name in PACKAGES},
     }
 
 
-def package_version(name: str) -> str | None:
+def _package_version(name: str) -> str | None:
     """Version of an installed distribution, None where it is not installed."""
     try:
         return importlib.metadata.version(name)

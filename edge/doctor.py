@@ -9,11 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge.device_info import Device, package_version, read_device, read_text, versions
+from edge.backends import available
+from edge.device_info import Device, read_device, read_text, versions
 from edge.lookup import EXTRA_OF
-
-ENGINE_PACKAGES = {"openvino": "openvino", "tflite": "ai-edge-litert"}
-"""Engine -> the distribution whose version is the runtime's."""
 
 _DEFAULT_BUNDLE = "edge-s"
 
@@ -72,7 +70,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine() -> DoctorReport:
     """Look at this machine and its Python environment. Imports no engine."""
-    engines = {name: package_version(package) for name, package in ENGINE_PACKAGES.items()}
+    engines = available()
     problems = []
     if not any(engines.values()):
         problems.append("no engine is installed: pip install 'edge-difom[openvino]' (or [tflite])")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -77,15 +77,17 @@ def _frame_watcher(stack: ExitStack, seconds: float, samples_path: Path | None) 
     """Counts whole seconds on the console, and keeps the samples of a run that is killed half way."""
     import msgspec
 
-    samples = stack.enter_context(samples_path.open("wb")) if samples_path else None
     progress = stack.enter_context(console.progress(max(int(seconds), 1), "seconds measured"))
+    samples: BinaryIO | None = None
     begin, shown = 0.0, 0
 
     def on_frame(frame: Frame) -> None:
-        nonlocal begin, shown
+        nonlocal samples, begin, shown
         now = time.monotonic()
         begin = begin or now
-        if samples:
+        if samples_path:
+            # Opened with the first frame, so that a run that cannot start leaves no file.
+            samples = samples or stack.enter_context(samples_path.open("wb"))
             times = {name: end - start for name, (start, end) in frame.stamps.items()}
             line = {"frame": frame.index, "captured_ns": frame.captured_ns, "stages_ns": times}
             samples.write(msgspec.json.encode(line) + b"\n")

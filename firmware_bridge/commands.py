@@ -1,0 +1,71 @@
+"""`edge-difom device`: prepare and check a cart computer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge import console
+from edge.errors import MissingDependencyError
+
+
+@click.group(
+    "device",
+    short_help="Prepare and check a cart computer.",
+    epilog=console.examples(
+        "edge-difom device fit --bundle B",
+        "edge-difom device fit --bundle B.difom --json fit.json",
+        "edge-difom device fit --help",
+    ),
+)
+def group() -> None:
+    """Prepare and check a cart computer."""
+
+
+@group.command(
+    "fit",
+    short_help="Tell whether a bundle can run on this machine.",
+    epilog=console.examples(
+        "edge-difom device fit --bundle B",
+        "edge-difom device fit --bundle B.difom",
+        "edge-difom device fit --bundle B --json fit.json",
+    ),
+)
+@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), required=True, help="Bundle.")
+@console.json_option()
+def fit_command(bundle_path: Path, json_path: str | None) -> None:
+    """Compare a bundle's engines with this machine: schema, architecture, runtimes and their versions.
+
+    Exits with code 8 where none of its INT8 engines can run here.
+    """
+    from edge.backends import available
+    from edge.bundle import Bundle
+    from firmware_bridge.fit import fit
+
+    report = fit(Bundle.open(bundle_path).manifest, runtimes=available())
+    console.say(f"{report.bundle}, schema {report.schema_version}, on {report.architecture}")
+    console.table(
+        ["engine", "precision", "runs here", "why not"],
+        [
+            [engine.runtime, engine.precision, "yes" if engine.runs else "no", "; ".join(engine.obstacles)]
+            for engine in report.engines
+        ],
+    )
+    if json_path:
+        console.write_json(json_path, report)
+        if json_path != "-":
+            console.made(json_path)
+    if not report.fits:
+        raise MissingDependencyError(
+            f"{bundle_path} cannot run on this machine",
+            expected="a runtime for one of its INT8 engines",
+            got="; ".join(
+                f"{e.runtime} {e.precision}: {', '.join(e.obstacles)}" for e in report.engines if e.obstacles
+            ),
+            mend="edge-difom doctor",
+        )
+    runnable = next(engine for engine in report.engines if engine.runs and engine.precision == "int8")
+    console.next_command(
+        f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {runnable.runtime}"
+    )

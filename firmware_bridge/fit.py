@@ -1,0 +1,103 @@
+"""Whether a bundle can run on a machine, told before it is sent there or started."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge import device_info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge.manifest import EngineEntry, Manifest
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one engine of the bundle.
+
+    Attributes:
+        runtime: `openvino` or `tflite`.
+        precision: `int8` or `f32`.
+        runs: Nothing stands in its way.
+        obstacles: What does, each with what mends it where something can.
+    """
+
+    runtime: str
+    precision: str
+    runs: bool
+    obstacles: list[str]
+
+
+class FitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a bundle fits a machine.
+
+    Attributes:
+        bundle: Name of the bundle.
+        schema_version: Of its manifest.
+        architecture: Of the machine.
+        fits: At least one INT8 engine can run.
+        engines: One finding for each engine of the bundle.
+    """
+
+    bundle: str
+    schema_version: int
+    architecture: str
+    fits: bool
+    engines: list[Finding]
+
+
+def fit(
+    manifest: Manifest,
+    *,
+    runtimes: Mapping[str, str | None],
+    architecture: str | None = None,
+) -> FitReport:
+    """Compare what a bundle needs with what a machine has.
+
+    Args:
+        manifest: Of a bundle that opened, so its schema is one that this version reads.
+        runtimes: Runtime -> installed version, None where it is not installed (`edge.backends.available()`).
+        architecture: The machine's, as Linux names it; this machine's by default.
+    """
+    architecture = architecture or device_info.architecture()
+    engines = [_finding(entry, runtimes, architecture) for entry in manifest.engines]
+    return FitReport(
+        bundle=manifest.name,
+        schema_version=manifest.schema_version,
+        architecture=architecture,
+        fits=any(engine.runs and engine.precision == "int8" for engine in engines),
+        engines=engines,
+    )
+
+
+def at_least(version: str, least: str) -> bool:
+    """Whether a version reaches another, by their leading numbers: `2026.4.1-123-abc` counts as 2026.4.1."""
+    return _numbers(version) >= _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
+    numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
+    while numbers and numbers[-1] == 0:
+        numbers = numbers[:-1]  # 2026.4 and 2026.4.0 are one version
+    return numbers
+
+
+def _finding(entry: EngineEntry, runtimes: Mapping[str, str | None], architecture: str) -> Finding:
+    obstacles = []
+    if architecture not in entry.architectures:
+        obstacles.append(f"built for {', '.join(entry.architectures)}, this machine is {architecture}")
+    installed = runtimes.get(entry.runtime)
+    if entry.runtime not in runtimes:
+        obstacles.append(f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}")
+    elif installed is None:
+        obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
+    elif installed != "unknown" and not at_least(installed, entry.min_version):
+        obstacles.append(
+            f"needs {entry.runtime} {entry.min_version} or newer, {installed} is installed: "
+            f"pip install --upgrade 'edge-difom[{entry.runtime}]'"
+        )
+    return Finding(runtime=entry.runtime, precision=entry.precision, runs=not obstacles, obstacles=obstacles)

@@ -1,0 +1,157 @@
+"""The latency record: stages that sum to the whole, honest refusal, and an injected environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge import bench
+from edge.bench_record import BenchReport
+from edge.errors import UsageError
+from edge.guard import Snapshot
+from edge.manifest import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge.types import Frame, ImageU8
+
+OUTPUT = Output(height=8, width=8)
+IMAGES = [np.full((40, 60, 3), value, np.uint8) for value in (10, 200)]
+
+
+class FakeEngine:
+    """Counts its calls; sleeps for some."""
+
+    name = "openvino"
+    input_size = (16, 16)
+
+    def __init__(self, stall_every: int = 0, stall_s: float = 0.02, first_s: float = 0.0) -> None:
+        self.calls = 0
+        self.stall_every, self.stall_s, self.first_s = stall_every, stall_s, first_s
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        self.calls += 1
+        if self.calls == 1:
+            time.sleep(self.first_s)
+        if self.stall_every and self.calls % self.stall_every == 0:
+            time.sleep(self.stall_s)
+        return np.full((8, 8), int(image[0, 0, 0]), np.uint8)
+
+    def settings(self) -> dict[str, Any]:
+        return {"threads": 1}
+
+    def close(self) -> None:
+        pass
+
+
+def quiet() -> Iterator[Snapshot]:
+    before = Snapshot(at_s=0.0, cores=1, busy_s=0.0, own_s=0.0, swapped_pages=0, governor=("performance",))
+    yield before
+    yield dataclasses.replace(before, at_s=1.0, busy_s=1.0, own_s=0.95)
+
+
+def run(engine: FakeEngine, seconds: float = 0.2, **more: Any) -> Any:
+    states = quiet()
+    return bench.measure(engine, IMAGES, OUTPUT, seconds=seconds, snapshot=lambda: next(states), **more)
+
+
+def test_stages_share_their_boundaries_and_sum_to_the_whole() -> None:
+    frames: list[Frame] = []
+    measurement, verdict = run(FakeEngine(), on_frame=frames.append)
+    assert verdict.valid
+    assert measurement.samples == len(frames)
+    for frame in frames:
+        assert tuple(frame.stamps) == bench.STAGES
+        (begin, ready), (start, inferred), (post, end) = frame.stamps.values()
+        assert frame.captured_ns <= begin < ready == start < inferred == post < end
+    means = [stage.mean for stage in measurement.stages_ms.values()]
+    whole = [(f.stamps["postprocess"][1] - f.stamps["preprocess"][0]) / 1e6 for f in frames]
+    assert sum(means) == pytest.approx(float(np.mean(whole)))
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+def test_a_stall_every_50_frames_shows_in_p99_and_not_in_p90() -> None:
+    measurement, _ = run(FakeEngine(stall_every=50), seconds=0.7)
+    assert measurement.samples >= 662
+    assert measurement.latency_ms["p99"] >= 20
+    assert measurement.latency_ms["p90"] < 20
+    assert measurement.latency_ms["p99.9"] is None
+    assert measurement.latency_empirical_ms["p99.9"] is None
+
+
+def test_the_first_inference_and_the_warm_up_are_not_counted() -> None:
+    engine = FakeEngine(first_s=0.1)
+    measurement, _ = run(engine)
+    assert measurement.first_inference_ms >= 100
+    assert measurement.latency_ms["p99"] is None or measurement.latency_ms["p99"] < 100
+    warmup = measurement.warmup
+    assert warmup.runs >= 10
+    assert warmup.seconds >= 0.1
+    assert warmup.shortened
+    # First inference, warm-up, frames, inference alone: nothing is lost and nothing counted twice.
+    assert engine.calls > 1 + warmup.runs + measurement.samples
+
+
+def test_a_slow_engine_gives_few_samples_and_no_percentile() -> None:
+    measurement, _ = run(FakeEngine(stall_every=1, stall_s=0.05), seconds=0.2)
+    assert 1 <= measurement.samples < 11
+    assert set(measurement.latency_ms.values()) == {None}
+    assert measurement.stages_ms["infer"].mean >= 50
+    assert measurement.stages_ms["infer"].p50 is None
+
+
+def test_cpu_time_is_that_of_the_stages_and_not_of_waiting() -> None:
+    measurement, _ = run(FakeEngine(stall_every=1, stall_s=0.02))
+    assert 0 <= measurement.preprocess_postprocess_cpu_ms < 10
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_run_without_length_is_refused(seconds: float) -> None:
+    with pytest.raises(UsageError, match="seconds > 0"):
+        run(FakeEngine(), seconds=seconds)
+
+
+def test_the_harness_costs_little_per_frame() -> None:
+    """What lies between the stages and around them, without the stages' own work."""
+    from edge.types import Frame
+
+    engine, image = FakeEngine(), np.zeros((16, 16, 3), np.uint8)
+    best = float("inf")
+    for _ in range(200):
+        begin = time.monotonic_ns()
+        frame = Frame(0, image, begin)
+        bench.process(engine, frame, OUTPUT)
+        end = time.monotonic_ns()
+        best = min(best, end - begin - frame.stamps["postprocess"][1] + frame.stamps["preprocess"][0])
+    assert best < 50_000
+
+
+def test_the_command_writes_the_record(tiny_bundle: Path, tmp_path: Path) -> None:
+    from edge.commands.bench import command
+
+    json, samples = tmp_path / "bench.json", tmp_path / "samples.jsonl"
+    options = ["--bundle", tiny_bundle, "--engine", "openvino", "--seconds", "0.3", "--threads", "1"]
+    arguments = [*options, "--json", json, "--samples", samples]
+    result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0
+    report = msgspec.json.decode(json.read_bytes(), type=BenchReport)
+    assert result.stdout.splitlines()[0] == ("VALID" if report.valid else f"INVALID: {report.reason}")
+    assert f"made: {json}" in result.stdout
+    assert "next: edge-difom" in result.stdout
+    assert report.engine == "openvino"
+    assert report.samples == len(samples.read_bytes().splitlines())
+    assert not report.publishable
+    assert any("shorter than the 600 s" in note for note in report.notes)
+    assert report.settings["threads"] == 1
+    assert report.compile_ms > 0
+    assert list(report.latency_ms) == ["p50", "p90", "p95", "p97", "p99", "p99.9"]
+    line = msgspec.json.decode(samples.read_bytes().splitlines()[0])
+    assert set(line["stages_ns"]) == set(bench.STAGES)

@@ -1,0 +1,158 @@
+"""The table of verbs: lightness, errors and exit codes, help with examples."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from edge import __version__, cli, errors
+from edge.errors import EdgeDifomError, MissingDependencyError
+from edge.lookup import EXTRA_OF, missing
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edge", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def status(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def with_verb(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None, returns: object = None
+) -> None:
+    """Give the verb `doctor` another body."""
+
+    @click.command()
+    def command() -> object:
+        if error:
+            raise error
+        return returns
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_loads_and_has_three_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = cli.resolve(cli.VERBS[verb][0])
+    assert isinstance(command, click.Command)
+    assert status(verb, "--help") == 0
+    shown = capsys.readouterr().out
+    assert shown.count(f"    edge-difom {verb}") >= 3
+
+
+def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom edge.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print(sorted(set(sys.modules) & {'numpy', 'cv2', 'torch', 'openvino', 'ai_edge_litert', "
+        "'msgspec', 'matplotlib', 'distill', 'quantize', 'firmware_bridge'}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+    for verb, (_, text) in cli.VERBS.items():
+        assert f"  {verb} " in done.stdout
+        assert text in done.stdout
+    assert "not a medical device" in " ".join(done.stdout.split())
+
+
+def test_the_module_is_the_command() -> None:
+    done = call("--version")
+    assert (done.returncode, done.stdout) == (0, f"edge-difom, version {__version__}\n")
+
+
+def test_an_unknown_verb_lists_the_legal_ones_and_the_nearest() -> None:
+    done = call("banch")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no command 'banch'" in done.stderr
+    assert all(verb in done.stderr for verb in cli.VERBS)
+    assert "edge-difom bench --help" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("doctor", "--nonsense") == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+KINDS = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgeDifomError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_is_one_message_and_its_own_exit_code(
+    kind: type[EdgeDifomError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_verb(monkeypatch, kind("B is broken", expected="a bundle", got="a stone", mend="make one"))
+    assert status("doctor") == kind.exit_code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (
+        captured.err
+        == "error: B is broken\n  expected: a bundle\n  got:      a stone\n  mend:     make one\n"
+    )
+
+
+def test_exit_codes_are_distinct() -> None:
+    assert len({kind.exit_code for kind in KINDS}) == len(KINDS)
+
+
+def test_interruption_and_operating_system_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_verb(monkeypatch, KeyboardInterrupt())
+    assert status("doctor") == 130
+    with_verb(monkeypatch, PermissionError(13, "Permission denied", "/there"))
+    assert status("doctor") == 1
+    assert "error: /there: Permission denied" in capsys.readouterr().err
+    with_verb(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), ("text", 0), (True, 0), (5, 5)])
+def test_what_a_command_returns(returned: object, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_verb(monkeypatch, returns=returned)
+    assert status("doctor") == code
+
+
+@pytest.mark.parametrize(("root", "extra"), [*EXTRA_OF.items(), ("numpy", "")])
+def test_a_missing_package_names_its_extra(root: str, extra: str) -> None:
+    named = missing(ModuleNotFoundError("No module", name=f"{root}.part"))
+    assert named is not None
+    assert named.exit_code == 8
+    install = f"edge-difom[{extra}]" if extra else "edge-difom"
+    assert f"pip install {install}" in str(named)
+
+
+def test_resolving_reports_a_missing_package_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingDependencyError, match=r"edge-difom\[report\]"):
+        cli.resolve("jinja2:Template")
+    with pytest.raises(ModuleNotFoundError, match="edge_nowhere"):
+        cli.resolve("edge_nowhere:thing")
+    with pytest.raises(AttributeError):
+        cli.resolve("edge.cli:thing")
+    assert cli.resolve("edge.cli:main") is cli.main
+
+
+def test_a_verb_that_misses_a_package_while_it_runs_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_verb(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert status("doctor") == 8
+    assert "pip install 'edge-difom[train]'" in capsys.readouterr().err
+    with_verb(monkeypatch, ModuleNotFoundError("No module named 'edge.typo'", name="edge.typo"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["doctor"])

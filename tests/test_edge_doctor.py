@@ -1,0 +1,113 @@
+"""What the machine can do: facts, absences, and a record that needs no extra."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from edge import device_info, doctor
+from edge.commands.doctor import command
+from edge.doctor import Camera, DoctorReport
+from edge.lookup import EXTRA_OF
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_json_without_a_file_is_alone_on_stdout() -> None:
+    for arguments in (["--json"], ["--json", "-"]):
+        result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        report = msgspec.json.decode(result.stdout, type=DoctorReport, strict=True)
+        assert report.device.usable_cores >= 1
+        assert "next: " in result.stderr
+
+
+def test_json_with_a_file_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "doctor.json"
+    result = CliRunner().invoke(command, ["--json", str(path)], catch_exceptions=False)
+    assert f"made: {path}" in result.stdout
+    record = json.loads(path.read_text())
+    assert set(record) == set(DoctorReport.__struct_fields__)
+    assert record["default_bundle"] is None
+    assert set(record["engines"]) == {"openvino", "tflite"}
+    assert set(record["extras"]) == {"openvino", "tflite", "report", "train"}
+    assert record["versions"]["numpy"]
+
+
+def test_without_any_extra_it_works_and_says_what_to_install() -> None:
+    hidden = ", ".join(repr(root) for root in EXTRA_OF)
+    code = (
+        f"import sys\nhidden = {{{hidden}}}\n"
+        "import importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *a: None if name in hidden else find(name, *a)\n"
+        "sys.modules.update(dict.fromkeys(hidden))\n"
+        "from edge.cli import main\nmain(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "engine openvino         not installed" in done.stdout
+    assert "problem: no engine is installed" in done.stdout
+    for extra in ("openvino", "tflite", "report", "train"):
+        assert f"pip install 'edge-difom[{extra}]'" in done.stdout
+    assert "next: pip install 'edge-difom[openvino]'" in done.stdout
+
+
+def test_cameras_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    devices, classes = tmp_path / "dev", tmp_path / "class"
+    devices.mkdir()
+    for name in ("video10", "video2", "videocodec", "null"):
+        (devices / name).touch()
+    (classes / "video2").mkdir(parents=True)
+    (classes / "video2" / "name").write_text("Endoscope\n")
+    assert doctor.find_cameras(devices, classes) == [
+        Camera(device=f"{devices}/video2", name="Endoscope"),
+        Camera(device=f"{devices}/video10", name=None),
+    ]
+    assert doctor.find_cameras(tmp_path / "none", classes) == []
+
+
+def test_the_default_bundle_is_a_folder_with_a_manifest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
+    folder = tmp_path / "bundles" / "edge-s"
+    folder.mkdir(parents=True)
+    assert doctor.default_bundle() is None
+    (folder / "manifest.json").touch()
+    assert doctor.default_bundle() == folder
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "flags"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni vnni\n", ["avx2", "avx512_vnni"]),
+        ("processor : 0\nFeatures : fp asimd asimddp\n", ["asimd", "asimddp"]),
+        ("", []),
+    ],
+)
+def test_instruction_sets_of_both_architectures(cpuinfo: str, flags: list[str]) -> None:
+    assert device_info.known_flags(cpuinfo) == flags
+
+
+def test_a_broken_nvidia_smi_is_no_cuda_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for body, found in (("echo 'Card A'; echo 'Card B'", ["Card A", "Card B"]), ("echo failed; exit 9", [])):
+        tool.write_text(f"#!/bin/sh\n{body}\n")
+        tool.chmod(0o755)
+        assert device_info.read_device().cuda == found
+    tool.unlink()
+    assert device_info.read_device().cuda == []
+
+
+def test_memory_of_this_process() -> None:
+    now, highest = device_info.memory_used_mb()
+    if now is None or highest is None:
+        pytest.skip("this kernel does not show it")
+    assert 5 < now <= highest * 1.01
