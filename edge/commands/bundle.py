@@ -1,0 +1,145 @@
+"""`edge-difom bundle`: make, show, pack and unpack bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge import console
+from edge.cli import LazyGroup
+
+
+@click.group(
+    "bundle",
+    cls=LazyGroup,
+    table={"make": ("quantize.commands:make", "Make a bundle of a quantized run.")},
+    short_help="Make, show, pack and unpack bundles.",
+    epilog=console.examples(
+        "edge-difom bundle make RUN --out B",
+        "edge-difom bundle show B",
+        "edge-difom bundle pack B --out B.difom",
+    ),
+)
+def group() -> None:
+    """Bundles: directories or .difom files that hold a model's engines and all that a device must know."""
+
+
+@group.command(
+    "show",
+    short_help="Print what a bundle holds.",
+    epilog=console.examples(
+        "edge-difom bundle show B",
+        "edge-difom bundle show B.difom --json -",
+        "edge-difom bundle show B --json manifest.json",
+    ),
+)
+@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@console.json_option("Write the manifest as JSON; `-` prints it on stdout.")
+def show(path: Path, json_path: str | None) -> None:
+    """Print engines, accuracy and provenance of BUNDLE (the files' hashes are checked by `verify`)."""
+    from edge.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    console.say(f"{manifest.name}  {bundle.digest}")
+    console.say(manifest.intended_use)
+    console.table(
+        ["part", "is"],
+        [
+            ["student", manifest.provenance.student],
+            ["teachers", ", ".join(manifest.provenance.teachers) or "none"],
+            ["made", manifest.provenance.created],
+            ["licence", manifest.licence],
+            [
+                "input",
+                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} {manifest.input.dtype}",
+            ],
+            [
+                "output",
+                f"{manifest.output.width}x{manifest.output.height}, threshold {manifest.output.threshold}",
+            ],
+            ["golden frames", str(len(manifest.golden.frames))],
+        ],
+    )
+    console.say()
+    console.table(
+        ["engine", "precision", "from version", "architectures", "file"],
+        [
+            [
+                entry.runtime,
+                entry.precision,
+                entry.min_version,
+                ", ".join(entry.architectures),
+                entry.files[0],
+            ]
+            for entry in manifest.engines
+        ],
+    )
+    if manifest.accuracy:
+        console.say()
+        console.table(
+            ["data set", "engine", "images", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
+            [
+                [
+                    row.dataset,
+                    row.engine,
+                    row.n,
+                    row.dice,
+                    *row.dice_ci95,
+                    row.iou,
+                    row.negatives,
+                    row.flagged,
+                ]
+                for row in manifest.accuracy
+            ],
+        )
+    if json_path:
+        console.write_json(json_path, manifest)
+        if json_path != "-":
+            console.made(json_path)
+    console.next_command(f"edge-difom verify --bundle {path}")
+
+
+@group.command(
+    "pack",
+    short_help="Write a bundle as one file.",
+    epilog=console.examples(
+        "edge-difom bundle pack B --out B.difom",
+        "edge-difom bundle pack B --out /media/stick/polyps.difom",
+        "edge-difom bundle pack B --out B.difom --force",
+    ),
+)
+@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="File to write, ending in .difom."
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def pack(path: Path, out: Path, force: bool) -> None:
+    """Write BUNDLE as one uncompressed .difom file; every --bundle takes either form."""
+    from edge import bundle
+
+    bundle.pack(path, out, force=force)
+    console.made(out)
+    console.next_command(f"edge-difom verify --bundle {out}")
+
+
+@group.command(
+    "unpack",
+    short_help="Write a packed bundle as a directory.",
+    epilog=console.examples(
+        "edge-difom bundle unpack B.difom --out B",
+        "edge-difom bundle unpack /media/stick/polyps.difom --out polyps",
+        "edge-difom bundle unpack B.difom --out B --force",
+    ),
+)
+@click.argument("path", metavar="PACKED", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to write.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def unpack(path: Path, out: Path, force: bool) -> None:
+    """Write PACKED as a directory, every file verified."""
+    from edge import bundle
+
+    bundle.unpack(path, out, force=force)
+    console.made(out)
+    console.next_command(f"edge-difom verify --bundle {out}")

@@ -1,0 +1,152 @@
+"""Accuracy of anything that scores pictures, at native mask size (protocol B of `edge.metrics`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edge.errors import DataError
+from edge.metrics import FLAG_AREA, EvaluationReport, ImageScore, dice_iou, summarise
+from edge.pairs import Pair, read_pair
+from edge.postprocess import native_scores, regions, to_units
+from edge.preprocess import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.bundle import Bundle
+    from edge.types import Engine, ImageU8
+
+    Score = Callable[[ImageU8], NDArray[Any]]
+
+
+class _Sample(msgspec.Struct):
+    image: str
+    mask: str
+    dataset: str = ""
+
+
+class _Splits(msgspec.Struct):
+    validation: list[_Sample]
+
+
+def read_splits(path: Path) -> list[Pair]:
+    """The validation pairs of a run's `splits.json`; their names are `dataset/stem`.
+
+    Raises:
+        DataError: The file is missing, is no such list or the list is empty.
+    """
+    try:
+        samples = msgspec.json.decode(path.read_bytes(), type=_Splits).validation
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is no list of validation pairs",
+            expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
+            got=str(error),
+            mend="give RUN/splits.json of a distilled run",
+        ) from error
+    if not samples:
+        raise DataError(f"{path} lists no validation pair", expected="at least one")
+    return [
+        Pair(
+            Path(sample.image),
+            Path(sample.mask),
+            "/".join(filter(None, (sample.dataset, Path(sample.image).stem))),
+        )
+        for sample in samples
+    ]
+
+
+def evaluate_pairs(
+    pairs: Iterable[Pair],
+    score: Score,
+    *,
+    threshold: float,
+    min_region: float,
+    done: Callable[[str], None] | None = None,
+) -> EvaluationReport:
+    """Score every picture and compare with its mask.
+
+    Args:
+        pairs: Images and masks.
+        score: (H, W, 3) uint8 RGB at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1.
+        threshold: Score from which a pixel belongs to the mask.
+        min_region: Smallest region that postprocessing keeps, share of the image.
+        done: Called with the name of each pair when it is through.
+
+    Raises:
+        DataError: A pair cannot be used, or there is none.
+    """
+    rows = []
+    for pair in pairs:
+        image, true = read_pair(pair.image, pair.mask)
+        scores = score(image)
+        size = (true.shape[0], true.shape[1])
+        found = native_scores(scores, size) >= threshold
+        kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region)
+        dice, iou = dice_iou(found, true) or (None, None)
+        rows.append(
+            ImageScore(
+                name=pair.name,
+                dice=dice,
+                iou=iou,
+                area_true=float(np.mean(true)),
+                area_found=float(np.mean(found)),
+                flagged=any(region.area >= FLAG_AREA for region in kept),
+            )
+        )
+        if done:
+            done(pair.name)
+    return summarise(rows)
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    pairs: Sequence[Pair],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "int8",
+    done: Callable[[str], None] | None = None,
+) -> EvaluationReport:
+    """Accuracy of a bundle's engine, through the device's own preprocessing.
+
+    Args:
+        bundle: An open bundle.
+        pairs: Images and masks.
+        engine: `openvino`, `tflite` or `auto`.
+        threads: CPU threads; None for every core.
+        precision: `int8` or `f32`.
+        done: Called with the name of each pair when it is through.
+
+    Raises:
+        DataError: A pair cannot be used, or there is none.
+        BundleError: The engine does not verify or does not fit this machine.
+        UsageError: The bundle has no such engine.
+        MissingDependencyError: The engine's runtime is not installed.
+    """
+    from edge.backends import open_engine
+
+    output = bundle.manifest.output
+    opened = open_engine(bundle, engine, threads=threads, precision=precision)
+    try:
+        return evaluate_pairs(
+            pairs,
+            lambda image: _infer(opened, image),
+            threshold=output.threshold,
+            min_region=output.min_region,
+            done=done,
+        )
+    finally:
+        opened.close()
+
+
+def _infer(engine: Engine, image: ImageU8) -> ImageU8:
+    return engine.infer(to_input(image, engine.input_size, bgr=False))
