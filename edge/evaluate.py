@@ -64,12 +64,12 @@ def read_splits(path: Path) -> list[Pair]:
     ]
 
 
-def evaluate_pairs(
+def evaluate(
     pairs: Iterable[Pair],
     score: Score,
     *,
-    threshold: float,
-    min_region: float,
+    threshold: float = 0.5,
+    min_region: float = FLAG_AREA,
     done: Callable[[str], None] | None = None,
 ) -> EvaluationReport:
     """Score every picture and compare with its mask.
@@ -137,7 +137,7 @@ def evaluate_bundle(
     output = bundle.manifest.output
     opened = open_engine(bundle, engine, threads=threads, precision=precision)
     try:
-        return evaluate_pairs(
+        return evaluate(
             pairs,
             lambda image: _infer(opened, image),
             threshold=output.threshold,

@@ -27,7 +27,10 @@ WEIGHTS, BIAS = np.array([1.0, -0.5, -0.5]), -0.25
 def redness(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The tiny student in numpy: (SIZE, SIZE, 3) RGB -> (SIZE / CELL, SIZE / CELL) scores."""
     blocks = image.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3).mean(axis=(1, 3))
-    return np.clip(np.rint(256 * (blocks @ WEIGHTS / 128 + BIAS)), 0, 255).astype(np.uint8)
+    scores: NDArray[np.uint8] = np.clip(np.rint(256 * (blocks @ WEIGHTS / 128 + BIAS)), 0, 255).astype(
+        np.uint8
+    )
+    return scores
 
 
 def scene(seed: int, *, height: int = SIZE, width: int = SIZE, polyp: bool = True) -> NDArray[np.uint8]:
@@ -73,7 +76,7 @@ def _quantized(
 
 def _tflite_files() -> list[bytes]:
     """The tiny student as a TFLite flatbuffer: one int8 convolution whose output saturates."""
-    import flatbuffers
+    flatbuffers: Any = pytest.importorskip("flatbuffers")
     from ai_edge_litert import schema_py_generated as schema
 
     step = 1 / 126 / CELL**2
