@@ -1,0 +1,314 @@
+"""The canonical graph: one explicit quantized torch.fx graph that every exporter reads.
+
+It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. Its dialect is small:
+
+- `quantized_decomposed.quantize_per_tensor` / `dequantize_per_tensor` to int8 on every tensor between operations;
+  the first puts a uint8 frame on the grid of step 1/128 and zero point -1 without loss;
+- `conv2d` with all its arguments, its weight `dequantize_per_channel` of an int8 buffer in [-127, 127], its bias
+  a float buffer on the int32 accumulator's grid; BatchNorm is folded into weight scales and bias, which leaves
+  the integers as they were trained;
+- `relu`, `hardtanh` (fused by the exporters), `add`, `max_pool2d`, `upsample_nearest2d`, `upsample_bilinear2d`,
+  `cat`, `pixel_shuffle`, `sigmoid`.
+
+Without quantizers the same walk gives the float student in the same dialect, with float weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers the quantized_decomposed operators
+from torch import Tensor, fx, nn
+
+from edge.errors import UsageError
+from quantize.tracing import PASS_THROUGH, arguments, operator, trace
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule, Node
+    from torch.nn import Module
+
+    from quantize.tracing import Trace
+
+aten = torch.ops.aten
+decomposed = torch.ops.quantized_decomposed
+
+
+class Grid(NamedTuple):
+    """The values `scale * (q - zero)` of int8 `q`."""
+
+    scale: float
+    zero: int
+
+
+INPUT_GRID = Grid(1 / 128, -1)
+"""Of `(x - 127) / 128` for uint8 x: q = x - 128."""
+LOGIT_GRID = Grid(3 / 64, 0)
+"""Logits from -6 to 5.95, beyond which the score changes by less than 1/256; fixed, so nothing to calibrate.
+
+Logits are rounded down, not to nearest: a pixel is in the mask of threshold 1/2 exactly when its logit is >= 0.
+"""
+SCORE_GRID = Grid(1 / 256, -128)
+"""Scores in 1/256, the grid that integer sigmoids produce."""
+
+_EXACT = PASS_THROUGH - {"upsample_bilinear2d"}
+_CALLS: dict[str, Any] = {
+    "relu": aten.relu.default,
+    "hardtanh": aten.hardtanh.default,
+    "add": aten.add.Tensor,
+    "max_pool2d": aten.max_pool2d.default,
+    "upsample_nearest2d": aten.upsample_nearest2d.vec,
+    "upsample_bilinear2d": aten.upsample_bilinear2d.vec,
+    "cat": aten.cat.default,
+    "pixel_shuffle": aten.pixel_shuffle.default,
+}
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A student ready for export.
+
+    Attributes:
+        module: The graph, executable on (1, 3, H, W) float.
+        size: Height and width of the input.
+        quantized: Whether it is the INT8 or the float student.
+    """
+
+    module: GraphModule
+    size: tuple[int, int]
+    quantized: bool
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
+        with torch.no_grad():
+            maps = torch.cat([self.module(image[None]) for image in images])
+        return (maps[:, 0] * 256).round().clamp(0, 255).to(torch.uint8)
+
+
+def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
+    """The canonical graph of a student, quantized by `quantize_student` or plain.
+
+    Args:
+        model: Quantized or plain student; not changed.
+        size: Height and width of the engine's input.
+
+    Raises:
+        UsageError: The student uses an operation outside the dialect, or one that no quantizer follows.
+    """
+    device = next(model.parameters()).device
+    traced = trace(model, torch.zeros(1, 3, *size, device=device))
+    return _Builder(traced).build()
+
+
+class _Builder:
+    """Walks a trace once and writes the canonical graph beside it."""
+
+    def __init__(self, traced: Trace) -> None:
+        self.traced = traced
+        self.quantized = bool(traced.quantizers)
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.values: dict[Node, Node] = {}
+        self.grids: dict[Node, Grid] = {}
+        self.constants = 0
+
+    def build(self) -> Canonical:
+        for node in self.traced.module.graph.nodes:
+            if node.op == "placeholder":
+                frame = self.graph.placeholder("frame")
+                self.values[node] = self.snap(frame, INPUT_GRID) if self.quantized else frame
+            elif node.op == "output":
+                self.finish(self.values[node.all_input_nodes[0]])
+            elif node.op == "call_function" and node not in self.values:
+                self.call(node)
+        module = fx.GraphModule(self.root, self.graph)
+        module.graph.lint()
+        _Shapes(module).run(torch.zeros(1, 3, *self.traced.size))
+        return Canonical(module.eval(), self.traced.size, self.quantized)
+
+    def call(self, node: Node) -> None:
+        name = operator(node)
+        if name == "conv2d":
+            self.convolution(node)
+        elif name == "quantizer":
+            self.quantizer(node)
+        elif name in _CALLS:
+            self.values[node] = self.plain(name, node)
+        elif name in ("dropout", "clone", "contiguous", "detach"):
+            self.values[node] = self.values[node.all_input_nodes[0]]
+        else:
+            raise UsageError(
+                f"the student uses {node.target}, which cannot be exported",
+                expected=" | ".join(["conv2d", "batch_norm", *sorted(_CALLS)]),
+                got=f"{node.target} ({node.name})",
+                mend="write it in these operations, or use another student",
+            )
+
+    def plain(self, name: str, node: Node) -> Node:
+        given = arguments(node)
+        if name == "add" and (given.pop("alpha") != 1 or not isinstance(given["other"], fx.Node)):
+            raise UsageError(f"{node.name} does more than add two maps", expected="a + b", got=str(given))
+        inputs = [self.values[source] for source in node.all_input_nodes]
+        grids = {self.grids.get(value) for value in inputs}
+        if self.quantized and name not in ("relu", "hardtanh") and (None in grids):
+            raise _unquantized(node)
+        mapped = fx.node.map_arg(tuple(given.values()), lambda source: self.values[source])
+        made = self.graph.call_function(_CALLS[name], mapped)
+        if self.quantized and name in PASS_THROUGH:
+            if len(grids) != 1:
+                raise UsageError(
+                    f"the inputs of {node.name} have different scales",
+                    expected="one shared quantizer",
+                    got=str(sorted(grid for grid in grids if grid)),
+                )
+            grid = grids.pop()
+            if grid is not None and name in _EXACT:
+                self.grids[made] = grid
+        return made
+
+    def quantizer(self, node: Node) -> None:
+        source = node.all_input_nodes[0]
+        if source not in self.values:
+            return  # a weight: read by its convolution
+        value = self.values[source]
+        index = int(arguments(node)["index"])
+        low, _, scale, zero = self.traced.quantizers[index].get_parameters_for_torch_fq()
+        if scale.numel() != 1:
+            raise UsageError(f"{node.name} quantizes an activation per channel", expected="one scale per tensor")
+        grid = Grid(float(scale), int(zero) - (128 if low == 0 else 0))
+        if source.op == "placeholder":
+            grid = INPUT_GRID
+        self.values[node] = value if self.grids.get(value) == grid else self.snap(value, grid)
+
+    def convolution(self, node: Node) -> None:
+        given = arguments(node)
+        value = self.values[given["input"]]
+        users = list(node.users)
+        norm = users[0] if len(users) == 1 and operator(users[0]) == "batch_norm" else None
+        weight, scale = self.weight(given["weight"])
+        bias = self.tensor(given["bias"]) if given["bias"] is not None else weight.new_zeros(len(weight))
+        factor, offset = _batch_norm(self, norm) if norm is not None else (torch.ones_like(bias), 0.0 * bias)
+        bias = bias.double() * factor + offset
+        if self.quantized and any(user.op == "output" for user in users):
+            bias = bias - LOGIT_GRID.scale / 2
+        shape = (-1, 1, 1, 1)
+        if scale is not None:
+            if value not in self.grids:
+                raise _unquantized(node)
+            # A negative factor flips the integers; a zero one leaves a scale that is tiny but not zero.
+            integers = weight * torch.where(factor < 0, -1, 1).view(shape)
+            scale = (scale * factor.abs()).clamp_min(1e-12).float()
+            step = scale.double() * self.grids[value].scale
+            bias = (bias / step).round().clamp(-(2**31) + 1, 2**31 - 1) * step
+            kernel = self.graph.call_function(
+                decomposed.dequantize_per_channel.default,
+                (
+                    self.constant(integers.to(torch.int8)),
+                    self.constant(scale),
+                    self.constant(torch.zeros(len(scale), dtype=torch.int64)),
+                    0, -127, 127, torch.int8,
+                ),
+            )  # fmt: skip
+        else:
+            kernel = self.constant((weight.double() * factor.view(shape)).float())
+        made = self.graph.call_function(
+            aten.conv2d.default,
+            (
+                value, kernel, self.constant(bias.float()),
+                _pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"],
+            ),
+        )  # fmt: skip
+        self.values[node] = made
+        if norm is not None:
+            self.values[norm] = made
+
+    def weight(self, node: Node) -> tuple[Tensor, Tensor | None]:
+        """Integers and scale per output channel of a quantized weight, or the float weight and None."""
+        if operator(node) != "quantizer":
+            if self.quantized:
+                raise _unquantized(node)
+            return self.tensor(node), None
+        weight = self.tensor(node.all_input_nodes[0])
+        quantizer = self.traced.quantizers[int(arguments(node)["index"])]
+        _, _, scale, zero = quantizer.get_parameters_for_torch_fq()
+        if int(zero.abs().max()) != 0 or scale.numel() not in (1, len(weight)):
+            raise UsageError(f"{node.name} is no symmetric quantizer per output channel")
+        scale = scale.detach().cpu().reshape(-1).expand(len(weight))
+        return (weight / scale.view(-1, 1, 1, 1)).round().clamp(-127, 127), scale.double()
+
+    def finish(self, logits: Node) -> None:
+        if self.quantized:
+            logits = self.snap(logits, LOGIT_GRID)
+        scores = self.graph.call_function(aten.sigmoid.default, (logits,))
+        self.graph.output(self.snap(scores, SCORE_GRID) if self.quantized else scores)
+
+    def snap(self, value: Node, grid: Grid) -> Node:
+        settings = (grid.scale, grid.zero, -128, 127, torch.int8)
+        q = self.graph.call_function(decomposed.quantize_per_tensor.default, (value, *settings))
+        d = self.graph.call_function(decomposed.dequantize_per_tensor.default, (q, *settings))
+        self.grids[d] = grid
+        return d
+
+    def constant(self, tensor: Tensor) -> Node:
+        name = f"constant_{self.constants}"
+        self.constants += 1
+        self.root.register_buffer(name, tensor.contiguous())
+        return self.graph.get_attr(name)
+
+    def tensor(self, node: Node) -> Tensor:
+        return _attribute(self.traced.module, str(node.target)).detach().cpu()
+
+
+class _Shapes(fx.Interpreter):
+    """Notes the shape of every value under `node.meta["shape"]`."""
+
+    def run_node(self, n: Node) -> Any:
+        with torch.no_grad():
+            value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"] = tuple(value.shape)
+        return value
+
+
+def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    """Kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
+
+    Raises:
+        UsageError: It dilates or rounds its size up.
+    """
+    kernel = _pair(given["kernel_size"])
+    stride = _pair(given["stride"]) if given["stride"] else kernel
+    if _pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
+        raise UsageError("a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)")
+    return kernel, stride, _pair(given["padding"])
+
+
+def _batch_norm(builder: _Builder, node: Node) -> tuple[Tensor, Tensor]:
+    """Factor and offset per channel that a BatchNorm in eval mode applies."""
+    given = arguments(node)
+    gamma, beta, mean, variance = (
+        builder.tensor(given[name]).double() for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = gamma / torch.sqrt(variance + given["eps"])
+    return factor, beta - mean * factor
+
+
+def _attribute(module: Module, path: str) -> Tensor:
+    value: Any = module
+    for part in path.split("."):
+        value = getattr(value, part)
+    tensor: Tensor = value
+    return tensor
+
+
+def _pair(values: int | list[int]) -> list[int]:
+    return [values, values] if isinstance(values, int) else [int(values[0]), int(values[-1])]
+
+
+def _unquantized(node: Node) -> UsageError:
+    return UsageError(
+        f"{node.name} would run in float: no quantizer on its input",
+        expected="a quantizer on every tensor",
+        mend="this student's structure is not covered; use another student",
+    )

@@ -1,0 +1,131 @@
+"""Tensors, buffers and operations of one TFLite flatbuffer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+BuiltinOperator = schema.BuiltinOperator
+TensorType = schema.TensorType
+
+_TYPES = {
+    np.dtype(np.int8): TensorType.INT8,
+    np.dtype(np.int32): TensorType.INT32,
+    np.dtype(np.float32): TensorType.FLOAT32,
+}
+# Version 3 convolutions and version 2 elsewhere are the first with int8; a reader checks that it knows them.
+_VERSIONS = {
+    BuiltinOperator.CONV_2D: 3,
+    BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    BuiltinOperator.RESIZE_BILINEAR: 3,
+    BuiltinOperator.DEPTH_TO_SPACE: 1,
+    BuiltinOperator.QUANTIZE: 1,
+    BuiltinOperator.DEQUANTIZE: 1,
+}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer on a 16-byte boundary, which the schema asks for and the generated code does not do."""
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code's name
+        vector = None
+        if self.data is not None:
+            content = bytes(self.data)
+            builder.StartVector(1, len(content), 16)
+            builder.head -= len(content)
+            builder.Bytes[builder.head : builder.head + len(content)] = content
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        packed: int = schema.BufferEnd(builder)
+        return packed
+
+
+class TfliteFile:
+    """Collects one subgraph and writes it.
+
+    Attributes:
+        tensors: What was added, by index.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Any] = []
+        self._buffers = [_AlignedBuffer()]
+        self._operations: list[Any] = []
+        self._codes: list[int] = []
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        kind: int,
+        *,
+        scale: Sequence[float] | NDArray[Any] | None = None,
+        zero: Sequence[int] | None = None,
+        axis: int = 0,
+    ) -> int:
+        """Add a tensor without content; returns its index."""
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, [int(n) for n in shape], kind, 0
+        if scale is not None:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale = [float(step) for step in scale]
+            made.quantization.zeroPoint = list(zero) if zero is not None else [0] * len(scale)
+            made.quantization.quantizedDimension = axis
+        self.tensors.append(made)
+        return len(self.tensors) - 1
+
+    def tensor_like(self, other: int, name: str, shape: Sequence[int]) -> int:
+        """Add a tensor of another's type and grid."""
+        made = self.tensor(name, shape, self.tensors[other].type)
+        self.tensors[made].quantization = self.tensors[other].quantization
+        return made
+
+    def constant(
+        self, name: str, values: NDArray[Any], *, scale: NDArray[Any] | None = None, axis: int = 0
+    ) -> int:
+        """Add a tensor with content; returns its index."""
+        made = self.tensor(name, values.shape, _TYPES[values.dtype], scale=scale, axis=axis)
+        buffer = _AlignedBuffer()
+        buffer.data = np.ascontiguousarray(values).tobytes()
+        self._buffers.append(buffer)
+        self.tensors[made].buffer = len(self._buffers) - 1
+        return made
+
+    def add(self, code: int, inputs: Sequence[int], output: int, options: Any) -> None:
+        """Add an operation; `options` is its options table or None."""
+        if code not in self._codes:
+            self._codes.append(code)
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = self._codes.index(code), list(inputs), [output]
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            made.builtinOptions = options
+        self._operations.append(made)
+
+    def finish(self, source: int, result: int) -> bytes:
+        """The file's content."""
+        graph = schema.SubGraphT()
+        graph.name, graph.tensors, graph.operators = "student", self.tensors, self._operations
+        graph.inputs, graph.outputs = [source], [result]
+        model = schema.ModelT()
+        model.version, model.description = 3, "edge-difom student"
+        model.subgraphs, model.buffers, model.operatorCodes = [graph], self._buffers, []
+        for code in self._codes:
+            entry = schema.OperatorCodeT()
+            entry.builtinCode, entry.deprecatedBuiltinCode = code, min(code, 127)
+            entry.version = _VERSIONS.get(code, 2)
+            model.operatorCodes.append(entry)
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
