@@ -1,0 +1,171 @@
+"""`edge-difom run`: from a camera, a clip or images to masks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge import console
+from edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from edge.pipeline import RunSummary
+
+
+def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
+    """Lines of a JSONL sink on stdout stand alone there, as the record of `--json -` does."""
+    if any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
+        console.keep_stdout_for_json(context, parameter, "-")
+    return sinks
+
+
+@click.command(
+    "run",
+    short_help="Segment a camera, a clip or images with a bundle.",
+    epilog=console.examples(
+        "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink jsonl:frames.jsonl",
+        "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
+        "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds 10",
+    ),
+)
+@click.option(
+    "--source",
+    metavar="S",
+    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE; options behind it as ?key=value&key=value.",
+)
+@click.option(
+    "--camera",
+    metavar="[DEVICE]",
+    is_flag=False,
+    flag_value="",
+    help="Short for --source v4l2:DEVICE: a path, a number, a name under /dev/v4l/by-id, "
+    "or nothing for the first camera that works.",
+)
+@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), help="Bundle, folder or .difom.")
+@click.option(
+    "--engine", default="auto", show_default=True, help="openvino, tflite, or auto for the first that works."
+)
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="KIND[:PATH]",
+    multiple=True,
+    callback=_keep_stdout,
+    help="video:FILE.mp4, jsonl[:FILE] (stdout without a file), null; repeatable. Default: null.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine; its own choice if not given."
+)
+@click.option("--realtime", is_flag=True, help="Replay a clip at its own rate, as if it were a camera.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@console.json_option("Write the summary as JSON; `-` prints it on stdout.")
+def command(
+    source: str | None,
+    camera: str | None,
+    bundle_path: Path | None,
+    engine: str,
+    sinks: tuple[str, ...],
+    frames: int | None,
+    seconds: float | None,
+    threads: int | None,
+    realtime: bool,
+    force: bool,
+    json_path: str | None,
+) -> None:
+    """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
+
+    Of a camera the newest frame is taken and late ones are dropped; of a clip or a folder every frame. A mask
+    of a camera's frame that is older than 120 ms is not drawn. Ctrl-C or SIGTERM ends the run with all
+    outputs whole.
+    """
+    from edge.backends import open_engine
+    from edge.bundle import Bundle
+    from edge.pipeline import run_pipeline
+    from edge.sinks import open_sinks
+    from edge.sources import open_source
+
+    if (source is None) == (camera is None):
+        raise UsageError(
+            "one source is needed", expected="--source S or --camera [DEVICE]", mend="--source synthetic:"
+        )
+    if json_path == "-" and any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
+        raise UsageError("two records want stdout", expected="a file for --sink jsonl: or for --json")
+    frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
+    path = bundle_path or _default_bundle()
+    open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
+    bundle = Bundle.open(path)
+    with (
+        closing(open_engine(bundle, engine, threads=threads)) as student,
+        frames_from,
+        _stop_on_signal() as stop,
+    ):
+        outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force)
+        console.say(f"{frames_from.description}; {student.name}")
+        summary = run_pipeline(
+            frames_from, student, outputs, bundle.manifest, frames=frames, seconds=seconds, stop=stop
+        )
+        name = student.name
+    _show(summary)
+    if json_path:
+        console.write_json(json_path, summary)
+    written = [str(sink_path) for sink in outputs if (sink_path := getattr(sink, "path", None))]
+    console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
+    console.next_command(f"edge-difom bench --bundle {path} --engine {name} --seconds 60")
+
+
+def _default_bundle() -> Path:
+    from edge.doctor import default_bundle
+
+    path = default_bundle()
+    if path is None:
+        raise UsageError(
+            "no bundle is given, and none comes with this package",
+            expected="--bundle B, a folder or a .difom file",
+            mend="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
+        )
+    return path
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; a second signal of the kind acts as it did before."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(summary: RunSummary) -> None:
+    console.say(
+        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
+        f"{summary.frames_with_mask} with a mask, {summary.dropped} dropped"
+    )
+    for kind, count in summary.reasons.items():
+        console.say(f"no mask on {count} frames: {kind}")
+    rows: list[tuple[object, ...]] = [
+        (name, stage.p50, stage.p90, stage.p99) for name, stage in summary.stages_ms.items()
+    ]
+    if summary.age_ms is not None:
+        age = summary.age_ms
+        rows.append(("age", age.p50, age.p90, age.p99))
+    console.table(["ms", "p50", "p90", "p99"], rows)

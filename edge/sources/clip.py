@@ -1,0 +1,110 @@
+"""`file:PATH`: a video clip, every frame of it, or replayed at its own rate like a camera."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from edge.errors import SourceError
+from edge.sources.base import BaseSource, Pacer, read_options, switch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from edge.types import Frame
+
+_MEND = "check it in a player; encode it again with `ffmpeg -i CLIP -c:v libx264 NEW.mp4`"
+_USUAL_FPS = 25.0
+
+
+class ClipSource(BaseSource):
+    """Frames of a clip, decoded by OpenCV's FFmpeg.
+
+    Args:
+        path: The clip.
+        realtime: Deliver frames when they are due, and skip those that are late.
+        **timing: `clock` and `sleep` of `BaseSource`.
+    """
+
+    def __init__(self, path: Path, *, realtime: bool = False, **timing: Any) -> None:
+        super().__init__(**timing)
+        self.path, self.live = path, realtime
+        self.description = f"clip {path}"
+        self._capture: Any = None
+        self._pacer: Pacer | None = None
+        self._expected = self._decoded = 0
+
+    @classmethod
+    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
+        """A clip by path; option `realtime=1`."""
+        return cls(Path(target), **read_options("file", options, {"realtime": switch}))
+
+    def _open(self) -> None:
+        if not self.path.is_file():
+            raise SourceError(
+                f"clip {self.path} cannot be read",
+                expected="a video file",
+                got="a folder" if self.path.is_dir() else "no such file",
+                mend=f"--source images:{self.path}" if self.path.is_dir() else "check the path",
+            )
+        # FFmpeg and OpenCV write their own view of a damaged clip to stderr; the error below replaces it.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        finally:
+            cv2.utils.logging.setLogLevel(before)
+        if not self._capture.isOpened():
+            raise SourceError(
+                f"clip {self.path} cannot be decoded",
+                expected="a whole video file in a format that FFmpeg reads",
+                got=f"{self.path.stat().st_size} bytes that are none, or a file cut short",
+                mend=_MEND,
+            )
+        declared = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = declared if 1 <= declared <= 1000 else _USUAL_FPS
+        self._decoded = 0
+        self._expected = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self._pacer = Pacer(self.fps, self._clock, self._sleep) if self.live else None
+        width, height = (
+            int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        pace = "replayed at" if self.live else "recorded at"
+        self.description = f"clip {self.path}, {width}x{height}, {pace} {self.fps:g} fps"
+
+    def _next(self) -> Frame | None:
+        skipped, moment = self._pacer.wait() if self._pacer else (0, None)
+        for _ in range(skipped):
+            if not self._capture.grab():
+                self._check_end()
+                return None
+            self._decoded += 1
+        good, image = self._capture.read()
+        if not good:
+            self._check_end()
+            return None
+        self._decoded += 1
+        return self._frame(image, captured_ns=moment, skipped=skipped)
+
+    def _check_end(self) -> None:
+        """Tell the end from a break: `read` answers the same to both."""
+        if self._decoded == 0:
+            raise SourceError(f"clip {self.path} holds no frame", expected="at least one picture", mend=_MEND)
+        # The container's count may be an estimate or include a frame or two that an edit list hides.
+        if self._decoded < self._expected - max(2, self._expected // 50):
+            raise SourceError(
+                f"clip {self.path} breaks off",
+                expected=f"{self._expected} frames, as its header says",
+                got=f"{self._decoded} frames that can be decoded",
+                mend=_MEND,
+            )
+
+    def _close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

@@ -1,0 +1,116 @@
+"""`synthetic:`: the phantom at any size and rate, as a stand-in for a camera or a clip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edge.errors import UsageError
+from edge.sources.base import BaseSource, Pacer, rate, read_options, switch, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from edge.types import Frame, ImageU8
+
+_READY = 45
+_READY_SIDE = 320
+_USAGE_MEND = "synthetic:?width=640&height=480&fps=30&frames=300&seed=1&live=0"
+
+
+class SyntheticSource(BaseSource):
+    """Phantom frames; live unless `live` is off.
+
+    A live source draws 45 pictures of at most 320 pixels a side before it starts, enlarges them as they are
+    read and plays them forth and back, so that its rate does not depend on what a picture costs. Otherwise
+    each picture is drawn at its full size when it is read.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second, the pace of a live source.
+        frames: How many, 0 for no end (live only).
+        seed: Scene; equal seeds give equal pictures.
+        live: Deliver frames when they are due, and skip those that are late.
+        **timing: `clock` and `sleep` of `BaseSource`.
+
+    Raises:
+        UsageError: Without end, but not live.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 640,
+        height: int = 480,
+        fps: float = 30.0,
+        frames: int = 300,
+        seed: int = 1,
+        live: bool = True,
+        **timing: Any,
+    ) -> None:
+        super().__init__(**timing)
+        if frames == 0 and not live:
+            raise UsageError(
+                "synthetic: without end must be live", expected="frames >= 1, or live=1", mend=_USAGE_MEND
+            )
+        self.size, self.fps, self.frames, self.seed, self.live = (height, width), fps, frames, seed, live
+        pace = "paced" if live else "drawn as read"
+        self.description = f"phantom {width}x{height}, {fps:g} fps {pace}, seed {seed}"
+        self._pictures: Iterator[ImageU8] = iter(())
+        self._ready: list[ImageU8] = []
+        self._pacer: Pacer | None = None
+
+    @classmethod
+    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
+        """The phantom with options `width`, `height`, `fps`, `frames`, `seed`, `live`.
+
+        Raises:
+            UsageError: There is a target, or an option does not fit.
+        """
+        if target:
+            raise UsageError(f"synthetic: takes no target, got {target!r}", mend=_USAGE_MEND)
+        known = {
+            "width": whole(32, 8192),
+            "height": whole(32, 8192),
+            "fps": rate,
+            "frames": whole(0, 10**9),
+            "seed": whole(0, 2**32 - 1),
+            "live": switch,
+        }
+        return cls(**read_options("synthetic", options, known))
+
+    def _open(self) -> None:
+        from edge.phantom import clip
+
+        if not self.live:
+            self._pictures = (_bgr(picture.image) for picture in clip(self.seed, self.frames, size=self.size))
+            return
+        shrink = min(1.0, _READY_SIDE / max(self.size))
+        drawn = (max(32, round(self.size[0] * shrink)), max(32, round(self.size[1] * shrink)))
+        count = min(_READY, self.frames or _READY)
+        ready = [_bgr(picture.image) for picture in clip(self.seed, count, size=drawn)]
+        self._ready = ready + ready[-2:0:-1]
+        self._pacer = Pacer(self.fps or 1.0, self._clock, self._sleep)
+
+    def _next(self) -> Frame | None:
+        if self._pacer is None:
+            drawn = next(self._pictures, None)
+            return None if drawn is None else self._frame(drawn)
+        skipped, moment = self._pacer.wait()
+        index = self._index + skipped
+        if self.frames and index >= self.frames:
+            return None
+        picture = cv2.resize(self._ready[index % len(self._ready)], self.size[::-1])
+        return self._frame(picture, captured_ns=moment, skipped=skipped)
+
+    def _close(self) -> None:
+        self._pictures, self._ready, self._pacer = iter(()), [], None
+
+
+def _bgr(image: ImageU8) -> ImageU8:
+    return np.ascontiguousarray(image[..., ::-1])
