@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from edge.errors import SourceError, UsageError
-from edge.phantom_scene import Blob, Pose, Scene, draw_polyp, draw_scene, paint
+from edge.phantom.paint import paint
+from edge.phantom.scene import Blob, Pose, Scene, draw_polyp, draw_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,10 +82,11 @@ def clip(seed: int, frames: int, *, size: tuple[int, int] = SIZE) -> Iterator[Ph
         scene = draw_scene(rng)
     aspect = size[1] / size[0]
     count = max(1, round(frames / _POLYP_EVERY))
-    polyps = [draw_polyp(rng, rng.uniform(0.03, 0.1), aspect) for _ in range(count)]
-    angles = rng.uniform(0, 2 * np.pi, count)
+    polyps = [draw_polyp(rng, rng.uniform(0.06, 0.16), aspect) for _ in range(count)]
+    # Polyps pass through the picture: on the far side of the lumen there is the most room.
+    angles = np.arctan2(-scene.lumen[1], -scene.lumen[0]) + rng.uniform(-0.8, 0.8, count)
     sway = rng.uniform(0, 2 * np.pi, 3)
-    travel = 2.2 * _VISIBLE
+    travel = 1.5 * _VISIBLE
     for frame in range(frames):
         at = frame / max(frames - 1, 1) * count
         turn = at * 2 * np.pi
@@ -173,7 +175,7 @@ def write_clip(
     return shares
 
 
-_NEAR, _FAR = 2.6, 0.16
+_NEAR, _FAR = 2.2, 0.14
 _VISIBLE = float(np.log(_NEAR / _FAR))
 
 
