@@ -1,0 +1,174 @@
+"""Evaluation of a bundle on a folder: figures worked out by hand, and the shape of the record."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import lookup
+from edge.bundle import Bundle
+from edge.cli import main
+from edge.commands import evaluate as command
+from edge.errors import DataError
+from edge.evaluate import evaluate, evaluate_bundle, read_splits
+from edge.metrics import summarise
+from edge.pairs import find_pairs, read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    U8 = NDArray[np.uint8]
+
+
+@pytest.fixture
+def data(tmp_path: Path, tiny_scene: Callable[..., U8]) -> Path:
+    """Three pictures with a polyp, of three sizes, and two without; the masks are the red discs."""
+    for number, (height, width) in enumerate([(128, 128), (240, 320), (90, 64), (128, 128), (128, 160)]):
+        image = tiny_scene(number, height=height, width=width, polyp=number < 3)
+        mask = (image[..., 0] > 180).astype(np.uint8) * 255
+        for folder, picture in (("images", image[..., ::-1]), ("masks", mask)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "data" / folder / f"{number}.png"), picture)
+    return tmp_path / "data"
+
+
+def status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tflite"])
+def test_a_bundle_finds_the_red_discs(engine: str, tiny_bundle: Path, data: Path) -> None:
+    report = evaluate_bundle(Bundle.open(tiny_bundle), find_pairs(data), engine=engine, threads=1)
+    assert (report.n, report.negatives.n, report.negatives.flagged) == (3, 2, 0)
+    assert report.dice is not None
+    assert report.dice > 0.85
+    assert [row.name for row in report.per_image] == list("01234")
+    assert all(row.flagged == (row.dice is not None) for row in report.per_image)
+
+
+def test_scores_are_compared_at_native_size(data: Path) -> None:
+    def left_half(image: U8) -> NDArray[np.float32]:
+        scores = np.zeros((2, 2), np.float32)
+        scores[:, 0] = 1
+        return scores
+
+    pairs = find_pairs(data)
+    report = evaluate(pairs, left_half)
+    for row, pair in zip(report.per_image, pairs, strict=True):
+        true = read_mask(pair.mask)
+        half = np.zeros_like(true)
+        half[:, : true.shape[1] // 2] = True
+        assert row.area_found == pytest.approx(0.5)
+        assert row.area_true == pytest.approx(true.mean())
+        assert row.flagged
+        if true.any():
+            assert row.dice == pytest.approx(2 * (true & half).sum() / (true.sum() + half.sum()))
+    assert report.negatives.flagged == 2
+    assert report == summarise(report.per_image)
+
+
+@pytest.mark.parametrize(("cells", "flagged"), [(1, False), (3, True)])
+def test_a_speck_under_a_thousandth_does_not_flag(cells: int, flagged: bool, data: Path) -> None:
+    def speck(image: U8) -> U8:
+        scores = np.zeros((64, 64), np.uint8)
+        scores[10 : 10 + cells, 10 : 10 + cells] = 255
+        return scores
+
+    # Also where the bundle itself keeps every region.
+    report = evaluate(find_pairs(data)[3:], speck, min_region=0)
+    assert {row.flagged for row in report.per_image} == {flagged}
+
+
+def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    assert (
+        status("evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--json", out) == 0
+    )
+    record = json.loads(out.read_text())
+    assert set(record) == {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
+    assert set(record["negatives"]) == {"n", "flagged"}
+    assert record["n"] + record["negatives"]["n"] == len(record["per_image"]) == 5
+    assert record["dice_ci95"][0] <= record["dice"] <= record["dice_ci95"][1]
+
+
+def test_validation_pairs_of_a_run(tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = [
+        {"image": str(pair.image), "mask": str(pair.mask), "dataset": "D", "group": pair.name}
+        for pair in find_pairs(data)
+    ]
+    splits = data / "splits.json"
+    splits.write_text(json.dumps({"train": samples, "validation": samples[1:4]}))
+    assert [pair.name for pair in read_splits(splits)] == ["D/1", "D/2", "D/3"]
+    assert status("evaluate", "--bundle", tiny_bundle, "--pairs", splits, "--json", "-") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["n"] == 2
+    assert "next: edge-difom bench" in printed.err
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"[]", b'{"validation": []}', b'{"validation": [{"image": 1}]}', b"\xff"]
+)
+def test_a_bad_list_of_pairs_is_a_data_error(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"splits\.json"):
+        read_splits(path)
+
+
+def test_a_checkpoint_goes_to_the_training_side(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def evaluate_run(run: Path, pairs: list[object]) -> object:
+        asked.append((run, len(pairs)))
+        return evaluate(find_pairs(data), lambda _: np.ones((4, 4), np.float32))
+
+    monkeypatch.setattr(
+        command, "resolve", lambda reference: {"distill.evaluation:evaluate_run": evaluate_run}[reference]
+    )
+    assert status("evaluate", "--checkpoint", tmp_path, "--data", data) == 0
+    assert asked == [(tmp_path, 5)]
+
+
+@pytest.mark.slow
+def test_the_checkpoint_reference_exists() -> None:
+    assert callable(lookup.resolve(command._RUN_EVALUATION))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--data", "D"], 2),
+        (["--bundle", "B", "--checkpoint", "R", "--data", "D"], 2),
+        (["--bundle", "B"], 2),
+        (["--bundle", "B", "--data", "D", "--pairs", "P"], 2),
+        (["--checkpoint", "R", "--data", "D", "--engine", "tflite"], 2),
+        (["--bundle", "B", "--data", "D", "--threads", "0"], 2),
+        (["--bundle", "absent", "--data", "D"], 4),
+    ],
+)
+def test_wrong_options_end_with_their_code_and_write_nothing(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    assert status("evaluate", *arguments, "--json", out) == code
+    assert not out.exists()
+
+
+def test_unknown_engine_and_missing_data_end_with_their_code(
+    tiny_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tensorrt") == 2
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", tmp_path / "absent") == 3
