@@ -63,7 +63,8 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool) -> ImageU8:
 
 def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
     """`(image - 127) / 128` as float32, as the engines' graphs do it: for training and parity checks."""
-    return (image.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
+    normalised: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
+    return normalised
 
 
 def check_image(image: ImageU8) -> None:
