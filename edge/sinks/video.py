@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from edge.errors import DataError, MissingDependencyError, UsageError
+from edge.ffmpeg import quiet
 from edge.files import refuse_existing
 from edge.overlay import overlay
 
@@ -104,18 +105,14 @@ class VideoSink:
 
     def _open(self) -> Any:
         names = [self.codec] if self.codec else ["h264", "mp4v"]
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            for name in names:
-                fourcc = cv2.VideoWriter.fourcc(*CODECS[name])
-                size = self._size[::-1]
+        for name in names:
+            fourcc = cv2.VideoWriter.fourcc(*CODECS[name])
+            size = self._size[::-1]
+            with quiet():
                 writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.fps, size)
-                if writer.isOpened():
-                    self.codec = name
-                    return writer
-        finally:
-            cv2.utils.logging.setLogLevel(before)
+            if writer.isOpened():
+                self.codec = name
+                return writer
         raise MissingDependencyError(
             f"{self.path} cannot be encoded",
             expected=f"an OpenCV with FFmpeg and an encoder for {' or '.join(names)}",

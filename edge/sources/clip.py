@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from edge.errors import SourceError
+from edge.ffmpeg import quiet
 from edge.sources.base import BaseSource, Pacer, read_options, switch
 
 if TYPE_CHECKING:
@@ -52,13 +52,8 @@ class ClipSource(BaseSource):
                 got="a folder" if self.path.is_dir() else "no such file",
                 mend=f"--source images:{self.path}" if self.path.is_dir() else "check the path",
             )
-        # FFmpeg and OpenCV write their own view of a damaged clip to stderr; the error below replaces it.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
+        with quiet():
             self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
-        finally:
-            cv2.utils.logging.setLogLevel(before)
         if not self._capture.isOpened():
             raise SourceError(
                 f"clip {self.path} cannot be decoded",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from edge.errors import SourceError
+from edge.ffmpeg import quiet
 from edge.sources.base import BaseSource, rate, read_options, whole
 from edge.sources.newest import NewestFrame
 
@@ -144,11 +145,8 @@ class V4l2Source(BaseSource):
         """Open a node and wait for its first picture; returns what went wrong."""
         if not os.access(node, os.R_OK | os.W_OK):
             return "no permission (add the user to the group `video`)"
-        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
+        with quiet():
             capture = self._capture(node)
-        finally:
-            cv2.utils.logging.setLogLevel(before)
         if not capture.isOpened():
             capture.release()
             return "cannot be opened; another program may use it"
