@@ -1,6 +1,6 @@
 """Latency of a bundle on this machine: a single stream at the highest rate, stages stamped on every frame.
 
-The next frame starts when the last is done; nothing overlaps. A frame's latency is the time from its pixels in
+The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom run`. A frame's latency is the time from its pixels in
 memory to its regions in frame coordinates, and its stages share their boundaries, so they sum to the whole.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge import latency
 from edge.bench_record import BenchReport, Measurement, Stage, WarmUp
 from edge.device_info import memory_used_mb, read_device, versions
 from edge.errors import UsageError
 from edge.guard import Guard, take_snapshot
-from edge.postprocess import regions
+from edge.pipeline import analyse
 from edge.preprocess import to_input
 from edge.types import Frame
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edge.bundle import Bundle
     from edge.guard import Snapshot, Verdict
-    from edge.manifest import Output
+    from edge.manifest import Manifest
     from edge.types import Engine, ImageU8
 
 STAGES = ("preprocess", "infer", "postprocess")
@@ -34,6 +34,7 @@ PUBLISHED_SECONDS = 600.0
 
 _WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
 _SETTLED_DRIFT = 0.02
+_SIDE_RUN_SECONDS = 5.0
 _IMAGES = 4
 
 
@@ -73,7 +74,7 @@ def run_bench(
     manifest = bundle.manifest
     try:
         measurement, verdict = measure(
-            opened, images, manifest.output, seconds=seconds, on_frame=on_frame, snapshot=snapshot
+            opened, images, manifest, seconds=seconds, on_frame=on_frame, snapshot=snapshot
         )
         settings = {**opened.settings(), "python_gc": gc.isenabled()}
     finally:
@@ -99,19 +100,22 @@ def run_bench(
 
 
 def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
-    """A few BGR frames of the phantom, half of them with a polyp."""
-    import numpy as np
+    """A few BGR frames of the phantom, half of them with a polyp.
+
+    Drawn small and enlarged, which is fast: what a frame costs depends on its size, not on its detail.
+    """
+    import cv2
 
     from edge.phantom import render
 
-    rendered = (render(seed, size=size, polyp=seed % 2 == 0) for seed in range(_IMAGES))
-    return [np.ascontiguousarray(frame.image[..., ::-1]) for frame in rendered]
+    drawn = (render(seed, polyp=seed % 2 == 0).image[..., ::-1] for seed in range(_IMAGES))
+    return [cast("ImageU8", cv2.resize(image, size[::-1])) for image in drawn]
 
 
 def measure(
     engine: Engine,
     images: Sequence[ImageU8],
-    output: Output,
+    manifest: Manifest,
     *,
     seconds: float,
     on_frame: Callable[[Frame], None] | None = None,
@@ -122,7 +126,7 @@ def measure(
     Args:
         engine: Not used since it was opened.
         images: (H, W, 3) uint8 BGR frames, used in turn.
-        output: What the engine's scores mean.
+        manifest: Of the engine's bundle.
         seconds: Time to count frames for.
         on_frame: Called with every counted frame, outside the measured time.
         snapshot: Where the environment guard reads the machine.
@@ -136,30 +140,26 @@ def measure(
     _check_seconds(seconds)
     prepared = to_input(images[0], engine.input_size, bgr=True)
     first_ms = _timed_inference(engine, prepared)
-    warmup = _warm_up(engine, images, output, seconds)
+    warmup = _warm_up(engine, images, manifest, seconds)
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     total: list[float] = []
-    cpu_ns = index = 0
     with Guard(snapshot) as guard:
         begin = time.monotonic()
-        while index == 0 or time.monotonic() - begin < seconds:
-            frame = Frame(index, images[index % len(images)], time.monotonic_ns())
-            cpu_ns += process(engine, frame, output)
-            for name, (start, end) in frame.stamps.items():
-                stages[name].append((end - start) / 1e6)
-            total.append((frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0]) / 1e6)
-            index += 1
+        while not total or time.monotonic() - begin < seconds:
+            frame = _analysed(engine, images, len(total), manifest)
+            for name in STAGES:
+                stages[name].append(_took_ms(frame, name))
+            total.append(_whole_ms(frame))
             if on_frame:
                 on_frame(frame)
         elapsed = time.monotonic() - begin
-    alone_end = time.monotonic() + min(seconds / 4, 5.0)
-    alone = [_timed_inference(engine, prepared)]
-    while time.monotonic() < alone_end:
-        alone.append(_timed_inference(engine, prepared))
+    side_run = min(seconds / 4, _SIDE_RUN_SECONDS)
+    alone = _repeat(side_run, lambda: _timed_inference(engine, prepared))
+    cpu = _repeat(side_run, lambda: _cpu_ms(engine, images[0], manifest))
     rss, peak = memory_used_mb()
     return (
         Measurement(
-            samples=index,
+            samples=len(total),
             seconds=elapsed,
             latency_ms=latency.bounds(total),
             latency_empirical_ms=latency.quantiles(total),
@@ -167,7 +167,7 @@ def measure(
             first_inference_ms=first_ms,
             warmup=warmup,
             inference_only_ms=_stage(alone),
-            preprocess_postprocess_cpu_ms=cpu_ns / index / 1e6,
+            preprocess_postprocess_cpu_ms=statistics.fmean(cpu),
             rss_mb=rss,
             peak_rss_mb=peak,
         ),
@@ -175,41 +175,15 @@ def measure(
     )
 
 
-def process(engine: Engine, frame: Frame, output: Output) -> int:
-    """Take a frame through the stages and stamp it.
-
-    Returns:
-        CPU nanoseconds that the process spent in preprocessing and postprocessing.
-    """
-    cpu = [time.process_time_ns()]
-    begin = time.monotonic_ns()
-    ready = to_input(frame.image, engine.input_size, bgr=True)
-    prepared = time.monotonic_ns()
-    cpu.append(time.process_time_ns())
-    scores = engine.infer(ready)
-    cpu.append(time.process_time_ns())
-    inferred = time.monotonic_ns()
-    height, width = frame.image.shape[:2]
-    regions(scores, (height, width), threshold=output.threshold, min_region=output.min_region)
-    done = time.monotonic_ns()
-    cpu.append(time.process_time_ns())
-    frame.stamps.update(
-        preprocess=(begin, prepared), infer=(prepared, inferred), postprocess=(inferred, done)
-    )
-    return cpu[1] - cpu[0] + cpu[3] - cpu[2]
-
-
-def _warm_up(engine: Engine, images: Sequence[ImageU8], output: Output, seconds: float) -> WarmUp:
+def _warm_up(engine: Engine, images: Sequence[ImageU8], manifest: Manifest, seconds: float) -> WarmUp:
     """Run until the median of the last quarter differs by less than 2 % from the quarter before."""
     least = min(_WARM_SECONDS, seconds / 2)
     limit = max(least, min(_WARM_LIMIT_SECONDS, seconds))
-    took: list[int] = []
+    took: list[float] = []
     drift = float("inf")
     begin = time.monotonic()
     while True:
-        frame = Frame(len(took), images[len(took) % len(images)], time.monotonic_ns())
-        process(engine, frame, output)
-        took.append(frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0])
+        took.append(_whole_ms(_analysed(engine, images, len(took), manifest)))
         elapsed = time.monotonic() - begin
         if len(took) < _WARM_RUNS or elapsed < least:
             continue
@@ -224,6 +198,37 @@ def _warm_up(engine: Engine, images: Sequence[ImageU8], output: Output, seconds:
                 settled=drift < _SETTLED_DRIFT,
                 shortened=least < _WARM_SECONDS,
             )
+
+
+def _analysed(engine: Engine, images: Sequence[ImageU8], number: int, manifest: Manifest) -> Frame:
+    """A frame taken through the device's own pipeline, stamped."""
+    frame = Frame(number, images[number % len(images)], time.monotonic_ns())
+    analyse(frame, engine, manifest)
+    return frame
+
+
+def _whole_ms(frame: Frame) -> float:
+    return (frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0]) / 1e6
+
+
+def _took_ms(frame: Frame, stage: str) -> float:
+    begin, end = frame.stamps[stage]
+    return (end - begin) / 1e6
+
+
+def _cpu_ms(engine: Engine, image: ImageU8, manifest: Manifest) -> float:
+    """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
+    frame = Frame(0, image, 0)
+    analyse(frame, engine, manifest, clock=time.process_time_ns)
+    return _took_ms(frame, "preprocess") + _took_ms(frame, "postprocess")
+
+
+def _repeat(seconds: float, measure_once: Callable[[], float]) -> list[float]:
+    found = [measure_once()]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found.append(measure_once())
+    return found
 
 
 def _timed_inference(engine: Engine, prepared: ImageU8) -> float:

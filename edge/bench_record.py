@@ -49,8 +49,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         first_inference_ms: The first inference after opening the engine, not counted above.
         warmup: The frames before the first that counted.
         inference_only_ms: The engine in a loop on one prepared input, nothing between, after the run.
-        preprocess_postprocess_cpu_ms: CPU time per frame of the process in these two stages, OpenCV's threads
-            included; a runtime whose threads spin on after an inference adds to it.
+        preprocess_postprocess_cpu_ms: CPU time per frame of the process in these two stages, after the run,
+            OpenCV's threads included; a runtime whose threads spin on after an inference adds to it.
         rss_mb: Resident memory at the end, MiB, the measurement's own pictures and samples included.
         peak_rss_mb: The highest it was, compilation included.
     """

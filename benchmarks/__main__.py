@@ -1,0 +1,71 @@
+"""`python -m benchmarks [NAME...]`: run comparisons and write their records."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmarks.registry import BENCHMARKS, run_benchmark
+from edge import console
+from edge.errors import EdgeDifomError
+
+if TYPE_CHECKING:
+    from benchmarks.record import Record
+
+
+@click.command(
+    epilog=console.examples(
+        "python -m benchmarks",
+        "python -m benchmarks frame help --rounds 50",
+        "python -m benchmarks int8-unet --out int8.json",
+    )
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--out", "json_path", metavar="FILE", help="Write the records as JSON.")
+@click.option(
+    "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Measures of each side."
+)
+@click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
+def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_list: bool) -> None:
+    """Run comparisons: each is timed only after its correctness check has passed.
+
+    The sides of a comparison are measured in turn, so that the ratio holds on a machine that drifts.
+    """
+    if only_list:
+        console.table(["name", "what"], [[name, what] for name, (_, what) in BENCHMARKS.items()])
+        return
+    chosen = names or tuple(BENCHMARKS)
+    records = []
+    for number, name in enumerate(chosen, 1):
+        console.step(number, len(chosen), name)
+        records.append(run_benchmark(name, rounds=rounds))
+        _show(records[-1])
+    if json_path:
+        console.write_json(json_path, records)
+        console.made(json_path)
+
+
+def _show(record: Record) -> None:
+    found = record.comparison
+    console.say(f"{record.name}: {record.what}")
+    console.say("VALID" if record.valid else f"INVALID: {record.reason}")
+    console.say(f"check: {found.check}")
+    rows = [[side.what, side.median, len(side.samples)] for side in (found.left, found.right)]
+    console.table(["side", f"median {found.unit}", "samples"], rows)
+    low, high = found.ratio_ci95
+    console.say(f"ratio: {found.ratio:.3g} (95 % interval {low:.3g} to {high:.3g})")
+    if goal := found.goal:
+        word = "at least" if goal.at_least else "at most"
+        answer = "reached" if goal.reached else "missed"
+        console.say(f"goal: {goal.what} {word} {goal.bound:g}: {goal.value:.3g}, {answer}")
+    console.say()
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

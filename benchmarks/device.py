@@ -1,0 +1,214 @@
+"""What the device pays around inference: per frame, at start, in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from benchmarks.engines import THREADS, student_files, timed_ms
+from benchmarks.record import Comparison, Goal, Side, compare, interleave
+from edge import __version__, manifest
+from edge.backends import open_engine_files
+from edge.bench import phantom_images
+from edge.bundle import write_bundle
+from edge.cli import VERBS
+from edge.errors import ParityError
+from edge.phantom import render
+from edge.pipeline import analyse
+from edge.preprocess import to_input
+from edge.types import Frame
+
+if TYPE_CHECKING:
+    from edge.types import Engine, ImageU8
+
+_FRAME = (1080, 1920)
+_MAX_RESIZE_DIFFERENCE = 1.5
+_WARM_ROUNDS = 3
+_MEMORY_ROUNDS = 5
+# Linux counts a process's memory before `exec` to its highest: the starter must be small, and this one is not.
+_LAUNCHER = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+child.returncode = os.waitstatus_to_exitcode(status)
+print(usage.ru_maxrss)
+sys.exit(child.returncode)
+"""
+_IMPORTS = "import click, cv2, msgspec, numpy, openvino; openvino.Core()"
+
+
+class _Trained:
+    """An engine whose scores are replaced by those of a good student, after it has done its own work.
+
+    The postprocessing of a frame costs what the shape of its mask costs, and an untrained student's mask is noise.
+    """
+
+    name = "openvino"
+
+    def __init__(self, engine: Engine, scores: ImageU8) -> None:
+        self._engine, self._scores = engine, scores
+        self.input_size, self.settings, self.close = engine.input_size, engine.settings, engine.close
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        self._engine.infer(image)
+        return self._scores
+
+
+def frame_cost(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 2.0) -> Comparison:
+    """CPU of preprocessing and postprocessing a 1080p frame beside inference alone on edge-s in INT8.
+
+    Args:
+        rounds: Frames.
+        size: Height and width of the engine's input.
+        bound: Promised CPU milliseconds.
+    """
+    image = phantom_images(_FRAME)[0]
+    mask = render(0, polyp=True).mask
+    check = _check_resize(image, size)
+    inner = open_engine_files("openvino", list(student_files("edge-s", size).int8), THREADS)
+    prepared = to_input(image, size, bgr=True)
+    shape = inner.infer(prepared).shape
+    scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
+    engine, described = _Trained(inner, cast("ImageU8", scores)), _manifest(size, shape, [])
+
+    def around() -> float:
+        frame = Frame(0, image, 0)
+        analyse(frame, engine, described, clock=time.process_time_ns)
+        spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+        return sum(end - begin for begin, end in spans) / 1e6
+
+    try:
+        interleave(around, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
+        cost, inference = interleave(around, lambda: timed_ms(engine, prepared), rounds=rounds)
+        left = Side(what="preprocess + postprocess, CPU", samples=cost)
+        goal = Goal(what="CPU ms of preprocess + postprocess", value=left.median, bound=bound)
+        right = Side(what="inference alone, edge-s INT8", samples=inference)
+        settings = engine.settings()
+        return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME, engine=settings)
+    finally:
+        engine.close()
+
+
+def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
+    """Wall time of `edge-difom --help` beside that of a Python that does nothing."""
+    shown = _output([sys.executable, "-m", "edge", "--help"])
+    if lost := [verb for verb in VERBS if f"  {verb} " not in shown]:
+        raise ParityError("--help does not list every verb", expected=", ".join(VERBS), got=f"no {lost}")
+    took, empty = interleave(
+        lambda: _wall_ms([sys.executable, "-m", "edge", "--help"]),
+        lambda: _wall_ms([sys.executable, "-c", "pass"]),
+        rounds=rounds,
+    )
+    left = Side(what="edge-difom --help", samples=took)
+    goal = Goal(what="ms of --help", value=left.median, bound=bound)
+    right = Side(what="python -c pass", samples=empty)
+    return compare(left, right, check=f"lists all {len(VERBS)} verbs", unit="ms", goal=goal)
+
+
+def device_memory(
+    rounds: int, *, size: tuple[int, int] = (352, 352), frames: int = 90, bound: float = 300.0
+) -> Comparison:
+    """Highest resident memory of `edge-difom run` on a 1080p clip beside that of its imports alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, clip, log = (Path(folder) / name for name in ("bundle", "clip.mp4", "frames.jsonl"))
+        _write_bundle(bundle, size)
+        _write_clip(clip, frames)
+        command = [
+            *(sys.executable, "-m", "edge", "run", "--source", f"file:{clip}", "--bundle", str(bundle)),
+            *("--engine", "openvino", "--sink", f"jsonl:{log}", "--force"),
+        ]
+        _output(command)
+        if (written := len(log.read_text().splitlines())) != frames:
+            raise ParityError("run lost frames", expected=f"{frames} lines", got=f"{written}")
+        used, imports = interleave(
+            lambda: _peak_mb(command),
+            lambda: _peak_mb([sys.executable, "-c", _IMPORTS]),
+            rounds=min(rounds, _MEMORY_ROUNDS),
+        )
+    left = Side(what="edge-difom run", samples=used)
+    goal = Goal(what="MiB of the device process", value=max(used), bound=bound)
+    right = Side(what="its imports alone", samples=imports)
+    return compare(left, right, check=f"{frames} frames in, {frames} lines out", unit="MiB", goal=goal)
+
+
+def _write_clip(path: Path, frames: int) -> None:
+    images = phantom_images(_FRAME)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, _FRAME[::-1])
+    for number in range(frames):
+        writer.write(images[number % len(images)])
+    writer.release()
+
+
+def _check_resize(image: ImageU8, size: tuple[int, int]) -> str:
+    """The engine's input stays near an area resize, the slow antialiased reference."""
+    area = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)[..., ::-1]
+    difference = float(np.abs(to_input(image, size, bgr=True).astype(float) - area).mean())
+    if difference > _MAX_RESIZE_DIFFERENCE:
+        raise ParityError(
+            "the resize strays from an area resize",
+            expected=f"mean difference of at most {_MAX_RESIZE_DIFFERENCE} grey levels",
+            got=f"{difference:.2f}",
+        )
+    return f"mean difference to an area resize {difference:.2f} grey levels"
+
+
+def _write_bundle(out: Path, size: tuple[int, int]) -> None:
+    names = ["engines/openvino/model.xml", "engines/openvino/model.bin"]
+    files = student_files("edge-s", size).int8
+    engine = open_engine_files("openvino", list(files), THREADS)
+    shape = engine.infer(np.zeros((*size, 3), np.uint8)).shape
+    engine.close()
+    entry = manifest.EngineEntry(runtime="openvino", precision="int8", files=names, min_version="2025.2")
+    write_bundle(out, _manifest(size, shape, [entry]), dict(zip(names, files, strict=True)))
+
+
+def _manifest(
+    size: tuple[int, int], output: tuple[int, ...], engines: list[manifest.EngineEntry]
+) -> manifest.Manifest:
+    return manifest.Manifest(
+        schema_version=manifest.SCHEMA_VERSION,
+        name="untrained",
+        intended_use=manifest.RESEARCH_USE,
+        licence="Apache-2.0",
+        input=manifest.Input(height=size[0], width=size[1]),
+        output=manifest.Output(height=output[0], width=output[1]),
+        engines=engines,
+        golden=manifest.GoldenSet(frames=[]),
+        parity=[],
+        accuracy=[],
+        provenance=manifest.Provenance(
+            student="edge-s",
+            teachers=[],
+            recipe="none",
+            data={},
+            versions={"edge-difom": __version__},
+            seed=0,
+            created="",
+        ),
+        files={},
+    )
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ParityError(f"{' '.join(command)} fails", expected="exit code 0", got=done.stderr.strip())
+    return done.stdout
+
+
+def _wall_ms(command: list[str]) -> float:
+    begin = time.perf_counter_ns()
+    subprocess.run(command, capture_output=True, check=True)
+    return (time.perf_counter_ns() - begin) / 1e6
+
+
+def _peak_mb(command: list[str]) -> float:
+    """Highest resident memory of a command, MiB."""
+    return int(_output([sys.executable, "-c", _LAUNCHER, *command])) / 1024

@@ -1,0 +1,59 @@
+"""The comparisons by name, and the way in which each is run and recorded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from benchmarks.record import Comparison, Record
+from edge.device_info import read_device, versions
+from edge.errors import UsageError
+from edge.guard import Guard
+from edge.lookup import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BENCHMARKS = {
+    "frame": (
+        "benchmarks.device:frame_cost",
+        "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
+    ),
+    "int8-unet": ("benchmarks.engines:int8_unet", "U-Net (31 M) in OpenVINO: f32 over INT8, ms"),
+    "int8-edge-s": ("benchmarks.engines:int8_edge_s", "edge-s in OpenVINO: f32 over INT8, ms"),
+    "help": ("benchmarks.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
+    "memory": (
+        "benchmarks.device:device_memory",
+        "The device process at its highest, MiB, beside its imports alone",
+    ),
+}
+"""Name -> (reference of `function(rounds) -> Comparison`, the question that it answers)."""
+
+
+def run_benchmark(name: str, *, rounds: int) -> Record:
+    """Run one comparison.
+
+    Args:
+        name: One of `BENCHMARKS`.
+        rounds: How often each side is measured.
+
+    Raises:
+        UsageError: There is no such benchmark.
+        ParityError: Its correctness check failed, so nothing was timed.
+    """
+    if name not in BENCHMARKS:
+        raise UsageError(f"no benchmark {name!r}", expected=", ".join(BENCHMARKS))
+    reference, what = BENCHMARKS[name]
+    function: Callable[[int], Comparison] = resolve(reference)
+    with Guard() as guard:
+        comparison = function(rounds)
+    return Record(
+        name=name,
+        what=what,
+        comparison=comparison,
+        valid=guard.verdict.valid,
+        reason=guard.verdict.reason,
+        device=read_device(),
+        versions=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,154 @@
+"""The comparisons: statistics that find a known ratio, gates that refuse, records that read back."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from benchmarks import device, engines
+from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
+from benchmarks.registry import BENCHMARKS, run_benchmark
+from edge.errors import ParityError, UsageError
+from edge.lookup import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.types import ImageU8
+
+
+def test_every_row_of_the_registry_loads() -> None:
+    for reference, what in BENCHMARKS.values():
+        assert callable(resolve(reference))
+        assert what
+
+
+def test_an_unknown_benchmark_lists_the_legal_ones() -> None:
+    with pytest.raises(UsageError, match="int8-unet"):
+        run_benchmark("speed", rounds=2)
+
+
+def test_sides_are_measured_in_turn_and_in_both_orders() -> None:
+    clock = itertools.count(1)
+    left, right = interleave(lambda: float(next(clock)), lambda: float(next(clock)), rounds=4)
+    assert left == [1, 4, 5, 8]
+    assert right == [2, 3, 6, 7]
+
+
+def test_the_interval_covers_a_known_ratio_and_drift_does_not_widen_it() -> None:
+    generator = np.random.default_rng(3)
+    drift = np.linspace(1, 3, 60)
+    covered, widths = 0, []
+    for _ in range(40):
+        left = drift * 3 * generator.lognormal(sigma=0.05, size=60)
+        right = drift * generator.lognormal(sigma=0.05, size=60)
+        ratio, (low, high) = ratio_with_interval(left.tolist(), right.tolist())
+        assert low <= ratio <= high
+        covered += low <= 3 <= high
+        widths.append(high - low)
+    assert covered >= 34
+    assert float(np.mean(widths)) < 0.5
+
+
+def test_goals_in_both_directions() -> None:
+    assert Goal(what="", value=3.0, bound=3.0, at_least=True).reached
+    assert not Goal(what="", value=2.9, bound=3.0, at_least=True).reached
+    assert Goal(what="", value=2.0, bound=2.0).reached
+    assert not Goal(what="", value=2.1, bound=2.0).reached
+
+
+def test_help_and_the_command_line(tmp_path: Path) -> None:
+    out = tmp_path / "records.json"
+    command = [sys.executable, "-m", "benchmarks", "help", "--rounds", "2", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ratio: " in done.stdout
+    (record,) = msgspec.json.decode(out.read_bytes(), type=list[Record])
+    assert record.name == "help"
+    assert len(record.comparison.left.samples) == 2
+    assert record.comparison.ratio > 1
+    assert record.device.usable_cores >= 1
+    assert json.loads(out.read_text())[0]["versions"]["edge-difom"]
+    unknown = subprocess.run([*command[:3], "speed"], capture_output=True, text=True, check=False)
+    assert unknown.returncode == 2
+    assert "Traceback" not in unknown.stderr
+
+
+class _Constant:
+    """An engine that gives the same scores for everything."""
+
+    name = "openvino"
+
+    def __init__(self, value: int, precision: str) -> None:
+        self.value, self.precision = value, precision
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        return np.full(image.shape[:2], self.value, np.uint8)
+
+    def settings(self) -> dict[str, object]:
+        return {"precision": self.precision}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fast", "word"),
+    [(_Constant(128, "f32"), "does not run in its precision"), (_Constant(150, "int8"), "disagree")],
+)
+def test_engines_that_are_not_what_they_say_are_not_timed(
+    fast: _Constant, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = iter([_Constant(128, "f32"), fast])
+    monkeypatch.setattr(engines, "open_engine_files", lambda *_: next(opened))
+    monkeypatch.setattr(engines, "student_files", lambda *_: engines.EngineFiles((b"", b""), (b"", b"")))
+    monkeypatch.setattr(engines, "timed_ms", lambda *_: pytest.fail("timed before the check"))
+    with pytest.raises(ParityError, match=word):
+        engines.int8_edge_s(2, size=(32, 32))
+
+
+def test_a_resize_that_strays_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "to_input", lambda *_, **__: np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(ParityError, match="area resize"):
+        device.frame_cost(2, size=(64, 64))
+
+
+def test_a_record_keeps_its_settings() -> None:
+    comparison = compare(
+        Side(what="a", samples=[2.0, 2.0]),
+        Side(what="b", samples=[1.0, 1.0]),
+        check="c",
+        unit="ms",
+        size=(8, 8),
+    )
+    assert comparison.ratio == 2
+    assert list(comparison.ratio_ci95) == [2, 2]
+    assert msgspec.json.decode(msgspec.json.encode(comparison))["settings"] == {"size": [8, 8]}
+
+
+@pytest.mark.slow
+# NNCF never closes the thread pool in which it loads its C++ extension.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function Pool:pytest.PytestUnraisableExceptionWarning"
+)
+def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
+    size = (64, 64)
+    int8 = engines.int8_edge_s(2, size=size)
+    assert int8.goal is None
+    assert "executed as f32 and int8" in int8.check
+    gc.collect()
+    cost = device.frame_cost(3, size=size)
+    assert cost.goal is not None
+    assert 0 < cost.goal.value < 100
+    memory = device.device_memory(2, size=size, frames=3)
+    assert memory.goal is not None
+    assert 50 < memory.goal.value < 2000
+    assert memory.ratio > 1
