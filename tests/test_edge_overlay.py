@@ -1,0 +1,126 @@
+"""What is drawn, and that nothing else changes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.overlay import NOTICE, kind_of, layer, overlay, paint
+from edge.types import Region, Result
+
+
+def region(x: int, y: int, w: int, h: int) -> Region:
+    outline = ((x, y), (x + w - 1, y), (x + w - 1, y + h - 1), (x, y + h - 1))
+    return Region(box=(x, y, w, h), contour=outline, area=0.1, score=0.9)
+
+
+READY = Result(scores=None, regions=(), mask_area=0.0, reason=None)
+FOUND = Result(scores=None, regions=(region(200, 150, 160, 120),), mask_area=0.1, reason=None)
+STALE = Result(scores=None, regions=(region(200, 150, 160, 120),), mask_area=0.1, reason="stale: 143 ms old")
+
+
+def noise(height: int = 480, width: int = 640) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@given(
+    st.integers(32, 300),
+    st.integers(32, 300),
+    st.lists(st.tuples(*[st.integers(-20, 320)] * 2, *[st.integers(1, 100)] * 2), max_size=3),
+    st.sampled_from([None, "stale: 143 ms old", "implausible: the mask covers 97 % of the frame", "x"]),
+)
+def test_pixels_outside_the_drawing_are_the_frames(
+    height: int, width: int, boxes: list[tuple[int, int, int, int]], reason: str | None
+) -> None:
+    result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason)
+    image = noise(height, width)
+    before = image.copy()
+    drawn = overlay(image, result)
+    alpha = layer((height, width), result)[..., 3]
+    assert set(np.unique(alpha)) <= {0, 255}
+    np.testing.assert_array_equal(drawn[alpha == 0], image[alpha == 0])
+    np.testing.assert_array_equal(image, before)
+
+
+def test_the_layer_over_the_frame_is_the_overlay() -> None:
+    image = noise(480, 640)
+    for result in (READY, FOUND, STALE):
+        drawn = layer((480, 640), result)
+        np.testing.assert_array_equal(
+            np.where(drawn[..., 3:] == 255, drawn[..., :3], image), overlay(image, result)
+        )
+
+
+def test_the_drawing_stays_in_its_bands() -> None:
+    alpha = layer((480, 640), FOUND)[..., 3] > 0
+    allowed = np.zeros((480, 640), bool)
+    for y, x in ((0, 0), (0, 590), (430, 0), (430, 590)):
+        allowed[y : y + 50, x : x + 50] = True  # corners and glyph
+    allowed[440:, :400] = True  # notice
+    allowed[145:275, 195:365] = True  # region
+    allowed[155:265, 205:355] = False  # but not its inside
+    assert not (alpha & ~allowed).any()
+    assert alpha.mean() < 0.03
+
+
+def test_an_outline_is_bright_on_dark_and_only_where_a_mask_may_be_drawn() -> None:
+    black = np.zeros((480, 640, 3), np.uint8)
+    row = overlay(black, FOUND)[140:160, 280]
+    assert row[:, 1].max() == 255
+    assert (np.abs(row.astype(int) - (24, 16, 16)).sum(axis=1) == 0).any(), "a dark rim"
+    for nothing in (READY, STALE):
+        drawn = layer((480, 640), nothing)
+        assert drawn[100:430, 60:580].max() == 0
+
+
+def test_the_glyph_tells_the_states_apart_without_colour() -> None:
+    shapes = [layer((480, 640), result)[:40, :200, 3] for result in (READY, FOUND, STALE)]
+    other = Result(None, (), 0.0, "implausible: the mask covers 97 % of the frame")
+    shapes.append(layer((480, 640), other)[:40, :200, 3])
+    for i, one in enumerate(shapes):
+        for another in shapes[i + 1 :]:
+            assert (one != another).sum() > 50
+
+
+def test_the_notice_is_on_every_frame_and_fits() -> None:
+    assert "NOT A MEDICAL DEVICE" in NOTICE
+    for height, width in ((96, 128), (480, 640), (1080, 1920)):
+        for result in (READY, STALE):
+            band = layer((height, width), result)[int(height * 0.8) :, :, 3] > 0
+            columns = np.flatnonzero(band[:, int(width * 0.1) : int(width * 0.9)].any(axis=0))
+            assert columns.size > 0.08 * width
+            # It ends before the corner at the right begins.
+            gap = layer((height, width), result)[
+                int(height * 0.85) : int(height * 0.95), -int(width * 0.1) :, 3
+            ]
+            assert gap[:, : max(1, int(width * 0.01))].max() == 0
+
+
+def test_corners_follow_the_field_of_view() -> None:
+    drawn = layer((480, 640), READY, field_of_view=(100, 50, 400, 360))[..., 3] > 0
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    assert 100 <= columns.min() <= 104
+    assert 495 <= columns.max() < 500
+    assert 50 <= rows.min() <= 54
+    assert 405 <= rows.max() < 410
+
+
+def test_paint_draws_in_place() -> None:
+    canvas = noise()
+    expected = overlay(canvas, FOUND)
+    assert paint(canvas, FOUND) is canvas
+    np.testing.assert_array_equal(canvas, expected)
+
+
+@pytest.mark.parametrize(("reason", "kind"), [("stale: 143 ms old", "stale"), ("x", "x"), ("a: b: c", "a")])
+def test_the_kind_of_a_reason(reason: str, kind: str) -> None:
+    assert kind_of(reason) == kind
+
+
+def test_a_strange_letter_in_a_reason_does_not_break_the_picture() -> None:
+    drawn = overlay(noise(), Result(None, (), 0.0, "überbelichtet: µ"))
+    assert drawn.shape == (480, 640, 3)
+    assert cv2.imencode(".png", drawn)[0]

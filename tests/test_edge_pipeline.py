@@ -1,0 +1,325 @@
+"""The pipeline on a fake engine and injected clocks: newest frame, stamps, age, reasons, ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge.errors import SourceError
+from edge.pipeline import MAX_AGE_MS, STAGES, analyse, run_pipeline
+from edge.sources.base import BaseSource
+from edge.types import Frame, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from edge.manifest import Manifest
+    from edge.types import ImageU8
+
+
+class FakeClock:
+    """A clock that moves by what the fakes say that they take, and by a little for each look."""
+
+    def __init__(self) -> None:
+        self.now = 5_000_000_000
+
+    def __call__(self) -> int:
+        self.now += 1000
+        return self.now
+
+    def spend(self, milliseconds: float) -> None:
+        self.now += round(milliseconds * 1e6)
+
+
+class FakeEngine:
+    """The tiny student in numpy, slow by the fake clock or the real one."""
+
+    name = "fake"
+    input_size = (64, 64)
+
+    def __init__(
+        self,
+        student: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+        *,
+        work: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self.student, self.work, self.calls = student, work, 0
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        assert image.shape == (64, 64, 3)
+        self.work(self.calls)
+        self.calls += 1
+        return self.student(image)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        return
+
+
+class ListSource(BaseSource):
+    """Pictures that are there at once, or in the source's own time."""
+
+    def __init__(
+        self,
+        pictures: list[ImageU8],
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        live: bool = False,
+        period: float = 0.0,
+        fail: bool = False,
+    ) -> None:
+        super().__init__(clock=clock)
+        self.pictures, self.live, self.period, self.fail = pictures, live, period, fail
+        self.closed = 0
+
+    def _open(self) -> None:
+        self.left = iter(self.pictures)
+
+    def _next(self) -> Frame | None:
+        time.sleep(self.period)
+        picture = next(self.left, None)
+        if picture is None and self.fail:
+            raise SourceError("the camera was unplugged")
+        return None if picture is None else self._frame(picture)
+
+    def _close(self) -> None:
+        self.closed += 1
+
+
+class KeepSink:
+    """Keeps what it is given, and whether it was closed."""
+
+    def __init__(self, work: Callable[[], object] = lambda: None) -> None:
+        self.frames: list[Frame] = []
+        self.results: list[Result] = []
+        self.seen: list[dict[str, tuple[int, int]]] = []
+        self.work, self.closed = work, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closed = True
+
+    def write(self, frame: Frame, result: Result) -> None:
+        self.seen.append(dict(frame.stamps))
+        self.work()
+        self.frames.append(frame)
+        self.results.append(result)
+
+
+@pytest.fixture
+def manifest(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Manifest:
+    return tiny_parts[0]
+
+
+@pytest.fixture
+def engine(tiny_student: Any) -> FakeEngine:
+    return FakeEngine(tiny_student)
+
+
+@pytest.fixture
+def pictures(tiny_scene: Any) -> list[ImageU8]:
+    """BGR; every second one has a polyp."""
+    return [
+        np.ascontiguousarray(tiny_scene(n, height=96, width=128, polyp=n % 2 == 0)[..., ::-1])
+        for n in range(6)
+    ]
+
+
+def test_every_frame_of_a_clip_is_taken_in_order(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
+    sink, source = KeepSink(), ListSource(pictures)
+    summary = run_pipeline(source, engine, [sink], manifest)
+    assert [frame.index for frame in sink.frames] == list(range(6))
+    assert [len(result.regions) for result in sink.results] == [1, 0, 1, 0, 1, 0]
+    assert [result.reason for result in sink.results] == [None] * 6
+    assert (summary.frames, summary.dropped, summary.frames_with_mask) == (6, 0, 3)
+    assert (summary.reasons, summary.ended) == ({}, "source")
+    assert sink.closed
+    assert source.closed == 1
+
+
+def test_regions_are_in_pixels_of_the_frame(manifest: Manifest, engine: FakeEngine, tiny_scene: Any) -> None:
+    image = tiny_scene(3, height=480, width=640)
+    red = image[..., 0] > image[..., 1].astype(int) + 60
+    frame = Frame(0, np.ascontiguousarray(image[..., ::-1]), 0)
+    (region,) = analyse(frame, engine, manifest).regions
+    rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
+    x, y, w, h = region.box
+    assert abs(x - columns[0]) < 45
+    assert abs(y - rows[0]) < 45
+    assert abs(x + w - columns[-1]) < 45
+    assert abs(y + h - rows[-1]) < 45
+    assert abs(region.area - red.mean()) < 0.05
+
+
+def test_stages_follow_each_other_and_sum_to_the_whole(
+    manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
+) -> None:
+    clock = FakeClock()
+    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(30))
+    slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
+    summary = run_pipeline(ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock)
+    for frame in record.frames:
+        assert tuple(frame.stamps) == STAGES
+        assert frame.stamps["capture"][0] == frame.captured_ns
+        for (_, end), (begin, _) in pairwise(frame.stamps.values()):
+            assert begin == end
+    stages = {name: quantiles.p50 for name, quantiles in summary.stages_ms.items()}
+    assert stages["infer"] == pytest.approx(30, abs=0.1)
+    assert stages["output"] == pytest.approx(7, abs=0.1)
+    assert summary.age_ms is not None
+    assert sum(stages.values()) == pytest.approx(summary.age_ms.p50, abs=0.02)
+    # The sink that comes later knows what the one before it took.
+    seen = record.seen[0]["output"]
+    assert (seen[1] - seen[0]) / 1e6 == pytest.approx(7, abs=0.1)
+
+
+def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
+    manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
+) -> None:
+    engine = FakeEngine(tiny_student, work=lambda _: time.sleep(0.05))
+    sink = KeepSink()
+    summary = run_pipeline(ListSource(pictures * 10, live=True, period=0.005), engine, [sink], manifest)
+    indices = [frame.index for frame in sink.frames]
+    assert indices == sorted(set(indices))
+    assert len(indices) < 30
+    assert summary.dropped == indices[-1] + 1 - len(indices) > 20
+    assert summary.stages_ms["capture"].p50 < 30, "nothing queued"
+    assert indices[-1] == 59
+
+
+@pytest.mark.parametrize(
+    ("live", "spent", "reason"),
+    [(True, 143.0, "stale: 143 ms old"), (True, MAX_AGE_MS - 5, None), (False, 143.0, None)],
+)
+def test_a_mask_that_is_too_old_is_not_drawn(
+    manifest: Manifest,
+    tiny_student: Any,
+    pictures: list[ImageU8],
+    live: bool,
+    spent: float,
+    reason: str | None,
+) -> None:
+    clock, sink = FakeClock(), KeepSink()
+    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(spent))
+    source = ListSource(pictures[:1], clock=clock, live=live)
+    summary = run_pipeline(source, engine, [sink], manifest, clock=clock)
+    (result,) = sink.results
+    assert result.reason == reason
+    assert bool(result.regions) == (reason is None)
+    assert (result.mask_area > 0) == (reason is None)
+    assert summary.reasons == ({"stale": 1} if reason else {})
+    assert summary.max_age_ms == pytest.approx(spent, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (np.full((16, 16), 255, np.uint8), "implausible: the mask covers 100 % of the frame"),
+        (np.zeros((8, 8), np.uint8), "implausible: the engine gave (8, 8) uint8"),
+        (np.full((16, 16), np.nan, np.float32), "implausible: the engine gave (16, 16) float32"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_not_drawn(
+    manifest: Manifest, pictures: list[ImageU8], scores: Any, says: str
+) -> None:
+    sink = KeepSink()
+    summary = run_pipeline(ListSource(pictures), FakeEngine(lambda _: scores), [sink], manifest)
+    for result in sink.results:
+        assert result.reason is not None
+        assert result.reason.startswith(says)
+        assert result.regions == ()
+    assert summary.reasons == {"implausible": 6}
+    assert summary.frames_with_mask == 0
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_source_that_fails_ends_the_run_with_its_error_and_whole_outputs(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], live: bool
+) -> None:
+    sink = KeepSink()
+    source = ListSource(pictures, live=live, period=0.01, fail=True)
+    with pytest.raises(SourceError, match="unplugged"):
+        run_pipeline(source, engine, [sink], manifest)
+    assert sink.closed
+    assert source.closed == 1
+    assert sink.frames
+
+
+def test_an_engine_that_fails_closes_everything(manifest: Manifest, pictures: list[ImageU8]) -> None:
+    def fail(_: ImageU8) -> ImageU8:
+        raise ZeroDivisionError
+
+    sink, source = KeepSink(), ListSource(pictures, live=True, period=0.001)
+    with pytest.raises(ZeroDivisionError):
+        run_pipeline(source, FakeEngine(fail), [sink], manifest)
+    assert sink.closed
+    assert source.closed == 1
+
+
+def test_it_ends_after_so_many_frames(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
+    summary = run_pipeline(ListSource(pictures), engine, [], manifest, frames=2)
+    assert (summary.frames, summary.ended) == (2, "frames")
+
+
+def test_it_ends_after_its_time(manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]) -> None:
+    clock = FakeClock()
+    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(400))
+    summary = run_pipeline(ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock)
+    assert (summary.frames, summary.ended) == (3, "seconds")
+
+
+def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: FakeEngine) -> None:
+    class Silent(ListSource):
+        def _next(self) -> Frame | None:
+            time.sleep(1)
+            return None
+
+    begin = time.monotonic()
+    summary = run_pipeline(Silent([], live=True), engine, [], manifest, seconds=0.1)
+    assert time.monotonic() - begin < 3
+    assert (summary.frames, summary.fps, summary.age_ms, summary.ended) == (0, 0.0, None, "seconds")
+
+
+def test_it_ends_when_it_is_told_to(manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]) -> None:
+    stop, seen = threading.Event(), []
+
+    def on_frame(frame: Frame, _: Result) -> None:
+        seen.append(frame.index)
+        if len(seen) == 3:
+            stop.set()
+
+    sink = KeepSink()
+    source = ListSource(pictures * 100, live=True, period=0.002)
+    summary = run_pipeline(source, engine, [sink], manifest, stop=stop, on_frame=on_frame)
+    assert (len(seen), summary.frames, summary.ended) == (3, 3, "stopped")
+    assert sink.closed
+    assert source.closed == 1
+
+
+def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]) -> None:
+    import msgspec
+
+    summary = run_pipeline(ListSource(pictures), engine, [], manifest)
+    record = msgspec.to_builtins(summary)
+    assert set(record["stages_ms"]) == set(STAGES)
+    assert set(record["stages_ms"]["infer"]) == {"p50", "p90", "p99"}
+    assert record["fps"] == pytest.approx(record["frames"] / record["seconds"])
