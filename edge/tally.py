@@ -31,7 +31,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: Frames that reached the sinks.
-        dropped: Frames that the source numbered and nobody took.
+        dropped: Frames of the source between the first and the last that nobody took.
         seconds: From the first capture to the end of the last output.
         fps: Frames per second over it.
         frames_with_mask: Frames with at least one region.
@@ -72,8 +72,9 @@ class Tally:
         """Count a frame whose stages are all stamped."""
         if self.frames == 0:
             self._begin_ns = frame.captured_ns
+        else:
+            self._dropped += frame.index - self._last_index - 1
         self.frames += 1
-        self._dropped += frame.index - self._last_index - 1
         self._last_index = frame.index
         self._with_mask += bool(result.regions)
         if result.reason is not None:

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.cameras import find_cameras
 from edge.errors import EdgeDifomError, SourceError
 from edge.sources.newest import NewestFrame
-from edge.sources.v4l2 import V4l2Source, find_cameras
+from edge.sources.v4l2 import V4l2Source
 from edge.types import Frame
 
 if TYPE_CHECKING:

@@ -105,8 +105,8 @@ def command(
     open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
     bundle = Bundle.open(path)
     with (
-        closing(open_engine(bundle, engine, threads=threads)) as student,
         frames_from,
+        closing(open_engine(bundle, engine, threads=threads)) as student,
         _stop_on_signal() as stop,
     ):
         outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force)

@@ -7,12 +7,12 @@ delivers nothing for a while, or a frame of another size, ends the source with a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from edge.cameras import Camera, find_cameras
 from edge.errors import SourceError
 from edge.ffmpeg import quiet
 from edge.sources.base import BaseSource, rate, read_options, whole
@@ -26,36 +26,6 @@ if TYPE_CHECKING:
     from edge.types import Frame
 
 _OLDEST_STAMP_NS = 2_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """A capture device of this machine: node, the driver's name for it, and its lasting names by id."""
-
-    node: str
-    name: str
-    ids: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.node} ({', '.join([self.name, *self.ids])})"
-
-
-def find_cameras(root: Path = Path("/")) -> list[Camera]:
-    """The V4L2 capture devices, without the metadata nodes that cameras also have.
-
-    Args:
-        root: Where `dev` and `sys` are.
-    """
-    by_id: dict[str, list[str]] = {}
-    for link in sorted((root / "dev/v4l/by-id").glob("*")):
-        by_id.setdefault(link.resolve().name, []).append(link.name)
-    cameras = []
-    for node in sorted((root / "dev").glob("video*"), key=lambda path: (len(path.name), path.name)):
-        about = root / "sys/class/video4linux" / node.name
-        if _text(about / "index", "0") == "0":
-            name = _text(about / "name", "unnamed")
-            cameras.append(Camera(str(node), name, tuple(by_id.get(node.name, ()))))
-    return cameras
 
 
 class V4l2Source(BaseSource):
@@ -216,10 +186,3 @@ def _choices(found: list[Camera]) -> str:
     if found:
         return f"--camera with one of: {', '.join(map(str, found))}"
     return "plug a camera in (a container needs --device /dev/video0), or try --source synthetic:"
-
-
-def _text(path: Path, otherwise: str) -> str:
-    try:
-        return path.read_text().strip() or otherwise
-    except OSError:
-        return otherwise
