@@ -65,7 +65,7 @@ class EngineEntry(Strict):
     precision: str
     files: list[str]
     min_version: str
-    architectures: list[str] = ["x86_64", "aarch64"]
+    architectures: list[str] = msgspec.field(default_factory=lambda: ["x86_64", "aarch64"])
     float_ops: list[str] = []
 
 

@@ -1,0 +1,181 @@
+"""Training and validation batches of a configuration, each a function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.augment import photometric, random_affine, sample_rng, theta_batch, warp, warp_maps
+from distill.cache import TeacherCache
+from distill.data import ImageStore, Splits, load_splits, materialise
+from distill.runs import runs_root
+from distill.students import build_student
+from distill.teachers import build_teacher
+from edge.console import progress
+from edge.errors import UsageError
+from edge.files import atomic_write
+from edge.preprocess import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from distill.config import DistillConfig
+    from edge.console import Progress
+
+GRID_STRIDE = 8
+ORDER = 0xFFFFFFFF
+"""Stands in for a sample's index in the random numbers that order an epoch."""
+
+
+class Batch(NamedTuple):
+    """One step's images.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised, channels last.
+        masks: (B, 1, H, W) float32, 0 to 1.
+        targets: Per teacher (B, C, gh, gw) float32, standardised.
+    """
+
+    images: Tensor
+    masks: Tensor
+    targets: list[Tensor]
+
+
+class TrainingData:
+    """The images of a run, decoded once, and their teachers' cached maps.
+
+    Args:
+        config: The run's configuration.
+        splits: Which frame is for what.
+        train: Training images at the student's input size.
+        validation: Validation images likewise.
+        caches: One per teacher, over the training images.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        splits: Splits,
+        train: ImageStore,
+        validation: ImageStore,
+        caches: Sequence[TeacherCache],
+    ) -> None:
+        self.config, self.splits, self.train, self.validation, self.caches = config, splits, train, validation, caches
+        self.batch_size = min(config.batch_size, len(train))
+        self.steps = len(train) // self.batch_size
+        self.teacher_channels = [cache.channels for cache in caches]
+
+    def write_splits(self, path: Path) -> None:
+        """Write which frames train and which validate, for `evaluate --pairs`."""
+        atomic_write(path, msgspec.json.format(msgspec.json.encode(self.splits)))
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Augmented training batches of an epoch from step `start` on; the last, partial one is left out."""
+        order = sample_rng(self.config.seed, epoch, ORDER).permutation(len(self.train))
+        for step in range(start, self.steps):
+            yield self._batch(epoch, order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    def _batch(self, epoch: int, indices: np.ndarray) -> Batch:
+        images, masks, thetas = [], [], []
+        for index in indices:
+            rng = sample_rng(self.config.seed, epoch, int(index))
+            theta = random_affine(rng)
+            images.append(photometric(warp(self.train.images[index], theta), rng))
+            masks.append(warp(self.train.masks[index], theta))
+            thetas.append(theta)
+        warps = theta_batch(thetas)
+        targets = [warp_maps(cache.batch(indices), warps) for cache in self.caches]
+        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets)
+
+    def calibration(self, count: int) -> Iterator[Tensor]:
+        """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
+        for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
+            yield to_tensor(self.train.images[index : index + 1])
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean Dice and IoU over the validation frames with a polyp, at the student's input size, threshold .5."""
+        model.eval()
+        dice, iou = [], []
+        with torch.inference_mode():
+            for begin in range(0, len(self.validation), self.batch_size):
+                rows = slice(begin, begin + self.batch_size)
+                logits = model(to_tensor(self.validation.images[rows]))
+                truth = mask_tensor(self.validation.masks[rows]) >= 0.5
+                found = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0
+                both = (truth & found).sum(dim=(1, 2, 3)).float()
+                sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
+                polyp = truth.any(dim=3).any(dim=2).any(dim=1)
+                dice.append((2 * both / sizes)[polyp])
+                iou.append((both / (sizes - both))[polyp])
+        return {"dice_val": torch.cat(dice).mean().item(), "iou_val": torch.cat(iou).mean().item()}
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalised float32, channels last in memory."""
+    return torch.from_numpy(normalise(images)).permute(0, 3, 1, 2)
+
+
+def mask_tensor(masks: np.ndarray) -> Tensor:
+    """(B, H, W) uint8 coverage to (B, 1, H, W) float32, 0 to 1."""
+    return torch.from_numpy(masks.astype(np.float32) / 255)[:, None]
+
+
+def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingData:
+    """Decode the images of a configuration and let its teachers look at them, both once.
+
+    Args:
+        config: Names the folders, the size, the teachers.
+        with_teachers: False where the targets are not needed.
+
+    Raises:
+        UsageError: The size does not fit the student, or a name is unknown.
+        DataError: The images cannot be used.
+    """
+
+    divisor = build_student(config.student, pretrained=False).divisor
+    if config.size % divisor:
+        raise UsageError(
+            f"--size {config.size} does not fit {config.student}",
+            expected=f"a multiple of {divisor}",
+            mend=f"--size {max(1, round(config.size / divisor)) * divisor}",
+        )
+    splits = load_splits(
+        [Path(root) for root in config.data],
+        val_sequences=config.val_sequences,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+    )
+    teachers = [build_teacher(spec) for spec in config.teachers] if with_teachers and config.recipe != "none" else []
+    folder = runs_root() / "cache"
+    stores = []
+    for label, samples in (("training", splits.train), ("validation", splits.validation)):
+        with progress(len(samples), f"read {label} images") as bar:
+            stores.append(
+                materialise(samples, (config.size, config.size), folder / "images", _counter(bar))
+            )
+    grid = (config.size // GRID_STRIDE, config.size // GRID_STRIDE)
+    caches = []
+    for teacher in teachers:
+        with progress(len(splits.train), f"teacher {teacher.name}") as bar:
+            caches.append(
+                TeacherCache.build(teacher, stores[0], grid, folder / "teachers", progress=_counter(bar))
+            )
+    return TrainingData(config, splits, stores[0], stores[1], caches)
+
+
+def _counter(bar: Progress) -> Callable[[int, int], None]:
+    """Advance a bar to an absolute count."""
+    shown = 0
+
+    def advance(done: int, _total: int) -> None:
+        nonlocal shown
+        bar.update(done - shown)
+        shown = done
+
+    return advance

@@ -1,0 +1,110 @@
+"""Configuration of a distillation run: typed, strict, written beside the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from edge.errors import UsageError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+
+
+class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the outcome of `edge-difom distill`.
+
+    Attributes:
+        data: Folders with images/ and masks/, or train/ and validation/ each so.
+        val_sequences: Video sequences kept for validation, for folders with a sequences.json.
+        val_fraction: Share of the groups kept for validation where a folder does not say.
+        student: Name in `distill.students.STUDENTS`.
+        teachers: Specifications for `distill.teachers.build_teacher`.
+        recipe: `difom` (task loss and spectral distillation) or `none` (task loss alone).
+        pretrained: Start the student's encoder from ImageNet weights.
+        size: Height and width of the student's input, pixels.
+        epochs: Passes over the training images.
+        batch_size: Images in a step.
+        lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
+        weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
+        distill_weight: Weight of the spectral loss, averaged over the teachers.
+        radius: Half-width of the low band, cycles per map.
+        patience: Epochs without a better validation Dice before the run stops; 0 never stops early.
+        checkpoint_minutes: Longest time between two resumable checkpoints.
+        seed: Of the initial weights, the order and the augmentation.
+    """
+
+    data: list[str]
+    val_sequences: list[int] = []
+    val_fraction: Fraction = 0.1
+    student: str = "edge-s"
+    teachers: list[str] = msgspec.field(default_factory=lambda: ["efficientnet_lite2"])
+    recipe: Literal["difom", "none"] = "difom"
+    pretrained: bool = True
+    size: Positive = 256
+    epochs: Positive = 20
+    batch_size: Positive = 16
+    lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
+    weight_decay: Weight = 1e-2
+    distill_weight: Weight = 0.2
+    radius: Annotated[int, msgspec.Meta(ge=0)] = 4
+    patience: Annotated[int, msgspec.Meta(ge=0)] = 0
+    checkpoint_minutes: Annotated[float, msgspec.Meta(gt=0.0)] = 5.0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+def make_config(values: dict[str, Any]) -> DistillConfig:
+    """A checked configuration.
+
+    Raises:
+        UsageError: An unknown key or a value out of its range.
+    """
+    try:
+        return msgspec.convert(values, DistillConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"configuration: {error}",
+            expected=", ".join(field.name for field in msgspec.structs.fields(DistillConfig)),
+            mend="correct the option, the --set or the configuration file",
+        ) from None
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UsageError: The file is missing or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read the configuration {path}", got=str(error)) from None
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path} holds no configuration", expected="key: value lines", got=type(values).__name__
+        )
+    return values
+
+
+def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """`key=value` pairs, each value read as YAML.
+
+    Raises:
+        UsageError: A pair without `=`.
+    """
+    values = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}", expected="key=value", mend="--set lr=0.0005")
+        values[key.strip()] = yaml.safe_load(value)
+    return values
+
+
+def dump_config(config: msgspec.Struct) -> str:
+    """A configuration as YAML, for `resolved.yaml`."""
+    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)

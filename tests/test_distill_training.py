@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from distill.batches import open_data
+from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
+from distill.runs import load_checkpoint, load_run
+from distill.training import Trainer, train_run
+from edge.errors import DataError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright discs on a dark ground: a task that a few steps can begin to learn."""
+    root = tmp_path_factory.mktemp("discs")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 10), ("validation", 4)):
+        for kind in ("images", "masks"):
+            (root / part / kind).mkdir(parents=True)
+        for index in range(count):
+            mask = np.zeros((72, 80), np.uint8)
+            cv2.circle(mask, (int(rng.integers(20, 60)), int(rng.integers(20, 52))), 14, 255, -1)
+            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
+            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
+            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    return root
+
+
+def config(folder: Path, **changes: object) -> DistillConfig:
+    settings = {"data": [str(folder)], "size": 64, "epochs": 2, "batch_size": 4, "pretrained": False}
+    return make_config(settings | changes)
+
+
+def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
+    state = load_checkpoint(run / "checkpoints" / name)["student"]
+    assert isinstance(state, dict)
+    return state
+
+
+def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["difom", "none"])
+def test_a_killed_run_continues_bit_for_bit(
+    folder: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(folder, recipe=recipe, checkpoint_minutes=1e-9)
+    whole = train_run(settings, out=tmp_path / "whole")
+    steps = 0
+    step = Trainer.train_step
+
+    def killed(self: Trainer, batch: object) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise Killed
+        return step(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "train_step", killed)
+    with pytest.raises(Killed):
+        train_run(settings, out=tmp_path / "cut")
+    monkeypatch.setattr(Trainer, "train_step", step)
+    cut = train_run(None, resume=tmp_path / "cut")
+    assert_equal(weights(whole), weights(cut))
+    rows = [
+        [json.loads(line) | {"seconds": 0} for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (whole, cut)
+    ]
+    assert rows[0] == rows[1]
+    assert [row["epoch"] for row in rows[1]] == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_run_learns_keeps_its_best_and_describes_itself(folder: Path, tmp_path: Path) -> None:
+    run = train_run(config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32"), out=tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["task"] < 0.8 * rows[0]["task"]
+    loaded = load_run(run)
+    assert loaded.metrics["dice_val"] == max(row["dice_val"] for row in rows)
+    assert loaded.config == config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32")
+    splits = json.loads((run / "splits.json").read_text())
+    assert (len(splits["train"]), len(splits["validation"])) == (10, 4)
+
+
+def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_student_gets_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = config(folder)
+    data = open_data(settings)
+    trainer = Trainer(tmp_path, settings, data)
+    trainer.student.train()
+    batch = next(data.batches(0))
+    losses = trainer.train_step(batch)
+    assert losses["distill"] > 0.1
+    assert all(not target.requires_grad for target in batch.targets)
+    assert all(parameter.grad is not None for parameter in trainer.heads.parameters())
+
+
+def test_early_stop_waits_for_as_many_epochs_as_it_was_told(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, recipe="none", epochs=9, patience=2)
+    data = open_data(settings)
+    (tmp_path / "checkpoints").mkdir()
+    trainer = Trainer(tmp_path, settings, data)
+    scores = iter([0.5, 0.4, 0.3, 0.9])
+    data.validate = lambda _model: {"dice_val": next(scores), "iou_val": 0.0}  # type: ignore[method-assign]
+    assert trainer.train()["dice_val"] == 0.5
+    assert trainer.epoch == 3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, recipe="none")
+    trainer = Trainer(tmp_path, settings, open_data(settings))
+    torch.nn.init.constant_(next(trainer.student.parameters()), float("nan"))
+    with pytest.raises(TrainingError, match="loss became nan"):
+        trainer.train()
+    assert (tmp_path / "checkpoints" / "diverged-batch.pt").is_file()
+
+
+def test_a_size_that_does_not_fit_the_student_names_one_that_does(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--size 96"):
+        open_data(config(folder, size=100))
+
+
+def test_unusable_data_leaves_no_run_behind(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        train_run(config(tmp_path / "empty"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("x")
+    with pytest.raises(UsageError, match="exists already"):
+        train_run(config(folder), out=tmp_path / "run")
+
+
+def test_a_truncated_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
+    run = train_run(config(folder, recipe="none", epochs=1), out=tmp_path / "run")
+    best = run / "checkpoints" / "best.pt"
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"best\.pt is no readable checkpoint"):
+        load_run(run)
+
+
+def test_configuration_errors_name_the_key(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lerning_rate"):
+        make_config({"data": ["x"], "lerning_rate": 1})
+    with pytest.raises(UsageError, match="epochs"):
+        make_config({"data": ["x"], "epochs": 0})
+    with pytest.raises(UsageError, match="key=value"):
+        parse_assignments(("lr",))
+    (tmp_path / "c.yaml").write_text("- a\n- b\n")
+    with pytest.raises(UsageError, match="no configuration"):
+        read_config_file(tmp_path / "c.yaml")
+    assert parse_assignments(("lr=0.5", "teachers=[sam]")) == {"lr": 0.5, "teachers": ["sam"]}
