@@ -1,0 +1,158 @@
+"""Folders of images and masks, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge.errors import DataError
+from edge.pairs import find_pairs, read_image, read_mask, read_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def write(path: Path, image: NDArray[np.uint8]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def photo(seed: int = 0, size: tuple[int, int] = (24, 32)) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def disc(size: tuple[int, int] = (24, 32)) -> NDArray[np.uint8]:
+    mask = np.zeros(size, np.uint8)
+    cv2.circle(mask, (size[1] // 2, size[0] // 2), min(size) // 3, 255, cv2.FILLED)
+    return mask
+
+
+def folder(root: Path, stems: list[str]) -> Path:
+    for stem in stems:
+        write(root / "images" / f"{stem}.jpg", photo())
+        write(root / "masks" / f"{stem}.png", disc())
+    return root
+
+
+def test_pairs_share_a_stem_across_formats_and_come_in_natural_order(tmp_path: Path) -> None:
+    root = folder(tmp_path, ["10", "2", "b", "a1"])
+    (root / "images" / "notes.txt").write_text("not an image")
+    (root / "images" / ".hidden.png").write_bytes(b"")
+    pairs = find_pairs(root)
+    assert [pair.name for pair in pairs] == ["2", "10", "a1", "b"]
+    assert (pairs[0].image.name, pairs[0].mask.name) == ("2.jpg", "2.png")
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "partner"), [("masks", "image", "mask"), ("images", "mask", "image")]
+)
+def test_a_file_without_partner_is_named(tmp_path: Path, side: str, kind: str, partner: str) -> None:
+    root = folder(tmp_path, ["1", "2", "3"])
+    gone = next((root / side).glob("2.*"))
+    gone.unlink()
+    with pytest.raises(DataError, match=rf"{kind} .*2\.\w+ has no {partner}"):
+        find_pairs(root)
+
+
+def test_missing_and_empty_folders_are_errors_that_name_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        find_pairs(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="images is missing"):
+        find_pairs(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="images holds no images"):
+        find_pairs(tmp_path)
+
+
+def test_a_folder_of_parts_points_to_a_part(tmp_path: Path) -> None:
+    folder(tmp_path / "train", ["1"])
+    folder(tmp_path / "validation", ["1"])
+    with pytest.raises(DataError, match=r"give one part of it: .*validation"):
+        find_pairs(tmp_path)
+
+
+def test_two_images_of_one_stem_are_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path, ["1"])
+    write(root / "images" / "1.png", photo())
+    with pytest.raises(DataError, match="share a name"):
+        find_pairs(root)
+
+
+def test_images_are_read_as_rgb(tmp_path: Path) -> None:
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[..., 2] = 255  # BGR on disk
+    image = read_image(write(tmp_path / "red.png", red))
+    assert image.shape == (4, 6, 3)
+    assert image.dtype == np.uint8
+    assert (image == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_mask_is_thresholded_and_lossy_noise_is_fine(tmp_path: Path, suffix: str) -> None:
+    mask = read_mask(write(tmp_path / f"mask{suffix}", disc((64, 64))))
+    assert mask.dtype == np.bool_
+    assert np.mean(mask != (disc((64, 64)) > 127)) < 0.01
+
+
+def test_a_soft_edge_is_still_a_mask(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(disc((96, 96)), (0, 0), 2)
+    assert np.mean(read_mask(write(tmp_path / "soft.png", soft)) != (disc((96, 96)) > 127)) < 0.01
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_empty_mask_is_a_mask(tmp_path: Path, suffix: str) -> None:
+    assert not read_mask(write(tmp_path / f"empty{suffix}", np.zeros((16, 16), np.uint8))).any()
+
+
+def test_what_is_no_mask_is_refused(tmp_path: Path) -> None:
+    smooth = cv2.GaussianBlur(photo(1, (64, 64)), (0, 0), 4)
+    green = np.zeros((64, 64, 3), np.uint8)
+    green[20:40, 20:40, 1] = 255
+    for name, picture, reason in (
+        ("photo", smooth, "between black and white"),
+        ("classes", disc() // 255, "no pixel over 1"),
+        ("green", green, "between black and white"),
+    ):
+        with pytest.raises(DataError, match=f"{name}.png is not a mask") as caught:
+            read_mask(write(tmp_path / f"{name}.png", picture))
+        assert reason in caught.value.got
+
+
+def test_sizes_that_differ_name_both(tmp_path: Path) -> None:
+    image, mask = write(tmp_path / "i.png", photo()), write(tmp_path / "m.png", disc((12, 16)))
+    with pytest.raises(DataError, match=r"m\.png does not fit its image .*i\.png") as caught:
+        read_pair(image, mask)
+    assert (caught.value.expected.split()[0], caught.value.got) == ("32x24", "16x12")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 0.99))
+def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: float) -> None:
+    whole = write(tmp_path / f"whole{suffix}", photo(2, (40, 40))).read_bytes()
+    broken = tmp_path / f"broken{suffix}"
+    broken.write_bytes(whole[: int(cut * len(whole))])
+    with pytest.raises(DataError, match="broken"):
+        read_image(broken)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200))
+def test_bytes_that_are_no_image_are_a_data_error(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "noise.png"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="noise"):
+        read_image(path)
+
+
+def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        read_mask(tmp_path / "gone.png")
