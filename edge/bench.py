@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edge.bundle import Bundle
     from edge.guard import Snapshot, Verdict
-    from edge.manifest import Manifest
+    from edge.manifest import Accuracy, Manifest
     from edge.types import Engine, ImageU8
 
 STAGES = ("preprocess", "infer", "postprocess")
@@ -72,6 +72,7 @@ def run_bench(
     opened = open_engine(bundle, engine, threads=threads)
     compile_ms = (time.perf_counter_ns() - begin) / 1e6
     manifest = bundle.manifest
+    accuracy = [row for row in manifest.accuracy if row.engine.startswith(opened.name)]
     try:
         measurement, verdict = measure(
             opened, images, manifest, seconds=seconds, on_frame=on_frame, snapshot=snapshot
@@ -85,7 +86,7 @@ def run_bench(
         reason=verdict.reason,
         unknown=verdict.unknown,
         publishable=verdict.valid and seconds >= PUBLISHED_SECONDS,
-        notes=_notes(measurement, seconds),
+        notes=_notes(measurement, seconds, accuracy),
         other_cpu_per_core=verdict.other_cpu_per_core,
         bundle=manifest.name,
         digest=bundle.digest,
@@ -93,7 +94,7 @@ def run_bench(
         frame_size=size,
         compile_ms=compile_ms,
         settings=settings,
-        accuracy=[row for row in manifest.accuracy if row.engine.startswith(opened.name)],
+        accuracy=accuracy,
         device=read_device(),
         versions=versions(),
     )
@@ -245,7 +246,7 @@ def _stage(values: Sequence[float]) -> Stage:
     )
 
 
-def _notes(measurement: Measurement, seconds: float) -> list[str]:
+def _notes(measurement: Measurement, seconds: float, accuracy: list[Accuracy]) -> list[str]:
     notes = []
     if seconds < PUBLISHED_SECONDS:
         notes.append(f"a run of {seconds:g} s, shorter than the {PUBLISHED_SECONDS:g} s of a published one")
@@ -255,6 +256,8 @@ def _notes(measurement: Measurement, seconds: float) -> list[str]:
         notes.append(f"the latency still drifted by {measurement.warmup.drift:.1%} after the warm-up")
     if refused := [name for name, value in measurement.latency_ms.items() if value is None]:
         notes.append(f"{measurement.samples} frames are too few for {', '.join(refused)}")
+    if not accuracy:
+        notes.append("the bundle states no accuracy of this engine, without which a latency is half a figure")
     return notes
 
 

@@ -91,7 +91,7 @@ def _frame_watcher(stack: ExitStack, seconds: float, samples_path: Path | None) 
             times = {name: end - start for name, (start, end) in frame.stamps.items()}
             line = {"frame": frame.index, "captured_ns": frame.captured_ns, "stages_ns": times}
             samples.write(msgspec.json.encode(line) + b"\n")
-        if (whole := min(int(now - begin), int(seconds))) > shown:
+        if (whole := min(round(now - begin), int(seconds))) > shown:
             progress.update(whole - shown)
             shown = whole
             if samples:
@@ -127,6 +127,11 @@ def _show(report: BenchReport) -> None:
             ],
         ],
     )
+    if report.accuracy:
+        console.table(
+            ["accuracy", "engine", "Dice", "n"],
+            [[row.dataset, row.engine, row.dice, row.n] for row in report.accuracy],
+        )
     console.table(
         ["also", "value"],
         [
