@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers the quantized_decomposed operators
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor, fx, nn
 
 from edge.errors import UsageError
@@ -175,7 +175,9 @@ class _Builder:
         index = int(arguments(node)["index"])
         low, _, scale, zero = self.traced.quantizers[index].get_parameters_for_torch_fq()
         if scale.numel() != 1:
-            raise UsageError(f"{node.name} quantizes an activation per channel", expected="one scale per tensor")
+            raise UsageError(
+                f"{node.name} quantizes an activation per channel", expected="one scale per tensor"
+            )
         grid = Grid(float(scale), int(zero) - (128 if low == 0 else 0))
         if source.op == "placeholder":
             grid = INPUT_GRID

@@ -6,13 +6,15 @@ integers are those of the canonical graph and no converter decides what stays fl
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import UsageError
 from quantize.canonical import INPUT_GRID, SCORE_GRID, Grid, pool_settings
-from quantize.tflite_file import BuiltinOperator, TensorType, TfliteFile, schema
+from quantize.tflite_file import BuiltinOperator, TensorType, TfliteFile
 from quantize.tracing import arguments, operator
 
 if TYPE_CHECKING:
@@ -37,6 +39,19 @@ def export_tflite(canonical: Canonical) -> bytes:
     return _Writer(canonical).write()
 
 
+def tflite_float_ops(model: bytes) -> list[str]:
+    """Operations of a TFLite file that compute in float, `KIND xN`."""
+    graph = schema.ModelT.InitFromPackedBuf(model, 0)
+    subgraph = graph.subgraphs[0]
+    names = {value: name for name, value in vars(BuiltinOperator).items() if not name.startswith("_")}
+    counts: Counter[str] = Counter()
+    for operation in subgraph.operators:
+        touched = [subgraph.tensors[index].type for index in (*operation.inputs, *operation.outputs)]
+        if TensorType.FLOAT32 in touched:
+            counts[names[graph.operatorCodes[operation.opcodeIndex].builtinCode]] += 1
+    return [f"{name} x{count}" for name, count in sorted(counts.items())]
+
+
 class _Writer:
     """Walks the canonical graph once; `values` holds the tensor index of every node."""
 
@@ -50,7 +65,9 @@ class _Writer:
     def write(self) -> bytes:
         height, width = self.canonical.size
         scale, zero = INPUT_GRID
-        frame = self.file.tensor("frame", (1, height, width, 3), TensorType.UINT8, scale=[scale], zero=[zero + 128])
+        frame = self.file.tensor(
+            "frame", (1, height, width, 3), TensorType.UINT8, scale=[scale], zero=[zero + 128]
+        )
         result = -1
         for node in self.canonical.module.graph.nodes:
             if node.op == "placeholder":
@@ -168,7 +185,9 @@ class _Writer:
             return source, _SAME
         top, left = given["padding"]
         batch, channels, height, width = given["input"].meta["shape"]
-        padded = self.file.tensor_like(source, f"{node.name}/padded", (batch, height + 2 * top, width + 2 * left, channels))
+        padded = self.file.tensor_like(
+            source, f"{node.name}/padded", (batch, height + 2 * top, width + 2 * left, channels)
+        )
         self.grids[padded] = self.grids[source]
         amounts = self.file.constant(
             f"{node.name}/padding", np.array([[0, 0], [top, top], [left, left], [0, 0]], np.int32)
@@ -180,7 +199,9 @@ class _Writer:
         made, activation = self.settle(node)
         options = schema.AddOptionsT()
         options.fusedActivationFunction = activation
-        self.file.add(BuiltinOperator.ADD, [self.values[given["self"]], self.values[given["other"]]], made, options)
+        self.file.add(
+            BuiltinOperator.ADD, [self.values[given["self"]], self.values[given["other"]]], made, options
+        )
 
     def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
         made, _ = self.settle(node)
@@ -215,7 +236,9 @@ class _Writer:
         self.file.add(BuiltinOperator.DEPTH_TO_SPACE, [source], made, options)
 
     def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
-        self.resize(node, given, BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT())
+        self.resize(
+            node, given, BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT()
+        )
 
     def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
         options = schema.ResizeBilinearOptionsT()
@@ -235,7 +258,9 @@ def _activation(node: Node) -> int:
         return _RELU
     given = arguments(node)
     if (given["min_val"], given["max_val"]) != (0, 6):
-        raise UsageError(f"{node.name} clamps to {given['min_val']}..{given['max_val']}", expected="ReLU or ReLU6")
+        raise UsageError(
+            f"{node.name} clamps to {given['min_val']}..{given['max_val']}", expected="ReLU or ReLU6"
+        )
     return _RELU6
 
 

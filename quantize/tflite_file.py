@@ -32,7 +32,7 @@ _VERSIONS = {
 }
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+class _AlignedBuffer(schema.BufferT):
     """A buffer on a 16-byte boundary, which the schema asks for and the generated code does not do."""
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code's name

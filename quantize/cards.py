@@ -1,0 +1,97 @@
+"""The model card and the data card of a bundle, written from its manifest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.manifest import Manifest
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown: what the model is, how good it is and what it is not for."""
+    made = manifest.provenance
+    lines = [
+        f"# Model card: {manifest.name}",
+        "",
+        f"**{manifest.intended_use}**",
+        "",
+        "- Task: polyp segmentation in colonoscopy frames, one class.",
+        f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
+        f"(recipe `{made.recipe}`), then quantized to 8-bit integers.",
+        f"- Input: one RGB frame stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
+        "normalisation is in the graph.",
+        f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
+        f"mask from {manifest.output.threshold:g}.",
+        f"- Licence: {manifest.licence}.",
+        f"- Made {made.created} with seed {made.seed}.",
+        "",
+        "## Accuracy",
+        "",
+        "| data set | engine | images | Dice | 95 % interval | IoU | polyp-free | flagged |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row.dataset} | {row.engine} | {row.n} | {row.dice:.4f} "
+            f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} | {row.flagged} |"
+            for row in manifest.accuracy
+        ),
+        "",
+        "Protocol B: per image at native mask size, raw scores at the threshold. The validation split also chose "
+        "the checkpoint, so these figures flatter the model.",
+        "",
+        "## Agreement of the engines",
+        "",
+        "| from | to | frames | mean difference (1/256) | largest | mask IoU | worst frame |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} | {row.max_difference:.0f} "
+            f"| {_number(row.mask_iou)} | {_number(row.worst_iou)} |"
+            for row in manifest.parity
+        ),
+        "",
+        "## Operations left in float",
+        "",
+        *(
+            f"- {entry.runtime} {entry.precision}: {'; '.join(entry.float_ops) or 'none'}"
+            for entry in manifest.engines
+        ),
+        "",
+        "## Limits",
+        "",
+        "Not validated on patients, other endoscopes, or procedures with blood, stool or chromoendoscopy beyond "
+        "what the data holds. An empty mask is no evidence that there is no polyp.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str:
+    """Markdown: what the model saw.
+
+    Args:
+        manifest: Of the bundle.
+        counts: Data set, training frames, validation frames.
+    """
+    lines = [
+        f"# Data card: {manifest.name}",
+        "",
+        "Research use only: the data sets' own terms bind these weights.",
+        "",
+        "| data set | training frames | validation frames | SHA-256 over all files |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {train} | {validation} | `{manifest.provenance.data.get(name, '')}` |"
+            for name, train, validation in counts
+        ),
+        "",
+        "A split never cuts a video sequence where the data set says which frames belong together. Golden frames "
+        "come from the procedural phantom and show no patient.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
