@@ -121,6 +121,7 @@ def measure(
     seconds: float,
     on_frame: Callable[[Frame], None] | None = None,
     snapshot: Callable[[], Snapshot] = take_snapshot,
+    clock: Callable[[], int] = time.monotonic_ns,
 ) -> tuple[Measurement, Verdict]:
     """Measure an open engine.
 
@@ -131,6 +132,7 @@ def measure(
         seconds: Time to count frames for.
         on_frame: Called with every counted frame, outside the measured time.
         snapshot: Where the environment guard reads the machine.
+        clock: Nanoseconds; every time but that of the CPU is read from it.
 
     Returns:
         The figures, and what the guard says of the time in which they were taken.
@@ -139,24 +141,24 @@ def measure(
         UsageError: `seconds` is not positive.
     """
     _check_seconds(seconds)
-    prepared = to_input(images[0], engine.input_size, bgr=True)
-    first_ms = _timed_inference(engine, prepared)
-    warmup = _warm_up(engine, images, manifest, seconds)
+    stream = _Stream(engine, images, manifest, clock)
+    first_ms = stream.inference_ms()
+    warmup = _warm_up(stream, seconds)
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     total: list[float] = []
     with Guard(snapshot) as guard:
-        begin = time.monotonic()
-        while not total or time.monotonic() - begin < seconds:
-            frame = _analysed(engine, images, len(total), manifest)
+        begin = clock()
+        while not total or (clock() - begin) / 1e9 < seconds:
+            frame = stream.frame(len(total))
             for name in STAGES:
                 stages[name].append(_took_ms(frame, name))
             total.append(_whole_ms(frame))
             if on_frame:
                 on_frame(frame)
-        elapsed = time.monotonic() - begin
+        elapsed = (clock() - begin) / 1e9
     side_run = min(seconds / 4, _SIDE_RUN_SECONDS)
-    alone = _repeat(side_run, lambda: _timed_inference(engine, prepared))
-    cpu = _repeat(side_run, lambda: _cpu_ms(engine, images[0], manifest))
+    alone = stream.repeat(side_run, stream.inference_ms)
+    cpu = stream.repeat(side_run, stream.cpu_ms)
     rss, peak = memory_used_mb()
     return (
         Measurement(
@@ -176,16 +178,51 @@ def measure(
     )
 
 
-def _warm_up(engine: Engine, images: Sequence[ImageU8], manifest: Manifest, seconds: float) -> WarmUp:
+class _Stream:
+    """An engine with its frames, one after the other."""
+
+    def __init__(
+        self, engine: Engine, images: Sequence[ImageU8], manifest: Manifest, clock: Callable[[], int]
+    ) -> None:
+        self.engine, self.images, self.manifest, self.clock = engine, images, manifest, clock
+        self.prepared = to_input(images[0], engine.input_size, bgr=True)
+
+    def frame(self, number: int) -> Frame:
+        """A frame taken through the device's own pipeline, stamped."""
+        frame = Frame(number, self.images[number % len(self.images)], self.clock())
+        analyse(frame, self.engine, self.manifest, clock=self.clock)
+        return frame
+
+    def inference_ms(self) -> float:
+        """Time of one inference, nothing around it."""
+        begin = self.clock()
+        self.engine.infer(self.prepared)
+        return (self.clock() - begin) / 1e6
+
+    def cpu_ms(self) -> float:
+        """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
+        frame = Frame(0, self.images[0], 0)
+        analyse(frame, self.engine, self.manifest, clock=time.process_time_ns)
+        return _took_ms(frame, "preprocess") + _took_ms(frame, "postprocess")
+
+    def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
+        """What `measure_once` gives again and again, at least once."""
+        begin = self.clock()
+        found = [measure_once()]
+        while (self.clock() - begin) / 1e9 < seconds:
+            found.append(measure_once())
+        return found
+
+
+def _warm_up(stream: _Stream, seconds: float) -> WarmUp:
     """Run until the median of the last quarter differs by less than 2 % from the quarter before."""
     least = min(_WARM_SECONDS, seconds / 2)
     limit = max(least, min(_WARM_LIMIT_SECONDS, seconds))
     took: list[float] = []
-    drift = float("inf")
-    begin = time.monotonic()
+    begin = stream.clock()
     while True:
-        took.append(_whole_ms(_analysed(engine, images, len(took), manifest)))
-        elapsed = time.monotonic() - begin
+        took.append(_whole_ms(stream.frame(len(took))))
+        elapsed = (stream.clock() - begin) / 1e9
         if len(took) < _WARM_RUNS or elapsed < least:
             continue
         window = len(took) // 4
@@ -201,13 +238,6 @@ def _warm_up(engine: Engine, images: Sequence[ImageU8], manifest: Manifest, seco
             )
 
 
-def _analysed(engine: Engine, images: Sequence[ImageU8], number: int, manifest: Manifest) -> Frame:
-    """A frame taken through the device's own pipeline, stamped."""
-    frame = Frame(number, images[number % len(images)], time.monotonic_ns())
-    analyse(frame, engine, manifest)
-    return frame
-
-
 def _whole_ms(frame: Frame) -> float:
     return (frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0]) / 1e6
 
@@ -215,27 +245,6 @@ def _whole_ms(frame: Frame) -> float:
 def _took_ms(frame: Frame, stage: str) -> float:
     begin, end = frame.stamps[stage]
     return (end - begin) / 1e6
-
-
-def _cpu_ms(engine: Engine, image: ImageU8, manifest: Manifest) -> float:
-    """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
-    frame = Frame(0, image, 0)
-    analyse(frame, engine, manifest, clock=time.process_time_ns)
-    return _took_ms(frame, "preprocess") + _took_ms(frame, "postprocess")
-
-
-def _repeat(seconds: float, measure_once: Callable[[], float]) -> list[float]:
-    found = [measure_once()]
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found.append(measure_once())
-    return found
-
-
-def _timed_inference(engine: Engine, prepared: ImageU8) -> float:
-    begin = time.monotonic_ns()
-    engine.infer(prepared)
-    return (time.monotonic_ns() - begin) / 1e6
 
 
 def _stage(values: Sequence[float]) -> Stage:

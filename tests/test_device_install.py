@@ -89,7 +89,7 @@ def test_it_runs_from_a_synthetic_source(python: Path, tiny_bundle: Path, tmp_pa
 
 
 def test_a_verb_of_the_training_machine_names_its_extra(python: Path, tmp_path: Path) -> None:
-    command = [python.parent / "edge-difom", "distill", "--set", "epochs=1", "--out", "run"]
+    command = [str(python.parent / "edge-difom"), "distill", "--set", "epochs=1", "--out", "run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 8, done.stderr
     assert "pip install 'edge-difom[train]'" in done.stderr

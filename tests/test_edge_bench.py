@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +17,7 @@ from edge.errors import UsageError
 from edge.guard import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edge.types import Frame, ImageU8
@@ -43,21 +42,35 @@ IMAGES = [np.full((40, 60, 3), value, np.uint8) for value in (10, 200)]
 
 
 class FakeEngine:
-    """Counts its calls; sleeps for some."""
+    """An engine with a clock of its own: an inference takes 1 ms, and more on some calls.
+
+    Args:
+        stall_every: Every so many calls one takes `stall_ms` more.
+        stall_ms: How much more.
+        extra_ms: Number of the call, from 1 -> how much more it takes.
+    """
 
     name = "openvino"
     input_size = (16, 16)
 
-    def __init__(self, stall_every: int = 0, stall_s: float = 0.02, first_s: float = 0.0) -> None:
-        self.calls = 0
-        self.stall_every, self.stall_s, self.first_s = stall_every, stall_s, first_s
+    def __init__(
+        self,
+        stall_every: int = 0,
+        stall_ms: float = 20.0,
+        extra_ms: Callable[[int], float] = lambda _: 0.0,
+    ) -> None:
+        self.calls = self.now_ns = 0
+        self.stall_every, self.stall_ms, self.extra_ms = stall_every, stall_ms, extra_ms
+
+    def clock(self) -> int:
+        self.now_ns += 1000
+        return self.now_ns
 
     def infer(self, image: ImageU8) -> ImageU8:
         self.calls += 1
-        if self.calls == 1:
-            time.sleep(self.first_s)
-        if self.stall_every and self.calls % self.stall_every == 0:
-            time.sleep(self.stall_s)
+        stalls = self.stall_every and self.calls % self.stall_every == 0
+        milliseconds = 1 + self.extra_ms(self.calls) + (self.stall_ms if stalls else 0)
+        self.now_ns += round(milliseconds * 1e6)
         return np.full((8, 8), int(image[0, 0, 0]), np.uint8)
 
     def settings(self) -> dict[str, Any]:
@@ -75,7 +88,9 @@ def quiet() -> Iterator[Snapshot]:
 
 def run(engine: FakeEngine, seconds: float = 0.2, **more: Any) -> Any:
     states = quiet()
-    return bench.measure(engine, IMAGES, MANIFEST, seconds=seconds, snapshot=lambda: next(states), **more)
+    return bench.measure(
+        engine, IMAGES, MANIFEST, seconds=seconds, snapshot=lambda: next(states), clock=engine.clock, **more
+    )
 
 
 def test_stages_share_their_boundaries_and_sum_to_the_whole() -> None:
@@ -86,46 +101,69 @@ def test_stages_share_their_boundaries_and_sum_to_the_whole() -> None:
     for frame in frames:
         assert tuple(frame.stamps) == bench.STAGES
         (begin, ready), (start, inferred), (post, end) = frame.stamps.values()
-        assert frame.captured_ns <= begin < ready == start < inferred == post < end
+        assert frame.captured_ns < begin < ready == start < inferred == post < end
     means = [stage.mean for stage in measurement.stages_ms.values()]
     whole = [(f.stamps["postprocess"][1] - f.stamps["preprocess"][0]) / 1e6 for f in frames]
     assert sum(means) == pytest.approx(float(np.mean(whole)))
+    assert means[1] == pytest.approx(1.001)
     assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert measurement.seconds == pytest.approx(0.2, abs=0.01)
 
 
 def test_a_stall_every_50_frames_shows_in_p99_and_not_in_p90() -> None:
-    measurement, _ = run(FakeEngine(stall_every=50), seconds=0.7)
-    assert measurement.samples >= 662
-    assert measurement.latency_ms["p99"] >= 20
-    assert measurement.latency_ms["p90"] < 20
+    measurement, _ = run(FakeEngine(stall_every=50), seconds=2.0)
+    assert 662 <= measurement.samples < 6636
+    assert measurement.latency_ms["p99"] > 20
+    assert measurement.latency_ms["p90"] < 2
     assert measurement.latency_ms["p99.9"] is None
     assert measurement.latency_empirical_ms["p99.9"] is None
 
 
+def test_a_rare_stall_shows_in_p999_and_not_in_p99_of_10000_frames() -> None:
+    measurement, _ = run(FakeEngine(stall_every=200), seconds=11.5)
+    assert 9_500 <= measurement.samples <= 10_500
+    assert measurement.latency_ms["p99.9"] > 20
+    assert measurement.latency_ms["p99"] < 2
+
+
 def test_the_first_inference_and_the_warm_up_are_not_counted() -> None:
-    engine = FakeEngine(first_s=0.1)
-    measurement, _ = run(engine)
-    assert measurement.first_inference_ms >= 100
-    assert measurement.latency_ms["p99"] is None or measurement.latency_ms["p99"] < 100
+    engine = FakeEngine(extra_ms=lambda call: 100.0 if call == 1 else max(0.0, 2 - call / 100))
+    measurement, _ = run(engine, seconds=6.0)
+    assert measurement.first_inference_ms > 100
+    assert measurement.latency_ms["p99"] < 1.1
     warmup = measurement.warmup
-    assert warmup.runs >= 10
-    assert warmup.seconds >= 0.1
-    assert warmup.shortened
+    assert warmup.settled
+    assert warmup.drift < 0.02
+    assert warmup.seconds >= 2
+    assert not warmup.shortened
     # First inference, warm-up, frames, inference alone: nothing is lost and nothing counted twice.
     assert engine.calls > 1 + warmup.runs + measurement.samples
 
 
+def test_a_warm_up_that_does_not_settle_ends_and_says_so() -> None:
+    measurement, _ = run(FakeEngine(extra_ms=lambda call: call / 10), seconds=3.0)
+    assert not measurement.warmup.settled
+    assert measurement.warmup.drift >= 0.02
+    assert measurement.warmup.seconds == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_short_run_shortens_the_warm_up_and_never_below_ten_frames() -> None:
+    measurement, _ = run(FakeEngine(), seconds=0.002)
+    assert measurement.warmup.shortened
+    assert measurement.warmup.runs >= 10
+
+
 def test_a_slow_engine_gives_few_samples_and_no_percentile() -> None:
-    measurement, _ = run(FakeEngine(stall_every=1, stall_s=0.05), seconds=0.2)
+    measurement, _ = run(FakeEngine(stall_every=1, stall_ms=50.0), seconds=0.2)
     assert 1 <= measurement.samples < 11
     assert set(measurement.latency_ms.values()) == {None}
-    assert measurement.stages_ms["infer"].mean >= 50
+    assert measurement.stages_ms["infer"].mean == pytest.approx(51.0, abs=0.1)
     assert measurement.stages_ms["infer"].p50 is None
 
 
-def test_cpu_time_is_that_of_the_stages_and_not_of_waiting() -> None:
-    measurement, _ = run(FakeEngine(stall_every=1, stall_s=0.02))
-    assert 0 <= measurement.preprocess_postprocess_cpu_ms < 10
+def test_cpu_time_comes_from_the_processor_and_not_from_the_clock() -> None:
+    measurement, _ = run(FakeEngine(extra_ms=lambda _: 1000.0), seconds=2.0)
+    assert 0 < measurement.preprocess_postprocess_cpu_ms < 500
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
