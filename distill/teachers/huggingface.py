@@ -135,6 +135,8 @@ def _loaded(cls: Any, name: str, source: str, kinds: tuple[str, ...], *, local_f
     try:
         raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local_files_only)
         kind = raw.get("model_type")
+        if kind is None:
+            raise OSError("no config.json that names a model_type")
         if kind not in kinds:
             raise DataError(
                 f"teacher {name}: {source} holds another model", expected=" or ".join(kinds), got=repr(kind)
