@@ -1,8 +1,8 @@
 """`video:PATH.mp4`: the frames with the overlay as a clip.
 
-Codecs, as OpenCV's FFmpeg offers them: `h264` where the build has an encoder (the PyPI wheel has none), `mp4v`
-(MPEG-4 part 2, everywhere, 4 ms for a 560x480 frame on one x86 core; players show it, browsers do not), `vp9`
-(browsers show it; without a way to set its effort it takes a fifth to most of a second a frame).
+Codecs, as OpenCV's FFmpeg offers them: `h264` where the build has an encoder (the PyPI wheel has none); `mp4v`,
+MPEG-4 part 2, in every build, some 4 ms a frame of 560x480 on a x86 core, shown by players but not by browsers;
+`vp9`, shown by browsers, but OpenCV has no way to set its effort and a frame takes tens to hundreds of milliseconds.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edge.types import Frame, ImageU8
 
-_READY = 45
+_READY = 30
 _READY_SIDE = 320
 _USAGE_MEND = "synthetic:?width=640&height=480&fps=30&frames=300&seed=1&live=0"
 
@@ -25,7 +25,7 @@ _USAGE_MEND = "synthetic:?width=640&height=480&fps=30&frames=300&seed=1&live=0"
 class SyntheticSource(BaseSource):
     """Phantom frames; live unless `live` is off.
 
-    A live source draws 45 pictures of at most 320 pixels a side before it starts, enlarges them as they are
+    A live source draws 30 pictures of at most 320 pixels a side before it starts, enlarges them as they are
     read and plays them forth and back, so that its rate does not depend on what a picture costs. Otherwise
     each picture is drawn at its full size when it is read.
 
