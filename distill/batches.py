@@ -66,7 +66,13 @@ class TrainingData:
         validation: ImageStore,
         caches: Sequence[TeacherCache],
     ) -> None:
-        self.config, self.splits, self.train, self.validation, self.caches = config, splits, train, validation, caches
+        self.config, self.splits, self.train, self.validation, self.caches = (
+            config,
+            splits,
+            train,
+            validation,
+            caches,
+        )
         self.batch_size = min(config.batch_size, len(train))
         self.steps = len(train) // self.batch_size
         self.teacher_channels = [cache.channels for cache in caches]
@@ -107,7 +113,9 @@ class TrainingData:
                 rows = slice(begin, begin + self.batch_size)
                 logits = model(to_tensor(self.validation.images[rows]))
                 truth = mask_tensor(self.validation.masks[rows]) >= 0.5
-                found = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0
+                found = (
+                    F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0
+                )
                 both = (truth & found).sum(dim=(1, 2, 3)).float()
                 sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
                 polyp = truth.any(dim=3).any(dim=2).any(dim=1)
@@ -137,7 +145,6 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         UsageError: The size does not fit the student, or a name is unknown.
         DataError: The images cannot be used.
     """
-
     divisor = build_student(config.student, pretrained=False).divisor
     if config.size % divisor:
         raise UsageError(
@@ -151,14 +158,14 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         val_fraction=config.val_fraction,
         seed=config.seed,
     )
-    teachers = [build_teacher(spec) for spec in config.teachers] if with_teachers and config.recipe != "none" else []
+    teachers = (
+        [build_teacher(spec) for spec in config.teachers] if with_teachers and config.recipe != "none" else []
+    )
     folder = runs_root() / "cache"
     stores = []
     for label, samples in (("training", splits.train), ("validation", splits.validation)):
         with progress(len(samples), f"read {label} images") as bar:
-            stores.append(
-                materialise(samples, (config.size, config.size), folder / "images", _counter(bar))
-            )
+            stores.append(materialise(samples, (config.size, config.size), folder / "images", _counter(bar)))
     grid = (config.size // GRID_STRIDE, config.size // GRID_STRIDE)
     caches = []
     for teacher in teachers:

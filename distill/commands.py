@@ -12,7 +12,7 @@ from edge.console import examples, made, next_command, say
 NUMBERS = "3,8,13"
 
 
-class NumberList(click.ParamType):
+class NumberList(click.ParamType[list[int]]):
     """Comma-separated whole numbers."""
 
     name = NUMBERS
@@ -32,25 +32,60 @@ class NumberList(click.ParamType):
         "edge-difom distill --resume RUN",
     )
 )
-@click.option("--data", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. Without it the built-in phantom.")
-@click.option("--val-sequences", type=NumberList(), help="Video sequences to validate on, where a folder has a sequences.json.")
-@click.option("--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. Without it the built-in phantom.",
+)
+@click.option(
+    "--val-sequences",
+    type=NumberList(),
+    help="Video sequences to validate on, where a folder has a sequences.json.",
+)
+@click.option(
+    "--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say."
+)
 @click.option("--student", help="edge-s | unet | unet-32")
-@click.option("--teacher", "teachers", multiple=True, help="efficientnet_lite2 | dinov2[:DIR] | sam[:DIR]; repeatable.")
-@click.option("--recipe", type=click.Choice(["difom", "none"]), help="difom: task and spectral loss; none: task loss alone.")
+@click.option(
+    "--teacher", "teachers", multiple=True, help="efficientnet_lite2 | dinov2[:DIR] | sam[:DIR]; repeatable."
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(["difom", "none"]),
+    help="difom: task and spectral loss; none: task loss alone.",
+)
 @click.option("--size", type=int, help="Height and width of the student's input.")
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--batch-size", type=int, help="Images in a step.")
 @click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--patience", type=int, help="Epochs without improvement before the run stops; 0 never stops early.")
+@click.option(
+    "--patience", type=int, help="Epochs without improvement before the run stops; 0 never stops early."
+)
 @click.option("--seed", type=int, help="Of the weights, the order and the augmentation.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with any of the settings; options override it.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; overrides everything else.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; by default under $EDGE_DIFOM_RUNS or ./runs.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run, bit for bit, where it stopped.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file with any of the settings; options override it.",
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; overrides everything else."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; by default under $EDGE_DIFOM_RUNS or ./runs.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Continue a run, bit for bit, where it stopped.",
+)
 @click.option("--force", is_flag=True, help="Train again in a folder that holds something.")
-def distill(  # noqa: D417 - the options say what each argument is
+def distill(
     config_file: Path | None,
     assignments: tuple[str, ...],
     out: Path | None,
@@ -71,7 +106,11 @@ def distill(  # noqa: D417 - the options say what each argument is
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if resume is not None:
         if given or config_file or assignments or out:
-            raise UsageError("--resume takes no other settings", expected="the run as it was", mend=f"edge-difom distill --resume {resume}")
+            raise UsageError(
+                "--resume takes no other settings",
+                expected="the run as it was",
+                mend=f"edge-difom distill --resume {resume}",
+            )
         run = train_run(None, resume=resume)
     else:
         values = read_config_file(config_file) if config_file else {}
@@ -81,7 +120,9 @@ def distill(  # noqa: D417 - the options say what each argument is
         values["teachers"] = list(values.get("teachers", make_config({"data": []}).teachers))
         run = train_run(make_config(values), out=out, force=force)
     loaded = load_run(run)
-    say(f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}")
+    say(
+        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
+    )
     made(run)
     next_command(f"edge-difom qat {run} --bits 8")
 

@@ -39,7 +39,7 @@ def lite_features(
     Raises:
         MissingDependencyError: The package with the weights is not installed.
     """
-    model = timm.create_model(
+    model: nn.Module = timm.create_model(
         f"{'tf_' if padding == 'same' else ''}efficientnet_{variant}", features_only=True
     )
     if pretrained:

@@ -45,7 +45,8 @@ def low_band(maps: Tensor, radius: int) -> Tensor:
     keep_h = torch.fft.fftfreq(H, 1 / H, device=maps.device).abs() <= radius
     keep_w = torch.fft.rfftfreq(W, 1 / W, device=maps.device).abs() <= radius
     spectrum = torch.fft.rfft2(maps.float(), norm="ortho")
-    return torch.fft.irfft2(spectrum * (keep_h[:, None] & keep_w), s=(H, W), norm="ortho")
+    low: Tensor = torch.fft.irfft2(spectrum * (keep_h[:, None] & keep_w), s=(H, W), norm="ortho")
+    return low
 
 
 def spectral_loss(low: Tensor, high: Tensor, target: Tensor, *, radius: int) -> Tensor:

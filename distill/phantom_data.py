@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.runs import runs_root
 from edge.files import atomic_dir
 from edge.phantom import write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TRAIN, VALIDATION, NEGATIVES, SEED = 240, 40, 20, 7
 

@@ -26,7 +26,17 @@ from edge.files import atomic_write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSIONED = ("edge-difom", "torch", "timm", "transformers", "nncf", "openvino", "litert-torch", "ai-edge-litert", "numpy")
+VERSIONED = (
+    "edge-difom",
+    "torch",
+    "timm",
+    "transformers",
+    "nncf",
+    "openvino",
+    "litert-torch",
+    "ai-edge-litert",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +69,14 @@ def new_run_path(verb: str, name: str) -> Path:
 def versions() -> dict[str, str]:
     """Versions of what decides the numbers; packages that are not installed are left out."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in VERSIONED:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {name: version for name in VERSIONED if (version := _version(name))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def describe_run(run: Path, config: msgspec.Struct) -> None:
@@ -100,7 +112,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             mend="restore it, or train again",
         ) from None
     if not isinstance(state, dict):
-        raise TrainingError(f"{path} is no checkpoint of a run", expected="a mapping", got=type(state).__name__)
+        raise TrainingError(
+            f"{path} is no checkpoint of a run", expected="a mapping", got=type(state).__name__
+        )
     return state
 
 
@@ -152,5 +166,7 @@ def load_run(run: Path) -> LoadedRun:
             f"{path} does not hold the weights of {config.student}", got=str(error).splitlines()[0]
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
-        raise TrainingError(f"{path} holds weights that are not finite", mend="train again, with a smaller --lr")
+        raise TrainingError(
+            f"{path} holds weights that are not finite", mend="train again, with a smaller --lr"
+        )
     return LoadedRun(run, config, student.eval(), dict(state["metrics"]))

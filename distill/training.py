@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +26,8 @@ from edge.errors import TrainingError, UsageError
 from edge.files import refuse_existing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from distill.config import DistillConfig
 
 
@@ -65,8 +66,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.student = build_student(config.student, pretrained=config.pretrained)
         self.student.to(memory_format=torch.channels_last)
-        self.heads = nn.ModuleList(SpectralHeads(self.student, c) for c in data.teacher_channels)
-        weights = [*self.student.parameters(), *self.heads.parameters()]
+        self.heads = [SpectralHeads(self.student, c) for c in data.teacher_channels]
+        self.head_modules = nn.ModuleList(self.heads)
+        weights = [*self.student.parameters(), *self.head_modules.parameters()]
         self.optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=config.lr, total_steps=config.epochs * data.steps, pct_start=0.2
@@ -80,7 +82,7 @@ class Trainer:
         """All that the next step depends on."""
         return {
             "student": self.student.state_dict(),
-            "heads": self.heads.state_dict(),
+            "heads": self.head_modules.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "epoch": self.epoch,
@@ -93,7 +95,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.student.load_state_dict(state["student"])
-        self.heads.load_state_dict(state["heads"])
+        self.head_modules.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -127,7 +129,9 @@ class Trainer:
             self.step += 1
             for name, value in losses.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
-            bar.update(1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}")
+            bar.update(
+                1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}"
+            )
             if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                 now = time.monotonic()
                 self.seconds, begin = self.seconds + now - begin, now
@@ -156,7 +160,9 @@ class Trainer:
         losses["loss"] = total.item()
         if not math.isfinite(losses["loss"]):
             path = self.run / "checkpoints" / "diverged-batch.pt"
-            save_checkpoint(path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step})
+            save_checkpoint(
+                path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step}
+            )
             raise TrainingError(
                 f"the loss became {losses['loss']} in epoch {self.epoch + 1}, step {self.step + 1}",
                 expected="a finite loss",
@@ -173,7 +179,12 @@ class Trainer:
     def _validate(self, bar: Any) -> None:
         score = self.data.validate(self.student)
         row = {name: value / self.data.steps for name, value in self.sums.items()}
-        row |= {"epoch": self.epoch, "lr": self.schedule.get_last_lr()[0], "seconds": self.seconds, **score}
+        row |= {
+            "epoch": self.epoch,
+            "lr": float(self.schedule.get_last_lr()[0]),
+            "seconds": self.seconds,
+            **score,
+        }
         if score["dice_val"] > self.best["dice_val"]:
             self.best = {"epoch": float(self.epoch), **score}
             save_checkpoint(
@@ -183,7 +194,10 @@ class Trainer:
         append_metrics(self.run, row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         save_checkpoint(self.run / "checkpoints" / "last.pt", self.state())
-        bar.update(0, f"epoch {self.epoch}, validation Dice {score['dice_val']:.4f}, best {self.best['dice_val']:.4f}")
+        bar.update(
+            0,
+            f"epoch {self.epoch}, validation Dice {score['dice_val']:.4f}, best {self.best['dice_val']:.4f}",
+        )
 
 
 def train_run(

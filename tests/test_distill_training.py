@@ -58,7 +58,7 @@ def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) 
         assert torch.equal(left[name], right[name]), name
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -76,11 +76,11 @@ def test_a_killed_run_continues_bit_for_bit(
         nonlocal steps
         steps += 1
         if steps == 4:
-            raise Killed
+            raise KilledError
         return step(self, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "train_step", killed)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_run(settings, out=tmp_path / "cut")
     monkeypatch.setattr(Trainer, "train_step", step)
     cut = train_run(None, resume=tmp_path / "cut")
@@ -116,16 +116,18 @@ def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_stud
     losses = trainer.train_step(batch)
     assert losses["distill"] > 0.1
     assert all(not target.requires_grad for target in batch.targets)
-    assert all(parameter.grad is not None for parameter in trainer.heads.parameters())
+    assert all(parameter.grad is not None for parameter in trainer.head_modules.parameters())
 
 
-def test_early_stop_waits_for_as_many_epochs_as_it_was_told(folder: Path, tmp_path: Path) -> None:
+def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = config(folder, recipe="none", epochs=9, patience=2)
     data = open_data(settings)
     (tmp_path / "checkpoints").mkdir()
     trainer = Trainer(tmp_path, settings, data)
     scores = iter([0.5, 0.4, 0.3, 0.9])
-    data.validate = lambda _model: {"dice_val": next(scores), "iou_val": 0.0}  # type: ignore[method-assign]
+    monkeypatch.setattr(data, "validate", lambda _: {"dice_val": next(scores), "iou_val": 0.0})
     assert trainer.train()["dice_val"] == 0.5
     assert trainer.epoch == 3
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from distill.efficientnet_lite import lite_features
 from distill.students.base import Student, StudentMaps
 
+LITE0_CHANNELS = (16, 24, 40, 112, 320)
+"""Channels of EfficientNet-Lite0's maps at strides 2, 4, 8, 16 and 32."""
+
 
 def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
@@ -53,7 +56,7 @@ class EdgeS(Student):
         super().__init__()
         self.low_channels = self.high_channels = width
         self.encoder = lite_features("lite0", pretrained=pretrained, padding="symmetric")
-        _, c4, c8, c16, c32 = self.encoder.feature_info.channels()
+        _, c4, c8, c16, c32 = LITE0_CHANNELS
         self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
         self.fuse16 = Fuse(c16, width)
         self.fuse8 = Fuse(c8, width)

@@ -1,0 +1,272 @@
+"""The whole path on the built-in phantom: distil, quantize, bundle, prove, run, measure, report.
+
+The demo is a script of the verbs: what belongs to other packages is called by name, as the command line does.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge import console
+from edge.errors import UsageError
+from edge.evaluate import evaluate_bundle
+from edge.files import atomic_write, refuse_existing
+from edge.lookup import resolve
+from edge.manifest import ParityRow  # noqa: TC001 - msgspec reads the annotations
+from edge.pairs import find_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge.bench_record import BenchReport
+    from edge.bundle import Bundle
+    from edge.metrics import EvaluationReport
+    from edge.types import Frame
+
+ENGINES = ("openvino", "tflite")
+STUDENT, TEACHER = "edge-s", "efficientnet_lite2"
+CLIP_SIZE, CLIP_FPS = (480, 640), 25.0
+
+
+class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of everything; the defaults keep the demo under six minutes on two cores.
+
+    Attributes:
+        train: Phantom frames to train on.
+        validation: Phantom frames with a polyp to validate on.
+        negatives: Polyp-free phantom frames to count false alarms on.
+        size: Height and width of the student's input.
+        epochs: Passes of the distillation.
+        qat_epochs: Passes of the quantization-aware fine-tuning.
+        clip_frames: Frames of the clip that is run.
+        bench_seconds: Time measured per engine.
+        pretrained: Start the student's encoder from ImageNet weights.
+        seed: Of the phantom and the training.
+    """
+
+    train: int = 192
+    validation: int = 32
+    negatives: int = 16
+    size: int = 256
+    epochs: int = 5
+    qat_epochs: int = 1
+    clip_frames: int = 150
+    bench_seconds: float = 10.0
+    pretrained: bool = True
+    seed: int = 7
+
+
+class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """`summary.json`.
+
+    Attributes:
+        dice: `f32` (the student in torch), `openvino` and `tflite` -> mean Dice on the validation frames.
+        dice_ci95: Likewise, bootstrap 95 % interval.
+        negatives: Engine -> polyp-free frames seen and flagged.
+        parity_iou: Mean mask IoU of the two engines over the validation frames.
+        parity: Every step of the way from the student to the engines.
+        latency_ms: Engine -> percentiles with 99 % confidence, None where the samples are too few.
+        latency_valid: Engine -> None, or why the measurement is not valid.
+        run: Frames of the clip, frames with a mask, frames per second.
+        bundle_bytes: Size of the bundle.
+        seconds: Stage -> seconds.
+        device: Where it ran.
+        versions: With what.
+    """
+
+    dice: dict[str, float | None]
+    dice_ci95: dict[str, tuple[float, float] | None]
+    negatives: dict[str, dict[str, int]]
+    parity_iou: float | None
+    parity: list[ParityRow]
+    latency_ms: dict[str, dict[str, float | None]]
+    latency_valid: dict[str, str | None]
+    run: dict[str, float]
+    bundle_bytes: int
+    seconds: dict[str, float]
+    device: str
+    versions: dict[str, str]
+
+
+class Demo:
+    """One demo in one folder.
+
+    Args:
+        out: Folder for the results; intermediate ones go to `out/work`.
+        settings: How much of everything.
+    """
+
+    STEPS = 8
+
+    def __init__(self, out: Path, settings: DemoSettings) -> None:
+        self.out, self.settings = out, settings
+        self.work = out / "work"
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str, text: str) -> Iterator[None]:
+        """Announce and time a step."""
+        console.step(len(self.seconds) + 1, self.STEPS, text)
+        begin = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begin, 2)
+
+    def run(self) -> DemoSummary:
+        """Do everything; `summary.json` is written last."""
+        from edge.phantom import write_clip, write_dataset
+
+        settings = self.settings
+        phantom, clip = self.work / "phantom", self.work / "clip.mp4"
+        with self.step("phantom", "phantom: images, masks, negatives and a clip"):
+            write_dataset(
+                phantom,
+                train=settings.train,
+                validation=settings.validation,
+                negatives=settings.negatives,
+                seed=settings.seed,
+            )
+            write_clip(clip, seed=settings.seed, frames=settings.clip_frames, size=CLIP_SIZE, fps=CLIP_FPS)
+        with self.step("distil", f"distil {TEACHER} into {STUDENT}"):
+            run = self._distil(phantom)
+        with self.step("quantize", "quantization-aware training to INT8, engines for OpenVINO and TFLite"):
+            self._quantize(run)
+        with self.step("bundle", "bundle with golden frames and parity"):
+            bundle: Bundle = resolve("quantize.bundling:make_bundle")(
+                run, self.out / "bundle", name="edge-s-demo", force=True
+            )
+        with self.step("prove", "verify the bundle, and score it on validation and polyp-free frames"):
+            accuracy = self._prove(bundle, run, phantom)
+        with self.step("run", "run the clip"):
+            summary = self._run(bundle, clip)
+        with self.step("measure", f"measure latency, {settings.bench_seconds:g} s per engine"):
+            bench, samples = self._bench(bundle)
+        with self.step("report", "report"):
+            result = self._summary(bundle, accuracy, summary, bench)
+            self._report(result, bench, samples, run)
+        result = msgspec.structs.replace(result, seconds=self.seconds)
+        atomic_write(self.out / "summary.json", msgspec.json.format(msgspec.json.encode(result)))
+        return result
+
+    def _distil(self, phantom: Path) -> Path:
+        values = {
+            "data": [str(phantom.resolve())],
+            "student": STUDENT,
+            "teachers": [TEACHER],
+            "size": self.settings.size,
+            "epochs": self.settings.epochs,
+            "batch_size": 8,
+            "pretrained": self.settings.pretrained,
+            "seed": self.settings.seed,
+        }
+        config = resolve("distill.config:make_config")(values)
+        path: Path = resolve("distill.training:train_run")(config, out=self.work / "run", force=True)
+        return path
+
+    def _quantize(self, run: Path) -> None:
+        config = resolve("quantize.runs:QatConfig")(epochs=self.settings.qat_epochs)
+        resolve("quantize.qat:train_qat")(run, config, force=True)
+
+    def _prove(self, bundle: Bundle, run: Path, phantom: Path) -> dict[str, EvaluationReport]:
+        from edge.verify import verify_bundle
+
+        verify_bundle(bundle).raise_for_problems()
+        pairs = find_pairs(phantom / "validation") + find_pairs(phantom / "negatives")
+        with console.progress(len(pairs) * (len(ENGINES) + 1), "score") as bar:
+            found = {
+                name: evaluate_bundle(bundle, pairs, engine=name, done=lambda _: bar.update())
+                for name in ENGINES
+            }
+            found["f32"] = resolve("distill.evaluation:evaluate_run")(run, pairs)
+            bar.update(len(pairs))
+        return found
+
+    def _run(self, bundle: Bundle, clip: Path) -> Any:
+        from edge.backends import open_engine
+        from edge.pipeline import run_pipeline
+        from edge.sinks import open_sinks
+        from edge.sources import open_source
+
+        source = open_source(f"file:{clip}")
+        sinks = (f"video:{self.out / 'overlay.mp4'}", f"jsonl:{self.out / 'frames.jsonl'}")
+        with (
+            closing(open_engine(bundle, "openvino")) as engine,
+            console.progress(self.settings.clip_frames, "frames") as bar,
+        ):
+            return run_pipeline(
+                source,
+                engine,
+                open_sinks(sinks, fps=CLIP_FPS, force=True),
+                bundle.manifest,
+                on_frame=lambda *_: bar.update(),
+            )
+
+    def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
+        from edge.bench import run_bench
+
+        reports, samples = {}, {}
+        for name in ENGINES:
+            latencies: list[float] = []
+
+            def keep(frame: Frame, kept: list[float] = latencies) -> None:
+                kept.append(sum(end - begin for begin, end in frame.stamps.values()) / 1e6)
+
+            reports[name] = run_bench(bundle, engine=name, seconds=self.settings.bench_seconds, on_frame=keep)
+            samples[name] = latencies
+        return reports, samples
+
+    def _summary(
+        self, bundle: Bundle, accuracy: dict[str, EvaluationReport], run: Any, bench: dict[str, BenchReport]
+    ) -> DemoSummary:
+        parity = bundle.manifest.parity
+        engines = [row for row in parity if (row.left, row.right) == ("openvino int8", "tflite int8")]
+        size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+        device = bench[ENGINES[0]].device
+        return DemoSummary(
+            dice={name: report.dice for name, report in accuracy.items()},
+            dice_ci95={name: report.dice_ci95 for name, report in accuracy.items()},
+            negatives={
+                name: {"n": report.negatives.n, "flagged": report.negatives.flagged}
+                for name, report in accuracy.items()
+            },
+            parity_iou=engines[0].mask_iou if engines else None,
+            parity=parity,
+            latency_ms={name: report.latency_ms for name, report in bench.items()},
+            latency_valid={name: report.reason for name, report in bench.items()},
+            run={"frames": run.frames, "frames_with_mask": run.frames_with_mask, "fps": round(run.fps, 2)},
+            bundle_bytes=size,
+            seconds=self.seconds,
+            device=f"{device.cpu}, {device.cores} cores" if device.cpu else f"{device.cores} cores",
+            versions=bundle.manifest.provenance.versions,
+        )
+
+    def _report(
+        self, summary: DemoSummary, bench: dict[str, BenchReport], samples: dict[str, list[float]], run: Path
+    ) -> None:
+        from edge.report import demo_report
+
+        metrics = [msgspec.json.decode(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
+        page = demo_report(summary, bench, samples, metrics, self.out / "overlay.mp4", self.settings)
+        atomic_write(self.out / "report.html", page)
+
+
+def run_demo(out: Path, settings: DemoSettings | None = None, *, force: bool = False) -> DemoSummary:
+    """Run the whole path and write DIR/{bundle/, report.html, overlay.mp4, summary.json}.
+
+    Args:
+        out: Folder for the results.
+        settings: How much of everything.
+        force: Replace the results of an earlier demo.
+
+    Raises:
+        UsageError: `out` holds something that is not to be replaced.
+        EdgeDifomError: Whatever a step raises; results of the steps before it stay.
+    """
+    refuse_existing(out, force=force)
+    if out.is_file():
+        raise UsageError(f"{out} is a file", expected="a folder", mend="another --out")
+    return Demo(out, settings or DemoSettings()).run()

@@ -1,0 +1,88 @@
+"""Pictures for reports, as SVG text; the only module that knows matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from edge.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+
+
+class Plot:
+    """A figure that becomes SVG.
+
+    Args:
+        width: Inches.
+        height: Inches.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+
+    def __init__(self, width: float = 6.4, height: float = 3.0) -> None:
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                "plots need matplotlib", mend="pip install 'edge-difom[report]'"
+            ) from error
+        self._figure = Figure(figsize=(width, height), layout="constrained")
+        self.axes: Axes = self._figure.subplots()
+        self.axes.spines[["top", "right"]].set_visible(False)
+        self.axes.grid(alpha=0.25)
+
+    def svg(self) -> str:
+        """The figure as an `<svg>` element."""
+        buffer = io.StringIO()
+        self._figure.savefig(buffer, format="svg", metadata={"Date": None})
+        text = buffer.getvalue()
+        return text[text.index("<svg") :]
+
+
+def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Loss and validation Dice over the epochs of `metrics.jsonl`."""
+    plot = Plot()
+    epochs = [row["epoch"] + 1 for row in metrics]
+    plot.axes.plot(epochs, [row["dice_val"] for row in metrics], "o-", label="validation Dice")
+    for name, label in (("task", "task loss"), ("distill", "spectral loss")):
+        if all(name in row for row in metrics):
+            plot.axes.plot(epochs, [row[name] for row in metrics], ".--", label=label)
+    plot.axes.set_xlabel("epoch")
+    plot.axes.set_ylim(bottom=0)
+    plot.axes.legend()
+    return plot.svg()
+
+
+def latency_distribution(samples: Mapping[str, Sequence[float]]) -> str:
+    """Share of frames that took longer than a time, on a logarithmic axis so that the tail shows."""
+    plot = Plot()
+    for name, values in samples.items():
+        ordered = sorted(values)
+        shares = [1 - index / len(ordered) for index in range(len(ordered))]
+        plot.axes.step(ordered, shares, where="post", label=f"{name}, {len(ordered)} frames")
+    plot.axes.set_yscale("log")
+    plot.axes.set_xlabel("whole frame, ms")
+    plot.axes.set_ylabel("share of frames slower")
+    plot.axes.legend()
+    return plot.svg()
+
+
+def stage_bars(stages: Mapping[str, Mapping[str, float]]) -> str:
+    """Mean milliseconds of each stage, one bar per engine."""
+    plot = Plot(height=0.9 + 0.5 * len(stages))
+    names = list(dict.fromkeys(stage for row in stages.values() for stage in row))
+    engines = list(stages)
+    left = [0.0] * len(engines)
+    for name in names:
+        widths = [stages[engine].get(name, 0.0) for engine in engines]
+        plot.axes.barh(engines, widths, left=left, label=name)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    plot.axes.set_xlabel("mean, ms")
+    plot.axes.legend(loc="upper right")
+    plot.axes.invert_yaxis()
+    return plot.svg()
