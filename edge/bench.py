@@ -72,7 +72,7 @@ def run_bench(
     opened = open_engine(bundle, engine, threads=threads)
     compile_ms = (time.perf_counter_ns() - begin) / 1e6
     manifest = bundle.manifest
-    accuracy = [row for row in manifest.accuracy if row.engine.startswith(opened.name)]
+    accuracy = [row for row in manifest.accuracy if row.engine == f"{opened.name} int8"]
     try:
         measurement, verdict = measure(
             opened, images, manifest, seconds=seconds, on_frame=on_frame, snapshot=snapshot

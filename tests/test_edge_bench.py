@@ -193,3 +193,21 @@ def test_the_command_writes_the_record(tiny_bundle: Path, tmp_path: Path) -> Non
     assert list(report.latency_ms) == ["p50", "p90", "p95", "p97", "p99", "p99.9"]
     line = msgspec.json.decode(samples.read_bytes().splitlines()[0])
     assert set(line["stages_ns"]) == set(bench.STAGES)
+
+
+def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
+    tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path: Path
+) -> None:
+    from edge.bundle import write_bundle
+
+    manifest, files = tiny_parts
+    rows = [
+        m.Accuracy(dataset="d", engine=engine, n=5, dice=0.9, iou=0.8, dice_ci95=(0.8, 0.95))
+        for engine in ("openvino int8", "openvino f32", "tflite int8")
+    ]
+    bundle = write_bundle(tmp_path / "bundle", msgspec.structs.replace(manifest, accuracy=rows), files)
+    report = bench.run_bench(bundle, engine="openvino", seconds=0.05, threads=1, size=(120, 160))
+    assert report.accuracy == rows[:1]
+    assert not any("accuracy" in note for note in report.notes)
+    assert report.frame_size == (120, 160)
+    assert report.digest == bundle.digest
