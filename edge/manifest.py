@@ -16,7 +16,7 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of the manifest's records."""
 
 
-class Input(Strict):
+class Input(Strict, frozen=True, kw_only=True):
     """How a frame becomes the engine's input.
 
     `resize` names the rule in `edge.preprocess`; normalisation `(x - mean) / scale` is in the engine's graph
@@ -34,7 +34,7 @@ class Input(Strict):
     scale: float = 128.0
 
 
-class Output(Strict):
+class Output(Strict, frozen=True, kw_only=True):
     """What the engine's output means: polyp scores in units of 1/256.
 
     Attributes:
@@ -49,7 +49,7 @@ class Output(Strict):
     min_region: float = 0.001
 
 
-class EngineEntry(Strict):
+class EngineEntry(Strict, frozen=True, kw_only=True):
     """One engine: a runtime, a precision and its files.
 
     Attributes:
@@ -69,7 +69,7 @@ class EngineEntry(Strict):
     float_ops: list[str] = []
 
 
-class Golden(Strict):
+class Golden(Strict, frozen=True, kw_only=True):
     """A frame and the scores that the quantized student gave for it.
 
     `frame` is an RGB PNG at the input size, `scores` a grey PNG of the uint8 score map.
@@ -79,7 +79,7 @@ class Golden(Strict):
     scores: str
 
 
-class GoldenSet(Strict):
+class GoldenSet(Strict, frozen=True, kw_only=True):
     """The golden frames and how far an engine may stray from them.
 
     Attributes:
@@ -92,7 +92,7 @@ class GoldenSet(Strict):
     max_mean_difference: float = 1.0
 
 
-class Accuracy(Strict):
+class Accuracy(Strict, frozen=True, kw_only=True):
     """Accuracy of one engine on one data set, protocol B."""
 
     dataset: str
@@ -106,7 +106,7 @@ class Accuracy(Strict):
     protocol: str = "B: per image at native mask size, raw scores at the threshold, bootstrap 95 % interval"
 
 
-class ParityRow(Strict):
+class ParityRow(Strict, frozen=True, kw_only=True):
     """Agreement of two steps of the way from the student to an engine."""
 
     left: str
@@ -118,7 +118,7 @@ class ParityRow(Strict):
     worst_iou: float | None
 
 
-class Provenance(Strict):
+class Provenance(Strict, frozen=True, kw_only=True):
     """Where the student comes from."""
 
     student: str
@@ -130,7 +130,7 @@ class Provenance(Strict):
     created: str
 
 
-class Manifest(Strict):
+class Manifest(Strict, frozen=True, kw_only=True):
     """The whole manifest (`manifest.json`)."""
 
     schema_version: int

@@ -36,9 +36,9 @@ def test_a_coarse_map_follows_the_image() -> None:
 
 def test_the_same_sample_of_an_epoch_is_always_drawn_the_same() -> None:
     picture = smooth_picture(32)
-    draws = [photometric(picture, sample_rng(3, 1, 7)) for _ in range(2)]
-    np.testing.assert_array_equal(*draws)
-    assert not np.array_equal(draws[0], photometric(picture, sample_rng(3, 2, 7)))
+    first, again = (photometric(picture, sample_rng(3, 1, 7)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, photometric(picture, sample_rng(3, 2, 7)))
 
 
 def test_photometric_changes_keep_the_format() -> None:
