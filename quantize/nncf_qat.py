@@ -18,6 +18,7 @@ os.environ.setdefault("NNCF_CI", "1")  # no telemetry
 import nncf
 import nncf.torch
 import torch
+from nncf.common.quantization.structs import QuantizationScheme
 from nncf.quantization.advanced_parameters import QuantizationParameters
 from nncf.torch.function_hook.wrapper import get_hook_storage
 from nncf.torch.quantization.layers import AsymmetricQuantizer, BaseQuantizer
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from distill.students.base import Student
 
 nncf.set_log_level(logging.ERROR)
+# The one type besides tensors and plain values in a quantizer's configuration; without it no checkpoint is read.
+torch.serialization.add_safe_globals([QuantizationScheme])
 
 INPUT_HOOK = "post_hooks.x__0.0"
 INPUT_LOW, INPUT_RANGE = -127 / 128, 255 / 128
