@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,6 +84,19 @@ def architecture() -> str:
     """The processor's architecture as Linux names it, `x86_64` or `aarch64`, on every system."""
     machine = platform.machine()
     return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def at_least(version: str, least: str) -> bool:
+    """Whether a version reaches another, by their leading numbers: `2026.4.1-123-abc` counts as 2026.4.1."""
+    return _numbers(version) >= _numbers(least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+)*", version)
+    numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
+    while numbers and numbers[-1] == 0:
+        numbers = numbers[:-1]  # 2026.4 and 2026.4.0 are one version
+    return numbers
 
 
 def known_flags(cpuinfo: str) -> list[str]:

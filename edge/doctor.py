@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from edge.backends import available
-from edge.device_info import Device, read_device, read_text, versions
+
+# msgspec reads the annotations when a report is decoded.
+from edge.cameras import Camera, find_cameras
+from edge.device_info import Device, read_device, versions
 from edge.lookup import EXTRA_OF
 
 _DEFAULT_BUNDLE = "edge-s"
@@ -28,13 +30,6 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     installed: bool
     missing: list[str]
     install: str
-
-
-class Camera(msgspec.Struct, frozen=True, kw_only=True):
-    """A V4L2 device; `name` is the driver's, None where the kernel does not say."""
-
-    device: str
-    name: str | None
 
 
 class GStreamer(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,19 +86,6 @@ def default_bundle() -> Path | None:
     """Folder of the bundle that is shipped inside the package, None where none is."""
     path = Path(__file__).parent / "bundles" / _DEFAULT_BUNDLE
     return path if (path / "manifest.json").is_file() else None
-
-
-def find_cameras(
-    devices: Path = Path("/dev"), classes: Path = Path("/sys/class/video4linux")
-) -> list[Camera]:
-    """Video devices, in the order of their numbers."""
-    numbered = [
-        (int(m[1]), path) for path in devices.glob("video*") if (m := re.fullmatch(r"video(\d+)", path.name))
-    ]
-    return [
-        Camera(device=str(path), name=(read_text(classes / path.name / "name") or "").strip() or None)
-        for _, path in sorted(numbered)
-    ]
 
 
 def _extras() -> dict[str, Extra]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -73,19 +72,6 @@ def fit(
     )
 
 
-def at_least(version: str, least: str) -> bool:
-    """Whether a version reaches another, by their leading numbers: `2026.4.1-123-abc` counts as 2026.4.1."""
-    return _numbers(version) >= _numbers(least)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
-    while numbers and numbers[-1] == 0:
-        numbers = numbers[:-1]  # 2026.4 and 2026.4.0 are one version
-    return numbers
-
-
 def _finding(entry: EngineEntry, runtimes: Mapping[str, str | None], architecture: str) -> Finding:
     obstacles = []
     if architecture not in entry.architectures:
@@ -95,7 +81,7 @@ def _finding(entry: EngineEntry, runtimes: Mapping[str, str | None], architectur
         obstacles.append(f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}")
     elif installed is None:
         obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
-    elif installed != "unknown" and not at_least(installed, entry.min_version):
+    elif installed != "unknown" and not device_info.at_least(installed, entry.min_version):
         obstacles.append(
             f"needs {entry.runtime} {entry.min_version} or newer, {installed} is installed: "
             f"pip install --upgrade 'edge-difom[{entry.runtime}]'"

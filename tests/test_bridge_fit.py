@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import cli
+from edge.device_info import at_least
 from edge.manifest import (
     SCHEMA_VERSION,
     EngineEntry,
@@ -19,7 +20,7 @@ from edge.manifest import (
     Output,
     Provenance,
 )
-from firmware_bridge.fit import at_least, fit
+from firmware_bridge.fit import fit
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edge import device_info, doctor
 from edge.commands.doctor import command
-from edge.doctor import Camera, DoctorReport
+from edge.doctor import DoctorReport
 from edge.lookup import EXTRA_OF
 
 if TYPE_CHECKING:
@@ -56,20 +56,6 @@ def test_without_any_extra_it_works_and_says_what_to_install() -> None:
     for extra in ("openvino", "tflite", "report", "train"):
         assert f"pip install 'edge-difom[{extra}]'" in done.stdout
     assert "next: pip install 'edge-difom[openvino]'" in done.stdout
-
-
-def test_cameras_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    devices, classes = tmp_path / "dev", tmp_path / "class"
-    devices.mkdir()
-    for name in ("video10", "video2", "videocodec", "null"):
-        (devices / name).touch()
-    (classes / "video2").mkdir(parents=True)
-    (classes / "video2" / "name").write_text("Endoscope\n")
-    assert doctor.find_cameras(devices, classes) == [
-        Camera(device=f"{devices}/video2", name="Endoscope"),
-        Camera(device=f"{devices}/video10", name=None),
-    ]
-    assert doctor.find_cameras(tmp_path / "none", classes) == []
 
 
 def test_the_default_bundle_is_a_folder_with_a_manifest(

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import platform
-import re
 from typing import TYPE_CHECKING, cast
 
+from edge.device_info import architecture, at_least, usable_cpus
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.lookup import missing, resolve
 
@@ -62,8 +60,7 @@ def open_engine_files(runtime: str, files: Sequence[bytes], threads: int | None 
             f"unknown engine {runtime!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
         )
     if threads is None:
-        # Not everywhere: macOS has no affinity.
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = len(usable_cpus())
     if threads < 1:
         raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
     engine = resolve(BACKENDS[runtime])
@@ -129,7 +126,7 @@ def _choose(bundle: Bundle, precision: str) -> str:
 
 
 def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    machine = architecture()
     if machine not in entry.architectures:
         raise BundleError(
             f"the {entry.runtime} engine of {bundle.path} was not built for this machine",
@@ -138,19 +135,10 @@ def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
         )
     version = available().get(entry.runtime)
     # Without a version to compare, loading the model decides.
-    if version is not None and version != "unknown" and _numbers(version) < _numbers(entry.min_version):
+    if version is not None and version != "unknown" and not at_least(version, entry.min_version):
         raise BundleError(
             f"the {entry.runtime} engine of {bundle.path} needs a newer runtime",
             expected=f"{entry.min_version} or newer",
             got=version,
             mend=f"pip install '{_PACKAGES[entry.runtime][1]}>={entry.min_version}'",
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The release part of a version: `2026.4.1-22982` -> (2026, 4, 1)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

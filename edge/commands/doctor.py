@@ -66,7 +66,7 @@ def _show(report: DoctorReport) -> None:
     for name, extra in report.extras.items():
         what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
         rows.append((f"extra [{name}]", what))
-    cameras = [f"{camera.device} {camera.name or ''}".strip() for camera in report.cameras]
+    cameras = [str(camera) for camera in report.cameras]
     gstreamer = [report.gstreamer.command or "", "Python bindings" if report.gstreamer.python else ""]
     rows += [
         ("cameras", ", ".join(cameras) or "none"),
