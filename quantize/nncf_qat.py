@@ -7,8 +7,10 @@ pooling, pixel shuffle) are one module from the start, so that fine-tuning canno
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 # The first call compiles a C++ extension; NNCF's default of 60 s is too short for it. Read at import.
@@ -21,6 +23,7 @@ import torch
 from nncf.common.quantization.structs import QuantizationScheme
 from nncf.quantization.advanced_parameters import QuantizationParameters
 from nncf.torch.function_hook.wrapper import get_hook_storage
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
 from nncf.torch.quantization.layers import AsymmetricQuantizer, BaseQuantizer
 from torch import Tensor, nn
 
@@ -33,6 +36,17 @@ if TYPE_CHECKING:
     from distill.students.base import Student
 
 nncf.set_log_level(logging.ERROR)
+
+
+def load_extension() -> None:
+    """Load NNCF's C++ kernels, compiling them the first time (about a minute); later calls do nothing."""
+    with warnings.catch_warnings():
+        # NNCF leaves the thread pool that it loads with to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        QuantizedFunctionsCPU.get("Quantize_forward")
+        gc.collect()
+
+
 # The one type besides tensors and plain values in a quantizer's configuration; without it no checkpoint is read.
 torch.serialization.add_safe_globals([QuantizationScheme])
 
@@ -55,6 +69,7 @@ def quantize_student(student: Student, samples: Sequence[Tensor]) -> nn.Module:
         TrainingError: The student's weights are not finite.
     """
     refuse_nonfinite(student)
+    load_extension()
     per_tensor = QuantizationParameters(per_channel=False)
     quantized = nncf.quantize(
         student.eval(),
@@ -84,6 +99,7 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
     Raises:
         TrainingError: The state does not fit the student.
     """
+    load_extension()
     try:
         quantized = nncf.torch.load_from_config(student.eval(), state["nncf"])
         quantized = _settle(quantized, example)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import torch
 from torch import nn
 
-from distill.batches import TrainingData, open_data
+from distill.batches import open_data
 from distill.config import read_config_file
 from distill.losses import structure_loss
 from distill.runs import (
@@ -33,9 +33,28 @@ from quantize.parity import PARITY_FRAMES, parity_rows
 from quantize.runs import QatConfig, QuantizedRun, example_input, load_quantized, make_qat_config, qat_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from distill.batches import Batch, TrainingData
     from edge.types import ImageU8
+
+
+class FinetuningData(Protocol):
+    """What fine-tuning needs of `distill.batches.TrainingData`."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Training batches of an epoch from step `start` on."""
+        ...
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """`dice_val` and `iou_val` of a model."""
+        ...
 
 
 class Finetuning:
@@ -44,11 +63,11 @@ class Finetuning:
     Args:
         path: RUN/qat8.
         config: How it is quantized.
-        data: Images of the run; `batches`, `steps` and `validate` are used.
+        data: Images of the run.
         model: From `quantize_student` or `restore`.
     """
 
-    def __init__(self, path: Path, config: QatConfig, data: TrainingData, model: nn.Module) -> None:
+    def __init__(self, path: Path, config: QatConfig, data: FinetuningData, model: nn.Module) -> None:
         self.path, self.config, self.data, self.model = path, config, data, model
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.trained, lr=config.lr)
@@ -152,11 +171,11 @@ def train_qat(
         TrainingError: Weights or loss are not finite, or a checkpoint does not fit.
         DataError: The run's images cannot be used.
     """
-    loaded = load_run(run)
     path = qat_path(run)
     config = _resumed(path) if resume else config or QatConfig()
     if config.bits != 8:
         raise UsageError(f"--bits {config.bits} is not supported", expected="8", mend="--bits 8")
+    loaded = load_run(run)
     if not resume:
         refuse_existing(path, force=force)
     size = (loaded.config.size, loaded.config.size)

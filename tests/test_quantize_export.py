@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from torch import Tensor, nn
+
+from distill.runs import load_checkpoint, save_checkpoint
+from distill.students import build_student
+from distill.students.base import Student, StudentMaps
+from distill.students.unet import UNet
+from edge.errors import TrainingError, UsageError
+from quantize.canonical import Canonical, canonicalize
+from quantize.export import ExportedEngine, export_engines
+from quantize.nncf_qat import quantize_student, quantized_state, quantizers, restore
+from quantize.parity import canonical_scores, compare_maps, engine_scores, images_tensor, torch_scores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SIZE = 64
+
+
+class Made(NamedTuple):
+    student: Student
+    quantized: nn.Module
+    canonical: Canonical
+    engines: dict[str, ExportedEngine]
+    frames: NDArray[np.uint8]
+
+
+def discs(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], Tensor]:
+    """Red discs on grey noise, and their masks (N, 1, H, W)."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1)
+    centres, radii = rng.uniform(16, 48, (count, 1, 1, 2)), rng.uniform(8, 20, (count, 1, 1))
+    inside = np.linalg.norm(grid - centres, axis=-1) < radii
+    frames = rng.integers(60, 160, (count, SIZE, SIZE, 3)).astype(np.uint8)
+    frames[inside] = frames[inside] // 2 + np.array([110, 10, 10], np.uint8)
+    return frames, torch.from_numpy(inside[:, None].astype(np.float32))
+
+
+def teach(student: Student, steps: int) -> Student:
+    """Enough training that the student is sure of its masks; an untrained one magnifies every rounding."""
+    optimizer = torch.optim.Adam(student.parameters(), 3e-3)
+    student.train()
+    for step in range(steps):
+        frames, masks = discs(8, step)
+        logits = student(images_tensor(frames))
+        target = nn.functional.adaptive_avg_pool2d(masks, logits.shape[-1])
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return student.eval()
+
+
+def make(student: Student) -> Made:
+    frames, _ = discs(6, 1000)
+    samples = [image[None] for image in images_tensor(discs(4, 2000)[0])]
+    quantized = quantize_student(student, samples)
+    canonical = canonicalize(quantized, (SIZE, SIZE))
+    engines = export_engines(canonical) + export_engines(canonicalize(student, (SIZE, SIZE)))
+    named = {f"{engine.runtime} {engine.precision}": engine for engine in engines}
+    return Made(student, quantized, canonical, named, frames)
+
+
+@pytest.fixture(scope="module")
+def unet() -> Made:
+    torch.manual_seed(0)
+    return make(teach(UNet(width=8), 40))
+
+
+@pytest.fixture(scope="module")
+def edge_s() -> Made:
+    torch.manual_seed(0)
+    return make(teach(build_student("edge-s"), 25))
+
+
+def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
+    """int8 constants, output channel first."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    found = []
+    for operation in model.subgraphs[0].operators:
+        code = model.operatorCodes[operation.opcodeIndex].builtinCode
+        if code in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
+            tensor = model.subgraphs[0].tensors[operation.inputs[1]]
+            values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8).reshape(tensor.shape)
+            depthwise = code == schema.BuiltinOperator.DEPTHWISE_CONV_2D
+            found.append(values.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)))
+    return found
+
+
+def weights_of_openvino(contents: list[bytes]) -> list[NDArray[np.int8]]:
+    model = ov.Core().read_model(model=contents[0], weights=contents[1])
+    constants = [op for op in model.get_ordered_ops() if op.get_type_name() == "Constant"]
+    return [op.get_data() for op in constants if op.get_element_type() == ov.Type.i8]
+
+
+def weights_of(canonical: Canonical) -> list[NDArray[np.int8]]:
+    return [buffer.numpy() for buffer in canonical.module.buffers() if buffer.dtype == torch.int8]
+
+
+def same_integers(made: Made) -> None:
+    expected = sorted(np.sort(weight, axis=None).tobytes() for weight in weights_of(made.canonical))
+    tflite = weights_of_tflite(made.engines["tflite int8"].contents[0])
+    openvino = weights_of_openvino(made.engines["openvino int8"].contents)
+    assert sorted(np.sort(weight, axis=None).tobytes() for weight in tflite) == expected
+    assert sorted(np.sort(weight, axis=None).tobytes() for weight in openvino) == expected
+    assert min(int(weight.min()) for weight in tflite) >= -127
+
+
+def agree(made: Made, left: NDArray[np.uint8], right: NDArray[np.uint8], *, iou: float, mean: float) -> None:
+    row = compare_maps("left", "right", left, right)
+    assert row.mask_iou is not None
+    assert row.mask_iou >= iou
+    assert row.mean_difference <= mean
+
+
+def test_unet_engines_give_the_masks_of_the_student(unet: Made) -> None:
+    scores = canonical_scores(unet.canonical, unet.frames)
+    openvino, tflite = (
+        engine_scores(unet.engines[f"{name} int8"], unet.frames) for name in ("openvino", "tflite")
+    )
+    agree(unet, torch_scores(unet.quantized, unet.frames), scores, iou=0.98, mean=2)
+    agree(unet, scores, openvino, iou=0.99, mean=1)
+    agree(unet, scores, tflite, iou=0.99, mean=1)
+    agree(unet, openvino, tflite, iou=0.99, mean=1)
+
+
+def test_f32_engines_are_the_float_student(unet: Made) -> None:
+    expected = torch_scores(unet.student, unet.frames).astype(int)
+    for name in ("openvino f32", "tflite f32"):
+        assert np.abs(engine_scores(unet.engines[name], unet.frames) - expected).max() <= 1
+
+
+def test_unet_integers_are_the_same_in_every_runtime(unet: Made) -> None:
+    same_integers(unet)
+
+
+def test_nothing_but_the_final_sigmoid_is_float(unet: Made) -> None:
+    assert unet.engines["tflite int8"].float_ops == []
+    (left,) = unet.engines["openvino int8"].float_ops
+    assert "sigmoid" in left
+    assert unet.engines["tflite f32"].float_ops
+
+
+def test_scales_are_shared_across_concat_and_shuffle(unet: Made) -> None:
+    found = quantizers(unet.quantized)
+    up = next(name for name in found if "pixel_shuffle" in name)
+    sharing = [name for name, quantizer in found.items() if quantizer is found[up]]
+    # The skip, the convolution before the shuffle, and the shuffle itself.
+    assert len(sharing) == 3
+
+
+def test_quantized_student_is_restored_bit_for_bit(unet: Made, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "q.pt", quantized_state(unet.quantized))
+    again = restore(UNet(width=8), load_checkpoint(tmp_path / "q.pt"), torch.zeros(1, 3, SIZE, SIZE))
+    x = images_tensor(unet.frames)
+    with torch.no_grad():
+        assert torch.equal(again(x), unet.quantized(x))
+    first, second = (weights_of(canonicalize(model, (SIZE, SIZE))) for model in (unet.quantized, again))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_state_of_another_student_is_refused(unet: Made) -> None:
+    with pytest.raises(TrainingError, match="does not fit"):
+        restore(UNet(width=4), quantized_state(unet.quantized), torch.zeros(1, 3, SIZE, SIZE))
+
+
+@pytest.mark.slow
+def test_edge_s_engines_agree_and_hold_the_same_integers(edge_s: Made) -> None:
+    scores = canonical_scores(edge_s.canonical, edge_s.frames)
+    openvino, tflite = (
+        engine_scores(edge_s.engines[f"{name} int8"], edge_s.frames) for name in ("openvino", "tflite")
+    )
+    agree(edge_s, scores, openvino, iou=0.95, mean=2)
+    agree(edge_s, openvino, tflite, iou=0.95, mean=2)
+    same_integers(edge_s)
+    assert edge_s.engines["tflite int8"].float_ops == []
+    assert len(edge_s.engines["openvino int8"].float_ops) == 1
+
+
+class Plain(Student):
+    """One padded convolution, an activation and a head: small enough to know every number."""
+
+    stride = divisor = 1
+
+    def __init__(self, activation: nn.Module, padding: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=padding, stride=stride)
+        self.activation = activation
+        self.head = nn.Conv2d(4, 1, 1)
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        hidden = self.activation(self.conv(x))
+        return StudentMaps(self.head(hidden), hidden, hidden)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
+    torch.manual_seed(1)
+    made = make(Plain(nn.ReLU6(), stride=stride))
+    grey = np.full((1, SIZE, SIZE, 3), 127, np.uint8)
+    bright = np.full((1, SIZE, SIZE, 3), 250, np.uint8)
+    for name, engine in made.engines.items():
+        # 127 is zero after normalisation, so a border of zeros cannot be told from the picture.
+        assert len(np.unique(engine_scores(engine, grey))) == 1, name
+        scores = engine_scores(engine, bright).astype(int)
+        quantized = name.endswith("int8")
+        expected = (
+            canonical_scores(made.canonical, bright) if quantized else torch_scores(made.student, bright)
+        )
+        assert np.abs(scores - expected).max() <= (3 if quantized else 1), name
+        assert len(np.unique(scores[0])) > 1, "a border of zeros beside a bright picture shows"
+    assert len(np.unique(canonical_scores(made.canonical, grey))) == 1
+
+
+def test_mask_is_where_the_logit_is_not_negative() -> None:
+    torch.manual_seed(2)
+    made = make(Plain(nn.ReLU()))
+    with torch.no_grad():
+        logits = made.quantized(images_tensor(made.frames))[:, 0].numpy()
+    sure = np.abs(logits) > 1e-3
+    masks = canonical_scores(made.canonical, made.frames) >= 128
+    assert np.array_equal(masks[sure], (logits >= 0)[sure])
+
+
+@pytest.mark.parametrize("activation", [nn.Hardswish(), nn.Softplus()])
+def test_operation_outside_the_dialect_is_named(activation: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"hardswish|softplus"):
+        canonicalize(Plain(activation), (SIZE, SIZE))
+
+
+def test_grouped_convolution_that_is_not_depthwise_is_refused() -> None:
+    student = Plain(nn.ReLU())
+    student.activation = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 1, groups=2))
+    with pytest.raises(UsageError, match="2 groups"):
+        export_engines(canonicalize(student, (SIZE, SIZE)))
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    student = Plain(nn.ReLU())
+    with torch.no_grad():
+        student.conv.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(TrainingError, match=r"conv\.weight"):
+        quantize_student(student, [torch.zeros(1, 3, SIZE, SIZE)])
+    with pytest.raises(TrainingError, match="not finite"):
+        export_engines(canonicalize(student, (SIZE, SIZE)))
+
+
+def test_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys, quantize.commands; print([m for m in ('torch', 'nncf', 'openvino') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
