@@ -32,13 +32,13 @@ _VERSIONS = {
 }
 
 
-class _AlignedBuffer(schema.BufferT):
-    """A buffer on a 16-byte boundary, which the schema asks for and the generated code does not do."""
+def _buffer(content: bytes | None = None) -> Any:
+    """A buffer on a 16-byte boundary, which the schema asks for and the generated `Pack` does not do."""
+    made = schema.BufferT()
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated code's name
+    def pack(builder: Any) -> Any:
         vector = None
-        if self.data is not None:
-            content = bytes(self.data)
+        if content is not None:
             builder.StartVector(1, len(content), 16)
             builder.head -= len(content)
             builder.Bytes[builder.head : builder.head + len(content)] = content
@@ -46,8 +46,10 @@ class _AlignedBuffer(schema.BufferT):
         schema.BufferStart(builder)
         if vector is not None:
             schema.BufferAddData(builder, vector)
-        packed: int = schema.BufferEnd(builder)
-        return packed
+        return schema.BufferEnd(builder)
+
+    made.Pack = pack
+    return made
 
 
 class TfliteFile:
@@ -59,7 +61,7 @@ class TfliteFile:
 
     def __init__(self) -> None:
         self.tensors: list[Any] = []
-        self._buffers = [_AlignedBuffer()]
+        self._buffers = [_buffer()]
         self._operations: list[Any] = []
         self._codes: list[int] = []
 
@@ -95,9 +97,7 @@ class TfliteFile:
     ) -> int:
         """Add a tensor with content; returns its index."""
         made = self.tensor(name, values.shape, _TYPES[values.dtype], scale=scale, axis=axis)
-        buffer = _AlignedBuffer()
-        buffer.data = np.ascontiguousarray(values).tobytes()
-        self._buffers.append(buffer)
+        self._buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
         self.tensors[made].buffer = len(self._buffers) - 1
         return made
 
