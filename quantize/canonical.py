@@ -81,8 +81,9 @@ class Canonical:
 
     def scores(self, images: Tensor) -> Tensor:
         """Score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
+        exact = _Exact(self.module)
         with torch.no_grad():
-            maps = torch.cat([self.module(image[None]) for image in images])
+            maps = torch.cat([exact.run(image[None].double()) for image in images])
         return (maps[:, 0] * 256).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -260,6 +261,24 @@ class _Builder:
 
     def tensor(self, node: Node) -> Tensor:
         return _attribute(self.traced.module, str(node.target)).detach().cpu()
+
+
+class _Exact(fx.Interpreter):
+    """Runs the graph in double precision, in which sums of integer products are exact as in an engine."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return value.double() if value.is_floating_point() else value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target is decomposed.quantize_per_tensor.default:
+            value, scale, zero, low, high, _ = args
+            return (torch.round(value / scale) + zero).clamp(low, high)
+        if target is decomposed.dequantize_per_tensor.default:
+            return (args[0] - args[2]) * args[1]
+        if target is decomposed.dequantize_per_channel.default:
+            return args[0] * args[1].view(-1, 1, 1, 1)
+        return super().call_function(target, args, kwargs)
 
 
 class _Shapes(fx.Interpreter):

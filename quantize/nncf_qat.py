@@ -28,6 +28,7 @@ from nncf.torch.quantization.layers import AsymmetricQuantizer, BaseQuantizer
 from torch import Tensor, nn
 
 from edge.errors import TrainingError
+from quantize.equalize import equalize
 from quantize.tracing import scale_groups, trace
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def quantize_student(student: Student, samples: Sequence[Tensor]) -> nn.Module:
     load_extension()
     per_tensor = QuantizationParameters(per_channel=False)
     quantized = nncf.quantize(
-        student.eval(),
+        equalize(student, samples),
         nncf.Dataset(list(samples)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(samples),
