@@ -16,41 +16,34 @@ Without quantizers the same walk gives the float student in the same dialect, wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.ao.quantization.fx._decomposed
 from torch import Tensor, fx, nn
 
 from edge.errors import UsageError
+from quantize.folding import fold
+from quantize.grids import (
+    INPUT_GRID,
+    LOGIT_GRID,
+    SCORE_GRID,
+    Grid,
+    activation_grids,
+    settle_bias,
+    target_grid,
+    tie_free_scales,
+)
 from quantize.tracing import PASS_THROUGH, arguments, operator, trace
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
-    from torch.nn import Module
 
     from quantize.tracing import Trace
 
 aten = torch.ops.aten
 decomposed = torch.ops.quantized_decomposed
 
-
-class Grid(NamedTuple):
-    """The values `scale * (q - zero)` of int8 `q`."""
-
-    scale: float
-    zero: int
-
-
-INPUT_GRID = Grid(1 / 128, -1)
-"""Of `(x - 127) / 128` for uint8 x: q = x - 128."""
-LOGIT_GRID = Grid(3 / 64, 0)
-"""Logits from -6 to 5.95, beyond which the score changes by less than 1/256; fixed, so nothing to calibrate.
-
-Logits are rounded down, not to nearest: a pixel is in the mask of threshold 1/2 exactly when its logit is >= 0.
-"""
-SCORE_GRID = Grid(1 / 256, -128)
-"""Scores in 1/256, the grid that integer sigmoids produce."""
 
 _EXACT = PASS_THROUGH - {"upsample_bilinear2d"}
 _CALLS: dict[str, Any] = {
@@ -112,6 +105,7 @@ class _Builder:
         self.root = nn.Module()
         self.values: dict[Node, Node] = {}
         self.grids: dict[Node, Grid] = {}
+        self.by_quantizer = activation_grids(traced)
         self.constants = 0
 
     def build(self) -> Canonical:
@@ -174,47 +168,35 @@ class _Builder:
             return  # a weight: read by its convolution
         value = self.values[source]
         index = int(arguments(node)["index"])
-        low, _, scale, zero = self.traced.quantizers[index].get_parameters_for_torch_fq()
+        _, _, scale, _ = self.traced.quantizers[index].get_parameters_for_torch_fq()
         if scale.numel() != 1:
             raise UsageError(
                 f"{node.name} quantizes an activation per channel", expected="one scale per tensor"
             )
-        grid = Grid(float(scale), int(zero) - (128 if low == 0 else 0))
-        if source.op == "placeholder":
-            grid = INPUT_GRID
+        grid = self.by_quantizer[index]
         self.values[node] = value if self.grids.get(value) == grid else self.snap(value, grid)
 
     def convolution(self, node: Node) -> None:
         given = arguments(node)
         value = self.values[given["input"]]
-        users = list(node.users)
-        norm = users[0] if len(users) == 1 and operator(users[0]) == "batch_norm" else None
-        weight, scale = self.weight(given["weight"])
-        bias = self.tensor(given["bias"]) if given["bias"] is not None else weight.new_zeros(len(weight))
-        factor, offset = _batch_norm(self, norm) if norm is not None else (torch.ones_like(bias), 0.0 * bias)
-        bias = bias.double() * factor + offset
-        if self.quantized and any(user.op == "output" for user in users):
-            bias = bias - LOGIT_GRID.scale / 2
-        shape = (-1, 1, 1, 1)
-        if scale is not None:
-            if value not in self.grids:
+        folded = fold(self.traced, node)
+        if not self.quantized:
+            kernel, bias = self.constant(folded.weight.float()), folded.bias
+        else:
+            if value not in self.grids or folded.scale is None:
                 raise _unquantized(node)
-            # A negative factor flips the integers; a zero one leaves a scale that is tiny but not zero.
-            integers = weight * torch.where(factor < 0, -1, 1).view(shape)
-            scale = (scale * factor.abs()).clamp_min(1e-12).float()
-            step = scale.double() * self.grids[value].scale
-            bias = (bias / step).round().clamp(-(2**31) + 1, 2**31 - 1) * step
+            source, target = self.grids[value], target_grid(node, self.by_quantizer)
+            scale = tie_free_scales(folded.scale, source, target)
+            bias = settle_bias(folded.bias, scale, source, target)
             kernel = self.graph.call_function(
                 decomposed.dequantize_per_channel.default,
                 (
-                    self.constant(integers.to(torch.int8)),
-                    self.constant(scale),
+                    self.constant(folded.integers(scale).to(torch.int8)),
+                    self.constant(scale.float()),
                     self.constant(torch.zeros(len(scale), dtype=torch.int64)),
                     0, -127, 127, torch.int8,
                 ),
             )  # fmt: skip
-        else:
-            kernel = self.constant((weight.double() * factor.view(shape)).float())
         made = self.graph.call_function(
             aten.conv2d.default,
             (
@@ -223,22 +205,8 @@ class _Builder:
             ),
         )  # fmt: skip
         self.values[node] = made
-        if norm is not None:
-            self.values[norm] = made
-
-    def weight(self, node: Node) -> tuple[Tensor, Tensor | None]:
-        """Integers and scale per output channel of a quantized weight, or the float weight and None."""
-        if operator(node) != "quantizer":
-            if self.quantized:
-                raise _unquantized(node)
-            return self.tensor(node), None
-        weight = self.tensor(node.all_input_nodes[0])
-        quantizer = self.traced.quantizers[int(arguments(node)["index"])]
-        _, _, scale, zero = quantizer.get_parameters_for_torch_fq()
-        if int(zero.abs().max()) != 0 or scale.numel() not in (1, len(weight)):
-            raise UsageError(f"{node.name} is no symmetric quantizer per output channel")
-        scale = scale.detach().cpu().reshape(-1).expand(len(weight))
-        return (weight / scale.view(-1, 1, 1, 1)).round().clamp(-127, 127), scale.double()
+        if folded.norm is not None:
+            self.values[folded.norm] = made
 
     def finish(self, logits: Node) -> None:
         if self.quantized:
@@ -258,9 +226,6 @@ class _Builder:
         self.constants += 1
         self.root.register_buffer(name, tensor.contiguous())
         return self.graph.get_attr(name)
-
-    def tensor(self, node: Node) -> Tensor:
-        return _attribute(self.traced.module, str(node.target)).detach().cpu()
 
 
 class _Exact(fx.Interpreter):
@@ -303,24 +268,6 @@ def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int
     if _pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
         raise UsageError("a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)")
     return kernel, stride, _pair(given["padding"])
-
-
-def _batch_norm(builder: _Builder, node: Node) -> tuple[Tensor, Tensor]:
-    """Factor and offset per channel that a BatchNorm in eval mode applies."""
-    given = arguments(node)
-    gamma, beta, mean, variance = (
-        builder.tensor(given[name]).double() for name in ("weight", "bias", "running_mean", "running_var")
-    )
-    factor = gamma / torch.sqrt(variance + given["eps"])
-    return factor, beta - mean * factor
-
-
-def _attribute(module: Module, path: str) -> Tensor:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
-    tensor: Tensor = value
-    return tensor
 
 
 def _pair(values: int | list[int]) -> list[int]:

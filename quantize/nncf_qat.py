@@ -24,15 +24,17 @@ from nncf.common.quantization.structs import QuantizationScheme
 from nncf.quantization.advanced_parameters import QuantizationParameters
 from nncf.torch.function_hook.wrapper import get_hook_storage
 from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
-from nncf.torch.quantization.layers import AsymmetricQuantizer, BaseQuantizer
 from torch import Tensor, nn
 
 from edge.errors import TrainingError
+from quantize.alignment import align
 from quantize.equalize import equalize
-from quantize.tracing import scale_groups, trace
+from quantize.tracing import quantizers, scale_groups, trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nncf.torch.quantization.layers import AsymmetricQuantizer
 
     from distill.students.base import Student
 
@@ -81,7 +83,9 @@ def quantize_student(student: Student, samples: Sequence[Tensor]) -> nn.Module:
             overflow_fix=nncf.OverflowFix.DISABLE, activations_quantization_params=per_tensor
         ),
     )
-    return _settle(quantized, samples[0][:1])
+    quantized = _settle(quantized, samples[0][:1])
+    align(quantized, samples[0][:1])
+    return quantized
 
 
 def quantized_state(quantized: nn.Module) -> dict[str, Any]:
@@ -113,12 +117,6 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
             mend="qat RUN --force starts anew",
         ) from unfit
     return quantized
-
-
-def quantizers(quantized: nn.Module) -> dict[str, BaseQuantizer]:
-    """Hook name -> quantizer; a shared one appears under each of its names."""
-    modules = get_hook_storage(quantized).named_modules(remove_duplicate=False)
-    return {name: module for name, module in modules if isinstance(module, BaseQuantizer)}
 
 
 def freeze_ranges(quantized: nn.Module) -> None:

@@ -12,7 +12,8 @@ import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from quantize.canonical import INPUT_GRID, pool_settings
+from quantize.canonical import pool_settings
+from quantize.grids import INPUT_GRID
 from quantize.tracing import arguments, operator
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from distill.runs import (
 from edge import console
 from edge.errors import TrainingError, UsageError
 from edge.files import atomic_write, refuse_existing
+from quantize.alignment import align
 from quantize.canonical import canonicalize
 from quantize.export import ExportedEngine, export_engines
 from quantize.nncf_qat import freeze_ranges, quantize_student, quantized_state, restore
@@ -131,6 +132,7 @@ class Finetuning:
             bar.update(
                 1, f"epoch {self.epoch}, loss {loss.item():.3f}, best Dice {self.best['dice_val']:.4f}"
             )
+        align(self.model, batch.images[:1])
         return total / self.data.steps
 
     def _rate(self, step: int) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import UsageError
-from quantize.canonical import INPUT_GRID, SCORE_GRID, Grid, pool_settings
+from quantize.canonical import pool_settings
+from quantize.grids import INPUT_GRID, SCORE_GRID, Grid
 from quantize.tflite_file import BuiltinOperator, TensorType, TfliteFile
 from quantize.tracing import arguments, operator
 

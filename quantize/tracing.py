@@ -85,6 +85,12 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     return Trace(program.module(check_guards=False), found, names, (int(height), int(width)))
 
 
+def quantizers(quantized: nn.Module) -> dict[str, BaseQuantizer]:
+    """Hook name -> quantizer; a shared one appears under each of its names."""
+    modules = get_hook_storage(quantized).named_modules(remove_duplicate=False)
+    return {name: module for name, module in modules if isinstance(module, BaseQuantizer)}
+
+
 def operator(node: Node) -> str:
     """`conv2d` of `aten.conv2d.default` and `relu` of `aten.relu_.default`; empty for what is no call."""
     if node.op != "call_function" or not hasattr(node.target, "_schema"):

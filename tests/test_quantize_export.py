@@ -18,8 +18,9 @@ from distill.students.unet import UNet
 from edge.errors import TrainingError, UsageError
 from quantize.canonical import Canonical, canonicalize
 from quantize.export import ExportedEngine, export_engines
-from quantize.nncf_qat import quantize_student, quantized_state, quantizers, restore
+from quantize.nncf_qat import quantize_student, quantized_state, restore
 from quantize.parity import canonical_scores, compare_maps, engine_scores, images_tensor, torch_scores
+from quantize.tracing import quantizers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def discs(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], Tensor]:
 
 
 def teach(student: Student, steps: int) -> Student:
-    """Enough training that the student is sure of its masks; an untrained one magnifies every rounding."""
+    """Enough training that the student is sure of its masks: torch rounds sums as no engine does."""
     optimizer = torch.optim.Adam(student.parameters(), 3e-3)
     student.train()
     for step in range(steps):
@@ -82,7 +83,7 @@ def unet() -> Made:
 @pytest.fixture(scope="module")
 def edge_s() -> Made:
     torch.manual_seed(0)
-    return make(teach(build_student("edge-s"), 25))
+    return make(build_student("edge-s"))
 
 
 def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
@@ -118,22 +119,37 @@ def same_integers(made: Made) -> None:
     assert min(int(weight.min()) for weight in tflite) >= -127
 
 
-def agree(made: Made, left: NDArray[np.uint8], right: NDArray[np.uint8], *, iou: float, mean: float) -> None:
-    row = compare_maps("left", "right", left, right)
-    assert row.mask_iou is not None
-    assert row.mask_iou >= iou
-    assert row.mean_difference <= mean
+def same_scores(made: Made, frames: NDArray[np.uint8]) -> None:
+    """Every INT8 engine gives the canonical graph's scores, all of them."""
+    scores = canonical_scores(made.canonical, frames)
+    assert len(np.unique(scores)) > 8, "scores that hardly vary would prove nothing"
+    for name in ("openvino int8", "tflite int8"):
+        differing = np.count_nonzero(engine_scores(made.engines[name], frames) != scores)
+        assert differing == 0, f"{name}: {differing} of {scores.size} scores"
 
 
-def test_unet_engines_give_the_masks_of_the_student(unet: Made) -> None:
-    scores = canonical_scores(unet.canonical, unet.frames)
-    openvino, tflite = (
-        engine_scores(unet.engines[f"{name} int8"], unet.frames) for name in ("openvino", "tflite")
+def hard_frames(count: int) -> NDArray[np.uint8]:
+    """Noise, black, white and a checkerboard."""
+    noise = np.random.default_rng(5).integers(0, 256, (count, SIZE, SIZE, 3))
+    flat = [np.full((SIZE, SIZE, 3), value) for value in (0, 255)]
+    board = np.indices((SIZE, SIZE)).sum(0) % 2 * 255
+    return np.stack([*noise, *flat, np.repeat(board[..., None], 3, axis=2)]).astype(np.uint8)
+
+
+def test_unet_engines_give_the_scores_of_the_canonical_graph(unet: Made) -> None:
+    same_scores(unet, np.concatenate([unet.frames, hard_frames(4)]))
+
+
+def test_canonical_graph_gives_the_masks_of_the_fine_tuned_student(unet: Made) -> None:
+    row = compare_maps(
+        "torch",
+        "canonical",
+        torch_scores(unet.quantized, unet.frames),
+        canonical_scores(unet.canonical, unet.frames),
     )
-    agree(unet, torch_scores(unet.quantized, unet.frames), scores, iou=0.98, mean=2)
-    agree(unet, scores, openvino, iou=0.99, mean=1)
-    agree(unet, scores, tflite, iou=0.99, mean=1)
-    agree(unet, openvino, tflite, iou=0.99, mean=1)
+    assert row.mask_iou is not None
+    assert row.mask_iou >= 0.99
+    assert row.mean_difference <= 1.5, "the grid of the logits alone makes up to 1.5"
 
 
 def test_f32_engines_are_the_float_student(unet: Made) -> None:
@@ -176,14 +192,8 @@ def test_state_of_another_student_is_refused(unet: Made) -> None:
         restore(UNet(width=4), quantized_state(unet.quantized), torch.zeros(1, 3, SIZE, SIZE))
 
 
-@pytest.mark.slow
-def test_edge_s_engines_agree_and_hold_the_same_integers(edge_s: Made) -> None:
-    scores = canonical_scores(edge_s.canonical, edge_s.frames)
-    openvino, tflite = (
-        engine_scores(edge_s.engines[f"{name} int8"], edge_s.frames) for name in ("openvino", "tflite")
-    )
-    agree(edge_s, scores, openvino, iou=0.95, mean=2)
-    agree(edge_s, openvino, tflite, iou=0.95, mean=2)
+def test_edge_s_engines_are_the_canonical_graph_and_hold_its_integers(edge_s: Made) -> None:
+    same_scores(edge_s, np.concatenate([edge_s.frames, hard_frames(4)]))
     same_integers(edge_s)
     assert edge_s.engines["tflite int8"].float_ops == []
     assert len(edge_s.engines["openvino int8"].float_ops) == 1
@@ -219,7 +229,7 @@ def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
         expected = (
             canonical_scores(made.canonical, bright) if quantized else torch_scores(made.student, bright)
         )
-        assert np.abs(scores - expected).max() <= (3 if quantized else 1), name
+        assert np.abs(scores - expected).max() <= (0 if quantized else 1), name
         assert len(np.unique(scores[0])) > 1, "a border of zeros beside a bright picture shows"
     assert len(np.unique(canonical_scores(made.canonical, grey))) == 1
 

@@ -1,0 +1,65 @@
+"""Put a quantized student on the very grids that its engines will have, so that what is trained is what runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from nncf.torch.quantization.layers import AsymmetricQuantizer, SymmetricQuantizer
+
+from quantize.folding import fold
+from quantize.grids import LOGIT_GRID, Grid, activation_grids, settle_bias, target_grid, tie_free_scales
+from quantize.tracing import arguments, operator, quantizers, trace
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.fx import Node
+
+
+def align(quantized: nn.Module, example: Tensor) -> None:
+    """Move scales and biases of a quantized student onto tie-free grids (`quantize.grids`), in place.
+
+    Nothing moves the second time. The logits' own grid is left to the canonical graph.
+
+    Args:
+        quantized: From `quantize_student`.
+        example: (1, 3, H, W) input.
+
+    Raises:
+        UsageError: A convolution's output is used without being rounded.
+    """
+    traced = trace(quantized, example)
+    grids = activation_grids(traced)
+    by_name = quantizers(quantized)
+    live = [by_name[name] for name in traced.names]
+    parameters = dict(quantized.named_parameters())
+    with torch.no_grad():
+        for grid, quantizer in zip(grids, live, strict=True):
+            if isinstance(quantizer, AsymmetricQuantizer):
+                quantizer.input_low.fill_((-128 - grid.zero) * grid.scale)
+                quantizer.input_range.fill_(255 * grid.scale)
+        for node in traced.module.graph.nodes:
+            if operator(node) != "conv2d":
+                continue
+            folded = fold(traced, node)
+            if folded.scale is None or folded.quantizer is None:
+                continue
+            source, target = _input_grid(node, grids), target_grid(node, grids)
+            scale = tie_free_scales(folded.scale, source, target)
+            weights = live[folded.quantizer]
+            if isinstance(weights, SymmetricQuantizer):
+                step = torch.where(folded.factor == 0, 1.0, scale / folded.factor.abs().clamp_min(1e-30))
+                weights.scale.copy_((step * weights.level_high).view_as(weights.scale))
+            moved = settle_bias(folded.bias, scale, source, target) - folded.bias
+            if target is LOGIT_GRID:
+                moved += LOGIT_GRID.scale / 2
+            bias = arguments(node if folded.norm is None else folded.norm)["bias"]
+            if bias is not None:
+                parameters[str(bias.target)].add_(moved)
+
+
+def _input_grid(node: Node, grids: list[Grid]) -> Grid:
+    source = arguments(node)["input"]
+    while operator(source) != "quantizer":
+        source = source.all_input_nodes[0]
+    return grids[int(arguments(source)["index"])]
