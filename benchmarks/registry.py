@@ -26,6 +26,18 @@ BENCHMARKS = {
         "benchmarks.device:device_memory",
         "The device process at its highest, MiB, beside its imports alone",
     ),
+    "spectral-6": (
+        "benchmarks.spectral:spectral_6",
+        "Spectral loss, forward and backward, 6 x 256 x 64 x 64: published FFT formulation over ours, ms",
+    ),
+    "spectral-16": (
+        "benchmarks.spectral:spectral_16",
+        "Spectral loss, forward and backward, 16 x 256 x 64 x 64: published FFT formulation over ours, ms",
+    ),
+    "spectral-memory": (
+        "benchmarks.spectral:spectral_memory",
+        "Spectral loss, memory beyond maps and gradients, 6 x 256 x 64 x 64: published FFT formulation over ours, MiB",
+    ),
 }
 """Name -> (reference of `function(rounds) -> Comparison`, the question that it answers)."""
 

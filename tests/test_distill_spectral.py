@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.spectral import (
+    Band,
+    focal_frequency_loss,
+    low_band,
+    reference_loss,
+    spectral_loss,
+    triton_box,
+    triton_weighted,
+    weighted_loss,
+)
+from distill.spectral import cpu as cpu_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+SHAPES = [(2, 3, 16, 16), (1, 2, 13, 22), (1, 1, 64, 40), (2, 1, 7, 5)]
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def maps(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_(n < 2) for n in range(3)]
+
+
+def same_numbers(
+    found: Callable[[Tensor, Tensor, Tensor], Tensor], expected: Callable[..., Tensor], triple: list[Tensor]
+) -> None:
+    """Values and gradients agree, in the dtypes of the maps, whatever factor stands in front."""
+    low, high, target = triple
+    got, wanted = found(low, high, target), expected(low, high, target)
+    assert got.dtype == wanted.dtype == torch.float32
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    for mine, reference in zip(
+        torch.autograd.grad(0.3 * got, (low, high)),
+        torch.autograd.grad(0.3 * wanted, (low, high)),
+        strict=True,
+    ):
+        assert mine.dtype == low.dtype
+        exact = low.dtype == torch.float32
+        torch.testing.assert_close(
+            mine, reference, rtol=1e-4 if exact else 1e-2, atol=1e-6 if exact else 1e-4
+        )
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 33), st.integers(2, 33)),
+    radius=st.integers(0, 18),
+    band=st.sampled_from(["box", "radial"]),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_the_cpu_path_gives_the_reference(
+    shape: tuple[int, ...], radius: int, band: Band, dtype: torch.dtype
+) -> None:
+    same_numbers(
+        lambda low, high, t: spectral_loss(low, high, t, radius=radius, band=band),
+        lambda low, high, t: reference_loss(low, high, t, radius, band),
+        maps(shape, dtype),
+    )
+
+
+def test_the_cpu_path_does_not_mind_how_maps_lie_in_memory_or_how_many_fit_a_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu_path, "CHUNK_BYTES", 5 * 4 * 12 * 9)
+    low, high, target = (m.detach().to(memory_format=torch.channels_last) for m in maps((3, 7, 12, 9)))
+    same_numbers(
+        lambda low, high, t: spectral_loss(low, high, t, radius=2),
+        lambda low, high, t: reference_loss(low, high, t, 2, "box"),
+        [low.requires_grad_(), high.requires_grad_(), target],
+    )
+
+
+def test_a_second_backward_pass_gives_the_same_gradients() -> None:
+    low, high, target = maps((1, 2, 8, 8))
+    loss = spectral_loss(low, high, target, radius=1)
+    first = torch.autograd.grad(2 * loss, (low, high), retain_graph=True)
+    second = torch.autograd.grad(4 * loss, (low, high))
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(2 * a, b)
+
+
+def test_a_radial_band_is_smooth_symmetric_and_holds_what_its_box_holds_on_the_axes() -> None:
+    t = torch.arange(16) / 16 * 2 * torch.pi
+    for k, kept in ((2, 1.0), (3, 1.0), (4, 0.0)):
+        wave = torch.cos(k * t).expand(1, 1, 16, 16)
+        torch.testing.assert_close(low_band(wave, 3, "radial"), kept * wave, atol=1e-5, rtol=0)
+    diagonal = torch.cos(3 * t[:, None] + 2 * t[None, :])[None, None]
+    share = (low_band(diagonal, 3, "radial") * diagonal).sum() / (diagonal**2).sum()
+    assert 0.1 < share < 0.9, "|k| = 3.6 lies on the slope"
+    torch.testing.assert_close(low_band(diagonal, 3), diagonal, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "radius"), [(((1, 2, 4, 4), (1, 2, 8, 8)), 1), (((2, 4, 4), (2, 4, 4)), 1), (((0, 1, 4, 4),) * 2, 1),
+                           (((1, 1, 4, 4),) * 2, -1)]
+)  # fmt: skip
+def test_maps_that_do_not_belong_together_are_refused(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]], radius: int
+) -> None:
+    first, second = (torch.zeros(shape) for shape in shapes)
+    with pytest.raises(ValueError, match="one shape"):
+        spectral_loss(first, second, first, radius=radius)
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("radius", [0, 3, 40])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_box_kernels_give_the_reference(shape: tuple[int, ...], radius: int, dtype: torch.dtype) -> None:
+    assert triton_box.fits(*shape[-2:])
+    same_numbers(
+        lambda low, high, t: triton_box.TritonBoxLoss.apply(low, high, t, radius),
+        lambda low, high, t: reference_loss(low, high, t, radius, "box"),
+        maps(shape, dtype),
+    )
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 80, 72)])
+def test_the_residual_kernels_give_the_reference(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    same_numbers(
+        lambda low, high, t: triton_weighted.TritonResidualLoss.apply(low, high, t, low_band(t, 2, "radial")),
+        lambda low, high, t: reference_loss(low, high, t, 2, "radial"),
+        maps(shape, dtype),
+    )
+
+
+@pytest.mark.interpreted
+def test_the_energy_kernel_weighs_every_coefficient() -> None:
+    spectrum = torch.fft.rfft2(maps((3, 2, 33, 20))[2])
+    weight = torch.rand(33, 11)
+    expected = (spectrum.abs() ** 2 * weight).sum()
+    torch.testing.assert_close(triton_weighted.weighted_energy(spectrum, weight), expected)
+
+
+def radial_weight(height: int, width: int) -> Tensor:
+    k_h = torch.fft.fftfreq(height, 1 / height).abs()[:, None]
+    weight: Tensor = 1 / (1 + k_h + torch.fft.rfftfreq(width, 1 / width)[None])
+    return weight
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_weighted_distance_is_the_sum_over_the_whole_spectrum(shape: tuple[int, ...]) -> None:
+    low, _, target = maps(shape)
+    H, W = shape[-2:]
+    weight = radial_weight(H, W)
+    whole = torch.cat([weight, weight[:, 1 : (W + 1) // 2].flip(1)], dim=1)
+
+    def plain(x: Tensor) -> Tensor:
+        distance: Tensor = (whole * torch.fft.fft2(x - target, norm="ortho").abs() ** 2).mean()
+        return distance
+
+    found, expected = weighted_loss(low, target, weight), plain(low)
+    torch.testing.assert_close(found, expected)
+    mine, reference = (torch.autograd.grad(3 * loss, low)[0] for loss in (found, expected))
+    torch.testing.assert_close(mine, reference, atol=1e-6, rtol=1e-4)
+
+
+def test_equal_weights_are_the_mean_squared_error_and_wrong_ones_are_refused() -> None:
+    low, _, target = maps((2, 2, 8, 10))
+    expected = torch.nn.functional.mse_loss(low, target)
+    torch.testing.assert_close(weighted_loss(low, target, torch.ones(8, 6)), expected)
+    torch.testing.assert_close(focal_frequency_loss(low, target, alpha=0), expected)
+    with pytest.raises(ValueError, match="rfft2"):
+        weighted_loss(low, target, torch.ones(8, 10))
+
+
+def test_the_focal_loss_looks_away_from_what_fits() -> None:
+    t = torch.arange(16) / 16 * 2 * torch.pi
+    target = torch.zeros(1, 1, 16, 16)
+    one = torch.cos(2 * t).expand(1, 1, 16, 16)
+    small = one + 0.01 * torch.cos(5 * t)
+    plain = torch.nn.functional.mse_loss(one, target)
+    torch.testing.assert_close(focal_frequency_loss(one, target), plain)
+    extra = focal_frequency_loss(small, target) - plain
+    assert 0 < extra < 0.02 * (torch.nn.functional.mse_loss(small, target) - plain)
+
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from distill.spectral import triton_box, triton_weighted
+
+capability = int(sys.argv[1])
+blocks = {"RANK": 32, "BH": 64, "BW": 64}
+kernels = [
+    (triton_box.box_loss_kernel, blocks),
+    (triton_box.box_grad_kernel, blocks),
+    (triton_weighted.residual_loss_kernel, {"BLOCK": 4096}),
+    (triton_weighted.residual_grad_kernel, {"BLOCK": 4096}),
+    (triton_weighted.energy_kernel, {"BLOCK": 4096}),
+]
+kinds = {"H": "i32", "W": "i32", "count": "i32", "plane": "i32", "low": "*bf16", "to_low": "*bf16"}
+for kernel, constants in kernels:
+    signature = {
+        name: "constexpr" if name in constants else kinds.get(name, "*fp32") for name in kernel.arg_names
+    }
+    target = GPUTarget("cuda", capability, 32)
+    made = triton.compile(ASTSource(kernel, signature, constants), target=target, options={"num_warps": 8})
+    assert f".target sm_{capability}" in made.asm["ptx"], kernel
+    assert len(made.asm["cubin"]) > 1000, kernel
+    assert made.metadata.shared <= 99 * 1024, "more shared memory than an Orin has"
+    print(kernel.__name__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 87, 90])
+def test_the_kernels_compile_ahead_of_time(capability: int, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, str(capability)],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 5
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("band", ["box", "radial"])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 96, 80)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_gives_the_reference(shape: tuple[int, ...], band: Band, dtype: torch.dtype) -> None:
+    triple = [m.detach().cuda().requires_grad_(n < 2) for n, m in enumerate(maps(shape, dtype))]
+    same_numbers(
+        lambda low, high, t: spectral_loss(low, high, t, radius=3, band=band),
+        lambda low, high, t: reference_loss(low, high, t, 3, band),
+        triple,
+    )
