@@ -33,6 +33,10 @@ ORDER = 0xFFFFFFFF
 """Stands in for a sample's index in the random numbers that order an epoch."""
 
 
+SHUFFLE = 0xFFFFFFFE
+"""Likewise in those that give every image another image's maps."""
+
+
 class Batch(NamedTuple):
     """One step's images.
 
@@ -76,16 +80,27 @@ class TrainingData:
         self.batch_size = min(config.batch_size, len(train))
         self.steps = len(train) // self.batch_size
         self.teacher_channels = [cache.channels for cache in caches]
+        self.shown_to_teachers = np.arange(len(train))
+        if config.shuffle_teacher:
+            # A rotation of a random order is a random order in which nothing stays in its place.
+            order = sample_rng(config.seed, 0, SHUFFLE).permutation(len(train))
+            self.shown_to_teachers[order] = np.roll(order, 1)
 
     def write_splits(self, path: Path) -> None:
         """Write which frames train and which validate, for `evaluate --pairs`."""
         atomic_write(path, msgspec.json.format(msgspec.json.encode(self.splits)))
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Augmented training batches of an epoch from step `start` on; the last, partial one is left out."""
+    def batches(self, epoch: int, start: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
+        """Augmented training batches of an epoch; the last, partial one is left out.
+
+        Args:
+            epoch: From 0.
+            start: Step to begin with.
+            part: Samples of each batch, for one of several processes.
+        """
         order = sample_rng(self.config.seed, epoch, ORDER).permutation(len(self.train))
         for step in range(start, self.steps):
-            yield self._batch(epoch, order[step * self.batch_size : (step + 1) * self.batch_size])
+            yield self._batch(epoch, order[step * self.batch_size : (step + 1) * self.batch_size][part])
 
     def _batch(self, epoch: int, indices: np.ndarray) -> Batch:
         images, masks, thetas = [], [], []
@@ -96,7 +111,8 @@ class TrainingData:
             masks.append(warp(self.train.masks[index], theta))
             thetas.append(theta)
         warps = theta_batch(thetas)
-        targets = [warp_maps(cache.batch(indices), warps) for cache in self.caches]
+        shown = self.shown_to_teachers[indices]
+        targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
         return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets)
 
     def calibration(self, count: int) -> Iterator[Tensor]:
@@ -107,11 +123,12 @@ class TrainingData:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Mean Dice and IoU over the validation frames with a polyp, at the student's input size, threshold .5."""
         model.eval()
+        device = next(model.parameters()).device
         dice, iou = [], []
         with torch.inference_mode():
             for begin in range(0, len(self.validation), self.batch_size):
                 rows = slice(begin, begin + self.batch_size)
-                logits = model(to_tensor(self.validation.images[rows]))
+                logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
                 truth = mask_tensor(self.validation.masks[rows]) >= 0.5
                 found = (
                     F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0

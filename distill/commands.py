@@ -53,8 +53,8 @@ class NumberList(click.ParamType[list[int]]):
 )
 @click.option(
     "--recipe",
-    type=click.Choice(["difom", "none"]),
-    help="difom: task and spectral loss; none: task loss alone.",
+    type=click.Choice(["difom", "paper", "none"]),
+    help="difom: task and spectral loss; paper: the published notebook's, whose target collapses; none: task loss alone.",
 )
 @click.option("--size", type=int, help="Height and width of the student's input.")
 @click.option("--epochs", type=int, help="Passes over the training images.")

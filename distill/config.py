@@ -26,15 +26,26 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         val_fraction: Share of the groups kept for validation where a folder does not say.
         student: Name in `distill.students.STUDENTS`.
         teachers: Specifications for `distill.teachers.build_teacher`.
-        recipe: `difom` (task loss and spectral distillation) or `none` (task loss alone).
+        recipe: `difom` (task loss and spectral distillation), `paper` (the published notebook's, whose target
+            collapses) or `none` (task loss alone).
         pretrained: Start the student's encoder from ImageNet weights.
         size: Height and width of the student's input, pixels.
         epochs: Passes over the training images.
         batch_size: Images in a step.
         lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
-        distill_weight: Weight of the spectral loss, averaged over the teachers.
+        distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
+            `none`.
         radius: Half-width of the low band, cycles per map.
+        band: Shape of the low band.
+        similarity_weight: Weight of the patch similarity beside the spectral loss.
+        teacher_dropping: Probability with which a teacher is left out of a step.
+        schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
+        shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
+        precision: `fp32`, or `bf16` for the student's forward and backward pass.
+        accumulate: Parts that a batch is computed in, for less memory.
+        ema: Decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
+        freeze_batchnorm: Use BatchNorm's running statistics in training and leave them as they are.
         patience: Epochs without a better validation Dice before the run stops; 0 never stops early.
         checkpoint_minutes: Longest time between two resumable checkpoints.
         seed: Of the initial weights, the order and the augmentation.
@@ -45,7 +56,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     val_fraction: Fraction = 0.1
     student: str = "edge-s"
     teachers: list[str] = msgspec.field(default_factory=lambda: ["efficientnet_lite2"])
-    recipe: Literal["difom", "none"] = "difom"
+    recipe: Literal["difom", "paper", "none"] = "difom"
     pretrained: bool = True
     size: Positive = 256
     epochs: Positive = 20
@@ -54,6 +65,15 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     weight_decay: Weight = 1e-2
     distill_weight: Weight = 0.2
     radius: Annotated[int, msgspec.Meta(ge=0)] = 4
+    band: Literal["box", "radial"] = "box"
+    similarity_weight: Weight = 0.0
+    teacher_dropping: Fraction = 0.0
+    schedule: Literal["joint", "distil-first"] = "joint"
+    shuffle_teacher: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    accumulate: Positive = 1
+    ema: Fraction = 0.0
+    freeze_batchnorm: bool = False
     patience: Annotated[int, msgspec.Meta(ge=0)] = 0
     checkpoint_minutes: Annotated[float, msgspec.Meta(gt=0.0)] = 5.0
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -1,16 +1,25 @@
-"""The training loop: one-cycle AdamW, validation decides, and a killed run continues bit for bit."""
+"""The training loop: one-cycle AdamW, validation decides, and a killed run continues bit for bit.
+
+One process or several (`accelerate launch`): each computes its part of every batch, gradients are averaged.
+"""
 
 from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import accelerate
 import torch
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
+from distill.averaging import WeightAverage
 from distill.batches import Batch, TrainingData, open_data
-from distill.losses import spectral_loss, structure_loss
+from distill.guards import Guard
+from distill.objectives import Difom, Objective
+from distill.paper import Paper
 from distill.runs import (
     append_metrics,
     describe_run,
@@ -20,7 +29,7 @@ from distill.runs import (
     new_run_path,
     save_checkpoint,
 )
-from distill.students import Student, StudentMaps, build_student
+from distill.students import Student, build_student
 from edge.console import progress
 from edge.errors import TrainingError, UsageError
 from edge.files import refuse_existing
@@ -30,49 +39,55 @@ if TYPE_CHECKING:
 
     from distill.config import DistillConfig
 
+GUARDED_EVERY = 10
+"""Steps from one look at the targets to the next."""
 
-class SpectralHeads(nn.Module):
-    """1x1 projections of a student's two maps to a teacher's channels; absent from the export.
 
-    Args:
-        student: Whose maps are projected.
-        channels: The teacher's channels.
-    """
-
-    def __init__(self, student: Student, channels: int) -> None:
-        super().__init__()
-        self.low = nn.Conv2d(student.low_channels, channels, 1)
-        self.high = nn.Conv2d(student.high_channels, channels, 1)
-
-    def loss(self, maps: StudentMaps, target: Tensor, radius: int) -> Tensor:
-        """Spectral loss at the teacher's grid; `target` is (B, channels, gh, gw)."""
-        grid = target.shape[-2:]
-        low = nn.functional.interpolate(maps.low, size=grid, mode="bilinear", align_corners=False)
-        high = nn.functional.interpolate(maps.high, size=grid, mode="bilinear", align_corners=False)
-        return spectral_loss(self.low(low), self.high(high), target, radius=radius)
+def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
+    """The module that a recipe trains."""
+    if config.recipe == "none" or not channels:
+        return Objective(student, config)
+    return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
 
 
 class Trainer:
-    """One run: its student, teacher heads, optimiser and place in the schedule.
+    """One run: its student, what its recipe adds, optimiser and place in the schedule.
 
     Args:
         run: Folder of the run, with `resolved.yaml`.
         config: Its configuration.
         data: Its images.
+
+    Raises:
+        UsageError: The batch cannot be shared by the processes and parts that it is to be computed in.
     """
 
     def __init__(self, run: Path, config: DistillConfig, data: TrainingData) -> None:
         self.run, self.config, self.data = run, config, data
+        unused = DistributedDataParallelKwargs(find_unused_parameters=config.recipe == "paper")
+        self.accelerator = accelerate.Accelerator(kwargs_handlers=[unused])
+        shares = self.accelerator.num_processes * config.accumulate
+        if data.batch_size % shares:
+            raise UsageError(
+                f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
+                expected="processes times --set accumulate= to divide it",
+                mend=f"--batch-size {max(1, data.batch_size // shares) * shares}",
+            )
         torch.manual_seed(config.seed)
         self.student = build_student(config.student, pretrained=config.pretrained)
         self.student.to(memory_format=torch.channels_last)
-        self.heads = [SpectralHeads(self.student, c) for c in data.teacher_channels]
-        self.head_modules = nn.ModuleList(self.heads)
-        weights = [*self.student.parameters(), *self.head_modules.parameters()]
-        self.optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+        self.objective = build_objective(self.student, config, data.teacher_channels)
+        module: nn.Module = self.objective
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, max_lr=config.lr, total_steps=config.epochs * data.steps, pct_start=0.2
+            optimizer, max_lr=config.lr, total_steps=config.epochs * data.steps, pct_start=0.2
         )
+        self.wrapped = self.accelerator.prepare_model(module)
+        self.optimizer = optimizer
+        self.average = WeightAverage(self.student, config.ema) if config.ema else None
+        self.guard = Guard(only_warn=config.recipe == "paper")
         self.epoch = self.step = 0
         self.best: dict[str, float] = {"dice_val": -1.0, "epoch": -1.0}
         self.sums: dict[str, float] = {}
@@ -82,7 +97,9 @@ class Trainer:
         """All that the next step depends on."""
         return {
             "student": self.student.state_dict(),
-            "heads": self.head_modules.state_dict(),
+            "objective": self.objective.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
+            "guard": self.guard.start,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "epoch": self.epoch,
@@ -94,8 +111,10 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.student.load_state_dict(state["student"])
-        self.head_modules.load_state_dict(state["heads"])
+        self.objective.load_state_dict(state["objective"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.guard.start = dict(state["guard"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -108,23 +127,36 @@ class Trainer:
             Validation figures of the best epoch.
 
         Raises:
-            TrainingError: The loss is no longer finite.
+            TrainingError: The loss is no longer finite, or a guard objects.
         """
         steps = self.config.epochs * self.data.steps
-        with progress(steps, f"distil {self.config.student}") as bar:
+        main = self.accelerator.is_main_process
+        with progress(steps, f"distil {self.config.student}") if main else nullcontext(_Silent()) as bar:
             bar.update(self.epoch * self.data.steps + self.step)
             while self.epoch < self.config.epochs and not self._spent():
-                self._train_epoch(bar)
-                self._validate(bar)
+                batch = self._train_epoch(bar)
+                self._validate(batch, bar)
         return self.best
 
     def _spent(self) -> bool:
         return 0 < self.config.patience <= self.epoch - 1 - self.best["epoch"]
 
-    def _train_epoch(self, bar: Any) -> None:
-        self.student.train()
+    def _train_epoch(self, bar: Any) -> Batch | None:
+        """The rest of epoch `self.epoch`.
+
+        Returns:
+            Its last batch.
+        """
+        self.wrapped.train()
+        if self.config.freeze_batchnorm:
+            for module in self.student.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        self.objective.begin_epoch(self.epoch)
         begin = saved = time.monotonic()
-        for batch in self.data.batches(self.epoch, start=self.step):
+        batch = None
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        for batch in self.data.batches(self.epoch, start=self.step, part=share):
             losses = self.train_step(batch)
             self.step += 1
             for name, value in losses.items():
@@ -135,69 +167,120 @@ class Trainer:
             if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                 now = time.monotonic()
                 self.seconds, begin = self.seconds + now - begin, now
-                save_checkpoint(self.run / "checkpoints" / "last.pt", self.state())
+                self._save("last.pt", self.state())
                 saved = now
         self.seconds += time.monotonic() - begin
+        return batch
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step.
+        """One optimiser step on this process's part of a batch.
 
         Returns:
             `loss`, `task` and, where there are teachers, `distill`.
+
+        Raises:
+            TrainingError: The loss is not finite, or a guard objects.
         """
-        maps = self.student.maps(batch.images)
-        task = structure_loss(maps.logits, batch.masks)
-        total = task
-        losses = {"task": task.item()}
-        if self.heads:
-            terms = [
-                head.loss(maps, target, self.config.radius)
-                for head, target in zip(self.heads, batch.targets, strict=True)
-            ]
-            distill = torch.stack(terms).mean()
-            total = task + self.config.distill_weight * distill
-            losses["distill"] = distill.item()
-        losses["loss"] = total.item()
-        if not math.isfinite(losses["loss"]):
-            path = self.run / "checkpoints" / "diverged-batch.pt"
-            save_checkpoint(
-                path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step}
-            )
-            raise TrainingError(
-                f"the loss became {losses['loss']} in epoch {self.epoch + 1}, step {self.step + 1}",
-                expected="a finite loss",
-                got=f"the batch is saved as {path}",
-                mend=f"--lr {self.config.lr / 3:g}, or look at the batch",
-            )
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        parts = self.config.accumulate
+        found: dict[str, float] = {}
+        for number in range(parts):
+            part = _on(self.accelerator.device, batch, slice(number, None, parts))
+            last = number == parts - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                losses = self.wrapped(part.images, part.masks, part.targets, self.epoch, self.step)
+                values = {"loss": losses.total.item(), "task": losses.task.item()}
+                if losses.teachers:
+                    values["distill"] = torch.stack(losses.teachers).mean().item()
+                self._refuse_nonfinite(values["loss"], batch)
+                if self.step % GUARDED_EVERY == 0:
+                    for name, target, loss in zip(
+                        self._teacher_names(losses.targets), losses.targets, losses.teachers, strict=True
+                    ):
+                        self.guard.check(name, target, loss.item())
+                self.accelerator.backward(losses.total / parts)
+            for name, value in values.items():
+                found[name] = found.get(name, 0.0) + value / parts
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
         self.optimizer.step()
         self.schedule.step()
-        return losses
+        if self.average:
+            self.average.update(self.student)
+        return found
 
-    def _validate(self, bar: Any) -> None:
-        score = self.data.validate(self.student)
-        row = {name: value / self.data.steps for name, value in self.sums.items()}
+    def _teacher_names(self, targets: list[Tensor]) -> list[str]:
+        names = ["fused"] if self.config.recipe == "paper" else self.config.teachers
+        return names[: len(targets)]
+
+    def _refuse_nonfinite(self, loss: float, batch: Batch) -> None:
+        if math.isfinite(loss):
+            return
+        path = self.run / "checkpoints" / "diverged-batch.pt"
+        save_checkpoint(
+            path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step}
+        )
+        raise TrainingError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
+            expected="a finite loss",
+            got=f"the batch is saved as {path}",
+            mend=f"--lr {self.config.lr / 3:g}, or look at the batch",
+        )
+
+    def _validate(self, batch: Batch | None, bar: Any) -> None:
+        """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
+        scored = self.average.student if self.average else self.student
+        score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
+        broadcast_object_list(score)
+        row = self._mean_losses()
+        if batch is not None:
+            part = _on(self.accelerator.device, batch, slice(None))
+            self.objective.eval()
+            for name, (low, high) in zip(
+                self.config.teachers, self.objective.fit(part.images, part.targets), strict=False
+            ):
+                row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
             "lr": float(self.schedule.get_last_lr()[0]),
             "seconds": self.seconds,
-            **score,
+            **score[0],
         }
-        if score["dice_val"] > self.best["dice_val"]:
-            self.best = {"epoch": float(self.epoch), **score}
-            save_checkpoint(
-                self.run / "checkpoints" / "best.pt",
-                {"student": self.student.state_dict(), "metrics": self.best},
-            )
-        append_metrics(self.run, row)
+        if score[0]["dice_val"] > self.best["dice_val"]:
+            self.best = {"epoch": float(self.epoch), **score[0]}
+            self._save("best.pt", {"student": scored.state_dict(), "metrics": self.best})
+        if self.accelerator.is_main_process:
+            append_metrics(self.run, row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
-        save_checkpoint(self.run / "checkpoints" / "last.pt", self.state())
+        self._save("last.pt", self.state())
         bar.update(
             0,
-            f"epoch {self.epoch}, validation Dice {score['dice_val']:.4f}, best {self.best['dice_val']:.4f}",
+            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}, best {self.best['dice_val']:.4f}",
         )
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Of this epoch, over all processes."""
+        names = sorted(self.sums)
+        sums = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+        sums = self.accelerator.reduce(sums.to(self.accelerator.device), "mean")
+        return dict(zip(names, (sums / self.data.steps).tolist(), strict=True))
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.run / "checkpoints" / name, state)
+
+
+class _Silent:
+    """Stands in for the progress bar where another process draws it."""
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        """Nothing."""
+
+
+def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
+    images, masks, targets = batch
+    return Batch(
+        images[part].to(device), masks[part].to(device), [target[part].to(device) for target in targets]
+    )
 
 
 def train_run(
@@ -226,15 +309,19 @@ def train_run(
     run = resume or out or new_run_path("distill", config.student)
     if resume is None:
         refuse_existing(run, force=force)
-        # Build before anything is written: an unknown student or unusable data leaves no folder behind.
-    data = open_data(config)
+    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    process = accelerate.PartialState()
+    with process.main_process_first():
+        data = open_data(config)
     trainer = Trainer(run, config, data)
     if resume is not None:
         trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
-        keep_metrics_before(run, trainer.epoch)
-    else:
+        if process.is_main_process:
+            keep_metrics_before(run, trainer.epoch)
+    elif process.is_main_process:
         (run / "metrics.jsonl").unlink(missing_ok=True)
         describe_run(run, config)
         data.write_splits(run / "splits.json")
+    process.wait_for_everyone()
     trainer.train()
     return run

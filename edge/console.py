@@ -42,6 +42,11 @@ def step(n: int, total: int, text: str) -> None:
     click.echo(f"[{n}/{total}] {text}", err=True)
 
 
+def warn(text: str) -> None:
+    """Say what may be wrong, and go on."""
+    click.echo(f"warning: {text}", err=True)
+
+
 def made(*paths: str | Path) -> None:
     """Say what the command made, folders with a slash at the end."""
     for path in paths:

@@ -116,7 +116,7 @@ def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_stud
     losses = trainer.train_step(batch)
     assert losses["distill"] > 0.1
     assert all(not target.requires_grad for target in batch.targets)
-    assert all(parameter.grad is not None for parameter in trainer.head_modules.parameters())
+    assert all(parameter.grad is not None for parameter in trainer.objective.parameters())
 
 
 def test_early_stop_waits_for_as_many_epochs_as_it_was_told(

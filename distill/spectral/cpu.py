@@ -37,7 +37,8 @@ class CpuSpectralLoss(torch.autograd.Function):
         # Handed over, not shared: who keeps a gradient may change it. A second pass computes them again.
         found, ctx.grads = ctx.grads, None
         if found is None:
-            _, found = _loss_and_grads(*ctx.saved_tensors, ctx.radius, ctx.band, keep=True)
+            low, high, target = ctx.saved_tensors
+            _, found = _loss_and_grads(low, high, target, ctx.radius, ctx.band, keep=True)
         factor = grads[0].item()
         if factor != 1:
             for grad in found:

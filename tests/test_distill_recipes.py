@@ -1,0 +1,295 @@
+"""What the recipes teach: the published one's target collapses, ours does not, and the controls control."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.averaging import WeightAverage
+from distill.batches import Batch
+from distill.config import DistillConfig, make_config
+from distill.guards import Guard, explained_variance, target_deviation
+from distill.objectives import Difom, Objective, resized
+from distill.paper import Paper, notebook_bands
+from distill.spectral import low_band
+from distill.students.base import Student, StudentMaps
+from distill.terms import channel_wise_loss, patch_similarity_loss, soft_dice_bce
+from distill.training import Trainer, train_run
+from edge.errors import TrainingError, UsageError
+from edge.phantom import write_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHANNELS, GRID = 12, (8, 8)
+
+
+class Small(Student):
+    """Two maps and logits, all at an eighth of the input."""
+
+    stride = divisor = 8
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.low_channels = self.high_channels = width
+        self.encoder = nn.Sequential(nn.Conv2d(3, width, 8, 8), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.fine = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        low = self.encoder(x)
+        high = self.fine(low)
+        return StudentMaps(self.head(high), low, high)
+
+
+def config(**changes: object) -> DistillConfig:
+    return make_config({"data": ["x"], "teachers": ["t"], "epochs": 3, "radius": 1} | changes)
+
+
+def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
+    """Images whose teacher's map is a fixed linear view of them and as much noise: it can be learnt in part."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(size, 3, 64, 64, generator=generator) - 0.5
+    masks = (images.mean(1, keepdim=True) > 0).float()
+    blocks = images.unfold(2, 8, 8).unfold(3, 8, 8).mean((-1, -2))
+    targets = []
+    for number in range(teachers):
+        view = torch.randn(CHANNELS, 3, generator=torch.Generator().manual_seed(100 + number))
+        seen = torch.einsum("oc,bchw->bohw", view, blocks)
+        target = seen / seen.std() + torch.randn(seen.shape, generator=generator)
+        mean, std = target.mean(dim=(0, 2, 3), keepdim=True), target.std(dim=(0, 2, 3), keepdim=True)
+        targets.append((target - mean) / std)
+    return Batch(images, masks, targets)
+
+
+def descend(objective: Objective, steps: int, epoch: int, given: Batch) -> list[tuple[float, float]]:
+    """Distillation loss and standard deviation of its target at every step."""
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    found = []
+    for step in range(steps):
+        losses = objective(given.images, given.masks, given.targets, epoch, step)
+        optimizer.zero_grad()
+        losses.teachers[0].backward()
+        optimizer.step()
+        found.append((losses.teachers[0].item(), target_deviation(losses.targets[0])))
+    return found
+
+
+def test_the_published_target_collapses_and_ours_stays() -> None:
+    torch.manual_seed(0)
+    given = batch(size=12)
+    paper = descend(Paper(Small(), config(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
+    ours = descend(Difom(Small(), config(), [CHANNELS]), 400, 1, given)
+    assert paper[-1][0] < 1e-3 * paper[0][0]
+    assert paper[-1][1] < 1e-3 * paper[0][1]
+    assert ours[-1][0] < 0.9 * ours[0][0], "it is learnt"
+    assert ours[-1][0] > 1e-3 * ours[0][0]
+    assert ours[-1][1] == ours[0][1] == pytest.approx(1, abs=0.01)
+
+
+def test_the_paper_trains_in_three_phases() -> None:
+    objective = Paper(Small(), config(recipe="paper", epochs=6), [CHANNELS], side=12)
+    assert [objective.phase(epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
+    given = batch()
+    first = objective(given.images, given.masks, given.targets, 0, 0)
+    assert first.teachers == []
+    assert first.total is first.task
+    second = objective(given.images, given.masks, given.targets, 2, 0)
+    assert second.total.item() == pytest.approx(
+        0.6 * second.task.item() + 0.1 * second.teachers[0].item(), rel=1e-5
+    )
+    assert second.targets[0].requires_grad, "this is the defect"
+    objective.begin_epoch(4)
+    assert not any(
+        parameter.requires_grad for parameter in objective.student.get_submodule("encoder").parameters()
+    )
+    assert all(parameter.requires_grad for parameter in objective.student.get_submodule("fine").parameters())
+
+
+def test_the_notebooks_bands_add_up_but_are_no_projections() -> None:
+    maps = torch.randn(1, 2, 18, 18)
+    low, high = notebook_bands(maps)
+    torch.testing.assert_close(low + high, maps)
+    again, _ = notebook_bands(low)
+    assert (again - low).abs().max() > 0.01
+    assert (low - low_band(maps, 3)).abs().max() > 0.01
+
+
+def test_bands_and_guard_speak_of_what_is_taught() -> None:
+    target = batch().targets[0]
+    low = low_band(target, 1)
+    perfect = explained_variance(low, target - low, target, 1)
+    assert perfect == pytest.approx((1, 1), abs=1e-5)
+    mean = target.mean(dim=(0, 2, 3), keepdim=True).expand_as(target)
+    assert explained_variance(mean, 0 * target, target, 1) == pytest.approx((0, 0), abs=1e-4)
+    guard = Guard(only_warn=False)
+    guard.check("t", target, 2.0)
+    guard.check("t", target, 0.0021)
+    with pytest.raises(TrainingError, match=r"fell to 0\.001"):
+        guard.check("t", target, 0.001)
+    with pytest.raises(TrainingError, match="standard deviation"):
+        guard.check("t", 0.1 * target, 2.0)
+    with pytest.raises(TrainingError, match="gradient"):
+        guard.check("t", target.clone().requires_grad_(), 2.0)
+
+
+def test_under_the_paper_a_guard_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
+    guard = Guard(only_warn=True)
+    target = batch().targets[0]
+    for loss in (1.0, 1e-5, 1e-6):
+        guard.check("fused", target, loss)
+    assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
+    torch.manual_seed(0)
+    objective = Difom(Small(), config(), [CHANNELS])
+    images = batch().images
+    before = objective.student(images)
+    with torch.no_grad():
+        for parameter in objective.heads.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(objective.student(images), before)
+    maps = objective.student.maps(images)
+    for found in (maps.low, maps.high):
+        (grad,) = torch.autograd.grad(maps.logits.sum(), found, retain_graph=True)
+        assert bool((grad != 0).any())
+
+
+def test_schedules_weigh_task_and_teacher() -> None:
+    objective = Difom(Small(), config(schedule="distil-first", epochs=4), [CHANNELS])
+    given = batch()
+    for epoch, alone in ((0, "teacher"), (1, "teacher"), (2, "task"), (3, "task")):
+        losses = objective(given.images, given.masks, given.targets, epoch, 0)
+        expected = losses.teachers[0] if alone == "teacher" else losses.task
+        torch.testing.assert_close(losses.total, expected)
+
+
+def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -> None:
+    objective = Difom(
+        Small(), config(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
+    )
+    losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
+    drawn = [objective._kept(losses, 0, step).tolist() for step in range(200)]
+    assert all(kept[1] == 1 for kept in drawn)
+    shares = np.mean(drawn, axis=0)
+    assert 0.35 < shares[0] < 0.65
+    assert drawn == [objective._kept(losses, 0, step).tolist() for step in range(200)]
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (4, 6), (16, 10)])
+def test_projecting_and_resizing_commute(grid: tuple[int, int]) -> None:
+    maps, head = torch.randn(1, 5, 8, 8), nn.Conv2d(5, 3, 1)
+    torch.testing.assert_close(resized(head(maps), grid), head(resized(maps, grid)))
+
+
+def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their_definition() -> None:
+    logits = torch.randn(2, 1, 6, 6)
+    assert channel_wise_loss(logits, logits + 3).item() == pytest.approx(0, abs=1e-6)
+    teacher = torch.zeros(2, 1, 6, 6)
+    p = torch.full((36,), 1 / 36)
+    expected = np.mean([(p * (p.log() - row.flatten().log_softmax(0))).sum().item() for row in logits])
+    assert channel_wise_loss(logits, teacher).item() == pytest.approx(float(expected), rel=1e-4)
+    maps = torch.randn(2, 5, 8, 8)
+    rotated = torch.einsum("oc,bchw->bohw", torch.linalg.qr(torch.randn(5, 5))[0], maps)
+    assert patch_similarity_loss(rotated, maps).item() == pytest.approx(0, abs=1e-4)
+    assert patch_similarity_loss(torch.randn(2, 5, 8, 8), maps).item() > 0.1
+    mask = (torch.rand(1, 1, 16, 16) > 0.5).float()
+    assert soft_dice_bce(20 * (mask - 0.5), mask) < 0.01 < soft_dice_bce(0 * mask, mask)
+
+
+def test_the_average_follows_and_resumes() -> None:
+    student = Small()
+    average = WeightAverage(student, 0.9)
+    again = WeightAverage(student, 0.9)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    for number in range(60):
+        average.update(student)
+        if number == 29:
+            again.load_state_dict(average.state_dict())
+    for _ in range(30):
+        again.update(student)
+    for left, right, goal in zip(
+        average.student.parameters(), again.student.parameters(), student.parameters(), strict=True
+    ):
+        assert torch.equal(left, right)
+        torch.testing.assert_close(left, goal.detach(), atol=0.01, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("recipes")
+    write_dataset(root / "data", train=8, validation=3, negatives=0, seed=1, size=(72, 72))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_DIFOM_RUNS", str(root / "runs"))
+        yield root / "data"
+
+
+def settings(phantom: Path, **changes: object) -> DistillConfig:
+    base = {"data": [str(phantom)], "size": 64, "epochs": 2, "batch_size": 4, "pretrained": False}
+    return make_config(base | changes)
+
+
+def weights(run: Path, name: str = "last.pt") -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(run / "checkpoints" / name, weights_only=True)["student"]
+    return state
+
+
+@pytest.mark.slow
+def test_weight_zero_is_none_bit_for_bit(phantom: Path, tmp_path: Path) -> None:
+    none = train_run(settings(phantom, recipe="none"), out=tmp_path / "none")
+    zero = train_run(settings(phantom, distill_weight=0.0), out=tmp_path / "zero")
+    some = train_run(settings(phantom), out=tmp_path / "some")
+    left, right, other = weights(none), weights(zero), weights(some)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert not all(torch.equal(left[name], other[name]) for name in left)
+    (row, _) = (json.loads(line) for line in (some / "metrics.jsonl").read_text().splitlines())
+    assert {"r2_low/efficientnet_lite2", "r2_high/efficientnet_lite2", "distill", "task"} <= set(row)
+    assert all(math.isfinite(value) for value in row.values())
+
+
+@pytest.mark.slow
+def test_every_recipe_and_option_trains_and_resumes(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = {
+        "paper": {"recipe": "paper", "epochs": 3},
+        "options": {
+            "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2, "ema": 0.9,
+            "freeze_batchnorm": True,
+        },
+    }  # fmt: skip
+    for name, changes in cases.items():
+        whole = train_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")
+        original, steps = Trainer.train_step, 0
+
+        def killed(self: Trainer, given: Batch) -> dict[str, float]:
+            nonlocal steps
+            steps += 1
+            if steps == 4:
+                raise KeyboardInterrupt
+            return original(self, given)  # noqa: B023 - used up within the loop
+
+        monkeypatch.setattr(Trainer, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(settings(phantom, **changes), out=tmp_path / f"{name}-cut")
+        monkeypatch.setattr(Trainer, "train_step", original)
+        cut = train_run(None, resume=tmp_path / f"{name}-cut")
+        for file in ("last.pt", "best.pt"):
+            left, right = weights(whole, file), weights(cut, file)
+            assert all(torch.equal(left[key], right[key]) for key in left), (name, file)
+
+
+def test_parts_of_a_batch_must_be_equal(phantom: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch of 4 cannot be computed in 3"):
+        train_run(settings(phantom, recipe="none", accumulate=3), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
