@@ -47,7 +47,7 @@ class NumberList(click.ParamType[list[int]]):
 @click.option(
     "--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say."
 )
-@click.option("--student", help="edge-s | unet | unet-32")
+@click.option("--student", help="edge-s | edge-xs | unet | unet-32 | unetpp | unetpp-16 | pranet")
 @click.option(
     "--teacher", "teachers", multiple=True, help="efficientnet_lite2 | dinov2[:DIR] | sam[:DIR]; repeatable."
 )
@@ -100,6 +100,8 @@ def distill(
     """
     from distill.config import make_config, parse_assignments, read_config_file
     from distill.runs import load_run
+    from distill.students import build_student
+    from distill.students.size import student_size
     from distill.training import train_run
     from edge.errors import UsageError
 
@@ -118,7 +120,12 @@ def distill(
         folders = values.get("data") or [_phantom()]
         values["data"] = [str(Path(folder).resolve()) for folder in folders]
         values["teachers"] = list(values.get("teachers", make_config({"data": []}).teachers))
-        run = train_run(make_config(values), out=out, force=force)
+        config = make_config(values)
+        student = build_student(config.student, pretrained=False)
+        say(
+            f"{config.student} at {config.size}x{config.size}: {student_size(student, (config.size, config.size))}"
+        )
+        run = train_run(config, out=out, force=force)
     loaded = load_run(run)
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"

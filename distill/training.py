@@ -65,7 +65,7 @@ class Trainer:
     def __init__(self, run: Path, config: DistillConfig, data: TrainingData) -> None:
         self.run, self.config, self.data = run, config, data
         unused = DistributedDataParallelKwargs(find_unused_parameters=config.recipe == "paper")
-        self.accelerator = accelerate.Accelerator(kwargs_handlers=[unused])
+        self.accelerator = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
         shares = self.accelerator.num_processes * config.accumulate
         if data.batch_size % shares:
             raise UsageError(
@@ -147,16 +147,10 @@ class Trainer:
         Returns:
             Its last batch.
         """
-        self.wrapped.train()
-        if self.config.freeze_batchnorm:
-            for module in self.student.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        self.objective.begin_epoch(self.epoch)
+        self.prepare_epoch()
         begin = saved = time.monotonic()
         batch = None
-        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        for batch in self.data.batches(self.epoch, start=self.step, part=share):
+        for batch in self.data.batches(self.epoch, start=self.step, part=self.share()):
             losses = self.train_step(batch)
             self.step += 1
             for name, value in losses.items():
@@ -171,6 +165,19 @@ class Trainer:
                 saved = now
         self.seconds += time.monotonic() - begin
         return batch
+
+    def prepare_epoch(self) -> None:
+        """Go to training mode, as far as the configuration and the recipe's phase want it."""
+        self.wrapped.train()
+        if self.config.freeze_batchnorm:
+            for module in self.student.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        self.objective.begin_epoch(self.epoch)
+
+    def share(self) -> slice:
+        """The samples of a batch that this process computes."""
+        return slice(self.accelerator.process_index, None, self.accelerator.num_processes)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's part of a batch.
@@ -310,7 +317,7 @@ def train_run(
     if resume is None:
         refuse_existing(run, force=force)
     # Build before anything is written: an unknown student or unusable data leaves no folder behind.
-    process = accelerate.PartialState()
+    process = accelerate.PartialState(cpu=not torch.cuda.is_available())
     with process.main_process_first():
         data = open_data(config)
     trainer = Trainer(run, config, data)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ENGINES = ("openvino", "tflite")
 STUDENT, TEACHER = "edge-s", "efficientnet_lite2"
 CLIP_SIZE, CLIP_FPS = (480, 640), 25.0
+CALIBRATION = 32
 
 
 class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +50,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         seed: Of the phantom and the training.
     """
 
-    train: int = 192
+    train: int = 160
     validation: int = 32
     negatives: int = 16
     size: int = 256
@@ -168,7 +169,7 @@ class Demo:
         return path
 
     def _quantize(self, run: Path) -> None:
-        config = resolve("quantize.runs:QatConfig")(epochs=self.settings.qat_epochs)
+        config = resolve("quantize.runs:QatConfig")(epochs=self.settings.qat_epochs, calibration=CALIBRATION)
         resolve("quantize.qat:train_qat")(run, config, force=True)
 
     def _prove(self, bundle: Bundle, run: Path, phantom: Path) -> dict[str, EvaluationReport]:

@@ -83,6 +83,6 @@ def stage_bars(stages: Mapping[str, Mapping[str, float]]) -> str:
         plot.axes.barh(engines, widths, left=left, label=name)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     plot.axes.set_xlabel("mean, ms")
-    plot.axes.legend(loc="upper right")
+    plot.axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     plot.axes.invert_yaxis()
     return plot.svg()

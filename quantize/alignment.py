@@ -8,7 +8,16 @@ import torch
 from nncf.torch.quantization.layers import AsymmetricQuantizer, SymmetricQuantizer
 
 from quantize.folding import fold
-from quantize.grids import LOGIT_GRID, Grid, activation_grids, settle_bias, target_grid, tie_free_scales
+from quantize.grids import (
+    LOGIT_GRID,
+    Grid,
+    activation_grids,
+    logit_nodes,
+    rounds_down,
+    settle_bias,
+    target_grid,
+    tie_free_scales,
+)
 from quantize.tracing import arguments, operator, quantizers, trace
 
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ def align(quantized: nn.Module, example: Tensor) -> None:
         UsageError: A convolution's output is used without being rounded.
     """
     traced = trace(quantized, example)
-    grids = activation_grids(traced)
+    grids, logits = activation_grids(traced), logit_nodes(traced)
     by_name = quantizers(quantized)
     live = [by_name[name] for name in traced.names]
     parameters = dict(quantized.named_parameters())
@@ -44,14 +53,15 @@ def align(quantized: nn.Module, example: Tensor) -> None:
             folded = fold(traced, node)
             if folded.scale is None or folded.quantizer is None:
                 continue
-            source, target = _input_grid(node, grids), target_grid(node, grids)
+            source, target = _input_grid(node, grids), target_grid(node, grids, logits)
             scale = tie_free_scales(folded.scale, source, target)
             weights = live[folded.quantizer]
             if isinstance(weights, SymmetricQuantizer):
                 step = torch.where(folded.factor == 0, 1.0, scale / folded.factor.abs().clamp_min(1e-30))
                 weights.scale.copy_((step * weights.level_high).view_as(weights.scale))
-            moved = settle_bias(folded.bias, scale, source, target) - folded.bias
-            if target is LOGIT_GRID:
+            down = rounds_down(node)
+            moved = settle_bias(folded.bias, scale, source, down=down) - folded.bias
+            if down:
                 moved += LOGIT_GRID.scale / 2
             bias = arguments(node if folded.norm is None else folded.norm)["bias"]
             if bias is not None:

@@ -7,8 +7,9 @@ It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float
 - `conv2d` with all its arguments, its weight `dequantize_per_channel` of an int8 buffer in [-127, 127], its bias
   a float buffer on the int32 accumulator's grid; BatchNorm is folded into weight scales and bias, which leaves
   the integers as they were trained;
-- `relu`, `hardtanh` (fused by the exporters), `add`, `max_pool2d`, `upsample_nearest2d`, `upsample_bilinear2d`,
-  `cat`, `pixel_shuffle`, `sigmoid`.
+- `relu`, `hardtanh` (fused by the exporters), `add`, `mul` of two maps (one may have a single channel), `rsub`
+  from one, `sigmoid` of logits, `max_pool2d`, `avg_pool2d` over an odd number of cells, `upsample_nearest2d`,
+  `upsample_bilinear2d`, `cat`, `slice` of channels (the pieces of a `split`), `pixel_shuffle`.
 
 Without quantizers the same walk gives the float student in the same dialect, with float weights.
 """
@@ -23,6 +24,8 @@ import torch.ao.quantization.fx._decomposed
 from torch import Tensor, fx, nn
 
 from edge.errors import UsageError
+from quantize.dialect import pair, refuse_unusual
+from quantize.exact import ExactInterpreter
 from quantize.folding import fold
 from quantize.grids import (
     INPUT_GRID,
@@ -30,6 +33,8 @@ from quantize.grids import (
     SCORE_GRID,
     Grid,
     activation_grids,
+    logit_nodes,
+    rounds_down,
     settle_bias,
     target_grid,
     tie_free_scales,
@@ -45,11 +50,15 @@ aten = torch.ops.aten
 decomposed = torch.ops.quantized_decomposed
 
 
-_EXACT = PASS_THROUGH - {"upsample_bilinear2d"}
+_EXACT = PASS_THROUGH - {"avg_pool2d", "upsample_bilinear2d"}
 _CALLS: dict[str, Any] = {
     "relu": aten.relu.default,
     "hardtanh": aten.hardtanh.default,
     "add": aten.add.Tensor,
+    "mul": aten.mul.Tensor,
+    "rsub": aten.rsub.Scalar,
+    "sigmoid": aten.sigmoid.default,
+    "avg_pool2d": aten.avg_pool2d.default,
     "max_pool2d": aten.max_pool2d.default,
     "upsample_nearest2d": aten.upsample_nearest2d.vec,
     "upsample_bilinear2d": aten.upsample_bilinear2d.vec,
@@ -74,7 +83,7 @@ class Canonical:
 
     def scores(self, images: Tensor) -> Tensor:
         """Score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
-        exact = _Exact(self.module)
+        exact = ExactInterpreter(self.module)
         with torch.no_grad():
             maps = torch.cat([exact.run(image[None].double()) for image in images])
         return (maps[:, 0] * 256).round().clamp(0, 255).to(torch.uint8)
@@ -106,6 +115,7 @@ class _Builder:
         self.values: dict[Node, Node] = {}
         self.grids: dict[Node, Grid] = {}
         self.by_quantizer = activation_grids(traced)
+        self.logits = logit_nodes(traced)
         self.constants = 0
 
     def build(self) -> Canonical:
@@ -130,20 +140,23 @@ class _Builder:
             self.quantizer(node)
         elif name in _CALLS:
             self.values[node] = self.plain(name, node)
+        elif name == "split":
+            self.values[node] = self.values[node.all_input_nodes[0]]
+        elif name == "getitem" and operator(node.all_input_nodes[0]) == "split":
+            self.values[node] = self.piece(node)
         elif name in ("dropout", "clone", "contiguous", "detach"):
             self.values[node] = self.values[node.all_input_nodes[0]]
         else:
             raise UsageError(
                 f"the student uses {node.target}, which cannot be exported",
-                expected=" | ".join(["conv2d", "batch_norm", *sorted(_CALLS)]),
+                expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(_CALLS)]),
                 got=f"{node.target} ({node.name})",
                 mend="write it in these operations, or use another student",
             )
 
     def plain(self, name: str, node: Node) -> Node:
         given = arguments(node)
-        if name == "add" and (given.pop("alpha") != 1 or not isinstance(given["other"], fx.Node)):
-            raise UsageError(f"{node.name} does more than add two maps", expected="a + b", got=str(given))
+        refuse_unusual(name, node, given)
         inputs = [self.values[source] for source in node.all_input_nodes]
         grids = {self.grids.get(value) for value in inputs}
         if self.quantized and name not in ("relu", "hardtanh") and (None in grids):
@@ -160,6 +173,25 @@ class _Builder:
             grid = grids.pop()
             if grid is not None and name in _EXACT:
                 self.grids[made] = grid
+            elif grid is not None and name == "avg_pool2d":
+                return self.snap(made, grid)
+        if self.quantized and name == "sigmoid" and grids != {LOGIT_GRID}:
+            raise _unquantized(node)
+        if self.quantized and name in ("sigmoid", "rsub"):
+            return self.snap(made, SCORE_GRID)
+        return self.snap(made, LOGIT_GRID) if self.quantized and node in self.logits else made
+
+    def piece(self, node: Node) -> Node:
+        """One of the equal pieces that the channels were split into."""
+        split, index = node.args
+        given = arguments(split)  # type: ignore[arg-type]
+        if given["dim"] != 1 or not isinstance(index, int):
+            raise UsageError(f"{node.name} splits along axis {given['dim']}", expected="the channels")
+        source = self.values[given["self"]]
+        bounds = (index * given["split_size"], (index + 1) * given["split_size"])
+        made = self.graph.call_function(aten.slice.Tensor, (source, 1, *bounds))
+        if source in self.grids:
+            self.grids[made] = self.grids[source]
         return made
 
     def quantizer(self, node: Node) -> None:
@@ -185,9 +217,9 @@ class _Builder:
         else:
             if value not in self.grids or folded.scale is None:
                 raise _unquantized(node)
-            source, target = self.grids[value], target_grid(node, self.by_quantizer)
+            source, target = self.grids[value], target_grid(node, self.by_quantizer, self.logits)
             scale = tie_free_scales(folded.scale, source, target)
-            bias = settle_bias(folded.bias, scale, source, target)
+            bias = settle_bias(folded.bias, scale, source, down=rounds_down(node))
             kernel = self.graph.call_function(
                 decomposed.dequantize_per_channel.default,
                 (
@@ -201,15 +233,17 @@ class _Builder:
             aten.conv2d.default,
             (
                 value, kernel, self.constant(bias.float()),
-                _pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"],
+                pair(given["stride"]), pair(given["padding"]), pair(given["dilation"]), given["groups"],
             ),
         )  # fmt: skip
+        if self.quantized and node in self.logits:
+            made = self.snap(made, LOGIT_GRID)
         self.values[node] = made
         if folded.norm is not None:
             self.values[folded.norm] = made
 
     def finish(self, logits: Node) -> None:
-        if self.quantized:
+        if self.quantized and self.grids.get(logits) != LOGIT_GRID:
             logits = self.snap(logits, LOGIT_GRID)
         scores = self.graph.call_function(aten.sigmoid.default, (logits,))
         self.graph.output(self.snap(scores, SCORE_GRID) if self.quantized else scores)
@@ -228,24 +262,6 @@ class _Builder:
         return self.graph.get_attr(name)
 
 
-class _Exact(fx.Interpreter):
-    """Runs the graph in double precision, in which sums of integer products are exact as in an engine."""
-
-    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        value = super().get_attr(target, args, kwargs)
-        return value.double() if value.is_floating_point() else value
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if target is decomposed.quantize_per_tensor.default:
-            value, scale, zero, low, high, _ = args
-            return (torch.round(value / scale) + zero).clamp(low, high)
-        if target is decomposed.dequantize_per_tensor.default:
-            return (args[0] - args[2]) * args[1]
-        if target is decomposed.dequantize_per_channel.default:
-            return args[0] * args[1].view(-1, 1, 1, 1)
-        return super().call_function(target, args, kwargs)
-
-
 class _Shapes(fx.Interpreter):
     """Notes the shape of every value under `node.meta["shape"]`."""
 
@@ -255,23 +271,6 @@ class _Shapes(fx.Interpreter):
         if isinstance(value, Tensor):
             n.meta["shape"] = tuple(value.shape)
         return value
-
-
-def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
-    """Kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
-
-    Raises:
-        UsageError: It dilates or rounds its size up.
-    """
-    kernel = _pair(given["kernel_size"])
-    stride = _pair(given["stride"]) if given["stride"] else kernel
-    if _pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
-        raise UsageError("a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)")
-    return kernel, stride, _pair(given["padding"])
-
-
-def _pair(values: int | list[int]) -> list[int]:
-    return [values, values] if isinstance(values, int) else [int(values[0]), int(values[-1])]
 
 
 def _unquantized(node: Node) -> UsageError:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HEADROOM = 2.0
 """A channel may grow by this over the samples before ReLU6 cuts it."""
 LARGEST_FACTOR = 32.0
+MOST_SAMPLES = 16
+"""Peaks need no more; the headroom covers the rest."""
 _ACTIVATIONS = ("relu", "hardtanh")
 
 
@@ -41,7 +43,7 @@ def equalize(student: Student, samples: Sequence[Tensor]) -> Student:
     graph = trace(student, samples[0][:1]).module
     pairs = [(node, norm, convs) for node in graph.graph.nodes for norm, convs in _pair(node)]
     peaks: dict[Node, Tensor] = {}
-    for sample in samples:
+    for sample in samples[:: -(-len(samples) // MOST_SAMPLES)]:
         for image in sample:
             _Peaks(graph, {node for node, _, _ in pairs}, peaks).run(image[None])
     parameters = dict(student.named_parameters())

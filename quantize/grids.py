@@ -43,10 +43,12 @@ SCORE_GRID = Grid(1 / 256, -128)
 CONV_DENOMINATOR = 2047
 """D of convolutions: float32 errs by some 1e-4 steps where large sums cancel."""
 ADD_DENOMINATOR = 511
-"""D of additions: fixed-point factors of 20 bits err by 1e-4 steps."""
+"""D of additions and products: fixed-point factors of 20 bits err by 1e-4 steps."""
 _SLACK = 0.1
 """A factor may shrink by this part of 1/D: what was on the grid stays there when training moves it a little."""
-_IN_PLACE = ("batch_norm", "relu", "hardtanh", "pixel_shuffle", "upsample_nearest2d", "max_pool2d")
+_MOVES = ("pixel_shuffle", "upsample_nearest2d", "max_pool2d", "split", "getitem")
+"""Operations that only move or pick values."""
+_IN_PLACE = ("batch_norm", "relu", "hardtanh", *_MOVES)
 
 
 def activation_grids(traced: Trace) -> list[Grid]:
@@ -61,23 +63,63 @@ def activation_grids(traced: Trace) -> list[Grid]:
             index = int(arguments(node)["index"])
             grids[index] = INPUT_GRID
             settled.add(index)
+    logits = logit_nodes(traced)
+    for node in traced.module.graph.nodes:
+        if operator(node) == "quantizer" and (
+            node in logits or operator(node.all_input_nodes[0]) in ("sigmoid", "rsub")
+        ):
+            index = int(arguments(node)["index"])
+            grids[index] = LOGIT_GRID if node in logits else SCORE_GRID
+            settled.add(index)
     for node in traced.module.graph.nodes:
         if operator(node) == "add":
             _settle_addition(node, grids, settled)
+        elif operator(node) == "mul":
+            _settle_product(node, grids, settled)
     return grids
 
 
-def target_grid(node: Node, grids: list[Grid]) -> Grid:
+def logit_nodes(traced: Trace) -> set[Node]:
+    """Everything that is a logit: what a sigmoid or the output reads, and what such a sum adds up.
+
+    All of it lies on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same table.
+    """
+    found: set[Node] = set()
+    waiting = [
+        node.all_input_nodes[0]
+        for node in traced.module.graph.nodes
+        if operator(node) == "sigmoid" or node.op == "output"
+    ]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            if operator(node) in ("batch_norm", "quantizer", "add", *_MOVES):
+                waiting += [source for source in node.all_input_nodes if source.op == "call_function"]
+    return found
+
+
+def rounds_down(node: Node) -> bool:
+    """Whether a convolution gives the final logits, which are rounded down and not to nearest."""
+    return any(user.op == "output" for user in node.users)
+
+
+def target_grid(node: Node, grids: list[Grid], logits: set[Node]) -> Grid:
     """The grid that what `node` computes is rounded to.
+
+    Args:
+        node: A convolution.
+        grids: From `activation_grids`.
+        logits: From `logit_nodes`.
 
     Raises:
         UsageError: It is used without being rounded.
     """
+    if node in logits:
+        return LOGIT_GRID
     index = _target_quantizer(node)
     if index is not None:
         return grids[index]
-    if any(user.op == "output" for user in node.users):
-        return LOGIT_GRID
     raise UsageError(
         f"what {node.name} computes is not rounded before it is used",
         expected="a quantizer behind every convolution and its activation",
@@ -97,10 +139,10 @@ def tie_free_scales(scales: Tensor, source: Grid, target: Grid) -> Tensor:
     return (factors - _SLACK).ceil().clamp_min(1) / CONV_DENOMINATOR * target.scale / source.scale
 
 
-def settle_bias(bias: Tensor, scale: Tensor, source: Grid, target: Grid) -> Tensor:
-    """A bias (C,) float64 in whole steps of the accumulator, half a step of the logits lower in front of them."""
+def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Tensor:
+    """A bias (C,) float64 in whole steps of the accumulator, half a step of the logits lower with `down`."""
     step = scale * source.scale
-    if target is LOGIT_GRID:
+    if down:
         bias = bias - LOGIT_GRID.scale / 2
     return (bias / step).round().clamp(-(2**31) + 1, 2**31 - 1) * step
 
@@ -123,6 +165,25 @@ def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
         settled.add(index)
 
 
+def _settle_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
+    """Make the product of both inputs' scales a whole multiple of a D-th of the output's."""
+    inputs = [index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None]
+    output = _target_quantizer(node)
+    if output is None or len(inputs) != 2:
+        return
+    product = grids[inputs[0]].scale * grids[inputs[1]].scale
+    ratio = product / grids[output].scale * ADD_DENOMINATOR
+    free = set(inputs) - settled
+    if output not in settled:
+        whole = max(1, math.floor(ratio + _SLACK))
+        grids[output] = grids[output]._replace(scale=product * ADD_DENOMINATOR / whole)
+    elif free and inputs[0] != inputs[1]:
+        index = min(free)
+        whole = max(1, math.ceil(ratio - _SLACK))
+        grids[index] = grids[index]._replace(scale=grids[index].scale * whole / ratio)
+    settled.update((*inputs, output))
+
+
 def _target_quantizer(node: Node) -> int | None:
     while len(node.users) == 1:
         node = next(iter(node.users))
@@ -134,7 +195,7 @@ def _target_quantizer(node: Node) -> int | None:
 
 
 def _source_quantizer(node: Node) -> int | None:
-    while operator(node) in ("pixel_shuffle", "upsample_nearest2d", "max_pool2d"):
+    while operator(node) in _MOVES:
         node = node.all_input_nodes[0]
     return int(arguments(node)["index"]) if operator(node) == "quantizer" else None
 

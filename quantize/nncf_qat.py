@@ -150,8 +150,9 @@ def _settle(quantized: nn.Module, example: Tensor) -> nn.Module:
         members = [found[name] for name in group]
         kept = members[0]
         _cover(kept, members)
-        for name in group[1:]:
-            storage.set_submodule(name, kept)
+        for name, quantizer in found.items():
+            if any(quantizer is member for member in members):  # NNCF puts one under several names too
+                storage.set_submodule(name, kept)
     return quantized.eval()
 
 

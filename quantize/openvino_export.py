@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from quantize.canonical import pool_settings
+from quantize.dialect import mean_settings, pool_settings
 from quantize.grids import INPUT_GRID
 from quantize.tracing import arguments, operator
 
@@ -127,6 +127,12 @@ class _Writer:
     def _add(self, given: dict[str, Any], _: Node) -> Any:
         return ops.add(self.term(given["self"]), self.term(given["other"]))
 
+    def _mul(self, given: dict[str, Any], _: Node) -> Any:
+        return ops.multiply(self.values[given["self"]], self.values[given["other"]])
+
+    def _rsub(self, given: dict[str, Any], _: Node) -> Any:
+        return ops.subtract(np.float32(1), self.values[given["self"]])
+
     def term(self, node: Node) -> Any:
         """What an addition adds, kept apart from the convolution that made it.
 
@@ -153,6 +159,18 @@ class _Writer:
     def _max_pool2d(self, given: dict[str, Any], _: Node) -> Any:
         kernel, stride, padding = pool_settings(given)
         return opset1.max_pool(self.values[given["self"]], stride, padding, padding, kernel)
+
+    def _avg_pool2d(self, given: dict[str, Any], _: Node) -> Any:
+        kernel, stride, padding = mean_settings(given)
+        return opset1.avg_pool(
+            self.values[given["self"]], stride, padding, padding, kernel, exclude_pad=False
+        )
+
+    def _slice(self, given: dict[str, Any], _: Node) -> Any:
+        begin, end, step, axes = (
+            np.array([given[name]], np.int64) for name in ("start", "end", "step", "dim")
+        )
+        return ops.slice(self.values[given["self"]], begin, end, step, axes)
 
     def _upsample_nearest2d(self, given: dict[str, Any], node: Node) -> Any:
         return self.resize(given, node, "nearest", "asymmetric")

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import UsageError
-from quantize.canonical import pool_settings
+from quantize.dialect import mean_settings, pool_settings
 from quantize.grids import INPUT_GRID, SCORE_GRID, Grid
 from quantize.tflite_file import BuiltinOperator, TensorType, TfliteFile
 from quantize.tracing import arguments, operator
@@ -184,8 +184,12 @@ class _Writer:
             return source, _VALID
         if given["stride"] == [1, 1] and [2 * p for p in given["padding"]] == spans:
             return source, _SAME
-        top, left = given["padding"]
-        batch, channels, height, width = given["input"].meta["shape"]
+        return self.border(node, source, given["padding"]), _VALID
+
+    def border(self, node: Node, source: int, padding: list[int], *, lowest: bool = False) -> int:
+        """`source` with a border of zeros, or of the lowest value that there is."""
+        top, left = padding
+        batch, height, width, channels = self.file.tensors[source].shape
         padded = self.file.tensor_like(
             source, f"{node.name}/padded", (batch, height + 2 * top, width + 2 * left, channels)
         )
@@ -193,8 +197,19 @@ class _Writer:
         amounts = self.file.constant(
             f"{node.name}/padding", np.array([[0, 0], [top, top], [left, left], [0, 0]], np.int32)
         )
-        self.file.add(BuiltinOperator.PAD, [source, amounts], padded, schema.PadOptionsT())
-        return padded, _VALID
+        if not lowest:
+            self.file.add(BuiltinOperator.PAD, [source, amounts], padded, schema.PadOptionsT())
+            return padded
+        grid = self.grids[source]
+        if grid is None:
+            value = self.file.constant(
+                f"{node.name}/lowest", np.array([np.finfo(np.float32).min], np.float32)
+            )
+        else:
+            value = self.file.constant(f"{node.name}/lowest", np.array([-128], np.int8))
+            self.file.tensors[value].quantization = self.file.tensors[source].quantization
+        self.file.add(BuiltinOperator.PADV2, [source, amounts, value], padded, schema.PadV2OptionsT())
+        return padded
 
     def _add(self, node: Node, given: dict[str, Any]) -> None:
         made, activation = self.settle(node)
@@ -204,6 +219,24 @@ class _Writer:
             BuiltinOperator.ADD, [self.values[given["self"]], self.values[given["other"]]], made, options
         )
 
+    def _mul(self, node: Node, given: dict[str, Any]) -> None:
+        made, activation = self.settle(node)
+        options = schema.MulOptionsT()
+        options.fusedActivationFunction = activation
+        factors = [self.values[given["self"]], self.values[given["other"]]]
+        self.file.add(BuiltinOperator.MUL, factors, made, options)
+
+    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
+        made, _ = self.settle(node)
+        if self.quantized:
+            # XNNPACK takes scales of up to 2^8 times the output's: 1 itself as a step would be just too large.
+            steps, value = np.array([1 / 64], np.float32), np.full((1, 1, 1, 1), 64, np.int8)
+            one = self.file.constant(f"{node.name}/one", value, scale=steps)
+        else:
+            one = self.file.constant(f"{node.name}/one", np.ones((1, 1, 1, 1), np.float32))
+        sources = [one, self.values[given["self"]]]
+        self.file.add(BuiltinOperator.SUB, sources, made, schema.SubOptionsT())
+
     def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
         made, _ = self.settle(node)
         self.file.add(BuiltinOperator.LOGISTIC, [self.values[given["self"]]], made, None)
@@ -212,13 +245,30 @@ class _Writer:
         source = self.values[given["self"]]
         kernel, stride, padding = pool_settings(given)
         if padding != [0, 0]:
-            raise UsageError(f"{node.name} pads", expected="max pooling without padding", got=str(padding))
+            source = self.border(node, source, padding, lowest=True)
+        self.pool(node, BuiltinOperator.MAX_POOL_2D, source, kernel, stride)
+
+    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        kernel, stride, padding = mean_settings(given)
+        if padding != [0, 0]:
+            source = self.border(node, source, padding)
+        self.pool(node, BuiltinOperator.AVERAGE_POOL_2D, source, kernel, stride)
+
+    def pool(self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]) -> None:
         made, activation = self.settle(node, source)
         options = schema.Pool2DOptionsT()
         options.padding, options.fusedActivationFunction = _VALID, activation
         options.filterHeight, options.filterWidth = kernel
         options.strideH, options.strideW = stride
-        self.file.add(BuiltinOperator.MAX_POOL_2D, [source], made, options)
+        self.file.add(code, [source], made, options)
+
+    def _slice(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        made, _ = self.settle(node, source)
+        begin = self.file.constant(f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32))
+        size = self.file.constant(f"{node.name}/size", np.array(self.file.tensors[made].shape, np.int32))
+        self.file.add(BuiltinOperator.SLICE, [source, begin, size], made, schema.SliceOptionsT())
 
     def _cat(self, node: Node, given: dict[str, Any]) -> None:
         if given["dim"] not in (1, -3):

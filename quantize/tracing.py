@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator as builtin
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,18 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
-PASS_THROUGH = frozenset({"max_pool2d", "upsample_nearest2d", "upsample_bilinear2d", "cat", "pixel_shuffle"})
+PASS_THROUGH = frozenset(
+    {
+        "avg_pool2d",
+        "cat",
+        "getitem",
+        "max_pool2d",
+        "pixel_shuffle",
+        "split",
+        "upsample_bilinear2d",
+        "upsample_nearest2d",
+    }
+)
 """Operations whose output lives on the grid of their input."""
 
 
@@ -93,6 +105,8 @@ def quantizers(quantized: nn.Module) -> dict[str, BaseQuantizer]:
 
 def operator(node: Node) -> str:
     """`conv2d` of `aten.conv2d.default` and `relu` of `aten.relu_.default`; empty for what is no call."""
+    if node.target is builtin.getitem:
+        return "getitem"
     if node.op != "call_function" or not hasattr(node.target, "_schema"):
         return ""
     return str(node.target).split(".")[-2].rstrip("_")

@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import device, engines
+from benchmarks import device, engines, recipes
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from edge.errors import ParityError, UsageError
 from edge.lookup import resolve
+from edge.phantom import write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +153,33 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     assert memory.goal is not None
     assert 50 < memory.goal.value < 2000
     assert memory.ratio > 1
+
+
+def test_a_recipe_is_better_only_where_the_interval_excludes_zero() -> None:
+    none = [0.80, 0.82, 0.81]
+    better = recipes.compare_with_none("difom", [0.83, 0.85, 0.845], none)
+    assert better.verdict == "better"
+    assert better.difference == pytest.approx(0.0317, abs=1e-3)
+    mixed = recipes.compare_with_none("difom", [0.85, 0.81, 0.82], none)
+    assert mixed.verdict == "no difference shown"
+    assert mixed.difference_ci95 is not None
+    assert mixed.difference_ci95[0] < 0 < mixed.difference_ci95[1]
+    assert recipes.compare_with_none("difom", [0.70, 0.73, 0.71], none).verdict == "worse"
+    assert recipes.compare_with_none("none", none, none).verdict == "baseline"
+
+
+@pytest.mark.slow
+def test_a_study_trains_pairs_and_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
+    write_dataset(tmp_path / "data", train=6, validation=3, negatives=0, seed=1, size=(72, 72))
+    shared = {"data": [str(tmp_path / "data")], "size": 64, "epochs": 1, "batch_size": 3, "pretrained": False}
+    study = recipes.run_study(shared, ["none", "shuffled"], [0, 1], tmp_path / "runs")
+    assert [row.recipe for row in study.rows] == ["none", "shuffled"]
+    assert all(len(row.dice) == 2 for row in study.rows)
+    monkeypatch.setattr("distill.training.train_run", None)
+    again = recipes.run_study(shared, ["none", "shuffled"], [0, 1], tmp_path / "runs")
+    assert again.rows == study.rows
+    with pytest.raises(UsageError, match="other settings"):
+        recipes.run_study({**shared, "epochs": 2}, ["none"], [0], tmp_path / "runs")

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from distill.runs import load_checkpoint, save_checkpoint
 from distill.students import build_student
 from distill.students.base import Student, StudentMaps
+from distill.students.edge import EdgeXS
+from distill.students.pranet import PraNet
 from distill.students.unet import UNet
+from distill.students.unetpp import UNetPP
 from edge.errors import TrainingError, UsageError
 from quantize.canonical import Canonical, canonicalize
 from quantize.export import ExportedEngine, export_engines
@@ -23,6 +26,7 @@ from quantize.parity import canonical_scores, compare_maps, engine_scores, image
 from quantize.tracing import quantizers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -197,6 +201,78 @@ def test_edge_s_engines_are_the_canonical_graph_and_hold_its_integers(edge_s: Ma
     same_integers(edge_s)
     assert edge_s.engines["tflite int8"].float_ops == []
     assert len(edge_s.engines["openvino int8"].float_ops) == 1
+
+
+class Gated(Student):
+    """All that PraNet needs of the dialect: ladder, averages, products, and attention by a sum of logits."""
+
+    stride = divisor = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        self.rungs = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+        self.mean = nn.AvgPool2d(3, 1, 1)
+        self.left, self.right = nn.Conv2d(12, 4, 1), nn.Conv2d(8, 4, 1)
+        self.coarse, self.finer, self.last = (nn.Conv2d(4, 1, 3, padding=1) for _ in range(3))
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        x = self.stem(x)
+        a, b = torch.split(x, 4, 1)
+        first = torch.relu(self.rungs[0](a))
+        second = torch.relu(self.rungs[1](b + first))
+        joined = torch.cat([first, second, self.mean(b)], dim=1)
+        features = self.left(joined) * self.right(x)
+        coarse = self.coarse(features)
+        logits = self.finer(features * (1 - torch.sigmoid(coarse))) + coarse
+        features, logits = (
+            nn.functional.interpolate(y, scale_factor=2.0, mode="nearest") for y in (features, logits)
+        )
+        return StudentMaps(self.last(features * (1 - torch.sigmoid(logits))) + logits, features, features)
+
+
+def test_products_averages_and_attention_are_the_same_integers_in_every_runtime() -> None:
+    torch.manual_seed(4)
+    student = teach(Gated(), 30)
+    made = make(student)
+    same_scores(made, np.concatenate([made.frames, hard_frames(8)]))
+    same_integers(made)
+    row = compare_maps(
+        "torch",
+        "canonical",
+        torch_scores(made.quantized, made.frames),
+        canonical_scores(made.canonical, made.frames),
+    )
+    assert row.max_difference <= 4
+    expected = torch_scores(made.student, made.frames).astype(int)
+    for name in ("openvino f32", "tflite f32"):
+        assert np.abs(engine_scores(made.engines[name], made.frames) - expected).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "student",
+    [
+        pytest.param(lambda: UNetPP(width=4), id="unetpp"),
+        pytest.param(lambda: EdgeXS(width=16), id="edge-xs"),
+        pytest.param(
+            lambda: PraNet(pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)),
+            id="pranet",
+        ),
+    ],
+)
+def test_engines_of_the_deeper_students_are_the_canonical_graph(student: Callable[[], Student]) -> None:
+    torch.manual_seed(0)
+    made = make(teach(student(), 20))
+    same_scores(made, np.concatenate([made.frames, hard_frames(4)]))
+    same_integers(made)
+    assert made.engines["tflite int8"].float_ops == []
+
+
+def test_average_over_an_even_number_of_cells_is_refused() -> None:
+    student = Plain(nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)))
+    with pytest.raises(UsageError, match="ties"):
+        canonicalize(student, (SIZE, SIZE))
 
 
 class Plain(Student):

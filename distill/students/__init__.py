@@ -6,20 +6,29 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from distill.students.base import Student, StudentMaps
-from distill.students.edge import EdgeS
+from distill.students.edge import EdgeS, EdgeXS
+from distill.students.pranet import PraNet
+from distill.students.size import StudentSize, student_size
 from distill.students.unet import UNet
+from distill.students.unetpp import UNetPP
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["STUDENTS", "Student", "StudentMaps", "build_student"]
+__all__ = ["STUDENTS", "Student", "StudentMaps", "StudentSize", "build_student", "student_size"]
 
 STUDENTS: dict[str, Callable[..., Student]] = {
     "edge-s": EdgeS,
+    "edge-xs": EdgeXS,
+    "pranet": PraNet,
     "unet": partial(UNet, width=64),
     "unet-32": partial(UNet, width=32),
+    "unetpp": partial(UNetPP, width=32),
+    "unetpp-16": partial(UNetPP, width=16),
 }
+_WITH_WEIGHTS = ("edge-s", "edge-xs", "pranet")
+"""Students whose encoder has ImageNet weights."""
 
 
 def build_student(name: str, *, pretrained: bool = True) -> Student:
@@ -36,4 +45,4 @@ def build_student(name: str, *, pretrained: bool = True) -> Student:
         raise UsageError(
             f"unknown student {name!r}", expected=" | ".join(sorted(STUDENTS)), mend="--student edge-s"
         )
-    return STUDENTS[name](pretrained=pretrained) if name.startswith("edge") else STUDENTS[name]()
+    return STUDENTS[name](pretrained=pretrained) if name in _WITH_WEIGHTS else STUDENTS[name]()

@@ -1,4 +1,4 @@
-"""`edge-s`: EfficientNet-Lite0 and a decoder made for INT8.
+"""`edge-s` and `edge-xs`: EfficientNet-Lite0, whole or up to stride 16, and a decoder made for INT8.
 
 Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the 2x upsampling
 is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish and hard-swish are absent
@@ -17,9 +17,9 @@ LITE0_CHANNELS = (16, 24, 40, 112, 320)
 """Channels of EfficientNet-Lite0's maps at strides 2, 4, 8, 16 and 32."""
 
 
-def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:
+def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(cin, cout, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(cout),
         nn.ReLU6(inplace=True),
     )
@@ -67,5 +67,44 @@ class EdgeS(Student):
         """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
         _, f4, f8, f16, f32 = self.encoder(x)
         low = self.fuse16(self.top(f32), f16)
+        high = self.fuse8(low, f8)
+        return StudentMaps(self.head(self.fuse4(high, f4)), low, high)
+
+
+class EdgeXS(Student):
+    """The smaller edge student: the encoder ends at stride 16, where 3/4 of its weights are still to come.
+
+    One strided 5x5 depthwise convolution behind it gives the view at stride 32; logits at a quarter of the input.
+
+    Args:
+        pretrained: Start the encoder from ImageNet weights.
+        width: Channels of the decoder.
+    """
+
+    stride = 4
+    divisor = 32
+
+    def __init__(self, *, pretrained: bool = True, width: int = 32) -> None:
+        super().__init__()
+        self.low_channels = self.high_channels = width
+        self.encoder = lite_features("lite0", pretrained=pretrained, padding="symmetric")
+        blocks = self.encoder.blocks
+        assert isinstance(blocks, nn.Sequential)
+        self.encoder.blocks = blocks[:5]
+        _, c4, c8, c16, _ = LITE0_CHANNELS
+        self.top = nn.Sequential(
+            _conv_bn_relu6(c16, 4 * width, 1),
+            _conv_bn_relu6(4 * width, 4 * width, 5, groups=4 * width, stride=2),
+            _conv_bn_relu6(4 * width, width, 1),
+        )
+        self.fuse16 = Fuse(c16, width)
+        self.fuse8 = Fuse(c8, width)
+        self.fuse4 = Fuse(c4, width)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
+        _, f4, f8, f16 = self.encoder(x)
+        low = self.fuse16(self.top(f16), f16)
         high = self.fuse8(low, f8)
         return StudentMaps(self.head(self.fuse4(high, f4)), low, high)

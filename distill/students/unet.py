@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from distill.students.base import Student, StudentMaps
 
 
-def _double_conv(cin: int, cout: int) -> nn.Sequential:
+def double_conv(cin: int, cout: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with BatchNorm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(cin, cout, 3, padding=1, bias=False),
         nn.BatchNorm2d(cout),
@@ -38,13 +39,13 @@ class UNet(Student):
         channels = [width * 2**level for level in range(5)]
         self.low_channels, self.high_channels = channels[4], channels[3]
         self.down = nn.ModuleList(
-            _double_conv(cin, cout) for cin, cout in zip([3, *channels], channels, strict=False)
+            double_conv(cin, cout) for cin, cout in zip([3, *channels], channels, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(2 * c, 4 * c, 1), nn.PixelShuffle(2)) for c in reversed(channels[:4])
         )
-        self.merge = nn.ModuleList(_double_conv(2 * c, c) for c in reversed(channels[:4]))
+        self.merge = nn.ModuleList(double_conv(2 * c, c) for c in reversed(channels[:4]))
         self.head = nn.Conv2d(width, 1, 1)
 
     def maps(self, x: Tensor) -> StudentMaps:

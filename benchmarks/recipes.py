@@ -1,0 +1,202 @@
+"""`python -m benchmarks.recipes`: does a recipe teach? Paired runs on the same data, order and initial weights.
+
+Each recipe is trained with the same seeds; a seed fixes the initial weights, the order and the augmentation, so that a
+difference between two recipes of one seed is the recipe's. Finished runs are kept and a killed one is resumed.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+import numpy as np
+
+from edge import console
+from edge.device_info import Device, read_device, versions
+from edge.errors import EdgeDifomError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RECIPES: dict[str, dict[str, object]] = {
+    "none": {"recipe": "none"},
+    "difom": {"recipe": "difom"},
+    "shuffled": {"recipe": "difom", "shuffle_teacher": True},
+    "paper": {"recipe": "paper"},
+    "distil-first": {"recipe": "difom", "schedule": "distil-first"},
+    "similarity": {"recipe": "difom", "similarity_weight": 0.1},
+    "radial": {"recipe": "difom", "band": "radial"},
+}
+"""Name -> what it changes of the configuration that all share."""
+_T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Student's t at 97.5 % by degrees of freedom."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One recipe against `none`.
+
+    Attributes:
+        recipe: Its name.
+        dice: Best validation Dice of each seed.
+        difference: Mean of the paired differences to `none`; None for `none` itself.
+        difference_ci95: Their 95 % interval by Student's t.
+        verdict: `better` or `worse` only where the interval excludes 0.
+    """
+
+    recipe: str
+    dice: list[float]
+    difference: float | None
+    difference_ci95: tuple[float, float] | None
+    verdict: str
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, on what, and how it came out."""
+
+    shared: dict[str, Any]
+    seeds: list[int]
+    rows: list[Row]
+    seconds_per_run: dict[str, float]
+    device: Device
+    versions: dict[str, str | None]
+
+
+@click.command(
+    epilog=console.examples(
+        "python -m benchmarks.recipes --data DIR1 --data DIR2 --val-sequences 3,8,13 --out study.json",
+        "python -m benchmarks.recipes --data DIR --recipe none --recipe difom --seeds 5 --set epochs=10",
+    )
+)
+@click.option("--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--val-sequences", default="", metavar="3,8,13")
+@click.option(
+    "--recipe", "names", multiple=True, type=click.Choice(list(RECIPES)), help="Repeatable; by default all."
+)
+@click.option("--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True)
+@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting that all runs share."
+)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/recipes"), show_default=True)
+@click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
+def command(
+    data: tuple[Path, ...],
+    val_sequences: str,
+    names: tuple[str, ...],
+    teachers: tuple[str, ...],
+    seeds: int,
+    assignments: tuple[str, ...],
+    runs: Path,
+    json_path: str | None,
+) -> None:
+    """Train every recipe with the same seeds and compare each with `none`."""
+    from distill.config import parse_assignments
+
+    shared: dict[str, Any] = {
+        "data": [str(folder.resolve()) for folder in data],
+        "val_sequences": [int(part) for part in val_sequences.split(",") if part],
+        "teachers": list(teachers),
+        "student": "edge-s",
+        "size": 192,
+        "epochs": 8,
+        **parse_assignments(assignments),
+    }
+    chosen = list(dict.fromkeys(["none", *(names or RECIPES)]))
+    study = run_study(shared, chosen, list(range(seeds)), runs)
+    rows = [
+        [row.recipe, float(np.mean(row.dice)), row.difference, _interval(row.difference_ci95), row.verdict]
+        for row in study.rows
+    ]
+    console.table(["recipe", "Dice", "difference", "95 % interval", "verdict"], rows)
+    if json_path:
+        console.write_json(json_path, study)
+        console.made(json_path)
+
+
+def run_study(shared: dict[str, Any], names: Sequence[str], seeds: Sequence[int], runs: Path) -> Study:
+    """Train what is missing and compare.
+
+    Args:
+        shared: Settings of all runs.
+        names: Of `RECIPES`, with `none`.
+        seeds: Of each recipe.
+        runs: Folder of the runs.
+
+    Raises:
+        UsageError: `runs` holds a run with other settings.
+        TrainingError: A run diverged.
+        DataError: The images cannot be used.
+    """
+    dice: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    total = len(names) * len(seeds)
+    for number, seed in enumerate(seeds):
+        for place, name in enumerate(names):
+            console.step(number * len(names) + place + 1, total, f"{name}, seed {seed}")
+            found, spent = _trained(runs / f"{name}-{seed}", shared | RECIPES[name] | {"seed": seed})
+            dice[name].append(found)
+            seconds[name].append(spent)
+    return Study(
+        shared={**shared, "data": [Path(folder).name for folder in shared["data"]]},
+        seeds=list(seeds),
+        rows=[compare_with_none(name, dice[name], dice["none"]) for name in names],
+        seconds_per_run={name: float(np.median(values)) for name, values in seconds.items()},
+        device=read_device(),
+        versions=versions(),
+    )
+
+
+def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -> Row:
+    """Paired differences of one recipe's best validation Dice to that of `none`, seed by seed."""
+    if name == "none":
+        return Row(recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline")
+    differences = np.subtract(dice, none)
+    mean, count = float(differences.mean()), len(differences)
+    half = _T975.get(count - 1, 1.96) * float(differences.std(ddof=1)) / math.sqrt(count)
+    verdict = "better" if mean - half > 0 else "worse" if mean + half < 0 else "no difference shown"
+    return Row(
+        recipe=name,
+        dice=list(dice),
+        difference=mean,
+        difference_ci95=(mean - half, mean + half),
+        verdict=verdict,
+    )
+
+
+def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
+    """Best validation Dice and seconds of a run, trained or resumed where it is not finished."""
+    from distill.config import make_config
+    from distill.runs import load_config
+    from distill.training import train_run
+
+    config = make_config(values)
+    if not (run / "checkpoints" / "last.pt").is_file():
+        train_run(config, out=run, force=True)
+    elif load_config(run) != config:
+        raise UsageError(f"{run} was trained with other settings", mend="another --runs, or remove it")
+    elif len(_metrics(run)) < config.epochs:
+        train_run(None, resume=run)
+    rows = _metrics(run)
+    return max(row["dice_val"] for row in rows), sum(row["seconds"] for row in rows)
+
+
+def _metrics(run: Path) -> list[dict[str, float]]:
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [msgspec.json.decode(line) for line in lines if line]
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
