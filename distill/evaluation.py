@@ -12,20 +12,21 @@ from edge.evaluate import evaluate
 from edge.preprocess import to_input
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from distill.students import Student
+    from edge.evaluate import Seen
     from edge.metrics import EvaluationReport
     from edge.pairs import Pair
     from edge.types import ImageU8
 
 
-def student_scores(student: Student, image: ImageU8, size: int) -> NDArray[np.float32]:
-    """Scores of one picture, (h, w) 0 to 1.
+def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.float32]:
+    """Logits of one picture, (h, w).
 
     Args:
         student: In evaluation mode.
@@ -34,16 +35,26 @@ def student_scores(student: Student, image: ImageU8, size: int) -> NDArray[np.fl
     """
     with torch.inference_mode():
         logits = student(to_tensor(to_input(image, (size, size), bgr=False)[None]))
-    scores: NDArray[np.float32] = torch.sigmoid(logits)[0, 0].numpy()
-    return scores
+    values: NDArray[np.float32] = logits[0, 0].float().numpy()
+    return values
 
 
-def evaluate_run(run: Path, pairs: Sequence[Pair]) -> EvaluationReport:
-    """Protocol B of a run's best FP32 student.
+def evaluate_run(
+    run: Path,
+    pairs: Sequence[Pair],
+    *,
+    protocol_a: bool = False,
+    done: Callable[[str], None] | None = None,
+    seen: Seen | None = None,
+) -> EvaluationReport:
+    """Accuracy of a run's best FP32 student, at threshold 0.5.
 
     Args:
         run: Folder of a distillation.
         pairs: Images and masks.
+        protocol_a: Measure by the field's protocol too, from the logits.
+        done: Called with the name of each pair when it is through.
+        seen: As in `edge.evaluate.evaluate`.
 
     Raises:
         UsageError: The folder holds no run.
@@ -51,4 +62,11 @@ def evaluate_run(run: Path, pairs: Sequence[Pair]) -> EvaluationReport:
         DataError: An image or mask cannot be used.
     """
     loaded = load_run(run)
-    return evaluate(pairs, lambda image: student_scores(loaded.student, image, loaded.config.size))
+    return evaluate(
+        pairs,
+        lambda image: student_logits(loaded.student, image, loaded.config.size),
+        logits=True,
+        protocol_a=protocol_a,
+        done=done,
+        seen=seen,
+    )

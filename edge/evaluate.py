@@ -1,4 +1,4 @@
-"""Accuracy of anything that scores pictures, at native mask size (protocol B of `edge.metrics`)."""
+"""Accuracy of anything that scores pictures, at native mask size: protocol B (`edge.metrics`) and A (`edge.protocol_a`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edge.metrics import FLAG_AREA, EvaluationReport, ImageScore, dice_iou, summ
 from edge.pairs import Pair, read_pair
 from edge.postprocess import native_scores, regions, to_units
 from edge.preprocess import to_input
+from edge.protocol_a import field_map, field_score, sigmoid, summarise_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.bundle import Bundle
-    from edge.types import Engine, ImageU8
+    from edge.types import Engine, ImageU8, MaskBool
 
     Score = Callable[[ImageU8], NDArray[Any]]
+    Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
 
 
 class _Sample(msgspec.Struct):
@@ -70,41 +72,52 @@ def evaluate(
     *,
     threshold: float = 0.5,
     min_region: float = FLAG_AREA,
+    logits: bool = False,
+    protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
+    seen: Seen | None = None,
 ) -> EvaluationReport:
     """Score every picture and compare with its mask.
 
     Args:
         pairs: Images and masks.
-        score: (H, W, 3) uint8 RGB at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1.
+        score: (H, W, 3) uint8 RGB at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1,
+            or, with `logits`, logits.
         threshold: Score from which a pixel belongs to the mask.
         min_region: Smallest region that postprocessing keeps, share of the image.
+        logits: Whether `score` gives logits.
+        protocol_a: Measure by the field's protocol too.
         done: Called with the name of each pair when it is through.
+        seen: Called with the row, the picture, the true mask and the mask that was found, at native size.
 
     Raises:
         DataError: A pair cannot be used, or there is none.
     """
-    rows = []
+    rows, field = [], []
     for pair in pairs:
         image, true = read_pair(pair.image, pair.mask)
-        scores = score(image)
+        output = score(image)
+        scores = sigmoid(output) if logits else output
         size = (true.shape[0], true.shape[1])
         found = native_scores(scores, size) >= threshold
         kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region)
         dice, iou = dice_iou(found, true) or (None, None)
-        rows.append(
-            ImageScore(
-                name=pair.name,
-                dice=dice,
-                iou=iou,
-                area_true=float(np.mean(true)),
-                area_found=float(np.mean(found)),
-                flagged=any(region.area >= FLAG_AREA for region in kept),
-            )
+        row = ImageScore(
+            name=pair.name,
+            dice=dice,
+            iou=iou,
+            area_true=float(np.mean(true)),
+            area_found=float(np.mean(found)),
+            flagged=any(region.area >= FLAG_AREA for region in kept),
         )
+        rows.append(row)
+        if protocol_a and dice is not None:
+            field.append(field_score(field_map(output, size, logits=logits), true))
+        if seen:
+            seen(row, image, true, found)
         if done:
             done(pair.name)
-    return summarise(rows)
+    return summarise(rows, protocol_a=summarise_field(field, logits=logits))
 
 
 def evaluate_bundle(
@@ -114,7 +127,9 @@ def evaluate_bundle(
     engine: str = "auto",
     threads: int | None = None,
     precision: str = "int8",
+    protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
+    seen: Seen | None = None,
 ) -> EvaluationReport:
     """Accuracy of a bundle's engine, through the device's own preprocessing.
 
@@ -124,7 +139,9 @@ def evaluate_bundle(
         engine: `openvino`, `tflite` or `auto`.
         threads: CPU threads; None for every core.
         precision: `int8` or `f32`.
+        protocol_a: Measure by the field's protocol too.
         done: Called with the name of each pair when it is through.
+        seen: As in `evaluate`.
 
     Raises:
         DataError: A pair cannot be used, or there is none.
@@ -142,7 +159,9 @@ def evaluate_bundle(
             lambda image: _infer(opened, image),
             threshold=output.threshold,
             min_region=output.min_region,
+            protocol_a=protocol_a,
             done=done,
+            seen=seen,
         )
     finally:
         opened.close()

@@ -24,6 +24,7 @@ EXTRA_OF = {
             "onnxruntime",
             "onnxscript",
             "rich",
+            "segment_anything",
             "timm",
             "torch",
             "torchao",

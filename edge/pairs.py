@@ -1,6 +1,7 @@
 """Folders of images and masks: pairing, reading, and one clear error for everything that can be wrong.
 
-A data folder has `images/` and `masks/`; an image and its mask share their stem, whatever their formats.
+A data folder has `images/` and `masks/`; an image and its mask share their stem, whatever their formats. Other
+layouts, of the benchmarks, are known to `edge.benchmark_sets`.
 """
 
 from __future__ import annotations
@@ -43,18 +44,34 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
-    images, masks = _by_stem(root, "images"), _by_stem(root, "masks")
-    for here, there, kind, other in ((images, masks, "image", "mask"), (masks, images, "mask", "image")):
+    return pair_folders(root / "images", root / "masks")
+
+
+def pair_folders(images: Path, masks: Path) -> list[Pair]:
+    """Pair the files of two folders by stem, in natural order.
+
+    A `p` before every mask's stem, as in the archive of ETIS-LaribPolypDB, is no part of it.
+
+    Raises:
+        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a stem.
+    """
+    left, right = _by_stem(images), _by_stem(masks)
+    if not left.keys() & right.keys() and all(stem.startswith("p") for stem in right):
+        right = {stem[1:]: path for stem, path in right.items()}
+    for here, there, kind, other, folder in (
+        (left, right, "image", "mask", masks),
+        (right, left, "mask", "image", images),
+    ):
         alone = sorted(here.keys() - there.keys(), key=_natural)
         if alone:
             raise DataError(
                 f"{kind} {here[alone[0]]} has no {other}",
-                expected=f"{root}/{other}s/{alone[0]}.png or another image format",
+                expected=f"{folder}/{alone[0]}.png or another image format",
                 got=f"{len(alone)} of {len(here)} {kind}s without {other}: {', '.join(alone[:5])}"
                 + (", ..." if len(alone) > 5 else ""),
                 mend=f"give each image a mask of the same name (all black where there is no polyp), or move the {kind} away",
             )
-    return [Pair(images[stem], masks[stem], stem) for stem in sorted(images, key=_natural)]
+    return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
 
 
 def read_image(path: Path) -> ImageU8:
@@ -116,9 +133,9 @@ def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
     return pixels, inside
 
 
-def _by_stem(root: Path, folder: str) -> dict[str, Path]:
-    where = root / folder
+def _by_stem(where: Path) -> dict[str, Path]:
     if not where.is_dir():
+        root, folder = where.parent, where.name
         parts = [part for part in ("train", "validation") if (root / part / folder).is_dir()]
         raise DataError(
             f"{where} is missing",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,12 +17,16 @@ from edge.errors import DataError
 from edge.evaluate import evaluate, evaluate_bundle, read_splits
 from edge.metrics import summarise
 from edge.pairs import find_pairs, read_mask
+from edge.protocol_a import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from edge.metrics import EvaluationReport
+    from edge.pairs import Pair
 
     U8 = NDArray[np.uint8]
 
@@ -95,8 +99,17 @@ def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp
         status("evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--json", out) == 0
     )
     record = json.loads(out.read_text())
-    assert set(record) == {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
+    agreed = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
+    assert set(record) == agreed | {"by_size", "protocol_a", "benchmark", "notes"}
     assert set(record["negatives"]) == {"n", "flagged"}
+    assert {name: group["n"] for name, group in record["by_size"].items()} == {
+        "small": 0,
+        "medium": 2,
+        "large": 1,
+    }
+    assert record["protocol_a"]["n"] == 3
+    assert record["protocol_a"]["upsampled"] == "scores"
+    assert (record["benchmark"], record["notes"]) == (None, [])
     assert record["n"] + record["negatives"]["n"] == len(record["per_image"]) == 5
     assert record["dice_ci95"][0] <= record["dice"] <= record["dice_ci95"][1]
 
@@ -115,6 +128,39 @@ def test_validation_pairs_of_a_run(tiny_bundle: Path, data: Path, capsys: pytest
     assert "next: edge-difom bench" in printed.err
 
 
+def test_logits_score_as_their_scores_do_and_protocol_a_takes_them_as_they_are(data: Path) -> None:
+    def logits(image: U8) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = cv2.resize(image[..., 0].astype(np.float32) / 32 - 5, (16, 16))
+        return made
+
+    pairs = find_pairs(data)
+    both = evaluate(pairs, logits, logits=True, protocol_a=True)
+    scores = evaluate(pairs, lambda image: sigmoid(logits(image)), protocol_a=True)
+    assert both.per_image == scores.per_image
+    assert both.protocol_a is not None
+    assert scores.protocol_a is not None
+    assert (both.protocol_a.upsampled, scores.protocol_a.upsampled) == ("logits", "scores")
+    assert both.protocol_a.n == 3
+    assert both.protocol_a.mean_dice != scores.protocol_a.mean_dice
+    assert both.protocol_a.mean_dice == pytest.approx(scores.protocol_a.mean_dice, abs=0.05)
+
+
+def test_without_a_polyp_there_is_no_protocol_a(data: Path) -> None:
+    report = evaluate(find_pairs(data)[3:], lambda _: np.ones((4, 4), np.float32), protocol_a=True)
+    assert report.protocol_a is None
+    assert report.negatives.flagged == 2
+
+
+def test_a_benchmark_is_named_in_the_record(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "TestDataset" / "CVC-300", tmp_path / "out.json"
+    folder.parent.mkdir()
+    data.rename(folder)
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", f"cvc300:{tmp_path}", "--json", out) == 0
+    record = json.loads(out.read_text())
+    assert record["benchmark"] == "cvc300"
+    assert "5 frames where the field's test set of CVC-300 has 60" in record["notes"][0]
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", b"[]", b'{"validation": []}', b'{"validation": [{"image": 1}]}', b"\xff"]
 )
@@ -131,15 +177,16 @@ def test_a_checkpoint_goes_to_the_training_side(
 ) -> None:
     asked = []
 
-    def evaluate_run(run: Path, pairs: list[object]) -> object:
-        asked.append((run, len(pairs)))
-        return evaluate(find_pairs(data), lambda _: np.ones((4, 4), np.float32))
+    def evaluate_run(run: Path, pairs: list[Pair], **options: Any) -> EvaluationReport:
+        asked.append((run, len(pairs), options["protocol_a"]))
+        return evaluate(pairs, lambda _: np.ones((4, 4), np.float32))
 
     monkeypatch.setattr(
         command, "resolve", lambda reference: {"distill.evaluation:evaluate_run": evaluate_run}[reference]
     )
     assert status("evaluate", "--checkpoint", tmp_path, "--data", data) == 0
-    assert asked == [(tmp_path, 5)]
+    assert status("evaluate", "--checkpoint", tmp_path, "--data", data, "--protocol", "b") == 0
+    assert asked == [(tmp_path, 5, True), (tmp_path, 5, False)]
 
 
 @pytest.mark.slow
@@ -156,6 +203,9 @@ def test_the_checkpoint_reference_exists() -> None:
         (["--bundle", "B", "--data", "D", "--pairs", "P"], 2),
         (["--checkpoint", "R", "--data", "D", "--engine", "tflite"], 2),
         (["--bundle", "B", "--data", "D", "--threads", "0"], 2),
+        (["--bundle", "B", "--data", "D", "--protocol", "a"], 2),
+        (["--bundle", "B", "--data", "D", "--report", "."], 2),
+        (["--bundle", "B", "--pairs", "P", "--names", "N"], 2),
         (["--bundle", "absent", "--data", "D"], 4),
     ],
 )
@@ -172,3 +222,5 @@ def test_unknown_engine_and_missing_data_end_with_their_code(
 ) -> None:
     assert status("evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tensorrt") == 2
     assert status("evaluate", "--bundle", tiny_bundle, "--data", tmp_path / "absent") == 3
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", f"etis:{tmp_path / 'absent'}") == 3
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", f"cvc:{data}") == 2

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from edge.errors import DataError
-from edge.metrics import ImageScore, bootstrap_ci, dice_iou, summarise
+from edge.metrics import ImageScore, bootstrap_ci, dice_iou, resampled_means, summarise
 
 
-def row(dice: float | None, *, flagged: bool = False) -> ImageScore:
+def row(dice: float | None, *, flagged: bool = False, area: float = 0.1) -> ImageScore:
     iou = None if dice is None else dice / (2 - dice)
-    return ImageScore(name="x", dice=dice, iou=iou, area_true=0.1, area_found=0.1, flagged=flagged)
+    return ImageScore(name="x", dice=dice, iou=iou, area_true=area, area_found=0.1, flagged=flagged)
 
 
 def mask(*columns: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -66,6 +66,29 @@ def test_negatives_are_counted_apart() -> None:
     assert report.n + report.negatives.n == len(report.per_image)
     assert report.dice_ci95 is not None
     np.testing.assert_allclose(report.dice_ci95, (0.6, 0.8))
+
+
+def test_polyps_are_grouped_by_their_share_of_the_image() -> None:
+    scores = [row(0.4, area=0.0099), row(0.6, area=0.01), row(0.8, area=0.0999), row(0.9), row(1.0, area=1)]
+    report = summarise([*scores, row(None, area=0)])
+    groups = report.by_size
+    assert {name: group.n for name, group in groups.items()} == {"small": 1, "medium": 2, "large": 2}
+    assert groups["medium"].dice == pytest.approx(0.7)
+    assert groups["small"].dice_ci95 == (0.4, 0.4)
+    assert groups["large"].iou == pytest.approx((0.9 / 1.1 + 1) / 2)
+
+
+def test_a_size_without_an_image_has_no_mean() -> None:
+    group = summarise([row(0.5)]).by_size["small"]
+    assert (group.n, group.dice, group.iou, group.dice_ci95) == (0, None, None, None)
+
+
+def test_resamples_are_means_of_images_drawn_with_repetition() -> None:
+    values = np.array([[0.0, 1.0], [3.0, 4.0], [9.0, 10.0]])
+    means = resampled_means(values, draws=500)
+    assert means.shape == (500, 2)
+    np.testing.assert_allclose(means[:, 1], means[:, 0] + 1)
+    assert {0, 1, 9} <= set(np.round(means[:, 0], 9))
 
 
 def test_only_negatives_leave_dice_open() -> None:

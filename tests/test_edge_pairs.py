@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import DataError
-from edge.pairs import find_pairs, read_image, read_mask, read_pair
+from edge.pairs import find_pairs, pair_folders, read_image, read_mask, read_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +84,19 @@ def test_two_images_of_one_stem_are_refused(tmp_path: Path) -> None:
     write(root / "images" / "1.png", photo())
     with pytest.raises(DataError, match="share a name"):
         find_pairs(root)
+
+
+def test_masks_named_p_and_the_stem_are_paired(tmp_path: Path) -> None:
+    root = folder(tmp_path, ["1", "2", "p3"])
+    assert [pair.name for pair in pair_folders(root / "images", root / "masks")] == ["1", "2", "p3"]
+    for path in list((root / "masks").iterdir()):
+        path.rename(path.with_name(f"p{path.name}"))
+    pairs = pair_folders(root / "images", root / "masks")
+    assert [(pair.name, pair.mask.name) for pair in pairs] == [
+        ("1", "p1.png"),
+        ("2", "p2.png"),
+        ("p3", "pp3.png"),
+    ]
 
 
 def test_images_are_read_as_rgb(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""`edge-difom evaluate`: Dice and IoU on labelled images."""
+"""`edge-difom evaluate`: accuracy on labelled images, by the field's protocol and by ours."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,9 @@ from edge.errors import UsageError
 from edge.lookup import resolve
 
 if TYPE_CHECKING:
+    from edge.benchmark_sets import Labelled
+    from edge.evaluation_report import Gallery
     from edge.metrics import EvaluationReport
-    from edge.pairs import Pair
 
 _RUN_EVALUATION = "distill.evaluation:evaluate_run"
 
@@ -25,6 +26,7 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
         "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
+        "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
     ),
 )
 @click.option(
@@ -33,7 +35,15 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Run of `distill`: its best checkpoint, in FP32."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with images/ and masks/.")
+@click.option(
+    "--data",
+    metavar="[SET:]DIR",
+    help="Folder with images/ and masks/; or a benchmark, kvasir:, clinicdb:, colondb:, cvc300: or etis: before "
+    "the folder of that set or of TestDataset.",
+)
+@click.option(
+    "--names", type=click.Path(path_type=Path), help="Of --data, only the frames named in this file."
+)
 @click.option("--pairs", type=click.Path(path_type=Path), help="RUN/splits.json: the run's validation pairs.")
 @click.option(
     "--engine",
@@ -52,20 +62,42 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the engine; all cores by default."
 )
+@click.option(
+    "--protocol",
+    type=click.Choice(["b", "both"]),
+    default="both",
+    show_default=True,
+    help="b: ours alone; both: the field's (A) beside it.",
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with figures, curves and frames. It holds patient images.",
+)
 @console.json_option()
 def command(
     bundle_path: Path | None,
     checkpoint: Path | None,
-    data: Path | None,
+    data: str | None,
+    names: Path | None,
     pairs: Path | None,
     engine: str,
     precision: str,
     threads: int | None,
+    protocol: str,
+    report_path: Path | None,
     json_path: str | None,
 ) -> None:
     """Measure accuracy per image at native mask size, polyp-free images counted apart."""
+    import msgspec
+
     _one_of("--bundle", bundle_path, "--checkpoint", checkpoint)
     _one_of("--data", data, "--pairs", pairs)
+    if names is not None and data is None:
+        raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
+    gallery = _gallery() if report_path else None
+    wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
     if checkpoint is not None:
         if engine != "auto":
             raise UsageError(
@@ -73,48 +105,63 @@ def command(
                 expected="--checkpoint without --engine",
                 mend="--bundle B --engine E",
             )
-        found = _find(data, pairs)
-        report: EvaluationReport = resolve(_RUN_EVALUATION)(checkpoint, found)
-        follows = f"edge-difom qat {checkpoint} --bits 8"
+        found = _find(data, names, pairs)
+        with console.progress(len(found.pairs), "images") as bar:
+            wanted["done"] = lambda name: bar.update(1, name)
+            report: EvaluationReport = resolve(_RUN_EVALUATION)(checkpoint, found.pairs, **wanted)
+        subject, follows = f"{checkpoint.name}, FP32", f"edge-difom qat {checkpoint} --bits 8"
     else:
         assert bundle_path is not None
-        report = _evaluate(bundle_path, data, pairs, engine, precision, threads)
+        from edge.bundle import Bundle
+        from edge.evaluate import evaluate_bundle
+
+        bundle = Bundle.open(bundle_path)
+        found = _find(data, names, pairs)
+        with console.progress(len(found.pairs), "images") as bar:
+            wanted["done"] = lambda name: bar.update(1, name)
+            report = evaluate_bundle(
+                bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
+            )
+        subject = f"{bundle_path.name}, engine {engine}, {precision}"
         follows = f"edge-difom bench --bundle {bundle_path}"
+    report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
     _show(report)
     if json_path:
         console.write_json(json_path, report)
         if json_path != "-":
             console.made(json_path)
+    if report_path and gallery:
+        _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint)
     console.next_command(follows)
 
 
-def _evaluate(
-    path: Path, data: Path | None, pairs: Path | None, engine: str, precision: str, threads: int | None
-) -> EvaluationReport:
-    from edge.bundle import Bundle
-    from edge.evaluate import evaluate_bundle
+def _gallery() -> Gallery:
+    from edge.evaluation_report import Gallery, require_extras
 
-    bundle = Bundle.open(path)
-    found = _find(data, pairs)
-    with console.progress(len(found), "images") as bar:
-        return evaluate_bundle(
-            bundle,
-            found,
-            engine=engine,
-            threads=threads,
-            precision=precision,
-            done=lambda name: bar.update(1, name),
-        )
+    require_extras()
+    return Gallery()
 
 
-def _find(data: Path | None, pairs: Path | None) -> list[Pair]:
+def _write_page(
+    path: Path, report: EvaluationReport, gallery: Gallery, subject: str, data: str, run: Path | None
+) -> None:
+    from edge.evaluation_report import evaluation_page, read_metrics
+    from edge.files import atomic_write
+
+    metrics = read_metrics(run) if run else []
+    atomic_write(path, evaluation_page(report, gallery, subject=subject, data=data, metrics=metrics))
+    console.made(path)
+    console.say("The page contains patient images and must not leave this machine.")
+
+
+def _find(data: str | None, names: Path | None, pairs: Path | None) -> Labelled:
+    from edge.benchmark_sets import Labelled, find_labelled
     from edge.evaluate import read_splits
-    from edge.pairs import find_pairs
 
     if pairs is not None:
-        return read_splits(pairs)
+        return Labelled(read_splits(pairs))
     assert data is not None
-    return find_pairs(data)
+    return find_labelled(data, names)
 
 
 def _one_of(first: str, a: object, second: str, b: object) -> None:
@@ -133,3 +180,25 @@ def _show(report: EvaluationReport) -> None:
         ["images with a polyp", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
         [[report.n, report.dice, low, high, report.iou, report.negatives.n, report.negatives.flagged]],
     )
+    sizes = [[name, group.n, group.dice, group.iou] for name, group in report.by_size.items() if group.n]
+    if sizes:
+        console.table(["polyp", "images", "Dice", "IoU"], sizes)
+    if field := report.protocol_a:
+        console.say(f"protocol A (the field's), {field.upsampled} at native size:")
+        console.table(
+            ["meanDic", "maxDic", "meanIoU", "wF", "S", "meanE", "maxE", "MAE"],
+            [
+                [
+                    field.mean_dice,
+                    field.max_dice,
+                    field.mean_iou,
+                    field.weighted_f,
+                    field.s_measure,
+                    field.mean_e,
+                    field.max_e,
+                    field.mae,
+                ]
+            ],
+        )
+    for note in report.notes:
+        console.say(f"note: {note}")

@@ -1,0 +1,136 @@
+"""The five benchmarks by name, in the layouts that people have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.benchmark_sets import SETS, find_labelled
+from edge.errors import DataError, UsageError
+from edge.pairs import read_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENCODED = {
+    suffix: (
+        cv2.imencode(suffix, np.full((8, 10, 3), 90, np.uint8))[1].tobytes(),
+        cv2.imencode(suffix, np.full((8, 10), 255, np.uint8))[1].tobytes(),
+    )
+    for suffix in (".png", ".tif", ".jpg")
+}
+
+
+def fill(images: Path, masks: Path, frames: int = 3, *, suffix: str = ".png", mask_prefix: str = "") -> None:
+    for where, content, prefix in zip((images, masks), ENCODED[suffix], ("", mask_prefix), strict=True):
+        where.mkdir(parents=True, exist_ok=True)
+        for number in range(1, frames + 1):
+            (where / f"{prefix}{number}{suffix}").write_bytes(content)
+
+
+LAYOUTS = {
+    # set: where its folders lie below the folder that is given, the format, the masks' prefix
+    "the set's own folder": ("kvasir", "images", "masks", ".jpg", ""),
+    "TestDataset given": ("kvasir", "Kvasir/images", "Kvasir/masks", ".png", ""),
+    "what holds TestDataset": ("colondb", "TestDataset/CVC-ColonDB/images", "TestDataset/CVC-ColonDB/masks", ".png", ""),
+    "archive of ClinicDB": ("clinicdb", "CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", ".tif", ""),
+    "ClinicDB by format": ("clinicdb", "TIF/Original", "TIF/Ground Truth", ".tif", ""),
+    "archive of ETIS": ("etis", "ETIS-LaribPolypDB", "Ground Truth", ".tif", "p"),
+    "archive of ETIS, folder above": (
+        "etis", "ETIS-LaribPolypDB/ETIS-LaribPolypDB", "ETIS-LaribPolypDB/Ground Truth", ".tif", "p",
+    ),
+    "packed twice": ("kvasir", "Kvasir-SEG/Kvasir-SEG/images", "Kvasir-SEG/Kvasir-SEG/masks", ".jpg", ""),
+    "another case": ("cvc300", "cvc-300/Images", "cvc-300/Masks", ".png", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+def test_a_layout_is_understood(layout: tuple[str, str, str, str, str], tmp_path: Path) -> None:
+    name, images, masks, suffix, prefix = layout
+    fill(tmp_path / images, tmp_path / masks, suffix=suffix, mask_prefix=prefix)
+    found = find_labelled(f"{name}:{tmp_path}")
+    assert found.benchmark == name
+    assert [pair.name for pair in found.pairs] == ["1", "2", "3"]
+    assert all(pair.image.parent == tmp_path / images for pair in found.pairs)
+    assert read_pair(found.pairs[0].image, found.pairs[0].mask)[1].all()
+
+
+def test_test_dataset_is_taken_before_an_archive_beside_it(tmp_path: Path) -> None:
+    fill(tmp_path / "Kvasir-SEG" / "images", tmp_path / "Kvasir-SEG" / "masks", 5)
+    fill(tmp_path / "TestDataset" / "Kvasir" / "images", tmp_path / "TestDataset" / "Kvasir" / "masks", 2)
+    assert len(find_labelled(f"kvasir:{tmp_path}").pairs) == 2
+
+
+@pytest.mark.parametrize("name", list(SETS))
+def test_the_number_of_frames_tells_whether_it_is_the_fields_set(name: str, tmp_path: Path) -> None:
+    known = SETS[name]
+    root = tmp_path / "TestDataset" / known.title
+    fill(root / "images", root / "masks", known.frames)
+    assert find_labelled(f"{name}:{root}").notes == ()
+    (root / "images" / "1.png").unlink()
+    (root / "masks" / "1.png").unlink()
+    (note,) = find_labelled(f"{name}:{root}").notes
+    assert f"{known.frames - 1} frames where the field's test set of {known.title} has {known.frames}" in note
+
+
+def test_frames_of_unknown_origin_are_not_called_the_fields(tmp_path: Path) -> None:
+    fill(tmp_path / "images", tmp_path / "masks", 100)
+    (note,) = find_labelled(f"kvasir:{tmp_path}").notes
+    assert "not checked to be the same" in note
+
+
+def test_an_archive_needs_a_list_of_the_test_frames(tmp_path: Path) -> None:
+    fill(tmp_path / "Original", tmp_path / "Ground Truth", 70)
+    with pytest.raises(DataError, match="more than the test set of CVC-ClinicDB") as caught:
+        find_labelled(f"clinicdb:{tmp_path}")
+    assert "62 frames" in caught.value.expected
+    assert "--names" in caught.value.mend
+    names = tmp_path / "test.txt"
+    names.write_text("12.png\n3\n\n 40.tif \n")
+    found = find_labelled(f"clinicdb:{tmp_path}", names)
+    assert [pair.name for pair in found.pairs] == ["3", "12", "40"]
+    assert found.notes[0] == "3 frames named in test.txt"
+    names.write_text("\n".join(map(str, range(1, 63))))
+    assert find_labelled(f"clinicdb:{tmp_path}", names).notes == ("62 frames named in test.txt",)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("1\n99\n100", "lacks frames"), ("", "names no frame"), (None, "cannot be read")]
+)
+def test_a_list_that_does_not_fit_is_an_error(content: str | None, reason: str, tmp_path: Path) -> None:
+    fill(tmp_path / "images", tmp_path / "masks")
+    names = tmp_path / "names.txt"
+    if content is not None:
+        names.write_text(content)
+    for where in (f"kvasir:{tmp_path}", str(tmp_path)):
+        with pytest.raises(DataError, match=reason):
+            find_labelled(where, names)
+
+
+def test_a_folder_without_a_name_is_read_as_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "odd:name"
+    fill(root / "images", root / "masks", 4)
+    found = find_labelled(str(root))
+    assert (len(found.pairs), found.benchmark, found.notes) == (4, None, ())
+
+
+@pytest.mark.parametrize("where", ["endoscene:{}", ":{}", "kvasir :{}"])
+def test_an_unknown_name_lists_the_known_ones(where: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_labelled(where.format(tmp_path))
+    assert all(name in caught.value.expected for name in SETS)
+
+
+def test_what_holds_no_such_set_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        find_labelled(f"etis:{tmp_path / 'absent'}")
+    (tmp_path / "Something").mkdir()
+    with pytest.raises(DataError, match="holds no ETIS-LaribPolypDB") as caught:
+        find_labelled(f"etis:{tmp_path}")
+    assert caught.value.got == "Something"
+    fill(tmp_path / "Kvasir" / "images", tmp_path / "Kvasir" / "masks")
+    with pytest.raises(DataError, match="is the folder of Kvasir"):
+        find_labelled(f"etis:{tmp_path / 'Kvasir'}")
