@@ -188,7 +188,14 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
     for teacher in teachers:
         with progress(len(splits.train), f"teacher {teacher.name}") as bar:
             caches.append(
-                TeacherCache.build(teacher, stores[0], grid, folder / "teachers", progress=_counter(bar))
+                TeacherCache.build(
+                    teacher,
+                    stores[0],
+                    grid,
+                    folder / "teachers",
+                    progress=_counter(bar),
+                    standardize=config.standardize,
+                )
             )
     return TrainingData(config, splits, stores[0], stores[1], caches)
 

@@ -49,7 +49,10 @@ class NumberList(click.ParamType[list[int]]):
 )
 @click.option("--student", help="edge-s | edge-xs | unet | unet-32 | unetpp | unetpp-16 | pranet")
 @click.option(
-    "--teacher", "teachers", multiple=True, help="efficientnet_lite2 | dinov2[:DIR] | sam[:DIR]; repeatable."
+    "--teacher",
+    "teachers",
+    multiple=True,
+    help="efficientnet_lite2 | dinov2 | dinov3 | sam | sam2 | oneformer | mask2former, each also NAME:DIR | timm:NAME | run:RUN; repeatable.",
 )
 @click.option(
     "--recipe",
@@ -122,9 +125,7 @@ def distill(
         values["teachers"] = list(values.get("teachers", make_config({"data": []}).teachers))
         config = make_config(values)
         student = build_student(config.student, pretrained=False)
-        say(
-            f"{config.student} at {config.size}x{config.size}: {student_size(student, (config.size, config.size))}"
-        )
+        say(f"{config.student} at {config.size}x{config.size}: {student_size(student, config.size)}")
         run = train_run(config, out=out, force=force)
     loaded = load_run(run)
     say(

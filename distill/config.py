@@ -36,6 +36,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
         distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
             `none`.
+        standardize: How the teachers' maps are made comparable: `channel` or `phi-s`.
         radius: Half-width of the low band, cycles per map.
         band: Shape of the low band.
         similarity_weight: Weight of the patch similarity beside the spectral loss.
@@ -64,6 +65,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
     weight_decay: Weight = 1e-2
     distill_weight: Weight = 0.2
+    standardize: Literal["channel", "phi-s"] = "channel"
     radius: Annotated[int, msgspec.Meta(ge=0)] = 4
     band: Literal["box", "radial"] = "box"
     similarity_weight: Weight = 0.0

@@ -15,7 +15,7 @@ from distill.cache import BLOCK, TeacherCache
 from distill.data import ImageStore
 from distill.teachers import Teacher
 from distill.teachers.base import resample
-from edge.errors import DataError
+from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_maps_come_back_standardised(tmp_path: Path, store: ImageStore) -> None:
     assert maps.dtype == torch.float32
     assert torch.allclose(maps[:, :3].mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-3)
     assert torch.allclose(maps[:, :3].std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3)
-    raw = maps * cache.std.view(1, -1, 1, 1) + cache.mean.view(1, -1, 1, 1)
+    raw = cache.standardizer.invert(maps)
     assert torch.allclose(raw, exact(teacher, store), rtol=1e-3, atol=1e-2)
     assert torch.equal(cache.batch([5, 2]), maps[[5, 2]])
 
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, store: ImageStor
     whole = TeacherCache.build(Colours(), store, GRID, tmp_path / "whole")
     assert rest.seen == ROWS - killed_at // BLOCK * BLOCK
     assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
-    assert torch.equal(resumed.std, whole.std)
+    assert torch.equal(resumed.standardizer.scale, whole.standardizer.scale)
     assert not list((tmp_path / "killed").glob("*.partial"))
 
 
@@ -162,3 +162,51 @@ def test_other_rules_are_another_cache(
     teacher = Colours()
     TeacherCache.build(teacher, store, GRID, tmp_path)
     assert teacher.seen == ROWS
+
+
+def test_phi_s_gives_channels_of_equal_variance_and_is_undone(tmp_path: Path, store: ImageStore) -> None:
+    teacher = Colours()
+    cache = TeacherCache.build(teacher, store, GRID, tmp_path, standardize="phi-s")
+    maps = cache.batch(np.arange(ROWS))
+    assert torch.allclose(maps.std(dim=(0, 2, 3), correction=0), torch.ones(4), atol=1e-3)
+    assert torch.allclose(cache.standardizer.invert(maps), exact(teacher, store), rtol=1e-3, atol=2e-2)
+
+
+def test_the_other_standardisation_needs_the_maps_and_not_the_teacher(
+    tmp_path: Path, store: ImageStore
+) -> None:
+    at_once = TeacherCache.build(Colours(), store, GRID, tmp_path / "a", standardize="phi-s")
+    TeacherCache.build(Colours(), store, GRID, tmp_path / "b")
+    later = TeacherCache.build(Colours(kill_at=0), store, GRID, tmp_path / "b", standardize="phi-s")
+    assert torch.equal(later.batch(range(ROWS)), at_once.batch(range(ROWS)))
+
+
+def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: ImageStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        TeacherCache.build(Colours(kill_at=BLOCK + 1), store, GRID, tmp_path / "k", standardize="phi-s")
+    (sums,) = tmp_path.glob("k/*.partial/phi-s-sums.npz")
+    assert np.load(sums)["progress"].tolist() == [1, BLOCK * GRID[0] * GRID[1]]
+    resumed = TeacherCache.build(Colours(), store, GRID, tmp_path / "k", standardize="phi-s")
+    whole = TeacherCache.build(Colours(), store, GRID, tmp_path / "w", standardize="phi-s")
+    assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
+
+
+def test_a_block_damaged_before_it_is_summed_up_is_computed_again(tmp_path: Path, store: ImageStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        TeacherCache.build(Colours(kill_at=2 * BLOCK + 1), store, GRID, tmp_path)
+    (maps,) = tmp_path.glob("*.partial/maps.npy")
+    (sums,) = tmp_path.glob("*.partial/channel-sums.npz")
+    sums.unlink()
+    data = bytearray(maps.read_bytes())
+    data[200] ^= 0x40
+    maps.write_bytes(data)
+    teacher = Colours()
+    mended = TeacherCache.build(teacher, store, GRID, tmp_path)
+    assert teacher.seen == ROWS - BLOCK
+    whole = TeacherCache.build(Colours(), store, GRID, tmp_path / "whole")
+    assert torch.equal(mended.batch(range(ROWS)), whole.batch(range(ROWS)))
+
+
+def test_an_unknown_standardisation_names_the_legal_ones(tmp_path: Path, store: ImageStore) -> None:
+    with pytest.raises(UsageError, match="phi-s"):
+        TeacherCache.build(Colours(), store, GRID, tmp_path, standardize="whiten")  # type: ignore[arg-type]

@@ -1,226 +1,90 @@
-"""Teachers: frozen, one geometry, built offline from small random configurations."""
+"""Teachers by name: every form of a specification, and what each says when it cannot be built."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+import timm
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 
-from distill.teachers import TEACHERS, Teacher, build_teacher
-from distill.teachers.efficientnet_lite import EfficientNetLite2
-from distill.teachers.huggingface import DinoV2, Sam
-from edge.errors import DataError, MissingDependencyError, UsageError
+from distill.config import make_config
+from distill.runs import describe_run, save_checkpoint
+from distill.students import build_student
+from distill.teachers import SAM_PTH, TEACHERS, build_teacher, spec_forms
+from distill.teachers.huggingface import PatchTokens
+from distill.teachers.segment_anything import encoder_architecture
+from distill.teachers.student import TaskTeacher
+from distill.teachers.timm_models import load_timm
+from edge.errors import DataError, MissingDependencyError, TrainingError, UsageError
 from edge.lookup import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
 def dinov2() -> nn.Module:
     config = transformers.Dinov2Config(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=28, patch_size=14
     )
     network: nn.Module = transformers.Dinov2Model(config)
     return network
 
 
-def dinov2_with_registers() -> nn.Module:
-    config = transformers.Dinov2WithRegistersConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=28,
-        patch_size=14,
-        num_register_tokens=4,
-    )
-    network: nn.Module = transformers.Dinov2WithRegistersModel(config)
-    return network
+def sam_pth_state(*, window: int = 3) -> dict[str, torch.Tensor]:
+    """Weights of a small random encoder of the segment-anything package."""
+    from segment_anything.modeling import ImageEncoderViT
 
-
-def sam_vision() -> nn.Module:
-    config = transformers.SamVisionConfig(
-        hidden_size=32,
-        output_channels=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=192,
-        patch_size=16,
-        mlp_dim=32,
-        window_size=4,
-        global_attn_indexes=[],
-        initializer_range=0.05,
-    )
-    network: nn.Module = transformers.SamVisionModel(config)
-    return network
-
-
-BUILDERS: dict[str, Callable[[], Teacher]] = {
-    "dinov2": lambda: DinoV2(dinov2()),
-    "dinov2_with_registers": lambda: DinoV2(dinov2_with_registers()),
-    "sam": lambda: Sam(sam_vision()),
-    "efficientnet_lite2": EfficientNetLite2,
-}
-
-
-@pytest.fixture(scope="module", params=BUILDERS)
-def teacher(request: pytest.FixtureRequest) -> Teacher:
     torch.manual_seed(0)
-    return BUILDERS[request.param]()
-
-
-def blank(size: tuple[int, int], count: int = 1) -> Tensor:
-    return torch.full((count, 3, *size), 120, dtype=torch.uint8)
-
-
-@pytest.mark.parametrize("size", [(96, 96), (64, 160), (150, 70)])
-def test_a_marker_lands_in_the_same_cell_for_every_teacher(teacher: Teacher, size: tuple[int, int]) -> None:
-    """The strongest change, and the middle of all change around it, lie in the cell of the marker."""
-    grid = (4, 6)
-    cells = [(0, 0), (1, 2), (2, 3), (3, 5), (3, 0)]
-    images = blank(size, len(cells) + 1)
-    for number, (i, j) in enumerate(cells, 1):
-        top, bottom = size[0] * (4 * i + 1) // (4 * grid[0]), size[0] * (4 * i + 3) // (4 * grid[0])
-        left, right = size[1] * (4 * j + 1) // (4 * grid[1]), size[1] * (4 * j + 3) // (4 * grid[1])
-        images[number, :, top:bottom, left:right] = 255
-    maps = teacher.features(images, grid)
-    change = (maps[1:] - maps[:1]).pow(2).sum(1)
-    found = [(int(flat) // grid[1], int(flat) % grid[1]) for flat in change.flatten(1).argmax(1)]
-    assert found == cells
-
-
-def test_efficientnet_is_centred_on_its_cells() -> None:
-    """Around a marker in the middle of a cell, the change is even: within .2 of a cell on average."""
-    teacher, grid = EfficientNetLite2(), (10, 10)
-    cells = [(4, 4), (5, 4), (4, 5), (5, 6)]
-    images = blank((160, 160), len(cells) + 1)
-    for number, (i, j) in enumerate(cells, 1):
-        images[number, :, 16 * i + 4 : 16 * i + 12, 16 * j + 4 : 16 * j + 12] = 255
-    maps = teacher.features(images, grid)
-    change = (maps[1:] - maps[:1]).pow(2).sum(1)
-    offsets = []
-    for number, (i, j) in enumerate(cells):
-        window = change[number, i - 2 : i + 3, j - 2 : j + 3]
-        window = window / window.sum()
-        steps = torch.arange(-2.0, 3.0)
-        offsets.append(((window.sum(1) * steps).sum(), (window.sum(0) * steps).sum()))
-    assert torch.tensor(offsets).mean(0).abs().max() < 0.2
-
-
-@pytest.mark.parametrize("grid", [(3, 5), (8, 4), (16, 16)])
-def test_maps_have_the_grid_and_are_plain_float32(teacher: Teacher, grid: tuple[int, int]) -> None:
-    images = torch.randint(0, 256, (2, 3, 50, 60), dtype=torch.uint8)
-    maps = teacher.features(images, grid)
-    assert maps.shape == (2, teacher.channels, *grid)
-    assert maps.dtype == torch.float32
-    assert not maps.requires_grad
-    assert not maps.is_inference()  # a loss may save it for its backward pass
-    assert maps.isfinite().all()
-    assert maps.std() > 0
-
-
-def test_a_batch_gives_what_its_images_give_alone(teacher: Teacher) -> None:
-    images = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
-    whole = teacher.features(images, (4, 4))
-    alone = torch.cat([teacher.features(image[None], (4, 4)) for image in images])
-    assert torch.allclose(whole, alone, atol=1e-4 * float(whole.abs().max()))
-
-
-def test_teachers_stay_frozen_whatever_their_parent_does(teacher: Teacher) -> None:
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    parent = nn.ModuleList([teacher]).train()
-    assert not any(module.training for module in teacher.modules())
-    before = {key: value.clone() for key, value in teacher.state_dict().items()}
-    teacher.features(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), (2, 2))
-    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
-    assert parent.training
+    encoder: nn.Module = ImageEncoderViT(
+        img_size=96,
+        embed_dim=32,
+        depth=3,
+        num_heads=4,
+        mlp_ratio=2.0,
+        out_chans=8,
+        use_rel_pos=True,
+        window_size=window,
+        global_attn_indexes=(1,),
+    )
+    for name, value in encoder.state_dict().items():
+        if "pos" in name:
+            nn.init.normal_(value, std=0.3)
+    return dict(encoder.state_dict())
 
 
 def test_identity_follows_the_weights() -> None:
     torch.manual_seed(1)
-    first, second = DinoV2(dinov2()), DinoV2(dinov2())
-    same = DinoV2(dinov2())
+    first, second = PatchTokens(dinov2(), "dinov2"), PatchTokens(dinov2(), "dinov2")
+    same = PatchTokens(dinov2(), "dinov2")
     same.load_state_dict(first.state_dict())
     assert first.identity == same.identity != second.identity
     assert first.identity.startswith("dinov2 ")
 
 
 def test_wrong_images_are_refused() -> None:
-    teacher = DinoV2(dinov2())
+    teacher = PatchTokens(dinov2(), "dinov2")
     for images in (torch.zeros(1, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match="uint8 RGB"):
             teacher.features(images, (2, 2))
 
 
 def test_every_row_of_the_table_resolves() -> None:
-    assert all(callable(resolve(reference)) for reference in TEACHERS.values())
+    assert all(callable(resolve(form.builder)) for form in TEACHERS.values())
+    assert callable(resolve(SAM_PTH))
     assert build_teacher("efficientnet_lite2").channels == 120
 
 
-@pytest.mark.parametrize("spec", ["dino", "", "sam:", "efficientnet_lite2:folder", ":x"])
+@pytest.mark.parametrize(
+    "spec", ["dino", "", "sam:", "efficientnet_lite2:folder", ":x", "timm", "timm:", "run", "run:"]
+)
 def test_an_unknown_teacher_names_the_legal_ones(spec: str) -> None:
     with pytest.raises(UsageError, match="unknown teacher") as caught:
         build_teacher(spec)
+    assert all(form in caught.value.expected for form in spec_forms())
     assert all(name in caught.value.expected for name in TEACHERS)
-
-
-@pytest.mark.parametrize(
-    ("name", "make"), [("dinov2", dinov2), ("dinov2", dinov2_with_registers), ("sam", sam_vision)]
-)
-def test_a_checkpoint_folder_gives_the_weights_it_holds(
-    tmp_path: Path, name: str, make: Callable[[], nn.Module]
-) -> None:
-    network = make()
-    network.save_pretrained(tmp_path)  # type: ignore[operator]
-    teacher = build_teacher(f"{name}:{tmp_path}")
-    loaded = teacher.state_dict()
-    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in network.state_dict().items())
-
-
-def test_the_checkpoint_of_a_whole_sam_will_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    vision = sam_vision()
-    size = {"image_size": 192, "patch_size": 16}
-    whole = transformers.SamModel(
-        transformers.SamConfig(
-            vision_config=vision.config.to_dict(),  # type: ignore[operator, union-attr]
-            prompt_encoder_config={"hidden_size": 16, "mask_input_channels": 4, **size},
-            mask_decoder_config={
-                "hidden_size": 16,
-                "mlp_dim": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "iou_head_hidden_dim": 8,
-            },
-        )
-    )
-    whole.save_pretrained(tmp_path)
-    capfd.readouterr()
-    loaded = build_teacher(f"sam:{tmp_path}").state_dict()
-    assert "mask_decoder" not in capfd.readouterr().err
-    kept = {key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")}
-    assert len(kept) == len(loaded)
-    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in kept.items())
-
-
-def test_a_folder_that_is_no_such_checkpoint_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a readable checkpoint"):
-        build_teacher(f"dinov2:{tmp_path}")
-    with pytest.raises(DataError, match="nowhere is not a folder"):
-        build_teacher(f"sam:{tmp_path}/nowhere")
-    dinov2().save_pretrained(tmp_path)  # type: ignore[operator]
-    with pytest.raises(DataError, match="holds another model"):
-        build_teacher(f"sam:{tmp_path}")
-
-
-def test_an_incomplete_checkpoint_is_no_random_teacher(tmp_path: Path) -> None:
-    network = dinov2()
-    state = {key: value for key, value in network.state_dict().items() if "layer.1.norm" not in key}
-    network.save_pretrained(tmp_path, state_dict=state)  # type: ignore[operator]
-    with pytest.raises(DataError, match="incomplete"):
-        build_teacher(f"dinov2:{tmp_path}")
 
 
 def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,3 +100,126 @@ def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [True, False]  # the local copy first
     assert "--teacher dinov2:DIR" in caught.value.mend
     assert caught.value.got == "We couldn't connect to the hub"
+
+
+def test_sams_own_checkpoint_gives_what_transformers_gives_for_the_same_weights(tmp_path: Path) -> None:
+    state = sam_pth_state()
+    torch.save({f"image_encoder.{key}": value for key, value in state.items()}, tmp_path / "sam.pth")
+    teacher = build_teacher(f"sam:{tmp_path / 'sam.pth'}")
+    config = transformers.SamVisionConfig(
+        hidden_size=32,
+        output_channels=8,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=96,
+        mlp_ratio=2.0,
+        mlp_dim=64,
+        window_size=3,
+        global_attn_indexes=[1],
+        layer_norm_eps=1e-6,
+    )
+    network = transformers.SamVisionModel(config).eval()
+    names = {
+        "patch_embed.proj": "patch_embed.projection",
+        "blocks.": "layers.",
+        ".norm": ".layer_norm",
+        "neck.0": "neck.conv1",
+        "neck.1": "neck.layer_norm1",
+        "neck.2": "neck.conv2",
+        "neck.3": "neck.layer_norm2",
+    }
+    renamed = {}
+    for key, value in state.items():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        renamed[f"vision_encoder.{key}"] = value
+    network.load_state_dict(renamed)
+    other = resolve("distill.teachers.huggingface:sam")(network)
+    images = torch.randint(0, 256, (2, 3, 40, 60), dtype=torch.uint8)
+    assert torch.allclose(teacher.features(images, (5, 7)), other.features(images, (5, 7)), atol=1e-4)
+
+
+def test_published_sam_encoders_are_recognised_by_their_shapes() -> None:
+    from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+
+    for build, width, depth, heads, layers in (
+        (build_sam_vit_b, 768, 12, 12, (2, 5, 8, 11)),
+        (build_sam_vit_l, 1024, 24, 16, (5, 11, 17, 23)),
+        (build_sam_vit_h, 1280, 32, 16, (7, 15, 23, 31)),
+    ):
+        with torch.device("meta"):
+            found = encoder_architecture(build().image_encoder.state_dict())
+        assert (found["embed_dim"], found["depth"], found["num_heads"]) == (width, depth, heads)
+        assert (found["img_size"], found["patch_size"], found["out_chans"]) == (1024, 16, 256)
+        assert (found["window_size"], found["global_attn_indexes"]) == (14, layers)
+        assert (found["mlp_ratio"], found["qkv_bias"]) == (4, True)
+
+
+def test_what_is_no_sam_checkpoint_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    with pytest.raises(DataError, match="is not a file"):
+        build_teacher(f"sam:{path}")
+    state = {f"image_encoder.{key}": value for key, value in sam_pth_state().items()}
+    del state["image_encoder.blocks.1.norm1.weight"]
+    for content in (state, {"other": torch.zeros(1)}, [1, 2], nn.Linear(1, 1)):
+        torch.save(content, path)
+        with pytest.raises(DataError, match="no readable checkpoint of SAM"):
+            build_teacher(f"sam:{path}")
+    path.write_bytes(b"nonsense")
+    with pytest.raises(DataError, match="no readable checkpoint of SAM"):
+        build_teacher(f"sam:{path}")
+
+
+def test_timm_takes_a_checkpoint_file_and_all_of_it(tmp_path: Path) -> None:
+    network = timm.create_model("resnet10t")
+    torch.save(network.state_dict(), tmp_path / "r.pth")
+    teacher = build_teacher(f"timm:resnet10t@{tmp_path / 'r.pth'}")
+    assert teacher.name == "timm-resnet10t"
+    loaded = teacher.state_dict()
+    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in network.state_dict().items())
+    partial = {key: value for key, value in network.state_dict().items() if "layer2" not in key}
+    torch.save(partial, tmp_path / "r.pth")
+    with pytest.raises(DataError, match="does not hold the weights"):
+        build_teacher(f"timm:resnet10t@{tmp_path / 'r.pth'}")
+    with pytest.raises(DataError, match="is not a file"):
+        build_teacher(f"timm:resnet10t@{tmp_path / 'nowhere.pth'}")
+
+
+def test_timm_without_weights_is_no_random_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise FileNotFoundError("cannot find the requested files in the local cache\nmore")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
+    with pytest.raises(MissingDependencyError, match="could not be had") as caught:
+        build_teacher("timm:resnet10t")
+    assert "timm:resnet10t@FILE" in caught.value.mend
+    assert load_timm("resnet10t", pretrained=False).channels == 128 + 256
+    with pytest.raises(UsageError, match="no network 'resnet_of_nobody'"):
+        build_teacher("timm:resnet_of_nobody")
+
+
+def test_a_run_teaches_with_its_best_weights_and_gives_logits(tmp_path: Path) -> None:
+    config = make_config({"data": ["x"], "size": 96, "pretrained": False})
+    student = build_student("edge-s", pretrained=False).eval()
+    describe_run(tmp_path, config)
+    save_checkpoint(
+        tmp_path / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
+    )
+    teacher = build_teacher(f"run:{tmp_path}")
+    assert isinstance(teacher, TaskTeacher)
+    assert teacher.channels == student.low_channels + student.high_channels
+    images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = student((images.float() - 127) / 128)
+    logits = teacher.logits(images, (24, 24))
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert not logits.requires_grad
+    assert teacher.features(images, (6, 8)).shape == (2, teacher.channels, 6, 8)
+
+
+def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no run"):
+        build_teacher(f"run:{tmp_path}")
+    describe_run(tmp_path, make_config({"data": ["x"]}))
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        build_teacher(f"run:{tmp_path}")

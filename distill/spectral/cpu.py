@@ -6,6 +6,9 @@ factor, so the forward pass writes it where the gradient will be and sums its sq
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +17,11 @@ from torch import Tensor
 from distill.spectral.bands import Band, basis, low_band
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+_LARGE = 32 << 20
+"""Bytes from which the allocator gives every tensor fresh pages."""
+_HUGE: int = getattr(mmap, "MADV_HUGEPAGE", 0)
 CHUNK_BYTES = 1 << 20
 """Of one of the maps that a chunk works on, in float32."""
 
@@ -52,7 +58,7 @@ def _loss_and_grads(
     """The loss, and its gradients to `low` and `high` where they are to be kept."""
     H, W = low.shape[-2:]
     step = max(1, CHUNK_BYTES // (4 * H * W))
-    grads = tuple(torch.empty(m.shape, dtype=m.dtype) for m in (low, high)) if keep else ()
+    grads = tuple(_large_empty(m) for m in (low, high)) if keep else ()
     in_place = keep and low.dtype == high.dtype == torch.float32
     buffers = [torch.empty(step, H, W) for _ in range(0 if in_place else 2)]
     scale = 2 / low.numel()
@@ -67,6 +73,27 @@ def _loss_and_grads(
             for kept, residual in zip(out, residuals, strict=False):
                 kept.copy_(residual)
     return total / scale / scale / low.numel(), grads
+
+
+def _large_empty(like: Tensor) -> Tensor:
+    """An empty contiguous tensor; a large one asks Linux for huge pages, or touching it costs as much as filling it."""
+    made = torch.empty(like.shape, dtype=like.dtype)
+    size = made.numel() * made.element_size()
+    if size >= _LARGE and (madvise := _madvise()) is not None:
+        begin = -(-made.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        # Advice alone: what the kernel answers does not matter.
+        madvise(begin, made.data_ptr() + size - begin, _HUGE)
+    return made
+
+
+@lru_cache(maxsize=1)
+def _madvise() -> Callable[[int, int, int], int] | None:
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return None
+    found = ctypes.CDLL(None).madvise
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    function: Callable[[int, int, int], int] = found
+    return function
 
 
 def _split(step: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:

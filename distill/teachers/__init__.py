@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill.teachers.base import Teacher
 from edge.errors import UsageError
@@ -11,34 +11,69 @@ from edge.lookup import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TEACHERS", "Teacher", "build_teacher"]
+__all__ = ["TEACHERS", "Form", "Teacher", "build_teacher", "spec_forms"]
 
+
+class Form(NamedTuple):
+    """How a teacher is written and who builds it.
+
+    Attributes:
+        source: What follows the colon; in brackets where it may be left out, empty where there is none.
+        builder: `"module:attribute"`, called with the source if there is one.
+    """
+
+    source: str
+    builder: str
+
+
+_HF = "distill.teachers.huggingface"
+_FOLDER = "[FOLDER_OR_HUB_NAME]"
 TEACHERS = {
-    "efficientnet_lite2": "distill.teachers.efficientnet_lite:EfficientNetLite2",
-    "dinov2": "distill.teachers.huggingface:load_dinov2",
-    "sam": "distill.teachers.huggingface:load_sam",
+    "efficientnet_lite2": Form("", "distill.teachers.efficientnet_lite:EfficientNetLite2"),
+    "dinov2": Form(_FOLDER, f"{_HF}:load_dinov2"),
+    "dinov3": Form(_FOLDER, f"{_HF}:load_dinov3"),
+    "sam": Form("[FOLDER_OR_HUB_NAME | FILE.pth]", f"{_HF}:load_sam"),
+    "sam2": Form(_FOLDER, f"{_HF}:load_sam2"),
+    "oneformer": Form(_FOLDER, f"{_HF}:load_oneformer"),
+    "mask2former": Form(_FOLDER, f"{_HF}:load_mask2former"),
+    "timm": Form("NAME[@CHECKPOINT]", "distill.teachers.timm_models:load_timm"),
+    "run": Form("RUN", "distill.teachers.student:load_task_teacher"),
 }
-_WITH_SOURCE = ("dinov2", "sam")
+SAM_PTH = "distill.teachers.segment_anything:load_sam_pth"
+
+
+def spec_forms() -> list[str]:
+    """Every way to name a teacher, such as `dinov2[:FOLDER_OR_HUB_NAME]`."""
+    return [
+        f"{name}[:{form.source[1:-1]}]"
+        if form.source.startswith("[")
+        else f"{name}:{form.source}".rstrip(":")
+        for name, form in TEACHERS.items()
+    ]
 
 
 def build_teacher(spec: str) -> Teacher:
     """A frozen teacher in eval mode.
 
     Args:
-        spec: `efficientnet_lite2`, `dinov2`, `sam`; the latter two also as `dinov2:SOURCE`, where the source is a
-            local checkpoint folder or a name on the Hugging Face hub.
+        spec: One of `spec_forms`. A folder is a local checkpoint of transformers, a hub name one on the Hugging Face
+            hub; `sam:FILE.pth` is a checkpoint of the segment-anything package, `timm:NAME` any network of timm, and
+            `run:RUN` a student trained here.
 
     Raises:
-        UsageError: Unknown name, or a source for a teacher that takes none.
-        MissingDependencyError: A package is not installed, or the hub cannot be reached.
+        UsageError: Unknown name, a source for a teacher that takes none, or none for one that needs it.
+        MissingDependencyError: A package is not installed, or the weights cannot be had.
         DataError: The source holds no such model.
     """
     name, colon, source = spec.partition(":")
-    if name not in TEACHERS or (colon and not source) or (source and name not in _WITH_SOURCE):
+    form = TEACHERS.get(name)
+    refused = form is None or bool(colon) != bool(source) or (bool(source) and not form.source)
+    if form is None or refused or (not source and form.source and not form.source.startswith("[")):
         raise UsageError(
             f"unknown teacher {spec!r}",
-            expected=" | ".join(f"{n}[:FOLDER_OR_HUB_NAME]" if n in _WITH_SOURCE else n for n in TEACHERS),
+            expected=" | ".join(spec_forms()),
             mend="--teacher efficientnet_lite2",
         )
-    build: Callable[..., Teacher] = resolve(TEACHERS[name])
+    is_pth = name == "sam" and source.endswith((".pth", ".pt"))
+    build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
     return build(source) if source else build()

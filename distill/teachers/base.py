@@ -82,3 +82,15 @@ def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def imagenet_normalised(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) uint8 RGB, stretched to `size` with ImageNet's mean and deviation: float32."""
+    mean = torch.tensor((0.485, 0.456, 0.406), device=images.device).view(1, 3, 1, 1)
+    deviation = torch.tensor((0.229, 0.224, 0.225), device=images.device).view(1, 3, 1, 1)
+    return (resample(images.float() / 255, size) - mean) / deviation
+
+
+def covering(grid: tuple[int, int], pixels: int, divisor: int) -> tuple[int, int]:
+    """Height and width of about `pixels` a cell, multiples of `divisor` so that the coarsest map covers the frame."""
+    return -(-grid[0] * pixels // divisor) * divisor, -(-grid[1] * pixels // divisor) * divisor

@@ -1,179 +1,162 @@
-"""DINOv2 and SAM through transformers, from a local checkpoint folder or the Hugging Face hub."""
+"""DINOv2, DINOv3, SAM, SAM 2, OneFormer and Mask2Former through transformers."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
-from torch import Tensor
 
-from distill.teachers.base import Teacher, resample
-from edge.errors import DataError, MissingDependencyError
+from distill.teachers.base import Teacher, covering, imagenet_normalised
+from distill.teachers.hub import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from torch import nn
+    from torch import Tensor, nn
 
-DINOV2_HUB = "facebook/dinov2-base"
-SAM_HUB = "facebook/sam-vit-base"
+HUB = {
+    "dinov2": "facebook/dinov2-base",
+    "dinov3": "facebook/dinov3-vitb16-pretrain-lvd1689m",
+    "sam": "facebook/sam-vit-base",
+    "sam2": "facebook/sam2.1-hiera-base-plus",
+    "oneformer": "shi-labs/oneformer_ade20k_swin_large",
+    "mask2former": "facebook/mask2former-swin-base-ade-semantic",
+}
+"""What is loaded where no source is named."""
 _IMAGENET = "ImageNet mean and deviation"
+_CONVNEXT_STRIDE = 32
+_PIXELS, _COARSEST = 16, 32
 
 
-class DinoV2(Teacher):
-    """Patch tokens of DINOv2 (Oquab et al., 2023), one patch per grid cell.
+class PatchTokens(Teacher):
+    """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025), one patch per grid cell.
 
-    The frame is stretched to the grid times the patch size, which interpolates the position embeddings; the class
-    token and the registers are dropped.
+    The frame is stretched to the grid times the patch size, and the position embeddings follow; the class token and
+    the registers are dropped. DINOv3's ConvNeXt has patches of 32 pixels.
 
     Args:
-        network: `Dinov2Model` or `Dinov2WithRegistersModel`.
+        network: `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` or `DINOv3ConvNextModel`.
+        name: `dinov2` or `dinov3`.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, name: str) -> None:
         config: Any = network.config
-        super().__init__(
-            "dinov2", int(config.hidden_size), f"{_IMAGENET}, one patch a cell, last hidden state"
-        )
+        widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
+        super().__init__(name, int(widths[-1]), f"{_IMAGENET}, one patch a cell, last hidden state")
         self.network = network
-        self.patch = int(config.patch_size)
+        self.patch = int(getattr(config, "patch_size", _CONVNEXT_STRIDE))
         self.extra_tokens = 1 + int(getattr(config, "num_register_tokens", 0))
         self.freeze()
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, hidden_size, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        pixels = _normalised(images, (self.patch * grid[0], self.patch * grid[1]))
+        """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
+        pixels = imagenet_normalised(images, (self.patch * grid[0], self.patch * grid[1]))
         tokens: Tensor = self.network(pixel_values=pixels).last_hidden_state[:, self.extra_tokens :]
         return tokens.transpose(1, 2).reshape(len(images), self.channels, *grid)
 
 
-class Sam(Teacher):
-    """Image embedding of SAM's encoder (Kirillov et al., 2023), the output of its neck.
+class SquareEmbedding(Teacher):
+    """Image embedding of SAM (Kirillov et al., 2023) or SAM 2 (Ravi et al., 2024), the coarsest output of its neck.
 
     SAM's own preprocessing pads a frame to a square; here the frame is stretched to it, as for every teacher.
 
     Args:
-        network: `SamVisionModel`.
+        network: `SamVisionModel` or `Sam2VisionModel`.
+        name: `sam` or `sam2`.
+        channels: Of the embedding.
+        side: Pixels of the square.
+        embedding: Takes it out of the network's answer.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        config: Any = network.config
-        super().__init__(
-            "sam", int(config.output_channels), f"{_IMAGENET}, stretched to a square, neck output"
-        )
+    def __init__(
+        self, network: nn.Module, name: str, channels: int, side: int, embedding: Callable[[Any], Tensor]
+    ) -> None:
+        super().__init__(name, channels, f"{_IMAGENET}, stretched to a square of {side}, neck output")
         self.network = network
-        self.side = int(config.image_size)
+        self.side, self._embedding = side, embedding
         self.freeze()
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:  # noqa: ARG002 - its own grid
-        """(B, output_channels, side / patch, side / patch) of (B, 3, H, W) uint8 RGB."""
-        pixels = _normalised(images, (self.side, self.side))
-        embedding: Tensor = self.network(pixel_values=pixels).last_hidden_state
-        return embedding
+        """(B, channels, h, h) of (B, 3, H, W) uint8 RGB."""
+        pixels = imagenet_normalised(images, (self.side, self.side))
+        return self._embedding(self.network(pixel_values=pixels))
 
 
-def load_dinov2(source: str = DINOV2_HUB) -> Teacher:
-    """DINOv2, with or without registers.
+class PixelDecoder(Teacher):
+    """The finest multi-scale map of the pixel decoder of OneFormer or Mask2Former.
 
-    Args:
-        source: Checkpoint folder, or name on the hub.
-
-    Raises:
-        DataError: The folder is missing or holds something else.
-        MissingDependencyError: The hub cannot be reached and holds no local copy.
-    """
-    return DinoV2(_load(transformers.AutoModel, "dinov2", source, ("dinov2", "dinov2_with_registers")))
-
-
-def load_sam(source: str = SAM_HUB) -> Teacher:
-    """SAM's image encoder, from a checkpoint of the whole SAM or of the encoder.
+    It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2), from an input of 16 pixels per grid cell.
+    The queries, and with them OneFormer's task, come after the pixel decoder and do not change its maps, so that
+    neither is run.
 
     Args:
-        source: Checkpoint folder, or name on the hub.
-
-    Raises:
-        DataError: The folder is missing or holds something else.
-        MissingDependencyError: The hub cannot be reached and holds no local copy.
+        network: `OneFormerModel` or `Mask2FormerModel`.
+        name: `oneformer` or `mask2former`.
+        channels: Of the map.
     """
-    return Sam(_load(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model")))
 
-
-def _load(cls: Any, name: str, source: str, kinds: tuple[str, ...]) -> nn.Module:
-    local = Path(source).expanduser()
-    if local.is_dir():
-        return _loaded(cls, name, str(local), kinds, local_files_only=True)
-    if source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise DataError(
-            f"teacher {name}: {source} is not a folder",
-            expected="a checkpoint folder with config.json and model.safetensors",
+    def __init__(self, network: Any, name: str, channels: int) -> None:
+        super().__init__(
+            name, channels, f"{_IMAGENET}, {_PIXELS} pixels a cell, pixel decoder's map of stride 8"
         )
-    try:
-        # A copy on this machine is used without asking the hub, so that a hospital without a network can train.
-        return _loaded(cls, name, source, kinds, local_files_only=True)
-    except _AbsentError:
-        pass
-    try:
-        return _loaded(cls, name, source, kinds, local_files_only=False)
-    except _AbsentError as error:
-        raise MissingDependencyError(
-            f"teacher {name}: {source} could not be had from the Hugging Face hub",
-            expected="a network, a copy in the hub's local cache, or a local checkpoint folder",
-            got=str(error).splitlines()[0],
-            mend=f"--teacher {name}:DIR with a folder that holds config.json and model.safetensors",
-        ) from error
+        self.network: nn.Module = network.pixel_level_module
+        self.freeze()
+
+    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, channels, about 2 gh, about 2 gw) of (B, 3, H, W) uint8 RGB."""
+        answer = self.network(imagenet_normalised(images, covering(grid, _PIXELS, _COARSEST)))
+        if hasattr(answer, "decoder_features"):  # OneFormer's name for Mask2Former's decoder_hidden_states
+            finest: Tensor = answer.decoder_features[-1]
+        else:
+            finest = answer.decoder_hidden_states[-1]
+        return finest
 
 
-class _AbsentError(Exception):
-    """Neither on this machine nor, if asked, on the hub."""
+def sam(network: Any) -> Teacher:
+    """The teacher that a `SamVisionModel` makes."""
+    config = network.config
+    channels, side = int(config.output_channels), int(config.image_size)
+    return SquareEmbedding(network, "sam", channels, side, lambda answer: answer.last_hidden_state)
 
 
-def _loaded(cls: Any, name: str, source: str, kinds: tuple[str, ...], *, local_files_only: bool) -> nn.Module:
-    folder = Path(source).is_dir()
-    try:
-        raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local_files_only)
-        kind = raw.get("model_type")
-        if kind is None:
-            raise OSError("no config.json that names a model_type")
-        if kind not in kinds:
-            raise DataError(
-                f"teacher {name}: {source} holds another model", expected=" or ".join(kinds), got=repr(kind)
-            )
-        network, report = cls.from_pretrained(
-            source, local_files_only=local_files_only, output_loading_info=True
-        )
-    except (OSError, ValueError) as error:
-        if not folder:
-            raise _AbsentError(str(error) or type(error).__name__) from error
-        raise DataError(
-            f"teacher {name}: {source} is not a readable checkpoint",
-            expected="config.json and model.safetensors",
-            got=str(error).splitlines()[0],
-        ) from error
-    if report["missing_keys"]:
-        raise DataError(
-            f"teacher {name}: the checkpoint {source} is incomplete",
-            expected="weights for the whole network",
-            got=f"{len(report['missing_keys'])} missing, such as {min(report['missing_keys'])}",
-        )
-    result: nn.Module = network
-    return result
+def sam2(network: Any) -> Teacher:
+    """The teacher that a `Sam2VisionModel` makes."""
+    channels, side = network.config.fpn_hidden_size, network.config.backbone_config.image_size
+    side = int(side if isinstance(side, int) else side[0])
+    return SquareEmbedding(network, "sam2", int(channels), side, lambda answer: answer.fpn_hidden_states[-1])
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the list of weights that are not needed, such as SAM's mask decoder; missing ones are an error."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)
+def load_dinov2(source: str = HUB["dinov2"]) -> Teacher:
+    """DINOv2, with or without registers, from a folder or the hub; errors as `hub.load_network`."""
+    kinds = ("dinov2", "dinov2_with_registers")
+    return PatchTokens(load_network(transformers.AutoModel, "dinov2", source, kinds), "dinov2")
 
 
-def _normalised(images: Tensor, size: tuple[int, int]) -> Tensor:
-    mean = torch.tensor((0.485, 0.456, 0.406), device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor((0.229, 0.224, 0.225), device=images.device).view(1, 3, 1, 1)
-    return (resample(images.float() / 255, size) - mean) / deviation
+def load_dinov3(source: str = HUB["dinov3"]) -> Teacher:
+    """DINOv3, a ViT or a ConvNeXt, from a folder or the hub; errors as `hub.load_network`."""
+    kinds = ("dinov3_vit", "dinov3_convnext")
+    return PatchTokens(load_network(transformers.AutoModel, "dinov3", source, kinds), "dinov3")
+
+
+def load_sam(source: str = HUB["sam"]) -> Teacher:
+    """SAM's encoder, from a checkpoint of the whole SAM or of the encoder; errors as `hub.load_network`."""
+    return sam(load_network(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model")))
+
+
+def load_sam2(source: str = HUB["sam2"]) -> Teacher:
+    """SAM 2's encoder, from a checkpoint for images, for video or of the encoder; errors as `hub.load_network`."""
+    kinds = ("sam2", "sam2_video", "sam2_vision_model")
+    inside = {r"^vision_encoder\.": ""}  # where the checkpoint is of more than the encoder
+    return sam2(load_network(transformers.Sam2VisionModel, "sam2", source, kinds, key_mapping=inside))
+
+
+def load_oneformer(source: str = HUB["oneformer"]) -> Teacher:
+    """OneFormer, from a folder or the hub; errors as `hub.load_network`."""
+    network = load_network(transformers.OneFormerModel, "oneformer", source, ("oneformer",))
+    return PixelDecoder(network, "oneformer", int(network.config.conv_dim))
+
+
+def load_mask2former(source: str = HUB["mask2former"]) -> Teacher:
+    """Mask2Former, from a folder or the hub; errors as `hub.load_network`."""
+    network = load_network(transformers.Mask2FormerModel, "mask2former", source, ("mask2former",))
+    return PixelDecoder(network, "mask2former", int(network.config.feature_size))

@@ -1,0 +1,85 @@
+"""Checkpoints of transformers: a local folder, the hub's local cache, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from edge.errors import DataError, MissingDependencyError
+
+
+def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **options: Any) -> Any:
+    """The pretrained network of a checkpoint folder or of the hub; a local copy is used without asking the hub.
+
+    Args:
+        cls: Class of transformers with `from_pretrained`.
+        name: The teacher's, for errors.
+        source: Folder, or name on the hub.
+        kinds: The `model_type`s that will do.
+        **options: For `from_pretrained`.
+
+    Raises:
+        DataError: The folder is missing, holds something else or lacks weights.
+        MissingDependencyError: The hub cannot be reached and there is no local copy.
+    """
+    local = Path(source).expanduser()
+    if local.is_dir():
+        return _loaded(cls, name, str(local), kinds, local_files_only=True, **options)
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise DataError(
+            f"teacher {name}: {source} is not a folder",
+            expected="a checkpoint folder with config.json and model.safetensors",
+        )
+    try:
+        # A copy on this machine is used without asking the hub, so that a hospital without a network can train.
+        return _loaded(cls, name, source, kinds, local_files_only=True, **options)
+    except _AbsentError:
+        pass
+    try:
+        return _loaded(cls, name, source, kinds, local_files_only=False, **options)
+    except _AbsentError as error:
+        raise MissingDependencyError(
+            f"teacher {name}: {source} could not be had from the Hugging Face hub",
+            expected="a network, a copy in the hub's local cache, or a local checkpoint folder",
+            got=str(error).splitlines()[0],
+            mend=f"--teacher {name}:DIR with a folder that holds config.json and model.safetensors",
+        ) from error
+
+
+class _AbsentError(Exception):
+    """Neither on this machine nor, if asked, on the hub."""
+
+
+def _loaded(
+    cls: Any, name: str, source: str, kinds: tuple[str, ...], *, local_files_only: bool, **options: Any
+) -> Any:
+    folder = Path(source).is_dir()
+    try:
+        raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local_files_only)
+        kind = raw.get("model_type")
+        if kind is None:
+            raise OSError("no config.json that names a model_type")
+        if kind not in kinds:
+            raise DataError(
+                f"teacher {name}: {source} holds another model", expected=" or ".join(kinds), got=repr(kind)
+            )
+        network, report = cls.from_pretrained(
+            source, local_files_only=local_files_only, output_loading_info=True, **options
+        )
+    except (OSError, ValueError) as error:
+        if not folder:
+            raise _AbsentError(str(error) or type(error).__name__) from error
+        raise DataError(
+            f"teacher {name}: {source} is not a readable checkpoint",
+            expected="config.json and model.safetensors",
+            got=str(error).splitlines()[0],
+        ) from error
+    if report["missing_keys"]:
+        raise DataError(
+            f"teacher {name}: the checkpoint {source} is incomplete",
+            expected="weights for the whole network",
+            got=f"{len(report['missing_keys'])} missing, such as {min(report['missing_keys'])}",
+        )
+    return network

@@ -1,0 +1,160 @@
+"""Any network of timm: its feature pyramid, or the last map of a plain transformer, fused on the grid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from torch import Tensor
+
+from distill.teachers.alignment import measure_offsets, to_grid
+from distill.teachers.base import Teacher, covering, resample
+from edge.errors import DataError, MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PIXELS = 16
+"""Pixels a cell, about; the map of this stride lies on the grid."""
+STRIDES = (8, 16)
+"""Finest and coarsest stride that is taken, where the network has it; coarser maps cannot tell cells apart."""
+_PROBE = 224
+"""Side of the picture on which the strides are found: a multiple of all usual ones."""
+_CELLS = 9
+"""Of the coarsest map that is taken, along each axis of the picture on which the cells' places are measured."""
+
+
+class TimmFeatures(Teacher):
+    """The last map at each stride from 8 to 16, each put right and stretched to the grid, concatenated.
+
+    A network that takes one input size only gets the frame stretched to it.
+
+    Args:
+        network: Of timm, with `forward_intermediates` and a `pretrained_cfg`.
+        name: Its name in timm.
+
+    Raises:
+        UsageError: It gives no maps.
+    """
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        config: Any = network.pretrained_cfg
+        fixed = config.get("fixed_input_size", False) and not getattr(network, "dynamic_img_size", False)
+        side = int(config["input_size"][-1])
+        levels = _levels(network.eval(), name, side if fixed else _PROBE)
+        self._levels = list(levels)
+        strides = [stride for stride, _ in levels.values()]
+        super().__init__(
+            f"timm-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}", sum(c for _, c in levels.values()), ""
+        )
+        self.network = network
+        self.side = side if fixed else None
+        self.divisor = max(strides)
+        self.pixels = min(strides, key=lambda stride: abs(stride - PIXELS))
+        self.mean, self.deviation = tuple(config["mean"]), tuple(config["std"])
+        self.freeze()
+        self.offsets = measure_offsets(self._maps, side if fixed else _CELLS * self.divisor)
+        self.preprocessing = (
+            f"mean {self.mean}, deviation {self.deviation}, side {self.side}, {self.pixels} pixels a cell, "
+            f"maps {self._levels} at strides {strides}, cells {self.offsets}"
+        )
+
+    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
+        size = covering(grid, self.pixels, self.divisor) if self.side is None else (self.side, self.side)
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        deviation = torch.tensor(self.deviation, device=images.device).view(1, 3, 1, 1)
+        maps = self._maps((resample(images.float() / 255, size) - mean) / deviation)
+        return torch.cat(
+            [to_grid(m, grid, offset) for m, offset in zip(maps, self.offsets, strict=True)], dim=1
+        )
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        return _intermediates(self.network, pixels, self._levels)
+
+
+def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
+    """A network of timm.
+
+    Args:
+        source: `NAME` for the weights that timm names, from its local copy or the network, or `NAME@CHECKPOINT` for
+            those in a `.pth` or `.safetensors` file.
+        pretrained: False builds it with random weights, which teach nothing; for tests.
+
+    Raises:
+        UsageError: timm knows no such network, or it gives no maps.
+        DataError: The checkpoint is missing or does not fit.
+        MissingDependencyError: The weights are not on this machine and cannot be downloaded.
+    """
+    name, at, checkpoint = source.partition("@")
+    if not timm.is_model(name.partition(":")[2] or name) and not name.startswith("hf-hub:"):
+        near = timm.list_models(f"*{re.split(r'[._0-9]', name)[0]}*")[:8]
+        raise UsageError(
+            f"timm has no network {name!r}",
+            expected="a name of timm.list_models()" + (f", such as {', '.join(near)}" if near else ""),
+            mend="--teacher timm:convnext_tiny",
+        )
+    if not at:
+        return TimmFeatures(_pretrained(name) if pretrained else _create(name), name)
+    path = Path(checkpoint).expanduser()
+    if not path.is_file():
+        raise DataError(f"teacher timm: {path} is not a file", expected="a checkpoint of " + name)
+    overlay = {"file": str(path), "custom_load": False, "source": ""}
+    try:
+        network = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError) as error:
+        raise DataError(
+            f"teacher timm: {path} does not hold the weights of {name}",
+            expected="all weights of the network, its classifier included",
+            got=_first_line(error),
+        ) from error
+    return TimmFeatures(network, name)
+
+
+def _pretrained(name: str) -> nn.Module:
+    try:
+        return _create(name, pretrained=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MissingDependencyError(
+            f"the pretrained weights of timm's {name} could not be had",
+            expected="a network, or a copy in the local cache of the Hugging Face hub",
+            got=_first_line(error),
+            mend=f"--teacher timm:{name}@FILE with a checkpoint of it",
+        ) from error
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    """The network; one with position embeddings that can follow the input's size does."""
+    try:
+        network: nn.Module = timm.create_model(name, dynamic_img_size=True, **options)
+    except TypeError:
+        network = timm.create_model(name, **options)
+    return network
+
+
+def _levels(network: nn.Module, name: str, side: int) -> dict[int, tuple[int, int]]:
+    """Index of the last map of each stride that is taken -> its stride and channels."""
+    try:
+        with torch.no_grad():
+            maps = _intermediates(network, torch.zeros(1, 3, side, side), None)
+    except (AttributeError, NotImplementedError) as error:
+        raise UsageError(
+            f"timm's {name} gives no feature maps", expected="a network with forward_intermediates"
+        ) from error
+    last = {round(side / m.shape[-1]): (index, m.shape[1]) for index, m in enumerate(maps)}
+    taken = [stride for stride in last if STRIDES[0] <= stride <= STRIDES[1]] or [max(last)]
+    return {last[stride][0]: (stride, last[stride][1]) for stride in sorted(taken)}
+
+
+def _intermediates(network: Any, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
+    maps: list[Tensor] = network.forward_intermediates(
+        pixels, indices=indices, intermediates_only=True, output_fmt="NCHW", stop_early=True
+    )
+    return maps
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,395 @@
+"""Teachers: frozen, one geometry, built offline from small random configurations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from torch import Tensor, nn
+
+from distill.augment import random_affine, sample_rng, theta_batch, warp, warp_maps
+from distill.students import build_student
+from distill.teachers import Teacher, build_teacher, huggingface
+from distill.teachers.efficientnet_lite import EfficientNetLite2
+from distill.teachers.huggingface import PatchTokens, PixelDecoder
+from distill.teachers.segment_anything import SamPth
+from distill.teachers.student import TaskTeacher
+from distill.teachers.timm_models import TimmFeatures
+from edge.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+TINY = {"num_hidden_layers": 2, "num_attention_heads": 2}
+SWIN = {
+    "model_type": "swin",
+    "image_size": 64,
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 1, 2, 2],
+    "window_size": 4,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+DECODER = {
+    "hidden_dim": 32,
+    "encoder_feedforward_dim": 32,
+    "dim_feedforward": 32,
+    "num_attention_heads": 4,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_queries": 4,
+}
+
+
+def dinov2() -> Any:
+    config = transformers.Dinov2Config(hidden_size=32, image_size=28, patch_size=14, **TINY)
+    return transformers.Dinov2Model(config)
+
+
+def dinov2_with_registers() -> Any:
+    config = transformers.Dinov2WithRegistersConfig(
+        hidden_size=32, image_size=28, patch_size=14, num_register_tokens=4, **TINY
+    )
+    return transformers.Dinov2WithRegistersModel(config)
+
+
+def dinov3_vit() -> Any:
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=32, intermediate_size=32, patch_size=16, num_register_tokens=4, **TINY
+    )
+    return transformers.DINOv3ViTModel(config)
+
+
+def dinov3_convnext() -> Any:
+    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])
+    return transformers.DINOv3ConvNextModel(config)
+
+
+def sam_vision() -> Any:
+    config = transformers.SamVisionConfig(
+        hidden_size=32,
+        output_channels=16,
+        image_size=384,
+        patch_size=16,
+        mlp_dim=32,
+        window_size=4,
+        global_attn_indexes=[],
+        initializer_range=0.05,
+        **TINY,
+    )
+    return transformers.SamVisionModel(config)
+
+
+def sam2_vision() -> Any:
+    config = transformers.Sam2VisionConfig(
+        backbone_config={
+            "model_type": "sam2_hiera_det_model",
+            "hidden_size": 8,
+            "image_size": [256, 256],
+            "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 24, 32],
+            "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "window_size_per_stage": [4, 4, 4, 4],
+            "global_attention_blocks": [3],
+        },
+        backbone_channel_list=[32, 24, 16, 8],
+        fpn_hidden_size=16,
+    )
+    return transformers.Sam2VisionModel(config)
+
+
+def oneformer() -> Any:
+    config = transformers.OneFormerConfig(
+        backbone_config=SWIN, conv_dim=32, mask_dim=32, query_dec_layers=1, task_seq_len=7, **DECODER
+    )
+    return transformers.OneFormerModel(config)
+
+
+def mask2former() -> Any:
+    config = transformers.Mask2FormerConfig(
+        backbone_config=SWIN, feature_size=32, mask_feature_size=32, **DECODER
+    )
+    return transformers.Mask2FormerModel(config)
+
+
+def sam_pth() -> dict[str, Tensor]:
+    """A random encoder of the segment-anything package."""
+    from segment_anything.modeling import ImageEncoderViT
+
+    encoder: nn.Module = ImageEncoderViT(
+        img_size=384,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        out_chans=16,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(1,),
+    )
+    for name, value in encoder.state_dict().items():
+        if "pos" in name:
+            nn.init.normal_(value, std=0.02)
+    return encoder.state_dict()
+
+
+def tiny_timm(name: str, **options: Any) -> Teacher:
+    return TimmFeatures(timm.create_model(name, **options), name)
+
+
+BUILDERS: dict[str, Callable[[], Teacher]] = {
+    "dinov2": lambda: PatchTokens(dinov2(), "dinov2"),
+    "dinov2 with registers": lambda: PatchTokens(dinov2_with_registers(), "dinov2"),
+    "dinov3 vit": lambda: PatchTokens(dinov3_vit(), "dinov3"),
+    "dinov3 convnext": lambda: PatchTokens(dinov3_convnext(), "dinov3"),
+    "sam": lambda: huggingface.sam(sam_vision()),
+    "sam pth": lambda: SamPth(sam_pth()),
+    "sam2": lambda: huggingface.sam2(sam2_vision()),
+    "oneformer": lambda: PixelDecoder(oneformer(), "oneformer", 32),
+    "mask2former": lambda: PixelDecoder(mask2former(), "mask2former", 32),
+    "efficientnet_lite2": EfficientNetLite2,
+    "timm resnet": lambda: tiny_timm("resnet10t", zero_init_last=False),
+    "timm convnext": lambda: tiny_timm("convnext_atto"),
+    "timm vit": lambda: tiny_timm("vit_tiny_patch16_224", depth=2, dynamic_img_size=True),
+    "timm swin": lambda: tiny_timm(
+        "swin_tiny_patch4_window7_224", embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)
+    ),
+    "run": lambda: TaskTeacher(build_student("edge-s").eval(), 256),
+}
+
+
+@pytest.fixture(scope="module", params=BUILDERS)
+def teachers(request: pytest.FixtureRequest) -> list[Teacher]:
+    """A teacher with several random weights: where its cells look is what they have in common."""
+    drawn = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        drawn.append(BUILDERS[request.param]())
+    return drawn
+
+
+@pytest.fixture
+def teacher(teachers: list[Teacher]) -> Teacher:
+    return teachers[0]
+
+
+GRID = (6, 8)
+
+
+def marked(size: tuple[int, int], cells: list[tuple[int, int]], texture: int) -> Tensor:
+    """Textured pictures: one as it is, and one for each cell with a bright marker in its middle half."""
+    generator = torch.Generator().manual_seed(texture)
+    coarse = torch.rand(1, 3, size[0] // 8, size[1] // 8, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
+    images = (60 + 100 * smooth).to(torch.uint8).repeat(1 + len(cells), 1, 1, 1)
+    for number, (i, j) in enumerate(cells, 1):
+        top, bottom = (size[0] * (4 * i + edge) // (4 * GRID[0]) for edge in (1, 3))
+        left, right = (size[1] * (4 * j + edge) // (4 * GRID[1]) for edge in (1, 3))
+        images[number, :, top:bottom, left:right] = 255
+    return images
+
+
+def energies(maps: Tensor) -> Tensor:
+    """(B, h, w) where each map differs from the first, as shares of its whole change."""
+    change = (maps[1:] - maps[:1]).square().sum(1)
+    return change / change.sum(dim=(1, 2), keepdim=True)
+
+
+def centres(change: Tensor) -> Tensor:
+    """(B, 2) where (B, h, w) energies lie, down and right in cells: the middle of the 3x3 cells with most of it."""
+    h, w = change.shape[-2:]
+    near = nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
+    found = []
+    for energy, place in zip(change, near, strict=True):
+        i, j = int(place) // w, int(place) % w
+        rows, columns = slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2)
+        window = energy[rows, columns] / energy[rows, columns].sum()
+        down = window.sum(1) @ (torch.arange(h)[rows] + 0.5)
+        found.append(torch.stack([down, window.sum(0) @ (torch.arange(w)[columns] + 0.5)]))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (64, 200), (150, 70)])
+def test_a_marker_lands_in_the_same_cell_for_every_teacher(
+    teachers: list[Teacher], size: tuple[int, int]
+) -> None:
+    """The strongest change lies in the cell of the marker, and in the interior so does the middle of it all."""
+    cells = [(1, 1), (2, 5), (4, 3), (3, 6), (0, 0), (5, 7), (0, 4), (5, 0)]
+    maps = [
+        teacher.features(marked(size, cells, texture), GRID) for texture in range(2) for teacher in teachers
+    ]
+    change = torch.stack([energies(each) for each in maps]).mean(0)
+    assert [divmod(int(flat), GRID[1]) for flat in change.flatten(1).argmax(1)] == cells
+    assert (centres(change[:4]) - torch.tensor(cells[:4]) - 0.5).abs().max() < 0.5
+
+
+def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[Teacher]) -> None:
+    """The map of an augmented view has the marker where the replayed map has it."""
+    for index in range(4):
+        theta = random_affine(sample_rng(5, 0, index))
+        seen, replayed = [], []
+        for number, teacher in enumerate(teachers):
+            images = marked((96, 128), [(2, 4)], number)
+            views = np.stack([warp(image.permute(1, 2, 0).numpy(), theta) for image in images])
+            seen.append(energies(teacher.features(torch.from_numpy(views).permute(0, 3, 1, 2), GRID)))
+            plain = teacher.features(images, GRID)
+            replayed.append(energies(warp_maps(plain, theta_batch([theta] * 2))))
+        places = [centres(torch.stack(each).mean(0))[0] for each in (seen, replayed)]
+        assert (places[0] - places[1]).abs().max() < 0.6
+
+
+def test_efficientnet_is_centred_on_its_cells() -> None:
+    """Around a marker in the middle of a cell, the change is even: within .2 of a cell on average."""
+    teacher, grid = EfficientNetLite2(), (10, 10)
+    cells = [(4, 4), (5, 4), (4, 5), (5, 6)]
+    images = torch.full((1 + len(cells), 3, 160, 160), 120, dtype=torch.uint8)
+    for number, (i, j) in enumerate(cells, 1):
+        images[number, :, 16 * i + 4 : 16 * i + 12, 16 * j + 4 : 16 * j + 12] = 255
+    maps = teacher.features(images, grid)
+    change = (maps[1:] - maps[:1]).pow(2).sum(1)
+    offsets = []
+    for number, (i, j) in enumerate(cells):
+        window = change[number, i - 2 : i + 3, j - 2 : j + 3]
+        window = window / window.sum()
+        steps = torch.arange(-2.0, 3.0)
+        offsets.append(((window.sum(1) * steps).sum(), (window.sum(0) * steps).sum()))
+    assert torch.tensor(offsets).mean(0).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (8, 4), (16, 16)])
+def test_maps_have_the_grid_and_are_plain_float32(teacher: Teacher, grid: tuple[int, int]) -> None:
+    images = torch.randint(0, 256, (2, 3, 50, 60), dtype=torch.uint8)
+    maps = teacher.features(images, grid)
+    assert maps.shape == (2, teacher.channels, *grid)
+    assert maps.dtype == torch.float32
+    assert not maps.requires_grad
+    assert not maps.is_inference()  # a loss may save it for its backward pass
+    assert maps.isfinite().all()
+    assert maps.std() > 0
+
+
+def test_a_batch_gives_what_its_images_give_alone(teacher: Teacher) -> None:
+    images = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
+    whole = teacher.features(images, (4, 4))
+    alone = torch.cat([teacher.features(image[None], (4, 4)) for image in images])
+    assert torch.allclose(whole, alone, atol=1e-4 * float(whole.abs().max()))
+
+
+def test_teachers_stay_frozen_whatever_their_parent_does(teacher: Teacher) -> None:
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    parent = nn.ModuleList([teacher]).train()
+    assert not any(module.training for module in teacher.modules())
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    teacher.features(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), (2, 2))
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+    assert parent.training
+
+
+HF = {
+    "dinov2": dinov2,
+    "dinov2 with registers": dinov2_with_registers,
+    "dinov3 vit": dinov3_vit,
+    "dinov3 convnext": dinov3_convnext,
+    "sam": sam_vision,
+    "sam2": sam2_vision,
+    "oneformer": oneformer,
+    "mask2former": mask2former,
+}
+
+
+@pytest.mark.parametrize("which", HF)
+def test_a_checkpoint_folder_gives_the_weights_it_holds(tmp_path: Path, which: str) -> None:
+    network = HF[which]()
+    network.save_pretrained(tmp_path)
+    teacher = build_teacher(f"{which.split()[0]}:{tmp_path}")
+    given_weights = network.state_dict()
+    loaded = {key.removeprefix("network."): value for key, value in teacher.state_dict().items()}
+    prefix = "pixel_level_module." if which in ("oneformer", "mask2former") else ""
+    assert loaded
+    assert all(torch.equal(given_weights[prefix + key], value) for key, value in loaded.items())
+
+
+def test_oneformers_task_does_not_change_the_maps_that_are_taken() -> None:
+    network = oneformer().eval()
+    pixels = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        taken = network.pixel_level_module(pixels).decoder_features[-1]
+        for _ in range(2):
+            task = torch.randint(0, 100, (1, 7)).float()
+            answer = network(pixels, task_inputs=task, output_hidden_states=True)
+            assert torch.equal(answer.pixel_decoder_hidden_states[-1], taken)
+
+
+@pytest.mark.parametrize("cls", [transformers.Sam2Config, transformers.Sam2VideoConfig])
+def test_the_checkpoint_of_a_whole_sam2_will_do(tmp_path: Path, cls: Any) -> None:
+    config = cls(
+        vision_config=sam2_vision().config,
+        prompt_encoder_config={"hidden_size": 16, "image_size": 256, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 8,
+        },
+    )
+    model = transformers.Sam2Model if cls is transformers.Sam2Config else transformers.Sam2VideoModel
+    whole = model(config)
+    whole.save_pretrained(tmp_path)
+    loaded = build_teacher(f"sam2:{tmp_path}").state_dict()
+    kept = {key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")}
+    assert len(kept) == len(loaded)
+    assert all(
+        torch.equal(loaded[key.replace("vision_encoder.", "network.", 1)], value)
+        for key, value in kept.items()
+    )
+
+
+def test_the_checkpoint_of_a_whole_sam_will_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    vision = sam_vision()
+    size = {"image_size": 192, "patch_size": 16}
+    whole = transformers.SamModel(
+        transformers.SamConfig(
+            vision_config=vision.config.to_dict(),
+            prompt_encoder_config={"hidden_size": 16, "mask_input_channels": 4, **size},
+            mask_decoder_config={
+                "hidden_size": 16,
+                "mlp_dim": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "iou_head_hidden_dim": 8,
+            },
+        )
+    )
+    whole.save_pretrained(tmp_path)
+    capfd.readouterr()
+    loaded = build_teacher(f"sam:{tmp_path}").state_dict()
+    assert "mask_decoder" not in capfd.readouterr().err
+    kept = {key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")}
+    assert len(kept) == len(loaded)
+    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in kept.items())
+
+
+def test_a_folder_that_is_no_such_checkpoint_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a readable checkpoint"):
+        build_teacher(f"dinov2:{tmp_path}")
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        build_teacher(f"sam:{tmp_path}/nowhere")
+    dinov2().save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="holds another model"):
+        build_teacher(f"sam:{tmp_path}")
+
+
+def test_an_incomplete_checkpoint_is_no_random_teacher(tmp_path: Path) -> None:
+    network = dinov2()
+    state = {key: value for key, value in network.state_dict().items() if "layer.1.norm" not in key}
+    network.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(DataError, match="incomplete"):
+        build_teacher(f"dinov2:{tmp_path}")
