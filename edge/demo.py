@@ -53,11 +53,11 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     train: int = 160
     validation: int = 32
     negatives: int = 16
-    size: int = 256
+    size: int = 224
     epochs: int = 5
     qat_epochs: int = 1
     clip_frames: int = 150
-    bench_seconds: float = 10.0
+    bench_seconds: float = 8.0
     pretrained: bool = True
     seed: int = 7
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -162,6 +163,16 @@ def test_unknown_engine_lists_the_choices(tiny_bundle: Path) -> None:
         open_engine(Bundle.open(tiny_bundle), "tensorrt")
     with pytest.raises(UsageError, match="openvino"):
         open_engine_files("tensorrt", [])
+
+
+def test_beside_an_engine_opencv_has_one_thread(tiny_engine_files: dict[str, list[bytes]]) -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        open_engine_files("tflite", tiny_engine_files["tflite"]).close()
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_no_thread_is_an_error(tiny_engine_files: dict[str, list[bytes]]) -> None:
