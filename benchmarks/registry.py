@@ -34,6 +34,14 @@ BENCHMARKS = {
         "benchmarks.spectral:spectral_16",
         "Spectral loss, forward and backward, 16 x 256 x 64 x 64: published FFT formulation over ours, ms",
     ),
+    "step": (
+        "benchmarks.distillation:step_cost",
+        "A distillation step of edge-s on cached maps over a plain supervised step, ms",
+    ),
+    "cache": (
+        "benchmarks.distillation:cache_cost",
+        "Writing a teacher's cache over the teacher's bare forward passes, ms",
+    ),
     "spectral-memory": (
         "benchmarks.spectral:spectral_memory",
         "Spectral loss, memory beyond maps and gradients, 6 x 256 x 64 x 64: published FFT formulation over ours, MiB",

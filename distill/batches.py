@@ -186,7 +186,8 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
     grid = (config.size // GRID_STRIDE, config.size // GRID_STRIDE)
     caches = []
     for teacher in teachers:
-        with progress(len(splits.train), f"teacher {teacher.name}") as bar:
+        megabytes = 2 * len(splits.train) * teacher.channels * grid[0] * grid[1] / 1e6
+        with progress(len(splits.train), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
             caches.append(
                 TeacherCache.build(
                     teacher,

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import device, engines, recipes
+from benchmarks import device, distillation, engines, recipes
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from edge.errors import ParityError, UsageError
@@ -183,3 +183,17 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
     assert again.rows == study.rows
     with pytest.raises(UsageError, match="other settings"):
         recipes.run_study({**shared, "epochs": 2}, ["none"], [0], tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = distillation.step_cost(3, size=64, batch=4, pretrained=False)
+    assert step.ratio > 0.5
+    assert "standard deviation of" in step.check
+    assert len(step.left.samples) == len(step.right.samples) == 3
+    cache = distillation.cache_cost(2, size=64, images=8)
+    assert cache.goal is not None
+    assert cache.goal.value == pytest.approx(cache.ratio)
+    monkeypatch.setattr("distill.guards.target_deviation", lambda _: 0.0)
+    with pytest.raises(ParityError, match="not standardised"):
+        distillation.cache_cost(2, size=64, images=8)

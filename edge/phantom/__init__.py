@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from edge.errors import SourceError, UsageError
+from edge.ffmpeg import quiet
 from edge.phantom.paint import paint
 from edge.phantom.scene import Blob, Pose, Scene, draw_polyp, draw_scene
 
@@ -157,7 +158,8 @@ def write_clip(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     codec = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix.lower() == ".avi" else "mp4v"))
-    writer = cv2.VideoWriter(str(temporary), codec, fps, (size[1], size[0]))
+    with quiet():
+        writer = cv2.VideoWriter(str(temporary), codec, fps, (size[1], size[0]))
     try:
         if not writer.isOpened():
             raise SourceError(
