@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class StudentMaps(NamedTuple):
     auxiliary: tuple[Tensor, ...] = ()
 
 
-class Student(nn.Module):
+class Student(nn.Module, ABC):
     """A segmentation network of one class.
 
     The input is (B, 3, H, W) float, `(rgb - 127) / 128`, H and W multiples of `divisor`. `forward` is what is
@@ -43,9 +44,9 @@ class Student(nn.Module):
     low_channels: int
     high_channels: int
 
+    @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits and distilled maps of a batch."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, H / stride, W / stride) of a batch."""
