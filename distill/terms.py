@@ -1,29 +1,10 @@
-"""Further distillation terms, each off unless a configuration weighs it."""
+"""Terms beside the spectral and the structure loss."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """Channel-wise distillation (Shu et al., ICCV 2021, equations 3 and 4).
-
-    tau^2 / C sum_c KL(softmax over places of the teacher || of the student), mean over the batch.
-
-    Args:
-        logits: (B, C, h, w) of the student.
-        teacher: (B, C, H, W); resized to the student's places, without a gradient.
-        temperature: tau.
-    """
-    teacher = F.interpolate(
-        teacher.detach().float(), logits.shape[-2:], mode="bilinear", align_corners=False, antialias=True
-    )
-    mine = F.log_softmax(logits.float().flatten(2) / temperature, dim=2)
-    theirs = F.log_softmax(teacher.flatten(2) / temperature, dim=2)
-    divergence = (theirs.exp() * (theirs - mine)).sum(dim=2)
-    return temperature**2 * divergence.mean()
 
 
 def patch_similarity_loss(

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from edge.types import ImageU8
 
-RULE = "stretch-antialiased"
 MEAN = 127.0
 SCALE = 128.0
 

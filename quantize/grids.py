@@ -5,7 +5,7 @@ A convolution in integers gives `round(M * sum)`, M = input scale * weight scale
 away from zero, so next to a tie two of them part by one step, and a network of sixty layers turns a few such
 steps into other masks. With every M = m / D, m whole and D odd, `2 * m * sum = D * (2n + 1)` has no solution:
 there are no ties, the nearest value lies 1 / 2D from one, which is further than any runtime errs, and all of
-them give the same integers. Scales grow by about 1 / m for it, which calibration does not notice.
+them give the same integers. Scales grow by at most 1 / m for it; only a channel whose m is small, which hardly moves its output, feels it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Sleep = Callable[[float], None]
 
 
-class BaseSource:
+class BaseSource(ABC):
     """A source's life cycle: opens on enter, closes once, numbers and stamps its frames.
 
     A subclass gives `_open`, `_next` and `_close`. Entering twice opens once, so that a caller may open
@@ -51,9 +52,11 @@ class BaseSource:
         """The source of a target and its options as text.
 
         Raises:
-            UsageError: Unknown option, or a value that does not fit.
+            UsageError: Unknown option, a value that does not fit, or a source that is made in code only.
         """
-        raise NotImplementedError
+        raise UsageError(
+            f"{cls.__name__} cannot be named on the command line, got {target!r} {dict(options)}"
+        )
 
     def __enter__(self) -> Self:
         if not self._is_open:
@@ -95,14 +98,17 @@ class BaseSource:
         self._index = index + 1
         return Frame(index=index, image=image, captured_ns=self._last_ns)
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Take hold of the device or file."""
 
+    @abstractmethod
     def _next(self) -> Frame | None:
-        raise NotImplementedError
+        """The next frame, or None at the end."""
 
+    @abstractmethod
     def _close(self) -> None:
-        raise NotImplementedError
+        """Let go, also of what was opened by half."""
 
 
 class Pacer:
