@@ -16,7 +16,7 @@ from distill.cache import TeacherCache
 from distill.data import ImageStore, Splits, load_splits, materialise
 from distill.runs import runs_root
 from distill.students import build_student
-from distill.teachers import build_teacher
+from distill.teachers import build_answering, build_teacher
 from edge.console import progress
 from edge.errors import UsageError
 from edge.files import atomic_write
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from distill.config import DistillConfig
+    from distill.teachers import Teacher
     from edge.console import Progress
 
 GRID_STRIDE = 8
+ANSWER_STRIDE = 4
 ORDER = 0xFFFFFFFF
 """Stands in for a sample's index in the random numbers that order an epoch."""
 
@@ -44,11 +46,13 @@ class Batch(NamedTuple):
         images: (B, 3, H, W) float32, normalised, channels last.
         masks: (B, 1, H, W) float32, 0 to 1.
         targets: Per teacher (B, C, gh, gw) float32, standardised.
+        answers: Logits (B, 1, gh, gw) float32 of the task teacher, if there is one.
     """
 
     images: Tensor
     masks: Tensor
     targets: list[Tensor]
+    answers: Tensor | None = None
 
 
 class TrainingData:
@@ -60,6 +64,7 @@ class TrainingData:
         train: Training images at the student's input size.
         validation: Validation images likewise.
         caches: One per teacher, over the training images.
+        answers: The task teacher's logits on the same images.
     """
 
     def __init__(
@@ -69,14 +74,10 @@ class TrainingData:
         train: ImageStore,
         validation: ImageStore,
         caches: Sequence[TeacherCache],
+        answers: TeacherCache | None = None,
     ) -> None:
-        self.config, self.splits, self.train, self.validation, self.caches = (
-            config,
-            splits,
-            train,
-            validation,
-            caches,
-        )
+        self.config, self.splits, self.train, self.validation = config, splits, train, validation
+        self.caches, self.answers = caches, answers
         self.batch_size = min(config.batch_size, len(train))
         self.steps = len(train) // self.batch_size
         self.teacher_channels = [cache.channels for cache in caches]
@@ -113,7 +114,8 @@ class TrainingData:
         warps = theta_batch(thetas)
         shown = self.shown_to_teachers[indices]
         targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
-        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets)
+        answers = None if self.answers is None else warp_maps(self.answers.raw(shown), warps)
+        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, answers)
 
     def calibration(self, count: int) -> Iterator[Tensor]:
         """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
@@ -175,30 +177,40 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         val_fraction=config.val_fraction,
         seed=config.seed,
     )
-    teachers = (
-        [build_teacher(spec) for spec in config.teachers] if with_teachers and config.recipe != "none" else []
+    taught = with_teachers and config.recipe != "none"
+    teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
+    answering = (
+        build_answering(config.task_teacher)
+        if taught and config.recipe == "difom" and config.task_teacher
+        else None
     )
-    folder = runs_root() / "cache"
     stores = []
     for label, samples in (("training", splits.train), ("validation", splits.validation)):
         with progress(len(samples), f"read {label} images") as bar:
-            stores.append(materialise(samples, (config.size, config.size), folder / "images", _counter(bar)))
-    grid = (config.size // GRID_STRIDE, config.size // GRID_STRIDE)
-    caches = []
-    for teacher in teachers:
-        megabytes = 2 * len(splits.train) * teacher.channels * grid[0] * grid[1] / 1e6
-        with progress(len(splits.train), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
-            caches.append(
-                TeacherCache.build(
-                    teacher,
-                    stores[0],
-                    grid,
-                    folder / "teachers",
-                    progress=_counter(bar),
-                    standardize=config.standardize,
+            stores.append(
+                materialise(
+                    samples, (config.size, config.size), runs_root() / "cache" / "images", _counter(bar)
                 )
             )
-    return TrainingData(config, splits, stores[0], stores[1], caches)
+    train, validation = stores
+    caches = [_look(config, teacher, train, GRID_STRIDE) for teacher in teachers]
+    answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE)
+    return TrainingData(config, splits, train, validation, caches, answers)
+
+
+def _look(config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int) -> TeacherCache:
+    """The cache of a teacher's maps, a cell for `stride` pixels."""
+    side = config.size // stride
+    megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
+    with progress(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
+        return TeacherCache.build(
+            teacher,
+            store,
+            (side, side),
+            runs_root() / "cache" / "teachers",
+            progress=_counter(bar),
+            standardize=config.standardize,
+        )
 
 
 def _counter(bar: Progress) -> Callable[[int, int], None]:

@@ -47,7 +47,7 @@ class NumberList(click.ParamType[list[int]]):
 @click.option(
     "--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say."
 )
-@click.option("--student", help="edge-s | edge-xs | unet | unet-32 | unetpp | unetpp-16 | pranet")
+@click.option("--student", help="edge-s | edge-xs | edge-l | unet | unet-32 | unetpp | unetpp-16 | pranet")
 @click.option(
     "--teacher",
     "teachers",

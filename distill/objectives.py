@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.guards import explained_variance
-from distill.losses import spectral_loss, structure_loss
+from distill.losses import low_band, spectral_loss, structure_loss
+from distill.spectral.weighted import focal_frequency_loss
 from distill.students import StudentMaps
-from distill.terms import patch_similarity_loss
+from distill.terms import channel_wise_loss, patch_similarity_loss, resized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +33,14 @@ class Losses(NamedTuple):
         task: On the masks, a scalar.
         teachers: Per teacher, a scalar each; empty without teachers.
         targets: What each of them was compared with, for the guard.
+        cwd: Distance to the task teacher's logits, a scalar; None without one.
     """
 
     total: Tensor
     task: Tensor
     teachers: list[Tensor]
     targets: list[Tensor]
+    cwd: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -55,7 +57,13 @@ class Objective(nn.Module):
         self.config = config
 
     def forward(
-        self, images: Tensor, masks: Tensor, targets: Sequence[Tensor], epoch: int, step: int
+        self,
+        images: Tensor,
+        masks: Tensor,
+        targets: Sequence[Tensor],
+        epoch: int,
+        step: int,
+        answers: Tensor | None = None,
     ) -> Losses:
         """Losses of a batch.
 
@@ -65,8 +73,9 @@ class Objective(nn.Module):
             targets: Per teacher (B, C, gh, gw), standardised.
             epoch: From 0.
             step: Of the epoch, from 0.
+            answers: Logits (B, 1, gh, gw) of the task teacher, if there is one.
         """
-        del targets, epoch, step
+        del targets, epoch, step, answers
         task = self.task_loss(self.maps(images), masks)
         return Losses(task, task, [], [])
 
@@ -127,22 +136,39 @@ class Difom(Objective):
         self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
 
     def forward(
-        self, images: Tensor, masks: Tensor, targets: Sequence[Tensor], epoch: int, step: int
+        self,
+        images: Tensor,
+        masks: Tensor,
+        targets: Sequence[Tensor],
+        epoch: int,
+        step: int,
+        answers: Tensor | None = None,
     ) -> Losses:
         """Losses of a batch."""
-        config = self.config
         maps = self.maps(images)
         task = self.task_loss(maps, masks)
-        found = []
-        for head, target in zip(self.heads, targets, strict=True):
-            low, high = head(maps, target.shape[-2:])
-            loss = spectral_loss(low, high, target, radius=config.radius, band=config.band)
-            if config.similarity_weight:
-                loss = loss + config.similarity_weight * patch_similarity_loss(maps.high, target)
-            found.append(loss)
-        distil = (torch.stack(found) * self._kept(found, epoch, step)).mean()
-        task_weight, distil_weight = self._weights(epoch)
-        return Losses(task_weight * task + distil_weight * distil, task, found, list(targets))
+        task_weight, distil_weight, cwd_weight = self._weights(epoch)
+        total = task_weight * task
+        found = [self._distance(head, maps, target) for head, target in zip(self.heads, targets, strict=True)]
+        if found:
+            total = total + distil_weight * (torch.stack(found) * self._kept(found, epoch, step)).mean()
+        cwd = None if answers is None else channel_wise_loss(maps.logits, answers)
+        if cwd is not None:
+            total = total + cwd_weight * cwd
+        return Losses(total, task, found, list(targets), cwd)
+
+    def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
+        """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
+        config = self.config
+        low, high = head(maps, target.shape[-2:])
+        loss = spectral_loss(low, high, target, radius=config.radius, band=config.band)
+        if config.similarity_weight:
+            loss = loss + config.similarity_weight * patch_similarity_loss(maps.high, target)
+        if config.focal_weight:
+            smooth = low_band(target, config.radius)
+            focal = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
+            loss = loss + config.focal_weight * focal
+        return loss
 
     def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
         """R^2 of the low and of the high band per teacher on a batch."""
@@ -154,11 +180,12 @@ class Difom(Objective):
                 found.append(explained_variance(low, high, target, self.config.radius))
             return found
 
-    def _weights(self, epoch: int) -> tuple[float, float]:
-        """Of the task and of the distillation: both together, or one after the other (GKD's order)."""
-        if self.config.schedule == "joint":
-            return 1.0, self.config.distill_weight
-        return (0.0, 1.0) if 2 * epoch < self.config.epochs else (1.0, 0.0)
+    def _weights(self, epoch: int) -> tuple[float, float, float]:
+        """Of task, teachers' maps and task teacher's logits: all together, or teachers first (GKD's order)."""
+        config = self.config
+        if config.schedule == "joint":
+            return 1.0, config.distill_weight, config.cwd_weight
+        return (0.0, 1.0, config.cwd_weight) if 2 * epoch < config.epochs else (1.0, 0.0, 0.0)
 
     def _kept(self, losses: list[Tensor], epoch: int, step: int) -> Tensor:
         """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
@@ -169,11 +196,3 @@ class Difom(Objective):
             kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
             kept[torch.stack(losses).detach().argmax()] = 1.0
         return kept
-
-
-def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, C, *grid): bilinear on half-pixel centres, antialiased where it shrinks."""
-    if maps.shape[-2:] == grid:
-        return maps
-    shrinks = maps.shape[-2] > grid[0] or maps.shape[-1] > grid[1]
-    return F.interpolate(maps, size=grid, mode="bilinear", align_corners=False, antialias=shrinks)

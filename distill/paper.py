@@ -50,10 +50,16 @@ class Paper(Objective):
         self.second = nn.Conv2d(FUSED, FUSED, 1)
 
     def forward(
-        self, images: Tensor, masks: Tensor, targets: Sequence[Tensor], epoch: int, step: int
+        self,
+        images: Tensor,
+        masks: Tensor,
+        targets: Sequence[Tensor],
+        epoch: int,
+        step: int,
+        answers: Tensor | None = None,
     ) -> Losses:
         """Losses of a batch; the one entry of `teachers` is the sum of both bands."""
-        del step
+        del step, answers
         maps = self.maps(images)
         task = soft_dice_bce(maps.logits, masks)
         if self.phase(epoch) == 0:

@@ -33,6 +33,34 @@ def patch_similarity_loss(
     return (theirs.exp() * (theirs - mine)).sum(dim=2).mean()
 
 
+def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Channel-wise distillation of logits (CWD: Shu et al., ICCV 2021, equation 4).
+
+    `tau^2 / C` times the sum over the channels of KL(softmax(T / tau) || softmax(S / tau)), softmax over the cells.
+
+    Args:
+        logits: (B, C, h, w) of the student, resized bilinearly to the teacher's grid.
+        teacher: (B, C, gh, gw), without a gradient.
+        temperature: tau.
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    mine = resized(logits.float(), (teacher.shape[-2], teacher.shape[-1])).flatten(2)
+    rows = [
+        F.log_softmax(found / temperature, dim=2) for found in (mine, teacher.detach().float().flatten(2))
+    ]
+    return temperature**2 * F.kl_div(rows[0], rows[1], reduction="none", log_target=True).sum(dim=2).mean()
+
+
+def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, C, *grid): bilinear on half-pixel centres, antialiased where it shrinks."""
+    if maps.shape[-2:] == grid:
+        return maps
+    shrinks = maps.shape[-2] > grid[0] or maps.shape[-1] > grid[1]
+    return F.interpolate(maps, size=grid, mode="bilinear", align_corners=False, antialias=shrinks)
+
+
 def soft_dice_bce(logits: Tensor, mask: Tensor) -> Tensor:
     """Soft Dice plus binary cross-entropy, the task loss of the published notebook.
 

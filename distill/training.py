@@ -45,7 +45,7 @@ GUARDED_EVERY = 10
 
 def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
     """The module that a recipe trains."""
-    if config.recipe == "none" or not channels:
+    if config.recipe == "none" or not (channels or config.task_teacher):
         return Objective(student, config)
     return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
 
@@ -183,7 +183,7 @@ class Trainer:
         """One optimiser step on this process's part of a batch.
 
         Returns:
-            `loss`, `task` and, where there are teachers, `distill`.
+            `loss`, `task` and, where there are teachers, `distill` and `cwd`.
 
         Raises:
             TrainingError: The loss is not finite, or a guard objects.
@@ -195,10 +195,14 @@ class Trainer:
             part = _on(self.accelerator.device, batch, slice(number, None, parts))
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                losses = self.wrapped(part.images, part.masks, part.targets, self.epoch, self.step)
+                losses = self.wrapped(
+                    part.images, part.masks, part.targets, self.epoch, self.step, part.answers
+                )
                 values = {"loss": losses.total.item(), "task": losses.task.item()}
                 if losses.teachers:
                     values["distill"] = torch.stack(losses.teachers).mean().item()
+                if losses.cwd is not None:
+                    values["cwd"] = losses.cwd.item()
                 self._refuse_nonfinite(values["loss"], batch)
                 if self.step % GUARDED_EVERY == 0:
                     for name, target, loss in zip(
@@ -284,9 +288,11 @@ class _Silent:
 
 
 def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
-    images, masks, targets = batch
     return Batch(
-        images[part].to(device), masks[part].to(device), [target[part].to(device) for target in targets]
+        batch.images[part].to(device),
+        batch.masks[part].to(device),
+        [target[part].to(device) for target in batch.targets],
+        None if batch.answers is None else batch.answers[part].to(device),
     )
 
 

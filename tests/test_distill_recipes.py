@@ -15,11 +15,12 @@ from distill.averaging import WeightAverage
 from distill.batches import Batch
 from distill.config import DistillConfig, make_config
 from distill.guards import Guard, explained_variance, target_deviation
-from distill.objectives import Difom, Objective, resized
+from distill.objectives import Difom, Objective
 from distill.paper import Paper, notebook_bands
 from distill.spectral import low_band
+from distill.spectral.weighted import focal_frequency_loss
 from distill.students.base import Student, StudentMaps
-from distill.terms import patch_similarity_loss, soft_dice_bce
+from distill.terms import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
 from distill.training import Trainer, train_run
 from edge.errors import TrainingError, UsageError
 from edge.phantom import write_dataset
@@ -195,8 +196,53 @@ def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their
     rotated = torch.einsum("oc,bchw->bohw", torch.linalg.qr(torch.randn(5, 5))[0], maps)
     assert patch_similarity_loss(rotated, maps).item() == pytest.approx(0, abs=1e-4)
     assert patch_similarity_loss(torch.randn(2, 5, 8, 8), maps).item() > 0.1
+    answers = torch.randn(2, 3, 6, 7)
+    assert channel_wise_loss(answers + 4.0, answers).item() == pytest.approx(0, abs=1e-6), (
+        "a shift is no news"
+    )
     mask = (torch.rand(1, 1, 16, 16) > 0.5).float()
     assert soft_dice_bce(20 * (mask - 0.5), mask) < 0.01 < soft_dice_bce(0 * mask, mask)
+
+
+def test_channel_wise_distillation_is_its_definition() -> None:
+    mine, theirs = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    tau, total = 2.0, 0.0
+    for b in range(2):
+        for c in range(3):
+            p, q = ((x[b, c].flatten() / tau).exp() for x in (theirs, mine))
+            p, q = p / p.sum(), q / q.sum()
+            total += float((p * (p / q).log()).sum())
+    assert channel_wise_loss(mine, theirs, temperature=tau).item() == pytest.approx(
+        tau**2 / 3 * total / 2, rel=1e-5
+    )
+
+
+def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
+    torch.manual_seed(0)
+    given, answers = batch(), 5 * torch.randn(4, 1, 16, 16)
+    for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
+        objective = Difom(Small(), config(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
+        losses = objective(given.images, given.masks, given.targets[: len(channels)], 0, 0, answers)
+        assert losses.cwd is not None
+        expected = 3 * losses.cwd + (losses.task if schedule == "joint" else 0)
+        if channels:
+            expected = expected + 0.5 * losses.teachers[0]
+        torch.testing.assert_close(losses.total, expected)
+        (grad,) = torch.autograd.grad(losses.cwd, objective.student.get_submodule("head").weight)
+        assert bool((grad != 0).any())
+
+
+def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
+    torch.manual_seed(0)
+    given, student = batch(), Small()
+    plain, focal = (Difom(student, config(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
+    focal.heads.load_state_dict(plain.heads.state_dict())
+    target = given.targets[0]
+    low, high = plain.heads[0](student.maps(given.images), GRID)
+    smooth = low_band(target, 1)
+    added = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
+    found = [o(given.images, given.masks, given.targets, 0, 0).teachers[0] for o in (plain, focal)]
+    torch.testing.assert_close(found[1], found[0] + 0.5 * added)
 
 
 def test_the_average_follows_and_resumes() -> None:
@@ -259,8 +305,9 @@ def test_every_recipe_and_option_trains_and_resumes(
         "paper": {"recipe": "paper", "epochs": 3},
         "options": {
             "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2, "ema": 0.9,
-            "freeze_batchnorm": True,
+            "freeze_batchnorm": True, "focal_weight": 0.5,
         },
+        "answers": {"teachers": [], "task_teacher": f"run:{tmp_path / 'paper-whole'}"},
     }  # fmt: skip
     for name, changes in cases.items():
         whole = train_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")

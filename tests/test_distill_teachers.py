@@ -13,7 +13,7 @@ from torch import nn
 from distill.config import make_config
 from distill.runs import describe_run, save_checkpoint
 from distill.students import build_student
-from distill.teachers import SAM_PTH, TEACHERS, build_teacher, spec_forms
+from distill.teachers import SAM_PTH, TEACHERS, build_answering, build_teacher, spec_forms
 from distill.teachers.huggingface import PatchTokens
 from distill.teachers.segment_anything import encoder_architecture
 from distill.teachers.student import TaskTeacher
@@ -198,7 +198,7 @@ def test_timm_without_weights_is_no_random_teacher(monkeypatch: pytest.MonkeyPat
         build_teacher("timm:resnet_of_nobody")
 
 
-def test_a_run_teaches_with_its_best_weights_and_gives_logits(tmp_path: Path) -> None:
+def test_a_run_teaches_with_its_best_weights_and_answers(tmp_path: Path) -> None:
     config = make_config({"data": ["x"], "size": 96, "pretrained": False})
     student = build_student("edge-s", pretrained=False).eval()
     describe_run(tmp_path, config)
@@ -211,10 +211,18 @@ def test_a_run_teaches_with_its_best_weights_and_gives_logits(tmp_path: Path) ->
     images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     with torch.no_grad():
         expected = student((images.float() - 127) / 128)
-    logits = teacher.logits(images, (24, 24))
+    assert teacher.features(images, (6, 8)).shape == (2, teacher.channels, 6, 8)
+    answering = build_answering(f"run:{tmp_path}")
+    logits = answering.features(images, (24, 24))
     assert torch.allclose(logits, expected, atol=1e-4)
     assert not logits.requires_grad
-    assert teacher.features(images, (6, 8)).shape == (2, teacher.channels, 6, 8)
+    assert answering.identity != teacher.identity
+
+
+@pytest.mark.parametrize("spec", ["run:", "efficientnet_lite2", "/some/folder"])
+def test_only_a_run_has_logits(spec: str) -> None:
+    with pytest.raises(UsageError, match="run:RUN"):
+        build_answering(spec)
 
 
 def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDENTS", "Student", "StudentMaps", "StudentSize", "build_student", "student_size"]
 
 STUDENTS: dict[str, Callable[..., Student]] = {
+    "edge-l": partial(EdgeS, variant="lite2", width=96),
     "edge-s": EdgeS,
     "edge-xs": EdgeXS,
     "pranet": PraNet,
@@ -27,7 +28,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "unetpp": partial(UNetPP, width=32),
     "unetpp-16": partial(UNetPP, width=16),
 }
-_WITH_WEIGHTS = ("edge-s", "edge-xs", "pranet")
+_WITH_WEIGHTS = ("edge-l", "edge-s", "edge-xs", "pranet")
 """Students whose encoder has ImageNet weights."""
 
 

@@ -1,4 +1,4 @@
-"""`edge-s` and `edge-xs`: EfficientNet-Lite0, whole or up to stride 16, and a decoder made for INT8.
+"""`edge-s`, `edge-xs` and `edge-l`: EfficientNet-Lite0, whole or up to stride 16, or Lite2, and a decoder made for INT8.
 
 Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the 2x upsampling
 is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish and hard-swish are absent
@@ -10,11 +10,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.efficientnet_lite import lite_features
+from distill.efficientnet_lite import Variant, lite_features
 from distill.students.base import Student, StudentMaps
 
-LITE0_CHANNELS = (16, 24, 40, 112, 320)
-"""Channels of EfficientNet-Lite0's maps at strides 2, 4, 8, 16 and 32."""
+CHANNELS: dict[Variant, tuple[int, int, int, int, int]] = {
+    "lite0": (16, 24, 40, 112, 320),
+    "lite2": (16, 24, 48, 120, 352),
+}
+"""Channels of the encoders' maps at strides 2, 4, 8, 16 and 32."""
 
 
 def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1, stride: int = 1) -> nn.Sequential:
@@ -42,21 +45,22 @@ class Fuse(nn.Module):
 
 
 class EdgeS(Student):
-    """Edge student with an EfficientNet-Lite0 encoder; logits at a quarter of the input size.
+    """Edge student with an EfficientNet-Lite encoder; logits at a quarter of the input size.
 
     Args:
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
+        variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task teacher.
     """
 
     stride = 4
     divisor = 32
 
-    def __init__(self, *, pretrained: bool = True, width: int = 48) -> None:
+    def __init__(self, *, pretrained: bool = True, width: int = 48, variant: Variant = "lite0") -> None:
         super().__init__()
         self.low_channels = self.high_channels = width
-        self.encoder = lite_features("lite0", pretrained=pretrained, padding="symmetric")
-        _, c4, c8, c16, c32 = LITE0_CHANNELS
+        self.encoder = lite_features(variant, pretrained=pretrained, padding="symmetric")
+        _, c4, c8, c16, c32 = CHANNELS[variant]
         self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
         self.fuse16 = Fuse(c16, width)
         self.fuse8 = Fuse(c8, width)
@@ -91,7 +95,7 @@ class EdgeXS(Student):
         blocks = self.encoder.blocks
         assert isinstance(blocks, nn.Sequential)
         self.encoder.blocks = blocks[:5]
-        _, c4, c8, c16, _ = LITE0_CHANNELS
+        _, c4, c8, c16, _ = CHANNELS["lite0"]
         self.top = nn.Sequential(
             _conv_bn_relu6(c16, 4 * width, 1),
             _conv_bn_relu6(4 * width, 4 * width, 5, groups=4 * width, stride=2),

@@ -11,7 +11,7 @@ from edge.lookup import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TEACHERS", "Form", "Teacher", "build_teacher", "spec_forms"]
+__all__ = ["TEACHERS", "Form", "Teacher", "build_answering", "build_teacher", "spec_forms"]
 
 
 class Form(NamedTuple):
@@ -40,6 +40,7 @@ TEACHERS = {
     "run": Form("RUN", "distill.teachers.student:load_task_teacher"),
 }
 SAM_PTH = "distill.teachers.segment_anything:load_sam_pth"
+ANSWERING = "distill.teachers.student:load_answering"
 
 
 def spec_forms() -> list[str]:
@@ -77,3 +78,24 @@ def build_teacher(spec: str) -> Teacher:
     is_pth = name == "sam" and source.endswith((".pth", ".pt"))
     build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
     return build(source) if source else build()
+
+
+def build_answering(spec: str) -> Teacher:
+    """A student trained here as a teacher whose one channel is its logits, for channel-wise distillation.
+
+    Args:
+        spec: `run:RUN`.
+
+    Raises:
+        UsageError: Another form, or the folder holds no run.
+        TrainingError: Its checkpoint is missing or damaged.
+    """
+    name, _, source = spec.partition(":")
+    if name != "run" or not source:
+        raise UsageError(
+            f"task_teacher {spec!r} cannot answer",
+            expected="run:RUN, a student trained here: no other teacher has logits of polyps",
+            mend="--set task_teacher=run:RUN",
+        )
+    build: Callable[[str], Teacher] = resolve(ANSWERING)
+    return build(source)

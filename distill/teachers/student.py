@@ -44,17 +44,35 @@ class TaskTeacher(Teacher):
         levels = zip((maps.low, maps.high), self.offsets, strict=True)
         return torch.cat([to_grid(level, grid, offset) for level, offset in levels], dim=1)
 
-    @torch.no_grad()
-    def logits(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Logits (B, 1, gh, gw) of (B, 3, H, W) uint8 RGB on a grid, for channel-wise distillation (CWD).
-
-        They lie where the masks do, because the student was trained on masks.
-        """
-        return resample(self._maps(images).logits, grid)
-
     def _maps(self, images: Tensor) -> StudentMaps:
-        maps: StudentMaps = self.network.maps((resample(images.float(), (self.size, self.size)) - 127) / 128)
+        maps: StudentMaps = self.network.maps(_as_trained(images, self.size))
         return maps
+
+
+class AnsweringTeacher(Teacher):
+    """The logits of a trained student, for channel-wise distillation.
+
+    They lie where the masks do, because the student was trained on masks.
+
+    Args:
+        student: In evaluation mode.
+        size: Height and width of its input.
+    """
+
+    def __init__(self, student: Student, size: int) -> None:
+        super().__init__("run-logits", 1, f"(x - 127) / 128, {size} pixels, logits")
+        self.network, self.size = student, size
+        self.freeze()
+
+    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, 1, h, w) of (B, 3, H, W) uint8 RGB."""
+        del grid
+        logits: Tensor = self.network(_as_trained(images, self.size))
+        return logits
+
+
+def _as_trained(images: Tensor, size: int) -> Tensor:
+    return (resample(images.float(), (size, size)) - 127) / 128
 
 
 def load_task_teacher(source: str) -> Teacher:
@@ -69,3 +87,9 @@ def load_task_teacher(source: str) -> Teacher:
     """
     run = load_run(Path(source).expanduser())
     return TaskTeacher(run.student, run.config.size)
+
+
+def load_answering(source: str) -> Teacher:
+    """Likewise, as a teacher of its logits; raises what `load_task_teacher` does."""
+    run = load_run(Path(source).expanduser())
+    return AnsweringTeacher(run.student, run.config.size)
