@@ -1,13 +1,16 @@
 """`python -m benchmarks.recipes`: does a recipe teach? Paired runs on the same data, order and initial weights.
 
 Each recipe is trained with the same seeds; a seed fixes the initial weights, the order and the augmentation, so that a
-difference between two recipes of one seed is the recipe's. Finished runs are kept and a killed one is resumed.
+difference between two recipes of one seed is the recipe's. The weights at the end of the schedule are scored, so that
+no frame chooses what it scores. Finished runs are kept, a killed one is resumed, and processes started with the same
+`--runs` share the work.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +33,17 @@ RECIPES: dict[str, dict[str, object]] = {
     "distil-first": {"recipe": "difom", "schedule": "distil-first"},
     "similarity": {"recipe": "difom", "similarity_weight": 0.1},
     "radial": {"recipe": "difom", "band": "radial"},
+    "phi-s": {"recipe": "difom", "standardize": "phi-s"},
+    "heavy": {"recipe": "difom", "distill_weight": 1.0},
 }
 """Name -> what it changes of the configuration that all share."""
+FROM_TASK: dict[str, dict[str, object]] = {
+    "task-maps": {"recipe": "difom", "teachers": ["{}"]},
+    "task-shuffled": {"recipe": "difom", "teachers": ["{}"], "task_teacher": "{}", "shuffle_teacher": True},
+    "cwd": {"recipe": "difom", "teachers": [], "task_teacher": "{}"},
+    "task-maps+cwd": {"recipe": "difom", "teachers": ["{}"], "task_teacher": "{}"},
+}
+"""Likewise for a student trained here as teacher, whose name takes the place of the braces."""
 _T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t at 97.5 % by degrees of freedom."""
 
@@ -41,7 +53,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         recipe: Its name.
-        dice: Best validation Dice of each seed.
+        dice: Validation Dice of each seed's weights at the end of its schedule.
         difference: Mean of the paired differences to `none`; None for `none` itself.
         difference_ci95: Their 95 % interval by Student's t.
         verdict: `better` or `worse` only where the interval excludes 0.
@@ -74,9 +86,16 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--val-sequences", default="", metavar="3,8,13")
 @click.option(
-    "--recipe", "names", multiple=True, type=click.Choice(list(RECIPES)), help="Repeatable; by default all."
+    "--recipe",
+    "names",
+    multiple=True,
+    type=click.Choice([*RECIPES, *FROM_TASK]),
+    help="Repeatable; by default all that the teachers allow.",
 )
 @click.option("--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True)
+@click.option(
+    "--task-teacher", metavar="run:RUN", help="A student trained here, for the recipes that learn from it."
+)
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting that all runs share."
@@ -88,6 +107,7 @@ def command(
     val_sequences: str,
     names: tuple[str, ...],
     teachers: tuple[str, ...],
+    task_teacher: str | None,
     seeds: int,
     assignments: tuple[str, ...],
     runs: Path,
@@ -105,7 +125,11 @@ def command(
         "epochs": 8,
         **parse_assignments(assignments),
     }
-    chosen = list(dict.fromkeys(["none", *(names or RECIPES)]))
+    recipes = known_recipes(task_teacher)
+    missing = sorted(set(names) - recipes.keys())
+    if missing:
+        raise UsageError(f"recipe {missing[0]} needs a task teacher", mend="--task-teacher run:RUN")
+    chosen = {name: recipes[name] for name in dict.fromkeys(["none", *(names or recipes)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
     rows = [
         [row.recipe, float(np.mean(row.dice)), row.difference, _interval(row.difference_ci95), row.verdict]
@@ -117,12 +141,28 @@ def command(
         console.made(json_path)
 
 
-def run_study(shared: dict[str, Any], names: Sequence[str], seeds: Sequence[int], runs: Path) -> Study:
+def known_recipes(task_teacher: str | None) -> dict[str, dict[str, object]]:
+    """Name -> settings of every recipe that can be trained with or without a task teacher."""
+    if task_teacher is None:
+        return RECIPES
+    filled = {
+        name: {
+            key: [task_teacher] if value == ["{}"] else task_teacher if value == "{}" else value
+            for key, value in settings.items()
+        }
+        for name, settings in FROM_TASK.items()
+    }
+    return RECIPES | filled
+
+
+def run_study(
+    shared: dict[str, Any], recipes: dict[str, dict[str, object]], seeds: Sequence[int], runs: Path
+) -> Study:
     """Train what is missing and compare.
 
     Args:
         shared: Settings of all runs.
-        names: Of `RECIPES`, with `none`.
+        recipes: Name -> what it changes of them; with `none`.
         seeds: Of each recipe.
         runs: Folder of the runs.
 
@@ -131,19 +171,27 @@ def run_study(shared: dict[str, Any], names: Sequence[str], seeds: Sequence[int]
         TrainingError: A run diverged.
         DataError: The images cannot be used.
     """
-    dice: dict[str, list[float]] = {name: [] for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    total = len(names) * len(seeds)
-    for number, seed in enumerate(seeds):
-        for place, name in enumerate(names):
-            console.step(number * len(names) + place + 1, total, f"{name}, seed {seed}")
-            found, spent = _trained(runs / f"{name}-{seed}", shared | RECIPES[name] | {"seed": seed})
-            dice[name].append(found)
-            seconds[name].append(spent)
+    from edge.files import locked
+
+    dice: dict[str, list[float]] = {name: [] for name in recipes}
+    seconds: dict[str, list[float]] = {name: [] for name in recipes}
+    wanted = [(seed, name) for seed in seeds for name in recipes]
+    runs.mkdir(parents=True, exist_ok=True)
+    # First what no other process trains, then whatever is left of theirs.
+    for wait in (False, True):
+        for number, (seed, name) in enumerate(wanted):
+            run = runs / f"{name}-{seed}"
+            with suppress(BlockingIOError), locked(runs / f"{run.name}.lock", wait=wait):
+                if not _finished(run, shared["epochs"]):
+                    console.step(number + 1, len(wanted), f"{name}, seed {seed}")
+                found, spent = _trained(run, shared | recipes[name] | {"seed": seed})
+                if wait:
+                    dice[name].append(found)
+                    seconds[name].append(spent)
     return Study(
         shared={**shared, "data": [Path(folder).name for folder in shared["data"]]},
         seeds=list(seeds),
-        rows=[compare_with_none(name, dice[name], dice["none"]) for name in names],
+        rows=[compare_with_none(name, dice[name], dice["none"]) for name in recipes],
         seconds_per_run={name: float(np.median(values)) for name, values in seconds.items()},
         device=read_device(),
         versions=versions(),
@@ -151,7 +199,7 @@ def run_study(shared: dict[str, Any], names: Sequence[str], seeds: Sequence[int]
 
 
 def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -> Row:
-    """Paired differences of one recipe's best validation Dice to that of `none`, seed by seed."""
+    """Paired differences of one recipe's validation Dice to that of `none`, seed by seed."""
     if name == "none":
         return Row(recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline")
     differences = np.subtract(dice, none)
@@ -168,7 +216,7 @@ def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -
 
 
 def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
-    """Best validation Dice and seconds of a run, trained or resumed where it is not finished."""
+    """Last validation Dice and seconds of a run, trained or resumed where it is not finished."""
     from distill.config import make_config
     from distill.runs import load_config
     from distill.training import train_run
@@ -178,10 +226,14 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
         train_run(config, out=run, force=True)
     elif load_config(run) != config:
         raise UsageError(f"{run} was trained with other settings", mend="another --runs, or remove it")
-    elif len(_metrics(run)) < config.epochs:
+    elif not _finished(run, config.epochs):
         train_run(None, resume=run)
     rows = _metrics(run)
-    return max(row["dice_val"] for row in rows), rows[-1]["seconds"]
+    return rows[-1]["dice_val"], rows[-1]["seconds"]
+
+
+def _finished(run: Path, epochs: int) -> bool:
+    return len(_metrics(run)) >= epochs
 
 
 def _metrics(run: Path) -> list[dict[str, float]]:

@@ -6,7 +6,6 @@ A claim is a lock on a file, which the kernel takes back when its holder dies, h
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import zlib
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 
 from distill.data import create_rows, require_space
-from edge.files import atomic_write
+from edge.files import atomic_write, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +71,7 @@ class BlockStore:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Alone with the marker, the statistics and the names of the folders."""
-        with _locked(self.final.with_name(f"{self.final.name}.lock")):
+        with locked(self.final.with_name(f"{self.final.name}.lock")):
             yield
 
     def open(self, folder: Path) -> Opened | None:
@@ -131,9 +130,9 @@ class BlockStore:
     def _first_free(self, stack: ExitStack, pending: Sequence[int]) -> int:
         for number in pending:
             with suppress(BlockingIOError):
-                stack.enter_context(_locked(self._claim_file(number), wait=False))
+                stack.enter_context(locked(self._claim_file(number), wait=False))
                 return number
-        stack.enter_context(_locked(self._claim_file(pending[0])))
+        stack.enter_context(locked(self._claim_file(pending[0])))
         return pending[0]
 
     def _claim_file(self, number: int) -> Path:
@@ -143,10 +142,3 @@ class BlockStore:
 def checksum(rows: NDArray[np.float16]) -> int:
     """CRC-32 of a block."""
     return zlib.crc32(np.ascontiguousarray(rows).data)
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield

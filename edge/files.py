@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -87,3 +88,19 @@ def sha256(data: bytes | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Own a file as long as the body runs; the kernel takes the lock back when its holder dies, however it dies.
+
+    Args:
+        path: Made where it is missing, never removed.
+        wait: For another process to let go.
+
+    Raises:
+        BlockingIOError: Another process owns it, without `wait`.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

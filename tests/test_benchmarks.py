@@ -16,6 +16,7 @@ import pytest
 from benchmarks import device, distillation, engines, recipes
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
+from distill.config import make_config
 from edge.errors import ParityError, UsageError
 from edge.lookup import resolve
 from edge.phantom import write_dataset
@@ -168,6 +169,15 @@ def test_a_recipe_is_better_only_where_the_interval_excludes_zero() -> None:
     assert recipes.compare_with_none("none", none, none).verdict == "baseline"
 
 
+def test_a_task_teacher_takes_the_place_of_the_braces() -> None:
+    assert "cwd" not in recipes.known_recipes(None)
+    known = recipes.known_recipes("run:R")
+    assert known["cwd"] == {"recipe": "difom", "teachers": [], "task_teacher": "run:R"}
+    assert known["task-maps"] == {"recipe": "difom", "teachers": ["run:R"]}
+    assert "{}" not in str([settings.values() for settings in known.values()])
+    assert all(make_config({"data": ["x"], **settings}) for settings in known.values())
+
+
 @pytest.mark.slow
 def test_a_study_trains_pairs_and_keeps_what_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,14 +185,17 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
     write_dataset(tmp_path / "data", train=6, validation=3, negatives=0, seed=1, size=(72, 72))
     shared = {"data": [str(tmp_path / "data")], "size": 64, "epochs": 1, "batch_size": 3, "pretrained": False}
-    study = recipes.run_study(shared, ["none", "shuffled"], [0, 1], tmp_path / "runs")
+    chosen = {name: recipes.RECIPES[name] for name in ("none", "shuffled")}
+    study = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert [row.recipe for row in study.rows] == ["none", "shuffled"]
     assert all(len(row.dice) == 2 for row in study.rows)
     monkeypatch.setattr("distill.training.train_run", None)
-    again = recipes.run_study(shared, ["none", "shuffled"], [0, 1], tmp_path / "runs")
+    last = (tmp_path / "runs" / "none-1" / "metrics.jsonl").read_text().splitlines()[-1]
+    assert study.rows[0].dice[1] == json.loads(last)["dice_val"]
+    again = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert again.rows == study.rows
     with pytest.raises(UsageError, match="other settings"):
-        recipes.run_study({**shared, "epochs": 2}, ["none"], [0], tmp_path / "runs")
+        recipes.run_study({**shared, "epochs": 2}, chosen, [0], tmp_path / "runs")
 
 
 @pytest.mark.slow

@@ -228,7 +228,7 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
         if channels:
             expected = expected + 0.5 * losses.teachers[0]
         torch.testing.assert_close(losses.total, expected)
-        (grad,) = torch.autograd.grad(losses.cwd, objective.student.get_submodule("head").weight)
+        (grad,) = torch.autograd.grad(losses.cwd, next(objective.student.get_submodule("head").parameters()))
         assert bool((grad != 0).any())
 
 
@@ -301,7 +301,7 @@ def test_weight_zero_is_none_bit_for_bit(phantom: Path, tmp_path: Path) -> None:
 def test_every_recipe_and_option_trains_and_resumes(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases = {
+    cases: dict[str, dict[str, object]] = {
         "paper": {"recipe": "paper", "epochs": 3},
         "options": {
             "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2, "ema": 0.9,
