@@ -1,8 +1,8 @@
 """The field's five test sets by name, `kvasir:DIR`, in the folder layouts that people have.
 
 The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders, `TestDataset/SET/{images,
-masks}`: that folder is the list. An archive of the data set holds more frames than its test set, and which of them
-are the field's is not written in it: then a list of names has to be given.
+masks}`: that folder is the list. An archive of the data set holds more frames than its test set: the names of the
+field's are known (`edge.benchmark_lists`), for archives whose frames are renamed a list has to be given.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from edge.benchmark_lists import TEST_FRAMES
 from edge.errors import DataError, UsageError
 from edge.pairs import find_pairs, pair_folders
 
@@ -102,7 +103,7 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
     Raises:
         UsageError: The set is unknown.
         DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or there are more
-            frames than the field tests on and no list says which.
+            frames than the field tests on and neither their names nor a list say which.
     """
     prefix, colon, folder = where.partition(":")
     if not colon or (prefix not in SETS and Path(where).exists()):
@@ -142,15 +143,24 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
         return Labelled(
             chosen, name, (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen))
         )
+    wanted = TEST_FRAMES.get(name, ())
+    if len(pairs) > known.frames and wanted:
+        listed = set(wanted)
+        chosen = [pair for pair in pairs if pair.name in listed]
+        if len(chosen) == len(listed):
+            return Labelled(
+                chosen, name, (f"the field's {len(chosen)} test frames of {len(pairs)}, by name",)
+            )
     if len(pairs) > known.frames:
         raise DataError(
             f"{layout[0]} holds more than the test set of {known.title}",
             expected=f"the {known.frames} frames that the field tests on ({known.source})",
-            got=f"{len(pairs)} frames, and nothing that says which of them are tested on",
+            got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
             mend=f"give TestDataset/{known.title}, a list of the frames with --names FILE, or all of them by --data DIR",
         )
     notes = _shortfall(known, pairs)
-    if known.drawn and not notes and "testdataset" not in str(layout[0].resolve()).lower():
+    same = {pair.name for pair in pairs} == set(wanted)
+    if known.drawn and not notes and not same and "testdataset" not in str(layout[0].resolve()).lower():
         notes = (
             f"{known.frames} frames, as in the field's test set of {known.title}; not checked to be the same ones",
         )

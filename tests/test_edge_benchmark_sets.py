@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.benchmark_lists import TEST_FRAMES
 from edge.benchmark_sets import SETS, find_labelled
 from edge.errors import DataError, UsageError
 from edge.pairs import read_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ENCODED = {
@@ -82,7 +84,30 @@ def test_frames_of_unknown_origin_are_not_called_the_fields(tmp_path: Path) -> N
     assert "not checked to be the same" in note
 
 
-def test_an_archive_needs_a_list_of_the_test_frames(tmp_path: Path) -> None:
+def rename(root: Path, stems: Sequence[str]) -> None:
+    for folder in ("images", "masks"):
+        for number, stem in enumerate(stems, 1):
+            (root / folder / f"{number}.png").rename(root / folder / f"x{stem}.png")
+        for path in list((root / folder).glob("x*.png")):
+            path.rename(path.with_name(path.name[1:]))
+
+
+@pytest.mark.parametrize("name", list(TEST_FRAMES))
+def test_the_fields_frames_are_found_in_an_archive_by_name(name: str, tmp_path: Path) -> None:
+    listed = TEST_FRAMES[name]
+    assert len(set(listed)) == len(listed) == SETS[name].frames
+    fill(tmp_path / "images", tmp_path / "masks", len(listed) + 3)
+    rename(tmp_path, [*listed, "other-1", "other-2", "other-3"])
+    found = find_labelled(f"{name}:{tmp_path}")
+    assert {pair.name for pair in found.pairs} == set(listed)
+    assert "by name" in found.notes[0]
+    for folder in ("images", "masks"):
+        for path in (tmp_path / folder).glob("other-*.png"):
+            path.unlink()
+    assert find_labelled(f"{name}:{tmp_path}").notes == ()
+
+
+def test_an_archive_of_other_names_needs_a_list_of_the_test_frames(tmp_path: Path) -> None:
     fill(tmp_path / "Original", tmp_path / "Ground Truth", 70)
     with pytest.raises(DataError, match="more than the test set of CVC-ClinicDB") as caught:
         find_labelled(f"clinicdb:{tmp_path}")
