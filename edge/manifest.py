@@ -107,15 +107,32 @@ class Accuracy(Strict, frozen=True, kw_only=True):
 
 
 class ParityRow(Strict, frozen=True, kw_only=True):
-    """Agreement of two steps of the way from the student to an engine."""
+    """Agreement of two steps of the way from the student to an engine on the same frames.
+
+    Attributes:
+        left: A step, such as `canonical int8`.
+        right: Another one, such as `tflite int8`.
+        on: What the frames are: `validation`, `golden` or `hard`.
+        frames: How many.
+        max_difference: Largest score difference, 1/256.
+        mean_difference: Mean score difference, 1/256.
+        mask_iou: Mean over the frames where either mask has at least 50 pixels; None where there is none.
+        worst_iou: The least of them.
+        worst_frame: Its name.
+        dice_difference: Mean Dice of `right` less that of `left` on the frames with a polyp, at the size of the
+            score maps; None where no masks are given.
+    """
 
     left: str
     right: str
+    on: str
     frames: int
     max_difference: float
     mean_difference: float
     mask_iou: float | None
     worst_iou: float | None
+    worst_frame: str | None
+    dice_difference: float | None
 
 
 class Provenance(Strict, frozen=True, kw_only=True):

@@ -28,14 +28,14 @@ from edge.manifest import (
     Output,
     Provenance,
 )
-from edge.pairs import read_image
+from edge.pairs import read_pair
 from edge.phantom import render
 from edge.preprocess import to_input
 from edge.verify import compare
 from quantize.canonical import canonicalize
 from quantize.cards import data_card, model_card
 from quantize.export import export_engines
-from quantize.parity import PARITY_FRAMES, canonical_scores, engine_scores, parity_rows
+from quantize.parity import FrameSet, canonical_scores, engine_scores, hard_frames, parity_rows
 from quantize.runs import load_quantized
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from quantize.runs import QuantizedRun
 
 LICENCE = "research use only (weights trained on research-only data)"
+CERTIFIED_FRAMES = 256
+"""Validation frames that the steps are compared on at most."""
 GOLDEN_FRAMES = 8
 GOLDEN_SEEDS = 96
 LEAST_AREA, MOST_AREA = 0.005, 0.5
@@ -118,9 +120,15 @@ def make_bundle(
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     manifest = msgspec.structs.replace(
         manifest,
-        parity=parity_rows(
-            source.student, quantized.model, canonical, whole + plain, _parity_frames(pairs, canonical.size)
-        ),
+        parity=[
+            row
+            for given in (
+                _validation_frames(pairs, canonical.size),
+                FrameSet("golden", frames, [entry.frame for entry in golden]),
+                hard_frames(canonical.size),
+            )
+            for row in parity_rows(source.student, quantized.model, canonical, whole + plain, given)
+        ],
         accuracy=_accuracy(manifest, engines, pairs, threads),
     )
     files["MODEL_CARD.md"] = model_card(manifest).encode()
@@ -238,10 +246,15 @@ def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
     return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
 
 
-def _parity_frames(pairs: Sequence[Pair], size: tuple[int, int]) -> ImageU8:
-    """Pictures spread over the validation pairs, at the input size."""
-    spread = pairs[:: -(-len(pairs) // PARITY_FRAMES)]
-    return np.stack([to_input(read_image(pair.image), size, bgr=False) for pair in spread])
+def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int]) -> FrameSet:
+    """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
+    spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
+    frames, masks = [], []
+    for pair in spread:
+        image, mask = read_pair(pair.image, pair.mask)
+        frames.append(to_input(image, size, bgr=False))
+        masks.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    return FrameSet("validation", np.stack(frames), [pair.name for pair in spread], np.stack(masks))
 
 
 def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.verify import LEAST_PIXELS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,13 +45,17 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Agreement of the engines",
         "",
-        "| from | to | frames | mean difference (1/256) | largest | mask IoU | worst frame |",
-        "|---|---|---|---|---|---|---|",
+        "| on | from | to | frames | mean difference (1/256) | largest | mask IoU | least | its frame | Dice difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(
-            f"| {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} | {row.max_difference:.0f} "
-            f"| {_number(row.mask_iou)} | {_number(row.worst_iou)} |"
+            f"| {row.on} | {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} "
+            f"| {row.max_difference:.0f} | {_number(row.mask_iou)} | {_number(row.worst_iou)} "
+            f"| {row.worst_frame or '-'} | {_number(row.dice_difference)} |"
             for row in manifest.parity
         ),
+        "",
+        f"Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame counts for the mask IoU "
+        f"where either mask has {LEAST_PIXELS} pixels.",
         "",
         "## Operations left in float",
         "",

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from edge.backends import open_engine_files
 from edge.manifest import ParityRow
+from edge.metrics import dice_iou
 from edge.preprocess import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from edge.types import ImageU8
+    from edge.types import ImageU8, MaskBool
     from quantize.canonical import Canonical
     from quantize.export import ExportedEngine
 
@@ -57,35 +59,6 @@ def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | Non
         opened.close()
 
 
-def parity_chain(maps: Mapping[str, Maps], *, threshold: int = 128) -> list[ParityRow]:
-    """Compare each step with the next.
-
-    Args:
-        maps: Step name -> (N, h, w) score maps, in the order of the way.
-        threshold: Score in 1/256 from which a pixel belongs to the mask.
-    """
-    return [compare_maps(left, right, maps[left], maps[right], threshold) for left, right in pairwise(maps)]
-
-
-def compare_maps(left: str, right: str, a: Maps, b: Maps, threshold: int = 128) -> ParityRow:
-    """Score differences in 1/256 and mask IoU of two steps over (N, h, w) maps each."""
-    difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
-    ious = [
-        iou
-        for x, y in zip(a, b, strict=True)
-        if (iou := mask_iou(x >= threshold, y >= threshold)) is not None
-    ]
-    return ParityRow(
-        left=left,
-        right=right,
-        frames=len(a),
-        max_difference=float(difference.max()),
-        mean_difference=float(difference.mean()),
-        mask_iou=float(np.mean(ious)) if ious else None,
-        worst_iou=min(ious) if ious else None,
-    )
-
-
 def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float | None:
     """IoU of two masks, None where neither has `LEAST_PIXELS` pixels."""
     if max(np.count_nonzero(a), np.count_nonzero(b)) < LEAST_PIXELS:
@@ -93,22 +66,106 @@ def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float | None:
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
+class FrameSet(NamedTuple):
+    """Frames that the steps are compared on.
+
+    Attributes:
+        on: What they are, as in `ParityRow.on`.
+        frames: (N, H, W, 3) uint8 RGB at the input size.
+        names: Of each; their numbers where there are none.
+        masks: (N, H, W) bool of the polyps, None where they are not known.
+    """
+
+    on: str
+    frames: ImageU8
+    names: Sequence[str] = ()
+    masks: MaskBool | None = None
+
+
+def hard_frames(size: tuple[int, int]) -> FrameSet:
+    """What no student is trained on and every engine must agree on: noise, black, white, checkerboards of two widths.
+
+    Args:
+        size: Height and width.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    rows, columns = np.indices(size)
+    flat = [np.full((*size, 3), value, np.uint8) for value in (0, 255)]
+    boards = [
+        np.repeat((((rows // width + columns // width) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
+        for width in (1, 8)
+    ]
+    names = ("noise 1", "noise 2", "black", "white", "checkerboard of 1", "checkerboard of 8")
+    return FrameSet("hard", np.stack([*noise, *flat, *boards]), names)
+
+
+def compare_maps(
+    left: str, right: str, a: Maps, b: Maps, given: FrameSet | None = None, *, threshold: int = 128
+) -> ParityRow:
+    """Score differences, mask IoU and Dice difference of two steps.
+
+    Args:
+        left: Name of a step.
+        right: Name of another.
+        a: (N, h, w) scores of `left` in 1/256.
+        b: (N, h, w) scores of `right`.
+        given: The frames that they belong to.
+        threshold: Score in 1/256 from which a pixel belongs to the mask.
+    """
+    difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
+    names = given.names if given is not None and given.names else [str(number) for number in range(len(a))]
+    ious = [
+        (iou, name)
+        for x, y, name in zip(a, b, names, strict=True)
+        if (iou := mask_iou(x >= threshold, y >= threshold)) is not None
+    ]
+    worst = min(ious, default=(None, None))
+    return ParityRow(
+        left=left,
+        right=right,
+        on=given.on if given is not None else "frames",
+        frames=len(a),
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        mask_iou=float(np.mean([iou for iou, _ in ious])) if ious else None,
+        worst_iou=worst[0],
+        worst_frame=worst[1],
+        dice_difference=_dice_difference(a >= threshold, b >= threshold, given),
+    )
+
+
+def _dice_difference(a: MaskBool, b: MaskBool, given: FrameSet | None) -> float | None:
+    if given is None or given.masks is None:
+        return None
+    size = (a.shape[2], a.shape[1])
+    found = []
+    for x, y, mask in zip(a, b, given.masks, strict=True):
+        true = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+        before, after = dice_iou(x, true), dice_iou(y, true)
+        if before is not None and after is not None:
+            found.append(after[0] - before[0])
+    return float(np.mean(found)) if found else None
+
+
 def parity_rows(
     student: nn.Module,
     quantized: nn.Module,
     canonical: Canonical,
     engines: Sequence[ExportedEngine],
-    frames: ImageU8,
+    given: FrameSet,
 ) -> list[ParityRow]:
-    """The whole way: FP32 torch -> QAT torch -> canonical graph -> each INT8 engine; FP32 torch -> each f32 one.
+    """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
+
+    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime -> tflite-runtime.
 
     Args:
         student: The FP32 student.
         quantized: Its quantized successor.
         canonical: The canonical graph of `quantized`.
         engines: What was exported.
-        frames: (N, H, W, 3) uint8 RGB at the input size.
+        given: Frames to compare on.
     """
+    frames = given.frames
     names = ("torch f32", "torch int8", "canonical int8")
     maps = {
         names[0]: torch_scores(student, frames),
@@ -117,7 +174,7 @@ def parity_rows(
     }
     by_engine = {f"{engine.runtime} {engine.precision}": engine_scores(engine, frames) for engine in engines}
     whole = {name: scores for name, scores in by_engine.items() if name.endswith("int8")}
-    rows = parity_chain(maps | whole)
-    rows += [compare_maps(names[2], name, maps[names[2]], scores) for name, scores in list(whole.items())[1:]]
-    plain = [name for name in by_engine if name.endswith("f32")]
-    return rows + [compare_maps(names[0], name, maps[names[0]], by_engine[name]) for name in plain]
+    pairs = [*pairwise([*maps, *whole]), *((names[2], name) for name in list(whole)[1:])]
+    pairs += [(names[0], name) for name in by_engine if name not in whole]
+    maps |= by_engine
+    return [compare_maps(left, right, maps[left], maps[right], given) for left, right in pairs]

@@ -30,7 +30,7 @@ from quantize.alignment import align
 from quantize.canonical import canonicalize
 from quantize.export import ExportedEngine, export_engines
 from quantize.nncf_qat import freeze_ranges, quantize_student, quantized_state, restore
-from quantize.parity import PARITY_FRAMES, parity_rows
+from quantize.parity import PARITY_FRAMES, FrameSet, parity_rows
 from quantize.runs import QatConfig, QuantizedRun, example_input, load_quantized, make_qat_config, qat_path
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ def write_engines(quantized: QuantizedRun, frames: ImageU8) -> list[ExportedEngi
     path, source = quantized.path, quantized.source
     plain = canonicalize(source.student, quantized.canonical.size)
     engines = export_engines(quantized.canonical) + export_engines(plain)
-    rows = parity_rows(source.student, quantized.model, quantized.canonical, engines, frames)
+    rows = parity_rows(
+        source.student, quantized.model, quantized.canonical, engines, FrameSet("validation", frames)
+    )
     for engine in engines:
         engine.write(path)
     _write_json(path / "parity.json", rows)
