@@ -74,6 +74,19 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
     return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
 
 
+def find_images(root: Path) -> list[Path]:
+    """Pictures of `root/images`, or of `root` itself where there is no such folder, in natural order.
+
+    Raises:
+        DataError: The folder is missing or empty, or two files share a stem.
+    """
+    where = root / "images" if (root / "images").is_dir() else root
+    if not where.is_dir():
+        raise DataError(f"{where} is not a folder", expected="a folder of pictures")
+    found = _by_stem(where)
+    return [found[stem] for stem in sorted(found, key=_natural)]
+
+
 def read_image(path: Path) -> ImageU8:
     """The picture as (H, W, 3) uint8 RGB.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge import console
+
+if TYPE_CHECKING:
+    from quantize.export import ExportedEngine
 
 
 @click.command(
@@ -14,56 +18,78 @@ from edge import console
     short_help="Fine-tune a student to INT8 and export its engines.",
     epilog=console.examples(
         "edge-difom qat RUN --bits 8",
-        "edge-difom qat RUN --epochs 0",
+        "edge-difom qat RUN --distill-weight 0.2 --max-drop 0.005",
+        "edge-difom qat RUN --bits 4 --layers 'encoder.blocks.5.*' --layers 'fuse16.*'",
         "edge-difom qat RUN --resume",
     ),
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--bits", type=int, default=8, show_default=True, help="Of weights and activations.")
+@click.option("--bits", type=int, help="Of the weights: 8 (default), or 4, emulated. Activations have 8.")
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers of 4 bits, a glob over module names; repeatable. Without it all but the first and the last.",
+)
 @click.option(
     "--epochs", type=click.IntRange(min=0), help="Passes over the training images; 0 only calibrates."
 )
 @click.option("--lr", type=float, help="Learning rate of Adam.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images in a step.")
-@click.option("--calibration", type=click.IntRange(min=1), help="Training images that set the first ranges.")
+@click.option("--calibration", type=click.IntRange(min=4), help="Training images that set the first ranges.")
+@click.option(
+    "--distill-weight",
+    type=click.FloatRange(min=0),
+    help="Keep the run's distillation on with this weight; 0 (default) is the task loss alone.",
+)
+@click.option(
+    "--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005)."
+)
+@click.option(
+    "--max-small-drop",
+    type=click.FloatRange(0, 1),
+    help="Recall of small polyps that INT8 may lose (0.1); judged from 5 of them on.",
+)
 @click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
 @click.option("--force", is_flag=True, help="Quantize again.")
-def qat(
-    run: Path,
-    bits: int,
-    epochs: int | None,
-    lr: float | None,
-    batch_size: int | None,
-    calibration: int | None,
-    resume: bool,
-    force: bool,
-) -> None:
-    """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8."""
-    from edge.errors import UsageError
-    from quantize.qat import train_qat
-    from quantize.runs import make_qat_config
+def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) -> None:
+    """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8.
 
-    given = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "calibration": calibration}
-    given = {name: value for name, value in given.items() if value is not None}
+    With --bits 4 the folder is RUN/qat4. The report compares FP32, calibration alone, fine-tuning and every INT8
+    engine on the validation frames; where INT8 lost more than is allowed, everything is written and the exit code is 6.
+    """
+    from edge.errors import AccuracyError, UsageError
+    from quantize.qat import train_qat
+    from quantize.qat_console import print_report
+    from quantize.runs import bits_of, make_qat_config, qat_path
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     if resume and (given or force):
         raise UsageError("--resume takes no other settings", mend=f"edge-difom qat {run} --resume")
-    config = make_qat_config({"bits": bits, **given})
-    quantized = train_qat(run, config, resume=resume, force=force)
-    _report(quantized.path)
-    console.made(quantized.path)
-    console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
+    path = qat_path(run, bits)
+    config = make_qat_config({"bits": bits_of(path), **given})
+    try:
+        train_qat(run, config, resume=resume, force=force)
+    except AccuracyError:
+        print_report(path)
+        console.made(path)
+        raise
+    print_report(path)
+    console.made(path)
+    source = path if config.bits < 8 else path.parent
+    console.next_command(f"edge-difom bundle make {source} --out {path.parent / 'bundle'}")
 
 
 @click.command(
     "export",
-    short_help="Export the engines of a quantized run.",
+    short_help="Export the engines of a run or of a checkpoint.",
     epilog=console.examples(
         "edge-difom export RUN --out engines",
         "edge-difom export RUN --out engines --precision f32",
-        "edge-difom export RUN --out engines --force",
+        "edge-difom export WEIGHTS.pt --student unet --size 256 --calibrate DIR --out engines",
     ),
 )
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option(
     "--precision",
@@ -72,17 +98,38 @@ def qat(
     show_default=True,
     help="Which engines.",
 )
+@click.option("--student", help="Of a checkpoint made elsewhere: which student its weights are.")
+@click.option("--size", type=int, help="Of such a checkpoint: height and width of the input.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Of such a checkpoint: pictures that set the ranges of its INT8 engines.",
+)
 @click.option("--force", is_flag=True, help="Replace what is there.")
-def export(run: Path, out: Path, precision: str, force: bool) -> None:
-    """Write the engines of RUN alone, for other programs: uint8 frame in, uint8 scores in 1/256 out.
+def export(
+    run: Path,
+    out: Path,
+    precision: str,
+    student: str | None,
+    size: int | None,
+    calibrate: Path | None,
+    force: bool,
+) -> None:
+    """Write engines alone, for other programs: uint8 frame in, uint8 scores in 1/256 out.
 
-    An f32 engine needs no quantization: it is that of the distilled student.
+    Of RUN, a distilled and quantized run (an f32 engine needs no quantization: it is that of the distilled student), or
+    of FILE, a student's state dict that was made elsewhere, trained on inputs `(rgb - 127) / 128`. Its INT8 engines are
+    calibrated and not fine-tuned.
     """
     from edge.files import atomic_dir, refuse_existing
-    from quantize.runs import exported_engines
 
     refuse_existing(out, force=force)
-    engines = exported_engines(run, precision)
+    engines = _of_file(run, student, size, precision, calibrate)
+    if engines is None:
+        from quantize.runs import exported_engines
+
+        engines = exported_engines(run, precision)
     with atomic_dir(out, force=force) as folder:
         for engine in engines:
             engine.write(folder)
@@ -94,7 +141,8 @@ def export(run: Path, out: Path, precision: str, force: bool) -> None:
         ],
     )
     console.made(out)
-    console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
+    if run.is_dir():
+        console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
 
 
 @click.command(
@@ -130,36 +178,24 @@ def make(run: Path, out: Path, name: str | None, with_f32: bool, threads: int | 
     console.next_command(f"edge-difom verify --bundle {out}")
 
 
-def _report(path: Path) -> None:
-    """Print what RUN/qat8/report.json says."""
-    import msgspec
+def _of_file(
+    path: Path, student: str | None, size: int | None, precision: str, calibrate: Path | None
+) -> list[ExportedEngine] | None:
+    """Engines of a checkpoint made elsewhere, None where `path` is a run's folder."""
+    from edge.errors import UsageError
 
-    report = msgspec.json.decode((path / "report.json").read_bytes())
-    dice = report["dice_val"]
-    console.say(
-        f"validation Dice: f32 {dice['f32']:.4f}, calibrated {dice['calibrated']:.4f}, "
-        f"quantized {dice['quantized']:.4f} (epoch {report['best_epoch']})"
-    )
-    console.table(
-        ["engine", "precision", "bytes", "left in float"],
-        [
-            [e["runtime"], e["precision"], e["bytes"], "; ".join(e["float_ops"]) or "none"]
-            for e in report["engines"]
-        ],
-    )
-    console.say()
-    console.table(
-        ["from", "to", "frames", "mean difference /256", "largest", "mask IoU", "worst"],
-        [
-            [
-                row["left"],
-                row["right"],
-                row["frames"],
-                row["mean_difference"],
-                row["max_difference"],
-                row["mask_iou"],
-                row["worst_iou"],
-            ]
-            for row in report["parity"]
-        ],
-    )
+    if path.is_dir():
+        if student or size or calibrate:
+            raise UsageError(
+                "--student, --size and --calibrate are for a file of weights", got=f"{path}, a folder"
+            )
+        return None
+    if student is None or size is None:
+        raise UsageError(
+            f"{path} is no run",
+            expected="a run's folder, or a file of weights with --student and --size",
+            mend=f"edge-difom export {path} --student edge-s --size 256 --out DIR",
+        )
+    from quantize.foreign import foreign_engines
+
+    return foreign_engines(path, student, size, precision, calibrate)

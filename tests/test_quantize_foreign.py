@@ -1,0 +1,130 @@
+"""Engines of checkpoints that no run of ours made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from distill.students import STUDENTS, Student
+from distill.students.edge import EdgeXS
+from edge.errors import DataError, TrainingError, UsageError
+from edge.phantom import render
+from quantize.commands import export
+from quantize.foreign import NESTED, foreign_engines, load_student_file
+from quantize.parity import engine_scores, torch_scores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 64
+
+
+def tiny(*, pretrained: bool = False) -> Student:
+    return EdgeXS(pretrained=pretrained, width=8)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STUDENTS, "edge-xs", tiny)
+
+
+@pytest.fixture
+def student() -> Student:
+    torch.manual_seed(0)
+    return tiny().eval()
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for seed in range(count):
+        cv2.imwrite(str(folder / f"{seed}.png"), render(seed, size=(72, 80)).image[..., ::-1])
+    return folder
+
+
+@pytest.mark.parametrize("key", ["", *NESTED])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_are_found_under_the_names_that_programs_give_them(
+    key: str, prefix: str, student: Student, tmp_path: Path
+) -> None:
+    state = {prefix + name: value for name, value in student.state_dict().items()}
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "w.pt")
+    loaded = load_student_file(tmp_path / "w.pt", "edge-xs")
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in student.state_dict().items())
+    assert not loaded.training
+
+
+def test_what_does_not_fit_is_said(student: Student, tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+
+    def refused(state: object, match: str) -> None:
+        torch.save(state, path)
+        with pytest.raises(TrainingError, match=match) as caught:
+            load_student_file(path, "edge-xs")
+        assert str(path) in str(caught.value) or "finite" in match
+
+    state = student.state_dict()
+    refused({"epoch": 3}, "holds no weights")
+    refused(dict(list(state.items())[1:]), "does not hold the weights of edge-xs")
+    refused(state | {"more": torch.zeros(1)}, "does not hold")
+    refused({name: value[:1] if value.ndim else value for name, value in state.items()}, "does not hold")
+    name = next(name for name, value in state.items() if value.is_floating_point())
+    refused(state | {name: state[name] * float("nan")}, "not finite")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="no readable checkpoint"):
+        load_student_file(path, "edge-xs")
+    with pytest.raises(UsageError, match="unknown student"):
+        load_student_file(path, "resnet")
+
+
+def test_refusals_before_the_work(student: Student, tmp_path: Path) -> None:
+    torch.save(student.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(UsageError, match="--size 50 does not fit"):
+        foreign_engines(tmp_path / "w.pt", "edge-xs", 50, "f32", None)
+    with pytest.raises(UsageError, match="need pictures"):
+        foreign_engines(tmp_path / "w.pt", "edge-xs", SIZE, "all", None)
+    with pytest.raises(DataError, match="too few"):
+        foreign_engines(tmp_path / "w.pt", "edge-xs", SIZE, "int8", pictures(tmp_path / "few", 2))
+
+
+@pytest.mark.slow
+def test_engines_of_a_foreign_checkpoint_give_its_scores(student: Student, tmp_path: Path) -> None:
+    torch.save({"state_dict": student.state_dict()}, tmp_path / "w.pt")
+    folder = pictures(tmp_path / "pictures", 5)
+    out = tmp_path / "engines"
+    arguments = [
+        str(tmp_path / "w.pt"),
+        "--student",
+        "edge-xs",
+        "--size",
+        str(SIZE),
+        "--calibrate",
+        str(folder),
+    ]
+    result = CliRunner().invoke(export, [*arguments, "--out", str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert {path.relative_to(out).parts[:2] for path in out.rglob("model.*")} >= {
+        ("engines", "openvino"), ("engines", "tflite"), ("engines-f32", "openvino"), ("engines-f32", "tflite"),
+    }  # fmt: skip
+    frames = np.stack([render(seed, size=(SIZE, SIZE)).image for seed in range(3)])
+    expected = torch_scores(student, frames).astype(int)
+    engines = foreign_engines(tmp_path / "w.pt", "edge-xs", SIZE, "all", folder)
+    for engine in engines:
+        far = np.abs(engine_scores(engine, frames) - expected)
+        assert far.max() <= (1 if engine.precision == "f32" else 16), engine
+
+
+def test_a_folder_takes_no_settings_of_a_file_and_a_file_needs_them(tmp_path: Path) -> None:
+    for arguments in ([str(tmp_path), "--student", "unet"], [str(tmp_path / "w.pt"), "--student", "unet"]):
+        with pytest.raises(UsageError):
+            CliRunner().invoke(
+                export,
+                [*arguments, "--out", str(tmp_path / "out")],
+                catch_exceptions=False,
+                standalone_mode=False,
+            )
+    assert not (tmp_path / "out").exists()
