@@ -82,7 +82,7 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float 
     images = phantom_images(_FRAME)
     mask = render(0, polyp=True).mask
     check = _check_resize(images[0], size)
-    engine = open_engine_files("openvino", list(student_files("edge-s", size).int8), THREADS)
+    engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
     prepared = to_input(images[0], size, bgr=True)
     shape = engine.infer(prepared).shape
     scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
@@ -176,8 +176,8 @@ def _check_resize(image: ImageU8, size: tuple[int, int]) -> str:
 
 def _write_bundle(out: Path, size: tuple[int, int]) -> None:
     names = ["engines/openvino/model.xml", "engines/openvino/model.bin"]
-    files = student_files("edge-s", size).int8
-    engine = open_engine_files("openvino", list(files), THREADS)
+    files = student_files("edge-s", size)["openvino", "int8"]
+    engine = open_engine_files("openvino", files, THREADS)
     shape = engine.infer(np.zeros((*size, 3), np.uint8)).shape
     engine.close()
     entry = manifest.EngineEntry(runtime="openvino", precision="int8", files=names, min_version="2025.2")

@@ -20,7 +20,11 @@ BENCHMARKS = {
         "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
     ),
     "int8-unet": ("benchmarks.engines:int8_unet", "U-Net (31 M) in OpenVINO: f32 over INT8, ms"),
+    "int8-unet-tflite": ("benchmarks.engines:int8_unet_tflite", "U-Net (31 M) in LiteRT: f32 over INT8, ms"),
     "int8-edge-s": ("benchmarks.engines:int8_edge_s", "edge-s in OpenVINO: f32 over INT8, ms"),
+    "int8-edge-s-tflite": ("benchmarks.engines:int8_edge_s_tflite", "edge-s in LiteRT: f32 over INT8, ms"),
+    "size-openvino": ("benchmarks.engines:size_openvino", "edge-s, weights of the IR: INT8 over f32, KiB"),
+    "size-tflite": ("benchmarks.engines:size_tflite", "edge-s, TFLite model: INT8 over f32, KiB"),
     "help": ("benchmarks.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
     "memory": (
         "benchmarks.device:device_memory",

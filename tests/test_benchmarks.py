@@ -109,9 +109,13 @@ class _Constant:
 def test_engines_that_are_not_what_they_say_are_not_timed(
     fast: _Constant, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = iter([_Constant(128, "f32"), fast])
-    monkeypatch.setattr(engines, "open_engine_files", lambda *_: next(opened))
-    monkeypatch.setattr(engines, "student_files", lambda *_: engines.EngineFiles((b"", b""), (b"", b"")))
+    monkeypatch.setattr(
+        engines,
+        "open_engine_files",
+        lambda _, files, __: _Constant(128, "f32") if files == [b"f32"] else fast,
+    )
+    files = {(r, p): [p.encode()] for r in engines.RUNTIMES for p in engines.PRECISIONS}
+    monkeypatch.setattr(engines, "student_files", lambda *_: files)
     monkeypatch.setattr(engines, "timed_ms", lambda *_: pytest.fail("timed before the check"))
     with pytest.raises(ParityError, match=word):
         engines.int8_edge_s(2, size=(32, 32))
@@ -145,7 +149,15 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     size = (64, 64)
     int8 = engines.int8_edge_s(2, size=size)
     assert int8.goal is None
-    assert "executed as f32 and int8" in int8.check
+    assert int8.check.count("executed as f32 and int8") == 2
+    speeds = int8.settings["speeds"]
+    assert isinstance(speeds, dict)
+    assert {"openvino int8", "tflite int8", "edge-s tflite f32"} <= speeds.keys()
+    assert max(row["share_of_int8_peak"] for name, row in speeds.items() if name[:4] != "edge") == 1
+    assert engines.int8_edge_s_tflite(2, size=size).settings["speeds"] is speeds, "one run for both rows"
+    smaller = engines.size_tflite(1, size=size)
+    assert smaller.goal is not None
+    assert 0.1 < smaller.goal.value < 0.5
     gc.collect()
     cost = device.frame_cost(3, size=size)
     assert cost.goal is not None
