@@ -1,26 +1,31 @@
 # make demo   the whole path on the built-in phantom
 # make test   lint, types, import rules and tests
-# make env    what both need: system packages, .venv with every extra, NNCF's compiled extension
+# make env    what both need: system packages, .venv with every extra, NNCF's compiled extension, .venv-tflite
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+OLD_VENV := .venv-tflite
+OLD_STAMP := $(OLD_VENV)/.complete
 OUT ?= demo
 export NNCF_EXTENSION_LOAD_TIMEOUT = 0
 
 .PHONY: env demo test lint check clean
 
-env: $(STAMP)
+env: $(STAMP) $(OLD_STAMP)
 
 $(STAMP): pyproject.toml constraints.txt system-packages.txt
 	PYTHON="$(PYTHON)" sh tools/make-env.sh $(VENV)
 	touch $@
 
-demo: $(STAMP)
+$(OLD_STAMP): pyproject.toml constraints.txt tools/make-env-tflite.sh | $(STAMP)
+	sh tools/make-env-tflite.sh $(OLD_VENV) $(VENV)
+
+demo: $(STAMP) $(OLD_STAMP)
 	$(BIN)/edge-difom demo --out $(OUT) --force
 
-test: lint
+test: lint $(OLD_STAMP)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -31,4 +36,4 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(OLD_VENV) build dist

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from edge.backends import available
-
 # msgspec reads the annotations when a report is decoded.
 from edge.cameras import Camera, find_cameras
 from edge.device_info import Device, read_device, versions
 from edge.lookup import EXTRA_OF
+from edge.runtimes import Runtime, find_runtimes
 
 _DEFAULT_BUNDLE = "edge-s"
 
@@ -44,7 +43,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         device: The machine.
-        engines: Engine -> version of its runtime, None where it is not installed.
+        engines: Engine -> what runs it, None where nothing is installed.
         extras: Extra -> what is there of it.
         cameras: Video devices.
         gstreamer: GStreamer.
@@ -54,7 +53,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     device: Device
-    engines: dict[str, str | None]
+    engines: dict[str, Runtime | None]
     extras: dict[str, Extra]
     cameras: list[Camera]
     gstreamer: GStreamer
@@ -65,10 +64,12 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine() -> DoctorReport:
     """Look at this machine and its Python environment. Imports no engine."""
-    engines = available()
-    problems = []
+    engines = find_runtimes()
+    problems = [runtime.conflict for runtime in engines.values() if runtime and runtime.conflict]
     if not any(engines.values()):
-        problems.append("no engine is installed: pip install 'edge-difom[openvino]' (or [tflite])")
+        problems.append(
+            "no engine is installed: pip install 'edge-difom[openvino]' (or [tflite], on old systems [tflite-runtime], or [onnx])"
+        )
     bundle = default_bundle()
     return DoctorReport(
         device=read_device(),

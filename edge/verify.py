@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.backends import available, open_engine
+from edge.backends import open_engine
 from edge.errors import BundleError, EdgeDifomError, MissingDependencyError, ParityError
 from edge.postprocess import level
 
@@ -48,8 +48,8 @@ class EngineCheck(msgspec.Struct, frozen=True, kw_only=True):
     """An engine on all golden frames.
 
     Attributes:
-        engine: `openvino` or `tflite`.
-        checked: Whether it ran; False where its runtime is not installed.
+        engine: `openvino`, `tflite` or `onnx`.
+        checked: Whether it ran; False where its runtime is not installed, or not beside this numpy.
         ok: Every frame within tolerance.
         settings: What the runtime reports.
         frames: One row per golden frame.
@@ -122,11 +122,12 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     for name in engines or ():
         bundle.engine(name)
     checks = [_check_engine(bundle, name, asked=engines is not None) for name in engines or held]
-    if held and not any(check.checked or available()[check.engine] for check in checks):
+    if held and all(check.ok and not check.checked for check in checks):
         raise MissingDependencyError(
-            f"no engine of {bundle.path} is installed here",
+            f"no engine of {bundle.path} can run here",
             expected=" or ".join(held),
-            mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]'",
+            got="; ".join(check.problem for check in checks),
+            mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
         )
     for check in checks:
         if not check.ok:

@@ -39,11 +39,11 @@ def fit_command(bundle_path: Path, json_path: str | None) -> None:
 
     Exits with code 8 where none of its INT8 engines can run here.
     """
-    from edge.backends import available
     from edge.bundle import Bundle
+    from edge.runtimes import find_runtimes
     from firmware_bridge.fit import fit
 
-    report = fit(Bundle.open(bundle_path).manifest, runtimes=available())
+    report = fit(Bundle.open(bundle_path).manifest, runtimes=find_runtimes())
     console.say(f"{report.bundle}, schema {report.schema_version}, on {report.architecture}")
     console.table(
         ["engine", "precision", "runs here", "why not"],

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge.manifest import EngineEntry, Manifest
+    from edge.runtimes import Runtime
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of one engine of the bundle.
 
     Attributes:
-        runtime: `openvino` or `tflite`.
-        precision: `int8` or `f32`.
+        runtime: `openvino`, `tflite` or `onnx`.
+        precision: `int8`, `f32` or `bf16`.
         runs: Nothing stands in its way.
         obstacles: What does, each with what mends it where something can.
     """
@@ -51,14 +52,14 @@ class FitReport(msgspec.Struct, frozen=True, kw_only=True):
 def fit(
     manifest: Manifest,
     *,
-    runtimes: Mapping[str, str | None],
+    runtimes: Mapping[str, Runtime | None],
     architecture: str | None = None,
 ) -> FitReport:
     """Compare what a bundle needs with what a machine has.
 
     Args:
         manifest: Of a bundle that opened, so its schema is one that this version reads.
-        runtimes: Runtime -> installed version, None where it is not installed (`edge.backends.available()`).
+        runtimes: Engine -> what runs it, None where nothing is installed (`edge.runtimes.find_runtimes()`).
         architecture: The machine's, as Linux names it; this machine's by default.
     """
     architecture = architecture or device_info.architecture()
@@ -72,7 +73,7 @@ def fit(
     )
 
 
-def _finding(entry: EngineEntry, runtimes: Mapping[str, str | None], architecture: str) -> Finding:
+def _finding(entry: EngineEntry, runtimes: Mapping[str, Runtime | None], architecture: str) -> Finding:
     obstacles = []
     if architecture not in entry.architectures:
         obstacles.append(f"built for {', '.join(entry.architectures)}, this machine is {architecture}")
@@ -81,9 +82,11 @@ def _finding(entry: EngineEntry, runtimes: Mapping[str, str | None], architectur
         obstacles.append(f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}")
     elif installed is None:
         obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
-    elif installed != "unknown" and not device_info.at_least(installed, entry.min_version):
+    elif not installed.reaches(entry.min_version):
         obstacles.append(
-            f"needs {entry.runtime} {entry.min_version} or newer, {installed} is installed: "
-            f"pip install --upgrade 'edge-difom[{entry.runtime}]'"
+            f"needs {installed.package} {installed.needed(entry.min_version)} or newer, {installed.version} is "
+            f"installed: pip install --upgrade '{installed.package}>={installed.needed(entry.min_version)}'"
         )
+    elif installed.conflict:
+        obstacles.append(installed.conflict)
     return Finding(runtime=entry.runtime, precision=entry.precision, runs=not obstacles, obstacles=obstacles)

@@ -125,12 +125,53 @@ def _tflite_files() -> list[bytes]:
     return [bytes(builder.Output())]
 
 
+def _onnx_files() -> list[bytes]:
+    """The tiny student as ONNX: the convolution of the TFLite file between dequantized and quantized tensors."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    step = 2 / 126 / CELL**2
+    kernel = np.broadcast_to(np.rint(WEIGHTS * 63).astype(np.int8)[None, :, None, None], (1, 3, CELL, CELL))
+    constants = {
+        "step": np.float32(1 / 128),
+        "mean": np.uint8(127),
+        "kernel": np.ascontiguousarray(kernel),
+        "kernel step": np.array([step], np.float32),
+        "kernel zero": np.zeros(1, np.int8),
+        "bias": np.array([round(BIAS * 128 / step)], np.int32),
+        "bias step": np.array([step / 128], np.float32),
+        "unit": np.float32(1 / 256),
+        "zero": np.uint8(0),
+    }
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("DequantizeLinear", ["planes", "step", "mean"], ["x"]),
+        helper.make_node("DequantizeLinear", ["kernel", "kernel step", "kernel zero"], ["w"], axis=0),
+        helper.make_node("DequantizeLinear", ["bias", "bias step"], ["b"], axis=0),
+        helper.make_node("Conv", ["x", "w", "b"], ["y"], strides=[CELL, CELL]),
+        helper.make_node("QuantizeLinear", ["y", "unit", "zero"], ["scores"]),
+    ]
+    image, scores = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)
+        for name, shape in (("image", [1, SIZE, SIZE, 3]), ("scores", [1, 1, SIZE // CELL, SIZE // CELL]))
+    )
+    held = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
+    graph = helper.make_graph(nodes, "redness", [image], [scores], held)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+    return [model.SerializeToString()]
+
+
 @pytest.fixture(scope="session")
 def tiny_engine_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
     """Engine name -> files of the tiny student."""
     pytest.importorskip("openvino")
     pytest.importorskip("ai_edge_litert")
-    return {"openvino": _openvino_files(tmp_path_factory.mktemp("openvino")), "tflite": _tflite_files()}
+    pytest.importorskip("onnx")
+    return {
+        "openvino": _openvino_files(tmp_path_factory.mktemp("openvino")),
+        "tflite": _tflite_files(),
+        "onnx": _onnx_files(),
+    }
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
@@ -144,6 +185,7 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
         "engines/openvino/model.xml": tiny_engine_files["openvino"][0],
         "engines/openvino/model.bin": tiny_engine_files["openvino"][1],
         "engines/tflite/model.tflite": tiny_engine_files["tflite"][0],
+        "engines/onnx/model.onnx": tiny_engine_files["onnx"][0],
     }
     golden = []
     for number in range(3):
@@ -169,6 +211,9 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
             m.EngineEntry(
                 runtime="tflite", precision="int8", files=["engines/tflite/model.tflite"], min_version="1.4"
             ),
+            m.EngineEntry(
+                runtime="onnx", precision="int8", files=["engines/onnx/model.onnx"], min_version="1.21"
+            ),
         ],
         golden=m.GoldenSet(frames=golden),
         parity=[],
@@ -185,7 +230,7 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
 def tiny_bundle(
     tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Directory of a bundle with both engines; not to be changed: `shutil.copytree` it first."""
+    """Directory of a bundle with every engine; not to be changed: `shutil.copytree` it first."""
     manifest, files = tiny_parts
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle", manifest, files).path
 

@@ -20,6 +20,7 @@ from edge.manifest import (
     Output,
     Provenance,
 )
+from edge.runtimes import Runtime
 from firmware_bridge.fit import fit
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def entry(runtime: str = "openvino", precision: str = "int8", least: str = "2025
     return EngineEntry(runtime=runtime, precision=precision, files=["model"], min_version=least)
 
 
-HERE = {"openvino": "2026.4.1", "tflite": "2.3.0"}
+HERE = {
+    "openvino": Runtime(package="openvino", version="2026.4.1"),
+    "tflite": Runtime(package="ai-edge-litert", version="2.3.0"),
+}
+OLD_OPENVINO = Runtime(package="openvino", version="2025.1.9")
 
 
 def test_every_engine_runs() -> None:
@@ -66,13 +71,13 @@ def test_every_engine_runs() -> None:
     ("engine", "runtimes", "architecture", "words"),
     [
         (entry(), {"openvino": None}, "x86_64", ["not installed", "pip install 'edge-difom[openvino]'"]),
-        (entry(), {"openvino": "2025.1.9"}, "x86_64", ["2025.2 or newer", "2025.1.9", "--upgrade"]),
+        (entry(), {"openvino": OLD_OPENVINO}, "x86_64", ["2025.2 or newer", "2025.1.9", "--upgrade"]),
         (entry(), HERE, "riscv64", ["built for x86_64, aarch64", "riscv64"]),
         (entry("hailo"), HERE, "x86_64", ["'hailo'", "openvino, tflite"]),
     ],
 )
 def test_an_obstacle_is_named(
-    engine: EngineEntry, runtimes: dict[str, str | None], architecture: str, words: list[str]
+    engine: EngineEntry, runtimes: dict[str, Runtime | None], architecture: str, words: list[str]
 ) -> None:
     report = fit(manifest(engine), runtimes=runtimes, architecture=architecture)
     assert not report.fits
@@ -81,7 +86,7 @@ def test_an_obstacle_is_named(
 
 
 def test_one_runnable_int8_engine_is_enough_and_float_is_not() -> None:
-    runtimes = {"openvino": None, "tflite": "2.3.0"}
+    runtimes = {**HERE, "openvino": None}
     both = manifest(entry(), entry("tflite", least="1.4"))
     assert fit(both, runtimes=runtimes, architecture="x86_64").fits
     floating = manifest(entry(), entry("tflite", "f32", "1.4"))
@@ -90,7 +95,8 @@ def test_one_runnable_int8_engine_is_enough_and_float_is_not() -> None:
 
 
 def test_a_version_that_nobody_can_tell_is_no_obstacle() -> None:
-    assert fit(manifest(entry()), runtimes={"openvino": "unknown"}, architecture="x86_64").fits
+    untold = {"openvino": Runtime(package="openvino", version="unknown")}
+    assert fit(manifest(entry()), runtimes=untold, architecture="x86_64").fits
 
 
 @given(
@@ -121,7 +127,7 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_bundle_that_cannot_run_exits_with_8(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge.backends.available", lambda: {"openvino": None, "tflite": None})
+    monkeypatch.setattr("edge.runtimes.find_runtimes", lambda: {"openvino": None, "tflite": None})
     with pytest.raises(SystemExit) as ended:
         cli.main(["device", "fit", "--bundle", str(tiny_bundle)])
     assert ended.value.code == 8

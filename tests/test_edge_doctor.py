@@ -35,8 +35,8 @@ def test_json_with_a_file_writes_it(tmp_path: Path) -> None:
     record = json.loads(path.read_text())
     assert set(record) == set(DoctorReport.__struct_fields__)
     assert record["default_bundle"] is None
-    assert set(record["engines"]) == {"openvino", "tflite"}
-    assert set(record["extras"]) == {"openvino", "tflite", "report", "train"}
+    assert set(record["engines"]) == {"openvino", "tflite", "onnx"}
+    assert set(record["extras"]) == {"openvino", "tflite", "tflite-runtime", "onnx", "report", "train"}
     assert record["versions"]["numpy"]
 
 
@@ -53,7 +53,7 @@ def test_without_any_extra_it_works_and_says_what_to_install() -> None:
     assert done.returncode == 0, done.stderr
     assert "engine openvino         not installed" in done.stdout
     assert "problem: no engine is installed" in done.stdout
-    for extra in ("openvino", "tflite", "report", "train"):
+    for extra in ("openvino", "tflite", "tflite-runtime", "onnx", "report", "train"):
         assert f"pip install 'edge-difom[{extra}]'" in done.stdout
     assert "next: pip install 'edge-difom[openvino]'" in done.stdout
 

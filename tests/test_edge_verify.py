@@ -50,7 +50,7 @@ def test_a_bundle_verifies_in_both_forms(tiny_bundle: Path, tmp_path: Path) -> N
         report = verify_bundle(Bundle.open(path))
         assert report.ok
         assert report.problems == []
-        assert [check.engine for check in report.engines] == ["openvino", "tflite"]
+        assert [check.engine for check in report.engines] == ["openvino", "tflite", "onnx"]
         for check in report.engines:
             assert check.checked
             assert len(check.frames) == 3
@@ -90,7 +90,7 @@ def test_a_changed_byte_ends_with_4_and_is_recorded(tiny_bundle: Path, tmp_path:
     record = json.loads(out.read_text())
     assert record["ok"] is False
     assert record["files"]["engines/tflite/model.tflite"] == "changed"
-    assert [check["ok"] for check in record["engines"]] == [True, False]
+    assert [check["ok"] for check in record["engines"]] == [True, False, True]
     with pytest.raises(BundleError, match=r"model\.tflite"):
         verify_bundle(Bundle.open(copy)).raise_for_problems()
 
@@ -113,7 +113,7 @@ def test_disagreement_with_the_golden_frames_ends_with_5(disagreeing: Path, tmp_
     assert set(record["files"].values()) == {"ok"}
     assert [[frame["ok"] for frame in check["frames"]] for check in record["engines"]] == [
         [True, False, True]
-    ] * 2
+    ] * 3
     with pytest.raises(ParityError, match=r"golden/1\.frame\.png"):
         verify_bundle(Bundle.open(disagreeing)).raise_for_problems()
 
@@ -155,18 +155,16 @@ def test_a_runtime_that_is_not_installed_is_passed_over_unless_asked_for(
                 raise MissingDependencyError(f"{name} is not installed")
             return real(bundle, name, threads=1)
 
-        versions = {name: None if name in names else "1" for name in ("openvino", "tflite")}
         monkeypatch.setattr(verify, "open_engine", open_engine)
-        monkeypatch.setattr(verify, "available", lambda: versions)
 
     bundle = Bundle.open(tiny_bundle)
     without("openvino")
     report = verify_bundle(bundle)
     assert report.ok
-    assert [check.checked for check in report.engines] == [False, True]
+    assert [check.checked for check in report.engines] == [False, True, True]
     with pytest.raises(MissingDependencyError):
         verify_bundle(bundle, ["openvino"])
-    without("openvino", "tflite")
+    without("openvino", "tflite", "onnx")
     with pytest.raises(MissingDependencyError, match="no engine"):
         verify_bundle(bundle)
 

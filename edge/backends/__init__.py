@@ -5,15 +5,14 @@ A backend takes bytes, never paths: what was verified is what is loaded.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from typing import TYPE_CHECKING, cast
 
 import cv2
 
-from edge.device_info import architecture, at_least, usable_cpus
+from edge.device_info import architecture, usable_cpus
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.lookup import missing, resolve
+from edge.runtimes import find_runtime, find_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,37 +24,32 @@ if TYPE_CHECKING:
 BACKENDS = {
     "openvino": "edge.backends.openvino:OpenVinoEngine",
     "tflite": "edge.backends.litert:LiteRtEngine",
+    "onnx": "edge.backends.onnx:OnnxEngine",
 }
 """Engine name -> class, resolved when it is asked for; `auto` tries them in this order."""
-
-_PACKAGES = {"openvino": ("openvino", "openvino"), "tflite": ("ai_edge_litert", "ai-edge-litert")}
 
 
 def available() -> dict[str, str | None]:
     """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
-    found: dict[str, str | None] = {}
-    for name, (module, distribution) in _PACKAGES.items():
-        found[name] = None
-        if importlib.util.find_spec(module) is not None:
-            try:
-                found[name] = importlib.metadata.version(distribution)
-            except importlib.metadata.PackageNotFoundError:
-                found[name] = "unknown"
-    return found
+    return {name: None if found is None else found.version for name, found in find_runtimes().items()}
 
 
-def open_engine_files(runtime: str, files: Sequence[bytes], threads: int | None = None) -> Engine:
+def open_engine_files(
+    runtime: str, files: Sequence[bytes], threads: int | None = None, precision: str | None = None
+) -> Engine:
     """An engine from the contents of its files; OpenCV has one thread from then on.
 
     Args:
         runtime: One of `BACKENDS`.
         files: The model file first, as `EngineEntry.files`.
         threads: CPU threads; None for every core that this process may use.
+        precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the files of an f32
+            engine in bfloat16. All else is in the files.
 
     Raises:
-        UsageError: Unknown runtime, or less than one thread.
-        MissingDependencyError: The runtime is not installed; names the extra.
-        BundleError: The runtime cannot load the files, or the model breaks the contract.
+        UsageError: Unknown runtime, less than one thread, or bf16 in another runtime than OpenVINO.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
+        BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks the contract.
     """
     if runtime not in BACKENDS:
         raise UsageError(
@@ -65,11 +59,14 @@ def open_engine_files(runtime: str, files: Sequence[bytes], threads: int | None 
         threads = len(usable_cpus())
     if threads < 1:
         raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
+    if precision == "bf16" and runtime != "openvino":
+        raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", mend="--engine openvino")
+    how = {"bf16": True} if precision == "bf16" else {}
     engine = resolve(BACKENDS[runtime])
     # The cores belong to the engine: a second thread saves a resize half a millisecond and costs more CPU than that.
     cv2.setNumThreads(1)
     try:
-        return cast("Engine", engine(files, threads=threads))
+        return cast("Engine", engine(files, threads=threads, **how))
     except ModuleNotFoundError as error:
         # A backend imports its runtime when the first engine is made.
         named = missing(error)
@@ -87,11 +84,11 @@ def open_engine(
         bundle: An open bundle.
         name: One of `BACKENDS`, or `auto`: the first of them that the bundle has and this machine can load.
         threads: CPU threads; None for every core that this process may use.
-        precision: `int8` or `f32`.
+        precision: `int8`, `f32` or `bf16`.
 
     Raises:
         UsageError: Unknown name, or the bundle has no such engine.
-        MissingDependencyError: The runtime is not installed; names the extra.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
         BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
     """
     if name == "auto":
@@ -102,7 +99,7 @@ def open_engine(
         )
     entry = bundle.engine(name, precision)
     _check_machine(bundle, entry)
-    engine = open_engine_files(name, bundle.engine_files(name, precision), threads)
+    engine = open_engine_files(name, bundle.engine_files(name, precision), threads, precision)
     declared = bundle.manifest.input
     if engine.input_size != (declared.height, declared.width):
         engine.close()
@@ -125,7 +122,7 @@ def _choose(bundle: Bundle, precision: str) -> str:
         expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
-        mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]'",
+        mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
     )
 
 
@@ -137,12 +134,12 @@ def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
             expected=" | ".join(entry.architectures),
             got=machine,
         )
-    version = available().get(entry.runtime)
-    # Without a version to compare, loading the model decides.
-    if version is not None and version != "unknown" and not at_least(version, entry.min_version):
+    runtime = find_runtime(entry.runtime)
+    if runtime is not None and not runtime.reaches(entry.min_version):
+        needed = runtime.needed(entry.min_version)
         raise BundleError(
             f"the {entry.runtime} engine of {bundle.path} needs a newer runtime",
-            expected=f"{entry.min_version} or newer",
-            got=version,
-            mend=f"pip install '{_PACKAGES[entry.runtime][1]}>={entry.min_version}'",
+            expected=f"{runtime.package} {needed} or newer",
+            got=runtime.version,
+            mend=f"pip install '{runtime.package}>={needed}'",
         )

@@ -1,14 +1,14 @@
-"""TFLite models on LiteRT's CPU kernels (XNNPACK)."""
+"""TFLite models on the CPU: LiteRT, or the older tflite-runtime where that alone is installed."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.errors import BundleError
+from edge.errors import BundleError, MissingDependencyError
 from edge.postprocess import UNITS
+from edge.runtimes import Runtime, find_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,24 +29,26 @@ class LiteRtEngine:
         threads: CPU threads.
 
     Raises:
-        BundleError: LiteRT cannot load the file, or the model's input or output is not the contract's.
+        MissingDependencyError: tflite-runtime beside numpy 2, or without XNNPACK.
+        BundleError: The runtime cannot load the file, or the model's input or output is not the contract's.
     """
 
     name = "tflite"
 
     def __init__(self, files: Sequence[bytes], *, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
+        self._runtime = _usable_runtime()
         if len(files) != 1:
             raise BundleError(
                 "a TFLite engine has one file", expected="model.tflite", got=f"{len(files)} files"
             )
         self._threads = threads
         try:
-            self._interpreter = Interpreter(model_content=files[0], num_threads=threads)
+            self._interpreter = _open_interpreter(self._runtime, files[0], threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise BundleError("LiteRT cannot load the engine", got=str(error).strip()) from error
+            raise BundleError(
+                f"{self._runtime.package} cannot load the engine", got=str(error).strip()
+            ) from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         _check(inputs, outputs)
         given, made = inputs[0], outputs[0]
@@ -75,7 +77,7 @@ class LiteRtEngine:
         return self._output
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings. LiteRT reports no execution precision: `tensors` counts the graph's maps by type."""
+        """Effective settings. The runtime reports no execution precision: `tensors` counts the graph's maps by type."""
         maps = [
             str(np.dtype(t["dtype"])) for t in self._interpreter.get_tensor_details() if len(t["shape"]) == 4
         ]
@@ -83,7 +85,8 @@ class LiteRtEngine:
         whole = tensors.get("int8", 0) + tensors.get("uint8", 0)
         return {
             "runtime": self.name,
-            "version": importlib.metadata.version("ai-edge-litert"),
+            "package": self._runtime.package,
+            "version": self._runtime.version,
             "precision": "int8" if 2 * whole > len(maps) else "f32",
             "tensors": tensors,
             "threads": self._threads,
@@ -103,6 +106,30 @@ class LiteRtEngine:
         else:
             # The float model: its sigmoid in the same units.
             np.copyto(self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe")
+
+
+def _usable_runtime() -> Runtime:
+    runtime = find_runtime("tflite")
+    if runtime is None:
+        raise ModuleNotFoundError("no TFLite runtime is installed", name="ai_edge_litert")
+    if runtime.conflict:
+        raise MissingDependencyError(
+            f"the TFLite runtime cannot run here: {runtime.conflict}",
+            expected="numpy < 2 beside tflite-runtime",
+            got=f"numpy {np.__version__}",
+            mend="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' where that has no wheel",
+        )
+    return runtime
+
+
+def _open_interpreter(runtime: Runtime, model: bytes, threads: int) -> Any:
+    if runtime.package == "tflite-runtime":
+        from edge.backends.old_tflite import open_interpreter
+
+        return open_interpreter(model, threads)
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_content=model, num_threads=threads)
 
 
 def _check(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:

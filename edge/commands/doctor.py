@@ -62,9 +62,14 @@ def _show(report: DoctorReport) -> None:
         ("frequency governor", ", ".join(device.governor) if device.governor else "not readable"),
         ("CUDA", ", ".join(device.cuda) or "none"),
     ]
-    rows += [(f"engine {name}", version or "not installed") for name, version in report.engines.items()]
+    for name, runtime in report.engines.items():
+        rows.append(
+            (f"engine {name}", f"{runtime.package} {runtime.version}" if runtime else "not installed")
+        )
     for name, extra in report.extras.items():
         what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
+        if name == "tflite-runtime" and report.extras["tflite"].installed:
+            what = "not used beside [tflite]"
         rows.append((f"extra [{name}]", what))
     cameras = [str(camera) for camera in report.cameras]
     gstreamer = [report.gstreamer.command or "", "Python bindings" if report.gstreamer.python else ""]
