@@ -52,7 +52,7 @@ def run_bench(
 
     Args:
         bundle: An opened bundle.
-        engine: `openvino`, `tflite` or `auto`.
+        engine: `openvino`, `tflite`, `onnx` or `auto`.
         seconds: Time to count frames for, after the warm-up.
         threads: The engine's threads, its own choice by default.
         size: Height and width of the frames.

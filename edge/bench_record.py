@@ -80,7 +80,7 @@ class BenchReport(Measurement, frozen=True, kw_only=True):
         other_cpu_per_core: CPU of other processes, share of each core.
         bundle: Name of the bundle.
         digest: Its digest.
-        engine: `openvino` or `tflite`.
+        engine: `openvino`, `tflite` or `onnx`.
         frame_size: Height and width of the frames.
         compile_ms: Reading, hash check and compilation of the engine.
         settings: The engine's effective settings, and the harness's own.

@@ -97,8 +97,8 @@ class Bundle:
         """The entry of an engine.
 
         Args:
-            name: `openvino` or `tflite`.
-            precision: `int8` or `f32`.
+            name: `openvino`, `tflite` or `onnx`.
+            precision: `int8`, `f32` or `bf16`.
 
         Raises:
             UsageError: The bundle has no such engine.

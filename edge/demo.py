@@ -169,7 +169,10 @@ class Demo:
         return path
 
     def _quantize(self, run: Path) -> None:
-        config = resolve("quantize.runs:QatConfig")(epochs=self.settings.qat_epochs, calibration=CALIBRATION)
+        # A demo shows what INT8 costs and refuses nothing.
+        config = resolve("quantize.runs:QatConfig")(
+            epochs=self.settings.qat_epochs, calibration=CALIBRATION, max_drop=1.0, max_small_drop=1.0
+        )
         resolve("quantize.qat:train_qat")(run, config, force=True)
 
     def _prove(self, bundle: Bundle, run: Path, phantom: Path) -> dict[str, EvaluationReport]:

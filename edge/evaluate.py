@@ -136,9 +136,9 @@ def evaluate_bundle(
     Args:
         bundle: An open bundle.
         pairs: Images and masks.
-        engine: `openvino`, `tflite` or `auto`.
+        engine: `openvino`, `tflite`, `onnx` or `auto`.
         threads: CPU threads; None for every core.
-        precision: `int8` or `f32`.
+        precision: `int8`, `f32` or `bf16`.
         protocol_a: Measure by the field's protocol too.
         done: Called with the name of each pair when it is through.
         seen: As in `evaluate`.

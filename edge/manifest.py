@@ -53,8 +53,8 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
     """One engine: a runtime, a precision and its files.
 
     Attributes:
-        runtime: `openvino` or `tflite`.
-        precision: `int8` or `f32`.
+        runtime: `openvino`, `tflite` or `onnx`.
+        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine, run by `openvino` in bfloat16.
         files: Paths inside the bundle, the model file first.
         min_version: Least version of the runtime.
         architectures: `platform.machine()` values it was built for.

@@ -76,7 +76,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """`openvino` or `tflite`."""
+        """`openvino`, `tflite` or `onnx`."""
         ...
 
     @property

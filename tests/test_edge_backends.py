@@ -1,20 +1,28 @@
-"""One contract for both engines."""
+"""One contract for all engines."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import msgspec
 import numpy as np
+import onnx
+import openvino
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from openvino import opset13 as ops
 
 from edge import backends
 from edge.backends import BACKENDS, available, open_engine, open_engine_files
+from edge.backends.onnx import PROVIDERS, OnnxEngine
+from edge.backends.openvino import OpenVinoEngine
 from edge.bundle import Bundle, write_bundle
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.lookup import resolve
@@ -22,7 +30,7 @@ from edge.manifest import Manifest
 from edge.types import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 U8 = NDArray[np.uint8]
@@ -152,10 +160,148 @@ class TestLiteRt(EngineContract):
         assert engine.settings()["precision"] == "int8"
 
 
+def in_bf16(parts: Parts, folder: Path, runtime: str = "openvino") -> Bundle:
+    """The tiny bundle with a bf16 engine that shares the files of the one that it has."""
+    manifest, files = parts
+    (entry,) = (entry for entry in manifest.engines if entry.runtime == runtime)
+    engines = [*manifest.engines, msgspec.structs.replace(entry, precision="bf16")]
+    return write_bundle(folder, msgspec.structs.replace(manifest, engines=engines), files)
+
+
+@pytest.fixture
+def bf16() -> None:
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+
+
+@pytest.mark.usefixtures("bf16")
+def test_an_f32_engine_runs_in_bf16_where_that_was_asked_for(
+    tiny_parts: Parts, tmp_path: Path, tiny_scene: Callable[..., U8], tiny_student: Callable[[U8], U8]
+) -> None:
+    engine = open_engine(in_bf16(tiny_parts, tmp_path / "b"), "openvino", threads=1, precision="bf16")
+    settings = engine.settings()
+    assert (settings["precision"], settings["executed"]) == ("bf16", {"bf16": 1})
+    assert settings["precision_hint"] == "bf16"
+    image = tiny_scene(0)
+    assert np.abs(engine.infer(image).astype(int) - tiny_student(image)).max() <= 2
+    engine.close()
+
+
+@pytest.mark.usefixtures("bf16")
+def test_an_engine_that_does_not_run_in_bf16_is_an_error(integer_ir: list[bytes]) -> None:
+    engine = open_engine_files("openvino", integer_ir, threads=1)
+    assert engine.settings()["precision"] == "int8"
+    engine.close()
+    with pytest.raises(BundleError, match="bf16") as caught:
+        open_engine_files("openvino", integer_ir, threads=1, precision="bf16")
+    assert "int8" in caught.value.got
+    assert "--precision f32" in caught.value.mend
+
+
+def test_a_cpu_without_bf16_is_an_error_and_never_runs_in_f32(
+    tiny_engine_files: dict[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenVinoEngine, "_executed", lambda _: Counter({"f32": 60}))
+    with pytest.raises(BundleError, match="bf16") as caught:
+        open_engine_files("openvino", tiny_engine_files["openvino"], threads=1, precision="bf16")
+    assert "executed in f32" in caught.value.got
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "onnx"])
+def test_bf16_is_openvinos_alone(runtime: str, tiny_parts: Parts, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="bf16"):
+        open_engine(in_bf16(tiny_parts, tmp_path / "b", runtime), runtime, precision="bf16")
+
+
 def test_every_engine_of_the_table_has_a_contract_test() -> None:
     assert {kind.name for kind in EngineContract.__subclasses__()} == set(BACKENDS)
     for reference in BACKENDS.values():
         assert callable(resolve(reference))
+
+
+class TestOnnx(EngineContract):
+    name = "onnx"
+
+    def test_settings_tell_what_is_executed_and_by_which_provider(self, engine: Engine) -> None:
+        settings = engine.settings()
+        assert (settings["precision"], settings["executed"]) == ("int8", {"int8": 1})
+        assert settings["providers"] == ["CPU"]
+        assert settings["graph_optimization"] == "ORT_ENABLE_ALL"
+
+    def test_a_float_model_says_so(self) -> None:
+        engine = OnnxEngine([onnx_model()], threads=1)
+        assert engine.settings()["precision"] == "f32"
+        assert {kernel.kind for kernel in engine.kernels} >= {"Cast", "Conv"}
+        engine.close()
+
+    def test_providers_that_are_not_there_are_passed_over(self) -> None:
+        engine = OnnxEngine([onnx_model()], threads=1, providers=["NoneExecutionProvider", *PROVIDERS])
+        assert engine.settings()["providers"][-1] == "CPU"
+        engine.close()
+
+    @pytest.mark.parametrize(
+        ("change", "word"),
+        [
+            ({"frame": [1, 8, 8, 4]}, r"\[1, 8, 8, 4\]"),
+            ({"frame": [2, 8, 8, 3]}, r"\[2, 8, 8, 3\]"),
+            ({"frame": ["n", 8, 8, 3]}, r"\['n', 8, 8, 3\]"),
+            ({"kind": "FLOAT"}, r"tensor\(float\)"),
+        ],
+    )
+    def test_a_model_that_breaks_the_contract_is_an_error(self, change: dict[str, Any], word: str) -> None:
+        with pytest.raises(BundleError, match="contract") as caught:
+            OnnxEngine([onnx_model(**change)], threads=1)
+        assert re.search(word, caught.value.got)
+
+    def test_weights_outside_the_file_are_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "weights.bin").write_bytes(np.ones(3, np.float32).tobytes())
+        with pytest.raises(BundleError, match="cannot load"):
+            OnnxEngine([onnx_model(external="weights.bin")], threads=1)
+
+
+def onnx_model(
+    frame: Sequence[Any] = (1, 8, 8, 3), kind: str = "UINT8", external: str | None = None
+) -> bytes:
+    """A convolution of 1x1 in float."""
+    channels = frame[3]
+    weight = numpy_helper.from_array(np.ones((1, channels, 1, 1), np.float32), "weight")
+    if external:
+        onnx.external_data_helper.set_external_data(weight, location=external, length=12)
+        weight.ClearField("raw_data")
+    nodes = [
+        helper.make_node("Transpose", ["frame"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["x"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Conv", ["x", "weight"], ["y"]),
+        helper.make_node("Cast", ["y"], ["scores"], to=getattr(onnx.TensorProto, kind)),
+    ]
+    given = helper.make_tensor_value_info("frame", onnx.TensorProto.UINT8, frame)
+    made = helper.make_tensor_value_info(
+        "scores", getattr(onnx.TensorProto, kind), [frame[0], 1, *frame[1:3]]
+    )
+    graph = helper.make_graph(nodes, "float", [given], [made], [weight])
+    content: bytes = helper.make_model(
+        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]
+    ).SerializeToString()
+    return content
+
+
+@pytest.fixture
+def integer_ir(tmp_path: Path) -> list[bytes]:
+    """One convolution as an OpenVINO IR whose numbers are quantized."""
+    image = ops.parameter([1, 16, 16, 3], np.uint8)
+    x = ops.transpose(ops.multiply(ops.convert(image, "f32"), np.float32(1 / 256)), np.array([0, 3, 1, 2]))
+    weight = ops.multiply(
+        ops.convert(ops.constant(np.full((8, 3, 3, 3), 5, np.int8)), "f32"), np.float32(0.01)
+    )
+    hidden = ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    hidden = ops.fake_quantize(hidden, *map(np.float32, (0, 2.55, 0, 2.55)), 256)
+    last = ops.multiply(ops.convert(ops.constant(np.full((1, 8, 1, 1), 9, np.int8)), "f32"), np.float32(0.01))
+    made = ops.convert(ops.convolution(hidden, last, [1, 1], [0, 0], [0, 0], [1, 1]), "u8")
+    openvino.save_model(openvino.Model([made], [image]), tmp_path / "m.xml", compress_to_fp16=False)
+    return [(tmp_path / name).read_bytes() for name in ("m.xml", "m.bin")]
 
 
 def test_unknown_engine_lists_the_choices(tiny_bundle: Path) -> None:
@@ -188,9 +334,13 @@ def test_a_precision_that_the_bundle_lacks_is_an_error(tiny_bundle: Path) -> Non
 def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(tiny_bundle)
     assert open_engine(bundle, threads=1).name == "openvino"
-    monkeypatch.setattr(backends, "available", lambda: {"openvino": None, "tflite": "2.3.0"})
+    monkeypatch.setattr(
+        backends, "available", lambda: {"openvino": None, "tflite": "2.3.0", "onnx": "1.31.1"}
+    )
     assert open_engine(bundle, threads=1).name == "tflite"
-    monkeypatch.setattr(backends, "available", lambda: {"openvino": None, "tflite": None})
+    monkeypatch.setattr(backends, "available", lambda: {"openvino": None, "tflite": None, "onnx": "1.31.1"})
+    assert open_engine(bundle, threads=1).name == "onnx"
+    monkeypatch.setattr(backends, "available", lambda: dict.fromkeys(BACKENDS))
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[openvino\]"):
         open_engine(bundle, threads=1)
 
@@ -200,6 +350,9 @@ def test_a_missing_runtime_names_its_extra(tiny_bundle: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[tflite\]"):
         open_engine(Bundle.open(tiny_bundle), "tflite", threads=1)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match=r"edge-difom\[onnx\]"):
+        open_engine(Bundle.open(tiny_bundle), "onnx", threads=1)
 
 
 def test_a_changed_byte_is_never_loaded(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -216,7 +369,7 @@ def test_a_changed_byte_is_never_loaded(tiny_bundle: Path, tmp_path: Path) -> No
 def test_asking_for_versions_imports_no_runtime() -> None:
     code = (
         "import sys; from edge.backends import available; print(available());"
-        "assert not {'openvino', 'ai_edge_litert', 'torch'} & set(sys.modules)"
+        "assert not {'openvino', 'ai_edge_litert', 'onnxruntime', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert set(available()) == set(BACKENDS)

@@ -23,14 +23,16 @@ class OpenVinoEngine:
     Args:
         files: `model.xml` and `model.bin`.
         threads: CPU threads.
+        bf16: Let float operations run in bfloat16, which is another precision of the f32 files.
 
     Raises:
-        BundleError: OpenVINO cannot load the files, or the model's input or output is not the contract's.
+        BundleError: OpenVINO cannot load the files, the model's input or output is not the contract's, or it does
+            not run in bfloat16 where that was asked for.
     """
 
     name = "openvino"
 
-    def __init__(self, files: Sequence[bytes], *, threads: int) -> None:
+    def __init__(self, files: Sequence[bytes], *, threads: int, bf16: bool = False) -> None:
         import openvino as ov
 
         if len(files) != 2:
@@ -47,13 +49,20 @@ class OpenVinoEngine:
                 {
                     "PERFORMANCE_HINT": "LATENCY",
                     # The default on a CPU with AVX512_BF16 is bf16, other scores from the same file.
-                    "INFERENCE_PRECISION_HINT": "f32",
+                    "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
                     "INFERENCE_NUM_THREADS": threads,
                     "NUM_STREAMS": 1,
                 },
             )
         except RuntimeError as error:
             raise BundleError("OpenVINO cannot load the engine", got=str(error).strip()) from error
+        if bf16 and (most := _most(self._executed())) != "bf16":
+            raise BundleError(
+                "OpenVINO does not run this engine in bf16 on this machine",
+                expected="an f32 engine, and a CPU with bf16 instructions",
+                got=f"most convolutions executed in {most}",
+                mend="--precision f32",
+            )
         self._request = self._compiled.create_infer_request()
         # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in place.
         self._input = self._request.get_input_tensor().data
@@ -75,16 +84,11 @@ class OpenVinoEngine:
 
         `precision` is that of most convolutions of the executed graph, `executed` counts all of them.
         """
-        executed = Counter(
-            node.get_rt_info()["runtimePrecision"].astype(str)
-            for node in self._compiled.get_runtime_model().get_ops()
-            if node.get_rt_info()["layerType"].astype(str) in _COMPUTE
-        )
-        most = executed.most_common(1)
+        executed = self._executed()
         return {
             "runtime": self.name,
             "version": self._version,
-            "precision": {"u8": "int8", "i8": "int8"}.get(most[0][0], most[0][0]) if most else "none",
+            "precision": _most(executed),
             "executed": dict(executed),
             "precision_hint": self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string(),
             "threads": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
@@ -92,10 +96,24 @@ class OpenVinoEngine:
             "performance_hint": str(self._compiled.get_property("PERFORMANCE_HINT")),
         }
 
+    def _executed(self) -> Counter[str]:
+        """Convolutions of the executed graph by their precision."""
+        return Counter(
+            node.get_rt_info()["runtimePrecision"].astype(str)
+            for node in self._compiled.get_runtime_model().get_ops()
+            if node.get_rt_info()["layerType"].astype(str) in _COMPUTE
+        )
+
     def close(self) -> None:
         """Release the compiled model; the engine cannot be used afterwards."""
         for attribute in ("_output", "_input", "_request", "_compiled"):
             self.__dict__.pop(attribute, None)
+
+
+def _most(executed: Counter[str]) -> str:
+    """The precision of most convolutions as a manifest names it, `none` where there are none."""
+    most = executed.most_common(1)
+    return {"u8": "int8", "i8": "int8"}.get(most[0][0], most[0][0]) if most else "none"
 
 
 def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -49,15 +49,15 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
     "--engine",
     default="auto",
     show_default=True,
-    metavar="openvino|tflite|auto",
+    metavar="openvino|tflite|onnx|auto",
     help="Engine of the bundle.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["int8", "f32"]),
+    type=click.Choice(["int8", "f32", "bf16"]),
     default="int8",
     show_default=True,
-    help="Of the engine.",
+    help="Of the engine; bf16 in OpenVINO alone.",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the engine; all cores by default."

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--engine",
     "engines",
     multiple=True,
-    metavar="openvino|tflite",
+    metavar="openvino|tflite|onnx",
     help="Engine to check, repeatable; by default each that is installed.",
 )
 @console.json_option()
