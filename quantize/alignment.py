@@ -53,7 +53,7 @@ def align(quantized: nn.Module, example: Tensor) -> None:
             folded = fold(traced, node)
             if folded.scale is None or folded.quantizer is None:
                 continue
-            source, target = _input_grid(node, grids), target_grid(node, grids, logits)
+            source, target = input_grid(node, grids), target_grid(node, grids, logits)
             scale = tie_free_scales(folded.scale, source, target)
             weights = live[folded.quantizer]
             if isinstance(weights, SymmetricQuantizer):
@@ -68,7 +68,8 @@ def align(quantized: nn.Module, example: Tensor) -> None:
                 parameters[str(bias.target)].add_(moved)
 
 
-def _input_grid(node: Node, grids: list[Grid]) -> Grid:
+def input_grid(node: Node, grids: list[Grid]) -> Grid:
+    """The grid that a convolution reads its input on."""
     source = arguments(node)["input"]
     while operator(source) != "quantizer":
         source = source.all_input_nodes[0]

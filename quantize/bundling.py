@@ -14,7 +14,7 @@ from distill.runs import versions
 from distill.splits import Splits, data_digest
 from edge.backends import open_engine_files
 from edge.bundle import Bundle, write_bundle
-from edge.errors import ParityError
+from edge.errors import UsageError
 from edge.evaluate import evaluate, read_splits
 from edge.files import refuse_existing
 from edge.manifest import (
@@ -29,13 +29,12 @@ from edge.manifest import (
     Provenance,
 )
 from edge.pairs import read_pair
-from edge.phantom import render
 from edge.preprocess import to_input
-from edge.verify import compare
 from quantize.canonical import canonicalize
 from quantize.cards import data_card, model_card
-from quantize.export import export_engines
-from quantize.parity import FrameSet, canonical_scores, engine_scores, hard_frames, parity_rows
+from quantize.export import bf16_engine, export_engines
+from quantize.golden import check_golden, choose_golden
+from quantize.parity import FrameSet, hard_frames, parity_rows
 from quantize.runs import load_quantized
 
 if TYPE_CHECKING:
@@ -44,17 +43,14 @@ if TYPE_CHECKING:
 
     from edge.pairs import Pair
     from edge.types import Engine, ImageU8
-    from quantize.canonical import Canonical
     from quantize.export import ExportedEngine
     from quantize.runs import QuantizedRun
 
 LICENCE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
 """Validation frames that the steps are compared on at most."""
-GOLDEN_FRAMES = 8
-GOLDEN_SEEDS = 96
-LEAST_AREA, MOST_AREA = 0.005, 0.5
-"""A golden frame tells something when its mask covers this share of the image."""
+EXTRA = ("f32", "bf16", "onnx")
+"""What `make_bundle` may put beside the INT8 engines of OpenVINO and TFLite."""
 
 
 def make_bundle(
@@ -62,7 +58,7 @@ def make_bundle(
     out: Path,
     *,
     name: str | None = None,
-    with_f32: bool = False,
+    extra: Sequence[str] = (),
     pairs: Sequence[Pair] | None = None,
     threads: int | None = None,
     force: bool = False,
@@ -73,13 +69,14 @@ def make_bundle(
         run: Folder of the distillation, or its `qat8`.
         out: Directory to write.
         name: Of the bundle; by default student, size and the run's name.
-        with_f32: Put the f32 engines beside the INT8 ones.
+        extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes that the bundle has),
+            `bf16` (OpenVINO), `onnx`.
         pairs: Images and masks to state the accuracy on; by default the run's validation split.
         threads: CPU threads of the engines while they are checked; None for every core.
         force: Replace what is there.
 
     Raises:
-        UsageError: `out` exists, or the run was not quantized.
+        UsageError: `out` exists, the run was not quantized, or an unknown `extra`.
         ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than half of the
             golden frames give a mask. Nothing is written then.
         DataError: The validation images cannot be used.
@@ -89,7 +86,9 @@ def make_bundle(
     source, canonical = quantized.source, quantized.canonical
     plain = export_engines(canonicalize(source.student, canonical.size))
     whole = export_engines(canonical)
-    engines = whole + plain if with_f32 else whole
+    engines = _chosen(whole, plain, extra)
+    # Whatever goes into the bundle is compared, and what could have gone.
+    compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
     frames, scores = choose_golden(canonical)
     files = {
@@ -116,7 +115,7 @@ def make_bundle(
         provenance=_provenance(quantized, splits),
         files={},
     )
-    check_golden(manifest, engines, frames, scores, threads=threads)
+    check_golden(manifest, whole, frames, scores, threads=threads)
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     manifest = msgspec.structs.replace(
         manifest,
@@ -127,7 +126,7 @@ def make_bundle(
                 FrameSet("golden", frames, [entry.frame for entry in golden]),
                 hard_frames(canonical.size),
             )
-            for row in parity_rows(source.student, quantized.model, canonical, whole + plain, given)
+            for row in parity_rows(source.student, quantized.model, canonical, compared, given)
         ],
         accuracy=_accuracy(manifest, engines, pairs, threads),
     )
@@ -136,73 +135,20 @@ def make_bundle(
     return write_bundle(out, manifest, files, force=force)
 
 
-def choose_golden(canonical: Canonical) -> tuple[ImageU8, ImageU8]:
-    """Phantom frames and the canonical graph's scores, at least half of them with a mask.
-
-    Frames are chosen by the area of their mask alone, in the order of their seeds, never by how well an engine
-    agrees.
-
-    Returns:
-        (N, H, W, 3) uint8 RGB and (N, h, w) uint8.
-
-    Raises:
-        ParityError: The student finds masks on too few of the phantom's frames.
-    """
-    telling: list[tuple[ImageU8, ImageU8]] = []
-    others: list[tuple[ImageU8, ImageU8]] = []
-    half = GOLDEN_FRAMES // 2
-    for seed in range(GOLDEN_SEEDS):
-        frame = to_input(render(seed).image, canonical.size, bgr=False)
-        scores = canonical_scores(canonical, frame[None])[0]
-        fits = LEAST_AREA <= float((scores >= 128).mean()) <= MOST_AREA
-        (telling if fits else others).append((frame, scores))
-        if len(telling) >= half and len(telling) + min(len(others), half) >= GOLDEN_FRAMES:
-            break
-    chosen = telling[:GOLDEN_FRAMES]
-    chosen += others[: min(len(chosen), GOLDEN_FRAMES - len(chosen))]
-    if len(telling) < half:
-        raise ParityError(
-            f"the student gives a mask on only {len(telling)} of {GOLDEN_SEEDS} golden candidates",
-            expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} to {MOST_AREA:.0%}",
-            got=f"{len(telling)}; agreement on empty masks would prove nothing",
-            mend="train longer, or add the phantom to the training data (edge-difom phantom --out DIR)",
-        )
-    return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
-
-
-def check_golden(
-    manifest: Manifest,
-    engines: Sequence[ExportedEngine],
-    frames: ImageU8,
-    scores: ImageU8,
-    *,
-    threads: int | None = None,
-) -> None:
-    """Run every INT8 engine on the golden frames.
-
-    Raises:
-        ParityError: An engine strays beyond the manifest's tolerance.
-    """
-    for engine in engines:
-        if engine.precision != "int8":
-            continue
-        found = engine_scores(engine, frames, threads=threads)
-        checks = [
-            compare(golden.frame, got, wanted, manifest)
-            for golden, got, wanted in zip(manifest.golden.frames, found, scores, strict=True)
-        ]
-        bad = [check for check in checks if not check.ok]
-        if bad:
-            worst = min(
-                bad, key=lambda check: (check.iou if check.iou is not None else 0.0, -check.mean_difference)
-            )
-            raise ParityError(
-                f"the {engine.runtime} engine disagrees with the student on {len(bad)} of {len(checks)} golden frames",
-                expected=f"mask IoU >= {manifest.golden.min_iou}, mean difference <= "
-                f"{manifest.golden.max_mean_difference}/256",
-                got=f"{worst.frame}: mask IoU {worst.iou}, mean difference {worst.mean_difference:.2f}/256",
-                mend="train longer: an undecided student turns rounding into masks",
-            )
+def _chosen(
+    whole: Sequence[ExportedEngine], plain: Sequence[ExportedEngine], extra: Sequence[str]
+) -> list[ExportedEngine]:
+    """The engines that go into the bundle."""
+    unknown = sorted(set(extra) - set(EXTRA))
+    if unknown:
+        raise UsageError(f"no engine {unknown[0]!r} to add", expected=" | ".join(EXTRA))
+    runtimes = {"openvino", "tflite"} | ({"onnx"} & set(extra))
+    chosen = [engine for engine in whole if engine.runtime in runtimes]
+    if "f32" in extra:
+        chosen += [engine for engine in plain if engine.runtime in runtimes]
+    if "bf16" in extra:
+        chosen += [bf16_engine(engine) for engine in plain if engine.runtime == "openvino"]
+    return chosen
 
 
 def _accuracy(
@@ -214,7 +160,7 @@ def _accuracy(
         datasets.setdefault(pair.name.partition("/")[0] if "/" in pair.name else "given", []).append(pair)
     rows = []
     for engine in engines:
-        opened = open_engine_files(engine.runtime, engine.contents, threads)
+        opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
         try:
             for dataset, members in datasets.items():
                 report = evaluate(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.verify import LEAST_PIXELS
+from quantize.old_runtime import ABSENT
+from quantize.parity import OLD_RUNTIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,7 @@ def model_card(manifest: Manifest) -> str:
             for row in manifest.parity
         ),
         "",
+        *([] if any(OLD_RUNTIME in (row.left, row.right) for row in manifest.parity) else [ABSENT + ".", ""]),
         f"Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame counts for the mask IoU "
         f"where either mask has {LEAST_PIXELS} pixels.",
         "",

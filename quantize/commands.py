@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     help="Keep the run's distillation on with this weight; 0 (default) is the task loss alone.",
 )
-@click.option(
-    "--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005)."
-)
+@click.option("--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005).")
 @click.option(
     "--max-small-drop",
     type=click.FloatRange(0, 1),
@@ -150,26 +148,34 @@ def export(
     short_help="Make a bundle of a quantized run.",
     epilog=console.examples(
         "edge-difom bundle make RUN --out B",
-        "edge-difom bundle make RUN --out B --with-f32",
+        "edge-difom bundle make RUN --out B --with onnx --with f32",
         "edge-difom bundle make RUN --out B --name ward-3 --force",
     ),
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
 @click.option("--name", help="Of the bundle; by default student, size and run.")
-@click.option("--with-f32", is_flag=True, help="Put the f32 engines beside the INT8 ones.")
+@click.option(
+    "--with",
+    "extra",
+    multiple=True,
+    type=click.Choice(["f32", "bf16", "onnx"]),
+    help="Engines beside the INT8 ones of OpenVINO and TFLite; repeatable.",
+)
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
-def make(run: Path, out: Path, name: str | None, with_f32: bool, threads: int | None, force: bool) -> None:
+def make(
+    run: Path, out: Path, name: str | None, extra: tuple[str, ...], threads: int | None, force: bool
+) -> None:
     """Put the engines of RUN into a bundle with golden frames, accuracy, parity and provenance.
 
     Nothing is written when an engine disagrees with the quantized student on a golden frame.
     """
     from quantize.bundling import make_bundle
 
-    bundle = make_bundle(run, out, name=name, with_f32=with_f32, threads=threads, force=force)
+    bundle = make_bundle(run, out, name=name, extra=extra, threads=threads, force=force)
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],

@@ -28,6 +28,7 @@ class Folded:
         factor: (O,) that BatchNorm multiplies each channel by; 1 without one.
         quantizer: Index of the weight's quantizer, None where it has none.
         scale: (O,) step of the folded weight, None where it has no quantizer.
+        largest: Largest integer of the weight: 127, or 7 on a grid of four bits.
     """
 
     norm: Node | None
@@ -36,10 +37,11 @@ class Folded:
     factor: Tensor
     quantizer: int | None
     scale: Tensor | None
+    largest: int = 127
 
     def integers(self, scale: Tensor) -> Tensor:
-        """The weight in steps of `scale` (O,), whole numbers in [-127, 127]."""
-        return (self.weight / scale.view(-1, 1, 1, 1)).round().clamp(-127, 127)
+        """The weight in steps of `scale` (O,), whole numbers in [-largest, largest]."""
+        return (self.weight / scale.view(-1, 1, 1, 1)).round().clamp(-self.largest, self.largest)
 
 
 def fold(traced: Trace, node: Node) -> Folded:
@@ -58,13 +60,16 @@ def fold(traced: Trace, node: Node) -> Folded:
     factor, offset = torch.ones_like(bias), torch.zeros_like(bias)
     if norm is not None:
         factor, offset = _batch_norm(traced, norm)
-    scale = None
+    scale, largest = None, 127
     if index is not None:
+        largest = int(traced.quantizers[index].level_high)
         _, _, step, zero = traced.quantizers[index].get_parameters_for_torch_fq()
         if int(zero.abs().max()) != 0 or step.numel() not in (1, len(weight)):
             raise UsageError(f"{held.name} is no symmetric quantizer per output channel")
         scale = step.detach().cpu().reshape(-1).expand(len(weight)).double() * factor.abs()
-    return Folded(norm, weight * factor.view(-1, 1, 1, 1), bias * factor + offset, factor, index, scale)
+    return Folded(
+        norm, weight * factor.view(-1, 1, 1, 1), bias * factor + offset, factor, index, scale, largest
+    )
 
 
 def parameter(traced: Trace, node: Node) -> Tensor:

@@ -1,7 +1,7 @@
 """A student under NNCF's fake quantizers: placed, calibrated, tied and restored.
 
-Weights are symmetric per channel, activations asymmetric per tensor, all 8 bits, so that one set of integers
-fits every runtime. Quantizers on both sides of an operation that only moves or picks values (concat, resize,
+Weights are symmetric per channel, activations asymmetric per tensor, 8 bits, so that one set of integers fits every
+runtime; weights may be put on a coarser grid (`quantize.low_bits`). Quantizers on both sides of an operation that only moves or picks values (concat, resize,
 pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their scales apart.
 """
 
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from edge.errors import TrainingError
 from quantize.alignment import align
 from quantize.equalize import equalize
+from quantize.low_bits import lower_weights
 from quantize.tracing import quantizers, scale_groups, trace
 
 if TYPE_CHECKING:
@@ -58,18 +59,23 @@ INPUT_LOW, INPUT_RANGE = -127 / 128, 255 / 128
 """A uint8 frame as `(x - 127) / 128`: the grid of step 1/128 with zero point 127."""
 
 
-def quantize_student(student: Student, samples: Sequence[Tensor]) -> nn.Module:
-    """Insert 8-bit quantizers and calibrate them (post-training quantization).
+def quantize_student(
+    student: Student, samples: Sequence[Tensor], *, bits: int = 8, layers: Sequence[str] = ()
+) -> nn.Module:
+    """Insert quantizers and calibrate them (post-training quantization).
 
     Args:
         student: Trained student; it is not changed.
         samples: Calibration inputs, each (B, 3, H, W) float, `(rgb - 127) / 128`.
+        bits: Of the weights; activations have 8.
+        layers: Which layers' weights have fewer than 8, as in `quantize.low_bits.lower_weights`.
 
     Returns:
         The quantized student in eval mode, ready for fine-tuning or export.
 
     Raises:
         TrainingError: The student's weights are not finite.
+        UsageError: A pattern in `layers` that matches nothing.
     """
     refuse_nonfinite(student)
     load_extension()
@@ -84,6 +90,8 @@ def quantize_student(student: Student, samples: Sequence[Tensor]) -> nn.Module:
         ),
     )
     quantized = _settle(quantized, samples[0][:1])
+    if bits < 8:
+        lower_weights(quantized, samples[0][:1], bits, layers)
     align(quantized, samples[0][:1])
     return quantized
 

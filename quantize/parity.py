@@ -13,6 +13,7 @@ from edge.backends import open_engine_files
 from edge.manifest import ParityRow
 from edge.metrics import dice_iou
 from edge.preprocess import normalise
+from quantize.old_runtime import old_runtime_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     Maps = NDArray[np.uint8]
 
 PARITY_FRAMES = 32
+OLD_RUNTIME = "tflite-runtime int8"
+"""The TFLite engine in the package of older systems."""
 LEAST_PIXELS = 50
 """A frame counts for the mask IoU where either mask has this many pixels."""
 
@@ -52,7 +55,7 @@ def canonical_scores(canonical: Canonical, frames: ImageU8) -> Maps:
 
 def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | None = None) -> Maps:
     """Score maps (N, h, w) in 1/256 of an engine, run as a device runs it."""
-    opened = open_engine_files(engine.runtime, engine.contents, threads)
+    opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
         return np.stack([opened.infer(np.ascontiguousarray(frame)).copy() for frame in frames])
     finally:
@@ -156,7 +159,8 @@ def parity_rows(
 ) -> list[ParityRow]:
     """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
 
-    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime -> tflite-runtime.
+    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime -> tflite-runtime, the last where an
+    environment has it.
 
     Args:
         student: The FP32 student.
@@ -173,6 +177,10 @@ def parity_rows(
         names[2]: canonical_scores(canonical, frames),
     }
     by_engine = {f"{engine.runtime} {engine.precision}": engine_scores(engine, frames) for engine in engines}
+    for engine in engines:
+        if (engine.runtime, engine.precision) == ("tflite", "int8"):
+            old = old_runtime_scores(engine.contents[0], frames)
+            by_engine |= {} if old is None else {OLD_RUNTIME: old}
     whole = {name: scores for name, scores in by_engine.items() if name.endswith("int8")}
     pairs = [*pairwise([*maps, *whole]), *((names[2], name) for name in list(whole)[1:])]
     pairs += [(names[0], name) for name in by_engine if name not in whole]

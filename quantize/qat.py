@@ -1,250 +1,159 @@
-"""Quantization-aware fine-tuning: calibrated start as epoch 0, Adam on a cosine, best by validation."""
+"""`edge-difom qat`: refuse what cannot end well, calibrate, fine-tune, export, and judge what it cost."""
 
 from __future__ import annotations
 
-import math
 import shutil
-import time
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import torch
-from torch import nn
 
 from distill.batches import open_data
 from distill.config import read_config_file
-from distill.losses import structure_loss
-from distill.runs import (
-    LoadedRun,
-    append_metrics,
-    describe_run,
-    keep_metrics_before,
-    load_checkpoint,
-    load_run,
-    save_checkpoint,
-)
+from distill.runs import describe_run, keep_metrics_before, load_run
 from edge import console
-from edge.errors import TrainingError, UsageError
-from edge.files import atomic_write, refuse_existing
-from quantize.alignment import align
+from edge.errors import DataError, UsageError
+from edge.files import refuse_existing
+from edge.pairs import Pair
+from quantize.accuracy import PTQ, score_student
 from quantize.canonical import canonicalize
-from quantize.export import ExportedEngine, export_engines
-from quantize.nncf_qat import freeze_ranges, quantize_student, quantized_state, restore
-from quantize.parity import PARITY_FRAMES, FrameSet, parity_rows
-from quantize.runs import QatConfig, QuantizedRun, example_input, load_quantized, make_qat_config, qat_path
+from quantize.distilling import kept_objective, refuse_without_recipe, take_heads
+from quantize.export import export_engines
+from quantize.finetuning import FRESH_HEADS_LR, Finetuning
+from quantize.nncf_qat import quantize_student, restore
+from quantize.qat_record import Start, read_start, write_record
+from quantize.qat_report import refuse_breach, write_report
+from quantize.runs import (
+    LEAST_CALIBRATION,
+    QatConfig,
+    QuantizedRun,
+    bits_of,
+    example_input,
+    load_qat_checkpoint,
+    load_quantized,
+    make_qat_config,
+    qat_path,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from torch import Tensor
 
-    from distill.batches import Batch, TrainingData
-    from edge.types import ImageU8
-
-
-class FinetuningData(Protocol):
-    """What fine-tuning needs of `distill.batches.TrainingData`."""
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        ...
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Training batches of an epoch from step `start` on."""
-        ...
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """`dice_val` and `iou_val` of a model."""
-        ...
+    from distill.batches import TrainingData
+    from distill.runs import LoadedRun
 
 
-class Finetuning:
-    """One quantized student on its way: optimiser, place in the schedule, best so far.
+class _Setting(NamedTuple):
+    """What a start and a continuation both need."""
 
-    Args:
-        path: RUN/qat8.
-        config: How it is quantized.
-        data: Images of the run.
-        model: From `quantize_student` or `restore`.
-    """
-
-    def __init__(self, path: Path, config: QatConfig, data: FinetuningData, model: nn.Module) -> None:
-        self.path, self.config, self.data, self.model = path, config, data, model
-        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(self.trained, lr=config.lr)
-        self.epoch = 0
-        self.best: dict[str, float] = {"dice_val": -1.0, "epoch": -1.0}
-
-    def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
-        return {
-            "quantized": quantized_state(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-            "best": self.best,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue behind the epoch that `state` was saved after."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.best = int(state["epoch"]), dict(state["best"])
-
-    def train(self) -> dict[str, float]:
-        """Validate the calibrated student, then fine-tune to the last epoch.
-
-        Returns:
-            Validation figures of the best epoch.
-
-        Raises:
-            TrainingError: The loss is no longer finite.
-        """
-        with console.progress(max(1, self.config.epochs * self.data.steps), "fine-tune") as bar:
-            bar.update(max(0, self.epoch - 1) * self.data.steps)
-            if self.epoch == 0:
-                self._validate({}, 0.0, bar)
-            while self.epoch <= self.config.epochs:
-                begin = time.monotonic()
-                loss = self._train_epoch(bar)
-                self._validate({"loss": loss}, time.monotonic() - begin, bar)
-        return self.best
-
-    def _train_epoch(self, bar: Any) -> float:
-        """Epoch `self.epoch`, counted from 1. The model stays in eval mode: BatchNorm and dropout are frozen."""
-        if 2 * self.epoch > self.config.epochs:
-            # Weights settle on a grid that no longer moves (Krishnamoorthi, 2018, section 4).
-            freeze_ranges(self.model)
-        total = 0.0
-        for step, batch in enumerate(self.data.batches(self.epoch - 1)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate(step)
-            loss = structure_loss(self.model(batch.images), batch.masks)
-            if not math.isfinite(loss.item()):
-                raise TrainingError(
-                    f"the loss became {loss.item()} in epoch {self.epoch}, step {step + 1}",
-                    expected="a finite loss",
-                    mend=f"--lr {self.config.lr / 3:g}",
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.trained, 5.0)
-            self.optimizer.step()
-            total += loss.item()
-            bar.update(
-                1, f"epoch {self.epoch}, loss {loss.item():.3f}, best Dice {self.best['dice_val']:.4f}"
-            )
-        align(self.model, batch.images[:1])
-        return total / self.data.steps
-
-    def _rate(self, step: int) -> float:
-        """Half a cosine over all steps, down to a hundredth."""
-        done = ((self.epoch - 1) * self.data.steps + step) / (self.config.epochs * self.data.steps)
-        return self.config.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-
-    def _validate(self, row: dict[str, float], seconds: float, bar: Any) -> None:
-        score = self.data.validate(self.model)
-        if score["dice_val"] > self.best["dice_val"]:
-            self.best = {"epoch": float(self.epoch), **score}
-            best = {"quantized": quantized_state(self.model), "metrics": self.best}
-            save_checkpoint(self.path / "checkpoints" / "best.pt", best)
-        append_metrics(self.path, {"epoch": self.epoch, **row, "seconds": seconds, **score})
-        self.epoch += 1
-        save_checkpoint(self.path / "checkpoints" / "last.pt", self.state())
-        name = "calibrated" if self.epoch == 1 else f"epoch {self.epoch - 1}"
-        bar.update(0, f"{name}: validation Dice {score['dice_val']:.4f}")
+    path: Path
+    config: QatConfig
+    loaded: LoadedRun
+    data: TrainingData
+    pairs: list[Pair]
 
 
 def train_qat(
     run: Path, config: QatConfig | None = None, *, resume: bool = False, force: bool = False
 ) -> QuantizedRun:
-    """Quantize a run's student, fine-tune it, export its engines and compare them.
+    """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
-    Writes RUN/qat8 with `resolved.yaml`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`,
-    `parity.json` and `report.json`.
+    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`, `metrics.jsonl`,
+    `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
 
     Args:
-        run: Folder of the distillation.
-        config: None for the defaults; not used with `resume`.
+        run: Folder of the distillation, or of one of its quantizations.
+        config: None for the defaults; with `resume` only its `bits` count.
         resume: Continue where it stopped, to the same result.
         force: Quantize again.
 
     Raises:
-        UsageError: Unsupported bits, no run, done already, nothing to resume, or a student that cannot be
-            exported (found before training).
-        TrainingError: Weights or loss are not finite, or a checkpoint does not fit.
-        DataError: The run's images cannot be used.
+        UsageError: Unsupported bits, layers that do not exist, no run, done already, nothing to resume, a student
+            that cannot be exported, or no recipe to keep on (all found before training).
+        TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
+        DataError: The run's images cannot be used, or are too few.
+        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written then.
     """
-    path = qat_path(run)
-    config = _resumed(path) if resume else config or QatConfig()
-    if config.bits != 8:
-        raise UsageError(f"--bits {config.bits} is not supported", expected="8", mend="--bits 8")
-    loaded = load_run(run)
+    path = qat_path(run, config.bits if config else None)
+    config = _resumed(path) if resume else config or QatConfig(bits=bits_of(path))
+    if config.layers and config.bits == 8:
+        raise UsageError("--layers chooses the layers of a coarser grid", expected="--bits 4", got="--bits 8")
+    loaded = load_run(path.parent)
+    if config.distill_weight:
+        refuse_without_recipe(loaded.config)
     if not resume:
         refuse_existing(path, force=force)
-    size = (loaded.config.size, loaded.config.size)
     # Whatever no engine can express is found now and not after the training.
-    export_engines(canonicalize(loaded.student, size))
-    data = open_data(
-        msgspec.structs.replace(loaded.config, batch_size=config.batch_size), with_teachers=False
-    )
-    tuning = _continue(path, config, data, loaded) if resume else _start(path, config, data, loaded)
+    export_engines(canonicalize(loaded.student, (loaded.config.size, loaded.config.size)))
+    given = msgspec.structs.replace(loaded.config, batch_size=config.batch_size)
+    data = open_data(given, with_teachers=config.distill_weight > 0)
+    pairs = [
+        Pair(
+            Path(sample.image),
+            Path(sample.mask),
+            "/".join(filter(None, (sample.dataset, Path(sample.image).stem))),
+        )
+        for sample in data.splits.validation
+    ]
+    setting = _Setting(path, config, loaded, data, pairs)
+    tuning = _continue(setting) if resume else _start(setting)
+    start = read_start(path)
     tuning.train()
-    quantized = load_quantized(run)
-    write_engines(quantized, data.validation.images[:: max(1, len(data.validation) // PARITY_FRAMES)])
+    quantized = load_quantized(path)
+    report = write_report(quantized, pairs, data.validation, start)
+    refuse_breach(report, quantized)
     return quantized
 
 
-def write_engines(quantized: QuantizedRun, frames: ImageU8) -> list[ExportedEngine]:
-    """Write the engines, `parity.json` and `report.json` of a quantized run.
+def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
+    """Training images to calibrate on, (1, 3, H, W) each: `count` of them, or all with a warning.
 
-    Args:
-        quantized: From `load_quantized`.
-        frames: (N, H, W, 3) uint8 RGB at the input size, to compare on.
+    Raises:
+        DataError: Fewer than `LEAST_CALIBRATION`.
     """
-    path, source = quantized.path, quantized.source
-    plain = canonicalize(source.student, quantized.canonical.size)
-    engines = export_engines(quantized.canonical) + export_engines(plain)
-    rows = parity_rows(
-        source.student, quantized.model, quantized.canonical, engines, FrameSet("validation", frames)
-    )
-    for engine in engines:
-        engine.write(path)
-    _write_json(path / "parity.json", rows)
-    report = {
-        "student": source.config.student,
-        "dice_val": {
-            "f32": source.metrics["dice_val"],
-            "calibrated": _calibrated(path),
-            "quantized": quantized.metrics["dice_val"],
-        },
-        "best_epoch": int(quantized.metrics["epoch"]),
-        "engines": [
-            {
-                "runtime": engine.runtime,
-                "precision": engine.precision,
-                "bytes": sum(len(content) for content in engine.contents),
-                "float_ops": engine.float_ops,
-            }
-            for engine in engines
-        ],
-        "parity": rows,
-    }
-    _write_json(path / "report.json", report)
-    return engines
+    samples = list(data.calibration(count))
+    if len(samples) < LEAST_CALIBRATION:
+        raise DataError(
+            f"{len(samples)} images are too few to calibrate on",
+            expected=f"at least {LEAST_CALIBRATION} training images",
+            got=f"{len(data.train)} training images, --calibration {count}",
+            mend="more training images, or --calibration 64",
+        )
+    if len(samples) < count:
+        console.warn(f"calibrating on {len(samples)} images, all that there are; {count} were asked for")
+    return samples
 
 
-def _start(path: Path, config: QatConfig, data: TrainingData, loaded: LoadedRun) -> Finetuning:
-    samples = list(data.calibration(config.calibration))
-    model = quantize_student(loaded.student, samples)
+def _start(setting: _Setting) -> Finetuning:
+    path, config, loaded, data, pairs = setting
+    size = loaded.config.size
+    samples = calibration_images(data, config.calibration)
+    model = quantize_student(loaded.student, samples, bits=config.bits, layers=config.layers)
+    export_engines(canonicalize(model, (size, size)))
+    objective, trained = None, False
+    if config.distill_weight:
+        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
+        trained = take_heads(objective, loaded, model, samples)
+    with console.progress(len(pairs), "score the calibrated student") as bar:
+        accuracy = score_student(PTQ, model, size, pairs, lambda _: bar.update())
     if path.exists():
         shutil.rmtree(path)
     describe_run(path, config)
-    return Finetuning(path, config, data, model)
+    heads = None if objective is None else "run" if trained else "fresh"
+    start = Start(accuracy=accuracy, images=len(samples), heads=heads)
+    write_record(path / "calibrated.json", start)
+    heads_lr = FRESH_HEADS_LR if heads == "fresh" else None
+    return Finetuning(path, config, data, model, objective, heads_lr=heads_lr)
 
 
-def _continue(path: Path, config: QatConfig, data: TrainingData, loaded: LoadedRun) -> Finetuning:
-    state = load_checkpoint(path / "checkpoints" / "last.pt")
+def _continue(setting: _Setting) -> Finetuning:
+    path, config, loaded, data, _ = setting
+    keys = ("quantized", "objective", "optimizer", "epoch", "best")
+    state = load_qat_checkpoint(path / "checkpoints" / "last.pt", keys)
     model = restore(loaded.student, state["quantized"], example_input(loaded.config.size))
-    tuning = Finetuning(path, config, data, model)
+    objective = None
+    if config.distill_weight:
+        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
+    tuning = Finetuning(path, config, data, model, objective)
     tuning.restore(state)
     keep_metrics_before(path, tuning.epoch)
     return tuning
@@ -252,14 +161,7 @@ def _continue(path: Path, config: QatConfig, data: TrainingData, loaded: LoadedR
 
 def _resumed(path: Path) -> QatConfig:
     if not (path / "checkpoints" / "last.pt").is_file():
-        raise UsageError(f"{path} holds nothing to resume", mend=f"edge-difom qat {path.parent}")
+        raise UsageError(
+            f"{path} holds nothing to resume", mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
+        )
     return make_qat_config(read_config_file(path / "resolved.yaml"))
-
-
-def _calibrated(path: Path) -> float:
-    rows = [msgspec.json.decode(line) for line in (path / "metrics.jsonl").read_bytes().splitlines() if line]
-    return float(next(row["dice_val"] for row in rows if row["epoch"] == 0))
-
-
-def _write_json(path: Path, record: Any) -> None:
-    atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=2))

@@ -1,32 +1,30 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import cv2
 import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.batches import Batch, open_data
+from distill.batches import Batch
 from distill.config import make_config
 from distill.runs import describe_run, load_checkpoint, save_checkpoint
+from distill.students import STUDENTS
 from distill.students.base import Student, StudentMaps
-from distill.training import Trainer
-from edge.backends import open_engine
-from edge.errors import ParityError, TrainingError, UsageError
+from edge.errors import DataError, ParityError, TrainingError, UsageError
 from edge.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
-from edge.phantom import write_dataset
-from edge.verify import verify_bundle
-from quantize.bundling import check_golden, choose_golden, make_bundle
 from quantize.canonical import Canonical, canonicalize
 from quantize.export import export_engines
+from quantize.finetuning import Finetuning
+from quantize.golden import check_golden, choose_golden
 from quantize.nncf_qat import quantize_student, restore
 from quantize.parity import canonical_scores
-from quantize.qat import Finetuning, train_qat
-from quantize.runs import QatConfig, exported_engines, load_quantized
+from quantize.qat import calibration_images, train_qat
+from quantize.runs import QatConfig, load_quantized, make_qat_config, qat_path
+from quantize.tracing import quantizers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +92,7 @@ def test_resumed_fine_tuning_ends_in_the_same_bits(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         original = Finetuning._train_epoch
 
-        def killed(self: Finetuning, bar: object) -> float:
+        def killed(self: Finetuning, bar: object) -> dict[str, float]:
             if self.epoch == 2:
                 raise KeyboardInterrupt
             return original(self, bar)
@@ -133,7 +131,35 @@ def test_loss_that_is_not_finite_stops_fine_tuning(tmp_path: Path) -> None:
         tuning.train()
 
 
-@pytest.mark.parametrize("bits", [4, 16])
+def test_ranges_train_in_the_first_half_and_rest_in_the_second(tmp_path: Path) -> None:
+    model = quantized_plain()
+    seen: list[dict[str, Tensor]] = []
+    original = Finetuning._train_epoch
+
+    def watched(self: Finetuning, bar: object) -> dict[str, float]:
+        seen.append(ranges(model))
+        found = original(self, bar)
+        seen.append(ranges(model))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quantize.finetuning.align", lambda *_: None)
+        patch.setattr(Finetuning, "_train_epoch", watched)
+        tuned(tmp_path, model, 4).train()
+    moved = [any(not torch.equal(a[n], b[n]) for n in a) for a, b in zip(seen[::2], seen[1::2], strict=True)]
+    assert moved == [True, True, False, False]
+
+
+def ranges(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{name}.{part}": value.clone()
+        for name, quantizer in quantizers(model).items()
+        for part, value in quantizer.state_dict().items()
+        if part in ("scale", "input_low", "input_range")
+    }
+
+
+@pytest.mark.parametrize("bits", [2, 16])
 def test_other_bits_are_refused(tmp_path: Path, bits: int) -> None:
     with pytest.raises(UsageError, match=f"--bits {bits}"):
         train_qat(tmp_path, QatConfig(bits=bits))
@@ -144,6 +170,67 @@ def test_a_run_that_was_not_quantized_is_named(tmp_path: Path) -> None:
         load_quantized(tmp_path)
     with pytest.raises(UsageError, match="nothing to resume"):
         train_qat(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="--bits 4"):
+        train_qat(tmp_path, QatConfig(layers=["head"]))
+
+
+def test_folder_of_a_quantization_stands_for_its_run(tmp_path: Path) -> None:
+    for given, bits, expected in (
+        ("run", None, "run/qat8"),
+        ("run", 4, "run/qat4"),
+        ("run/qat4", None, "run/qat4"),
+        ("run/qat4", 8, "run/qat8"),
+        ("run/qat8", 4, "run/qat4"),
+    ):
+        assert qat_path(tmp_path / given, bits) == tmp_path / expected
+    for bits in (2, 3, 5, 16):
+        with pytest.raises(UsageError, match=f"--bits {bits}"):
+            qat_path(tmp_path, bits)
+
+
+class Few:
+    """Stands in for the images of a run."""
+
+    def __init__(self, count: int) -> None:
+        self.train = list(range(count))
+
+    def calibration(self, count: int) -> Iterator[Tensor]:
+        for _ in range(min(count, len(self.train))):
+            yield torch.zeros(1, 3, SIZE, SIZE)
+
+
+def test_too_few_calibration_images_are_told_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(calibration_images(Few(9), 8)) == 8  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
+    assert len(calibration_images(Few(5), 8)) == 5  # type: ignore[arg-type]
+    assert "calibrating on 5 images" in capsys.readouterr().err
+    with pytest.raises(DataError, match="3 images are too few"):
+        calibration_images(Few(3), 8)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="calibration"):
+        make_qat_config({"calibration": 3})
+
+
+class Unexportable(Plain):
+    """Uses an operation that no engine has."""
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        found = super().maps(x)
+        return found._replace(logits=torch.erf(found.logits))
+
+
+def test_a_student_that_cannot_be_exported_is_refused_before_its_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDENTS, "odd", Unexportable)
+    describe_run(tmp_path, make_config({"data": ["nowhere"], "size": SIZE, "student": "odd"}))
+    state = {"student": Unexportable().state_dict(), "metrics": {"dice_val": 0.5}}
+    save_checkpoint(tmp_path / "checkpoints" / "best.pt", state)
+    with pytest.raises(UsageError, match=r"erf.* cannot be exported"):
+        train_qat(tmp_path)
+    describe_run(tmp_path, make_config({"data": ["nowhere"], "student": "odd", "recipe": "none"}))
+    with pytest.raises(UsageError, match="this run has none"):
+        train_qat(tmp_path, QatConfig(distill_weight=0.1))
+    assert not (tmp_path / "qat8").exists()
 
 
 class Always:
@@ -160,7 +247,7 @@ class Always:
 
 @pytest.mark.parametrize("score", [0, 255])
 def test_agreement_on_nothing_is_no_agreement(score: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantize.bundling.GOLDEN_SEEDS", 6)
+    monkeypatch.setattr("quantize.golden.GOLDEN_SEEDS", 6)
     canonical: Canonical = Always(score)  # type: ignore[assignment]
     with pytest.raises(ParityError, match="only 0 of"):
         choose_golden(canonical)
@@ -192,82 +279,3 @@ def test_engine_that_strays_from_the_golden_scores_is_refused() -> None:
     check_golden(golden_manifest(2), engines, frames, scores)
     with pytest.raises(ParityError, match="2 of 2 golden frames"):
         check_golden(golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20))
-
-
-class Distilled(NamedTuple):
-    run: Path
-    runs: Path
-
-
-@pytest.fixture(scope="module")
-def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
-    """A run whose student has seen a little of the phantom."""
-    root = tmp_path_factory.mktemp("distilled")
-    write_dataset(root / "data", train=24, validation=6, negatives=0, seed=3, size=(96, 96))
-    run = root / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGE_DIFOM_RUNS", str(root / "runs"))
-        config = make_config(
-            {
-                "data": [str(root / "data")],
-                "size": 64,
-                "epochs": 12,
-                "batch_size": 8,
-                "lr": 2e-3,
-                "recipe": "none",
-            }
-        )
-        describe_run(run, config)
-        data = open_data(config)
-        data.write_splits(run / "splits.json")
-        Trainer(run, config, data).train()
-    return Distilled(run, root / "runs")
-
-
-@pytest.mark.slow
-def test_from_a_run_to_a_bundle_that_verifies(
-    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
-    quantized = train_qat(distilled.run, QatConfig(epochs=1, calibration=8))
-    assert {path.name for path in quantized.path.iterdir()} >= {
-        "resolved.yaml", "metrics.jsonl", "checkpoints", "engines", "engines-f32", "parity.json", "report.json",
-    }  # fmt: skip
-    with pytest.raises(UsageError, match="exists already"):
-        train_qat(distilled.run, QatConfig(epochs=1))
-    engines = exported_engines(distilled.run, "all")
-    written = [(quantized.path / path).read_bytes() for path in engines[1].paths]
-    assert written == engines[1].contents, "exporting again gives the same bytes"
-    bundle = make_bundle(distilled.run, tmp_path / "bundle", with_f32=True)
-    assert verify_bundle(bundle).ok
-    assert {(row.engine, row.n) for row in bundle.manifest.accuracy} >= {
-        ("openvino int8", 6),
-        ("tflite int8", 6),
-    }
-    steps = [row.left for row in bundle.manifest.parity]
-    assert steps[:4] == ["torch f32", "torch int8", "canonical int8", "openvino int8"]
-    telling = 0
-    for golden in bundle.manifest.golden.frames:
-        scores = np.asarray(
-            cv2.imdecode(np.frombuffer(bundle.read(golden.scores), np.uint8), cv2.IMREAD_GRAYSCALE)
-        )
-        telling += 0.005 <= float((scores >= 128).mean()) <= 0.5
-    assert 2 * telling >= len(bundle.manifest.golden.frames) >= 4
-    engine = open_engine(bundle, "tflite", precision="f32")
-    assert engine.input_size == (64, 64)
-    engine.close()
-    assert "Research use only" in bundle.read("MODEL_CARD.md").decode()
-
-
-@pytest.mark.slow
-def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    describe_run(run, make_config({"data": ["x"], "size": 64}))
-    state = load_checkpoint(distilled.run / "checkpoints" / "best.pt")
-    state["student"]["head.weight"][0] = math.inf
-    save_checkpoint(run / "checkpoints" / "best.pt", state)
-    with pytest.raises(TrainingError, match="not finite"):
-        train_qat(run)
-    (run / "checkpoints" / "best.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
-        train_qat(run)

@@ -1,0 +1,211 @@
+"""`train_qat` on a small run of the phantom: what it writes, resumes, refuses and bundles."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from distill.batches import open_data
+from distill.config import make_config
+from distill.runs import describe_run, load_checkpoint, save_checkpoint
+from distill.training import Trainer
+from edge.backends import open_engine
+from edge.cli import main
+from edge.errors import AccuracyError, TrainingError, UsageError
+from edge.phantom import write_dataset
+from edge.verify import verify_bundle
+from quantize.bundling import make_bundle
+from quantize.finetuning import Finetuning
+from quantize.qat import train_qat
+from quantize.qat_record import QatReport, read_report
+from quantize.runs import QatConfig, exported_engines, load_quantized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+class Distilled(NamedTuple):
+    run: Path
+    runs: Path
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
+    """A run whose student has seen a little of the phantom."""
+    root = tmp_path_factory.mktemp("distilled")
+    write_dataset(root / "data", train=24, validation=6, negatives=0, seed=3, size=(96, 96))
+    run = root / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_DIFOM_RUNS", str(root / "runs"))
+        config = make_config(
+            {
+                "data": [str(root / "data")],
+                "size": 64,
+                "epochs": 12,
+                "batch_size": 8,
+                "lr": 2e-3,
+                "teachers": ["efficientnet_lite2"],
+            }
+        )
+        describe_run(run, config)
+        data = open_data(config)
+        data.write_splits(run / "splits.json")
+        Trainer(run, config, data).train()
+    return Distilled(run, root / "runs")
+
+
+def test_from_a_run_to_a_bundle_that_verifies(
+    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
+    quantized = train_qat(distilled.run, QatConfig(epochs=1, calibration=8, max_drop=1.0))
+    assert {path.name for path in quantized.path.iterdir()} >= {
+        "resolved.yaml", "metrics.jsonl", "checkpoints", "engines", "engines-f32", "parity.json", "report.json",
+        "calibrated.json",
+    }  # fmt: skip
+    report = read_report(quantized.path)
+    assert [row.step for row in report.accuracy[:3]] == ["f32", "ptq", "qat"]
+    assert {row.frames for row in report.accuracy} == {6}
+    whole = {row.step: row for row in report.accuracy}
+    assert whole["openvino int8"].dice == whole["tflite int8"].dice
+    assert all(row.dice_ci95 is not None and row.dice_ci95[0] <= (row.dice or 0) for row in report.accuracy)
+    assert len(report.layers) == 10
+    assert report.emulation == ""
+    assert report.weights.layers == []
+    with pytest.raises(UsageError, match="exists already"):
+        train_qat(distilled.run, QatConfig(epochs=1))
+    engines = exported_engines(distilled.run, "all")
+    written = [(quantized.path / path).read_bytes() for path in engines[1].paths]
+    assert written == engines[1].contents, "exporting again gives the same bytes"
+    bundle = make_bundle(distilled.run, tmp_path / "bundle", extra=["f32", "onnx"])
+    assert verify_bundle(bundle).ok
+    assert {(row.engine, row.n) for row in bundle.manifest.accuracy} >= {
+        ("openvino int8", 6),
+        ("tflite int8", 6),
+    }
+    steps = [row.left for row in bundle.manifest.parity]
+    assert steps[:4] == ["torch f32", "torch int8", "canonical int8", "openvino int8"]
+    telling = 0
+    for golden in bundle.manifest.golden.frames:
+        scores = np.asarray(
+            cv2.imdecode(np.frombuffer(bundle.read(golden.scores), np.uint8), cv2.IMREAD_GRAYSCALE)
+        )
+        telling += 0.005 <= float((scores >= 128).mean()) <= 0.5
+    assert 2 * telling >= len(bundle.manifest.golden.frames) >= 4
+    engine = open_engine(bundle, "tflite", precision="f32")
+    assert engine.input_size == (64, 64)
+    engine.close()
+    assert "Research use only" in bundle.read("MODEL_CARD.md").decode()
+
+
+def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    describe_run(run, make_config({"data": ["x"], "size": 64}))
+    state = load_checkpoint(distilled.run / "checkpoints" / "best.pt")
+    state["student"]["head.weight"][0] = math.inf
+    save_checkpoint(run / "checkpoints" / "best.pt", state)
+    with pytest.raises(TrainingError, match="not finite"):
+        train_qat(run)
+    (run / "checkpoints" / "best.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match="no readable checkpoint"):
+        train_qat(run)
+
+
+def steps_of(run: Path) -> tuple[list[Tensor], list[Tensor]]:
+    """Everything in the last checkpoint, and in the best."""
+    found = []
+    for name in ("last.pt", "best.pt"):
+        state = load_checkpoint(run / "qat8" / "checkpoints" / name)
+        leaves = [*state["quantized"]["model"].values(), *state.get("objective", {}).values()]
+        found.append([leaf for leaf in leaves if isinstance(leaf, Tensor)])
+    return found[0], found[1]
+
+
+def test_distilled_run_resumes_to_the_same_bits_and_reports_what_stayed_on(
+    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
+    config = QatConfig(epochs=2, lr=1e-4, calibration=8, distill_weight=0.2, max_drop=1.0)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for run in (whole, cut):
+        shutil.copytree(distilled.run, run)
+        shutil.rmtree(run / "qat8", ignore_errors=True)
+        shutil.rmtree(run / "qat4", ignore_errors=True)
+    train_qat(whole, config)
+    original = Finetuning._train_epoch
+
+    def killed(self: Finetuning, bar: object) -> dict[str, float]:
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        return original(self, bar)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Finetuning, "_train_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_qat(cut, config)
+    train_qat(cut, resume=True)
+    for left, right in zip(steps_of(whole), steps_of(cut), strict=True):
+        assert len(left) == len(right) > 100
+        assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+    reports = [read_report(run / "qat8") for run in (whole, cut)]
+    assert msgspec.structs.asdict(reports[0]) == msgspec.structs.asdict(reports[1])
+    assert "0.2 x efficientnet_lite2; heads: run" in reports[0].distillation
+    rows = [msgspec.json.decode(line) for line in (cut / "qat8" / "metrics.jsonl").read_bytes().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert all(row["distill"] > 0 for row in rows[1:])
+
+
+def test_four_bits_that_cost_too_much_are_written_and_refused(
+    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
+    run = tmp_path / "run"
+    shutil.copytree(distilled.run, run)
+    with pytest.raises(SystemExit) as ended:
+        main(["qat", str(run), "--bits", "4", "--epochs", "0", "--calibration", "8", "--max-drop", "0"])
+    assert ended.value.code == AccuracyError.exit_code
+    said = capsys.readouterr()
+    report = read_report(run / "qat4")
+    assert report.gate.breaches
+    assert report.layers[0].name in said.out
+    assert report.layers[0].name in said.err
+    assert "--bits 8, or --layers" in said.err
+    assert "in int8 tensors" in said.out
+    assert_four_bits(run, report)
+    with pytest.raises(UsageError, match="was not quantized yet"):
+        exported_engines(run, "int8", 8)
+
+
+def assert_four_bits(run: Path, report: QatReport) -> None:
+    assert len(report.weights.layers) == report.weights.of - 2 > 50
+    canonical = load_quantized(run, 4).canonical
+    weights = [buffer for buffer in canonical.module.buffers() if buffer.dtype == torch.int8]
+    coarse = [int(weight.abs().max()) <= 7 for weight in weights]
+    assert coarse == [False, *[True] * (len(weights) - 2), False]
+    written = (run / "qat4" / "engines" / "tflite" / "model.tflite").read_bytes()
+    assert exported_engines(run / "qat4", "int8")[1].contents == [written]
+    assert exported_engines(run, "int8", 4)[1].contents == [written]
+
+
+def test_damaged_quantizations_are_refused(distilled: Distilled, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(distilled.run, run)
+    shutil.rmtree(run / "qat8", ignore_errors=True)
+    describe_run(run / "qat8", QatConfig())
+    for name in ("best.pt", "last.pt"):
+        save_checkpoint(run / "qat8" / "checkpoints" / name, {"student": {}})
+    with pytest.raises(TrainingError, match="is no checkpoint of a quantization"):
+        load_quantized(run)
+    (run / "qat8" / "checkpoints" / "best.pt").write_bytes(b"cut")
+    with pytest.raises(TrainingError, match="no readable checkpoint"):
+        load_quantized(run)
