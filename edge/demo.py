@@ -227,7 +227,11 @@ class Demo:
         self, bundle: Bundle, accuracy: dict[str, EvaluationReport], run: Any, bench: dict[str, BenchReport]
     ) -> DemoSummary:
         parity = bundle.manifest.parity
-        engines = [row for row in parity if (row.left, row.right, row.on) == ("openvino int8", "tflite int8", "validation")]
+        engines = [
+            row
+            for row in parity
+            if (row.left, row.right, row.on) == ("openvino int8", "tflite int8", "validation")
+        ]
         size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
         device = bench[ENGINES[0]].device
         return DemoSummary(

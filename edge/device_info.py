@@ -30,7 +30,16 @@ FLAGS = (
 )
 """Instruction sets that decide how fast INT8 and bf16 run, by their names in `/proc/cpuinfo`."""
 
-PACKAGES = ("numpy", "opencv-python-headless", "click", "msgspec", "openvino", "ai-edge-litert", "tflite-runtime", "onnxruntime")
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "click",
+    "msgspec",
+    "openvino",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "onnxruntime",
+)
 """Distributions of the device whose versions belong into a record."""
 
 

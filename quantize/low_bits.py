@@ -80,17 +80,6 @@ def best_scale(weight: Tensor, high: int) -> Tensor:
     return best
 
 
-def low_bit_layers(quantized: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
-    """Names of the layers whose weights have fewer than eight bits, and of the others."""
-    traced = trace(quantized, example)
-    low: list[str] = []
-    whole: list[str] = []
-    for layer in convolutions(traced):
-        coarse = layer.quantizer is not None and traced.quantizers[layer.quantizer].num_bits < 8
-        (low if coarse else whole).append(layer.name)
-    return low, whole
-
-
 def _chosen(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
     if not patterns:
         inner = set(names[1:-1]) - {names[0], names[-1]}

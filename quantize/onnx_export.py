@@ -187,8 +187,11 @@ class _Writer:
         """A constant in integers with a scale per output channel, its first axis."""
         held = self.constant(f"{name}/whole", whole)
         steps = self.constant(f"{name}/scale", scale.astype(np.float32))
-        zero = self.constant(f"{name}/zero", np.zeros(len(scale), whole.dtype))
-        return self.add("DequantizeLinear", [held, steps, zero], name, axis=0)
+        # int32 has no zero point.
+        zero = (
+            [self.constant(f"{name}/zero", np.zeros(len(scale), np.int8))] if whole.dtype == np.int8 else []
+        )
+        return self.add("DequantizeLinear", [held, steps, *zero], name, axis=0)
 
     def _relu(self, node: Node, given: dict[str, Any]) -> None:
         self.clamp(node, given["self"], 0.0, np.inf)

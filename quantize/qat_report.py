@@ -9,10 +9,8 @@ from edge.errors import AccuracyError
 from quantize.accuracy import F32, QAT, SMALL_RECALL, judge, score_engine, score_student
 from quantize.canonical import canonicalize
 from quantize.export import ExportedEngine, export_engines
-from quantize.low_bits import low_bit_layers
 from quantize.parity import PARITY_FRAMES, FrameSet, parity_rows
 from quantize.qat_record import EngineRow, QatReport, Start, WeightBits, write_record
-from quantize.runs import example_input
 from quantize.sensitivity import layer_sqnr
 
 if TYPE_CHECKING:
@@ -60,8 +58,9 @@ def write_report(
             score_student(QAT, quantized.model, size, pairs, done),
             *(score_engine(engine, pairs, done) for engine in engines),
         ]
-    low, eight = low_bit_layers(quantized.model, example_input(size))
-    weights = WeightBits(low=quantized.config.bits, layers=low, of=len(low) + len(eight))
+    layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
+    low = sorted(layer.name for layer in layers if layer.bits < 8)
+    weights = WeightBits(low=quantized.config.bits, layers=low, of=len(layers))
     report = QatReport(
         student=source.config.student,
         epochs=quantized.config.epochs,
@@ -76,7 +75,7 @@ def write_report(
         gate=judge(accuracy, quantized.config),
         engines=[_engine_row(engine, weights) for engine in whole],
         sqnr=SQNR,
-        layers=layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])[:WORST_LAYERS],
+        layers=layers[:WORST_LAYERS],
         parity=parity,
     )
     write_record(path / "report.json", report)

@@ -96,10 +96,10 @@ def test_small_polyps_count_as_found_when_any_of_them_is(tmp_path: Path) -> None
         image, mask = np.full((73, 97, 3), 90, np.uint8), np.zeros((73, 97), np.uint8)
         if box is not None:
             mask[box[1] : box[3], box[0] : box[2]] = 255
-        paths = [tmp_path / f"{name}.png", tmp_path / f"{name}.mask.png"]
-        for path, content in zip(paths, (image, mask), strict=True):
-            cv2.imwrite(str(path), content)
-        pairs.append(Pair(*paths, name))
+        pair = Pair(tmp_path / f"{name}.png", tmp_path / f"{name}.mask.png", name)
+        cv2.imwrite(str(pair.image), image)
+        cv2.imwrite(str(pair.mask), mask)
+        pairs.append(pair)
     found = score_student(F32, LeftHalf(), 32, pairs)
     assert (found.frames, found.n, found.flagged) == (5, 4, 1)
     assert (found.small, found.small_found) == (3, 2)

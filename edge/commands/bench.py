@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 )
 @click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), required=True, help="Bundle.")
 @click.option(
-    "--engine", default="auto", show_default=True, help="openvino, tflite, onnx, or auto for the first that works."
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino, tflite, onnx, or auto for the first that works.",
 )
 @click.option(
     "--seconds", type=float, default=600.0, show_default=True, help="Time to count frames for, after warm-up."

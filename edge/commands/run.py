@@ -51,7 +51,10 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
 )
 @click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), help="Bundle, folder or .difom.")
 @click.option(
-    "--engine", default="auto", show_default=True, help="openvino, tflite, onnx, or auto for the first that works."
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino, tflite, onnx, or auto for the first that works.",
 )
 @click.option(
     "--sink",
