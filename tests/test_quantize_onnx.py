@@ -210,7 +210,9 @@ def test_attention_is_exact_and_what_stays_float_is_listed_with_its_reason() -> 
     assert {kind.split()[0] for kind in onnx_float_ops(made.int8)} == FLOAT_PARTS
     onnx_engine = export_engines(made.canonical)[2]
     assert len(onnx_engine.float_ops) == len(FLOAT_PARTS)
-    assert all(": " in line and "the runtime has no integer kernel" not in line for line in onnx_engine.float_ops)
+    assert all(
+        ": " in line and "the runtime has no integer kernel" not in line for line in onnx_engine.float_ops
+    )
 
 
 @pytest.mark.slow
