@@ -209,7 +209,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
     return Provenance(
         student=config.student,
         teachers=list(config.teachers) if config.recipe != "none" else [],
-        recipe=f"{config.recipe}; qat8, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
+        recipe=f"{config.recipe}; qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
         data={
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
