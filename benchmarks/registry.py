@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.record import Comparison, Record
 from edge.device_info import read_device, versions
+from edge.environment import Guard
 from edge.errors import UsageError
-from edge.guard import Guard
 from edge.lookup import resolve
 
 if TYPE_CHECKING:

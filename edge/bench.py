@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, cast
 from edge import latency
 from edge.bench_record import BenchReport, Measurement, Stage, WarmUp
 from edge.device_info import memory_used_mb, read_device, versions
+from edge.environment import Guard, take_snapshot
 from edge.errors import UsageError
-from edge.guard import Guard, take_snapshot
-from edge.pipeline import analyse
+from edge.pipeline.loop import analyse
 from edge.preprocess import to_input
 from edge.types import Frame
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge.bundle import Bundle
-    from edge.guard import Snapshot, Verdict
+    from edge.environment import Snapshot, Verdict
     from edge.manifest import Accuracy, Manifest
     from edge.types import Engine, ImageU8
 

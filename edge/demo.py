@@ -191,7 +191,7 @@ class Demo:
 
     def _run(self, bundle: Bundle, clip: Path) -> Any:
         from edge.backends import open_engine
-        from edge.pipeline import run_pipeline
+        from edge.pipeline.loop import run_pipeline
         from edge.sinks import open_sinks
         from edge.sources import open_source
 

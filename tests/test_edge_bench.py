@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from edge import bench
 from edge import manifest as m
 from edge.bench_record import BenchReport
+from edge.environment import Snapshot
 from edge.errors import UsageError
-from edge.guard import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

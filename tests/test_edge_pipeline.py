@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.pipeline import MAX_AGE_MS, STAGES, analyse, run_pipeline
+from edge.pipeline.loop import MAX_AGE_MS, STAGES, analyse, run_pipeline
 from edge.sources.base import BaseSource
-from edge.types import Frame, Result
+from edge.types import Frame, Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.manifest import Manifest
-    from edge.types import ImageU8
+    from edge.types import ImageU8, Status
 
 
 class FakeClock:
@@ -103,6 +103,7 @@ class KeepSink:
     def __init__(self, work: Callable[[], object] = lambda: None) -> None:
         self.frames: list[Frame] = []
         self.results: list[Result] = []
+        self.told: list[Status] = []
         self.seen: list[dict[str, tuple[int, int]]] = []
         self.work, self.closed = work, False
 
@@ -113,6 +114,9 @@ class KeepSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.closed = True
+
+    def tell(self, status: Status) -> None:
+        self.told.append(status)
 
     def write(self, frame: Frame, result: Result) -> None:
         self.seen.append(dict(frame.stamps))

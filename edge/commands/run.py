@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-    from edge.pipeline import RunSummary
+    from edge.pipeline.loop import RunSummary
 
 
 def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
@@ -93,7 +93,7 @@ def command(
     """
     from edge.backends import open_engine
     from edge.bundle import Bundle
-    from edge.pipeline import run_pipeline
+    from edge.pipeline.loop import run_pipeline
     from edge.sinks import open_sinks
     from edge.sources import open_source
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import msgspec
 
 from edge.files import refuse_existing
+from edge.sinks.base import BaseSink
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,7 +67,7 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
     )
 
 
-class JsonlSink:
+class JsonlSink(BaseSink):
     """Lines of `FrameLine`.
 
     The file has its final name from the start and each line is written whole at once, so that another

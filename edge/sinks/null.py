@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.errors import UsageError
+from edge.sinks.base import BaseSink
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from edge.types import Frame, Result
 
 
-class NullSink:
+class NullSink(BaseSink):
     """Takes frames and keeps nothing."""
 
     @classmethod
@@ -27,14 +26,6 @@ class NullSink:
         if target:
             raise UsageError(f"the null sink takes no path, got {target!r}", mend="--sink null")
         return cls()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
     def write(self, frame: Frame, result: Result) -> None:
         """Forget the frame."""

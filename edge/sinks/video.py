@@ -18,6 +18,7 @@ from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.ffmpeg import quiet
 from edge.files import refuse_existing
 from edge.overlay import overlay
+from edge.sinks.base import BaseSink
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,7 +33,7 @@ CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 _USUAL_FPS = 25.0
 
 
-class VideoSink:
+class VideoSink(BaseSink):
     """A clip of the overlay, whole or absent: it takes its name when it is closed.
 
     The first frame fixes the size; frames of other sizes are fitted into it on black.

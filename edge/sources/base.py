@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
@@ -31,6 +32,7 @@ class BaseSource(ABC):
         live: Whether frames arrive at their own pace.
         fps: Frames per second where known, else None; valid once open.
         description: One line for logs.
+        counters: What happened to frames that were not given.
 
     Args:
         clock: CLOCK_MONOTONIC in nanoseconds.
@@ -43,6 +45,7 @@ class BaseSource(ABC):
 
     def __init__(self, *, clock: Clock = time.monotonic_ns, sleep: Sleep = time.sleep) -> None:
         self._clock, self._sleep = clock, sleep
+        self.counters: Counter[str] = Counter()
         self._is_open = False
         self._index = 0
         self._last_ns = 0
@@ -84,7 +87,9 @@ class BaseSource(ABC):
         """Next frame, or None at the end.
 
         Raises:
-            SourceError: The source failed.
+            TimeoutError: A live source has no new frame yet; nothing is wrong.
+            Interruption: A live source has no picture for now, and says why.
+            SourceError: The source failed for good.
         """
         if not self._is_open:
             raise RuntimeError(f"{type(self).__name__} is read outside its `with` block")

@@ -6,6 +6,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
+from edge.types import Interruption
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -21,7 +23,7 @@ class NewestFrame:
     Frames that nobody took in time are overwritten; the gap shows in `Frame.index`.
 
     Args:
-        read: Next frame, or None at the end; called in the thread only.
+        read: Next frame, or None at the end; called in the thread only. It raises as `Source.read` does.
         release: Called once in the thread after the last `read`, so that nothing is released under a
             read that still runs.
         name: Name of the thread.
@@ -37,6 +39,7 @@ class NewestFrame:
         self._read, self._release = read, release
         self._changed = threading.Condition()
         self._frame: Frame | None = None
+        self._interruption: Interruption | None = None
         self._error: BaseException | None = None
         self._ended = False
         self._stop = threading.Event()
@@ -61,10 +64,14 @@ class NewestFrame:
 
         Raises:
             TimeoutError: None came in time.
+            Interruption: What `read` raised last, each time again until a frame comes; after the time has run out,
+                so that a caller in a loop does not spin.
             SourceError: What `read` raised, after the last frame was taken.
         """
         with self._changed:
             if not self._changed.wait_for(self._has_news, timeout_s):
+                if self._interruption is not None:
+                    raise Interruption(self._interruption.state, self._interruption.reason)
                 raise TimeoutError(f"no frame for {timeout_s:g} s")
             if self._frame is not None:
                 frame, self._frame = self._frame, None
@@ -85,9 +92,19 @@ class NewestFrame:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            while not self._stop.is_set() and (frame := self._read()) is not None:
+            while not self._stop.is_set():
+                interruption = None
+                try:
+                    frame = self._read()
+                except TimeoutError:
+                    continue
+                except Interruption as caught:
+                    frame, interruption = None, caught
+                if frame is None and interruption is None:
+                    break
                 with self._changed:
-                    self._frame = frame
+                    # A frame from before the interruption is not drawn late.
+                    self._frame, self._interruption = frame, interruption
                     self._changed.notify_all()
         except BaseException as caught:  # noqa: BLE001 - handed to the reader, whoever that is
             error = caught

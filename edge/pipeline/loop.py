@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.pipeline.tally import RunSummary, Tally
 from edge.postprocess import mask_area, regions
 from edge.preprocess import to_input
 from edge.sources.newest import NewestFrame
-from edge.tally import RunSummary, Tally
 from edge.types import Result
 
 if TYPE_CHECKING:
