@@ -22,7 +22,7 @@ from edge.bundle import write_bundle
 from edge.cli import VERBS
 from edge.errors import ParityError
 from edge.phantom import render
-from edge.pipeline.loop import analyse
+from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
 from edge.types import Frame
 

@@ -16,7 +16,7 @@ from edge.bench_record import BenchReport, Measurement, Stage, WarmUp
 from edge.device_info import memory_used_mb, read_device, versions
 from edge.environment import Guard, take_snapshot
 from edge.errors import UsageError
-from edge.pipeline.loop import analyse
+from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
 from edge.types import Frame
 

@@ -191,7 +191,7 @@ class Demo:
 
     def _run(self, bundle: Bundle, clip: Path) -> Any:
         from edge.backends import open_engine
-        from edge.pipeline.loop import run_pipeline
+        from edge.pipeline.loop import FrameLoop
         from edge.sinks import open_sinks
         from edge.sources import open_source
 
@@ -201,13 +201,14 @@ class Demo:
             closing(open_engine(bundle, "openvino")) as engine,
             console.progress(self.settings.clip_frames, "frames") as bar,
         ):
-            return run_pipeline(
-                source,
-                engine,
-                open_sinks(sinks, fps=CLIP_FPS, force=True),
-                bundle.manifest,
+            loop = FrameLoop(
+                source=source,
+                engine=engine,
+                manifest=lambda: bundle.manifest,
+                sinks=open_sinks(sinks, fps=CLIP_FPS, force=True),
                 on_frame=lambda *_: bar.update(),
             )
+            return loop.run()
 
     def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
         from edge.bench import run_bench

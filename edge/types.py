@@ -38,6 +38,11 @@ class State(str, Enum):
     BYPASS = "bypass"
 
 
+def kind_of(reason: str) -> str:
+    """The kind of a reason: what stands before its first colon."""
+    return reason.partition(":")[0].strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """A state and why it holds.

@@ -5,9 +5,10 @@ Its score is the redness of a 4x4 block, `(2 R - G - B) / 128 - .5`, clipped to 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from edge import manifest as m
 from edge.bundle import write_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
@@ -25,6 +26,48 @@ GPU = Path("/dev/nvidia0").exists()
 if not GPU:
     # Kernels run on CPU tensors; Triton asks for this once, when it is imported.
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--failure-rows FILE`: write which rows of docs/failures.toml were injected, and what came of it."""
+    parser.addoption("--failure-rows", metavar="FILE", help="write the results of tests marked with row()")
+
+
+_INJECTED: dict[tuple[int, str, str], str] = {}
+"""Row, how it is injected and test -> outcome; of the cases of one test the worst counts."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send the rows of a test along with its report: it may run in another process than the one that writes."""
+    report = yield
+    report.user_properties += [("row", marker.args) for marker in item.iter_markers("row")]
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the outcome of a test that injects a failure."""
+    if report.when == "call" or report.outcome != "passed":
+        name = report.nodeid.partition("[")[0].removeprefix("tests/")
+        for kind, marked in report.user_properties:
+            if kind == "row":
+                row, how = cast("tuple[int, str]", marked)
+                if _INJECTED.get((row, how, name)) != "failed":
+                    _INJECTED[row, how, name] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the record of injected failures."""
+    if name := session.config.getoption("--failure-rows"):
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [
+            {"row": row, "how": how, "test": test, "outcome": outcome}
+            for (row, how, test), outcome in sorted(_INJECTED.items())
+        ]
+        path.write_text(json.dumps(rows, indent=1))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

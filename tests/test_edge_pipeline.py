@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.pipeline.loop import MAX_AGE_MS, STAGES, analyse, run_pipeline
+from edge.pipeline.analysis import analyse
+from edge.pipeline.loop import MAX_AGE_MS, STAGES, FrameLoop
 from edge.sources.base import BaseSource
-from edge.types import Frame, Result, Status
+from edge.types import Frame, InferenceFault, Interruption, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.manifest import Manifest
+    from edge.pipeline.tally import RunSummary
     from edge.types import ImageU8, Status
 
 
@@ -125,6 +127,20 @@ class KeepSink:
         self.results.append(result)
 
 
+def run_loop(
+    source: BaseSource,
+    engine: FakeEngine,
+    sinks: list[KeepSink],
+    manifest: Manifest,
+    *,
+    frames: int | None = None,
+    seconds: float | None = None,
+    **parts: Any,
+) -> RunSummary:
+    loop = FrameLoop(source=source, engine=engine, sinks=sinks, manifest=lambda: manifest, **parts)
+    return loop.run(frames=frames, seconds=seconds)
+
+
 @pytest.fixture
 def manifest(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Manifest:
     return tiny_parts[0]
@@ -148,7 +164,7 @@ def test_every_frame_of_a_clip_is_taken_in_order(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
 ) -> None:
     sink, source = KeepSink(), ListSource(pictures)
-    summary = run_pipeline(source, engine, [sink], manifest)
+    summary = run_loop(source, engine, [sink], manifest)
     assert [frame.index for frame in sink.frames] == list(range(6))
     assert [len(result.regions) for result in sink.results] == [1, 0, 1, 0, 1, 0]
     assert [result.reason for result in sink.results] == [None] * 6
@@ -178,9 +194,9 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     clock = FakeClock()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(30))
     slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
-    summary = run_pipeline(ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock)
+    summary = run_loop(ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock)
     for frame in record.frames:
-        assert tuple(frame.stamps) == STAGES
+        assert tuple(frame.stamps) == tuple(name for name in STAGES if name != "guard")
         assert frame.stamps["capture"][0] == frame.captured_ns
         for (_, end), (begin, _) in pairwise(frame.stamps.values()):
             assert begin == end
@@ -199,7 +215,7 @@ def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
 ) -> None:
     engine = FakeEngine(tiny_student, work=lambda _: time.sleep(0.05))
     sink = KeepSink()
-    summary = run_pipeline(ListSource(pictures * 10, live=True, period=0.005), engine, [sink], manifest)
+    summary = run_loop(ListSource(pictures * 10, live=True, period=0.005), engine, [sink], manifest)
     indices = [frame.index for frame in sink.frames]
     assert indices == sorted(set(indices))
     assert len(indices) < 30
@@ -223,7 +239,7 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     clock, sink = FakeClock(), KeepSink()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(spent))
     source = ListSource(pictures[:1], clock=clock, live=live)
-    summary = run_pipeline(source, engine, [sink], manifest, clock=clock)
+    summary = run_loop(source, engine, [sink], manifest, clock=clock)
     (result,) = sink.results
     assert result.reason == reason
     assert bool(result.regions) == (reason is None)
@@ -236,20 +252,20 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     ("scores", "says"),
     [
         (np.full((16, 16), 255, np.uint8), "implausible: the mask covers 100 % of the frame"),
-        (np.zeros((8, 8), np.uint8), "implausible: the engine gave (8, 8) uint8"),
-        (np.full((16, 16), np.nan, np.float32), "implausible: the engine gave (16, 16) float32"),
+        (np.zeros((8, 8), np.uint8), "damaged: the engine gave (8, 8) uint8, not (16, 16) uint8"),
+        (np.full((16, 16), np.nan, np.float32), "damaged: the engine gave NaN or Inf"),
     ],
 )
 def test_an_answer_that_cannot_be_is_not_drawn(
     manifest: Manifest, pictures: list[ImageU8], scores: Any, says: str
 ) -> None:
     sink = KeepSink()
-    summary = run_pipeline(ListSource(pictures), FakeEngine(lambda _: scores), [sink], manifest)
+    summary = run_loop(ListSource(pictures), FakeEngine(lambda _: scores), [sink], manifest)
     for result in sink.results:
         assert result.reason is not None
         assert result.reason.startswith(says)
         assert result.regions == ()
-    assert summary.reasons == {"implausible": 6}
+    assert summary.reasons == {says.partition(":")[0]: 6}
     assert summary.frames_with_mask == 0
 
 
@@ -260,7 +276,7 @@ def test_a_source_that_fails_ends_the_run_with_its_error_and_whole_outputs(
     sink = KeepSink()
     source = ListSource(pictures, live=live, period=0.01, fail=True)
     with pytest.raises(SourceError, match="unplugged"):
-        run_pipeline(source, engine, [sink], manifest)
+        run_loop(source, engine, [sink], manifest)
     assert sink.closed
     assert source.closed == 1
     assert sink.frames
@@ -272,7 +288,7 @@ def test_an_engine_that_fails_closes_everything(manifest: Manifest, pictures: li
 
     sink, source = KeepSink(), ListSource(pictures, live=True, period=0.001)
     with pytest.raises(ZeroDivisionError):
-        run_pipeline(source, FakeEngine(fail), [sink], manifest)
+        run_loop(source, FakeEngine(fail), [sink], manifest)
     assert sink.closed
     assert source.closed == 1
 
@@ -280,14 +296,14 @@ def test_an_engine_that_fails_closes_everything(manifest: Manifest, pictures: li
 def test_it_ends_after_so_many_frames(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
 ) -> None:
-    summary = run_pipeline(ListSource(pictures), engine, [], manifest, frames=2)
+    summary = run_loop(ListSource(pictures), engine, [], manifest, frames=2)
     assert (summary.frames, summary.ended) == (2, "frames")
 
 
 def test_it_ends_after_its_time(manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]) -> None:
     clock = FakeClock()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(400))
-    summary = run_pipeline(ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock)
+    summary = run_loop(ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock)
     assert (summary.frames, summary.ended) == (3, "seconds")
 
 
@@ -298,7 +314,7 @@ def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: FakeE
             return None
 
     begin = time.monotonic()
-    summary = run_pipeline(Silent([], live=True), engine, [], manifest, seconds=0.1)
+    summary = run_loop(Silent([], live=True), engine, [], manifest, seconds=0.1)
     assert time.monotonic() - begin < 3
     assert (summary.frames, summary.fps, summary.age_ms, summary.ended) == (0, 0.0, None, "seconds")
 
@@ -313,7 +329,7 @@ def test_it_ends_when_it_is_told_to(manifest: Manifest, engine: FakeEngine, pict
 
     sink = KeepSink()
     source = ListSource(pictures * 100, live=True, period=0.002)
-    summary = run_pipeline(source, engine, [sink], manifest, stop=stop, on_frame=on_frame)
+    summary = run_loop(source, engine, [sink], manifest, stop=stop, on_frame=on_frame)
     assert (len(seen), summary.frames, summary.ended) == (3, 3, "stopped")
     assert sink.closed
     assert source.closed == 1
@@ -322,8 +338,96 @@ def test_it_ends_when_it_is_told_to(manifest: Manifest, engine: FakeEngine, pict
 def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]) -> None:
     import msgspec
 
-    summary = run_pipeline(ListSource(pictures), engine, [], manifest)
+    summary = run_loop(ListSource(pictures), engine, [], manifest)
     record = msgspec.to_builtins(summary)
-    assert set(record["stages_ms"]) == set(STAGES)
+    assert set(record["stages_ms"]) == set(STAGES) - {"guard"}
     assert set(record["stages_ms"]["infer"]) == {"p50", "p90", "p99"}
     assert record["fps"] == pytest.approx(record["frames"] / record["seconds"])
+
+
+class Watcher:
+    """An observer that asks for states and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.wishes: list[tuple[State, str]] = []
+        self.seen: list[tuple[State, bool]] = []
+
+    def conditions(self) -> list[tuple[State, str]]:
+        return self.wishes
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        assert (frame is None) == (result is None)
+        self.seen.append((status.state, frame is not None))
+
+
+@pytest.mark.parametrize("state", [State.BOOT, State.SELFTEST, State.BYPASS])
+def test_no_mask_is_drawn_in_a_state_that_an_observer_asks_for(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], state: State
+) -> None:
+    watcher, sink = Watcher(), KeepSink()
+    watcher.wishes = [(state, "because: so")]
+    run_loop(ListSource(pictures), engine, [sink], manifest, observers=[watcher])
+    assert {result.reason for result in sink.results} == {"because: so"}
+    assert not any(result.regions for result in sink.results)
+    assert watcher.seen == [(state, True)] * 6
+    assert {status.state for status in sink.told} == {state}
+
+
+def test_masks_are_still_drawn_while_degraded(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
+    watcher, sink = Watcher(), KeepSink()
+    watcher.wishes = [(State.DEGRADED, "warm: 90 C, every 2nd frame")]
+    run_loop(ListSource(pictures), engine, [sink], manifest, observers=[watcher], keep_every=lambda: 2)
+    assert [frame.index for frame in sink.frames] == [1, 3, 5]
+    assert {status.state for status in sink.told} == {State.DEGRADED}
+    assert [result.reason for result in sink.results] == [None] * 3
+
+
+def test_a_fault_of_the_engine_costs_the_mask_and_not_the_loop(
+    manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
+) -> None:
+    ahead = iter([False, False, True, False, False, False])
+
+    def work(_: int) -> None:
+        if next(ahead):
+            raise InferenceFault("hang", "no answer for 100 ms")
+
+    sink = KeepSink()
+    summary = run_loop(ListSource(pictures), FakeEngine(tiny_student, work=work), [sink], manifest)
+    assert [result.reason for result in sink.results] == [None] * 2 + ["hang: no answer for 100 ms"] + [
+        None
+    ] * 3
+    assert summary.reasons == {"hang": 1}
+    assert sink.told[2].state is State.DEGRADED
+
+
+class Interrupted(ListSource):
+    """A camera that loses its signal after two frames and finds it again."""
+
+    live = True
+
+    def _next(self) -> Frame | None:
+        if self._index == 2 and self.lost:
+            self.lost -= 1
+            time.sleep(0.02)
+            raise Interruption(State.NO_SIGNAL, "unplugged: no /dev/video0")
+        time.sleep(0.03)
+        return super()._next()
+
+    lost = 8
+
+
+def test_without_a_signal_everybody_is_told_and_masks_come_back_with_it(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
+    watcher, sink = Watcher(), KeepSink()
+    summary = run_loop(
+        Interrupted(pictures[:1] * 6, live=True), engine, [sink], manifest, observers=[watcher]
+    )
+    states = [status.state for status in sink.told]
+    assert states[0] is states[-1] is State.RUNNING
+    assert State.NO_SIGNAL in states
+    assert (State.NO_SIGNAL, False) in watcher.seen
+    assert summary.ended == "source"
+    assert [bool(result.regions) for result in sink.results] == [True] * 6

@@ -1,158 +1,178 @@
-"""From frames to results: newest frame first, every stage stamped on the frame, and no mask that is too old."""
+"""From frames to results: newest frame first, one owner of the state, and no mask that is too old."""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
+from edge.pipeline.analysis import analyse
+from edge.pipeline.states import StateMachine
 from edge.pipeline.tally import RunSummary, Tally
-from edge.postprocess import mask_area, regions
-from edge.preprocess import to_input
 from edge.sources.newest import NewestFrame
-from edge.types import Result
+from edge.types import Interruption, Result, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from edge.frames.guard import FrameGuard
     from edge.manifest import Manifest
-    from edge.types import Engine, Frame, ImageU8, Region, Sink, Source
+    from edge.pipeline.smoothing import Smoother
+    from edge.pipeline.states import Condition
+    from edge.types import Engine, Frame, Sink, Source, Status
 
-__all__ = ["MAX_AGE_MS", "STAGES", "RunSummary", "analyse", "run_pipeline"]
+__all__ = ["MAX_AGE_MS", "STAGES", "FrameLoop", "Observer", "RunSummary"]
 
-STAGES = ("capture", "preprocess", "infer", "postprocess", "output")
+STAGES = ("capture", "guard", "preprocess", "infer", "postprocess", "output")
 """Stages of a frame; each begins where the one before it ends. `capture` is the wait since the capture stamp."""
 
 MAX_AGE_MS = 120.0
 """Oldest frame of a live source whose mask may be drawn (annotation delay that was accepted in DEN200055)."""
 
-MAX_MASK_AREA = 0.9
-"""Largest believable share of a frame under the mask."""
+_NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
 
-_POLL_S = 0.05
+POLL_S = 0.05
+"""Longest time without a frame after which everybody is told the status."""
 
 
-def run_pipeline(
-    source: Source,
-    engine: Engine,
-    sinks: Sequence[Sink],
-    manifest: Manifest,
-    *,
-    frames: int | None = None,
-    seconds: float | None = None,
-    max_age_ms: float = MAX_AGE_MS,
-    clock: Callable[[], int] = time.monotonic_ns,
-    stop: threading.Event | None = None,
-    on_frame: Callable[[Frame, Result], None] | None = None,
-) -> RunSummary:
-    """Run a source through an engine into sinks, all of which are entered here and closed whatever happens.
+class Observer(Protocol):
+    """Somebody who follows the loop and may ask for a state; nothing here may block."""
 
-    A live source is read in a thread of its own, and a frame that the engine cannot take in time is
-    overwritten by the next; of any other source every frame is taken.
+    def conditions(self) -> Iterable[Condition]:
+        """What is wrong at this moment, as `StateMachine.settle` takes it."""
+        ...
 
-    Args:
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """The loop came round: with a frame that is done, or without one."""
+        ...
+
+
+@dataclass(kw_only=True)
+class FrameLoop:
+    """The frame loop of a device; `run` runs it once.
+
+    Attributes:
         source: Where frames come from.
         engine: The student; the caller closes it.
+        manifest: Of the bundle in use, asked for each frame, because another slot may have another threshold.
         sinks: Where results go; each takes a frame in this order.
-        manifest: Threshold and least region.
-        frames: Most frames.
-        seconds: Longest time since the start, on `clock`.
+        guard: Tells whether a frame is fit for the student; None takes every frame.
+        smoother: Acts on what was found over time; None leaves each frame to itself.
+        observers: Supervisor, heat, cart, watchdog, records.
+        keep_every: Take one of so many frames; asked for each frame, 1 takes all.
         max_age_ms: Age from which a live frame gets the reason `stale` instead of a mask.
         clock: CLOCK_MONOTONIC in nanoseconds, the clock of the source.
         stop: Ends the run when set.
         on_frame: Called after each frame, for progress.
-
-    Raises:
-        SourceError: The source failed; what was written until then is kept, and whole.
     """
-    stop = stop or threading.Event()
-    tally = Tally()
-    with ExitStack() as stack:
-        stack.enter_context(source)
-        for sink in sinks:
-            stack.enter_context(sink)
-        newest = stack.enter_context(NewestFrame(source.read)) if source.live else None
-        deadline = None if seconds is None else clock() + round(seconds * 1e9)
-        ended = "frames"
-        while frames is None or tally.frames < frames:
-            if stop.is_set() or (deadline is not None and clock() >= deadline):
-                ended = "stopped" if stop.is_set() else "seconds"
-                break
-            try:
-                frame = newest.take(_POLL_S) if newest else source.read()
-            except TimeoutError:
-                continue
-            if frame is None:
-                ended = "source"
-                break
-            frame.stamps["capture"] = (frame.captured_ns, clock())
-            result = analyse(
-                frame, engine, manifest, clock=clock, max_age_ms=max_age_ms if source.live else None
-            )
-            begin = frame.stamps["postprocess"][1]
-            for sink in sinks:
-                # A sink that records the stages sees the output of those before it.
-                frame.stamps["output"] = (begin, clock())
-                sink.write(frame, result)
-            frame.stamps["output"] = (begin, clock())
-            tally.add(frame, result)
-            if on_frame is not None:
-                on_frame(frame, result)
-    return tally.summary(ended)
 
+    source: Source
+    engine: Engine
+    manifest: Callable[[], Manifest]
+    sinks: Sequence[Sink]
+    guard: FrameGuard | None = None
+    smoother: Smoother | None = None
+    observers: Sequence[Observer] = ()
+    keep_every: Callable[[], int] = lambda: 1
+    max_age_ms: float = MAX_AGE_MS
+    clock: Callable[[], int] = time.monotonic_ns
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_frame: Callable[[Frame, Result], None] | None = None
+    _machine: StateMachine = field(init=False)
+    _own: list[Condition] = field(init=False)
 
-def analyse(
-    frame: Frame,
-    engine: Engine,
-    manifest: Manifest,
-    *,
-    clock: Callable[[], int] = time.monotonic_ns,
-    max_age_ms: float | None = None,
-) -> Result:
-    """What the student finds on a frame; stamps the stages on it.
+    def run(self, *, frames: int | None = None, seconds: float | None = None) -> RunSummary:
+        """Run until the source ends, `stop` is set or a limit is reached.
 
-    Args:
-        frame: A frame of any size.
-        engine: The student.
-        manifest: Threshold and least region.
-        clock: The clock of the frame's stamps.
-        max_age_ms: Age from which the result is `stale`; None for frames that do not age.
+        A live source is read in a thread of its own, and a frame that the engine cannot take in time is
+        overwritten by the next; of any other source every frame is taken. Source and sinks are entered here and
+        closed whatever happens.
 
-    Returns:
-        Regions, or none and the reason.
-    """
-    begin = frame.stamps["capture"][1] if "capture" in frame.stamps else clock()
-    picture = to_input(frame.image, engine.input_size, bgr=True)
-    ready = clock()
-    scores = engine.infer(picture)
-    scored = clock()
-    reason = _damage(scores, (manifest.output.height, manifest.output.width))
-    found: tuple[Region, ...] = ()
-    if reason is None:
-        found = regions(
-            scores,
-            (frame.image.shape[0], frame.image.shape[1]),
-            threshold=manifest.output.threshold,
-            min_region=manifest.output.min_region,
-        )
-    area = mask_area(found)
-    if area > MAX_MASK_AREA:
-        reason = f"implausible: the mask covers {100 * area:.0f} % of the frame"
-    done = clock()
-    frame.stamps |= {"preprocess": (begin, ready), "infer": (ready, scored), "postprocess": (scored, done)}
-    age_ms = (done - frame.captured_ns) / 1e6
-    if max_age_ms is not None and age_ms > max_age_ms:
-        reason = f"stale: {age_ms:.0f} ms old"
-    if reason is not None:
-        found, area = (), 0.0
-    return Result(scores=scores, regions=found, mask_area=area, reason=reason)
+        Args:
+            frames: Most frames.
+            seconds: Longest time since the start, on `clock`.
 
+        Raises:
+            SourceError: The source failed for good; what was written until then is kept, and whole.
+        """
+        self._machine, self._own = StateMachine(self.clock), []
+        tally, taken = Tally(), 0
+        with ExitStack() as stack:
+            stack.enter_context(self.source)
+            for sink in self.sinks:
+                stack.enter_context(sink)
+            newest = stack.enter_context(NewestFrame(self.source.read)) if self.source.live else None
+            deadline = None if seconds is None else self.clock() + round(seconds * 1e9)
+            while frames is None or tally.frames < frames:
+                if self.stop.is_set():
+                    return tally.summary("stopped")
+                if deadline is not None and self.clock() >= deadline:
+                    return tally.summary("seconds")
+                try:
+                    frame = newest.take(POLL_S) if newest else self.source.read()
+                except TimeoutError:
+                    self._idle()
+                    continue
+                except Interruption as interruption:
+                    self._own = [(interruption.state, interruption.reason)]
+                    self._idle()
+                    continue
+                if frame is None:
+                    return tally.summary("source")
+                taken += 1
+                if taken % self.keep_every():
+                    continue
+                result = self._take(frame)
+                tally.add(frame, result)
+                if self.on_frame is not None:
+                    self.on_frame(frame, result)
+        return tally.summary("frames")
 
-def _damage(scores: ImageU8, shape: tuple[int, int]) -> str | None:
-    """Why an engine's output cannot be a score map."""
-    if scores.shape == shape and scores.dtype == np.uint8:
-        return None
-    return f"implausible: the engine gave {scores.shape} {scores.dtype}, not {shape} uint8"
+    def _idle(self) -> None:
+        """No frame: everybody is told the status all the same."""
+        status = self._settle()
+        for sink in self.sinks:
+            sink.tell(status)
+        for observer in self.observers:
+            observer.progress(status, None, None)
+
+    def _take(self, frame: Frame) -> Result:
+        """One frame through all stages; everybody is told what came of it."""
+        frame.stamps["capture"] = (frame.captured_ns, self.clock())
+        result, self._own = self._look(frame)
+        status = self._settle()
+        if status.state in _NO_MASK and result.reason is None:
+            result = replace(result, regions=(), mask_area=0.0, reason=status.reason)
+        begin = max(end for _, end in frame.stamps.values())
+        for sink in self.sinks:
+            # A sink that records the stages sees the output of those before it.
+            frame.stamps["output"] = (begin, self.clock())
+            sink.tell(status)
+            sink.write(frame, result)
+        frame.stamps["output"] = (begin, self.clock())
+        for observer in self.observers:
+            observer.progress(status, frame, result)
+        return result
+
+    def _look(self, frame: Frame) -> tuple[Result, list[Condition]]:
+        """What is found on a frame, and what is wrong with it."""
+        view = None
+        if self.guard is not None:
+            judgement = self.guard.judge(frame)
+            view = judgement.field_of_view
+            frame.stamps["guard"] = (frame.stamps["capture"][1], self.clock())
+            if not judgement.fit:
+                reason = f"{judgement.kind}: {judgement.detail}"
+                return Result(None, (), 0.0, reason, view), [(State.PAUSED, reason)]
+        limit = self.max_age_ms if self.source.live else None
+        result = analyse(frame, self.engine, self.manifest(), clock=self.clock, max_age_ms=limit)
+        if self.smoother is not None:
+            result = self.smoother.apply(frame, result)
+        return result, [(State.DEGRADED, result.reason)] if result.reason is not None else []
+
+    def _settle(self) -> Status:
+        """The status by what is wrong with the last frame or the source, and by what the observers see."""
+        seen = [condition for observer in self.observers for condition in observer.conditions()]
+        return self._machine.settle([*self._own, *seen])

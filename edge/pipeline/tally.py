@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edge.overlay import kind_of
+from edge.types import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

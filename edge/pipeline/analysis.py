@@ -1,0 +1,88 @@
+"""What the student finds on one frame: preprocess, infer, postprocess, each stamped on the frame."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.postprocess import mask_area, regions
+from edge.preprocess import to_input
+from edge.types import InferenceFault, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.manifest import Manifest
+    from edge.types import Engine, Frame, ImageU8, Region
+
+MAX_MASK_AREA = 0.9
+"""Largest believable share of a frame under the mask."""
+
+
+def analyse(
+    frame: Frame,
+    engine: Engine,
+    manifest: Manifest,
+    *,
+    clock: Callable[[], int] = time.monotonic_ns,
+    max_age_ms: float | None = None,
+) -> Result:
+    """What the student finds on a frame; stamps the stages on it.
+
+    Args:
+        frame: A frame of any size.
+        engine: The student.
+        manifest: Threshold and least region.
+        clock: The clock of the frame's stamps.
+        max_age_ms: Age from which the result is `stale`; None for frames that do not age.
+
+    Returns:
+        Regions, or none and the reason, of which the kind is that of an `InferenceFault`, `damaged`, `implausible`
+        or `stale`.
+    """
+    begin = max((end for _, end in frame.stamps.values()), default=0) or clock()
+    picture = to_input(frame.image, engine.input_size, bgr=True)
+    ready = clock()
+    scores: ImageU8 | None
+    try:
+        scores = engine.infer(picture)
+        reason = damage(scores, (manifest.output.height, manifest.output.width))
+    except InferenceFault as fault:
+        scores, reason = None, str(fault)
+    scored = clock()
+    found: tuple[Region, ...] = ()
+    if scores is not None and reason is None:
+        found = regions(
+            scores,
+            (frame.image.shape[0], frame.image.shape[1]),
+            threshold=manifest.output.threshold,
+            min_region=manifest.output.min_region,
+        )
+    area = mask_area(found)
+    if area > MAX_MASK_AREA:
+        reason = f"implausible: the mask covers {100 * area:.0f} % of the frame"
+    done = clock()
+    frame.stamps |= {"preprocess": (begin, ready), "infer": (ready, scored), "postprocess": (scored, done)}
+    return refuse_stale(frame, Result(scores, found, area, reason), done, max_age_ms)
+
+
+def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | None) -> Result:
+    """The result, without its mask where there is a reason or the frame is older than `max_age_ms`."""
+    age_ms = (now - frame.captured_ns) / 1e6
+    reason = result.reason
+    if max_age_ms is not None and age_ms > max_age_ms:
+        reason = f"stale: {age_ms:.0f} ms old"
+    if reason is None:
+        return result
+    return Result(result.scores, (), 0.0, reason, result.field_of_view)
+
+
+def damage(scores: ImageU8, shape: tuple[int, int]) -> str | None:
+    """Why an engine's output cannot be a score map; None where it can."""
+    if scores.shape == shape and scores.dtype == np.uint8:
+        return None
+    if np.issubdtype(scores.dtype, np.floating) and not np.isfinite(scores).all():
+        return "damaged: the engine gave NaN or Inf"
+    return f"damaged: the engine gave {scores.shape} {scores.dtype}, not {shape} uint8"

@@ -1,0 +1,81 @@
+"""The state machine: the gravest condition holds, and a state does not flicker."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.pipeline.states import GRAVITY, RECOVERY_MS, StateMachine
+from edge.types import State, kind_of
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, milliseconds: float) -> None:
+        self.now += round(milliseconds * 1e6)
+
+
+def test_it_begins_in_boot_and_runs_where_nothing_is_wrong() -> None:
+    machine = StateMachine(Clock())
+    assert machine.status.state is State.BOOT
+    assert machine.settle([]).state is State.RUNNING
+    assert machine.status.reason == ""
+
+
+def test_every_state_has_its_gravity() -> None:
+    assert set(GRAVITY) == set(State)
+
+
+@given(st.lists(st.sampled_from(GRAVITY), min_size=1))
+def test_the_gravest_condition_holds(states: list[State]) -> None:
+    status = StateMachine(Clock()).settle([(state, f"{state.value}: because") for state in states])
+    assert status.state is max(states, key=GRAVITY.index)
+    assert kind_of(status.reason) == status.state.value
+
+
+def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
+    clock = Clock()
+    machine = StateMachine(clock)
+    first = machine.settle([(State.NO_SIGNAL, "unplugged: tried 1 time")])
+    clock.advance(100)
+    assert machine.settle([(State.NO_SIGNAL, "unplugged: tried 2 times")]) is first
+    clock.advance(100)
+    stalled = machine.settle([(State.NO_SIGNAL, "stalled: no frame for 50 ms")])
+    assert stalled.since_ns == clock.now
+
+
+def test_degraded_ends_only_after_a_clean_while() -> None:
+    clock = Clock()
+    machine = StateMachine(clock)
+    machine.settle([(State.DEGRADED, "hang: 100 ms")])
+    for _ in range(int(RECOVERY_MS // 100) - 1):
+        clock.advance(100)
+        assert machine.settle([]).state is State.DEGRADED
+    clock.advance(100)
+    assert machine.settle([]).state is State.RUNNING
+
+
+@pytest.mark.parametrize("graver", [State.NO_SIGNAL, State.PAUSED, State.BYPASS])
+def test_a_graver_state_does_not_wait(graver: State) -> None:
+    machine = StateMachine(Clock())
+    machine.settle([(State.DEGRADED, "hang: 100 ms")])
+    assert machine.settle([(graver, "now")]).state is graver
+    assert machine.settle([]).state is State.RUNNING
+
+
+def test_faults_on_every_other_frame_are_one_state() -> None:
+    clock = Clock()
+    machine = StateMachine(clock)
+    seen = []
+    for number in range(40):
+        clock.advance(16.7)
+        seen.append(machine.settle([(State.DEGRADED, "stale: 130 ms old")] if number % 2 == 0 else []).state)
+    assert sum(a is not b for a, b in pairwise(seen)) == 0
