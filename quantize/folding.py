@@ -28,7 +28,7 @@ class Folded:
         factor: (O,) that BatchNorm multiplies each channel by; 1 without one.
         quantizer: Index of the weight's quantizer, None where it has none.
         scale: (O,) step of the folded weight, None where it has no quantizer.
-        largest: Largest integer of the weight: 127, or 7 on a grid of four bits.
+        largest: Largest integer of the weight: 127, 63 on a grid of seven bits, 7 on one of four.
     """
 
     norm: Node | None

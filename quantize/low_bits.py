@@ -1,8 +1,14 @@
-"""Weights on a coarser grid than the engines' eight bits: trained for, and emulated in int8 tensors.
+"""Weights on a coarser grid than eight bits, in int8 tensors: seven bits for every CPU, four as an experiment.
 
-NNCF offers no 4-bit weights for CPU targets, so the 8-bit quantizers that it inserted are narrowed afterwards. The
-number of bits is part of a quantizer's state: a checkpoint brings it back. No runtime here has a 4-bit kernel: an
-engine holds the integers -7 to 7 in int8 tensors of the same size and runs its 8-bit kernels.
+x86 CPUs without VNNI multiply unsigned by signed bytes and add the products in pairs, in 16 bits that saturate.
+A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767: OpenVINO then gives other scores than on
+a CPU with VNNI, and other masks. Weights from -63 to 63 keep every pair sum within 2 * 255 * 63 = 32130, so that
+one file gives the same scores on every CPU. Depthwise convolutions add no pairs and keep eight bits.
+
+NNCF narrows weights for some targets only, and offers no 4-bit ones for CPUs, so the 8-bit quantizers that it
+inserted are narrowed afterwards. The number of bits is part of a quantizer's state: a checkpoint brings it back. No
+runtime here has a 4-bit kernel: an engine holds the integers -7 to 7 in int8 tensors of the same size and runs its
+8-bit kernels.
 """
 
 from __future__ import annotations
@@ -22,6 +28,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from quantize.layers import Convolution
+    from quantize.tracing import Trace
+
+PAIR_BITS = 7
+"""Most bits of a weight with which the sum of two products fits into 16 bits."""
 _CLIPS = 25
 _MOST_CLIPPED = 0.4
 """A channel's range is looked for between this part of its largest weight and the whole."""
@@ -45,12 +56,31 @@ def lower_weights(
         UsageError: A pattern that no layer matches, or a student of two layers or fewer without patterns.
     """
     traced = trace(quantized, example)
-    live = quantizers(quantized)
-    weights = dict(quantized.named_parameters())
     found = convolutions(traced)
     chosen = _chosen([layer.name for layer in found], patterns)
-    for layer in found:
-        if layer.name not in chosen or layer.quantizer is None:
+    return _narrow(quantized, traced, [layer for layer in found if layer.name in chosen], bits)
+
+
+def keep_pair_sums(quantized: nn.Module, example: Tensor) -> list[str]:
+    """Narrow the weights of every convolution that adds products in pairs to seven bits, in place.
+
+    Args:
+        quantized: A student with 8-bit quantizers.
+        example: (1, 3, H, W) input.
+
+    Returns:
+        Names of the layers that were narrowed.
+    """
+    traced = trace(quantized, example)
+    pairing = [layer for layer in convolutions(traced) if not layer.kind.startswith("depthwise")]
+    return _narrow(quantized, traced, pairing, PAIR_BITS)
+
+
+def _narrow(quantized: nn.Module, traced: Trace, layers: Sequence[Convolution], bits: int) -> list[str]:
+    live = quantizers(quantized)
+    weights = dict(quantized.named_parameters())
+    for layer in layers:
+        if layer.quantizer is None:
             continue
         quantizer = live[traced.names[layer.quantizer]]
         if not isinstance(quantizer, SymmetricQuantizer):
@@ -59,7 +89,7 @@ def lower_weights(
         with torch.no_grad():
             scale = best_scale(weights[f"{layer.name}.weight"], quantizer.level_high)
             quantizer.scale.copy_(scale.view_as(quantizer.scale))
-    return [name for name in dict.fromkeys(layer.name for layer in found) if name in chosen]
+    return list(dict.fromkeys(layer.name for layer in layers))
 
 
 def best_scale(weight: Tensor, high: int) -> Tensor:

@@ -1,7 +1,7 @@
 """A student under NNCF's fake quantizers: placed, calibrated, tied and restored.
 
-Weights are symmetric per channel, activations asymmetric per tensor, 8 bits, so that one set of integers fits every
-runtime; weights may be put on a coarser grid (`quantize.low_bits`). Quantizers on both sides of an operation that only moves or picks values (concat, resize,
+Weights are symmetric per channel, activations asymmetric per tensor, in int8 tensors, so that one set of integers fits
+every runtime; weights lie on the grids of `quantize.low_bits`, so that it fits every CPU. Quantizers on both sides of an operation that only moves or picks values (concat, resize,
 pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their scales apart.
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from edge.errors import TrainingError
 from quantize.alignment import align
 from quantize.equalize import equalize
-from quantize.low_bits import lower_weights
+from quantize.low_bits import keep_pair_sums, lower_weights
 from quantize.tracing import quantizers, scale_groups, trace
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def quantize_student(
         ),
     )
     quantized = _settle(quantized, samples[0][:1])
+    keep_pair_sums(quantized, samples[0][:1])
     if bits < 8:
         lower_weights(quantized, samples[0][:1], bits, layers)
     align(quantized, samples[0][:1])

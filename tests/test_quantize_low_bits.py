@@ -116,13 +116,13 @@ def integers(model: nn.Module) -> list[Tensor]:
     return [buffer for buffer in canonical.module.buffers() if buffer.dtype == torch.int8]
 
 
-def test_first_and_last_layer_keep_eight_bits_unless_chosen() -> None:
+def test_first_and_last_layer_keep_their_bits_unless_chosen() -> None:
     quantized = quantize_student(three(), samples(), bits=4)
     assert coarse_layers(quantized) == ["deep.0", "wide.0"]
     largest = [int(weight.abs().max()) for weight in integers(quantized)]
-    assert largest[0] > 100
+    assert 50 < largest[0] <= 63
     assert largest[1:3] == [7, 7]
-    assert largest[3] > 100
+    assert 50 < largest[3] <= 63
     chosen = quantize_student(three(), samples(), bits=4, layers=["wide.*", "head"])
     assert coarse_layers(chosen) == ["wide.0", "head"]
     with pytest.raises(UsageError, match=r"'conv\*' matches no layer"):
