@@ -35,6 +35,27 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.concatenate([linear, rng.uniform(-0.12, 0.12, size=(2, 1))], axis=1)
 
 
+def polyp_free_affine(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64] | None:
+    """(2, 3) map onto a part of the picture without any polyp: a hard negative out of a labelled frame.
+
+    Args:
+        mask: (H, W) uint8 of the whole picture.
+        rng: Of this sample.
+
+    Returns:
+        A map from output to input coordinates, None where a few tries found no such part.
+    """
+    for _ in range(12):
+        reach = rng.uniform(0.3, 0.65, size=2)
+        centre = rng.uniform(-1 + reach, 1 - reach)
+        H, W = mask.shape
+        left, right = ((centre[0] + np.array([-1, 1]) * reach[0] + 1) / 2 * W).astype(int)
+        top, low = ((centre[1] + np.array([-1, 1]) * reach[1] + 1) / 2 * H).astype(int)
+        if not mask[top : low + 2, left : right + 2].any():
+            return np.column_stack([np.diag(reach * rng.choice([-1.0, 1.0], 2)), centre])
+    return None
+
+
 def warp(image: NDArray[np.uint8], theta: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Resample an image or mask through a normalised affine map.
 

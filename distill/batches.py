@@ -11,9 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.augment import photometric, random_affine, sample_rng, theta_batch, warp, warp_maps
+from distill.augment import (
+    photometric,
+    polyp_free_affine,
+    random_affine,
+    sample_rng,
+    theta_batch,
+    warp,
+    warp_maps,
+)
 from distill.cache import TeacherCache
 from distill.data import ImageStore, Splits, load_splits, materialise
+from distill.domain_shift import shift_domain
 from distill.runs import runs_root
 from distill.students import build_student
 from distill.teachers import build_answering, build_teacher
@@ -108,8 +117,15 @@ class TrainingData:
         for index in indices:
             rng = sample_rng(self.config.seed, epoch, int(index))
             theta = random_affine(rng)
-            images.append(photometric(warp(self.train.images[index], theta), rng))
-            masks.append(warp(self.train.masks[index], theta))
+            if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
+                found = polyp_free_affine(self.train.masks[index], rng)
+                theta = theta if found is None else found
+            image, mask = (warp(part[index], theta) for part in (self.train.images, self.train.masks))
+            if self.config.augmentation == "domain-shift":
+                other = self.train.images[int(rng.integers(len(self.train)))]
+                image, mask = shift_domain(image, mask, other, rng)
+            images.append(photometric(image, rng))
+            masks.append(mask)
             thetas.append(theta)
         warps = theta_batch(thetas)
         shown = self.shown_to_teachers[indices]

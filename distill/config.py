@@ -46,6 +46,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         teacher_dropping: Probability with which a teacher is left out of a step.
         schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
         shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
+        augmentation: `standard`, or `domain-shift`, which adds what other hospitals' pictures look like.
+        polyp_free_views: Share of the training views that are cut from a frame so that no polyp is in them.
         precision: `fp32`, or `bf16` for the student's forward and backward pass.
         accumulate: Parts that a batch is computed in, for less memory.
         ema: Decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
@@ -78,6 +80,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     teacher_dropping: Fraction = 0.0
     schedule: Literal["joint", "distil-first"] = "joint"
     shuffle_teacher: bool = False
+    augmentation: Literal["standard", "domain-shift"] = "standard"
+    polyp_free_views: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     accumulate: Positive = 1
     ema: Fraction = 0.0
