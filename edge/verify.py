@@ -160,7 +160,7 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     except EdgeDifomError as error:
         return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
     try:
-        frames = [_check_frame(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+        frames = [check_frame(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
         settings = engine.settings()
     except BundleError as error:
         return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
@@ -171,7 +171,12 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     )
 
 
-def _check_frame(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
+def check_frame(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
+    """Judge an engine by one golden frame of its bundle.
+
+    Raises:
+        BundleError: The frame cannot be read, or the engine's output has another size than its scores.
+    """
     manifest = bundle.manifest
     frame = _decode(bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width))
     wanted = _decode(

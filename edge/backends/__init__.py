@@ -91,14 +91,8 @@ def open_engine(
         MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
         BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
     """
-    if name == "auto":
-        name = _choose(bundle, precision)
-    elif name not in BACKENDS:
-        raise UsageError(
-            f"unknown engine {name!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
-        )
+    name = choose_engine(bundle, name, precision)
     entry = bundle.engine(name, precision)
-    _check_machine(bundle, entry)
     engine = open_engine_files(name, bundle.engine_files(name, precision), threads, precision)
     declared = bundle.manifest.input
     if engine.input_size != (declared.height, declared.width):
@@ -109,6 +103,29 @@ def open_engine(
             got=f"{engine.input_size[0]} x {engine.input_size[1]}",
         )
     return engine
+
+
+def choose_engine(bundle: Bundle, name: str = "auto", precision: str = "int8") -> str:
+    """Name of the engine that `open_engine` would open, after everything that can be told without opening it.
+
+    Args:
+        bundle: An open bundle.
+        name: As `open_engine`.
+        precision: Likewise.
+
+    Raises:
+        UsageError: Unknown name, or the bundle has no such engine.
+        MissingDependencyError: No runtime for it is installed (names the extra).
+        BundleError: The bundle asks for a newer runtime or another architecture.
+    """
+    if name == "auto":
+        name = _choose(bundle, precision)
+    elif name not in BACKENDS:
+        raise UsageError(
+            f"unknown engine {name!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
+        )
+    _check_machine(bundle, bundle.engine(name, precision))
+    return name
 
 
 def _choose(bundle: Bundle, precision: str) -> str:

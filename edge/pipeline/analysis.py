@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from edge.inference.check import damage
 from edge.postprocess import mask_area, regions
 from edge.preprocess import to_input
 from edge.types import InferenceFault, Result
@@ -48,7 +47,8 @@ def analyse(
     scores: ImageU8 | None
     try:
         scores = engine.infer(picture)
-        reason = damage(scores, (manifest.output.height, manifest.output.width))
+        trouble = damage(scores, (manifest.output.height, manifest.output.width))
+        reason = None if trouble is None else f"damaged: {trouble}"
     except InferenceFault as fault:
         scores, reason = None, str(fault)
     scored = clock()
@@ -77,12 +77,3 @@ def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | Non
     if reason is None:
         return result
     return Result(result.scores, (), 0.0, reason, result.field_of_view)
-
-
-def damage(scores: ImageU8, shape: tuple[int, int]) -> str | None:
-    """Why an engine's output cannot be a score map; None where it can."""
-    if scores.shape == shape and scores.dtype == np.uint8:
-        return None
-    if np.issubdtype(scores.dtype, np.floating) and not np.isfinite(scores).all():
-        return "damaged: the engine gave NaN or Inf"
-    return f"damaged: the engine gave {scores.shape} {scores.dtype}, not {shape} uint8"

@@ -1,0 +1,17 @@
+"""Whether what an engine gave can be a score map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def damage(scores: Any, shape: tuple[int, int]) -> str | None:
+    """Why an engine's output cannot be a score map of `shape`; None where it can."""
+    found = np.asarray(scores)
+    if found.shape == shape and found.dtype == np.uint8:
+        return None
+    if np.issubdtype(found.dtype, np.floating) and not np.isfinite(found).all():
+        return "the engine gave NaN or Inf"
+    return f"the engine gave {found.shape} {found.dtype}, not {shape} uint8"

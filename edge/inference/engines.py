@@ -1,0 +1,50 @@
+"""What a student's process opens: an engine of a bundle, told in plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.backends import choose_engine, open_engine
+from edge.bundle import Bundle
+from edge.inference.messages import EngineSpec
+
+if TYPE_CHECKING:
+    from edge.types import Engine
+
+
+def bundle_spec(
+    bundle: Bundle, engine: str = "auto", *, threads: int | None = None, precision: str = "int8"
+) -> EngineSpec:
+    """What to tell a process that is to run an engine of a bundle.
+
+    Args:
+        bundle: An open bundle.
+        engine: As `edge.backends.open_engine`.
+        threads: Likewise.
+        precision: Likewise.
+
+    Raises:
+        EdgeDifomError: The engine cannot run on this machine, as `edge.backends.choose_engine` has it.
+    """
+    chosen = choose_engine(bundle, engine, precision)
+    declared = bundle.manifest
+    return EngineSpec(
+        factory="edge.inference.engines:open_bundle_engine",
+        arguments={
+            "path": str(bundle.path),
+            "digest": bundle.digest,
+            "engine": chosen,
+            "threads": threads,
+            "precision": precision,
+        },
+        input_size=(declared.input.height, declared.input.width),
+        output_size=(declared.output.height, declared.output.width),
+    )
+
+
+def open_bundle_engine(path: str, digest: str, engine: str, threads: int | None, precision: str) -> Engine:
+    """An engine of the bundle that lies at a path, which must still be the one with that digest."""
+    bundle = Bundle.open(path)
+    if bundle.digest != digest:
+        raise RuntimeError(f"{path} was replaced while it was opened")
+    return open_engine(bundle, engine, threads=threads, precision=precision)

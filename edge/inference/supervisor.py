@@ -1,0 +1,327 @@
+"""Keeps a student's process alive, and changes to the previous bundle where one cannot be kept alive.
+
+Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a bundle that cannot be
+read condemn a bundle; where none is left, the supervisor is exhausted and the device bypasses.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edge.bundle import Bundle
+from edge.errors import EdgeDifomError
+from edge.inference.engines import bundle_spec
+from edge.inference.process import TIMEOUT_MS, ProcessEngine
+from edge.types import InferenceFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.inference.messages import EngineSpec
+    from edge.manifest import Manifest
+    from edge.types import BundleStore, ImageU8
+
+MOST_FAULTS, WITHIN_S = 3, 60.0
+"""So many crashes or hangs within this time condemn a bundle."""
+
+MOST_DAMAGED = 3
+"""So many damaged answers in a row do."""
+
+CLEAN_S = 60.0
+"""Running time without a fault after which a bundle is marked good."""
+
+TEST_TIMEOUT_MS = 5000.0
+"""Longest time for a golden frame: the first inferences are slow."""
+
+_PATIENCE_S = 90.0
+
+
+class News(NamedTuple):
+    """Something for the journal."""
+
+    kind: str
+    detail: str
+
+
+class SingleBundle:
+    """A store of one bundle: what `--bundle` names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path: Path | None = path
+
+    def current(self) -> Path | None:
+        """The bundle, until it is marked bad."""
+        return self._path
+
+    def previous(self) -> Path | None:
+        """None."""
+        return None
+
+    def mark_bad(self, path: Path, reason: str) -> None:  # noqa: ARG002 - nothing is recorded
+        """Never use it again."""
+        self._path = None
+
+    def mark_good(self, path: Path) -> None:
+        """Nothing to remember."""
+
+
+class Supervisor:
+    """An engine (`edge.types.Engine`) that outlives its process; a context manager.
+
+    `infer` and `news` are called by the frame loop; opening, testing and killing happen in a thread of its own, so
+    that the loop never waits for them.
+
+    Args:
+        store: The bundles.
+        engine: As `edge.backends.open_engine`.
+        threads: Likewise.
+        precision: Likewise.
+        timeout_ms: Longest time for the scores of a frame.
+        patient: `infer` waits for a restart to end, for sources whose frames can wait.
+        clean_s: Running time after which a bundle is marked good.
+        spec: What to run for a bundle; by default its engine.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+
+    Attributes:
+        counters: `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`.
+        phase: `boot`, `selftest`, `ready`, `restarting` or `exhausted`.
+    """
+
+    def __init__(
+        self,
+        store: BundleStore,
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
+        precision: str = "int8",
+        timeout_ms: float = TIMEOUT_MS,
+        patient: bool = False,
+        clean_s: float = CLEAN_S,
+        spec: Callable[[Bundle], EngineSpec] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._store, self._timeout_ms, self._patient = store, timeout_ms, patient
+        self._clean_ns, self._clock = round(clean_s * 1e9), clock
+        self._spec = spec or (
+            lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
+        )
+        self.counters: Counter[str] = Counter()
+        self.phase = "boot"
+        self._changed = threading.Condition()
+        self._engine: ProcessEngine | None = None
+        self._bundle: Bundle | None = None
+        self._fault: InferenceFault | None = None
+        self._closing = self._clean = False
+        self._damaged = 0
+        self._good_ns: int | None = None
+        self._faults: deque[int] = deque(maxlen=MOST_FAULTS)
+        self._news: deque[News] = deque(maxlen=256)
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Of the engine that runs, empty where none does."""
+        engine = self._engine
+        return "" if engine is None else engine.name
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Of the bundle that was opened last; None before the first."""
+        bundle = self._bundle
+        return None if bundle is None else bundle.manifest
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input of the bundle that was opened last."""
+        manifest = self.manifest
+        return (0, 0) if manifest is None else (manifest.input.height, manifest.input.width)
+
+    def settings(self) -> dict[str, Any]:
+        """Effective settings of the engine that runs, empty where none does."""
+        engine = self._engine
+        return {} if engine is None else engine.settings()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the student is ready or no bundle is left; whether it is ready."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.phase in ("ready", "exhausted"), timeout_s)
+            return self.phase == "ready"
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+
+        Raises:
+            InferenceFault: No scores for this frame: a fault of the process, or there is none at the moment.
+        """
+        if self._patient:
+            self.wait(_PATIENCE_S)
+        engine = self._engine
+        if engine is None:
+            kind = "exhausted" if self.phase == "exhausted" else "restarting"
+            raise InferenceFault(kind, f"the student is not ready ({self.phase})")
+        if image.shape[:2] != engine.input_size:
+            raise InferenceFault("restarting", "another bundle took over during this frame")
+        try:
+            scores = engine.infer(image)
+        except InferenceFault as fault:
+            self._note(fault)
+            raise
+        self._damaged = 0
+        if self._good_ns is not None and self._clock() >= self._good_ns:
+            with self._changed:
+                self._good_ns, self._clean = None, True
+                self._changed.notify_all()
+        return scores
+
+    def news(self) -> list[News]:
+        """What happened since the last call."""
+        found = []
+        while self._news:
+            found.append(self._news.popleft())
+        return found
+
+    def close(self) -> None:
+        """Kill the process and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+        self._drop()
+
+    def _note(self, fault: InferenceFault) -> None:
+        """A fault of the running process: the thread is told where it must act."""
+        self.counters[fault.kind] += 1
+        self._news.append(News(fault.kind, fault.detail))
+        if fault.kind == "damaged":
+            self._damaged += 1
+            if self._damaged < MOST_DAMAGED:
+                return
+        with self._changed:
+            self.phase, self._fault = "restarting", fault
+            self._drop()
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _run(self) -> None:
+        """Keep one process running, until closed or nothing is left to run."""
+        while not self._closing:
+            path = self._store.current()
+            if path is None:
+                self._news.append(News("exhausted", "no bundle of this device runs"))
+                self._enter("exhausted")
+                return
+            try:
+                self._start(path)
+            except InferenceFault as fault:
+                self.counters[fault.kind] += 1
+                self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
+                self._judge(path, fault)
+                continue
+            except (EdgeDifomError, OSError) as error:
+                self._condemn(path, str(error).partition("\n")[0])
+                continue
+            self._watch(path)
+
+    def _start(self, path: Path) -> None:
+        """Open and test the bundle's engine.
+
+        Raises:
+            InferenceFault: The process hung or died.
+            EdgeDifomError: The bundle cannot be read, or fails its golden frames.
+        """
+        bundle = Bundle.open(path)
+        engine = ProcessEngine(self._spec(bundle), timeout_ms=TEST_TIMEOUT_MS)
+        try:
+            if self.phase == "boot":
+                self._enter("selftest")
+            _self_test(bundle, engine)
+        except BaseException:
+            engine.close()
+            raise
+        engine.timeout_ms = self._timeout_ms
+        with self._changed:
+            self._bundle, self._engine, self._fault = bundle, engine, None
+            self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns
+        self._news.append(
+            News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {engine.name}, {path}")
+        )
+        self._enter("ready")
+
+    def _watch(self, path: Path) -> None:
+        """Wait for a fault; mark the bundle good after a clean while."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._fault is not None or self._clean)
+                if self._closing:
+                    return
+                fault, self._clean = self._fault, False
+            if fault is not None:
+                self._judge(path, fault)
+                return
+            self._store.mark_good(path)
+            self._news.append(News("good", f"{path} ran cleanly"))
+
+    def _judge(self, path: Path, fault: InferenceFault) -> None:
+        """Condemn the bundle where faults pile up; else its process is started again."""
+        if fault.kind == "damaged":
+            self._condemn(path, f"{MOST_DAMAGED} damaged answers in a row: {fault.detail}")
+            return
+        now = self._clock()
+        self._faults.append(now)
+        if len(self._faults) == MOST_FAULTS and now - self._faults[0] <= WITHIN_S * 1e9:
+            self._condemn(path, f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}")
+            return
+        self.counters["restarts"] += 1
+        self._enter("restarting")
+
+    def _condemn(self, path: Path, reason: str) -> None:
+        self._faults.clear()
+        self.counters["condemned"] += 1
+        self._news.append(News("condemned", f"{path}: {reason}"))
+        self._store.mark_bad(path, reason)
+        self._enter("restarting")
+
+    def _enter(self, phase: str) -> None:
+        with self._changed:
+            self.phase = phase
+            self._changed.notify_all()
+
+
+def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
+    """The golden frames through the very process that is going to run.
+
+    Raises:
+        InferenceFault: The process hung or died.
+        ParityError: It disagrees with the golden scores.
+        BundleError: They cannot be read.
+    """
+    from edge.errors import ParityError
+    from edge.verify import check_frame
+
+    checks = [check_frame(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+    bad = [check.frame for check in checks if not check.ok]
+    if bad:
+        raise ParityError(
+            f"{len(bad)} of {len(checks)} golden frames differ in {engine.name}: {', '.join(bad)}"
+        )

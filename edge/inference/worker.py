@@ -1,0 +1,93 @@
+"""The student's process: `python -m edge.inference.worker SOCKET MEMORY`, both inherited file descriptors.
+
+It ends with its parent, it is the first that the kernel kills when memory runs out, and it knows nothing but an
+engine, one picture and one score map.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.inference.check import damage
+from edge.inference.messages import FRAME_BYTES, Damaged, EngineSpec, Failed, Ready, decode_spec, encode
+from edge.inference.planes import Planes
+from edge.lookup import resolve
+
+if TYPE_CHECKING:
+    from edge.types import Engine
+
+_PR_SET_PDEATHSIG = 1
+_MESSAGE_BYTES = 1 << 16
+
+
+def main(arguments: list[str]) -> int:
+    """Open the engine that the first message names, then score pictures until the socket closes.
+
+    Args:
+        arguments: Numbers of the socket's and of the memory's file descriptors.
+    """
+    began = time.monotonic()
+    channel, memory = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    with channel:
+        spec = decode_spec(channel.recv(_MESSAGE_BYTES))
+        _settle(spec)
+        planes = Planes(memory, spec.input_size, spec.output_size)
+        try:
+            engine: Engine = resolve(spec.factory)(**spec.arguments)
+            channel.send(encode(Ready(engine.name, engine.settings(), time.monotonic() - began)))
+            _serve(channel, engine, planes, spec.output_size)
+        except MemoryError:
+            _report(channel, Failed("memory", "out of memory"))
+            return 1
+        # Whatever an engine raises: the runtime is told, and starts another process.
+        except Exception as error:  # noqa: BLE001
+            _report(channel, Failed("crash", f"{type(error).__name__}: {error}"))
+            return 1
+    return 0
+
+
+def _serve(channel: socket.socket, engine: Engine, planes: Planes, output_size: tuple[int, int]) -> None:
+    while number := channel.recv(FRAME_BYTES):
+        scores = engine.infer(planes.input)
+        trouble = damage(scores, output_size)
+        if trouble is not None:
+            channel.send(encode(Damaged(int.from_bytes(number, "little"), trouble)))
+            continue
+        np.copyto(planes.output, scores)
+        channel.send(number)
+
+
+def _settle(spec: EngineSpec) -> None:
+    """End with the parent, be the first to be killed, leave the terminal's signals to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if spec.memory_mb is not None:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        limit = held + (spec.memory_mb << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _report(channel: socket.socket, failed: Failed) -> None:
+    with suppress(OSError):
+        channel.send(encode(failed))
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    # Not through the interpreter's end: an engine's destructor may hang.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,149 @@
+"""Who follows the frame loop: the supervisor of the inference, the heat, the cart, the watchdog and the records.
+
+Each is told of the loop's progress and may ask for a state; none of them waits for anything.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from edge.types import State, kind_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping
+
+    from edge.inference.supervisor import Supervisor
+    from edge.pipeline.heat import Heat
+    from edge.pipeline.states import Condition
+    from edge.pipeline.watchdog import Watchdog
+    from edge.telemetry import Telemetry
+    from edge.types import CartLink, Frame, Result, Status
+
+PHASES = {
+    "boot": (State.BOOT, "starting: the student is loaded"),
+    "selftest": (State.SELFTEST, "selftest: golden frames"),
+    "restarting": (State.DEGRADED, "restarting: the student's process is started again"),
+    "exhausted": (State.BYPASS, "exhausted: no bundle of this device runs"),
+}
+"""Phase of the supervisor -> what it asks for; `ready` asks for nothing."""
+
+EVERY_NS = 1_000_000_000
+
+
+class SupervisorObserver:
+    """Turns the supervisor's phase into a state, and its news into lines of the journal."""
+
+    def __init__(self, supervisor: Supervisor, telemetry: Telemetry) -> None:
+        self._supervisor, self._telemetry = supervisor, telemetry
+
+    def conditions(self) -> Iterable[Condition]:
+        """What the phase asks for."""
+        wish = PHASES.get(self._supervisor.phase)
+        return () if wish is None else (wish,)
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
+        """Note what happened to the student's process."""
+        for news in self._supervisor.news():
+            self._telemetry.event(news.kind, detail=news.detail)
+
+
+class HeatObserver:
+    """Turns the temperature into a state; the loop's rate follows `Heat.keep_every`."""
+
+    def __init__(self, heat: Heat) -> None:
+        self._heat = heat
+
+    def conditions(self) -> Iterable[Condition]:
+        """DEGRADED while the rate is lowered, BYPASS where that was not enough."""
+        return self._heat.conditions()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
+        """Read the sensors where it is time."""
+        self._heat.poll()
+
+
+class CartObserver:
+    """Beats for the cart's controller, and turns what it reports into states and lines of the journal.
+
+    Args:
+        link: Entered by the caller.
+        telemetry: The journal.
+        stop: Set when the supply fails.
+    """
+
+    def __init__(self, link: CartLink, telemetry: Telemetry, stop: threading.Event) -> None:
+        self._link, self._telemetry, self._stop = link, telemetry, stop
+        self._power: str | None = None
+
+    def conditions(self) -> Iterable[Condition]:
+        """BYPASS from the moment at which the supply failed."""
+        return () if self._power is None else ((State.BYPASS, self._power),)
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """Beat, with a lease of the route where an overlay is on show."""
+        age_ms = None
+        if frame is not None:
+            age_ms = (max(end for _, end in frame.stamps.values()) - frame.captured_ns) / 1e6
+        self._link.beat(status, frame_age_ms=age_ms, mask=result is not None and result.reason is None)
+        for event in self._link.events():
+            self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
+            if event.kind == "power-fail":
+                self._power = f"power-fail: the supply holds for {event.holdup_ms} ms"
+                self._stop.set()
+
+
+class WatchdogObserver:
+    """Pings the service manager, on the loop's progress and on nothing else."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog, self._shown = watchdog, ""
+
+    def conditions(self) -> Iterable[Condition]:
+        """Nothing."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
+        """Ping; the first time say that the device is ready."""
+        self._watchdog.ping()
+        shown = f"{status.state.value} {kind_of(status.reason)}".strip()
+        if shown != self._shown:
+            self._watchdog.status(shown)
+            self._shown = shown
+
+
+class RecordObserver:
+    """Feeds journal and metrics.
+
+    Args:
+        telemetry: Both.
+        counters: Everybody's counters, `origin.event` to how often; asked for once a second.
+        gauges: What was measured last, likewise.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        *,
+        counters: Callable[[], Mapping[str, int]],
+        gauges: Callable[[], Mapping[str, float]],
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._telemetry, self._counters, self._gauges, self._clock = telemetry, counters, gauges, clock
+        self._next_ns = 0
+
+    def conditions(self) -> Iterable[Condition]:
+        """Nothing."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """Count the frame, note the status."""
+        if frame is not None and result is not None:
+            self._telemetry.frame(frame, result)
+        self._telemetry.status(status)
+        if (now := self._clock()) >= self._next_ns:
+            self._next_ns = now + EVERY_NS
+            self._telemetry.counters(self._counters())
+            self._telemetry.gauges(self._gauges())

@@ -1,0 +1,57 @@
+"""Engines that go wrong, opened by a student's process in tests; a picture's first pixel says what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+from edge.errors import BundleError
+
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW = range(201, 208)
+
+
+class FakeEngine:
+    """Scores that are the picture's mean, unless its first pixel is one of the orders above.
+
+    Args:
+        size: Side of the picture, and of the score map.
+        trouble: Goes wrong when it is opened: `raise`, `hang` or `crash`.
+    """
+
+    name = "fake"
+
+    def __init__(self, size: int, trouble: str = "") -> None:
+        if trouble == "raise":
+            raise BundleError("the engine cannot be opened")
+        if trouble == "hang":
+            time.sleep(60)
+        if trouble == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        self.size = size
+
+    def settings(self) -> dict[str, Any]:
+        return {"precision": "int8"}
+
+    def infer(self, image: Any) -> Any:
+        order = int(image[0, 0, 0])
+        if order == HANG:
+            time.sleep(60)
+        if order == CRASH:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if order == MEMORY:
+            return [bytearray(1 << 28) for _ in range(64)]
+        if order == RAISE:
+            raise RuntimeError("an operation failed")
+        if order == SLOW:
+            time.sleep(0.25)
+        if order == NAN:
+            return np.full((self.size, self.size), np.nan, np.float32)
+        side = self.size + (order == SHAPE)
+        return np.full((side, side), image.mean(), np.uint8)
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,396 @@
+"""The student in a process of its own: what it may do, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge.bundle import Bundle
+from edge.errors import MissingDependencyError, UsageError
+from edge.inference.engines import bundle_spec
+from edge.inference.messages import EngineSpec
+from edge.inference.process import ProcessEngine
+from edge.inference.supervisor import MOST_FAULTS, SingleBundle, Supervisor
+from edge.types import BundleStore, InferenceFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge.types import ImageU8
+
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW = range(201, 208)
+SIZE = 8
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fake_engines` is found by the student's process."""
+    found = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in found if part))
+
+
+def fake(size: int = SIZE, *, memory_mb: int | None = None, **arguments: Any) -> EngineSpec:
+    return EngineSpec(
+        factory="fake_engines:FakeEngine",
+        arguments={"size": size, **arguments},
+        input_size=(size, size),
+        output_size=(size, size),
+        memory_mb=memory_mb,
+    )
+
+
+def picture(value: int, size: int = SIZE) -> ImageU8:
+    return np.full((size, size, 3), value, np.uint8)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def engine() -> Iterator[ProcessEngine]:
+    with closing(ProcessEngine(fake(), timeout_ms=2000)) as made:
+        yield made
+
+
+def test_scores_come_back_and_each_is_of_its_own_frame(engine: ProcessEngine) -> None:
+    assert (engine.name, engine.input_size, engine.settings()) == (
+        "fake",
+        (SIZE, SIZE),
+        {"precision": "int8"},
+    )
+    for value in (0, 7, 200, 7):
+        assert (engine.infer(picture(value)) == value).all()
+
+
+@pytest.mark.row(19, "a child that sleeps in an inference")
+def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
+    engine = ProcessEngine(fake(), timeout_ms=50)
+    begin = time.monotonic()
+    with pytest.raises(InferenceFault, match="no answer") as caught:
+        engine.infer(picture(HANG))
+    engine.close()
+    assert time.monotonic() - begin < 1
+    assert caught.value.kind == "hang"
+    until(lambda: not alive(engine.pid))
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "says"),
+    [
+        pytest.param(CRASH, "crash", "SIGSEGV", marks=pytest.mark.row(20, "a child that dies of SIGSEGV")),
+        (RAISE, "crash", "RuntimeError: an operation failed"),
+        pytest.param(NAN, "damaged", "NaN", marks=pytest.mark.row(17, "a child that answers NaN")),
+        pytest.param(
+            SHAPE, "damaged", r"\(9, 9\)", marks=pytest.mark.row(17, "a child that answers in another shape")
+        ),
+    ],
+)
+def test_each_fault_has_its_kind(engine: ProcessEngine, order: int, kind: str, says: str) -> None:
+    with pytest.raises(InferenceFault, match=says) as caught:
+        engine.infer(picture(order))
+    assert caught.value.kind == kind
+
+
+@pytest.mark.row(21, "a child that allocates beyond its limit")
+def test_memory_that_runs_out_takes_the_child_and_not_us() -> None:
+    with closing(ProcessEngine(fake(memory_mb=512), timeout_ms=20_000)) as engine:
+        with pytest.raises(InferenceFault) as caught:
+            engine.infer(picture(MEMORY))
+        assert caught.value.kind == "memory"
+        until(lambda: not alive(engine.pid))
+
+
+@pytest.mark.row(21, "a child that is killed as the kernel kills it")
+def test_a_child_that_the_kernel_kills_is_told_from_a_crash(engine: ProcessEngine) -> None:
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(InferenceFault) as caught:
+        engine.infer(picture(1))
+    assert caught.value.kind == "memory"
+
+
+def test_a_damaged_answer_costs_one_frame_only(engine: ProcessEngine) -> None:
+    with pytest.raises(InferenceFault):
+        engine.infer(picture(NAN))
+    assert (engine.infer(picture(3)) == 3).all()
+
+
+@pytest.mark.parametrize("trouble", ["raise", "crash"])
+def test_an_engine_that_does_not_open_is_a_fault(trouble: str) -> None:
+    with pytest.raises(InferenceFault) as caught:
+        ProcessEngine(fake(trouble=trouble))
+    assert caught.value.kind == "crash"
+
+
+def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:
+    with pytest.raises(InferenceFault, match="no answer"):
+        ProcessEngine(fake(trouble="hang"), start_s=0.5)
+
+
+def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
+    program = (
+        "import os, signal, sys, numpy as np; from edge.inference.process import ProcessEngine; "
+        "from edge.inference.messages import EngineSpec; "
+        f"e = ProcessEngine(EngineSpec(factory='fake_engines:FakeEngine', arguments={{'size': {SIZE}}}, "
+        f"input_size=({SIZE}, {SIZE}), output_size=({SIZE}, {SIZE}))); print(e.pid, flush=True); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    pid = int(done.stdout)
+    until(lambda: not alive(pid))
+
+
+def test_nothing_is_left_open(engine: ProcessEngine) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        ProcessEngine(fake()).close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_an_engine_of_a_bundle_gives_the_same_scores_as_here(
+    tiny_bundle: Path, tiny_scene: Any, tiny_student: Any
+) -> None:
+    image = tiny_scene(1)
+    for name in ("openvino", "tflite", "onnx"):
+        with closing(ProcessEngine(bundle_spec(Bundle.open(tiny_bundle), name, threads=1))) as engine:
+            engine.timeout_ms = 5000
+            assert engine.name == name
+            assert np.abs(engine.infer(image).astype(int) - tiny_student(image).astype(int)).max() <= 1
+
+
+def test_what_cannot_run_here_is_told_before_a_process_is_started(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="unknown engine"):
+        bundle_spec(Bundle.open(tiny_bundle), "abacus")
+
+
+class TwoSlots:
+    """A store of two folders."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.paths, self.bad, self.good = list(paths), list[tuple[Path, str]](), list[Path]()
+
+    def current(self) -> Path | None:
+        return self.paths[0] if self.paths else None
+
+    def previous(self) -> Path | None:
+        return self.paths[1] if len(self.paths) > 1 else None
+
+    def mark_bad(self, path: Path, reason: str) -> None:
+        self.bad.append((path, reason))
+        self.paths.remove(path)
+
+    def mark_good(self, path: Path) -> None:
+        self.good.append(path)
+
+
+@pytest.fixture
+def slots(tiny_bundle: Path, tmp_path: Path) -> TwoSlots:
+    return TwoSlots(*(Path(shutil.copytree(tiny_bundle, tmp_path / name)) for name in ("a", "b")))
+
+
+class Watched:
+    """A supervisor of the two slots whose engine is a fake, which is told what to do by the picture."""
+
+    def __init__(self, store: BundleStore, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+        monkeypatch.setattr("edge.inference.supervisor._self_test", lambda *_: None)
+        self.now = 0
+        self.supervisor = Supervisor(
+            store, spec=lambda _: fake(), clock=lambda: self.now, timeout_ms=1000, **settings
+        )
+
+    def suffers(self, order: int) -> InferenceFault:
+        assert self.supervisor.wait(20)
+        with pytest.raises(InferenceFault) as caught:
+            self.supervisor.infer(picture(order))
+        return caught.value
+
+
+def test_a_crash_is_followed_by_another_process_of_the_same_bundle(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert watched.suffers(CRASH).kind == "crash"
+        with pytest.raises(InferenceFault) as caught:
+            supervisor.infer(picture(1))
+        assert caught.value.kind == "restarting", "the loop never waits for a restart"
+        assert supervisor.wait(20)
+        assert (supervisor.infer(picture(1)) == 1).all()
+        assert supervisor.counters == {"crash": 1, "restarts": 1}
+        assert not slots.bad
+        kinds = [news.kind for news in supervisor.news()]
+    assert kinds == ["ready", "crash", "ready"]
+    assert supervisor.news() == []
+
+
+@pytest.mark.row(20, "three crashes within a minute by an injected clock")
+@pytest.mark.row(39, "both slots crash: exhausted")
+def test_a_crash_loop_leads_to_the_previous_slot_and_then_to_none(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = slots.paths
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        for _ in range(MOST_FAULTS):
+            watched.suffers(CRASH)
+            watched.now += 10_000_000_000
+        assert supervisor.wait(20)
+        assert [path for path, _ in slots.bad] == [first]
+        assert "3 faults within 60 s" in slots.bad[0][1]
+        for _ in range(MOST_FAULTS):
+            watched.suffers(CRASH)
+        until(lambda: supervisor.phase == "exhausted")
+        assert [path for path, _ in slots.bad] == [first, second]
+        with pytest.raises(InferenceFault) as caught:
+            supervisor.infer(picture(1))
+        assert caught.value.kind == "exhausted"
+
+
+def test_crashes_far_apart_condemn_nothing(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        for _ in range(MOST_FAULTS + 1):
+            watched.suffers(CRASH)
+            watched.now += 31_000_000_000
+        assert supervisor.wait(20)
+        assert not slots.bad
+
+
+@pytest.mark.row(17, "three damaged answers in a row")
+def test_damaged_answers_in_a_row_lead_to_the_previous_slot(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = slots.paths[0]
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        for order in (NAN, SHAPE):
+            assert watched.suffers(order).kind == "damaged"
+        supervisor.infer(picture(1))
+        for order in (NAN, NAN):
+            watched.suffers(order)
+        assert not slots.bad, "a good answer in between begins anew"
+        watched.suffers(SHAPE)
+        assert supervisor.wait(20)
+        until(lambda: bool(slots.bad))
+        assert slots.bad[0][0] == first
+
+
+@pytest.mark.row(19, "a child that sleeps, under the supervisor")
+def test_a_hang_is_followed_by_another_process(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert watched.suffers(HANG).kind == "hang"
+        assert supervisor.wait(20)
+        assert (supervisor.infer(picture(5)) == 5).all()
+
+
+@pytest.mark.row(22, "a child that is stopped and continued")
+def test_a_starved_child_costs_frames_and_its_late_answer_is_never_taken(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        starved = supervisor._engine
+        assert starved is not None
+        os.kill(starved.pid, signal.SIGSTOP)
+        assert watched.suffers(77).kind == "hang"
+        assert supervisor.wait(20)
+        assert (supervisor.infer(picture(5)) == 5).all(), "of this frame, not of the one before"
+        until(lambda: not alive(starved.pid))
+
+
+def test_a_clean_while_marks_the_bundle_good_once(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(slots, monkeypatch, clean_s=60.0)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        watched.now += 59_000_000_000
+        supervisor.infer(picture(1))
+        assert not slots.good
+        watched.now += 2_000_000_000
+        supervisor.infer(picture(1))
+        until(lambda: bool(slots.good))
+        supervisor.infer(picture(1))
+    assert slots.good == [slots.paths[0]]
+
+
+def test_a_patient_caller_waits_for_the_next_process(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(slots, monkeypatch, patient=True)
+    with watched.supervisor as supervisor:
+        watched.suffers(CRASH)
+        assert (supervisor.infer(picture(9)) == 9).all()
+
+
+@pytest.mark.row(41, "a bundle whose model cannot be read to its end")
+@pytest.mark.parametrize("harm", ["cut", "gone", "manifest"])
+def test_a_bundle_that_cannot_be_read_is_a_bad_slot(slots: TwoSlots, harm: str) -> None:
+    first, second = slots.paths
+    harmed = first / ("manifest.json" if harm == "manifest" else "engines/openvino/model.bin")
+    if harm == "gone":
+        harmed.unlink()
+    else:
+        harmed.write_bytes(harmed.read_bytes()[:-1])
+    with Supervisor(slots, engine="openvino", threads=1) as supervisor:
+        assert supervisor.wait(60)
+        assert slots.paths == [second]
+        assert slots.bad[0][0] == first
+        assert supervisor.name == "openvino"
+
+
+def test_golden_frames_that_differ_condemn_the_bundle(
+    slots: TwoSlots, tiny_parts: Any, tmp_path: Path
+) -> None:
+    from edge.bundle import write_bundle
+
+    manifest, files = tiny_parts
+    swapped = {**files, "golden/0.scores.png": files["golden/2.scores.png"]}
+    write_bundle(slots.paths[0], manifest, swapped, force=True)
+    with Supervisor(slots, engine="tflite", threads=1) as supervisor:
+        assert supervisor.wait(60)
+        assert "golden frames differ" in slots.bad[0][1]
+        assert supervisor.manifest == Bundle.open(slots.paths[0]).manifest
+
+
+def test_a_single_bundle_has_nothing_to_fall_back_to(tmp_path: Path) -> None:
+    store = SingleBundle(tmp_path)
+    assert (store.current(), store.previous()) == (tmp_path, None)
+    store.mark_good(tmp_path)
+    store.mark_bad(tmp_path, "because")
+    assert store.current() is None
+    with Supervisor(store) as supervisor:
+        assert not supervisor.wait(5)
+        assert supervisor.phase == "exhausted"
+        assert supervisor.input_size == (0, 0)
+
+
+def test_an_engine_that_is_not_installed_is_told_with_its_extra(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.backends.available", lambda: {"openvino": None, "tflite": None, "onnx": None})
+    with pytest.raises(MissingDependencyError, match="no engine"):
+        bundle_spec(Bundle.open(tiny_bundle))
