@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.overlay import NOTICE, kind_of, layer, overlay, paint
-from edge.types import Region, Result
+from edge.overlay import NOTICE, LayerPainter, layer, layer_for_status, overlay, paint, without_frame
+from edge.types import Box, Region, Result, State, Status, kind_of
 
 
 def region(x: int, y: int, w: int, h: int) -> Region:
@@ -26,20 +26,26 @@ def noise(height: int = 480, width: int = 640) -> np.ndarray[tuple[int, ...], np
     return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
+STATUSES = [None, *(Status(state, "hang: 250 ms", 0) for state in State), Status(State.RUNNING, "", 0)]
+BOXES = st.tuples(*[st.integers(-20, 320)] * 2, *[st.integers(1, 100)] * 2)
+
+
 @given(
     st.integers(32, 300),
     st.integers(32, 300),
-    st.lists(st.tuples(*[st.integers(-20, 320)] * 2, *[st.integers(1, 100)] * 2), max_size=3),
+    st.lists(BOXES, max_size=3),
     st.sampled_from([None, "stale: 143 ms old", "implausible: the mask covers 97 % of the frame", "x"]),
+    st.sampled_from(STATUSES),
+    st.none() | BOXES,
 )
 def test_pixels_outside_the_drawing_are_the_frames(
-    height: int, width: int, boxes: list[tuple[int, int, int, int]], reason: str | None
+    height: int, width: int, boxes: list[Box], reason: str | None, status: Status | None, view: Box | None
 ) -> None:
-    result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason)
+    result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason, view)
     image = noise(height, width)
     before = image.copy()
-    drawn = overlay(image, result)
-    alpha = layer((height, width), result)[..., 3]
+    drawn = overlay(image, result, status)
+    alpha = layer((height, width), result, status)[..., 3]
     assert set(np.unique(alpha)) <= {0, 255}
     np.testing.assert_array_equal(drawn[alpha == 0], image[alpha == 0])
     np.testing.assert_array_equal(image, before)
@@ -83,6 +89,54 @@ def test_the_glyph_tells_the_states_apart_without_colour() -> None:
     for i, one in enumerate(shapes):
         for another in shapes[i + 1 :]:
             assert (one != another).sum() > 50
+
+
+def test_every_state_has_a_sign_of_its_own() -> None:
+    signs = [
+        layer((480, 640), Result(None, found, 0.1, None), status)[:40, :40, 3]
+        for found in ((), FOUND.regions)
+        for status in STATUSES[1:]
+        if status is not None and (status.state is State.RUNNING or not found)
+    ]
+    shapes = {shape.tobytes() for shape in signs}
+    assert len(shapes) == len(State) + 1, "RUNNING has two: ready and found"
+
+
+@pytest.mark.parametrize("state", State)
+def test_outlines_are_drawn_only_in_states_that_allow_a_mask(state: State) -> None:
+    drawn = layer((480, 640), FOUND, Status(state, "hang: x", 0))[100:430, 150:580]
+    assert drawn.any() == (state in (State.RUNNING, State.DEGRADED))
+
+
+@pytest.mark.parametrize("state", State)
+def test_without_a_frame_the_sign_is_that_of_the_state(state: State) -> None:
+    status = Status(state, "" if state is State.RUNNING else "unplugged: gone", 0)
+    drawn = layer_for_status((480, 640), status)
+    np.testing.assert_array_equal(drawn, layer((480, 640), without_frame(status), status))
+    assert not drawn[100:430, 150:580].any()
+    assert drawn[:40, :40, 3].any()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(BOXES, max_size=3),
+            st.sampled_from(STATUSES),
+            st.sampled_from([None, (40, 30, 220, 160)]),
+        ),
+        max_size=6,
+    )
+)
+def test_a_reused_layer_holds_the_same_pixels_as_a_new_one(
+    frames: list[tuple[list[Box], Status | None, Box | None]],
+) -> None:
+    painter = LayerPainter((240, 320))
+    buffer = painter.paint(READY)
+    for boxes, status, view in frames:
+        result = Result(None, tuple(region(*box) for box in boxes), 0.1, None, view)
+        drawn = painter.paint(result, status)
+        assert drawn is buffer
+        np.testing.assert_array_equal(drawn, layer((240, 320), result, status))
 
 
 def test_the_notice_is_on_every_frame_and_fits() -> None:
