@@ -1,0 +1,206 @@
+"""Which regions are shown over time, and that nothing is shown that was not found on the frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.errors import UsageError
+from edge.pipeline.smoothing import FORGET_MS, Smoother, Smoothing, overlap
+from edge.postprocess import regions
+from edge.types import Frame, Region, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge import manifest as m
+    from edge.types import Box
+
+IMAGE = np.zeros((100, 200, 3), np.uint8)
+BOX = (40, 40, 20, 20)
+
+
+def region(box: Box) -> Region:
+    x, y, w, h = box
+    return Region(box, ((x, y), (x + w - 1, y), (x + w - 1, y + h - 1), (x, y + h - 1)), w * h / 20000, 0.9)
+
+
+def shown(
+    smoother: Smoother, frames: Sequence[Sequence[Box]], *, fps: float = 30.0, start: int = 0
+) -> list[list[Box]]:
+    out = []
+    for number, boxes in enumerate(frames, start):
+        found = tuple(region(box) for box in boxes)
+        result = Result(None, found, sum(one.area for one in found), None)
+        kept = smoother.apply(Frame(number, IMAGE, round(number * 1e9 / fps)), result)
+        assert set(kept.regions) <= set(found)
+        assert kept.mask_area == pytest.approx(sum(one.area for one in kept.regions))
+        out.append([one.box for one in kept.regions])
+    return out
+
+
+def pattern(text: str) -> list[list[Box]]:
+    """A region on each frame that is marked."""
+    return [[BOX] if letter == "x" else [] for letter in text]
+
+
+def visible(text: str, smoothing: Smoothing) -> str:
+    return "".join("x" if boxes else "." for boxes in shown(Smoother(smoothing), pattern(text)))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("xxxxxx", "..xxxx"),  # from the third sight on
+        ("xx....xx....", "............"),  # short runs are never shown
+        ("x.x.x.", "....x."),  # three of five, with gaps
+        ("x..x..x..x", ".........."),  # too sparse
+        ("xxx..xx", "..x..xx"),  # a short gap: shown again at once
+        ("xxx...xxx", "..x.....x"),  # a longer one begins anew
+        ("......", "......"),
+    ],
+)
+def test_a_region_is_shown_once_it_was_seen_on_n_of_m_frames(found: str, expected: str) -> None:
+    assert visible(found, Smoothing(seen=3, of=5, gap=2)) == expected
+
+
+def test_without_smoothing_everything_is_shown_at_once() -> None:
+    assert visible("x.xx.x", Smoothing(seen=1, of=1, gap=0)) == "x.xx.x"
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([BOX, (44, 40, 20, 20), (120, 10, 30, 30)]), max_size=2, unique=True))
+)
+def test_nothing_is_shown_that_was_not_found_and_never_too_early(frames: list[list[Box]]) -> None:
+    out = shown(Smoother(), frames)
+    seen = Smoothing().seen
+    for number, boxes in enumerate(out):
+        assert all(box in frames[number] for box in boxes)
+        for box in boxes:
+            sights = [k for k in range(number + 1) if any(overlap(box, one) for one in frames[k])]
+            assert len(sights) >= seen
+
+
+@given(st.text("x.", max_size=60), st.integers(1, 6), st.integers(0, 4), st.integers(0, 8))
+def test_every_short_run_is_suppressed_and_every_long_one_shown(
+    found: str, seen: int, more: int, gap: int
+) -> None:
+    out = visible(found, Smoothing(seen=seen, of=seen + more, gap=gap))
+    assert len(out) == len(found)
+    for number, letter in enumerate(out):
+        if letter == "x":
+            assert found[: number + 1].count("x") >= seen
+        elif found[max(0, number + 1 - seen) : number + 1] == "x" * seen:
+            pytest.fail(f"{found}: not shown at {number} after {seen} in a row")
+
+
+def test_a_moving_region_is_one_region_and_a_jumping_one_is_not() -> None:
+    settings_ = Smoothing(seen=3, of=3, gap=2)
+    moving = [[(10 + 8 * n, 40, 20, 20)] for n in range(6)]
+    assert [bool(boxes) for boxes in shown(Smoother(settings_), moving)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    jumping = [[(10 + 60 * (n % 3), 40, 20, 20)] for n in range(12)]
+    assert not any(shown(Smoother(settings_), jumping))
+
+
+def test_two_regions_are_followed_apart() -> None:
+    left, right = (10, 10, 30, 30), (120, 50, 30, 30)
+    frames = [[left], [left], [left, right], [left, right], [right, left]]
+    assert shown(Smoother(Smoothing(seen=3, of=3)), frames) == [[], [], [left], [left], [right, left]]
+
+
+def test_a_region_that_splits_stays_shown() -> None:
+    whole, parts = (10, 10, 60, 30), [(10, 10, 20, 30), (45, 10, 25, 30)]
+    frames = [[whole]] * 3 + [parts, parts]
+    assert shown(Smoother(Smoothing(seen=3, of=3)), frames)[3:] == [parts, parts]
+
+
+def test_a_long_silence_begins_anew() -> None:
+    smoother = Smoother(Smoothing(seen=2, of=3, gap=60))
+    assert shown(smoother, pattern("xxx"))[-1]
+    silent = 3 + round(FORGET_MS / 1000 * 30) + 1
+    assert shown(smoother, pattern("xx"), start=silent) == [[], [BOX]]
+
+
+def test_a_frame_with_a_reason_is_no_look() -> None:
+    smoother = Smoother(Smoothing(seen=2, of=2, gap=0))
+    shown(smoother, pattern("xx"))
+    stale = Result(None, (), 0.0, "stale: 143 ms old")
+    assert smoother.apply(Frame(2, IMAGE, 70_000_000), stale) is stale
+    assert shown(smoother, pattern("x"), start=3) == [[BOX]]
+
+
+def test_the_delay_is_stated() -> None:
+    assert Smoothing().delay_ms(30.0) == pytest.approx(100.0)
+    assert Smoothing().delay_ms(60.0) == pytest.approx(50.0)
+    assert Smoothing(seen=1, of=1).delay_ms(60.0) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seen": 0}, {"seen": 5, "of": 4}, {"of": 65}, {"gap": -1}, {"weight": 0}, {"weight": 257}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Smoothing(**wrong)
+
+
+def test_smoothing_of_scores_needs_the_manifest() -> None:
+    with pytest.raises(UsageError, match="manifest"):
+        Smoother(Smoothing(weight=128))
+
+
+def scored(
+    smoother: Smoother, manifest: m.Manifest, maps: Sequence[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]
+) -> list[Result]:
+    results = []
+    for number, scores in enumerate(maps):
+        found = regions(
+            scores, (100, 200), threshold=manifest.output.threshold, min_region=manifest.output.min_region
+        )
+        frame = Frame(number, IMAGE, number * 33_000_000)
+        results.append(smoother.apply(frame, Result(scores, found, 0.1, None)))
+    return results
+
+
+def disc(row: int, column: int, value: int = 200) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    scores = np.zeros((25, 50), np.uint8)
+    scores[row : row + 5, column : column + 5] = value
+    return scores
+
+
+def test_smoothed_scores_hold_back_a_flash_and_keep_what_moves(
+    tiny_parts: tuple[m.Manifest, dict[str, bytes]],
+) -> None:
+    manifest = tiny_parts[0]
+    smoothing = Smoothing(seen=1, of=1, weight=128, reach=2)
+    nothing = np.zeros((25, 50), np.uint8)
+    flash = scored(Smoother(smoothing, lambda: manifest), manifest, [nothing, disc(10, 10), nothing, nothing])
+    assert not any(result.regions for result in flash)
+    steady = scored(Smoother(smoothing, lambda: manifest), manifest, [disc(10, 5 + 2 * n) for n in range(8)])
+    assert all(result.regions for result in steady)
+    gone = scored(Smoother(smoothing, lambda: manifest), manifest, [disc(10, 10)] * 4 + [nothing])
+    assert gone[3].regions
+    assert not gone[4].regions, "nothing is drawn that was not found on the frame"
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.binary(min_size=64, max_size=64), min_size=1, max_size=6),
+    st.integers(1, 255),
+    st.integers(0, 3),
+)
+def test_smoothing_only_lowers_scores(maps: list[bytes], weight: int, reach: int) -> None:
+    smoother = Smoother(Smoothing(weight=weight, reach=reach), lambda: pytest.fail("not asked"))
+    for data in maps:
+        scores = np.frombuffer(data, np.uint8).reshape(8, 8)
+        assert (smoother._lower(scores) <= scores).all()
