@@ -65,11 +65,11 @@ def visible(text: str, smoothing: Smoothing) -> str:
     ],
 )
 def test_a_region_is_shown_once_it_was_seen_on_n_of_m_frames(found: str, expected: str) -> None:
-    assert visible(found, Smoothing(seen=3, of=5, gap=2)) == expected
+    assert visible(found, Smoothing(seen=3, of=5, gap=2, least_ms=0)) == expected
 
 
 def test_without_smoothing_everything_is_shown_at_once() -> None:
-    assert visible("x.xx.x", Smoothing(seen=1, of=1, gap=0)) == "x.xx.x"
+    assert visible("x.xx.x", Smoothing(seen=1, of=1, gap=0, least_ms=0)) == "x.xx.x"
 
 
 @given(
@@ -89,7 +89,7 @@ def test_nothing_is_shown_that_was_not_found_and_never_too_early(frames: list[li
 def test_every_short_run_is_suppressed_and_every_long_one_shown(
     found: str, seen: int, more: int, gap: int
 ) -> None:
-    out = visible(found, Smoothing(seen=seen, of=seen + more, gap=gap))
+    out = visible(found, Smoothing(seen=seen, of=seen + more, gap=gap, least_ms=0))
     assert len(out) == len(found)
     for number, letter in enumerate(out):
         if letter == "x":
@@ -99,7 +99,7 @@ def test_every_short_run_is_suppressed_and_every_long_one_shown(
 
 
 def test_a_moving_region_is_one_region_and_a_jumping_one_is_not() -> None:
-    settings_ = Smoothing(seen=3, of=3, gap=2)
+    settings_ = Smoothing(seen=3, of=3, gap=2, least_ms=0)
     moving = [[(10 + 8 * n, 40, 20, 20)] for n in range(6)]
     assert [bool(boxes) for boxes in shown(Smoother(settings_), moving)] == [
         False,
@@ -116,38 +116,61 @@ def test_a_moving_region_is_one_region_and_a_jumping_one_is_not() -> None:
 def test_two_regions_are_followed_apart() -> None:
     left, right = (10, 10, 30, 30), (120, 50, 30, 30)
     frames = [[left], [left], [left, right], [left, right], [right, left]]
-    assert shown(Smoother(Smoothing(seen=3, of=3)), frames) == [[], [], [left], [left], [right, left]]
+    assert shown(Smoother(Smoothing(seen=3, of=3, least_ms=0)), frames) == [
+        [],
+        [],
+        [left],
+        [left],
+        [right, left],
+    ]
 
 
 def test_a_region_that_splits_stays_shown() -> None:
     whole, parts = (10, 10, 60, 30), [(10, 10, 20, 30), (45, 10, 25, 30)]
     frames = [[whole]] * 3 + [parts, parts]
-    assert shown(Smoother(Smoothing(seen=3, of=3)), frames)[3:] == [parts, parts]
+    assert shown(Smoother(Smoothing(seen=3, of=3, least_ms=0)), frames)[3:] == [parts, parts]
 
 
 def test_a_long_silence_begins_anew() -> None:
-    smoother = Smoother(Smoothing(seen=2, of=3, gap=60))
+    smoother = Smoother(Smoothing(seen=2, of=3, gap=60, least_ms=0))
     assert shown(smoother, pattern("xxx"))[-1]
     silent = 3 + round(FORGET_MS / 1000 * 30) + 1
     assert shown(smoother, pattern("xx"), start=silent) == [[], [BOX]]
 
 
 def test_a_frame_with_a_reason_is_no_look() -> None:
-    smoother = Smoother(Smoothing(seen=2, of=2, gap=0))
+    smoother = Smoother(Smoothing(seen=2, of=2, gap=0, least_ms=0))
     shown(smoother, pattern("xx"))
     stale = Result(None, (), 0.0, "stale: 143 ms old")
     assert smoother.apply(Frame(2, IMAGE, 70_000_000), stale) is stale
     assert shown(smoother, pattern("x"), start=3) == [[BOX]]
 
 
-def test_the_delay_is_stated() -> None:
-    assert Smoothing().delay_ms(30.0) == pytest.approx(100.0)
-    assert Smoothing().delay_ms(60.0) == pytest.approx(50.0)
-    assert Smoothing(seen=1, of=1).delay_ms(60.0) == 0
+@pytest.mark.parametrize("fps", [10.0, 25.0, 30.0, 50.0, 60.0])
+@pytest.mark.parametrize(
+    "smoothing", [Smoothing(), Smoothing(seen=3, of=5, least_ms=0), Smoothing(least_ms=300)]
+)
+def test_the_delay_is_the_stated_one_at_every_rate(fps: float, smoothing: Smoothing) -> None:
+    out = shown(Smoother(smoothing), [[BOX]] * 40, fps=fps)
+    first = next(number for number, boxes in enumerate(out) if boxes)
+    assert smoothing.delay_ms(fps) == pytest.approx(first * 1000 / fps, abs=0.1)
+
+
+def test_the_default_delays_a_polyp_by_133_ms() -> None:
+    assert Smoothing().delay_ms(30.0) == Smoothing().delay_ms(60.0) == pytest.approx(133.3, abs=0.1)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seen": 0}, {"seen": 5, "of": 4}, {"of": 65}, {"gap": -1}, {"weight": 0}, {"weight": 257}]
+    "wrong",
+    [
+        {"seen": 0},
+        {"seen": 5, "of": 4},
+        {"of": 65},
+        {"gap": -1},
+        {"weight": 0},
+        {"weight": 257},
+        {"least_ms": -1},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
@@ -182,13 +205,17 @@ def test_smoothed_scores_hold_back_a_flash_and_keep_what_moves(
     tiny_parts: tuple[m.Manifest, dict[str, bytes]],
 ) -> None:
     manifest = tiny_parts[0]
-    smoothing = Smoothing(seen=1, of=1, weight=128, reach=2)
+    smoothing = Smoothing(seen=1, of=1, least_ms=0, weight=128, reach=2)
     nothing = np.zeros((25, 50), np.uint8)
-    flash = scored(Smoother(smoothing, lambda: manifest), manifest, [nothing, disc(10, 10), nothing, nothing])
+    flash = scored(
+        Smoother(smoothing, lambda: manifest.output), manifest, [nothing, disc(10, 10), nothing, nothing]
+    )
     assert not any(result.regions for result in flash)
-    steady = scored(Smoother(smoothing, lambda: manifest), manifest, [disc(10, 5 + 2 * n) for n in range(8)])
+    steady = scored(
+        Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 5 + 2 * n) for n in range(8)]
+    )
     assert all(result.regions for result in steady)
-    gone = scored(Smoother(smoothing, lambda: manifest), manifest, [disc(10, 10)] * 4 + [nothing])
+    gone = scored(Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 10)] * 4 + [nothing])
     assert gone[3].regions
     assert not gone[4].regions, "nothing is drawn that was not found on the frame"
 

@@ -11,6 +11,7 @@ The default, 4 of 6 and a gap of 10, delays the first outline of a polyp by 3 fr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +24,7 @@ from edge.postprocess import mask_area, regions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.manifest import Manifest
+    from edge.manifest import Output
     from edge.types import Box, Frame, ImageU8, Region, Result
 
 WHOLE = 256
@@ -43,6 +44,7 @@ class Smoothing:
     Attributes:
         seen: Frames on which a region must have been seen before it is shown.
         of: Last frames among which they are counted.
+        least_ms: Time between the first sight of a region and the first frame on which it is shown, at least.
         gap: Frames without it that a shown region may come back from at once.
         weight: Of a new score map against the ones before it, in 1/256; 256 leaves score maps alone.
         reach: Cells of the score map that things move from frame to frame, for `weight` below 256.
@@ -50,15 +52,18 @@ class Smoothing:
 
     seen: int = 4
     of: int = 6
+    least_ms: float = 130.0
     gap: int = 10
     weight: int = WHOLE
     reach: int = 2
 
     def __post_init__(self) -> None:
-        if not (1 <= self.seen <= self.of <= 64 and self.gap >= 0 and 0 <= self.reach <= 32):
+        if not (
+            1 <= self.seen <= self.of <= 64 and min(self.gap, self.least_ms) >= 0 and 0 <= self.reach <= 32
+        ):
             raise UsageError(
                 "the smoothing is not usable",
-                expected="1 <= seen <= of <= 64, gap >= 0, reach of 0 to 32 cells",
+                expected="1 <= seen <= of <= 64, gap and least_ms >= 0, reach of 0 to 32 cells",
                 got=f"{self}",
             )
         if not 1 <= self.weight <= WHOLE:
@@ -66,7 +71,7 @@ class Smoothing:
 
     def delay_ms(self, fps: float) -> float:
         """Milliseconds by which the first outline of a polyp that is found on every frame comes later."""
-        return 1000 * (self.seen - 1) / fps
+        return 1000 / fps * max(self.seen - 1, math.ceil(self.least_ms * fps / 1000))
 
 
 @dataclass(slots=True)
@@ -74,6 +79,7 @@ class _Track:
     """A region followed over frames: where it was last, a bit for each of the last frames, and its misses."""
 
     boxes: list[Box]
+    begun_ns: int
     history: int = 0
     missed: int = 0
     shown: bool = False
@@ -89,18 +95,17 @@ class Smoother:
 
     Args:
         settings: What is held back.
-        manifest: Threshold and least region, asked for each frame; needed for a `weight` below 256 only.
+        output: Threshold and least region of the bundle in use, asked for each frame; needed for a `weight` below
+            256 only.
     """
 
-    def __init__(
-        self, settings: Smoothing | None = None, manifest: Callable[[], Manifest] | None = None
-    ) -> None:
+    def __init__(self, settings: Smoothing | None = None, output: Callable[[], Output] | None = None) -> None:
         self.settings = settings or Smoothing()
-        if self.settings.weight < WHOLE and manifest is None:
+        if self.settings.weight < WHOLE and output is None:
             raise UsageError(
-                "smoothing of score maps needs the manifest", expected="threshold and least region"
+                "smoothing of score maps needs the output of the manifest", expected="threshold, least region"
             )
-        self._manifest = manifest
+        self._output = output
         self._tracks: list[_Track] = []
         self._mean: ImageU8 | None = None
         self._looked_ns: int | None = None
@@ -118,13 +123,13 @@ class Smoother:
             self._tracks, self._mean = [], None
         self._looked_ns = frame.captured_ns
         found = result.regions
-        if self.settings.weight < WHOLE and self._manifest is not None and result.scores is not None:
-            output, size = self._manifest().output, (frame.image.shape[0], frame.image.shape[1])
+        if self.settings.weight < WHOLE and self._output is not None and result.scores is not None:
+            output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
             lowered = self._lower(result.scores)
             kept = regions(lowered, size, threshold=output.threshold, min_region=output.min_region)
             # Only within what the caller found: it may have left out what lies outside the view.
             found = tuple(region for region in kept if any(overlap(region.box, one.box) for one in found))
-        shown = self._follow(found)
+        shown = self._follow(found, frame.captured_ns)
         return replace(result, regions=shown, mask_area=mask_area(shown))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
@@ -141,13 +146,13 @@ class Smoother:
         self._mean = cast("ImageU8", cv2.addWeighted(scores, weight, near, 1 - weight, 0))
         return cast("ImageU8", cv2.min(scores, self._mean))
 
-    def _follow(self, found: Sequence[Region]) -> tuple[Region, ...]:
+    def _follow(self, found: Sequence[Region], now: int) -> tuple[Region, ...]:
         """Link regions to tracks; the ones that may be shown, in their order."""
         owners: list[_Track] = []
         for region in found:
             ranked = [(track.rank(region.box), track) for track in self._tracks]
             rank, best = max(ranked, key=lambda pair: pair[0], default=((False,), None))
-            owners.append(best if best is not None and rank[0] else _Track([region.box]))
+            owners.append(best if best is not None and rank[0] else _Track([region.box], now))
         known = {id(track) for track in self._tracks}
         self._tracks += [track for track in owners if id(track) not in known]
         settings, window = self.settings, (1 << self.settings.of) - 1
@@ -156,7 +161,8 @@ class Smoother:
             track.boxes = here or track.boxes
             track.missed = 0 if here else track.missed + 1
             track.history = (track.history << 1 | bool(here)) & window
-            track.shown |= track.history.bit_count() >= settings.seen
+            if track.history.bit_count() >= settings.seen and now - track.begun_ns >= settings.least_ms * 1e6:
+                track.shown = True
         self._tracks = [
             track
             for track in self._tracks
