@@ -19,6 +19,18 @@ BENCHMARKS = {
         "benchmarks.device:frame_cost",
         "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
     ),
+    "guard": (
+        "benchmarks.frames:guard_cost",
+        "Frame guard at 1080p, CPU ms, beside resizing the frame for a student",
+    ),
+    "view": (
+        "benchmarks.frames:view_cost",
+        "Field of view at 1080p, CPU ms: a frame with a re-estimation over one without",
+    ),
+    "layer": (
+        "benchmarks.frames:layer_cost",
+        "Overlay layer at 1080p, CPU ms: one that is used again over a new one",
+    ),
     "int8-unet": ("benchmarks.engines:int8_unet", "U-Net (31 M) in OpenVINO: f32 over INT8, ms"),
     "int8-unet-tflite": ("benchmarks.engines:int8_unet_tflite", "U-Net (31 M) in LiteRT: f32 over INT8, ms"),
     "int8-edge-s": ("benchmarks.engines:int8_edge_s", "edge-s in OpenVINO: f32 over INT8, ms"),

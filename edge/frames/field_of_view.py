@@ -116,7 +116,7 @@ class _Window:
         changed = cv2.compare(cv2.subtract(self._high, self._low), _CHANGE, cv2.CMP_GT)
         if cv2.countNonZero(cv2.bitwise_and(changed, mask)) > _ACTIVE_SHARE * cv2.countNonZero(mask):
             cv2.subtract(self._alive, 1, dst=self._alive)
-            self._alive[changed > 0] = _ALIVE_WINDOWS
+            cv2.max(self._alive, cv2.min(changed, _ALIVE_WINDOWS), dst=self._alive)
 
     def light(self) -> ImageU8:
         """The lightest of each cell, black where it belongs to a panel."""
@@ -139,7 +139,8 @@ def estimate(image: ImageU8) -> View:
 
 def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:
     """The view by the light of a window; None where there is too little."""
-    border = int(np.partition(light, light.size // 50, axis=None)[light.size // 50])
+    sample = light[::4, ::4]
+    border = int(np.partition(sample, sample.size // 50, axis=None)[sample.size // 50])
     level = min(max(border + _ABOVE_BORDER, _LEVELS[0]), _LEVELS[1])
     lit = cv2.compare(light, level, cv2.CMP_GT)
     lit = cv2.morphologyEx(lit, cv2.MORPH_OPEN, np.ones((_STROKE, _STROKE), np.uint8))
