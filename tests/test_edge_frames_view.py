@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from edge.frames.field_of_view import WINDOW, ViewEstimator, estimate
 from edge.frames.small import small
-from edge.frames.view import View, black_outside, crop, inside, uncrop, whole_frame
+from edge.frames.view import View, black_outside, crop, inside, restrict, uncrop, whole_frame
 from edge.phantom import clip
-from edge.types import Region
+from edge.types import Region, Result
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,6 +200,14 @@ def test_any_outline_is_inside_the_whole_frame_as_far_as_it_lies_in_it(
         assert kept == (region,)
     none = View((0, 0, 480, 270), np.zeros((135, 240), np.uint8), (270, 480))
     assert inside([region], none, share) == ()
+
+
+def test_a_result_is_restricted_to_the_view() -> None:
+    out, within = square(20, 40, 60), square(300, 40, 60)
+    found = Result(None, (out, within), out.area + within.area, None)
+    kept = restrict(found, RIGHT_HALF)
+    assert kept == Result(None, (within,), within.area, None, RIGHT_HALF.box)
+    assert restrict(kept, whole_frame((270, 480))).regions == (within,)
 
 
 def test_a_crop_and_the_way_back() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edge.types import Box, ImageU8, Region
+    from edge.types import Box, ImageU8, Region, Result
 
 SHARE = 0.5
 """Share of a region that lies inside the view from which it is kept."""
@@ -51,6 +51,19 @@ def inside(regions: Iterable[Region], view: View, share: float = SHARE) -> tuple
         share: 0 to 1.
     """
     return tuple(region for region in regions if _share_inside(region, view) >= share)
+
+
+def restrict(result: Result, view: View, share: float = SHARE) -> Result:
+    """A result without the regions outside the view, and with the view's box.
+
+    Args:
+        result: What was found on a frame.
+        view: The field of view of that frame.
+        share: As for `inside`.
+    """
+    kept = inside(result.regions, view, share)
+    area = result.mask_area if len(kept) == len(result.regions) else sum(region.area for region in kept)
+    return replace(result, regions=kept, mask_area=area, field_of_view=view.box)
 
 
 def crop(image: ImageU8, view: View) -> ImageU8:

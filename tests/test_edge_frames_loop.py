@@ -1,0 +1,152 @@
+"""The guard in the frame loop: what it pauses is not inferred, and what is shown is held back over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge.frames.guard import FrameGuard
+from edge.phantom import clip
+from edge.pipeline.loop import FrameLoop
+from edge.pipeline.smoothing import Smoother, Smoothing
+from edge.sources.base import BaseSource
+from edge.types import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge.manifest import Manifest
+    from edge.types import Frame, ImageU8, Result, Status
+
+PERIOD_NS = 33_333_333
+
+
+class PacedSource(BaseSource):
+    """Pictures at 30 a second of an injected clock."""
+
+    def __init__(self, pictures: list[ImageU8], now: list[int]) -> None:
+        super().__init__(clock=lambda: now[0])
+        self.pictures, self.now = pictures, now
+
+    def _open(self) -> None:
+        self.left: Iterator[ImageU8] = iter(self.pictures)
+
+    def _next(self) -> Frame | None:
+        self.now[0] += PERIOD_NS
+        picture = next(self.left, None)
+        return None if picture is None else self._frame(picture)
+
+    def _close(self) -> None:
+        """Nothing is held."""
+
+
+class CountingEngine:
+    """Finds the same square on every frame, and counts how often it is asked."""
+
+    name = "counting"
+    input_size = (64, 64)
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        assert image.shape == (64, 64, 3)
+        self.calls += 1
+        scores = np.zeros((16, 16), np.uint8)
+        scores[6:10, 6:10] = 255
+        return scores
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Kept:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.statuses: list[Status] = []
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+    def tell(self, status: Status) -> None:
+        self.statuses.append(status)
+
+    def write(self, frame: Frame, result: Result) -> None:
+        assert frame.stamps
+        self.results.append(result)
+
+
+@pytest.fixture(scope="module")
+def bowel() -> list[ImageU8]:
+    return [np.ascontiguousarray(frame.image[..., ::-1]) for frame in clip(4, 20, size=(135, 240))]
+
+
+@pytest.fixture
+def play(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Callable[..., tuple[CountingEngine, Kept]]:
+    def run(pictures: list[ImageU8], **parts: Any) -> tuple[CountingEngine, Kept]:
+        now, engine, kept = [10**9], CountingEngine(), Kept()
+        source = PacedSource(pictures, now)
+        loop = FrameLoop(
+            source=source,
+            engine=engine,
+            manifest=lambda: tiny_parts[0],
+            sinks=[kept],
+            clock=lambda: now[0],
+            **parts,
+        )
+        loop.run()
+        return engine, kept
+
+    return run
+
+
+def grey(value: int) -> ImageU8:
+    return np.full((135, 240, 3), value, np.uint8)
+
+
+@pytest.mark.row(8, "black frames through the frame loop")
+@pytest.mark.row(9, "white frames through the frame loop")
+@pytest.mark.parametrize(("value", "kind"), [(0, "black"), (255, "light")])
+def test_unfit_frames_pause_the_device_and_are_not_inferred(
+    bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]], value: int, kind: str
+) -> None:
+    engine, kept = play(bowel + [grey(value)] * 30 + bowel, guard=FrameGuard())
+    paused = [result for result in kept.results if result.reason is not None]
+    assert len(paused) >= 25
+    assert engine.calls == len(kept.results) - len(paused)
+    assert {result.reason.partition(":")[0] for result in paused if result.reason} == {kind}
+    assert not any(result.regions for result in paused)
+    states = [status.state for status in kept.statuses]
+    assert states[45] is State.PAUSED
+    assert states[-1] is State.RUNNING
+
+
+@pytest.mark.row(10, "a picture that stands still under live stamps, through the frame loop")
+def test_a_frozen_picture_pauses_the_device_without_a_fault(
+    bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]]
+) -> None:
+    engine, kept = play(bowel + [bowel[-1]] * 40 + bowel, guard=FrameGuard())
+    assert {status.state for status in kept.statuses} == {State.RUNNING, State.PAUSED}
+    assert any(status.reason.startswith("freeze") for status in kept.statuses)
+    assert engine.calls < len(kept.results) - 20
+    assert kept.statuses[-1].state is State.RUNNING
+
+
+def test_the_first_outline_comes_after_the_stated_delay(
+    bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]]
+) -> None:
+    _, kept = play(bowel, smoother=Smoother())
+    first = next(number for number, result in enumerate(kept.results) if result.regions)
+    assert first * 1000 / 30 == pytest.approx(Smoothing().delay_ms(30.0), abs=0.1)
+    assert all(result.regions and result.mask_area > 0 for result in kept.results[first:])
+    assert all(result.mask_area == 0 for result in kept.results[:first])
