@@ -150,6 +150,13 @@ def test_few_frames_of_a_slow_camera_are_not_frozen(bowel: list[Image]) -> None:
     assert kinds(judged) == {""}
 
 
+def test_a_clip_is_dated_by_its_rate_however_fast_it_is_read(bowel: list[Image]) -> None:
+    guard = FrameGuard(fps=30.0)
+    judged = [guard.judge(Frame(number, bowel[0], 1000 * number)) for number in range(20)]
+    assert [judgement.kind for judgement in judged[:15]] == [""] * 15
+    assert judged[-1].kind == "freeze"
+
+
 def test_slow_movement_adds_up(bowel: list[Image]) -> None:
     """Each picture is nearly the one before it, but not the first."""
     still = cv2.GaussianBlur(bowel[0], (0, 0), 1.5).astype(np.float32)

@@ -231,3 +231,13 @@ def test_smoothing_only_lowers_scores(maps: list[bytes], weight: int, reach: int
     for data in maps:
         scores = np.frombuffer(data, np.uint8).reshape(8, 8)
         assert (smoother._lower(scores) <= scores).all()
+
+
+def test_a_clip_is_dated_by_its_rate_however_fast_it_is_read() -> None:
+    found = Result(None, (region(BOX),), 0.1, None)
+    live, clip = Smoother(), Smoother(fps=30.0)
+    firsts = []
+    for smoother in (live, clip):
+        kept = [smoother.apply(Frame(number, IMAGE, number * 1000), found) for number in range(20)]
+        firsts.append(next((number for number, result in enumerate(kept) if result.regions), None))
+    assert firsts == [None, 4]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from edge.frames.dating import moment_ns
 from edge.frames.field_of_view import ViewEstimator
 from edge.frames.signs import trouble
 from edge.frames.small import small
@@ -59,13 +60,17 @@ class Judgement:
 
 
 class FrameGuard:
-    """Judges the frames of one source in their order, by their capture stamps and no other clock.
+    """Judges the frames of one source in their order, by their own stamps and no other clock.
 
     A kind holds only after every frame showed it for a while, and ends only after every frame was fit for a while, so
     that a state does not flicker; in between the student looks at frames that it would better not see.
+
+    Args:
+        fps: None for a live source; of a clip its rate, by which its frames are dated (`moment_ns`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fps: float | None = None) -> None:
+        self._fps = fps
         self._views = ViewEstimator()
         self._still: Small | None = None
         self._still_ns = self._still_frames = 0
@@ -83,13 +88,14 @@ class FrameGuard:
         """
         picture = small(frame.image)
         view = self._views.view(picture)
+        now = moment_ns(frame, self._fps)
         kind, detail = trouble(picture, view.mask)
-        still_ms = self._stood_still(picture, view, frame.captured_ns)
+        still_ms = self._stood_still(picture, view, now)
         if still_ms and kind not in ("black", "light"):
             kind, detail = "freeze", f"the same picture for {still_ms / 1000:.1f} s"
         if not kind:
             view = self._views.update(picture)
-        self._settle(kind, detail, frame.captured_ns)
+        self._settle(kind, detail, now)
         return Judgement(not self._kind, self._kind, self._detail, view)
 
     def _stood_still(self, picture: Small, view: View, now: int) -> float:

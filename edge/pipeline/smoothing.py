@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
+from edge.frames.dating import moment_ns
 from edge.postprocess import mask_area, regions
 
 if TYPE_CHECKING:
@@ -101,9 +102,17 @@ class Smoother:
         settings: What is held back.
         output: Threshold and least region of the bundle in use, asked for each frame; needed for a `weight` below
             256 only.
+        fps: None for a live source; of a clip its rate, by which its frames are dated (`edge.frames.dating`).
     """
 
-    def __init__(self, settings: Smoothing | None = None, output: Callable[[], Output] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Smoothing | None = None,
+        output: Callable[[], Output] | None = None,
+        *,
+        fps: float | None = None,
+    ) -> None:
+        self._fps = fps
         self.settings = settings or Smoothing()
         if self.settings.weight < WHOLE and output is None:
             raise UsageError(
@@ -123,9 +132,10 @@ class Smoother:
         """
         if result.reason is not None:
             return result
-        if self._looked_ns is not None and frame.captured_ns - self._looked_ns > FORGET_MS * 1e6:
+        now = moment_ns(frame, self._fps)
+        if self._looked_ns is not None and now - self._looked_ns > FORGET_MS * 1e6:
             self._tracks, self._mean = [], None
-        self._looked_ns = frame.captured_ns
+        self._looked_ns = now
         found = result.regions
         if self.settings.weight < WHOLE and self._output is not None and result.scores is not None:
             output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
@@ -133,7 +143,7 @@ class Smoother:
             kept = regions(lowered, size, threshold=output.threshold, min_region=output.min_region)
             # Only within what the caller found: it may have left out what lies outside the view.
             found = tuple(region for region in kept if any(overlap(region.box, one.box) for one in found))
-        shown = self._follow(found, frame.captured_ns)
+        shown = self._follow(found, now)
         return replace(result, regions=shown, mask_area=mask_area(shown))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
