@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from edge.errors import MissingDependencyError
@@ -12,6 +13,8 @@ EXTRA_OF = {
     "ai_edge_litert": "tflite",
     "tflite_runtime": "tflite-runtime",
     "onnxruntime": "onnx",
+    "prometheus_client": "metrics",
+    "pygame": "window",
     "jinja2": "report",
     "matplotlib": "report",
     **dict.fromkeys(
@@ -59,6 +62,21 @@ def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
         got="no such module",
         mend=f"pip install '{install}'",
     )
+
+
+def require(module: str) -> None:
+    """Make sure that a third-party module can be imported, without importing it.
+
+    Args:
+        module: A root of `EXTRA_OF`.
+
+    Raises:
+        MissingDependencyError: It is not installed; names the extra.
+    """
+    if importlib.util.find_spec(module) is None:
+        error = missing(ModuleNotFoundError(name=module))
+        assert error is not None, f"{module} has no extra in EXTRA_OF"
+        raise error
 
 
 def resolve(reference: str) -> Any:

@@ -1,24 +1,55 @@
-"""What most sinks share: a life cycle that may be empty, and no interest in the status between frames."""
+"""What sinks share: what they are opened with, a life cycle that may be empty, and what they count."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from edge.sinks.drawing import LayerDrawing
+from edge.types import State, Status
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, Result, Status
+    from edge.types import Frame, Result
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """What the sinks of one run are opened with.
+
+    Attributes:
+        fps: Frames per second of a video.
+        force: Replace files that exist.
+        live: Frames come at their own pace: a sink that cannot follow drops and counts, instead of waiting.
+        drawing: Draws the overlay layer once for all sinks.
+    """
+
+    fps: float | None = None
+    force: bool = False
+    live: bool = False
+    drawing: LayerDrawing = field(default_factory=LayerDrawing)
 
 
 class BaseSink(ABC):
-    """A sink that takes frames; a subclass overrides what it needs besides `write`."""
+    """A sink that takes frames; a subclass overrides what it needs besides `write`.
+
+    Attributes:
+        counters: What did not go as it should: `dropped`, `failed` and the like.
+        status: The last that was told.
+    """
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self.status = Status(State.BOOT, "starting", 0)
 
     @classmethod
     @abstractmethod
-    def from_text(cls, target: str, *, fps: float | None, force: bool) -> Self:
+    def from_text(cls, target: str, options: SinkOptions) -> Self:
         """The sink of what stands behind its kind on the command line.
 
         Raises:
@@ -37,5 +68,6 @@ class BaseSink(ABC):
     def write(self, frame: Frame, result: Result) -> None:
         """Take one frame and what was found on it."""
 
-    def tell(self, status: Status) -> None:  # noqa: B027 - most sinks have nothing to say between frames
-        """Take the device's status; nothing by default."""
+    def tell(self, status: Status) -> None:
+        """Take the device's status, which is told before each frame and while none comes."""
+        self.status = status

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge.background import Background
 from edge.files import refuse_existing
-from edge.sinks.base import BaseSink
+from edge.line_file import LineFile
+from edge.sinks.base import BaseSink, SinkOptions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.types import Frame, Result
+
+_CAPACITY = 512
+_CLOSE_S = 1.0
+_USUAL = SinkOptions()
 
 
 class RegionLine(msgspec.Struct, frozen=True):
@@ -70,46 +76,72 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
 class JsonlSink(BaseSink):
     """Lines of `FrameLine`.
 
-    The file has its final name from the start and each line is written whole at once, so that another
-    program can follow it.
+    The file has its final name from the start and each line is written whole, so that another program can follow
+    it. Lines of a live source are written in a thread: where the disk is full or the reader of stdout slow, the
+    oldest that wait are dropped and counted.
 
     Args:
         path: Where to; None is stdout.
-        force: Replace a file that exists.
+        options: What the run's sinks are opened with.
 
     Raises:
         UsageError: `path` exists and `force` is not set.
     """
 
-    def __init__(self, path: Path | None, *, force: bool = False) -> None:
+    def __init__(self, path: Path | None, options: SinkOptions = _USUAL) -> None:
+        super().__init__()
         if path is not None:
-            refuse_existing(path, force=force)
-        self.path = path
+            refuse_existing(path, force=options.force)
+        self.path, self._live = path, options.live
         self._encoder = msgspec.json.Encoder()
-        self._file: BinaryIO | None = None
+        self._file: LineFile | None = None
+        self._queue: Background[FrameLine] | None = None
+        self._pending: tuple[FrameLine, bytes] | None = None
 
     @classmethod
-    def from_text(cls, target: str, *, fps: float | None, force: bool) -> Self:  # noqa: ARG003 - shared form
+    def from_text(cls, target: str, options: SinkOptions) -> Self:
         """The sink of a path; nothing or `-` is stdout."""
-        return cls(Path(target) if target not in ("", "-") else None, force=force)
+        return cls(Path(target) if target not in ("", "-") else None, options)
 
     def __enter__(self) -> Self:
-        if self.path is None:
-            self._file = sys.stdout.buffer
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = cast("BinaryIO", self.path.open("wb", buffering=0))
+        if self.path is not None:
+            self._file = LineFile(self.path)
+            self._file.open(fresh=True)
+        if self._live:
+            self._queue = Background(self._put, capacity=_CAPACITY, when_full="oldest", name="jsonl")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None and self.path is not None:
+        ended = self._queue is None or self._queue.close(_CLOSE_S)
+        self._count()
+        if self._file is not None and ended:
             self._file.close()
-        self._file = None
+        self._file = self._queue = None
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Write the line of a frame."""
-        assert self._file is not None, "the sink is written outside its `with` block"
-        self._file.write(self._encoder.encode(frame_line(frame, result)) + b"\n")
-        self._file.flush()
+        """Write the line of a frame.
+
+        Raises:
+            OSError: It cannot be written; of a source that is not live only.
+        """
+        line = frame_line(frame, result)
+        if self._queue is None:
+            self._put(line)
+        else:
+            self._queue.put(line)
+            self._count()
+
+    def _put(self, line: FrameLine) -> None:
+        if self._pending is None or self._pending[0] is not line:
+            self._pending = line, self._encoder.encode(line) + b"\n"
+        if self._file is not None:
+            self._file.append(self._pending[1])
+        else:
+            sys.stdout.buffer.write(self._pending[1])
+            sys.stdout.buffer.flush()
+
+    def _count(self) -> None:
+        if self._queue is not None:
+            self.counters["dropped"], self.counters["failed"] = self._queue.dropped, self._queue.failed

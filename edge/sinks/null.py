@@ -10,6 +10,7 @@ from edge.sinks.base import BaseSink
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge.sinks.base import SinkOptions
     from edge.types import Frame, Result
 
 
@@ -17,7 +18,7 @@ class NullSink(BaseSink):
     """Takes frames and keeps nothing."""
 
     @classmethod
-    def from_text(cls, target: str, *, fps: float | None, force: bool) -> Self:  # noqa: ARG003 - shared form
+    def from_text(cls, target: str, options: SinkOptions) -> Self:  # noqa: ARG003 - shared form
         """The sink; it takes no path.
 
         Raises:

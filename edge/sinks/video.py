@@ -7,18 +7,21 @@ MPEG-4 part 2, in every build, some 4 ms a frame of 560x480 on a x86 core, shown
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from edge.background import Background
 from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.ffmpeg import quiet
 from edge.files import refuse_existing
-from edge.overlay import overlay
-from edge.sinks.base import BaseSink
+from edge.overlay import paint
+from edge.sinks.base import BaseSink, SinkOptions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,57 +33,73 @@ if TYPE_CHECKING:
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name -> the four letters that OpenCV knows it by."""
 
+RESERVE_BYTES = 32 << 20
+"""Free space of the disk below which a live source is not recorded."""
+
 _USUAL_FPS = 25.0
+_CAPACITY = 4
+_CLOSE_S = 1.5
+_CHECK_S = 1.0
+_USUAL = SinkOptions()
 
 
 class VideoSink(BaseSink):
     """A clip of the overlay, whole or absent: it takes its name when it is closed.
 
-    The first frame fixes the size; frames of other sizes are fitted into it on black.
+    The first frame fixes the size; frames of other sizes are fitted into it on black. Frames are drawn on and encoded
+    in a thread. Of a live source those are dropped and counted that the encoder cannot take in time, or for which the
+    disk has no room: some is kept free, so that the clip can be closed.
 
     Args:
         path: Ends in `.mp4`.
-        fps: Frames per second to play at.
+        options: What the run's sinks are opened with; without `fps` the clip plays at 25 frames per second.
         codec: One of `CODECS`; None takes `h264`, and `mp4v` where there is no encoder for it.
-        force: Replace a file that exists.
 
     Raises:
         UsageError: `path` exists, or path or codec cannot be used.
     """
 
-    def __init__(
-        self, path: Path, *, fps: float | None = None, codec: str | None = None, force: bool = False
-    ) -> None:
+    def __init__(self, path: Path, options: SinkOptions = _USUAL, *, codec: str | None = None) -> None:
+        super().__init__()
         if path.suffix.lower() != ".mp4":
             raise UsageError(
                 "the video sink needs a path", expected="a file ending in .mp4", got=repr(str(path))
             )
         if codec is not None and codec not in CODECS:
             raise UsageError(f"unknown codec {codec!r}", expected=" | ".join(CODECS))
-        refuse_existing(path, force=force)
-        self.path, self.fps = path, fps or _USUAL_FPS
+        refuse_existing(path, force=options.force)
+        self.path, self.fps, self._live = path, options.fps or _USUAL_FPS, options.live
         self.codec = codec
         self._temporary = path.with_name(f".{path.stem}.partial{os.getpid()}.mp4")
         self._writer: Any = None
+        self._queue: Background[tuple[ImageU8, Result]] | None = None
         self._size = (0, 0)
+        self._checked_s = -math.inf
+        self._full = False
 
     @classmethod
-    def from_text(cls, target: str, *, fps: float | None, force: bool) -> Self:
+    def from_text(cls, target: str, options: SinkOptions) -> Self:
         """The sink of `PATH[?codec=NAME]`."""
         path, _, codec = target.partition("?codec=")
-        return cls(Path(path), fps=fps, codec=codec or None, force=force)
+        return cls(Path(path), options, codec=codec or None)
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Where it cannot be written, this says so with the path; OpenCV would only report failure.
         self._temporary.touch()
+        self._queue = Background(
+            self._encode, capacity=_CAPACITY, when_full="newest" if self._live else "wait", name="video"
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        writer, self._writer = self._writer, None
+        queue, self._queue = self._queue, None
         try:
+            if queue is not None and not queue.close(_CLOSE_S if self._live else None):
+                raise DataError(f"{self.path} could not be closed", got="an encoder that does not return")
+            writer, self._writer = self._writer, None
             if writer is None:
                 return
             writer.release()
@@ -93,16 +112,35 @@ class VideoSink(BaseSink):
             self._temporary.unlink(missing_ok=True)
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Draw and encode a frame.
+        """Hand over a frame.
 
         Raises:
-            MissingDependencyError: OpenCV has no encoder for it.
+            MissingDependencyError: OpenCV has no encoder for it; of a live source this is raised on exit.
         """
-        picture = overlay(frame.image, result)
+        assert self._queue is not None, "the sink is written outside its `with` block"
+        if self._live and (not self._queue.has_room or self._queue.error is not None):
+            self.counters["dropped"] += 1
+            return
+        self._queue.put((frame.image.copy(), result))
+
+    def _encode(self, item: tuple[ImageU8, Result]) -> None:
+        picture, result = item
+        self._look_for_room()
+        if self._live and self._full:
+            self.counters["dropped"] += 1
+            return
+        paint(picture, result, field_of_view=result.field_of_view)
         if self._writer is None:
             self._size = picture.shape[:2]
             self._writer = self._open()
         self._writer.write(picture if picture.shape[:2] == self._size else _fit(picture, self._size))
+
+    def _look_for_room(self) -> None:
+        now = time.monotonic()
+        if now - self._checked_s >= _CHECK_S:
+            self._checked_s = now
+            disk = os.statvfs(self.path.parent)
+            self._full = disk.f_bavail * disk.f_frsize < RESERVE_BYTES
 
     def _open(self) -> Any:
         names = [self.codec] if self.codec else ["h264", "mp4v"]

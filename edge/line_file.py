@@ -1,0 +1,113 @@
+"""A file of whole lines that may be rotated, moved or removed by others, on a disk that may be full.
+
+`logging.handlers` rotates and reopens too, but does not tell whether a line reached the file, and leaves the half that a
+full disk took. Here a line is written whole or taken back, and who appends it knows.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class LineFile:
+    """Appends lines; not thread-safe.
+
+    Args:
+        path: Where to.
+        max_bytes: Size from which the file is moved to `PATH.1`, that to `PATH.2` and so on; None never.
+        keep: How many files there are at most.
+        write: Writes to a file descriptor and tells how many bytes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        keep: int = 5,
+        write: Callable[[int, bytes], int] = os.write,
+    ) -> None:
+        self.path = path
+        self._max_bytes, self._keep, self._write = max_bytes, keep, write
+        self._handle: int | None = None
+        self._identity = (0, 0)
+        self._size = 0
+        self._torn = False
+
+    def open(self, *, fresh: bool = False) -> None:
+        """Open the file.
+
+        Args:
+            fresh: Empty it; otherwise it is continued, after whatever line a dead writer left by half.
+
+        Raises:
+            OSError: It cannot be made or written.
+        """
+        self.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
+        self._handle = os.open(self.path, flags, 0o640)
+        found = os.fstat(self._handle)
+        self._identity, self._size = (found.st_dev, found.st_ino), found.st_size
+        self._torn = self._size > 0 and os.pread(self._handle, 1, self._size - 1) != b"\n"
+
+    def append(self, line: bytes) -> None:
+        """Write a line, or nothing.
+
+        Args:
+            line: Ends in a newline.
+
+        Raises:
+            OSError: The disk is full, the file system read-only and the like.
+        """
+        self._follow()
+        if self._max_bytes and self._size and self._size + len(line) > self._max_bytes:
+            self._rotate()
+        assert self._handle is not None, "opened by _follow"
+        rest = (b"\n" if self._torn else b"") + line
+        try:
+            while rest:
+                rest = rest[self._write(self._handle, rest) :]
+        except OSError:
+            try:
+                os.ftruncate(self._handle, self._size)
+            except OSError:
+                self._torn = True
+            raise
+        self._torn = False
+        self._size = os.lseek(self._handle, 0, os.SEEK_END)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, as far as the disk wants it."""
+        if self._handle is not None:
+            with suppress(OSError):
+                os.fdatasync(self._handle)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    def _follow(self) -> None:
+        """Open what has the name: at first, and when the file was moved or removed."""
+        try:
+            found = self.path.stat()
+            same = (found.st_dev, found.st_ino) == self._identity
+        except FileNotFoundError:
+            same = False
+        if self._handle is None or not same:
+            self.open()
+
+    def _rotate(self) -> None:
+        for number in range(self._keep - 1, 0, -1):
+            older = self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number - 1}")
+            with suppress(FileNotFoundError):
+                older.replace(self.path.with_name(f"{self.path.name}.{number}"))
+        self.open(fresh=self._keep == 1)

@@ -1,0 +1,63 @@
+"""`python -m edge.presenter SEGMENT`: show the overlay of `--sink shm:NAME` until it is closed or ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import click
+
+from edge.errors import EdgeDifomError
+from edge.presenter.look import Look
+from edge.presenter.presenter import Presenter
+from edge.presenter.screen import SdlScreen
+from edge.sinks.shm_layout import segment_path
+from edge.sinks.shm_reader import SegmentReader
+
+_POLL_S = 0.002
+_ORPHAN_MS = 5_000.0
+
+
+@click.command("presenter")
+@click.argument("segment", metavar="NAME")
+@click.option(
+    "--look",
+    "text",
+    default="",
+    metavar="OPTIONS",
+    help="fullscreen,display=N,size=WxH,picture,background=black|chroma|key; any of them.",
+)
+@click.option("--with-parent", is_flag=True, help="End 5 s after the parent process, if nothing is heard.")
+def command(segment: str, text: str, with_parent: bool) -> None:
+    """Show the overlay that `edge-difom run --sink shm:NAME` publishes, and NO NEWS when it does not.
+
+    RESEARCH USE ONLY, NOT A MEDICAL DEVICE. Escape or closing the window ends it.
+    """
+    look = Look.from_text(text)
+    parent, ended = os.getppid(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    reader = SegmentReader(segment_path(segment))
+    with SdlScreen(look) as screen:
+        presenter = Presenter(reader, screen, look)
+        while not (ended.is_set() or screen.closed):
+            presenter.step()
+            if with_parent and os.getppid() != parent and presenter.silent_ms > _ORPHAN_MS:
+                return
+            time.sleep(_POLL_S)
+
+
+def main() -> None:
+    """Run, and print an error that a user can mend as one message."""
+    try:
+        command(standalone_mode=True)
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

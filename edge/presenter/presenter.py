@@ -1,0 +1,116 @@
+"""What is on show, decided anew at each step from the stream and the presenter's own clock."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+
+from edge.presenter.look import compose
+from edge.sinks.drawing import LayerDrawing, without_frame
+from edge.types import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.presenter.look import Look
+    from edge.sinks.shm_reader import SegmentReader, Snapshot
+    from edge.types import ImageU8
+
+SILENCE_MS = 120.0
+"""How long nothing may be heard before everything is taken from view."""
+
+_REOPEN_MS = 50.0
+
+
+class Screen(Protocol):
+    """A display."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        ...
+
+    def show(self, canvas: ImageU8) -> None:
+        """Show a canvas, (height, width, 3) RGB."""
+        ...
+
+
+class Presenter:
+    """Shows the newest overlay, the status alone when its frame is too old, and NO NEWS when nobody publishes.
+
+    It trusts the writer in nothing but what it reads: a writer that was killed or stopped, at whatever point, is one
+    that is not heard.
+
+    Args:
+        reader: Of the stream.
+        screen: Where to.
+        look: How.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        reader: SegmentReader,
+        screen: Screen,
+        look: Look,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._reader, self._screen, self._look, self._clock = reader, screen, look, clock
+        self._drawing = LayerDrawing()
+        self._news_ns: int | None = None
+        self._reopened_ns = 0
+        self._shown: tuple[object, ...] = ()
+        self._snapshot: Snapshot | None = None
+        self._size = screen.size
+
+    @property
+    def silent_ms(self) -> float:
+        """How long nothing has been heard; infinite before the first sign of life."""
+        if self._news_ns is None:
+            return float("inf")
+        return (self._clock() - self._news_ns) / 1e6
+
+    def step(self) -> bool:
+        """Look, and show what has changed.
+
+        Returns:
+            Whether the display was changed.
+        """
+        number, news_ns = self._reader.news()
+        now = self._clock()
+        if news_ns:
+            # A time that lies ahead would keep a dead writer's overlay on show.
+            self._news_ns = max(self._news_ns or 0, min(news_ns, now))
+        if self.silent_ms >= SILENCE_MS:
+            if now - self._reopened_ns >= _REOPEN_MS * 1e6:
+                self._reopened_ns = now
+                self._reader.reopen()
+            self._snapshot = None
+            return self._show_status(Status(State.BOOT, "no news", 0))
+        if self._snapshot is None or number != self._snapshot.number:
+            self._snapshot = self._reader.read() or self._snapshot
+        snapshot = self._snapshot
+        if snapshot is None:
+            return False
+        if snapshot.valid_until_ns and now >= snapshot.valid_until_ns:
+            return self._show_status(Status(snapshot.state, snapshot.reason or "no frame", 0))
+        shown = ("slot", snapshot.number, snapshot.done_ns, self._screen.size)
+        if shown == self._shown:
+            return False
+        self._size = snapshot.overlay.shape[1], snapshot.overlay.shape[0]
+        self._show(shown, snapshot.overlay, snapshot.picture)
+        return True
+
+    def _show_status(self, status: Status) -> bool:
+        shown = ("status", status.state, status.reason, self._screen.size)
+        if shown == self._shown:
+            return False
+        layer = self._drawing.layer((self._size[1], self._size[0]), without_frame(status), status)
+        self._show(shown, cv2.cvtColor(layer, cv2.COLOR_BGRA2RGBA), None)
+        return True
+
+    def _show(self, shown: tuple[object, ...], layer: ImageU8, picture: ImageU8 | None) -> None:
+        self._screen.show(compose(layer, picture, self._look, self._screen.size))
+        self._shown = shown

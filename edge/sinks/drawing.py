@@ -1,0 +1,42 @@
+"""The overlay layer as sinks use it: drawn once for a result, however many sinks show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.overlay import layer
+from edge.types import Result
+
+if TYPE_CHECKING:
+    from edge.types import ImageU8, Status
+
+
+def without_frame(status: Status) -> Result:
+    """What a sink shows of a status while there is no frame: no region, and the reason or the state."""
+    return Result(None, (), 0.0, reason=status.reason or status.state.value)
+
+
+class LayerDrawing:
+    """Draws layers and keeps the newest."""
+
+    def __init__(self) -> None:
+        self._of: tuple[tuple[int, int], Result, Status] | None = None
+        self._layer: ImageU8 | None = None
+
+    def layer(self, size: tuple[int, int], result: Result, status: Status) -> ImageU8:
+        """The layer of a result.
+
+        Args:
+            size: Height and width of the frame.
+            result: What was found.
+            status: The device's, for the glyph.
+
+        Returns:
+            (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until the next call.
+        """
+        held = self._of
+        same = held is not None and held[0] == size and held[1] is result and held[2] == status
+        if self._layer is None or not same:
+            self._layer = layer(size, result, field_of_view=result.field_of_view)
+            self._of = (size, result, status)
+        return self._layer

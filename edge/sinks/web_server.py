@@ -1,0 +1,226 @@
+"""The server of the web view: two routes, this machine only, and no viewer that could hold anything up.
+
+A page of another site may not read it: requests must name 127.0.0.1 or localhost as their host, which answers
+DNS rebinding, and browsers tell of other sites' requests by `Sec-Fetch-Site` (Fetch Metadata, W3C).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+import threading
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from edge import __version__
+
+MAX_VIEWERS = 4
+MAX_CONNECTIONS = 16
+_STALLED_S = 2.0
+_SEND_BUFFER = 1 << 18
+_CALL_S = 0.25
+
+PAGE = Path(__file__).with_name("web_page.html")
+
+
+def _policy(page: bytes) -> str:
+    """Content security policy: the page's own script and style, by hash, and nothing from anywhere else."""
+    allowed = {}
+    for tag in ("script", "style"):
+        inline = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), page, re.DOTALL)
+        hashes = (base64.b64encode(hashlib.sha256(text).digest()).decode() for text in inline)
+        allowed[tag] = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; img-src data:; script-src {allowed['script']}; style-src {allowed['style']}; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+class Feed:
+    """The newest event, for whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.viewers = 0
+        self._event, self._number = b"", 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, event: bytes) -> None:
+        """Replace the newest event."""
+        with self._changed:
+            self._event, self._number = event, self._number + 1
+            self._changed.notify_all()
+
+    def after(self, number: int, timeout: float) -> tuple[int, bytes] | None:
+        """The newest event with a greater number than this one; an empty one when there is none in time.
+
+        Returns:
+            Its number and its bytes, or None at the end.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._number > number or self._closed, timeout)
+            if self._closed:
+                return None
+            return (self._number, self._event) if self._number > number else (number, b"")
+
+    def enter(self) -> int | None:
+        """Take a viewer's place.
+
+        Returns:
+            Number of the newest event, which is too old for a new viewer; None where there is no place left.
+        """
+        with self._changed:
+            if self.viewers >= MAX_VIEWERS or self._closed:
+                return None
+            self.viewers += 1
+            return self._number
+
+    def leave(self) -> None:
+        """Give a viewer's place back."""
+        with self._changed:
+            self.viewers -= 1
+
+    def close(self) -> None:
+        """No more events; whoever waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class WebServer:
+    """Serves a page and its feed from threads of its own.
+
+    Args:
+        port: Of 127.0.0.1; 0 takes a free one.
+        feed: What viewers get.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(self, port: int, feed: Feed) -> None:
+        self._server = _Server(port, feed, PAGE.read_bytes())
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="web server", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self._server.server_port}/"
+
+    def close(self) -> None:
+        """End all connections."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.end_connections()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 8
+
+    def __init__(self, port: int, feed: Feed, page: bytes) -> None:
+        self.feed, self.page, self.policy = feed, page, _policy(page)
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            if len(self._open) >= MAX_CONNECTIONS:
+                super().shutdown_request(request)
+                return
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A viewer that went away or stalled is no error."""
+
+    def end_connections(self) -> None:
+        """Wake the threads that wait for a viewer."""
+        with self._guard:
+            for connection in self._open:
+                with suppress(OSError):  # the viewer was faster
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _STALLED_S
+    server_version = f"edge-difom/{__version__}"
+    sys_version = ""
+
+    def setup(self) -> None:
+        # A viewer that lags is to lag by little: what waits in the kernel is what it will see.
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        super().setup()
+
+    def do_GET(self) -> None:
+        if not self._allowed():
+            self._answer(HTTPStatus.FORBIDDEN)
+        elif self.path == "/":
+            self._answer(HTTPStatus.OK, self.server.page)
+        elif self.path == "/events":
+            self._follow()
+        else:
+            self._answer(HTTPStatus.NOT_FOUND)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody reads it."""
+
+    def _allowed(self) -> bool:
+        hosts = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
+        given = self.headers.get_all("Host", [])
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        return len(given) == 1 and given[0].lower() in hosts and site in ("none", "same-origin")
+
+    def _answer(self, status: HTTPStatus, body: bytes | None = None) -> None:
+        content = f"{status.value} {status.phrase}\n".encode() if body is None else body
+        self._head(status, "text/plain" if body is None else "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _head(self, status: HTTPStatus, kind: str) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", self.server.policy),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            ("Referrer-Policy", "no-referrer"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ):
+            self.send_header(name, value)
+
+    def _follow(self) -> None:
+        """Send each event that is the newest when the viewer is ready for one."""
+        feed = self.server.feed
+        number = feed.enter()
+        if number is None:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        try:
+            self._head(HTTPStatus.OK, "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b"retry: 500\n\n")
+            while (newest := feed.after(number, _CALL_S)) is not None:
+                number, event = newest
+                # A comment where nothing is new: a viewer that went away is noticed.
+                self.wfile.write(event or b":\n\n")
+        finally:
+            feed.leave()
