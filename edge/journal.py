@@ -103,7 +103,7 @@ class Journal:
         """Attempts to write that the disk refused."""
         return self._queue.failed
 
-    def event(self, kind: str, **details: object) -> None:
+    def event(self, kind: str, /, **details: object) -> None:
         """Note an event; called by one thread.
 
         Args:

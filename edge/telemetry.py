@@ -105,7 +105,7 @@ class Telemetry:
             )
         self._minute()
 
-    def event(self, kind: str, **details: object) -> None:
+    def event(self, kind: str, /, **details: object) -> None:
         """Note an event in the journal.
 
         Args:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,15 +15,20 @@ import pytest
 
 from edge.errors import MissingDependencyError, UsageError
 from edge.sinks import SINKS, open_sinks
+from edge.sinks.base import SinkOptions
+from edge.sinks.jsonl import JsonlSink
 from edge.sinks.video import CODECS, VideoSink
-from edge.types import Frame, Region, Result
+from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge.types import Sink
 
 HEIGHT, WIDTH = 96, 128
+RUNNING = Status(State.RUNNING, "", 3)
+LIVE = SinkOptions(live=True)
 FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
 
 
@@ -45,51 +54,94 @@ def decoded(path: Path) -> list[Any]:
 
 
 class SinkContract:
-    """What holds for every sink."""
+    """What holds for every sink, of a live source and of any other."""
 
     target: str | None = None
+    """File that is left."""
+    name: str | None = None
+    """File that is taken while the sink is open."""
 
     def text(self, folder: Path) -> str:
         raise NotImplementedError
 
-    def make(self, folder: Path, *, force: bool = False) -> Sink:
-        return open_sinks([self.text(folder)], fps=25, force=force)[0]
+    def make(self, folder: Path, *, force: bool = False, live: bool = False) -> Sink:
+        return open_sinks([self.text(folder)], fps=25, force=force, live=live)[0]
 
     def output(self, folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
 
-    def test_takes_frames_and_leaves_only_its_output(self, tmp_path: Path) -> None:
-        with self.make(tmp_path) as sink:
+    @pytest.mark.parametrize("live", [False, True])
+    def test_takes_frames_and_status_and_leaves_only_its_output(self, tmp_path: Path, live: bool) -> None:
+        with self.make(tmp_path, live=live) as sink:
+            sink.tell(Status(State.NO_SIGNAL, "unplugged: gone", 1))
             for index in range(3):
+                sink.tell(RUNNING)
                 sink.write(frame(index), result(FOUND))
+            sink.tell(Status(State.PAUSED, "frozen", 2))
+            sink.write(frame(3), result(reason="frozen"))
         assert self.output(tmp_path) == ([self.target] if self.target else [])
 
-    def test_an_error_in_the_block_finishes_the_output(self, tmp_path: Path) -> None:
+    @pytest.mark.row(43, "the sinks are left while frames are queued")
+    @pytest.mark.parametrize("live", [False, True])
+    def test_an_error_in_the_block_finishes_the_output(self, tmp_path: Path, live: bool) -> None:
         def fail(sink: Sink) -> None:
             with sink:
                 sink.write(frame(0), result())
                 raise RuntimeError("elsewhere")
 
         with pytest.raises(RuntimeError, match="elsewhere"):
-            fail(self.make(tmp_path))
+            fail(self.make(tmp_path, live=live))
         assert self.output(tmp_path) == ([self.target] if self.target else [])
 
+    def test_leaves_the_frame_as_it_was(self, tmp_path: Path) -> None:
+        taken = frame(2)
+        before = taken.image.copy()
+        with self.make(tmp_path) as sink:
+            sink.write(taken, result(FOUND))
+        assert np.array_equal(taken.image, before)
+
+    def test_may_be_left_without_a_frame(self, tmp_path: Path) -> None:
+        with self.make(tmp_path):
+            pass
+
     def test_replaces_only_by_force(self, tmp_path: Path) -> None:
-        if self.target is None:
-            pytest.skip("writes no file")
-        (tmp_path / self.target).write_bytes(b"precious")
+        name = self.name or self.target
+        if name is None:
+            return  # it writes no file
+        (tmp_path / name).write_bytes(b"precious")
         with pytest.raises(UsageError, match="exists already"):
             self.make(tmp_path)
-        assert (tmp_path / self.target).read_bytes() == b"precious"
+        assert (tmp_path / name).read_bytes() == b"precious"
         with self.make(tmp_path, force=True) as sink:
             sink.write(frame(0), result())
-        assert (tmp_path / self.target).read_bytes() != b"precious"
+        assert not (tmp_path / name).exists() or (tmp_path / name).read_bytes() != b"precious"
 
     def test_makes_its_folder(self, tmp_path: Path) -> None:
         with self.make(tmp_path / "new" / "folder") as sink:
             sink.write(frame(0), result())
         if self.target:
             assert (tmp_path / "new" / "folder" / self.target).exists()
+
+
+class TestShm(SinkContract):
+    name = "stream"
+
+    def text(self, folder: Path) -> str:
+        return f"shm:{folder / 'stream'}?picture=1"
+
+
+class TestWindow(SinkContract):
+    @pytest.fixture(autouse=True)
+    def no_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+    def text(self, folder: Path) -> str:  # noqa: ARG002
+        return "window:size=320x240"
+
+
+class TestWeb(SinkContract):
+    def text(self, folder: Path) -> str:  # noqa: ARG002
+        return "web"
 
 
 class TestVideo(SinkContract):
@@ -114,7 +166,13 @@ class TestNull(SinkContract):
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["window"], "video:FILE.mp4 | jsonl"),
+        (["screen"], "video:FILE.mp4 | jsonl"),
+        (["shm"], "shm:NAME"),
+        (["shm:a?colour=1"], "[?picture=1]"),
+        (["window:display"], "display=N"),
+        (["window:picture,background=key"], "either picture or background"),
+        (["web:0.0.0.0:80"], "no address"),
+        (["web:99999"], "1 to 65535"),
         (["video"], "ending in .mp4"),
         (["video:a.avi"], "ending in .mp4"),
         (["video:a.mp4?codec=av1"], "h264 | mp4v | vp9"),
@@ -132,7 +190,7 @@ def test_sinks_that_record_come_last(tmp_path: Path) -> None:
     texts = [f"jsonl:{tmp_path}/a", "null", f"video:{tmp_path}/b.mp4"]
     kinds = [type(sink).__name__ for sink in open_sinks(texts)]
     assert kinds.index("JsonlSink") > kinds.index("VideoSink")
-    assert list(SINKS) == ["video", "jsonl", "null"]
+    assert list(SINKS) == ["shm", "window", "web", "video", "jsonl", "null"]
 
 
 def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
@@ -170,7 +228,7 @@ def test_lines_without_a_path_go_to_stdout(target: str, capfdbinary: pytest.Capt
 
 def test_a_clip_plays_back_with_its_overlay(tmp_path: Path) -> None:
     path = tmp_path / "overlay.mp4"
-    with VideoSink(path, fps=12.5) as sink:
+    with VideoSink(path, SinkOptions(fps=12.5)) as sink:
         for index in range(6):
             sink.write(frame(index), result(FOUND))
         assert not path.exists()
@@ -221,3 +279,113 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for text in (f"video:{tmp_path}/file/o.mp4", f"jsonl:{tmp_path}/file/o.jsonl"):
         with pytest.raises(OSError, match="file"):
             open_sinks([text])[0].__enter__()
+
+
+def test_a_live_source_never_waits_for_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, begun = threading.Event(), threading.Event()
+    encode = VideoSink._encode
+
+    def slow(sink: VideoSink, item: Any) -> None:
+        begun.set()
+        gate.wait(10)
+        encode(sink, item)
+
+    monkeypatch.setattr(VideoSink, "_encode", slow)
+    with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
+        sink.write(frame(0), result())
+        assert begun.wait(10)
+        for index in range(1, 10):
+            sink.write(frame(index), result())
+        assert sink.counters["dropped"] == 9 - 4, "one is in work, four wait"
+        gate.set()
+    assert len(decoded(tmp_path / "o.mp4")) == 5
+
+
+def test_of_a_clip_every_frame_is_encoded(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "o.mp4") as sink:
+        for index in range(30):
+            sink.write(frame(index % 12), result())
+    assert len(decoded(tmp_path / "o.mp4")) == 30
+    assert not sink.counters["dropped"]
+
+
+@pytest.mark.row(40, "the free space of the disk is said to be below the reserve")
+def test_a_recording_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
+        sink.write(frame(0), result())
+        while sink._checked_s < 0:  # until the first frame is in work
+            time.sleep(0.001)
+        monkeypatch.setattr("edge.sinks.video.RESERVE_BYTES", 1 << 62)
+        monkeypatch.setattr("edge.sinks.video._CHECK_S", 0)
+        for index in range(1, 9):
+            sink.write(frame(index), result())
+    assert 1 <= len(decoded(tmp_path / "o.mp4")) == 9 - sink.counters["dropped"] <= 2, "the clip is whole"
+
+
+def test_a_live_run_goes_on_without_its_recording_and_ends_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, "h264", "zzzz")
+    monkeypatch.setitem(CODECS, "mp4v", "yyyy")
+
+    def record() -> int:
+        with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
+            while not sink.counters["dropped"]:
+                sink.write(frame(0), result())
+            taken.append(sink.counters["dropped"])
+        return 0
+
+    taken: list[int] = []
+    with pytest.raises(MissingDependencyError, match="h264 or mp4v"):
+        record()
+    assert taken
+
+
+def refusing(number: int) -> Callable[[int, bytes], int]:
+    def write(handle: int, data: bytes) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return write
+
+
+@pytest.mark.row(40, "a fake write raises ENOSPC")
+@pytest.mark.row(42, "a fake write raises EROFS")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_lines_of_a_live_source_drop_the_oldest_while_the_disk_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "f.jsonl"
+    with JsonlSink(path, LIVE) as sink:
+        assert sink._file is not None
+        with monkeypatch.context() as full:
+            full.setattr(sink._file, "_write", refusing(number))
+            for index in range(600):
+                sink.write(frame(index), result())
+        sink.write(frame(600), result())
+    frames = [json.loads(line)["frame"] for line in path.read_text().splitlines()]
+    assert frames == list(range(601 - len(frames), 601)), "the newest, in order, each once"
+    assert sink.counters["dropped"] == 601 - len(frames) > 0
+    assert sink.counters["failed"] > 0
+
+
+@pytest.mark.row(40, "a fake write raises ENOSPC")
+def test_of_a_clip_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with JsonlSink(tmp_path / "f.jsonl") as sink:
+        assert sink._file is not None
+        monkeypatch.setattr(sink._file, "_write", refusing(errno.ENOSPC))
+        with pytest.raises(OSError, match="No space left"):
+            sink.write(frame(0), result())
+
+
+@pytest.mark.row(42, "the file is renamed and removed by others")
+def test_lines_go_on_where_the_file_was_moved(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    with JsonlSink(path) as sink:
+        sink.write(frame(0), result())
+        path.rename(tmp_path / "moved")
+        sink.write(frame(1), result())
+        assert json.loads(path.read_text())["frame"] == 1
+        path.unlink()
+        sink.write(frame(2), result())
+    assert json.loads((tmp_path / "moved").read_text())["frame"] == 0
+    assert json.loads(path.read_text())["frame"] == 2

@@ -180,7 +180,7 @@ class SegmentReader:
             done_ns=int(head["done_ns"]),
             valid_until_ns=int(head["valid_until_ns"]),
             state=STATES[int(head["state"])],
-            reason=bytes(head["reason"]).decode(errors="replace"),
+            reason=head["reason"].item().decode(errors="replace"),
             has_mask=bool(flags & HAS_MASK),
             mask_area=float(head["mask_area"]),
             boxes=tuple((int(r["x"]), int(r["y"]), int(r["width"]), int(r["height"])) for r in boxes),

@@ -1,0 +1,481 @@
+"""The shared-memory stream: what is in it, read by Python and by C, whole under load, and gone when it is closed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.errors import MissingDependencyError, UsageError
+from edge.presenter.look import Look, compose
+from edge.sinks import shm_layout as layout
+from edge.sinks.base import SinkOptions
+from edge.sinks.drawing import LayerDrawing
+from edge.sinks.shm import ShmSink
+from edge.sinks.shm_reader import SegmentReader
+from edge.types import Frame, Region, Result, State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.sinks.shm_reader import Snapshot
+    from edge.types import ImageU8
+
+HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
+FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
+RUNNING = Status(State.RUNNING, "", 77)
+MS = 1_000_000
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1_000_000 * MS
+
+    def __call__(self) -> int:
+        return self.now
+
+    def spend(self, ms: float) -> None:
+        self.now += round(ms * MS)
+
+
+def frame(
+    index: int, clock: Callable[[], int] = lambda: 5 * MS, *, size: tuple[int, int] = (96, 128)
+) -> Frame:
+    image = np.random.default_rng(index).integers(0, 256, (*size, 3)).astype(np.uint8)
+    return Frame(index=index, image=image, captured_ns=clock())
+
+
+def result(*regions: Region, reason: str | None = None, scores: ImageU8 | None = None) -> Result:
+    return Result(scores, regions, sum(region.area for region in regions), reason)
+
+
+def read(path: Path) -> Snapshot:
+    reader = SegmentReader(path)
+    snapshot = reader.read()
+    assert snapshot is not None
+    reader.close()
+    return snapshot
+
+
+def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
+    clock = FakeClock()
+    scores = np.arange(24 * 32, dtype=np.uint32).reshape(24, 32).astype(np.uint8)
+    with ShmSink(tmp_path / "s", SinkOptions(), picture=True, clock=clock) as sink:
+        sink.tell(RUNNING)
+        shown = frame(7, clock)
+        clock.spend(30)
+        view = Result(scores, (FOUND,), 0.065, None, (8, 4, 100, 80))
+        sink.write(shown, view)
+        got = read(tmp_path / "s")
+        assert (got.frame_index, got.captured_ns, got.done_ns) == (7, shown.captured_ns, clock.now)
+        assert got.valid_until_ns == shown.captured_ns + 120 * MS
+        assert (got.state, got.reason, got.has_mask) == (State.RUNNING, "", True)
+        assert got.boxes == (FOUND.box,)
+        assert got.mask_area == pytest.approx(0.065)
+        assert got.view == (8, 4, 100, 80)
+        assert got.scores is not None
+        assert np.array_equal(got.scores, scores)
+        layer = LayerDrawing().layer((96, 128), view, RUNNING)
+        assert np.array_equal(got.overlay[..., [2, 1, 0, 3]], layer)
+        assert got.picture is not None
+        assert np.array_equal(got.picture[..., ::-1], shown.image)
+
+
+def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
+    with ShmSink(tmp_path / "s", SinkOptions()) as sink:
+        sink.tell(Status(State.DEGRADED, "implausible: the mask covers 99 %", 5))
+        scores = np.full((24, 32), 255, np.uint8)
+        sink.write(frame(0), Result(scores, (), 0.0, "implausible: the mask covers 99 %"))
+        got = read(tmp_path / "s")
+    assert (got.has_mask, got.scores, got.boxes, got.picture) == (False, None, (), None)
+    assert (got.state, got.reason) == (State.DEGRADED, "implausible: the mask covers 99 %")
+    assert got.overlay[..., 3].any(), "the glyph says why"
+
+
+def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
+        assert read(tmp_path / "s").state is State.BOOT
+        sink.tell(RUNNING)
+        sink.write(frame(0, clock), result(FOUND))
+        number = read(tmp_path / "s").number
+        reader = SegmentReader(tmp_path / "s")
+        clock.spend(50)
+        sink.tell(RUNNING)
+        assert reader.news() == (number, clock.now), "a sign of life, and the frame stays"
+        clock.spend(70)
+        sink.tell(RUNNING)
+        over = reader.read()
+        assert over is not None
+        assert (over.has_mask, over.frame_index, over.valid_until_ns) == (False, None, 0)
+        for _ in range(3):
+            clock.spend(50)
+            sink.tell(RUNNING)
+        assert reader.news() == (over.number, clock.now), "the same status is published once"
+        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", clock.now))
+        gone = reader.read()
+        assert gone is not None
+        assert (gone.state, gone.reason) == (State.NO_SIGNAL, "unplugged: /dev/video0 is gone")
+        reader.close()
+
+
+def test_a_state_that_allows_no_mask_takes_it_away_at_once(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
+        sink.tell(RUNNING)
+        sink.write(frame(0, clock), result(FOUND))
+        assert read(tmp_path / "s").has_mask
+        sink.tell(Status(State.BYPASS, "hang: 3 in 60 s", clock.now))
+        got = read(tmp_path / "s")
+        assert (got.has_mask, got.state) == (False, State.BYPASS)
+
+
+def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
+        old = frame(0, clock)
+        clock.spend(900)
+        sink.write(old, result(FOUND))
+        assert read(tmp_path / "s").valid_until_ns == clock.now + 120 * MS
+
+
+@given(
+    seed=st.integers(0, 1000),
+    box=st.tuples(st.integers(0, 90), st.integers(0, 60), st.integers(2, 60), st.integers(2, 50)),
+    reason=st.sampled_from([None, "frozen: 3 s"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_pixels_outside_the_markers_are_the_frame_s(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, box: tuple[int, int, int, int], reason: str | None
+) -> None:
+    x, y, w, h = box
+    region = Region(box, ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.8)
+    path = tmp_path_factory.mktemp("shm") / "s"
+    with ShmSink(path, SinkOptions(), picture=True) as sink:
+        shown = frame(seed)
+        sink.tell(RUNNING)
+        sink.write(shown, result(*(() if reason else (region,)), reason=reason))
+        got = read(path)
+    alpha = got.overlay[..., 3]
+    assert set(np.unique(alpha)) == {0, 255}
+    assert not got.overlay[alpha == 0].any()
+    canvas = compose(got.overlay, got.picture, Look(picture=True), (128, 96))
+    assert np.array_equal(canvas[alpha == 0], shown.image[..., ::-1][alpha == 0])
+    assert np.array_equal(canvas[alpha == 255], got.overlay[alpha == 255][:, :3])
+
+
+def test_a_larger_frame_moves_the_stream_and_readers_follow(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    reader = SegmentReader(path)
+    assert reader.news() == (0, 0)
+    with ShmSink(path, SinkOptions()) as sink:
+        sink.write(frame(0), result(FOUND))
+        before = reader.read()
+        sink.write(frame(1, size=(800, 1000)), result(FOUND))
+        after = reader.read()
+        sink.write(frame(2, size=(48, 64)), result(FOUND))
+        small = reader.read()
+    assert before is not None
+    assert after is not None
+    assert small is not None
+    assert [one.overlay.shape for one in (before, after, small)] == [
+        (96, 128, 4),
+        (800, 1000, 4),
+        (48, 64, 4),
+    ]
+    assert reader.news() == (0, 0), "closed: nothing is under the name"
+    assert reader.read() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
+    name = f"edge-difom-test-{os.getpid()}"
+    sink = ShmSink.from_text(name, SinkOptions())
+    with sink:
+        made = Path("/dev/shm") / name
+        assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert not made.exists()
+
+
+def test_a_name_has_one_living_writer_and_a_dead_one_s_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    code = "import sys; from edge.sinks import open_sinks\n"
+    code += "s = open_sinks([f'shm:{sys.argv[1]}'])[0]; s.__enter__(); print('up', flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        with pytest.raises(UsageError, match="has a writer"):
+            ShmSink(path, SinkOptions(force=True))
+        process.kill()
+    assert path.exists()
+    reader = SegmentReader(path)
+    assert reader.read() is not None
+    with ShmSink(path, SinkOptions()) as sink:
+        sink.write(frame(4), result())
+        assert reader.reopen()
+        followed = reader.read()
+        assert followed is not None
+        assert followed.frame_index == 4
+    reader.close()
+
+
+@pytest.mark.row(40, "posix_fallocate refuses a larger segment")
+def test_without_memory_for_a_larger_frame_the_status_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    clock = FakeClock()
+    with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
+        sink.tell(RUNNING)
+        sink.write(frame(0, clock), result(FOUND))
+        with monkeypatch.context() as context:
+            context.setattr(os, "posix_fallocate", full)
+            for _ in range(5):
+                clock.spend(40)
+                sink.tell(RUNNING)
+                sink.write(frame(1, clock, size=(800, 1000)), result(FOUND))
+            assert sink.counters["failed"] == 1, "tried once a second"
+            assert not read(tmp_path / "s").has_mask
+        clock.spend(1000)
+        sink.write(frame(2, clock, size=(800, 1000)), result(FOUND))
+        assert read(tmp_path / "s").overlay.shape == (800, 1000, 4)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(MissingDependencyError, match="--shm-size"):
+        ShmSink(tmp_path / "s", SinkOptions()).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_was_overtaken_reads_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ShmSink(tmp_path / "s", SinkOptions()) as sink:
+        sink.write(frame(1), result(FOUND))
+        reader = SegmentReader(tmp_path / "s")
+        copy, overtaken = reader._copy, iter([2, 3])
+
+        def slow(begin: int, head: Any) -> Snapshot | None:
+            for index in overtaken:  # both slots, so the one that is being copied too
+                sink.write(frame(index), result())
+            return copy(begin, head)
+
+        monkeypatch.setattr(reader, "_copy", slow)
+        got = reader.read()
+        assert got is not None
+        assert got.frame_index == 3
+        reader.close()
+
+
+def test_a_slot_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    with ShmSink(tmp_path / "s", SinkOptions()) as sink:
+        sink.write(frame(1), result(FOUND))
+        reader = SegmentReader(tmp_path / "s")
+        assert sink._writer is not None
+        with pytest.raises(RuntimeError, match="died"), sink._writer.publication() as slot:
+            slot.head["frame_index"] = 99
+            raise RuntimeError("died")
+        got = reader.read()
+        assert got is not None
+        assert got.frame_index == 1, "the half-written slot is not the newest"
+        for held in sink._writer._slots:
+            held.head["sequence"] = int(held.head["sequence"]) | 1
+        assert reader.read() is None
+        reader.close()
+
+
+@given(data=st.binary(max_size=2000), whole_header=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_reader_survives_any_file(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, whole_header: bool
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "s"
+    content = bytearray(data)
+    if whole_header:  # the slots are then what is random
+        head = np.zeros((), layout.HEADER)
+        head["magic"], head["version"], head["slots"] = layout.MAGIC, layout.VERSION, layout.SLOTS
+        head["header_bytes"], head["newest"] = layout.aligned(layout.HEADER.itemsize), 1
+        head["slot_bytes"] = max(layout.SLOT.itemsize, len(data) // 2)
+        size = int(head["header_bytes"]) + 2 * int(head["slot_bytes"])
+        content = bytearray(head.tobytes().ljust(int(head["header_bytes"]), b"\0") + data).ljust(size, b"\0")
+    path.write_bytes(content)
+    reader = SegmentReader(path)
+    reader.read()
+    reader.close()
+
+
+OFFSETS = r"""
+#include <stdio.h>
+#include "edge_difom_shm.h"
+#define AT(s, f) printf("%s.%s %zu %zu\n", #s, #f, offsetof(struct edge_difom_##s, f), \
+                        sizeof(((struct edge_difom_##s *)0)->f));
+int main(void) {
+FIELDS
+  printf("header %zu\nslot %zu\nregion %zu\n", sizeof(struct edge_difom_header), sizeof(struct edge_difom_slot),
+         sizeof(struct edge_difom_region));
+  printf("constants %u %u %u %u\n", EDGE_DIFOM_VERSION, EDGE_DIFOM_SLOTS, EDGE_DIFOM_MAX_REGIONS,
+         EDGE_DIFOM_SILENCE_NS);
+  printf("states %d %d %d %d %d %d %d\n", EDGE_DIFOM_BOOT, EDGE_DIFOM_SELFTEST, EDGE_DIFOM_NO_SIGNAL,
+         EDGE_DIFOM_RUNNING, EDGE_DIFOM_PAUSED, EDGE_DIFOM_DEGRADED, EDGE_DIFOM_BYPASS);
+  printf("flags %d %d %d\n", EDGE_DIFOM_HAS_FRAME, EDGE_DIFOM_HAS_MASK, EDGE_DIFOM_HAS_PICTURE);
+  fwrite(EDGE_DIFOM_MAGIC, 1, 8, stdout);
+  return 0;
+}
+"""
+
+FOLLOW = r"""
+/* Reads for a while; every part of a frame must be of that frame: all its bytes are its number. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "edge_difom_shm.h"
+static unsigned char overlay[4 * 640 * 480], scores[96 * 128], picture[3 * 640 * 480];
+static int all(const unsigned char *bytes, size_t size, unsigned value) {
+  for (size_t n = 0; n < size; n++) if (bytes[n] != value) return 0;
+  return 1;
+}
+int main(int count, char **arguments) {
+  struct edge_difom_stream stream;
+  struct edge_difom_slot head;
+  unsigned long whole = 0, torn = 0, backwards = 0, last = 0, wanted;
+  uint64_t end = edge_difom_now_ns() + 20000000000u;
+  if (count != 3) return 2;
+  wanted = strtoul(arguments[2], NULL, 10);
+  edge_difom_init(&stream, arguments[1]);
+  while (whole < wanted && edge_difom_now_ns() < end) {
+    unsigned value;
+    if (edge_difom_read(&stream, &head, overlay, sizeof overlay, scores, sizeof scores, picture, sizeof picture)
+        != EDGE_DIFOM_OK || !(head.flags & EDGE_DIFOM_HAS_FRAME) || head.number == last) continue;
+    backwards += head.number < last;
+    last = head.number;
+    value = (unsigned)(head.frame_index % 251);
+    if (all(overlay, sizeof overlay, value) && all(scores, sizeof scores, value)
+        && all(picture, sizeof picture, value) && head.regions == 1
+        && stream.regions[0].x == (int)value && edge_difom_may_show(&head, head.done_ns)) whole++;
+    else torn++;
+  }
+  printf("%lu %lu %lu\n", whole, torn, backwards);
+  printf("%d\n", edge_difom_read(&stream, &head, overlay, 16, NULL, 0, NULL, 0));
+  edge_difom_close(&stream);
+  return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compiles a C program with the header."""
+    folder = tmp_path_factory.mktemp("c")
+
+    def build(source: str) -> Path:
+        program = folder / f"program{len(list(folder.iterdir()))}"
+        program.with_suffix(".c").write_text(source)
+        flags = ["-std=gnu99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", HEADER.parent]
+        subprocess.run(["gcc", *flags, program.with_suffix(".c"), "-o", program], check=True)
+        return program
+
+    return build
+
+
+def test_c_and_python_agree_on_the_layout(compiled: Callable[[str], Path]) -> None:
+    kinds = {"header": layout.HEADER, "slot": layout.SLOT, "region": layout.REGION}
+    fields = [(kind, name) for kind, dtype in kinds.items() for name in dtype.names or ()]
+    program = compiled(OFFSETS.replace("FIELDS", "\n".join(f"  AT({kind}, {name})" for kind, name in fields)))
+    lines = subprocess.run([program], capture_output=True, check=True).stdout.split(b"\n")
+    expected = [
+        f"{kind}.{name} {kinds[kind].fields[name][1]} {kinds[kind].fields[name][0].itemsize}"  # type: ignore[index]
+        for kind, name in fields
+    ]
+    expected += [f"{kind} {dtype.itemsize}" for kind, dtype in kinds.items()]
+    expected += [f"constants {layout.VERSION} {layout.SLOTS} {layout.MAX_REGIONS} 120000000"]
+    expected += ["states " + " ".join(str(layout.STATE_CODES[state]) for state in State)]
+    expected += [f"flags {layout.HAS_FRAME} {layout.HAS_MASK} {layout.HAS_PICTURE}"]
+    assert [line.decode() for line in lines[:-1]] == expected
+    assert lines[-1] == layout.MAGIC
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_the_header_is_c_plus_plus_too(tmp_path: Path) -> None:
+    (tmp_path / "a.cpp").write_text('#include "edge_difom_shm.h"\nint main() { return 0; }\n')
+    flags = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", HEADER.parent]
+    subprocess.run(["g++", *flags, tmp_path / "a.cpp"], check=True)
+
+
+class NumberDrawing(LayerDrawing):
+    def layer(self, size: tuple[int, int], result: Result, status: Status) -> ImageU8:
+        return np.full((*size, 4), result.scores[0, 0] if result.scores is not None else 0, np.uint8)
+
+
+def test_c_reads_whole_frames_however_fast_they_are_written(
+    compiled: Callable[[str], Path], tmp_path: Path
+) -> None:
+    program, path = compiled(FOLLOW), tmp_path / "s"
+    with ShmSink(path, SinkOptions(drawing=NumberDrawing()), picture=True) as sink:
+        sink.tell(RUNNING)
+        process = subprocess.Popen([program, path, "100"], stdout=subprocess.PIPE, text=True)
+        with process:
+            index = 0
+            while process.poll() is None:
+                index += 1
+                value = index % 251
+                image, scores = np.full((480, 640, 3), value, np.uint8), np.full((96, 128), value, np.uint8)
+                region = Region((value, 0, 1, 1), (), 0.1, 0.5)
+                sink.write(Frame(index, image, sink._clock()), Result(scores, (region,), 0.1, None))
+            assert process.stdout is not None
+            lines = process.stdout.read().splitlines()
+    assert lines == ["100 0 0", "2"], "all whole, none torn, none backwards; then a buffer that is too small"
+
+
+def test_c_sees_a_dead_writer_and_a_new_one(compiled: Callable[[str], Path], tmp_path: Path) -> None:
+    source = r"""
+#include <stdio.h>
+#include "edge_difom_shm.h"
+int main(int count, char **arguments) {
+  struct edge_difom_stream stream;
+  char line[8];
+  if (count != 2) return 2;
+  edge_difom_init(&stream, arguments[1]);
+  while (fgets(line, sizeof line, stdin)) {
+    uint64_t news_ns, number, now = edge_difom_now_ns();
+    int alive = edge_difom_has_news(&stream, now);
+    number = edge_difom_news(&stream, &news_ns);
+    printf("%d %d %d\n", alive, number > 0, edge_difom_has_news(&stream, news_ns + 120000000u));
+    fflush(stdout);
+  }
+  edge_difom_close(&stream);
+  return 0;
+}
+"""
+    path = tmp_path / "s"
+    process = subprocess.Popen(
+        [compiled(source), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask() -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("?\n")
+            return process.stdout.readline().strip()
+
+        assert ask() == "0 0 0"
+        # A clock far ahead stands for a writer that was heard just now, however slow this machine is.
+        with ShmSink(path, SinkOptions(), clock=lambda: 1 << 62) as sink:
+            sink.tell(RUNNING)
+            assert ask() == "1 1 0"
+        assert ask() == "0 0 0"
+        with ShmSink(path, SinkOptions(), clock=lambda: 1 << 61):
+            assert ask() == "1 1 0"
+        process.stdin.close()
