@@ -30,14 +30,14 @@ _ORPHAN_MS = 5_000.0
     metavar="OPTIONS",
     help="fullscreen,display=N,size=WxH,picture,background=black|chroma|key; any of them.",
 )
-@click.option("--with-parent", is_flag=True, help="End 5 s after the parent process, if nothing is heard.")
-def command(segment: str, text: str, with_parent: bool) -> None:
+@click.option("--parent", type=int, help="Process after whose end this one ends too, when nothing was heard for 5 s.")
+def command(segment: str, text: str, parent: int | None) -> None:
     """Show the overlay that `edge-difom run --sink shm:NAME` publishes, and NO NEWS when it does not.
 
     RESEARCH USE ONLY, NOT A MEDICAL DEVICE. Escape or closing the window ends it.
     """
     look = Look.from_text(text)
-    parent, ended = os.getppid(), threading.Event()
+    ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     reader = SegmentReader(segment_path(segment))
@@ -45,7 +45,7 @@ def command(segment: str, text: str, with_parent: bool) -> None:
         presenter = Presenter(reader, screen, look)
         while not (ended.is_set() or screen.closed):
             presenter.step()
-            if with_parent and os.getppid() != parent and presenter.silent_ms > _ORPHAN_MS:
+            if parent not in (None, os.getppid()) and presenter.silent_ms > _ORPHAN_MS:
                 return
             time.sleep(_POLL_S)
 

@@ -107,7 +107,7 @@ class WindowSink(ShmSink):
     def __enter__(self) -> Self:
         super().__enter__()
         command = [sys.executable, "-m", "edge.presenter", str(self.segment), "--look", str(self._look)]
-        self.keeper = Keeper([*command, "--with-parent"])
+        self.keeper = Keeper([*command, "--parent", str(os.getpid())])
         return self
 
     def __exit__(
