@@ -30,7 +30,9 @@ _ORPHAN_MS = 5_000.0
     metavar="OPTIONS",
     help="fullscreen,display=N,size=WxH,picture,background=black|chroma|key; any of them.",
 )
-@click.option("--parent", type=int, help="Process after whose end this one ends too, when nothing was heard for 5 s.")
+@click.option(
+    "--parent", type=int, help="Process after whose end this one ends too, when nothing was heard for 5 s."
+)
 def command(segment: str, text: str, parent: int | None) -> None:
     """Show the overlay that `edge-difom run --sink shm:NAME` publishes, and NO NEWS when it does not.
 

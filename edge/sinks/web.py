@@ -75,16 +75,19 @@ class WebSink(BaseSink):
 
     Args:
         port: Of 127.0.0.1; 0 takes a free one.
+        live: Whether frames come at their own pace, so that an old one must go from view; a clip's stays.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
         url: Where the page is, once entered.
     """
 
-    def __init__(self, port: int = 0, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, port: int = 0, *, live: bool = True, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         super().__init__()
         self.url = ""
-        self._port, self._clock = port, clock
+        self._port, self._live, self._clock = port, live, clock
         self._feed = Feed()
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
@@ -96,7 +99,7 @@ class WebSink(BaseSink):
         self._told: Status | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:  # noqa: ARG003 - shared form
+    def from_text(cls, target: str, options: SinkOptions) -> Self:
         """The sink of a port, or of nothing for a free one.
 
         Raises:
@@ -108,7 +111,7 @@ class WebSink(BaseSink):
                 expected="web or web:PORT, 1 to 65535; pictures leave this machine by no address",
                 mend="--view 8080",
             )
-        return cls(int(target or 0))
+        return cls(int(target or 0), live=options.live)
 
     def __enter__(self) -> Self:
         try:
@@ -163,7 +166,8 @@ class WebSink(BaseSink):
         """Pass on the status where no picture tells it."""
         super().tell(status)
         now = self._clock()
-        if now - self._frame_ns < STALE_MS * 1e6 and status.state is not State.NO_SIGNAL:
+        recent = now - self._frame_ns < STALE_MS * 1e6 and status.state is not State.NO_SIGNAL
+        if recent or not self._live or self._feed.viewers == 0:
             return
         if self._told == status and now - self._told_ns < PERIOD_MS * 1e6:
             return

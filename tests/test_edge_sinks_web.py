@@ -1,0 +1,401 @@
+"""The web view: two routes on this machine alone, the newest frame only, and a page that goes blank in silence."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import UsageError
+from edge.overlay import overlay
+from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
+from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
+from edge.types import Frame, Region, Result, State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge.types import ImageU8
+
+pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
+
+MS = 1_000_000
+RUNNING = Status(State.RUNNING, "", 1)
+FOUND = Region((20, 30, 40, 20), ((20, 30), (59, 30), (59, 49), (20, 49)), 0.065, 0.9)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1_000_000 * MS
+
+    def __call__(self) -> int:
+        return self.now
+
+    def spend(self, ms: float) -> None:
+        self.now += round(ms * MS)
+
+
+def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:
+    image = np.full((*size, 3), (60, 70, 150), np.uint8)
+    stamps = {
+        "capture": (captured_ns, captured_ns + 3 * MS),
+        "infer": (captured_ns + 3 * MS, captured_ns + 9 * MS),
+    }
+    return Frame(index, image, captured_ns, stamps)
+
+
+def result(*regions: Region, reason: str | None = None) -> Result:
+    return Result(None, regions, sum(region.area for region in regions), reason)
+
+
+def ask(sink: WebSink, path: str = "/", method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", int(sink.url.split(":")[-1].strip("/")), timeout=10)
+    connection.request(
+        method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    answer = connection.getresponse()
+    if path != "/events" or answer.status != 200:
+        answer.read()
+        connection.close()
+    return answer
+
+
+@contextmanager
+def viewer(sink: WebSink) -> Iterator[http.client.HTTPResponse]:
+    """Somebody who looks; the sink knows of them."""
+    before = sink._feed.viewers
+    answer = ask(sink, "/events")
+    while sink._feed.viewers == before:
+        time.sleep(0.001)
+    try:
+        yield answer
+    finally:
+        answer.close()
+
+
+def event(answer: http.client.HTTPResponse) -> dict[str, Any]:
+    """The next event."""
+    while not (line := answer.readline()).startswith(b"data: "):
+        assert line, "the stream ended"
+    view: dict[str, Any] = json.loads(line[6:])
+    return view
+
+
+def picture(view: dict[str, Any]) -> ImageU8:
+    decoded: Any = cv2.imdecode(np.frombuffer(base64.b64decode(view["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(decoded, np.uint8)
+
+
+def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None:
+    clock = FakeClock()
+    with WebSink(clock=clock) as sink, viewer(sink) as answer:
+        assert answer.getheader("Content-Type") == "text/event-stream"
+        sink.tell(RUNNING)
+        assert event(answer)["jpeg"] is None
+        shown = frame(7, captured_ns=clock.now)
+        clock.spend(10)
+        sink.write(shown, result(FOUND))
+        view = event(answer)
+        got = picture(view)
+    drawn = overlay(shown.image, result(FOUND))
+    assert got.shape == drawn.shape
+    assert np.abs(got.astype(int) - drawn).mean() < 6, "but for what JPEG makes of it"
+    assert (view["state"], view["reason"], view["frame"]) == ("running", "", 7)
+    assert (view["age_ms"], view["regions"], view["mask_area"]) == (9.0, 1, 0.065)
+    assert view["stages_ms"] == {"capture": 3.0, "infer": 6.0}
+    assert view["sent_ms"] == clock.now / MS
+
+
+def test_the_loop_hands_over_no_more_than_is_shown_and_nothing_without_viewers() -> None:
+    clock = FakeClock()
+    with WebSink(clock=clock) as sink:
+        sink.write(frame(0), result())
+        assert sink._given is None
+        with viewer(sink) as answer:
+            taken = []
+            for index in range(1, 21):
+                before = sink._picture_ns
+                sink.write(frame(index), result())
+                if sink._picture_ns != before:
+                    taken.append(event(answer)["frame"])
+                clock.spend(PERIOD_MS / 4)
+    assert taken == [1, 5, 9, 13, 17]
+
+
+def test_wide_frames_are_scaled_for_the_page() -> None:
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.write(frame(0, size=(1080, 1920)), result(FOUND))
+        assert picture(event(answer)).shape == (720, MAX_WIDTH, 3)
+
+
+@pytest.mark.row(1, "the web view while the source tells no signal")
+def test_without_frames_the_state_is_told_and_no_picture() -> None:
+    clock = FakeClock()
+    with WebSink(clock=clock) as sink, viewer(sink) as answer:
+        sink.write(frame(0, captured_ns=clock.now), result(FOUND))
+        assert event(answer)["jpeg"] is not None
+        clock.spend(50)
+        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", 5))
+        view = event(answer)
+        assert (view["state"], view["reason"]) == ("no-signal", "unplugged: /dev/video0 is gone")
+        assert (view["jpeg"], view["frame"], view["age_ms"]) == (None, None, None)
+        clock.spend(PERIOD_MS)
+        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", 5))
+        assert event(answer)["sent_ms"] == clock.now / MS, "it is told again, so that silence means silence"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_camera_without_frames_shows_no_old_picture(live: bool) -> None:
+    clock = FakeClock()
+    with WebSink(live=live, clock=clock) as sink, viewer(sink) as answer:
+        sink.write(frame(0, captured_ns=clock.now), result(FOUND))
+        event(answer)
+        clock.spend(120)
+        sink.tell(RUNNING)
+        sink_gives = event(answer) if live else None
+        sink.write(frame(1, captured_ns=clock.now), result(FOUND))
+        assert event(answer)["frame"] == 1
+    if sink_gives is not None:
+        assert sink_gives["jpeg"] is None
+
+
+def test_a_new_viewer_gets_nothing_old() -> None:
+    clock = FakeClock()
+    with WebSink(clock=clock) as sink:
+        with viewer(sink) as answer:
+            sink.write(frame(0), result(FOUND))
+            assert event(answer)["frame"] == 0
+        with viewer(sink) as answer:
+            clock.spend(60_000)
+            sink.write(frame(1), result(FOUND))
+            assert event(answer)["frame"] == 1
+
+
+def test_what_is_sent_stays_out_of_caches_and_the_page_asks_nobody_else() -> None:
+    with WebSink() as sink:
+        page = ask(sink)
+        with viewer(sink) as stream:
+            headers = [page, stream]
+            assert [one.getheader("Cache-Control") for one in headers] == ["no-store"] * 2
+        policy = page.getheader("Content-Security-Policy") or ""
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+
+
+@pytest.mark.parametrize("path", ["/x", "/events/", "/?a=1", "/../web.py", "/events?a=1", "/favicon.ico"])
+def test_there_are_no_other_routes(path: str) -> None:
+    with WebSink() as sink:
+        assert ask(sink, path).status == 404
+
+
+@pytest.mark.row(45, "requests as another site or a rebound name would send them")
+def test_only_this_machine_s_own_pages_are_answered() -> None:
+    with WebSink() as sink:
+        port = sink.url.split(":")[-1].strip("/")
+        assert ask(sink, Host=f"localhost:{port}").status == 200
+        assert ask(sink, Sec_Fetch_Site="same-origin").status == 200
+        for path in ("/", "/events"):
+            for host in (
+                "evil.example",
+                f"evil.example:{port}",
+                "127.0.0.1",
+                f"127.0.0.1.evil.example:{port}",
+                "",
+            ):
+                assert ask(sink, path, Host=host).status == 403
+            for site in ("cross-site", "same-site"):
+                assert ask(sink, path, Sec_Fetch_Site=site).status == 403
+        for method in ("POST", "PUT", "OPTIONS", "HEAD", "DELETE"):
+            assert ask(sink, method=method).status == 501
+        assert sink._server is not None
+        assert sink._server._server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "target", ["0.0.0.0", "0.0.0.0:8080", "::1", "localhost:80", "0", "-1", "65536", "８０"]
+)
+def test_no_other_address_can_be_asked_for(target: str) -> None:
+    from edge.sinks import open_sinks
+
+    with pytest.raises(UsageError, match="a port of 127"):
+        open_sinks([f"web:{target}"])
+
+
+def test_a_port_that_is_taken_is_one_clear_error() -> None:
+    with WebSink() as sink:
+        taken = WebSink(int(sink.url.split(":")[-1].strip("/")))
+        with pytest.raises(UsageError, match="cannot be used"):
+            taken.__enter__()
+
+
+def test_viewers_and_connections_are_few() -> None:
+    with WebSink() as sink:
+        held = [viewer(sink) for _ in range(MAX_VIEWERS)]
+        for one in held:
+            one.__enter__()
+        assert ask(sink, "/events").status == 503
+        assert ask(sink).status == 200
+        held[0].__exit__(None, None, None)
+        while sink._feed.viewers == MAX_VIEWERS:  # it is noticed with the next word to them
+            time.sleep(0.001)
+        with viewer(sink) as answer:
+            sink.write(frame(3), result())
+            assert event(answer)["frame"] == 3
+        for one in held[1:]:
+            one.__exit__(None, None, None)
+        port = int(sink.url.split(":")[-1].strip("/"))
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS + 4)]
+        idle[-1].settimeout(10)
+        assert idle[-1].recv(1) == b"", "one too many is closed at once"
+        for connection in idle:
+            connection.close()
+
+
+def test_a_viewer_that_stops_reading_holds_nobody_up() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    clock = FakeClock()
+    with WebSink(clock=clock) as sink, viewer(sink), viewer(sink) as answer:  # the first one never reads
+        for index in range(40):
+            clock.spend(PERIOD_MS)
+            sink.write(Frame(index, noise, clock.now), result())
+            assert event(answer)["frame"] == index
+        begin = threading.active_count()
+        assert begin < 20
+    assert sink._thread is None
+
+
+def browser() -> str:
+    found = shutil.which("chromium")
+    assert found is not None, "chromium is in system-packages.txt"
+    return found
+
+
+class Chromium:
+    """A browser without a display, told what to do through a pipe (Chrome DevTools Protocol)."""
+
+    def __init__(self, profile: Path) -> None:
+        (read, self._out), (self._in, write) = os.pipe(), os.pipe()
+        flags = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --window-size=1920,1080 --remote-debugging-pipe"
+        )
+        # The protocol's two ends must be 3 and 4 in the browser.
+        shell = f'exec "$0" {flags} --user-data-dir="$1" about:blank 3<&{read} 4>&{write}'
+        self.process = subprocess.Popen(
+            ["bash", "-c", shell, browser(), profile],
+            pass_fds=[read, write],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(read)
+        os.close(write)
+        self._rest, self._number, self._session = b"", 0, ""
+        page = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
+        attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._rest:
+                part = os.read(self._in, 1 << 16)
+                assert part, "the browser ended"
+                self._rest += part
+            one, _, self._rest = self._rest.partition(b"\0")
+            answer = json.loads(one)
+            if answer.get("id") == self._number:
+                outcome: dict[str, Any] = answer["result"]
+                return outcome
+
+    def value(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        end = time.monotonic() + 60
+        while not self.value(expression):
+            assert time.monotonic() < end, expression
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self._session = ""
+        self.call("Browser.close")
+        self.process.wait(30)
+        os.close(self._in)
+        os.close(self._out)
+
+
+STATE = "document.getElementById('state').textContent"
+COLOUR = """(() => {
+  const from = document.getElementById('picture'), to = document.createElement('canvas');
+  to.width = from.naturalWidth; to.height = from.naturalHeight;
+  const on = to.getContext('2d'); on.drawImage(from, 0, 0);
+  return [...on.getImageData(200, 120, 1, 1).data];
+})()"""
+
+
+@pytest.mark.slow
+@pytest.mark.row(33, "the page in Chromium while nothing is sent any more, and while the server is gone")
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    page = Chromium(tmp_path)
+    ended = threading.Event()
+    status = [RUNNING]
+
+    def run() -> None:
+        for index in range(1 << 30):
+            if ended.wait(0.02):
+                return
+            sink.tell(status[0])
+            if status[0] is RUNNING:
+                sink.write(frame(index, captured_ns=time.monotonic_ns()), result(FOUND))
+
+    try:
+        page.call("Log.enable")
+        with WebSink() as sink:
+            loop = threading.Thread(target=run)
+            loop.start()
+            page.call("Page.navigate", url=sink.url)
+            page.until(f"{STATE} === 'RUNNING' && !document.getElementById('picture').hidden")
+            page.until("document.getElementById('picture').naturalWidth === 320")
+            red, green, blue, _ = page.value(COLOUR)
+            assert (red > blue + 40, green > 50) == (True, True), "the frame's own colour"
+            assert page.value("document.getElementById('regions').textContent") == "1"
+            assert page.value("document.getElementById('area').textContent") == "6.5"
+            assert page.value("document.querySelectorAll('#stages tr').length") == 2
+            assert "RESEARCH USE ONLY" in page.value("document.body.innerText")
+            first = int(page.value("document.getElementById('frame').textContent"))
+            page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
+            status[0] = Status(State.NO_SIGNAL, "unplugged: <b>gone</b>", 5)
+            page.until(f"{STATE} === 'NO SIGNAL' && document.getElementById('picture').hidden")
+            assert page.value("document.getElementById('reason').textContent") == "unplugged: <b>gone</b>"
+            status[0] = RUNNING
+            page.until(f"{STATE} === 'RUNNING' && !document.getElementById('picture').hidden")
+            ended.set()
+            loop.join()
+            # The server lives, and nothing comes: as when the frame loop hangs.
+            page.until(f"{STATE} === 'NO NEWS' && document.getElementById('picture').hidden")
+            assert page.value("document.getElementById('picture').hasAttribute('src')") is False
+        assert page.value(STATE) == "NO NEWS"
+        assert page.value(
+            "performance.getEntriesByType('resource').every(r => r.name.startsWith(origin) || r.name.startsWith('data:'))"
+        )
+    finally:
+        ended.set()
+        page.close()
