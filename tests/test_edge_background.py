@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,9 +101,11 @@ def test_an_error_in_the_work_is_raised_where_it_is_put_and_closed() -> None:
         raise ZeroDivisionError
 
     background = Background(fail, capacity=1, when_full="wait", name="t")
+    background.put(0)
+    while background.error is None:
+        time.sleep(0.001)
     with pytest.raises(ZeroDivisionError):
-        for item in range(5):
-            background.put(item)
+        background.put(1)
     with pytest.raises(ZeroDivisionError):
         background.close(10)
 

@@ -8,10 +8,8 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,7 +18,7 @@ from edge.presenter.look import CHROMA, Look, compose
 from edge.presenter.presenter import SILENCE_MS, Presenter
 from edge.presenter.screen import SdlScreen
 from edge.sinks.base import SinkOptions
-from edge.sinks.drawing import LayerDrawing, without_frame
+from edge.sinks.drawing import LayerDrawing
 from edge.sinks.shm import ShmSink
 from edge.sinks.shm_reader import SegmentReader
 from edge.sinks.window import Keeper, WindowSink
@@ -28,15 +26,16 @@ from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from edge.types import ImageU8
 
 MS = 1_000_000
 SIZE = 240, 320
-pytestmark = pytest.mark.timeout(120)  # they wait for processes
+pytestmark = pytest.mark.timeout(60)  # they wait for processes
 BOX = (100, 80, 120, 90)
 RUNNING = Status(State.RUNNING, "", 1)
-NO_NEWS = Status(State.BOOT, "no news", 0)
+NO_NEWS = Result(None, (), 0.0, "no news")
 WRITER = """
 import sys, time
 from pathlib import Path
@@ -86,7 +85,7 @@ def frame(index: int, clock: Callable[[], int]) -> Frame:
     return Frame(index, np.full((*SIZE, 3), (10, 20, 200), np.uint8), clock())
 
 
-def drawn(result: Result, status: Status = RUNNING, *, size: tuple[int, int] = SIZE) -> ImageU8:
+def drawn(result: Result, status: Status | None = RUNNING, *, size: tuple[int, int] = SIZE) -> ImageU8:
     """The layer on black, RGB."""
     layer = LayerDrawing().layer(size, result, status)
     return compose(np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), None, Look(), size[::-1])
@@ -130,7 +129,7 @@ def test_silence_clears_the_overlay_and_says_so(
     assert not presenter.step()
     clock.spend(0.1)
     assert presenter.step()
-    assert np.array_equal(screen.canvas, drawn(without_frame(NO_NEWS)))
+    assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
     assert not presenter.step()
     sink.write(frame(1, clock), found())
     assert presenter.step()
@@ -143,28 +142,31 @@ def test_a_sign_of_life_keeps_no_old_mask_on_show(
     clock, screen, sink, presenter = stage
     sink.write(frame(0, clock), found())
     presenter.step()
+    writer = sink._writer
+    assert writer is not None
     for _ in range(11):
         clock.spend(10)
-        assert sink._writer is not None
-        sink._writer.alive()  # a loop that lives and gives no frame, and a sink that forgot to clear
+        writer.alive()  # a loop that lives and gives no frame, and a sink that forgot to clear
         assert not presenter.step()
     clock.spend(10)
-    sink._writer.alive()
+    writer.alive()
     assert presenter.step()
-    assert np.array_equal(screen.canvas, drawn(without_frame(Status(State.RUNNING, "no frame", 0))))
+    assert np.array_equal(screen.canvas, drawn(Result(None, (), 0.0, "no frame")))
 
 
-def test_a_sign_of_life_from_the_future_is_not_believed(tmp_path: Path) -> None:
+def test_a_sign_of_life_from_the_future_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock, screen = FakeClock(), FakeScreen()
     with ShmSink(tmp_path / "s", SinkOptions(), clock=lambda: clock.now + 3_600_000 * MS) as sink:
         sink.write(frame(0, clock), found())
         reader = SegmentReader(tmp_path / "s")
         presenter = Presenter(reader, screen, Look(), clock)
         presenter.step()
-        reader.news = lambda: (1, 0)  # type: ignore[method-assign] - nothing is heard from now on
+        monkeypatch.setattr(reader, "news", lambda: (1, 0))  # nothing is heard from now on
         clock.spend(SILENCE_MS)
         presenter.step()
-        assert np.array_equal(screen.canvas, drawn(without_frame(NO_NEWS)))
+        assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
         reader.close()
 
 
@@ -173,7 +175,7 @@ def test_before_there_is_a_stream_it_says_so_and_then_finds_it(tmp_path: Path) -
     reader = SegmentReader(tmp_path / "s")
     presenter = Presenter(reader, screen, Look(), clock)
     presenter.step()
-    assert np.array_equal(screen.canvas, drawn(without_frame(NO_NEWS)))
+    assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
         sink.write(frame(0, clock), found())
         presenter.step()
@@ -221,7 +223,9 @@ def pixels() -> ImageU8:
     """What SDL shows, (H, W, 3) RGB."""
     import pygame
 
-    view: Any = pygame.surfarray.array3d(pygame.display.get_surface())
+    surface = pygame.display.get_surface()
+    assert surface is not None
+    view: Any = pygame.surfarray.array3d(surface)
     return np.ascontiguousarray(view.transpose(1, 0, 2))
 
 
@@ -231,7 +235,7 @@ def pixels() -> ImageU8:
 def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, how: signal.Signals) -> None:
     path = tmp_path / "s"
     outline = drawn(found())
-    silent = drawn(without_frame(NO_NEWS))
+    silent = drawn(NO_NEWS, None)
     process = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
     reader = SegmentReader(path)
     try:
@@ -347,7 +351,7 @@ def test_the_presenter_s_process_on_a_whole_display(tmp_path: Path, framebuffer:
     presenter = subprocess.Popen(
         [sys.executable, "-m", "edge.presenter", path, "--look", "fullscreen"], env=environment
     )
-    silent, outline = drawn(without_frame(NO_NEWS)), drawn(found())
+    silent, outline = drawn(NO_NEWS, None), drawn(found())
     try:
         framebuffer.until(lambda view: np.array_equal(view, silent), presenter)
         writer = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.DEVNULL)
@@ -386,7 +390,7 @@ def test_left_alone_by_its_parent_it_ends_when_nothing_is_heard(tmp_path: Path) 
         "print(p.pid)"
     )
     environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
-    command = [sys.executable, "-c", starter, tmp_path / "s"]
+    command = [sys.executable, "-c", starter, str(tmp_path / "s")]
     out, end = os.pipe()  # held open by the presenter for as long as it lives
     started = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, pass_fds=[], check=True, stderr=end, text=True

@@ -226,7 +226,7 @@ def test_only_this_machine_s_own_pages_are_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["0.0.0.0", "0.0.0.0:8080", "::1", "localhost:80", "0", "-1", "65536", "８０"]
+    "target", ["0.0.0.0", "0.0.0.0:8080", "::1", "localhost:80", "0", "-1", "65536", "\uff18\uff10"]
 )
 def test_no_other_address_can_be_asked_for(target: str) -> None:
     from edge.sinks import open_sinks

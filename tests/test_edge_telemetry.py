@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +217,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "edge-difom-test", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "edge-difom-test", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a file system needs root")
     yield folder
@@ -229,11 +230,9 @@ def test_a_disk_that_is_really_full_stops_nobody(small_disk: Path) -> None:
     with Telemetry(small_disk / "log") as telemetry:
         telemetry._metrics = MetricsFile(small_disk / "m.prom", telemetry.numbers, period_s=0.001)
         with filler.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"x" * 4096):
-                    pass
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
+            fill = partial(file.write, bytes(4096))
+            with pytest.raises(OSError, match="No space left"):
+                all(iter(fill, None))
         for index in range(3000):
             telemetry.frame(frame(index), Result(None, (), 0.0, None))
             telemetry.event("n", number=index, text="y" * 100)
@@ -270,10 +269,10 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     assert got["edge_difom_events_total", "corrupt", "source"] == 2
     assert got["edge_difom_events_total", "restarts", "inference"] == 1
     assert got["edge_difom_gauge", "temperature_celsius"] == 61.5
-    age = "edge_difom_frame_age_seconds"
-    limits = ("0.001", "0.002", "0.033", "0.12", "+Inf")
-    assert [got[f"{age}_bucket", limit] for limit in limits] == [0, 1, 2, 4, 5]
-    assert got[f"{age}_count",] == 5
+    ages = "edge_difom_frame_age_seconds"
+    edges = ("0.001", "0.002", "0.033", "0.12", "+Inf")
+    assert [got[f"{ages}_bucket", limit] for limit in edges] == [0, 1, 2, 4, 5]
+    assert got[f"{ages}_count",] == 5
     assert got["edge_difom_stage_seconds_count", "infer"] == 5
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 
 from edge.presenter.look import compose
-from edge.sinks.drawing import LayerDrawing, without_frame
-from edge.types import State, Status
+from edge.sinks.drawing import LayerDrawing
+from edge.types import Result, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,14 +88,15 @@ class Presenter:
                 self._reopened_ns = now
                 self._reader.reopen()
             self._snapshot = None
-            return self._show_status(Status(State.BOOT, "no news", 0))
+            return self._show_reason("no news", None)
         if self._snapshot is None or number != self._snapshot.number:
             self._snapshot = self._reader.read() or self._snapshot
         snapshot = self._snapshot
         if snapshot is None:
             return False
         if snapshot.valid_until_ns and now >= snapshot.valid_until_ns:
-            return self._show_status(Status(snapshot.state, snapshot.reason or "no frame", 0))
+            reason = snapshot.reason or "no frame"
+            return self._show_reason(reason, Status(snapshot.state, reason, 0))
         shown = ("slot", snapshot.number, snapshot.done_ns, self._screen.size)
         if shown == self._shown:
             return False
@@ -103,11 +104,13 @@ class Presenter:
         self._show(shown, snapshot.overlay, snapshot.picture)
         return True
 
-    def _show_status(self, status: Status) -> bool:
-        shown = ("status", status.state, status.reason, self._screen.size)
+    def _show_reason(self, reason: str, status: Status | None) -> bool:
+        """Show why there is nothing else; without a status nobody has one."""
+        shown = ("reason", reason, status, self._screen.size)
         if shown == self._shown:
             return False
-        layer = self._drawing.layer((self._size[1], self._size[0]), without_frame(status), status)
+        result = Result(None, (), 0.0, reason)
+        layer = self._drawing.layer((self._size[1], self._size[0]), result, status)
         self._show(shown, cv2.cvtColor(layer, cv2.COLOR_BGRA2RGBA), None)
         return True
 

@@ -1,10 +1,10 @@
-"""The overlay layer as sinks use it: drawn once for a result, however many sinks show it."""
+"""The overlay as sinks use it; a layer is drawn once for a result, however many sinks show it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.overlay import layer
+from edge.overlay import layer, paint
 from edge.types import Result
 
 if TYPE_CHECKING:
@@ -16,20 +16,31 @@ def without_frame(status: Status) -> Result:
     return Result(None, (), 0.0, reason=status.reason or status.state.value)
 
 
+def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:  # noqa: ARG001 - the glyph is the result's
+    """Draw on a picture, (H, W, 3) uint8 BGR, in place, and return it.
+
+    Args:
+        picture: The frame.
+        result: What was found on it.
+        status: The device's when it was.
+    """
+    return paint(picture, result, field_of_view=result.field_of_view)
+
+
 class LayerDrawing:
     """Draws layers and keeps the newest."""
 
     def __init__(self) -> None:
-        self._of: tuple[tuple[int, int], Result, Status] | None = None
+        self._of: tuple[tuple[int, int], Result, Status | None] | None = None
         self._layer: ImageU8 | None = None
 
-    def layer(self, size: tuple[int, int], result: Result, status: Status) -> ImageU8:
+    def layer(self, size: tuple[int, int], result: Result, status: Status | None) -> ImageU8:
         """The layer of a result.
 
         Args:
             size: Height and width of the frame.
             result: What was found.
-            status: The device's, for the glyph.
+            status: The device's, for the glyph; None where the result alone tells it.
 
         Returns:
             (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until the next call.

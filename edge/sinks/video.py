@@ -20,15 +20,15 @@ from edge.background import Background
 from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.ffmpeg import quiet
 from edge.files import refuse_existing
-from edge.overlay import paint
 from edge.sinks.base import BaseSink, SinkOptions
+from edge.sinks.drawing import paint_on
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, ImageU8, Result
+    from edge.types import Frame, ImageU8, Result, Status
 
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name -> the four letters that OpenCV knows it by."""
@@ -72,7 +72,7 @@ class VideoSink(BaseSink):
         self.codec = codec
         self._temporary = path.with_name(f".{path.stem}.partial{os.getpid()}.mp4")
         self._writer: Any = None
-        self._queue: Background[tuple[ImageU8, Result]] | None = None
+        self._queue: Background[tuple[ImageU8, Result, Status]] | None = None
         self._size = (0, 0)
         self._checked_s = -math.inf
         self._full = False
@@ -121,15 +121,15 @@ class VideoSink(BaseSink):
         if self._live and (not self._queue.has_room or self._queue.error is not None):
             self.counters["dropped"] += 1
             return
-        self._queue.put((frame.image.copy(), result))
+        self._queue.put((frame.image.copy(), result, self.status))
 
-    def _encode(self, item: tuple[ImageU8, Result]) -> None:
-        picture, result = item
+    def _encode(self, item: tuple[ImageU8, Result, Status]) -> None:
+        picture, result, status = item
         self._look_for_room()
         if self._live and self._full:
             self.counters["dropped"] += 1
             return
-        paint(picture, result, field_of_view=result.field_of_view)
+        paint_on(picture, result, status)
         if self._writer is None:
             self._size = picture.shape[:2]
             self._writer = self._open()

@@ -15,9 +15,8 @@ import cv2
 import msgspec
 
 from edge.errors import UsageError
-from edge.overlay import paint
 from edge.sinks.base import BaseSink
-from edge.sinks.drawing import without_frame
+from edge.sinks.drawing import paint_on, without_frame
 from edge.sinks.web_server import Feed, WebServer
 from edge.types import State
 
@@ -91,7 +90,7 @@ class WebSink(BaseSink):
         self._feed = Feed()
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
-        self._given: tuple[View, ImageU8 | None, Result] | None = None
+        self._given: tuple[View, ImageU8 | None, Result, Status] | None = None
         self._wake = threading.Condition()
         self._closing = False
         self._picture_ns = self._told_ns = self._frame_ns = -(1 << 62)
@@ -177,7 +176,7 @@ class WebSink(BaseSink):
 
     def _give(self, view: View, picture: ImageU8 | None, result: Result) -> None:
         with self._wake:
-            self._given = view, picture, result
+            self._given = view, picture, result, self.status
             self._wake.notify()
 
     def _run(self) -> None:
@@ -187,14 +186,14 @@ class WebSink(BaseSink):
                 if self._closing:
                     return
                 assert self._given is not None
-                (view, picture, result), self._given = self._given, None
+                (view, picture, result, status), self._given = self._given, None
             if picture is not None:
-                view = msgspec.structs.replace(view, jpeg=_jpeg(picture, result))
+                view = msgspec.structs.replace(view, jpeg=_jpeg(picture, result, status))
             self._feed.put(b"data: " + msgspec.json.encode(view) + b"\n\n")
 
 
-def _jpeg(picture: ImageU8, result: Result) -> str:
-    paint(picture, result, field_of_view=result.field_of_view)
+def _jpeg(picture: ImageU8, result: Result, status: Status) -> str:
+    paint_on(picture, result, status)
     height, width = picture.shape[:2]
     if width > MAX_WIDTH:
         size = MAX_WIDTH, round(height * MAX_WIDTH / width)
