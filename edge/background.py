@@ -20,7 +20,8 @@ class Background(Generic[T]):
 
     Args:
         work: Does one item. An OSError, such as of a full disk, keeps the item, and it is tried again after a
-            pause; any other error ends the thread and is raised by `put` and `close`.
+            pause; any other error ends the thread, and is raised by `close` and by a `put` that waits; any other `put`
+            drops from then on.
         capacity: Most items that wait.
         when_full: `put` drops the oldest item or the one that is put, and counts it, or waits for room.
         name: Of the thread.
@@ -67,17 +68,17 @@ class Background(Generic[T]):
             Whether nothing was dropped for it.
 
         Raises:
-            Exception: What ended the thread.
+            Exception: What ended the thread, where `put` waits for room.
         """
         with self._changed:
             if self._when_full == "wait":
                 self._changed.wait_for(lambda: self.has_room or self._error is not None)
-            if self._error is not None:
+            if self._error is not None and self._when_full == "wait":
                 raise self._error
             fits = self.has_room
-            if not fits:
+            if not fits or self._error is not None:
                 self.dropped += 1
-                if self._when_full == "newest":
+                if self._when_full == "newest" or self._error is not None:
                     return False
                 self._items.popleft()
             self._items.append(item)

@@ -14,20 +14,22 @@ from edge.numbers import Numbers
 from edge.types import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, Result, Status
+    from edge.types import Frame, Result, State, Status
 
 COUNTERS_S = 60.0
 """How often the journal gets the counters."""
 
 
 class Telemetry:
-    """Journal and metrics of a run; a context manager. All calls come from one thread.
+    """Journal and metrics of a run; a context manager and an observer of the frame loop.
+
+    All calls come from one thread.
 
     Args:
         log: Where the journal is written; None without one.
@@ -68,6 +70,16 @@ class Telemetry:
     ) -> None:
         self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
         self.close()
+
+    def conditions(self) -> Iterable[tuple[State, str]]:
+        """Nothing that is written or not asks for a state."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """The loop came round: with a frame that is done, or without one."""
+        self.status(status)
+        if frame is not None and result is not None:
+            self.frame(frame, result)
 
     def frame(self, frame: Frame, result: Result) -> None:
         """Count a frame whose stages are all stamped."""

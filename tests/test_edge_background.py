@@ -96,16 +96,21 @@ def test_work_that_hangs_is_left_behind() -> None:
     gate.open.set()
 
 
-def test_an_error_in_the_work_is_raised_where_it_is_put_and_closed() -> None:
+@pytest.mark.parametrize("when_full", ["wait", "oldest", "newest"])
+def test_an_error_in_the_work_is_raised_in_the_end(when_full: str) -> None:
     def fail(_: int) -> None:
         raise ZeroDivisionError
 
-    background = Background(fail, capacity=1, when_full="wait", name="t")
+    background = Background(fail, capacity=1, when_full=when_full, name="t")  # type: ignore[arg-type]
     background.put(0)
     while background.error is None:
         time.sleep(0.001)
-    with pytest.raises(ZeroDivisionError):
-        background.put(1)
+    if when_full == "wait":
+        with pytest.raises(ZeroDivisionError):
+            background.put(1)
+    else:
+        assert not background.put(1), "who may not wait is not bothered either"
+        assert background.dropped == 1
     with pytest.raises(ZeroDivisionError):
         background.close(10)
 

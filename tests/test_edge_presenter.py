@@ -118,7 +118,6 @@ def test_the_overlay_follows_the_stream(stage: tuple[FakeClock, FakeScreen, ShmS
     assert np.array_equal(screen.canvas, drawn(empty))
 
 
-@pytest.mark.row(33, "a stream whose writer falls silent, by a fake clock")
 def test_silence_clears_the_overlay_and_says_so(
     stage: tuple[FakeClock, FakeScreen, ShmSink, Presenter],
 ) -> None:
@@ -177,6 +176,7 @@ def test_before_there_is_a_stream_it_says_so_and_then_finds_it(tmp_path: Path) -
     presenter.step()
     assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
+        sink.tell(RUNNING)
         sink.write(frame(0, clock), found())
         presenter.step()
         assert np.array_equal(screen.canvas, drawn(found()))
@@ -230,7 +230,6 @@ def pixels() -> ImageU8:
 
 
 @pytest.mark.usefixtures("dummy")
-@pytest.mark.row(33, "the writing process is killed, stopped and continued; pixels read back from SDL")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, how: signal.Signals) -> None:
     path = tmp_path / "s"

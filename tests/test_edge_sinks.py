@@ -229,6 +229,7 @@ def test_lines_without_a_path_go_to_stdout(target: str, capfdbinary: pytest.Capt
 def test_a_clip_plays_back_with_its_overlay(tmp_path: Path) -> None:
     path = tmp_path / "overlay.mp4"
     with VideoSink(path, SinkOptions(fps=12.5)) as sink:
+        sink.tell(RUNNING)
         for index in range(6):
             sink.write(frame(index), result(FOUND))
         assert not path.exists()
@@ -313,7 +314,7 @@ def test_of_a_clip_every_frame_is_encoded(tmp_path: Path) -> None:
 def test_a_recording_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
         sink.write(frame(0), result())
-        while sink._checked_s < 0:  # until the first frame is in work
+        while sink._writer is None:  # until the first frame is in work
             time.sleep(0.001)
         monkeypatch.setattr("edge.sinks.video.RESERVE_BYTES", 1 << 62)
         monkeypatch.setattr("edge.sinks.video._CHECK_S", 0)

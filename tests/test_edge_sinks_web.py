@@ -141,7 +141,6 @@ def test_wide_frames_are_scaled_for_the_page() -> None:
         assert picture(event(answer)).shape == (720, MAX_WIDTH, 3)
 
 
-@pytest.mark.row(1, "the web view while the source tells no signal")
 def test_without_frames_the_state_is_told_and_no_picture() -> None:
     clock = FakeClock()
     with WebSink(clock=clock) as sink, viewer(sink) as answer:
@@ -352,7 +351,6 @@ COLOUR = """(() => {
 
 
 @pytest.mark.slow
-@pytest.mark.row(33, "the page in Chromium while nothing is sent any more, and while the server is gone")
 def test_the_page_in_a_browser(tmp_path: Path) -> None:
     page = Chromium(tmp_path)
     ended = threading.Event()

@@ -64,8 +64,9 @@ def test_a_run_in_the_journal(tmp_path: Path) -> None:
     with Telemetry(path, clock=clock) as telemetry:
         running = Status(State.RUNNING, "", 5)
         for index in (0, 1, 4):
-            telemetry.status(running)
-            telemetry.frame(frame(index), Result(None, (FOUND,), 0.1, None))
+            telemetry.progress(running, frame(index), Result(None, (FOUND,), 0.1, None))
+        telemetry.progress(running, None, None)
+        assert list(telemetry.conditions()) == []
         telemetry.status(Status(State.PAUSED, "frozen: 3 s", 7))
         telemetry.status(Status(State.PAUSED, "frozen: 4 s", 7))
         telemetry.frame(frame(5), Result(None, (), 0.0, "frozen: 4 s"))

@@ -76,6 +76,7 @@ class VideoSink(BaseSink):
         self._size = (0, 0)
         self._checked_s = -math.inf
         self._full = False
+        self._missed = self._unrecorded = 0
 
     @classmethod
     def from_text(cls, target: str, options: SinkOptions) -> Self:
@@ -97,8 +98,11 @@ class VideoSink(BaseSink):
     ) -> None:
         queue, self._queue = self._queue, None
         try:
-            if queue is not None and not queue.close(_CLOSE_S if self._live else None):
-                raise DataError(f"{self.path} could not be closed", got="an encoder that does not return")
+            if queue is not None:
+                ended = queue.close(_CLOSE_S if self._live else None)
+                self.counters["dropped"] = self._missed + self._unrecorded + queue.dropped
+                if not ended:
+                    raise DataError(f"{self.path} could not be closed", got="an encoder that does not return")
             writer, self._writer = self._writer, None
             if writer is None:
                 return
@@ -119,15 +123,16 @@ class VideoSink(BaseSink):
         """
         assert self._queue is not None, "the sink is written outside its `with` block"
         if self._live and (not self._queue.has_room or self._queue.error is not None):
-            self.counters["dropped"] += 1
-            return
-        self._queue.put((frame.image.copy(), result, self.status))
+            self._missed += 1  # before the picture is copied
+        else:
+            self._queue.put((frame.image.copy(), result, self.status))
+        self.counters["dropped"] = self._missed + self._unrecorded + self._queue.dropped
 
     def _encode(self, item: tuple[ImageU8, Result, Status]) -> None:
         picture, result, status = item
         self._look_for_room()
         if self._live and self._full:
-            self.counters["dropped"] += 1
+            self._unrecorded += 1
             return
         paint_on(picture, result, status)
         if self._writer is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import msgspec
 
+from edge import console
 from edge.errors import UsageError
 from edge.sinks.base import BaseSink
 from edge.sinks.drawing import paint_on, without_frame
@@ -120,6 +121,7 @@ class WebSink(BaseSink):
                 f"port {self._port} of 127.0.0.1 cannot be used", got=str(error), mend="--view"
             ) from error
         self.url = self._server.url
+        console.say(f"view: {self.url}")
         self._thread = threading.Thread(target=self._run, name="web encoder", daemon=True)
         self._thread.start()
         return self
