@@ -8,6 +8,7 @@ CLOCK_MONOTONIC, which everything on the device is timed by; `wall` is a note fo
 
 from __future__ import annotations
 
+import errno
 import math
 import secrets
 import time
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edge.background import RETRY_S, Background
+from edge.errors import UsageError
 from edge.line_file import LineFile
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ KEEP = 5
 
 CAPACITY = 1024
 """Lines that wait for the disk at most; then the oldest is dropped."""
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What no other path would mend: the device runs all the same, and its journal begins when the disk allows it."""
 
 _MAX_TEXT = 500
 _MAX_ITEMS = 64
@@ -69,7 +74,7 @@ class Journal:
         retry_s: Pause after the disk refused a line, seconds.
 
     Raises:
-        OSError: The file cannot be made.
+        UsageError: The file cannot be made, and that is not the disk's fault.
     """
 
     def __init__(
@@ -87,7 +92,13 @@ class Journal:
         self._seq = 0
         self._encoder = msgspec.json.Encoder()
         self._file = file or LineFile(path, max_bytes=max_bytes, keep=keep)
-        self._file.open()
+        try:
+            self._file.open()
+        except OSError as error:
+            if error.errno not in _DISK_TROUBLE:
+                raise UsageError(
+                    f"the journal {path} cannot be written", got=str(error), mend="--log with another path"
+                ) from error
         self._synced_s = time.monotonic()
         self._queue = Background(
             self._append, capacity=CAPACITY, when_full="oldest", name="journal", retry_s=retry_s

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from edge.lookup import require, resolve
+from edge.lookup import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,13 +27,9 @@ class MetricsFile:
         path: Where to; node exporter wants a name that ends in `.prom`.
         numbers: What is written.
         period_s: Seconds between two files.
-
-    Raises:
-        MissingDependencyError: `prometheus-client` is not installed.
     """
 
     def __init__(self, path: Path, numbers: Numbers, *, period_s: float = PERIOD_S) -> None:
-        require("prometheus_client")
         self.failed = 0
         """Files that could not be written."""
         self._path, self._numbers, self._period_s = path, numbers, period_s

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge import __version__
 from edge.device_info import read_text
 from edge.journal import Journal
+from edge.lookup import require
 from edge.metrics_file import MetricsFile
 from edge.numbers import Numbers
 from edge.types import kind_of
@@ -37,7 +38,7 @@ class Telemetry:
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        OSError: The journal cannot be made.
+        UsageError: The journal cannot be made.
         MissingDependencyError: The metrics need a package that is not installed.
     """
 
@@ -50,8 +51,10 @@ class Telemetry:
     ) -> None:
         self.numbers = Numbers()
         self._clock = clock
-        self._metrics = MetricsFile(metrics, self.numbers) if metrics is not None else None
+        if metrics is not None:
+            require("prometheus_client")
         self._journal = Journal(log, clock=clock) if log is not None else None
+        self._metrics = MetricsFile(metrics, self.numbers) if metrics is not None else None
         self._status: Status | None = None
         self._last_index: int | None = None
         self._next_ns = clock() + round(COUNTERS_S * 1e9)

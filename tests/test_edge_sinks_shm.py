@@ -24,6 +24,7 @@ from edge.sinks.base import SinkOptions
 from edge.sinks.drawing import LayerDrawing
 from edge.sinks.shm import ShmSink
 from edge.sinks.shm_reader import SegmentReader
+from edge.sinks.shm_writer import sweep
 from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
@@ -221,6 +222,11 @@ def test_a_name_has_one_living_writer_and_a_dead_one_s_is_taken_over(tmp_path: P
         with pytest.raises(UsageError, match="has a writer"):
             ShmSink(path, SinkOptions(force=True))
         process.kill()
+    (tmp_path / "s-other").write_bytes(b"precious")
+    shutil.copyfile(path, tmp_path / "s-dead")
+    with ShmSink(tmp_path / "s-living", SinkOptions()):
+        sweep(tmp_path, "s-")
+        assert {one.name for one in tmp_path.iterdir()} == {"s", "s-other", "s-living"}
     assert path.exists()
     reader = SegmentReader(path)
     assert reader.read() is not None

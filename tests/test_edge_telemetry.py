@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge import prometheus
-from edge.errors import MissingDependencyError
+from edge.errors import MissingDependencyError, UsageError
 from edge.journal import CAPACITY, Journal
 from edge.line_file import LineFile
 from edge.metrics_file import MetricsFile
@@ -247,6 +247,29 @@ def test_a_disk_that_is_really_full_stops_nobody(small_disk: Path) -> None:
     assert len(lines) + journal.dropped == 3002
     assert metrics(small_disk / "m.prom")[("edge_difom_frames_total",)] == 3000
     assert sorted(path.name for path in small_disk.iterdir()) == ["log", "m.prom"]
+
+
+@pytest.mark.row(42, "journal and metrics begin on a tmpfs that is mounted read-only, and later not")
+def test_a_read_only_disk_stops_nobody(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with Telemetry(small_disk / "log", small_disk / "m.prom") as telemetry:
+        telemetry.event("early")
+        journal, file = telemetry._journal, telemetry._metrics
+        assert journal is not None
+        assert file is not None
+        while journal.failed < 2:
+            time.sleep(0.001)
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert [line["kind"] for line in events(small_disk / "log")] == ["start", "early", "stop"]
+    assert journal.dropped == 0
+    assert metrics(small_disk / "m.prom")["edge_difom_frames_total",] == 0
+
+
+def test_a_journal_in_a_place_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        Telemetry(tmp_path / "file" / "log", tmp_path / "m.prom")
+    assert not (tmp_path / "m.prom").exists()
 
 
 def test_the_metrics_of_a_run(tmp_path: Path) -> None:

@@ -159,6 +159,19 @@ class SegmentWriter:
         self.retire()
 
 
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove the segments of dead writers.
+
+    Args:
+        folder: Where they lie.
+        prefix: Begin of their names.
+    """
+    for path in folder.glob(f"{prefix}*"):
+        with suppress(UsageError, OSError):  # a living writer's, or somebody else's
+            claim(path, force=False)
+            path.unlink()
+
+
 def claim(path: Path, *, force: bool) -> None:
     """Make sure that a name may be taken: it is free, or what a dead writer left.
 

@@ -18,6 +18,7 @@ from edge.lookup import require
 from edge.presenter.look import Look
 from edge.sinks.shm import ShmSink
 from edge.sinks.shm_layout import segment_path
+from edge.sinks.shm_writer import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from edge.sinks.base import SinkOptions
 
+_PREFIX = "edge-difom-window-"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _LOOK_S, _TERMINATE_S = 0.05, 0.5
 
@@ -90,7 +92,8 @@ class WindowSink(ShmSink):
 
     def __init__(self, look: Look, options: SinkOptions) -> None:
         require("pygame")
-        path = segment_path(f"edge-difom-window-{os.getpid()}-{id(self):x}")
+        path = segment_path(f"{_PREFIX}{os.getpid()}-{id(self):x}")
+        sweep(path.parent, _PREFIX)  # of runtimes that were killed
         super().__init__(path, options, picture=look.picture)
         self._look = look
         self.keeper: Keeper | None = None
