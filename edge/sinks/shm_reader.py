@@ -207,4 +207,5 @@ def _part(slot: ImageU8, head: NDArray[Any], at: str, shape: tuple[int, ...]) ->
         size *= side
     if begin < SLOT.itemsize or begin + size > len(slot):
         return None
-    return slot[begin : begin + size].reshape(shape).copy()
+    part: ImageU8 = slot[begin : begin + size].reshape(shape).copy()
+    return part
