@@ -1,0 +1,255 @@
+"""Ways to the controller, each opened by a text: a serial line, ISO-TP on a CAN bus, a simulated cart."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from edge.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serial import Serial
+
+BAUD = 115200
+CAN_IDS = (0x700, 0x701)
+_READ = 4096
+
+
+class Transport(Protocol):
+    """An open way to the controller; nothing of it waits."""
+
+    def fileno(self) -> int:
+        """Descriptor that becomes readable when bytes came."""
+        ...
+
+    def read(self) -> bytes:
+        """Bytes that came; empty where there are none.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        ...
+
+    def write(self, data: bytes) -> int:
+        """Send what the system takes now; returns how many bytes.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        ...
+
+    def pending(self) -> int:
+        """Bytes that were written and have not left yet, as far as the system tells."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it, without waiting for what has not left."""
+        ...
+
+
+class SerialTransport:
+    """A serial line: 8 data bits, no parity, no flow control.
+
+    Args:
+        port: Device, such as `/dev/ttyACM0`.
+        baud: Bits per second; a USB controller does not mind.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, port: str, baud: int = BAUD) -> None:
+        import serial
+
+        self._serial: Serial = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
+
+    def fileno(self) -> int:
+        """Descriptor of the device."""
+        return int(self._serial.fileno())
+
+    def read(self) -> bytes:
+        """Bytes that came."""
+        try:
+            data = os.read(self.fileno(), _READ)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise OSError(errno.EIO, "the device is gone")
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Send what fits into the system's buffer."""
+        try:
+            return os.write(self.fileno(), data)
+        except BlockingIOError:
+            return 0
+
+    def pending(self) -> int:
+        """Bytes in the system's buffer."""
+        return int(self._serial.out_waiting)
+
+    def close(self) -> None:
+        """Drop what has not left, for which the system would wait, and close."""
+        try:
+            self._serial.reset_output_buffer()
+        except Exception as error:  # noqa: BLE001 - of termios or of pyserial, by version: the device is gone already
+            del error
+        self._serial.close()
+
+
+class IsoTpTransport:
+    """ISO 15765-2 on a CAN bus, by the system's own socket: the same frames, one transfer for each write.
+
+    Args:
+        interface: Such as `can0`.
+        ids: Identifiers that are sent with, and received.
+
+    Raises:
+        OSError: The interface or the system's module is missing.
+        MissingDependencyError: This Python or system knows no ISO-TP.
+    """
+
+    def __init__(self, interface: str, ids: tuple[int, int] = CAN_IDS) -> None:
+        if not hasattr(socket, "CAN_ISOTP"):
+            raise MissingDependencyError(
+                "this Python knows no ISO-TP sockets", expected="Linux 5.10 with can-isotp", got=sys.platform
+            )
+        self._socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+        try:
+            self._socket.setblocking(False)
+            self._socket.bind((interface, ids[1], ids[0]))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """Descriptor of the socket."""
+        return self._socket.fileno()
+
+    def read(self) -> bytes:
+        """One transfer that came."""
+        try:
+            return self._socket.recv(_READ)
+        except BlockingIOError:
+            return b""
+
+    def write(self, data: bytes) -> int:
+        """Start a transfer, unless one is on its way."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def pending(self) -> int:
+        """The system does not tell."""
+        return 0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class SimTransport(SerialTransport):
+    """A simulated cart in a process of its own, whose clock a stopped frame loop does not stop.
+
+    Args:
+        script: Its faults, `SECONDS=COMMAND,...`; see `python -m firmware_bridge.simcart --help`.
+
+    Raises:
+        MissingDependencyError: There is no C compiler for it.
+    """
+
+    def __init__(self, script: str = "") -> None:
+        from firmware_bridge.simcart.build import library
+
+        library()  # compiled here, where the error can be shown
+        at = [option for fault in script.split(",") if fault for option in ("--at", fault)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "firmware_bridge.simcart", "--pty", "--until-stdin-ends", *at],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], 20)
+        port = self._process.stdout.readline().strip() if ready else ""
+        try:
+            if not port:
+                raise OSError(errno.ENODEV, "the simulated cart does not start")
+            super().__init__(port)
+        except BaseException:
+            self._end()
+            raise
+
+    def close(self) -> None:
+        """Close the line and end the process."""
+        super().close()
+        self._end()
+
+    def _end(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.terminate()
+        self._process.wait()
+
+
+def parse(text: str) -> Callable[[], Transport]:
+    """What opens the transport that a text names; may be called again after it was lost.
+
+    Args:
+        text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]` with identifiers, or `sim[:FAULTS]`.
+
+    Raises:
+        UsageError: The text names none.
+    """
+    kind, _, rest = text.partition(":")
+    name, *options = rest.split(",")
+    try:
+        if kind == "serial" and name and len(options) <= 1:
+            baud = int(options[0]) if options else BAUD
+            return lambda: SerialTransport(name, baud)
+        if kind == "can" and name and len(options) in (0, 2):
+            ids = (int(options[0], 0), int(options[1], 0)) if options else CAN_IDS
+            return lambda: IsoTpTransport(name, ids)
+        if kind == "sim":
+            from firmware_bridge.simcart.faults import parse_fault
+
+            for fault in filter(None, rest.split(",")):
+                parse_fault(fault)
+            return lambda: SimTransport(rest)
+    except ValueError as error:
+        raise UsageError(f"--cart {text}: {error}") from error
+    raise UsageError(
+        f"--cart {text} names no cart",
+        expected="serial:DEVICE[,BAUD], can:INTERFACE[,SEND,RECEIVE], sim[:SECONDS=FAULT,...]",
+        mend="--cart sim",
+    )
+
+
+def drain(transport: Transport, data: bytes, seconds: float) -> bool:
+    """Write all and wait until it has left.
+
+    Returns:
+        Whether it left in time.
+
+    Raises:
+        OSError: The connection is gone.
+    """
+    end = time.monotonic() + seconds
+    while data or transport.pending():
+        data = data[transport.write(data) :] if data else data
+        if not data and not transport.pending():
+            break
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.002)
+    return True

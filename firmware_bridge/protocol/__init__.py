@@ -1,0 +1,1 @@
+"""The cart's link: messages (`cart.cddl`), their codec and their frames."""

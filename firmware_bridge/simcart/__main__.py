@@ -1,0 +1,133 @@
+"""`python -m firmware_bridge.simcart --pty`: a cart to try `edge-difom run --cart serial:DEVICE` on."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+import tty
+from pathlib import Path
+
+import click
+
+from edge.errors import EdgeDifomError
+from firmware_bridge.simcart import faults
+from firmware_bridge.simcart.faults import Fault, SimCart, parse_command, parse_fault
+
+_COLOURS = ("off", "green", "amber", "red", "blue", "white")
+
+
+def _parse_all(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Fault, ...]:
+    try:
+        return tuple(map(parse_fault, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+@click.command(epilog="\b\n" + (faults.__doc__ or "").partition("\n\n")[2])
+@click.option(
+    "--pty", "link", is_flag=False, flag_value="", metavar="[LINK]", help="Serve a pseudo-terminal, also as LINK."
+)
+@click.option("--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable.")
+@click.option("--seed", default=0, help="Of noise and garbage.")
+@click.option("--until-stdin-ends", is_flag=True, help="End with standard input, as a child process should.")
+def main(link: str | None, at: tuple[Fault, ...], seed: int, until_stdin_ends: bool) -> None:
+    """The cart's controller, simulated by its own firmware. Prints the device to open; faults come by standard input."""
+    if link is None:
+        raise click.UsageError("--pty [LINK] is the one way to reach it")
+    try:
+        cart = SimCart(seed=seed, faults=at)
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    _serve(cart, Path(link) if link else None, until_stdin_ends=until_stdin_ends)
+
+
+class _Terminal:
+    """A pseudo-terminal whose other end stands open here too, so that a host may come and go."""
+
+    def __init__(self, link: Path | None) -> None:
+        self.master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self.master, False)
+        self._link = link
+        self.name = os.ttyname(self._slave)
+        if link is not None:
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.name)
+            self.name = str(link)
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
+        os.close(self._slave)
+        os.close(self.master)
+
+
+def _serve(cart: SimCart, link: Path | None, *, until_stdin_ends: bool) -> None:
+    terminal: _Terminal | None = _Terminal(link)
+    assert terminal is not None
+    click.echo(terminal.name)
+    sys.stdout.flush()
+    began, told = time.monotonic(), ""
+    standard_input: int | None = sys.stdin.fileno()
+    try:
+        while True:
+            waited = [source for source in (standard_input, terminal and terminal.master) if source is not None]
+            readable, _, _ = select.select(waited, [], [], 0.002)
+            if standard_input in readable:
+                line = os.read(0, 4096).decode(errors="replace")
+                if not line:
+                    if until_stdin_ends:
+                        return
+                    standard_input = None
+                _order(cart, line)
+            data = os.read(terminal.master, 4096) if terminal and terminal.master in readable else b""
+            now_ms = int((time.monotonic() - began) * 1000)
+            out = cart.advance(now_ms)
+            cart.receive(data)
+            gone = now_ms < cart.unplugged_until_ms
+            if gone and terminal is not None:
+                terminal.close()
+                terminal = None
+            elif not gone and terminal is None:
+                terminal = _Terminal(link)
+                click.echo(terminal.name)
+            if terminal is not None and out:
+                _write(terminal.master, out)
+            told = _tell(cart, told)
+    except KeyboardInterrupt:
+        return
+    finally:
+        if terminal is not None:
+            terminal.close()
+
+
+def _order(cart: SimCart, lines: str) -> None:
+    for line in filter(None, map(str.strip, lines.splitlines())):
+        try:
+            cart.order(parse_command(line))
+        except ValueError as error:
+            click.echo(f"error: {error}", err=True)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """What nobody reads is lost, as on a wire."""
+    try:
+        os.write(descriptor, data)
+    except BlockingIOError:
+        return
+
+
+def _tell(cart: SimCart, told: str) -> str:
+    """Say on standard error where relay and lamp are, when that changes."""
+    relay = "overlay" if cart.controller.contact else "pass-through"
+    text = f"relay {relay}, faults {cart.controller.faults:#04x}"
+    if text != told:
+        click.echo(f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLOURS[cart.controller.lamp]}", err=True)
+    return text
+
+
+if __name__ == "__main__":
+    main()
