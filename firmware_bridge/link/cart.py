@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from edge.types import Status
-    from firmware_bridge.link.transports import Transport
+    from firmware_bridge.link.transports import Connector, Transport
 
 FAREWELL_S = 0.08
 _POLL_S = 0.02
@@ -47,14 +47,14 @@ class ThreadedCart:
     """The link and its thread, which runs between enter and exit.
 
     Args:
-        connect: Opens the way to the controller; raises OSError where it is not there.
+        connector: Opens the way to the controller.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
     def __init__(
-        self, connect: Callable[[], Transport], clock: Callable[[], int] = time.monotonic_ns
+        self, connector: Connector, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        self._connect, self._clock = connect, clock
+        self._connector, self._clock = connector, clock
         self._session = Session()
         self._lock = threading.Lock()
         self._beat: Beat | None = None
@@ -66,7 +66,7 @@ class ThreadedCart:
 
     def __enter__(self) -> ThreadedCart:
         try:
-            self._first = self._connect()
+            self._first = self._connector.open()
         except OSError as error:
             self._report([CartEvent("link-down", f"{error}; looking for it")])
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,6 +83,7 @@ class ThreadedCart:
         self._thread.join()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        self._connector.close()
 
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:
         """Tell the controller that the frame loop made progress; called on that alone.
@@ -122,7 +123,7 @@ class ThreadedCart:
         while not self._stop.is_set():
             if transport is None:
                 try:
-                    transport = self._connect()
+                    transport = self._connector.open()
                 except OSError as error:
                     if not told:
                         told = True
@@ -135,6 +136,7 @@ class ThreadedCart:
                 wait_s = self._talk(transport, wait_s)
                 self._say_farewell(transport)
             except OSError as error:
+                told = self._session.up
                 self._session.disconnect(f"{error}; looking for it")
                 self._report(list(self._session.take_reported()))
             finally:

@@ -220,7 +220,9 @@ class Session:
 
     def _take_status(self, status: m.ControllerStatus) -> None:
         self.status = status
-        if status.faults != self._faults and status.faults & ~self._faults:
+        if not self.up:
+            return  # what it says of a silent host is known
+        if status.faults & ~self._faults:
             self._refuse(f"the controller's faults: {', '.join(fault_names(status.faults))}")
         self._faults = status.faults
         if not status.faults:
@@ -262,6 +264,7 @@ class Session:
 
     def _greet_again(self) -> None:
         self.up = False
+        self._faults = 0
         self._hello_sequence = None
         self._hello_due_ms = self._now_ms
 

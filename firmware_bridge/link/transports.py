@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -157,53 +155,38 @@ class IsoTpTransport:
         self._socket.close()
 
 
-class SimTransport(SerialTransport):
-    """A simulated cart in a process of its own, whose clock a stopped frame loop does not stop.
+class Connector(Protocol):
+    """Opens the way to one controller, again after it was lost."""
 
-    Args:
-        script: Its faults, `SECONDS=COMMAND,...`; see `python -m firmware_bridge.simcart --help`.
+    def open(self) -> Transport:
+        """A new connection.
 
-    Raises:
-        MissingDependencyError: There is no C compiler for it.
-    """
-
-    def __init__(self, script: str = "") -> None:
-        from firmware_bridge.simcart.build import library
-
-        library()  # compiled here, where the error can be shown
-        at = [option for fault in script.split(",") if fault for option in ("--at", fault)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "firmware_bridge.simcart", "--pty", "--until-stdin-ends", *at],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], 20)
-        port = self._process.stdout.readline().strip() if ready else ""
-        try:
-            if not port:
-                raise OSError(errno.ENODEV, "the simulated cart does not start")
-            super().__init__(port)
-        except BaseException:
-            self._end()
-            raise
+        Raises:
+            OSError: The controller is not there.
+        """
+        ...
 
     def close(self) -> None:
-        """Close the line and end the process."""
-        super().close()
-        self._end()
-
-    def _end(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
-        self._process.terminate()
-        self._process.wait()
+        """Let go of what outlives a connection."""
+        ...
 
 
-def parse(text: str) -> Callable[[], Transport]:
-    """What opens the transport that a text names; may be called again after it was lost.
+class Plain:
+    """A connector with nothing to keep.
+
+    Args:
+        opener: Opens a connection.
+    """
+
+    def __init__(self, opener: Callable[[], Transport]) -> None:
+        self.open = opener
+
+    def close(self) -> None:
+        """Nothing outlives a connection."""
+
+
+def parse(text: str) -> Connector:
+    """The connector of the controller that a text names.
 
     Args:
         text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]` with identifiers, or `sim[:FAULTS]`.
@@ -216,16 +199,14 @@ def parse(text: str) -> Callable[[], Transport]:
     try:
         if kind == "serial" and name and len(options) <= 1:
             baud = int(options[0]) if options else BAUD
-            return lambda: SerialTransport(name, baud)
+            return Plain(lambda: SerialTransport(name, baud))
         if kind == "can" and name and len(options) in (0, 2):
             ids = (int(options[0], 0), int(options[1], 0)) if options else CAN_IDS
-            return lambda: IsoTpTransport(name, ids)
+            return Plain(lambda: IsoTpTransport(name, ids))
         if kind == "sim":
-            from firmware_bridge.simcart.faults import parse_fault
+            from firmware_bridge.simcart.process import SimConnector
 
-            for fault in filter(None, rest.split(",")):
-                parse_fault(fault)
-            return lambda: SimTransport(rest)
+            return SimConnector([fault for fault in rest.split(",") if fault])
     except ValueError as error:
         raise UsageError(f"--cart {text}: {error}") from error
     raise UsageError(

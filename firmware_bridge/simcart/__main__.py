@@ -31,8 +31,9 @@ def _parse_all(context: click.Context, parameter: click.Parameter, texts: tuple[
 )
 @click.option("--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable.")
 @click.option("--seed", default=0, help="Of noise and garbage.")
-@click.option("--until-stdin-ends", is_flag=True, help="End with standard input, as a child process should.")
-def main(link: str | None, at: tuple[Fault, ...], seed: int, until_stdin_ends: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Do not say where relay and lamp are.")
+@click.option("--child", is_flag=True, help="End with standard input.")
+def main(link: str | None, at: tuple[Fault, ...], seed: int, quiet: bool, child: bool) -> None:
     """The cart's controller, simulated by its own firmware. Prints the device to open; faults come by standard input."""
     if link is None:
         raise click.UsageError("--pty [LINK] is the one way to reach it")
@@ -41,7 +42,7 @@ def main(link: str | None, at: tuple[Fault, ...], seed: int, until_stdin_ends: b
     except EdgeDifomError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    _serve(cart, Path(link) if link else None, until_stdin_ends=until_stdin_ends)
+    _serve(cart, Path(link) if link else None, quiet=quiet, child=child)
 
 
 class _Terminal:
@@ -65,7 +66,7 @@ class _Terminal:
         os.close(self.master)
 
 
-def _serve(cart: SimCart, link: Path | None, *, until_stdin_ends: bool) -> None:
+def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> None:
     terminal: _Terminal | None = _Terminal(link)
     assert terminal is not None
     click.echo(terminal.name)
@@ -79,7 +80,7 @@ def _serve(cart: SimCart, link: Path | None, *, until_stdin_ends: bool) -> None:
             if standard_input in readable:
                 line = os.read(0, 4096).decode(errors="replace")
                 if not line:
-                    if until_stdin_ends:
+                    if child:
                         return
                     standard_input = None
                 _order(cart, line)
@@ -96,7 +97,8 @@ def _serve(cart: SimCart, link: Path | None, *, until_stdin_ends: bool) -> None:
                 click.echo(terminal.name)
             if terminal is not None and out:
                 _write(terminal.master, out)
-            told = _tell(cart, told)
+            if not quiet:
+                told = _tell(cart, told)
     except KeyboardInterrupt:
         return
     finally:
