@@ -333,7 +333,7 @@ def events(cart: Cart, milliseconds: int = 1) -> list[tuple[int, m.InputEvent]]:
 
 
 def test_a_pedal_is_debounced(cart: Cart) -> None:
-    for i in range(30):
+    for i in range(31):
         cart.controller.inputs.pedals = i % 2
         assert not events(cart, 5)
     cart.controller.inputs.pedals = 1
