@@ -17,6 +17,9 @@ EXTRA_OF = {
     "pygame": "window",
     "jinja2": "report",
     "matplotlib": "report",
+    "cbor2": "cart",
+    "cobs": "cart",
+    "serial": "cart",
     **dict.fromkeys(
         (
             "accelerate",

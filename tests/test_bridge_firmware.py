@@ -86,7 +86,7 @@ def test_overlay_needs_a_greeting_a_heartbeat_and_a_lease(cart: Cart) -> None:
     cart.run(5)
     assert not cart.controller.coil
     cart.say(m.SetRoute(1, 120))
-    assert cart.controller.coil
+    assert cart.until("coil", True) == 0
     assert codes(cart) == [m.DONE, m.DONE]
 
 
@@ -135,7 +135,7 @@ def test_a_heartbeat_alone_does_not_close_it_again(cart: Cart) -> None:
     cart.run(20)
     assert not cart.controller.coil
     cart.say(m.SetRoute(1, 120))
-    assert cart.controller.coil
+    assert cart.until("coil", True) == 0
 
 
 @pytest.mark.parametrize("state", [0, 1, 2, PAUSED, 6, 7, 255])
@@ -176,7 +176,7 @@ def test_another_version_is_pass_through_and_says_so(cart: Cart, in_hello: bool)
     assert cart.controller.faults == VERSION
     cart.say(m.Hello(role=0, proto=1, fw="back"))
     cart.beat()
-    assert cart.controller.coil
+    assert cart.until("coil", True) == 0
     assert not cart.controller.faults
 
 
@@ -186,7 +186,9 @@ def test_a_message_of_the_future_is_answered_by_its_number(cart: Cart) -> None:
     assert [(ack.ack_seq, ack.code) for ack in cart.heard_of(m.Ack)] == [(99, m.VERSION)]
 
 
-@pytest.mark.row(29, "whole frames with values out of range, of other types, of the other direction; host build")
+@pytest.mark.row(
+    29, "whole frames with values out of range, of other types, of the other direction; host build"
+)
 @pytest.mark.parametrize(
     "payload",
     [
@@ -293,7 +295,13 @@ def test_a_relay_that_does_not_follow_is_a_fault(cart: Cart, stuck: int) -> None
 
 @pytest.mark.row(23, "the controller's own sensor over its limit; host build")
 def test_temperature_has_hysteresis(cart: Cart) -> None:
-    for temperature, overlay in ((8499, True), (8500, False), (7600, False), (7500, True), (2**31 - 1, False)):
+    for temperature, overlay in (
+        (8499, True),
+        (8500, False),
+        (7600, False),
+        (7500, True),
+        (2**31 - 1, False),
+    ):
         cart.controller.inputs.temperature_cc = temperature
         cart.run(40, beating=True)
         assert cart.controller.coil is overlay, temperature
@@ -423,7 +431,7 @@ def test_noise_gives_no_false_command() -> None:
             cart.controller.advance(cart.now_ms + 16)
             cart.controller.take()
         assert not cart.controller.coil
-    assert 3000 < cart.controller.drops
+    assert cart.controller.drops > 3000
     assert not cart.controller.refused
 
 
@@ -476,7 +484,9 @@ def legal_overlay(history: Sequence[tuple[int, str]], now_ms: int) -> bool:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["hello", "beat", "lease", "off", "stop", "noise", "reset", "future", "hot", "cool"]),
+            st.sampled_from(
+                ["hello", "beat", "lease", "off", "stop", "noise", "reset", "future", "hot", "cool"]
+            ),
             st.integers(0, 200),
         ),
         max_size=40,

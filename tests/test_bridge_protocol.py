@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import filecmp
 import os
-import random
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
@@ -17,6 +16,9 @@ from hypothesis import strategies as st
 from firmware_bridge.protocol import messages as m
 from firmware_bridge.protocol.framing import PAYLOAD_MAX, Deframer, frame
 from firmware_bridge.simcart.controller import reencode, reframe
+
+if TYPE_CHECKING:
+    import random
 
 ROOT = Path(__file__).parent.parent
 CODEC = ROOT / "firmware_bridge" / "firmware" / "codec"
@@ -48,7 +50,7 @@ ENVELOPES = st.builds(m.Envelope, ver=st.just(m.PROTOCOL), seq=U16, msg=MESSAGES
 
 
 @given(ENVELOPES)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_c_reads_what_python_writes_and_python_what_c_writes(envelope: m.Envelope) -> None:
     payload = m.encode(envelope)
     assert len(payload) <= PAYLOAD_MAX
@@ -69,7 +71,7 @@ def mutated(payload: bytes, changes: list[tuple[int, int]], cut: int) -> bytes:
     st.lists(st.tuples(st.integers(0, 63), st.integers(0, 255)), max_size=3),
     st.integers(-2, 3),
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @pytest.mark.row(29, "mutated messages; both codecs refuse the same ones")
 def test_both_codecs_accept_the_same_bytes(
     envelope: m.Envelope, changes: list[tuple[int, int]], cut: int
@@ -79,7 +81,7 @@ def test_both_codecs_accept_the_same_bytes(
 
 
 @given(st.binary(min_size=1, max_size=PAYLOAD_MAX))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @example(bytes([0x83, 1, 0xC2, 0x41, 5, 0x82, 8, 1]))  # a bignum in the place of a number
 @example(bytes([0x83, 1, 5, 0x83, 3, 1, 0xFB, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]))  # 1.0
 @example(bytes([0x9F, 1, 5, 0x82, 8, 1, 0xFF]))  # of indefinite length
@@ -95,8 +97,8 @@ def agree(payload: bytes) -> None:
     in_c = reencode(payload)
     try:
         in_python = m.decode(payload)
-    except m.VersionError as error:
-        assert error.version != m.PROTOCOL
+    except m.VersionError:
+        assert payload[1] != m.PROTOCOL
     except m.SchemaError:
         assert in_c is None, payload.hex()
     else:
@@ -138,7 +140,8 @@ def test_frames_come_out_as_they_went_in_whatever_the_pieces(
     payloads: list[bytes], generator: random.Random
 ) -> None:
     stream = b"".join(map(frame, payloads))
-    deframer, found, at = Deframer(), [], 0
+    deframer, at = Deframer(), 0
+    found: list[bytes] = []
     while at < len(stream):
         size = generator.randint(1, 40)
         found += deframer.feed(stream[at : at + size])

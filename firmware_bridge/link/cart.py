@@ -51,10 +51,8 @@ class ThreadedCart:
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
-    def __init__(
-        self, connector: Connector, clock: Callable[[], int] = time.monotonic_ns
-    ) -> None:
-        self._connector, self._clock = connector, clock
+    def __init__(self, connector: Connector, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.connector, self._clock = connector, clock
         self._session = Session()
         self._lock = threading.Lock()
         self._beat: Beat | None = None
@@ -66,7 +64,7 @@ class ThreadedCart:
 
     def __enter__(self) -> ThreadedCart:
         try:
-            self._first = self._connector.open()
+            self._first = self.connector.open()
         except OSError as error:
             self._report([CartEvent("link-down", f"{error}; looking for it")])
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -83,7 +81,7 @@ class ThreadedCart:
         self._thread.join()
         os.close(self._wake_read)
         os.close(self._wake_write)
-        self._connector.close()
+        self.connector.close()
 
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:
         """Tell the controller that the frame loop made progress; called on that alone.
@@ -123,7 +121,7 @@ class ThreadedCart:
         while not self._stop.is_set():
             if transport is None:
                 try:
-                    transport = self._connector.open()
+                    transport = self.connector.open()
                 except OSError as error:
                     if not told:
                         told = True

@@ -119,15 +119,7 @@ class Session:
         """Bytes of the controller."""
         self._now_ms = now_ms
         for payload in self.deframer.feed(data):
-            try:
-                envelope = m.decode(payload)
-            except m.VersionError as error:
-                self._other_version(f"the controller speaks {error}")
-            except m.SchemaError:
-                self.refused += 1
-            else:
-                self._heard_ms = now_ms
-                self._take(envelope)
+            self._take_payload(payload)
 
     def poll(self, beat: Beat | None, now_ms: int) -> bytes:
         """What is to be sent now.
@@ -177,6 +169,17 @@ class Session:
         if wanted != self._lamp or (self._lamp_sequence is not None and waited):
             self._lamp, self._lamp_ms = wanted, now_ms
             self._lamp_sequence = self._send(m.SetLamp(*wanted))
+
+    def _take_payload(self, payload: bytes) -> None:
+        try:
+            envelope = m.decode(payload)
+        except m.VersionError as error:
+            self._other_version(f"the controller speaks {error}")
+        except m.SchemaError:
+            self.refused += 1
+        else:
+            self._heard_ms = self._now_ms
+            self._take(envelope)
 
     def _take(self, envelope: m.Envelope) -> None:
         message = envelope.msg

@@ -29,7 +29,7 @@ class Transport(Protocol):
         ...
 
     def read(self) -> bytes:
-        """Bytes that came; empty where there are none.
+        """Bytes that came; asked for when the descriptor is readable.
 
         Raises:
             OSError: The connection is gone.
@@ -74,11 +74,8 @@ class SerialTransport:
         return int(self._serial.fileno())
 
     def read(self) -> bytes:
-        """Bytes that came."""
-        try:
-            data = os.read(self.fileno(), _READ)
-        except BlockingIOError:
-            return b""
+        """Bytes that came; readable without any is how a device that is gone looks."""
+        data = os.read(self.fileno(), _READ)
         if not data:
             raise OSError(errno.EIO, "the device is gone")
         return data

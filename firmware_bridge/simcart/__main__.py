@@ -18,7 +18,9 @@ from firmware_bridge.simcart.faults import Fault, SimCart, parse_command, parse_
 _COLOURS = ("off", "green", "amber", "red", "blue", "white")
 
 
-def _parse_all(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Fault, ...]:
+def _parse_all(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Fault, ...]:
     try:
         return tuple(map(parse_fault, texts))
     except ValueError as error:
@@ -27,7 +29,12 @@ def _parse_all(context: click.Context, parameter: click.Parameter, texts: tuple[
 
 @click.command(epilog="\b\n" + (faults.__doc__ or "").partition("\n\n")[2])
 @click.option(
-    "--pty", "link", is_flag=False, flag_value="", metavar="[LINK]", help="Serve a pseudo-terminal, also as LINK."
+    "--pty",
+    "link",
+    is_flag=False,
+    flag_value="",
+    metavar="[LINK]",
+    help="Serve a pseudo-terminal, also as LINK.",
 )
 @click.option("--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable.")
 @click.option("--seed", default=0, help="Of noise and garbage.")
@@ -67,24 +74,24 @@ class _Terminal:
 
 
 def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> None:
-    terminal: _Terminal | None = _Terminal(link)
-    assert terminal is not None
-    click.echo(terminal.name)
-    sys.stdout.flush()
+    terminal: _Terminal | None = None
     began, told = time.monotonic(), ""
-    standard_input: int | None = sys.stdin.fileno()
+    typed: int | None = sys.stdin.fileno()
     try:
         while True:
-            waited = [source for source in (standard_input, terminal and terminal.master) if source is not None]
-            readable, _, _ = select.select(waited, [], [], 0.002)
-            if standard_input in readable:
-                line = os.read(0, 4096).decode(errors="replace")
-                if not line:
+            master = None if terminal is None else terminal.master
+            readable, _, _ = select.select(
+                [source for source in (typed, master) if source is not None], [], [], 0.002
+            )
+            if typed in readable:
+                lines = os.read(sys.stdin.fileno(), 4096).decode(errors="replace")
+                if not lines:
+                    typed = None
                     if child:
                         return
-                    standard_input = None
-                _order(cart, line)
-            data = os.read(terminal.master, 4096) if terminal and terminal.master in readable else b""
+                for line in filter(None, map(str.strip, lines.splitlines())):
+                    _order(cart, line)
+            data = os.read(master, 4096) if master is not None and master in readable else b""
             now_ms = int((time.monotonic() - began) * 1000)
             out = cart.advance(now_ms)
             cart.receive(data)
@@ -95,6 +102,7 @@ def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> Non
             elif not gone and terminal is None:
                 terminal = _Terminal(link)
                 click.echo(terminal.name)
+                sys.stdout.flush()
             if terminal is not None and out:
                 _write(terminal.master, out)
             if not quiet:
@@ -106,12 +114,11 @@ def _serve(cart: SimCart, link: Path | None, *, quiet: bool, child: bool) -> Non
             terminal.close()
 
 
-def _order(cart: SimCart, lines: str) -> None:
-    for line in filter(None, map(str.strip, lines.splitlines())):
-        try:
-            cart.order(parse_command(line))
-        except ValueError as error:
-            click.echo(f"error: {error}", err=True)
+def _order(cart: SimCart, line: str) -> None:
+    try:
+        cart.order(parse_command(line))
+    except ValueError as error:
+        click.echo(f"error: {error}", err=True)
 
 
 def _write(descriptor: int, data: bytes) -> None:

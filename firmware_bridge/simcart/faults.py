@@ -84,7 +84,9 @@ def parse_command(text: str, at_ms: int = 0) -> Fault:
             raise ValueError(f"a reset comes by {', '.join(m.RESET_CAUSES)}, not {words[0]!r}")
         return Fault(at_ms, name, (float(m.RESET_CAUSES.index(words[0])),))
     values = tuple(float(word) for word in words)
-    if not all(-1e6 < value < 1e6 for value in values) or (name == "pedal" and values and not 1 <= values[0] <= 4):
+    if not all(-1e6 < value < 1e6 for value in values) or (
+        name == "pedal" and values and not 1 <= values[0] <= 4
+    ):
         raise ValueError(f"{text!r} is out of range")
     return Fault(at_ms, name, values)
 

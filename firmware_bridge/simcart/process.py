@@ -51,8 +51,18 @@ class SimConnector:
         if self._process is None:
             # A session of its own: Ctrl-C is for the runtime, whose farewell the cart is to hear.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "firmware_bridge.simcart", "--pty", str(link), "--quiet", "--child"]
-                + self._options,
+                [
+                    *(
+                        sys.executable,
+                        "-m",
+                        "firmware_bridge.simcart",
+                        "--pty",
+                        str(link),
+                        "--quiet",
+                        "--child",
+                    ),
+                    *self._options,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
