@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from edge.types import Status
     from firmware_bridge.link.transports import Connector, Transport
+    from firmware_bridge.protocol.messages import ControllerStatus
 
 FAREWELL_S = 0.08
 _POLL_S = 0.02
@@ -101,6 +102,11 @@ class ThreadedCart:
             events = list(self._events)
             self._events.clear()
         return events
+
+    @property
+    def controller(self) -> ControllerStatus | None:
+        """The controller's newest status: temperature, supply, faults, lost frames; None before the first."""
+        return self._session.status
 
     def _now_ms(self) -> int:
         return self._clock() // 1_000_000

@@ -15,7 +15,7 @@ void board_relay(bool overlay);
 /* What the relay's auxiliary contact says: true is overlay. */
 bool board_relay_feedback(void);
 
-/* One of enum message_colour. */
+/* A colour of message.h. */
 void board_lamp(uint8_t colour);
 
 /* Pedals as they are now, bit 0 is pedal 0, set while pressed; not debounced. */

@@ -29,9 +29,11 @@ static size_t unstuff(uint8_t *bytes, size_t length)
         if ((code == 0u) || (next > length)) {
             valid = false;
         } else {
-            for (read++; read < next; read++) {
+            read++;
+            while (read < next) {
                 bytes[written] = bytes[read];
                 written++;
+                read++;
             }
             if ((code != 0xFFu) && (read < length)) {
                 bytes[written] = 0u;
@@ -94,9 +96,13 @@ size_t link_frame(const uint8_t *payload, size_t length, uint8_t frame[LINK_FRAM
         frame[0] = 0u;
         end = 2u;
         for (size_t i = 0u; i < (length + LINK_CRC_SIZE); i++) {
-            const uint8_t byte =
-                (i < length) ? payload[i] : (uint8_t)((crc >> (8u * (i - length))) & 0xFFu);
+            uint8_t byte;
 
+            if (i < length) {
+                byte = payload[i];
+            } else {
+                byte = (uint8_t)((crc >> (8u * (i - length))) & 0xFFu);
+            }
             if (byte != 0u) {
                 frame[end] = byte;
             } else {

@@ -8,7 +8,7 @@ bool message_preamble(const uint8_t *payload, size_t length, uint32_t *version, 
 {
     zcbor_state_t states[3];
 
-    zcbor_new_decode_state(states, sizeof states / sizeof states[0], payload, length, 1u, NULL, 0u);
+    zcbor_new_decode_state(states, (sizeof states) / (sizeof states[0]), payload, length, 1u, NULL, 0u);
     return zcbor_list_start_decode(states) && zcbor_uint32_decode(states, version) &&
            zcbor_uint32_decode(states, sequence) && (*version <= UINT8_MAX) && (*sequence <= UINT16_MAX);
 }

@@ -9,23 +9,35 @@
 #include "ring.h"
 
 struct uart {
-    volatile uint32_t data, state, control, interrupt, divider;
+    volatile uint32_t data;
+    volatile uint32_t state;
+    volatile uint32_t control;
+    volatile uint32_t interrupt;
+    volatile uint32_t divider;
 };
 struct watchdog {
     volatile uint32_t load;
     volatile const uint32_t value;
-    volatile uint32_t control, clear;
-    volatile const uint32_t raw, masked;
+    volatile uint32_t control;
+    volatile uint32_t clear;
+    volatile const uint32_t raw;
+    volatile const uint32_t masked;
     volatile const uint32_t reserved[762];
     volatile uint32_t lock;
 };
 struct systick {
-    volatile uint32_t control, reload, value;
+    volatile uint32_t control;
+    volatile uint32_t reload;
+    volatile uint32_t value;
 };
 struct fpga {
     volatile uint32_t leds;
     volatile const uint32_t reserved;
-    volatile const uint32_t buttons, reserved2, clock_1hz, clock_100hz, cycles;
+    volatile const uint32_t buttons;
+    volatile const uint32_t reserved2;
+    volatile const uint32_t clock_1hz;
+    volatile const uint32_t clock_100hz;
+    volatile const uint32_t cycles;
 };
 
 #define UART ((struct uart *)0x40004000u)
@@ -38,7 +50,6 @@ struct fpga {
 #define RESET_CONTROL (*(volatile uint32_t *)0xE000ED0Cu)
 
 #define BAUD 115200u
-#define UART_TX_FULL 1u
 #define UART_RX_FULL 2u
 #define UART_RX_OVERRUN 8u
 #define UART_TX_ENABLE 1u
@@ -195,7 +206,11 @@ void mps2_reset(enum message_cause cause)
 
 void board_relay(bool overlay)
 {
-    FPGA->leds = overlay ? RELAY_LED : 0u;
+    if (overlay) {
+        FPGA->leds = RELAY_LED;
+    } else {
+        FPGA->leds = 0u;
+    }
 }
 
 bool board_relay_feedback(void)
@@ -210,7 +225,9 @@ void board_lamp(uint8_t colour)
 
 uint8_t board_pedals(void)
 {
-    return (uint8_t)(FPGA->buttons & 3u);
+    const uint32_t buttons = FPGA->buttons;
+
+    return (uint8_t)(buttons & 3u);
 }
 
 int32_t board_temperature_cc(void)

@@ -4,10 +4,9 @@
 
 #define BYTES_PER_PASS 256u
 
-static struct app app;
-
 int main(void)
 {
+    static struct app app;
     const enum message_cause cause = mps2_start();
     uint32_t ticked_ms = mps2_now_ms();
 

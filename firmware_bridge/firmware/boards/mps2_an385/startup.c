@@ -4,7 +4,12 @@
 #include "mps2_an385.h"
 
 /* Of the linker script. */
-extern uint32_t _data_load[], _data_start[], _data_end[], _bss_start[], _bss_end[], _stack_top[];
+extern uint32_t _data_load[];
+extern uint32_t _data_start[];
+extern uint32_t _data_end[];
+extern uint32_t _bss_start[];
+extern uint32_t _bss_end[];
+extern uint32_t _stack_top[];
 
 int main(void);
 void reset_handler(void);
@@ -12,13 +17,17 @@ void reset_handler(void);
 void reset_handler(void)
 {
     const uint32_t *from = _data_load;
+    uint32_t *to = _data_start;
 
-    for (uint32_t *to = _data_start; to != _data_end; to++) {
+    while (to != _data_end) {
         *to = *from;
+        to++;
         from++;
     }
-    for (uint32_t *to = _bss_start; to != _bss_end; to++) {
+    to = _bss_start;
+    while (to != _bss_end) {
         *to = 0u;
+        to++;
     }
     (void)main();
     mps2_reset(CAUSE_FAULT);
