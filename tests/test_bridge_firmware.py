@@ -411,66 +411,6 @@ def test_the_lamp(cart: Cart) -> None:
     assert colours() == {m.RED, m.OFF}, "the host fell silent"
 
 
-def flipped(data: bytes, generator: random.Random, share: float) -> bytes:
-    if generator.random() >= share:
-        return data
-    noisy = bytearray(data)
-    noisy[generator.randrange(len(noisy))] ^= 1 << generator.randrange(8)
-    return bytes(noisy)
-
-
-@pytest.mark.row(27, "a flipped bit in 30 % of the frames; host build, one hour of frames")
-def test_noise_gives_no_false_command() -> None:
-    # The only lease that was ever sent is one of 0 ms: any overlay would be a false command.
-    cart, generator = Cart(), random.Random(3)
-    for i in range(20_000):
-        message: m.AnyMessage = m.Heartbeat(i, RUNNING, 5) if i % 2 else m.SetRoute(0, 120)
-        payload = m.encode(m.Envelope(1, i & 0xFFFF, message))
-        cart.controller.receive(flipped(frame(payload), generator, 0.3))
-        if i % 4 == 0:
-            cart.controller.advance(cart.now_ms + 16)
-            cart.controller.take()
-        assert not cart.controller.coil
-    assert cart.controller.drops > 3000
-    assert not cart.controller.refused
-
-
-@pytest.mark.row(27, "a flipped bit in 30 % of the frames, masks on show; host build")
-def test_under_noise_the_overlay_stays_or_falls_to_the_safe_side() -> None:
-    cart, generator = Cart(), random.Random(4)
-    lease_until = 0
-    for i in range(3000):
-        cart.sequence += 1
-        frames = (
-            frame(m.encode(m.Envelope(1, cart.sequence & 0xFFFF, message)))
-            for message in (m.Heartbeat(i, RUNNING, 5),)
-        )
-        for data in frames:
-            cart.controller.receive(flipped(data, generator, 0.3))
-        cart.sequence += 1
-        if i % 50 < 25:
-            lease = frame(m.encode(m.Envelope(1, cart.sequence & 0xFFFF, m.SetRoute(1, 120))))
-            cart.controller.receive(flipped(lease, generator, 0.3))
-            lease_until = cart.now_ms + 120
-        cart.controller.advance(cart.now_ms + 16)
-        cart.controller.take()
-        assert not cart.controller.coil or cart.now_ms <= lease_until
-
-
-@pytest.mark.row(28, "a flood of random bytes, then a host; host build")
-@pytest.mark.parametrize("seed", range(5))
-def test_a_flood_of_garbage_is_over_with_the_next_frame(seed: int) -> None:
-    cart = Cart()
-    for _ in range(20):
-        cart.controller.receive(random.Random(seed).randbytes(11_520 // 20))
-        cart.run(50)
-        assert not cart.controller.coil
-    cart.heard()
-    cart.beat()
-    assert cart.controller.coil
-    assert codes(cart)[-2:] == [m.DONE, m.DONE]
-
-
 def legal_overlay(history: Sequence[tuple[int, str]], now_ms: int) -> bool:
     """Whether overlay can be right: greeted, a heartbeat within 450 ms and a lease within 120 ms, in this order."""
     greeted = max((at for at, what in history if what == "hello"), default=None)

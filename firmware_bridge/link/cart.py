@@ -68,6 +68,9 @@ class ThreadedCart:
             self._first = self.connector.open()
         except OSError as error:
             self._report([CartEvent("link-down", f"{error}; looking for it")])
+        except BaseException:
+            self.connector.close()
+            raise
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="cart", daemon=True)
         self._thread.start()

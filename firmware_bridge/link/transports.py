@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import sys
+import termios
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,10 +95,8 @@ class SerialTransport:
 
     def close(self) -> None:
         """Drop what has not left, for which the system would wait, and close."""
-        try:
+        with contextlib.suppress(OSError, termios.error):  # a device that is gone has nothing to drop
             self._serial.reset_output_buffer()
-        except Exception as error:  # noqa: BLE001 - of termios or of pyserial, by version: the device is gone already
-            del error
         self._serial.close()
 
 
