@@ -25,7 +25,7 @@ class Cart:
 
     def __init__(self, *, now_ms: int = 1000, greet: bool = True) -> None:
         self.controller = Controller()
-        self.sequence = 0
+        self.sequence, self.began_ms = 0, now_ms
         self._deframer = Deframer()
         self.controller.start(7, now_ms=now_ms)
         if greet:
@@ -379,6 +379,22 @@ def test_a_full_queue_keeps_the_newest_and_says_so(cart: Cart) -> None:
         ids.append(found[0][1].event_id)
         cart.say(m.Ack(found[0][0], 0))
     assert ids == list(range(3, 19))
+
+
+def test_an_event_that_nobody_takes_for_5_s_is_given_up_and_told(cart: Cart) -> None:
+    cart.controller.inputs.pedals = 1
+    cart.run(30)
+    cart.heard()
+    while not cart.controller.faults & EVENTS:
+        cart.run(1)
+    assert cart.now_ms == pytest.approx(cart.began_ms + 21 + 5000, abs=1)
+    cart.heard()
+    assert not events(cart, 200)
+    cart.controller.inputs.pedals = 0
+    ((sequence, event),) = events(cart, 30)
+    assert (event.event_id, event.edge) == (1, 0)
+    cart.say(m.Ack(sequence, 0))
+    assert not cart.controller.faults & EVENTS
 
 
 def test_a_press_before_the_greeting_is_no_event() -> None:

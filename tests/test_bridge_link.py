@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import cbor2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.types import CartEvent, State, Status
 from firmware_bridge.link import session as s
@@ -207,6 +210,30 @@ def test_the_host_counts_and_ignores_what_breaks_the_schema(cable: Cable) -> Non
     assert cable.session.refused == 3
     assert cable.run(500) == []
     assert cable.controller.contact
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=90),
+            st.binary(min_size=1, max_size=64).map(frame),
+            st.tuples(
+                st.integers(0, 255), st.integers(0, 65535), st.lists(st.integers(-1, 70000), max_size=8)
+            ).map(lambda parts: frame(cbor2.dumps([parts[0] % 3, parts[1], parts[2]])[:64])),
+        ),
+        max_size=20,
+    )
+)
+@pytest.mark.row(28, "arbitrary bytes, frames and lists in the controller's place")
+def test_nothing_that_comes_breaks_the_host(pieces: list[bytes]) -> None:
+    session = s.Session()
+    session.connect(0)
+    for now_ms, piece in enumerate(pieces):
+        session.receive(piece, now_ms)
+        beat = s.Beat(RUNNING, 20.0, True, now_ms)
+        for payload in Deframer().feed(session.poll(beat, now_ms)):
+            sent = m.decode(payload).msg
+            assert session.up or isinstance(sent, m.Hello | m.Ack)
 
 
 @pytest.mark.row(30, "a controller whose every envelope says protocol 2; host build")

@@ -158,6 +158,7 @@ def test_the_command_explains_itself() -> None:
     assert "no fault 'fly'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_compiled_once_also_where_several_begin_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

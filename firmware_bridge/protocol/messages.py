@@ -138,7 +138,7 @@ class ControllerStatus(Message, frozen=True, tag=6):
 
 
 class InputEvent(Message, frozen=True, tag=7):
-    """Controller: a pedal, sent until it is acknowledged.
+    """Controller: a pedal, sent until it is acknowledged, for 5 s at most.
 
     Attributes:
         event_id: Counts from 0 at each start.

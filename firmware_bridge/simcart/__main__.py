@@ -27,7 +27,10 @@ def _parse_all(
         raise click.BadParameter(str(error), context, parameter) from error
 
 
-@click.command(epilog="\b\n" + (faults.__doc__ or "").partition("\n\n")[2])
+@click.command(
+    epilog=(faults.__doc__ or "").partition("\n\n")[2].replace("\n\n", "\n\n\b\n"),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option(
     "--pty",
     "link",

@@ -106,6 +106,12 @@ static void deliver_event(struct app *app, uint32_t now_ms)
 {
     const struct pedal_event *oldest = pedals_oldest(&app->pedals);
 
+    if ((oldest != NULL) && ((now_ms - oldest->at_ms) >= APP_EVENT_MS)) {
+        app->route.faults |= FAULT_EVENTS;
+        app->event.waiting = false;
+        pedals_arrived(&app->pedals);
+        oldest = pedals_oldest(&app->pedals);
+    }
     if ((oldest != NULL) && due(app, &app->event, now_ms)) {
         struct envelope envelope = {0};
         struct input_event *event = &envelope.envelope_msg.message_input_event_m;
@@ -137,6 +143,7 @@ static void take_ack(struct app *app, uint32_t sequence)
 {
     if (app->event.waiting && (sequence == app->event.sequence)) {
         app->event.waiting = false;
+        app->route.faults &= ~FAULT_EVENTS;
         pedals_arrived(&app->pedals);
     } else if (app->power_fail.waiting && (sequence == app->power_fail.sequence)) {
         app->power_fail.waiting = false;

@@ -12,6 +12,7 @@
 
 #define APP_STATUS_MS 250u /* between two, where nothing changes */
 #define APP_RESEND_MS 50u  /* of what was not acknowledged */
+#define APP_EVENT_MS 5000u /* a pedal's event of this age is given up: it must not act on another moment's picture */
 
 /* A message that is sent until it is acknowledged. */
 struct delivery {

@@ -1,4 +1,4 @@
-/* Pedals: debounced, and queued until the host has acknowledged each edge. */
+/* Pedals: debounced, and each edge queued until the host has acknowledged it. */
 #ifndef PEDAL_H
 #define PEDAL_H
 

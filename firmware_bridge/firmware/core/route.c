@@ -32,7 +32,7 @@ void route_greet(struct route *route)
 {
     route_forget(route);
     route->greeted = true;
-    set_fault(route, FAULT_VERSION | FAULT_EVENTS, false);
+    set_fault(route, FAULT_VERSION, false);
 }
 
 bool route_beat(struct route *route, uint8_t state, uint32_t now_ms)

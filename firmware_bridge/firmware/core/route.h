@@ -18,7 +18,7 @@
 #define FAULT_SUPPLY 0x04u    /* supply below its limit */
 #define FAULT_HEARTBEAT 0x08u /* the host was heard and fell silent */
 #define FAULT_VERSION 0x10u   /* the host speaks another protocol */
-#define FAULT_EVENTS 0x20u    /* a pedal's event was lost to a full queue; until the host's next hello */
+#define FAULT_EVENTS 0x20u    /* an event of a pedal was given up; until another one arrives */
 
 struct route {
     bool greeted;
