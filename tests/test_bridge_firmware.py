@@ -367,6 +367,18 @@ def test_pedal_events_come_in_order_until_each_is_acknowledged(cart: Cart) -> No
     assert not events(cart, 200)
 
 
+def test_no_two_messages_have_one_number(cart: Cart) -> None:
+    cart.controller.inputs.pedals = 1
+    cart.controller.inputs.supply_mv = 8000
+    cart.run(400, beating=True)
+    kinds: dict[int, set[str]] = {}
+    for payload in Deframer().feed(cart.controller.take()):
+        envelope = m.decode(payload)
+        kinds.setdefault(envelope.seq, set()).add(type(envelope.msg).__name__)
+    assert {"InputEvent", "PowerFail", "ControllerStatus"} <= set.union(*kinds.values())
+    assert all(len(named) == 1 for named in kinds.values())
+
+
 def test_a_full_queue_keeps_the_newest_and_says_so(cart: Cart) -> None:
     for i in range(20):
         cart.controller.inputs.pedals = i % 2

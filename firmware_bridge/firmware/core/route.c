@@ -37,16 +37,11 @@ void route_greet(struct route *route)
 
 bool route_beat(struct route *route, uint8_t state, uint32_t now_ms)
 {
-    const bool known = state < (uint8_t)STATE_COUNT;
-
     route->beating = true;
     route->beat_ms = now_ms;
     route->state = state;
     set_fault(route, FAULT_HEARTBEAT, false);
-    if (!may_overlay(route)) {
-        route->leased = false;
-    }
-    return known;
+    return state < (uint8_t)STATE_COUNT;
 }
 
 bool route_lease(struct route *route, uint32_t lease_ms, uint32_t now_ms)

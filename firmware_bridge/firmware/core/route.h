@@ -38,7 +38,7 @@ void route_forget(struct route *route);
 
 void route_greet(struct route *route);
 
-/* A heartbeat: false where its state is none that is known, which also opens the relay. */
+/* A heartbeat; false where its state is none that is known. */
 bool route_beat(struct route *route, uint8_t state, uint32_t now_ms);
 
 /* Lease the overlay; false where it may not be shown now. */
@@ -46,7 +46,7 @@ bool route_lease(struct route *route, uint32_t lease_ms, uint32_t now_ms);
 
 void route_pass_through(struct route *route);
 
-/* Decide anew; called each millisecond, and after each message. */
+/* Decide anew, with whatever changed; called each millisecond, and after each message. */
 void route_update(struct route *route, int32_t temperature_cc, uint32_t supply_mv, uint32_t now_ms);
 
 /* Compare the contact with the coil; called each millisecond. */
