@@ -309,6 +309,13 @@ def test_temperature_has_hysteresis(cart: Cart) -> None:
     assert (status.temp_cc, status.faults) == (15500, HOT)
 
 
+def test_power_fail_is_told_also_where_a_message_comes_first(cart: Cart) -> None:
+    cart.controller.inputs.supply_mv = 8999
+    cart.beat()
+    cart.run(1)
+    assert len(cart.heard_of(m.PowerFail)) == 1
+
+
 def test_power_fail_is_told_until_it_is_acknowledged(cart: Cart) -> None:
     cart.run(40, beating=True)
     cart.heard()

@@ -134,13 +134,18 @@ def sockets() -> Iterator[Sockets]:
 
 
 def test_the_thread_is_a_cart_link(sockets: Sockets) -> None:
-    link: CartLink = ThreadedCart(sockets)
-    with link as cart:
+    link = ThreadedCart(sockets)
+    cart: CartLink = link
+    with cart:
         far = Answering(sockets.ends[0])
         far.serve_until(lambda: far.controller.contact, cart)
         far.controller.inputs.pedals = 1
         far.serve_until(lambda: CartEvent("pedal", "pedal 1 pressed") in far.events, cart)
         assert kinds(far.events) == ["link-up", "pedal"]
+        far.end.send(b"\0noise\0")
+        far.serve_until(lambda: link.counters["drops"] == 1 and link.controller is not None, cart)
+        assert link.controller is not None
+        assert (link.controller.temp_cc, link.counters["controller_drops"]) == (2500, 0)
     far.controller.receive(far.end.recv(4096))
     assert not far.controller.coil, "the farewell came before the end"
     assert sockets.closed

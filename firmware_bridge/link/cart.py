@@ -17,7 +17,7 @@ from firmware_bridge.link.session import Beat, Session
 from firmware_bridge.link.transports import drain, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from edge.types import Status
@@ -105,6 +105,17 @@ class ThreadedCart:
             events = list(self._events)
             self._events.clear()
         return events
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Frames that either end lost, and whole ones that were no message for it; the controller's since its start."""
+        status, session = self._session.status, self._session
+        return {
+            "drops": session.deframer.drops,
+            "refused": session.refused,
+            "controller_drops": 0 if status is None else status.drops,
+            "controller_refused": 0 if status is None else status.refused,
+        }
 
     @property
     def controller(self) -> ControllerStatus | None:

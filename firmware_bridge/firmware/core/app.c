@@ -125,8 +125,12 @@ static void deliver_event(struct app *app, uint32_t now_ms)
     }
 }
 
-static void deliver_power_fail(struct app *app, bool begins, uint32_t now_ms)
+static void deliver_power_fail(struct app *app, uint32_t now_ms)
 {
+    const bool fails = (app->route.faults & FAULT_SUPPLY) != 0u;
+    const bool begins = fails && !app->failing;
+
+    app->failing = fails;
     if (begins) {
         app->power_fail.waiting = false;
     }
@@ -305,8 +309,6 @@ void app_lost_bytes(struct app *app)
 
 void app_tick(struct app *app, uint32_t now_ms)
 {
-    const uint32_t before = app->route.faults;
-
     route_check(&app->route, board_relay_feedback(), now_ms);
     drive(app, now_ms);
     if (!pedals_update(&app->pedals, board_pedals(), app->route.greeted, now_ms)) {
@@ -315,7 +317,7 @@ void app_tick(struct app *app, uint32_t now_ms)
     }
     board_lamp(lamp(app, now_ms));
     deliver_event(app, now_ms);
-    deliver_power_fail(app, ((app->route.faults & ~before) & FAULT_SUPPLY) != 0u, now_ms);
+    deliver_power_fail(app, now_ms);
     if ((app->route.overlay != app->told_overlay) || (app->route.faults != app->told_faults) ||
         ((now_ms - app->status_ms) >= APP_STATUS_MS)) {
         send_status(app, now_ms);

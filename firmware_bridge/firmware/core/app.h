@@ -27,6 +27,7 @@ struct app {
     struct pedals pedals;
     struct delivery event;
     struct delivery power_fail;
+    bool failing; /* the supply, as far as it was told */
     uint32_t boot_id;
     uint8_t reset_cause;
     uint16_t sequence; /* of the next message that is sent */
