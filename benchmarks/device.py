@@ -17,7 +17,7 @@ from benchmarks.engines import THREADS, student_files, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge import __version__, manifest
 from edge.backends import open_engine_files
-from edge.bench import phantom_images
+from edge.bench.stream import phantom_images
 from edge.bundle import write_bundle
 from edge.cli import VERBS
 from edge.errors import ParityError

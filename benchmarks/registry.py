@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from benchmarks.record import Comparison, Record
+from edge.bench.environment import Guard
 from edge.device_info import read_device, versions
-from edge.environment import Guard
 from edge.errors import UsageError
 from edge.lookup import resolve
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edge.bench_record import BenchReport
+    from edge.bench.record import BenchReport
     from edge.bundle import Bundle
     from edge.metrics import EvaluationReport
     from edge.types import Frame
@@ -211,7 +211,7 @@ class Demo:
             return loop.run()
 
     def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
-        from edge.bench import run_bench
+        from edge.bench.stream import run_bench
 
         reports, samples = {}, {}
         for name in ENGINES:

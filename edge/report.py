@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edge.bench_record import BenchReport
+    from edge.bench.record import BenchReport
     from edge.demo import DemoSettings, DemoSummary
 
 STILLS = 4

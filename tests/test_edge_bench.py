@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge import bench
 from edge import manifest as m
-from edge.bench_record import BenchReport
-from edge.environment import Snapshot
+from edge.bench import stream
+from edge.bench.environment import Snapshot
+from edge.bench.record import BenchReport
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def quiet() -> Iterator[Snapshot]:
 
 def run(engine: FakeEngine, seconds: float = 0.2, **more: Any) -> Any:
     states = quiet()
-    return bench.measure(
+    return stream.measure(
         engine, IMAGES, MANIFEST, seconds=seconds, snapshot=lambda: next(states), clock=engine.clock, **more
     )
 
@@ -99,7 +99,7 @@ def test_stages_share_their_boundaries_and_sum_to_the_whole() -> None:
     assert verdict.valid
     assert measurement.samples == len(frames)
     for frame in frames:
-        assert tuple(frame.stamps) == bench.STAGES
+        assert tuple(frame.stamps) == stream.STAGES
         (begin, ready), (start, inferred), (post, end) = frame.stamps.values()
         assert frame.captured_ns < begin < ready == start < inferred == post < end
     means = [stage.mean for stage in measurement.stages_ms.values()]
@@ -192,7 +192,7 @@ def test_the_command_writes_the_record(tiny_bundle: Path, tmp_path: Path) -> Non
     assert report.compile_ms > 0
     assert list(report.latency_ms) == ["p50", "p90", "p95", "p97", "p99", "p99.9"]
     line = msgspec.json.decode(samples.read_bytes().splitlines()[0])
-    assert set(line["stages_ns"]) == set(bench.STAGES)
+    assert set(line["stages_ns"]) == set(stream.STAGES)
 
 
 def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
@@ -206,7 +206,7 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
         for engine in ("openvino int8", "openvino f32", "tflite int8")
     ]
     bundle = write_bundle(tmp_path / "bundle", msgspec.structs.replace(manifest, accuracy=rows), files)
-    report = bench.run_bench(bundle, engine="openvino", seconds=0.05, threads=1, size=(120, 160))
+    report = stream.run_bench(bundle, engine="openvino", seconds=0.05, threads=1, size=(120, 160))
     assert report.accuracy == rows[:1]
     assert not any("accuracy" in note for note in report.notes)
     assert report.frame_size == (120, 160)

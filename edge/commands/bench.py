@@ -14,7 +14,7 @@ from edge import console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.bench_record import BenchReport
+    from edge.bench.record import BenchReport
     from edge.types import Frame
 
 
@@ -60,7 +60,7 @@ def command(
     The first line says VALID, or INVALID and why: other processes' load, swapping, throttling. Percentiles hold
     with 99 % confidence; one that has too few samples for that is refused, and shown as a dash.
     """
-    from edge.bench import run_bench
+    from edge.bench.stream import run_bench
     from edge.bundle import Bundle
 
     bundle = Bundle.open(bundle_path)

@@ -19,7 +19,7 @@ _KEPT = 20_000
 
 
 class Quantiles(msgspec.Struct, frozen=True):
-    """Plain quantiles in milliseconds; `edge.latency` has the ones with confidence."""
+    """Plain quantiles in milliseconds; `edge.bench.percentiles` has the ones with confidence."""
 
     p50: float
     p90: float

@@ -43,7 +43,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         samples: Frames counted.
         seconds: Time that they took.
-        latency_ms: Early-stopping percentiles of the whole frame (`edge.latency`).
+        latency_ms: Early-stopping percentiles of the whole frame (`edge.bench.percentiles`).
         latency_empirical_ms: Plain quantiles of the same samples.
         stages_ms: Stage -> its milliseconds.
         first_inference_ms: The first inference after opening the engine, not counted above.

@@ -11,10 +11,10 @@ import statistics
 import time
 from typing import TYPE_CHECKING, cast
 
-from edge import latency
-from edge.bench_record import BenchReport, Measurement, Stage, WarmUp
+from edge.bench import percentiles
+from edge.bench.environment import Guard, take_snapshot
+from edge.bench.record import BenchReport, Measurement, Stage, WarmUp
 from edge.device_info import memory_used_mb, read_device, versions
-from edge.environment import Guard, take_snapshot
 from edge.errors import UsageError
 from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
@@ -23,8 +23,8 @@ from edge.types import Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edge.bench.environment import Snapshot, Verdict
     from edge.bundle import Bundle
-    from edge.environment import Snapshot, Verdict
     from edge.manifest import Accuracy, Manifest
     from edge.types import Engine, ImageU8
 
@@ -164,8 +164,8 @@ def measure(
         Measurement(
             samples=len(total),
             seconds=elapsed,
-            latency_ms=latency.bounds(total),
-            latency_empirical_ms=latency.quantiles(total),
+            latency_ms=percentiles.bounds(total),
+            latency_empirical_ms=percentiles.quantiles(total),
             stages_ms={name: _stage(values) for name, values in stages.items()},
             first_inference_ms=first_ms,
             warmup=warmup,
@@ -250,8 +250,8 @@ def _took_ms(frame: Frame, stage: str) -> float:
 def _stage(values: Sequence[float]) -> Stage:
     return Stage(
         mean=statistics.fmean(values),
-        p50=latency.plain_quantile(values, 0.5),
-        p99=latency.plain_quantile(values, 0.99),
+        p50=percentiles.plain_quantile(values, 0.5),
+        p99=percentiles.plain_quantile(values, 0.99),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
+from edge.bench.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
 
 BEFORE = Snapshot(
     at_s=100.0,

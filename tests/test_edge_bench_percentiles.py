@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.latency import (
+from edge.bench.percentiles import (
     PERCENTILES,
     bounds,
     least_samples,
