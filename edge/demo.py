@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from edge.bench.record import BenchReport
     from edge.bundle import Bundle
     from edge.metrics import EvaluationReport
-    from edge.types import Frame
 
 ENGINES = ("openvino", "tflite")
 STUDENT, TEACHER = "edge-s", "efficientnet_lite2"
@@ -211,17 +210,14 @@ class Demo:
             return loop.run()
 
     def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
-        from edge.bench.stream import run_bench
+        from edge.bench.run import run_bench
 
-        reports, samples = {}, {}
-        for name in ENGINES:
-            latencies: list[float] = []
-
-            def keep(frame: Frame, kept: list[float] = latencies) -> None:
-                kept.append(sum(end - begin for begin, end in frame.stamps.values()) / 1e6)
-
-            reports[name] = run_bench(bundle, engine=name, seconds=self.settings.bench_seconds, on_frame=keep)
-            samples[name] = latencies
+        reports = {
+            name: run_bench(bundle, engine=name, seconds=self.settings.bench_seconds) for name in ENGINES
+        }
+        samples = {
+            name: [value / 1e3 for value in report.first.samples_us] for name, report in reports.items()
+        }
         return reports, samples
 
     def _summary(
@@ -244,7 +240,7 @@ class Demo:
             },
             parity_iou=engines[0].mask_iou if engines else None,
             parity=parity,
-            latency_ms={name: report.latency_ms for name, report in bench.items()},
+            latency_ms={name: report.first.latency_ms for name, report in bench.items()},
             latency_valid={name: report.reason for name, report in bench.items()},
             run={"frames": run.frames, "frames_with_mask": run.frames_with_mask, "fps": round(run.fps, 2)},
             bundle_bytes=size,

@@ -54,7 +54,7 @@ def demo_report(
         settings: How much of everything.
     """
     means = {
-        name: {stage: values.mean for stage, values in report.stages_ms.items()}
+        name: {stage: values.mean for stage, values in report.first.stages_ms.items()}
         for name, report in bench.items()
     }
     return render(

@@ -160,7 +160,7 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     except EdgeDifomError as error:
         return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
     try:
-        frames = [check_frame(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+        frames = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
         settings = engine.settings()
     except BundleError as error:
         return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
@@ -171,11 +171,11 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     )
 
 
-def check_frame(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
-    """Judge an engine by one golden frame of its bundle.
+def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
+    """Run an engine of a bundle on one of its golden frames.
 
     Raises:
-        BundleError: The frame cannot be read, or the engine's output has another size than its scores.
+        BundleError: The golden frame is damaged, or the engine has another output size.
     """
     manifest = bundle.manifest
     frame = _decode(bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width))

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from edge.cli import VERBS
+from edge.commands.bench import BenchGroup
 from edge.lookup import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,8 @@ def parse(line: str) -> None:
     _, verb, *arguments = shlex.split(line)
     command: click.Command = resolve(VERBS[verb][0])
     while isinstance(command, click.Group):
+        if isinstance(command, BenchGroup):
+            arguments = command.with_default(arguments)
         name, *arguments = arguments
         inner = command.get_command(click.Context(command), name)
         assert inner is not None, name

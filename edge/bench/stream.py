@@ -1,103 +1,201 @@
-"""Latency of a bundle on this machine: a single stream at the highest rate, stages stamped on every frame.
+"""A single stream of frames through an engine: at the highest rate, or at a camera's pace; stages stamped on every frame.
 
-The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom run`. A frame's latency is the time from its pixels in
-memory to its regions in frame coordinates, and its stages share their boundaries, so they sum to the whole.
+The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom run`. A frame's latency is the
+time from its capture to the end of its output; its stages share their boundaries and sum to the whole. At a camera's pace the
+capture is the moment at which the picture was due, so that a stall counts against every picture that waits for its end, and of
+pictures that came meanwhile the newest is taken.
 """
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from edge.bench import percentiles
-from edge.bench.environment import Guard, take_snapshot
-from edge.bench.record import BenchReport, Measurement, Stage, WarmUp
-from edge.device_info import memory_used_mb, read_device, versions
+from edge.bench.journal import Begin, Second
+from edge.bench.record import WarmUp
 from edge.errors import UsageError
 from edge.pipeline.analysis import analyse
+from edge.pipeline.loop import STAGES
 from edge.preprocess import to_input
+from edge.sources.base import Pacer
 from edge.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from edge.bench.environment import Snapshot, Verdict
-    from edge.bundle import Bundle
-    from edge.manifest import Accuracy, Manifest
-    from edge.types import Engine, ImageU8
-
-STAGES = ("preprocess", "infer", "postprocess")
-PUBLISHED_SECONDS = 600.0
-"""A run of fewer seconds is marked as such: its tail has seen too little of the machine's life."""
+    from edge.bench.journal import Sample
+    from edge.manifest import Manifest
+    from edge.types import Engine, ImageU8, Sink
 
 _WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
 _SETTLED_DRIFT = 0.02
-_SIDE_RUN_SECONDS = 5.0
 _IMAGES = 4
+_SECOND_NS = 1_000_000_000
 
 
-def run_bench(
-    bundle: Bundle,
-    *,
-    engine: str = "auto",
-    seconds: float = PUBLISHED_SECONDS,
-    threads: int | None = None,
-    size: tuple[int, int] = (1080, 1920),
-    on_frame: Callable[[Frame], None] | None = None,
-    snapshot: Callable[[], Snapshot] = take_snapshot,
-) -> BenchReport:
-    """Measure a bundle's engine on frames of the phantom.
+class Load(NamedTuple):
+    """How frames come.
+
+    Attributes:
+        name: `max`, or the frames per second.
+        fps: Frames per second; None for the next one as soon as the last is done.
+    """
+
+    name: str
+    fps: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Load:
+        """The load that a text names.
+
+        Raises:
+            UsageError: It is neither `max` nor a positive number.
+        """
+        if text == "max":
+            return cls("max", None)
+        try:
+            fps = float(text)
+        except ValueError:
+            fps = 0.0
+        if not 0 < fps <= 1000:
+            raise UsageError(
+                "no such load", expected="max, or frames per second", got=text, mend="--rate max --rate 30"
+            )
+        return cls(f"{fps:g}", fps)
+
+
+class Stream:
+    """An engine with its frames, one after the other.
 
     Args:
-        bundle: An opened bundle.
-        engine: `openvino`, `tflite`, `onnx` or `auto`.
-        seconds: Time to count frames for, after the warm-up.
-        threads: The engine's threads, its own choice by default.
-        size: Height and width of the frames.
-        on_frame: Called with every counted frame and its stamps, outside the measured time.
-        snapshot: Where the environment guard reads the machine.
+        engine: An open engine.
+        images: (H, W, 3) uint8 BGR frames, used in turn.
+        manifest: Of the engine's bundle.
+        sinks: Where results go, entered by the caller.
+        clock: Nanoseconds; every time but that of the CPU is read from it.
+        sleep: Waits for seconds on that clock.
+        cpu_clock: Nanoseconds of CPU that this process used.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        images: Sequence[ImageU8],
+        manifest: Manifest,
+        *,
+        sinks: Sequence[Sink] = (),
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+        cpu_clock: Callable[[], int] = time.process_time_ns,
+    ) -> None:
+        self.engine, self.images, self.manifest, self.sinks = engine, images, manifest, sinks
+        self.clock, self.sleep, self.cpu_clock = clock, sleep, cpu_clock
+        self._prepared = to_input(images[0], engine.input_size, bgr=True)
+
+    def frame(self, number: int, captured_ns: int) -> Frame:
+        """A frame taken through the device's own pipeline, stamped."""
+        frame = Frame(number, self.images[number % len(self.images)], captured_ns)
+        frame.stamps["capture"] = (captured_ns, self.clock())
+        result = analyse(frame, self.engine, self.manifest, clock=self.clock)
+        for sink in self.sinks:
+            sink.write(frame, result)
+        frame.stamps["output"] = (frame.stamps["postprocess"][1], self.clock())
+        return frame
+
+    def frames(self, load: Load) -> Iterator[tuple[Frame, int]]:
+        """Frames without end, as a load brings them, each with how many were overwritten before it."""
+        number = 0
+        pacer = Pacer(load.fps, self.clock, self.sleep) if load.fps else None
+        while True:
+            dropped, captured = pacer.wait() if pacer else (0, self.clock())
+            number += dropped
+            yield self.frame(number, captured), dropped
+            number += 1
+
+    def inference_ms(self) -> float:
+        """Time of one inference, nothing around it."""
+        begin = self.clock()
+        self.engine.infer(self._prepared)
+        return (self.clock() - begin) / 1e6
+
+    def cpu_ms(self) -> float:
+        """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
+        frame = Frame(0, self.images[0], 0)
+        analyse(frame, self.engine, self.manifest, clock=self.cpu_clock)
+        spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+        return sum(end - begin for begin, end in spans) / 1e6
+
+    def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
+        """What `measure_once` gives again and again, at least once."""
+        begin = self.clock()
+        found = [measure_once()]
+        while (self.clock() - begin) / 1e9 < seconds:
+            found.append(measure_once())
+        return found
+
+
+def run_load(
+    stream: Stream,
+    load: Load,
+    seconds: float,
+    *,
+    sample: Callable[[], Sample],
+    newest: Callable[[], Sample] | None = None,
+    settled: Callable[[float, Sample], bool] = lambda *_: False,
+) -> Iterator[Begin | Second]:
+    """Warm up and count frames, giving a line per second while it goes on.
+
+    Args:
+        stream: An engine with its frames.
+        load: How they come.
+        seconds: Time to count frames for.
+        sample: Looks at the machine now; called before the first counted frame and after the last.
+        newest: The newest look at the machine, taken without waiting, for the seconds between; `sample` by default.
+        settled: Told the seconds since the beginning and a look at the machine; True ends the load.
 
     Raises:
-        UsageError: `seconds` is not positive, or there is no such engine.
-        MissingDependencyError: The engine's runtime is not installed.
-        BundleError: The bundle is damaged or has no such engine.
+        UsageError: `seconds` is not positive.
     """
-    from edge.backends import open_engine
-
-    _check_seconds(seconds)
-    images = phantom_images(size)
-    begin = time.perf_counter_ns()
-    opened = open_engine(bundle, engine, threads=threads)
-    compile_ms = (time.perf_counter_ns() - begin) / 1e6
-    manifest = bundle.manifest
-    accuracy = [row for row in manifest.accuracy if row.engine == f"{opened.name} int8"]
-    try:
-        measurement, verdict = measure(
-            opened, images, manifest, seconds=seconds, on_frame=on_frame, snapshot=snapshot
+    if not seconds > 0:
+        raise UsageError("the length of the run is not usable", expected="seconds > 0", got=f"{seconds}")
+    newest = newest or sample
+    frames = stream.frames(load)
+    warmup = _warm_up(stream, frames, seconds)
+    first = sample()
+    yield Begin(load=load.name, fps=load.fps, warmup=warmup, machine=first)
+    clock = stream.clock
+    begin = clock()
+    end, boundary = begin + round(seconds * 1e9), begin + _SECOND_NS
+    cpu = stream.cpu_clock()
+    while True:
+        times: dict[str, list[int]] = {name: [] for name in STAGES}
+        columns = [times[name] for name in STAGES]
+        lost = 0
+        while True:
+            frame, dropped = next(frames)
+            stamps = frame.stamps
+            for name, column in zip(STAGES, columns, strict=True):
+                start, stop = stamps[name]
+                column.append(stop - start)
+            lost += dropped
+            now = clock()
+            if now >= boundary or now >= end:
+                break
+        over = now >= end
+        used, cpu = stream.cpu_clock() - cpu, stream.cpu_clock()
+        look = sample() if over else newest()
+        yield Second(
+            load=load.name,
+            at_ns=now - begin,
+            stages_ns=times,
+            dropped=lost,
+            cpu_ns=used,
+            machine=look,
         )
-        settings = {**opened.settings(), "python_gc": gc.isenabled()}
-    finally:
-        opened.close()
-    return BenchReport(
-        **{name: getattr(measurement, name) for name in Measurement.__struct_fields__},
-        valid=verdict.valid,
-        reason=verdict.reason,
-        unknown=verdict.unknown,
-        publishable=verdict.valid and seconds >= PUBLISHED_SECONDS,
-        notes=_notes(measurement, seconds, accuracy),
-        other_cpu_per_core=verdict.other_cpu_per_core,
-        bundle=manifest.name,
-        digest=bundle.digest,
-        engine=opened.name,
-        frame_size=size,
-        compile_ms=compile_ms,
-        settings=settings,
-        accuracy=accuracy,
-        device=read_device(),
-        versions=versions(),
-    )
+        if over or settled((now - begin) / 1e9, look):
+            return
+        boundary += max(1, (now - boundary) // _SECOND_NS + 1) * _SECOND_NS
 
 
 def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
@@ -113,115 +211,19 @@ def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
     return [cast("ImageU8", cv2.resize(image, size[::-1])) for image in drawn]
 
 
-def measure(
-    engine: Engine,
-    images: Sequence[ImageU8],
-    manifest: Manifest,
-    *,
-    seconds: float,
-    on_frame: Callable[[Frame], None] | None = None,
-    snapshot: Callable[[], Snapshot] = take_snapshot,
-    clock: Callable[[], int] = time.monotonic_ns,
-) -> tuple[Measurement, Verdict]:
-    """Measure an open engine.
-
-    Args:
-        engine: Not used since it was opened.
-        images: (H, W, 3) uint8 BGR frames, used in turn.
-        manifest: Of the engine's bundle.
-        seconds: Time to count frames for.
-        on_frame: Called with every counted frame, outside the measured time.
-        snapshot: Where the environment guard reads the machine.
-        clock: Nanoseconds; every time but that of the CPU is read from it.
-
-    Returns:
-        The figures, and what the guard says of the time in which they were taken.
-
-    Raises:
-        UsageError: `seconds` is not positive.
-    """
-    _check_seconds(seconds)
-    stream = _Stream(engine, images, manifest, clock)
-    first_ms = stream.inference_ms()
-    warmup = _warm_up(stream, seconds)
-    stages: dict[str, list[float]] = {name: [] for name in STAGES}
-    total: list[float] = []
-    with Guard(snapshot) as guard:
-        begin = clock()
-        while not total or (clock() - begin) / 1e9 < seconds:
-            frame = stream.frame(len(total))
-            for name in STAGES:
-                stages[name].append(_took_ms(frame, name))
-            total.append(_whole_ms(frame))
-            if on_frame:
-                on_frame(frame)
-        elapsed = (clock() - begin) / 1e9
-    side_run = min(seconds / 4, _SIDE_RUN_SECONDS)
-    alone = stream.repeat(side_run, stream.inference_ms)
-    cpu = stream.repeat(side_run, stream.cpu_ms)
-    rss, peak = memory_used_mb()
-    return (
-        Measurement(
-            samples=len(total),
-            seconds=elapsed,
-            latency_ms=percentiles.bounds(total),
-            latency_empirical_ms=percentiles.quantiles(total),
-            stages_ms={name: _stage(values) for name, values in stages.items()},
-            first_inference_ms=first_ms,
-            warmup=warmup,
-            inference_only_ms=_stage(alone),
-            preprocess_postprocess_cpu_ms=statistics.fmean(cpu),
-            rss_mb=rss,
-            peak_rss_mb=peak,
-        ),
-        guard.verdict,
-    )
+def whole_ms(frame: Frame) -> float:
+    """A frame's latency: from its capture to the end of its output."""
+    return (frame.stamps["output"][1] - frame.stamps["capture"][0]) / 1e6
 
 
-class _Stream:
-    """An engine with its frames, one after the other."""
-
-    def __init__(
-        self, engine: Engine, images: Sequence[ImageU8], manifest: Manifest, clock: Callable[[], int]
-    ) -> None:
-        self.engine, self.images, self.manifest, self.clock = engine, images, manifest, clock
-        self.prepared = to_input(images[0], engine.input_size, bgr=True)
-
-    def frame(self, number: int) -> Frame:
-        """A frame taken through the device's own pipeline, stamped."""
-        frame = Frame(number, self.images[number % len(self.images)], self.clock())
-        analyse(frame, self.engine, self.manifest, clock=self.clock)
-        return frame
-
-    def inference_ms(self) -> float:
-        """Time of one inference, nothing around it."""
-        begin = self.clock()
-        self.engine.infer(self.prepared)
-        return (self.clock() - begin) / 1e6
-
-    def cpu_ms(self) -> float:
-        """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
-        frame = Frame(0, self.images[0], 0)
-        analyse(frame, self.engine, self.manifest, clock=time.process_time_ns)
-        return _took_ms(frame, "preprocess") + _took_ms(frame, "postprocess")
-
-    def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
-        """What `measure_once` gives again and again, at least once."""
-        begin = self.clock()
-        found = [measure_once()]
-        while (self.clock() - begin) / 1e9 < seconds:
-            found.append(measure_once())
-        return found
-
-
-def _warm_up(stream: _Stream, seconds: float) -> WarmUp:
+def _warm_up(stream: Stream, frames: Iterator[tuple[Frame, int]], seconds: float) -> WarmUp:
     """Run until the median of the last quarter differs by less than 2 % from the quarter before."""
     least = min(_WARM_SECONDS, seconds / 2)
     limit = max(least, min(_WARM_LIMIT_SECONDS, seconds))
     took: list[float] = []
     begin = stream.clock()
     while True:
-        took.append(_whole_ms(stream.frame(len(took))))
+        took.append(whole_ms(next(frames)[0]))
         elapsed = (stream.clock() - begin) / 1e9
         if len(took) < _WARM_RUNS or elapsed < least:
             continue
@@ -236,40 +238,3 @@ def _warm_up(stream: _Stream, seconds: float) -> WarmUp:
                 settled=drift < _SETTLED_DRIFT,
                 shortened=least < _WARM_SECONDS,
             )
-
-
-def _whole_ms(frame: Frame) -> float:
-    return (frame.stamps["postprocess"][1] - frame.stamps["preprocess"][0]) / 1e6
-
-
-def _took_ms(frame: Frame, stage: str) -> float:
-    begin, end = frame.stamps[stage]
-    return (end - begin) / 1e6
-
-
-def _stage(values: Sequence[float]) -> Stage:
-    return Stage(
-        mean=statistics.fmean(values),
-        p50=percentiles.plain_quantile(values, 0.5),
-        p99=percentiles.plain_quantile(values, 0.99),
-    )
-
-
-def _notes(measurement: Measurement, seconds: float, accuracy: list[Accuracy]) -> list[str]:
-    notes = []
-    if seconds < PUBLISHED_SECONDS:
-        notes.append(f"a run of {seconds:g} s, shorter than the {PUBLISHED_SECONDS:g} s of a published one")
-    if measurement.warmup.shortened:
-        notes.append(f"the warm-up was shortened to {measurement.warmup.seconds:.1f} s")
-    if not measurement.warmup.settled:
-        notes.append(f"the latency still drifted by {measurement.warmup.drift:.1%} after the warm-up")
-    if refused := [name for name, value in measurement.latency_ms.items() if value is None]:
-        notes.append(f"{measurement.samples} frames are too few for {', '.join(refused)}")
-    if not accuracy:
-        notes.append("the bundle states no accuracy of this engine, without which a latency is half a figure")
-    return notes
-
-
-def _check_seconds(seconds: float) -> None:
-    if not seconds > 0:
-        raise UsageError("the length of the run is not usable", expected="seconds > 0", got=f"{seconds}")

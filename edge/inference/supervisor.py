@@ -317,9 +317,9 @@ def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
         BundleError: They cannot be read.
     """
     from edge.errors import ParityError
-    from edge.verify import check_frame
+    from edge.verify import check_golden
 
-    checks = [check_frame(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+    checks = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
     bad = [check.frame for check in checks if not check.ok]
     if bad:
         raise ParityError(

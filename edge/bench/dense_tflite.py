@@ -1,0 +1,140 @@
+"""A chain of convolutions as a TFLite file, written with the flatbuffer schema that LiteRT's package holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Layer = tuple[str, int, int, "NDArray[np.int8]", float]
+"""Name, kernel, stride, weights (O, kernel, kernel, I) and their scale."""
+
+
+def dense_model(layers: Sequence[Layer], size: tuple[int, int], *, precision: str, highest: float) -> bytes:
+    """A model with an int8 input [1, H, W, 3] and one output [1, h, w, 1], each convolution followed by ReLU6.
+
+    Args:
+        layers: First to last; the last has one output channel.
+        size: Height and width of the input.
+        precision: `int8`, or `f32` with a dequantization before the first layer.
+        highest: Of every activation.
+
+    Raises:
+        ModuleNotFoundError: ai-edge-litert is not installed.
+    """
+    return _Writer(precision == "int8", highest).write(layers, size)
+
+
+class _Writer:
+    """Collects tensors, buffers and operators.
+
+    Args:
+        whole: Integers, else floats.
+        highest: Of every activation.
+    """
+
+    def __init__(self, whole: bool, highest: float) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.schema: Any = schema
+        self.whole, self.highest = whole, highest
+        self.tensors: list[Any] = []
+        self.operators: list[Any] = []
+        self.buffers: list[Any] = [schema.BufferT()]
+
+    def write(self, layers: Sequence[Layer], size: tuple[int, int]) -> bytes:
+        import flatbuffers  # type: ignore[import-untyped]
+
+        schema = self.schema
+        image = self.tensor("image", [1, *size, 3], "INT8", (1 / 128, -1))
+        x, scale = (image, 1 / 128) if self.whole else (self.dequantized(image, size), 1.0)
+        shape = [1, *size, 3]
+        for number, (name, _, stride, integers, weight_scale) in enumerate(layers):
+            last = number == len(layers) - 1
+            shape = [1, shape[1] // stride, shape[2] // stride, len(integers)]
+            # Scores are in 1/256 from a zero point of -128; other activations fill the range.
+            step = 1 / 256 if last else self.highest / 255
+            made = self.tensor(name, shape, "INT8" if self.whole else "FLOAT32", (step, -128))
+            given = [x, *self.parameters(name, integers, weight_scale, scale)]
+            self.convolution(given, made, stride)
+            x, scale = made, step
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators, graph.inputs, graph.outputs = (
+            self.tensors,
+            self.operators,
+            [image],
+            [x],
+        )
+        model = schema.ModelT()
+        model.version, model.subgraphs, model.buffers = 3, [graph], self.buffers
+        model.operatorCodes = [self.code("CONV_2D", 3), self.code("DEQUANTIZE", 2)]
+        builder = flatbuffers.Builder()
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def code(self, name: str, version: int) -> Any:
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(self.schema.BuiltinOperator, name)
+        code.version = version
+        return code
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        kind: str,
+        quantized: tuple[float, int] | None = None,
+        values: NDArray[Any] | None = None,
+    ) -> int:
+        """Add a tensor, and its constant values; returns its number."""
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
+        tensor.type = getattr(self.schema.TensorType, kind)
+        if quantized and kind != "FLOAT32":
+            tensor.quantization = self.schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [quantized[0]], [quantized[1]]
+        if values is not None:
+            buffer = self.schema.BufferT()
+            buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+            tensor.buffer = len(self.buffers)
+            self.buffers.append(buffer)
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def parameters(
+        self, name: str, integers: NDArray[np.int8], weight_scale: float, scale: float
+    ) -> list[int]:
+        """Weights and a bias of zeros."""
+        shape, made = integers.shape, len(integers)
+        if self.whole:
+            weights = self.tensor(f"{name} weights", shape, "INT8", (weight_scale, 0), integers)
+            zeros = np.zeros(made, np.int32)
+            return [weights, self.tensor(f"{name} bias", [made], "INT32", (scale * weight_scale, 0), zeros)]
+        floats = (integers * weight_scale).astype(np.float32)
+        weights = self.tensor(f"{name} weights", shape, "FLOAT32", values=floats)
+        return [weights, self.tensor(f"{name} bias", [made], "FLOAT32", values=np.zeros(made, np.float32))]
+
+    def convolution(self, given: list[int], made: int, stride: int) -> None:
+        schema = self.schema
+        options = schema.Conv2DOptionsT()
+        options.padding = schema.Padding.VALID if stride > 1 else schema.Padding.SAME
+        options.strideH = options.strideW = stride
+        options.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = 0, given, [made]
+        operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+        operator.builtinOptions = options
+        self.operators.append(operator)
+
+    def dequantized(self, image: int, size: tuple[int, int]) -> int:
+        """The input in floats."""
+        made = self.tensor("floats", [1, *size, 3], "FLOAT32")
+        operator = self.schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = 1, [image], [made]
+        self.operators.append(operator)
+        return made
