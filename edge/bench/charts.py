@@ -16,6 +16,7 @@ KINDS = ("a", "b", "c", "d", "e")
 """Classes of the colours, one per load or stage in their order."""
 
 _TAIL_POINTS = 300
+_MARKED = ("p50", "p90", "p99", "p99.9", "p99.99")
 
 
 def waterfall(load: LoadReport) -> str:
@@ -29,11 +30,11 @@ def waterfall(load: LoadReport) -> str:
         begin += stage.mean
     rows = {float(len(stages) - index): name for index, name in enumerate(stages)}
     chart = Chart(
-        Scale(0.0, reach * 1.22),
+        Scale(0.0, reach * 1.04),
         Scale(0.4, len(stages) + 0.6),
         x_label="ms since the capture of the frame",
         y_ticks={},
-        height=64 + 34 * len(stages),
+        height=66 + 40 * len(stages),
     )
     begin = 0.0
     for (y, name), kind in zip(rows.items(), KINDS, strict=False):
@@ -43,7 +44,10 @@ def waterfall(load: LoadReport) -> str:
         if stage.p99 is not None:
             chart.span(begin, tail, y, kind)
         p99 = f", p99 {stage.p99:.3g}" if stage.p99 is not None else ""
-        chart.note(max(tail, begin + stage.mean), y, f"{name} {stage.mean:.3g} ms{p99}", lift=4, push=8)
+        # Beside the bar where there is room, else over it.
+        far = max(tail, begin + stage.mean) > reach * 0.6
+        text = f"{name} {stage.mean:.3g} ms{p99}"
+        chart.note(begin if far else tail, y, text, lift=-12 if far else 4, push=0 if far else 8)
         begin += stage.mean
     return chart.svg("mean and p99 of each stage")
 
@@ -59,6 +63,7 @@ def distribution(loads: Sequence[LoadReport]) -> str:
         x_label="whole frame, ms",
         y_label="share of frames slower",
         height=330,
+        y_ticks={1.0: "1"} | {1 - _share(name): name for name in _MARKED if 1 - _share(name) > 0.5 / most},
     )
     for load, kind in zip(loads, KINDS, strict=False):
         chart.line(_tail([value / 1e3 for value in load.samples_us]), kind, step=True)
@@ -70,9 +75,6 @@ def distribution(loads: Sequence[LoadReport]) -> str:
             kind,
             radius=4,
         )
-    for name, bound in loads[0].latency_ms.items():
-        if bound is not None and name in ("p50", "p90", "p99", "p99.9"):
-            chart.note(bound, 1 - _share(name), f"{name} {bound:.3g}", push=8, lift=-5)
     return chart.svg("distribution of whole-frame latency with its tail")
 
 
@@ -132,11 +134,11 @@ def roofline(report: BenchReport) -> str:
     y = Scale(min(reached, bandwidth * x.low) / 2, top * 2, True)
     chart = Chart(x, y, x_label="operations per byte", y_label="10⁹ operations per second", height=300)
     chart.line([(x.low, bandwidth * x.low), (top / bandwidth, top)], "roof")
-    chart.note(x.low, bandwidth * x.low, f"memory {bandwidth:.3g} GB/s", push=10, lift=-10)
+    chart.note(x.low, top, f"memory {bandwidth:.3g} GB/s (slope)", push=8, lift=-4)
     for row in peaks:
         speed = row.giga_operations_per_second
         chart.line([(speed / bandwidth, speed), (x.high, speed)], "roof")
-        chart.note(x.high, speed, f"{row.engine} {row.precision} {number(round(speed))}", where="end")
+        chart.note(x.high, speed, f"{row.engine} {row.precision} {number(round(speed))}", push=0)
     chart.dots([(intensity, reached)], "a", radius=6)
     chart.note(intensity, reached, f"this engine {number(round(reached, 1))}", push=10, lift=14)
     return chart.svg("roofline")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     Points = Sequence[tuple[float, float]]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 14, 42
+_LETTER = 6.6
+"""Width of a letter of a note, units of the drawing."""
 _TICKS = 6
 
 
@@ -103,7 +105,7 @@ class Chart:
         if y_label:
             middle = (_TOP + bottom) / 2
             self._marks.append(
-                f'<text class="label middle" transform="translate(13 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'
+                f'<text class="label middle" transform="translate(12 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'
             )
 
     def line(self, points: Points, kind: str, *, step: bool = False) -> None:
@@ -136,11 +138,13 @@ class Chart:
             f'height="{thickness}" rx="2"/>'
         )
 
-    def note(
-        self, x: float, y: float, text: str, *, where: str = "start", lift: float = -6, push: float = 0
-    ) -> None:
-        """A text at a point: `start`, `middle` or `end` of it lies there, moved by `push` and `lift`."""
-        self._write(self._px(x) + push, self._py(y) + lift, text, f"note {where}")
+    def note(self, x: float, y: float, text: str, *, lift: float = -6, push: float = 0) -> None:
+        """A text beside a point, `push` to its right and `lift` below; to its left where it would leave the drawing."""
+        at, end = self._px(x), self.width - _RIGHT
+        if at + push + _LETTER * len(text) <= end:
+            self._write(at + push, self._py(y) + lift, text, "note")
+        else:
+            self._write(at - push, self._py(y) + lift, text, "note end")
 
     def svg(self, title: str) -> str:
         """The drawing as an `<svg>` element."""

@@ -53,7 +53,7 @@ def summarise(lines: Sequence[Line]) -> BenchReport:
     aside, complete = asides[0] if asides else None, bool(ends)
     spoilt = [row for row in reports if not row.valid]
     reason = "; ".join(
-        row.reason or "" if len(reports) == 1 else f"{row.load}: {row.reason}" for row in spoilt
+        row.reason or "" if len(reports) == 1 else f"load {row.load}: {row.reason}" for row in spoilt
     )
     shared = {name: getattr(header, name) for name in Header.__struct_fields__ if name in _SHARED}
     return BenchReport(
@@ -217,6 +217,11 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
             notes.append(f"{name}{row.samples} frames are too few for {', '.join(refused)}")
         if row.dropped:
             notes.append(f"{name}{row.dropped} pictures were overwritten before their turn came")
+    executed = header.settings.get("precision")
+    if executed is not None and executed != header.precision:
+        notes.append(
+            f"the bundle calls the engine {header.precision}, and most of it was executed in {executed}"
+        )
     if not header.accuracy:
         notes.append("no accuracy of this engine is known, without which a latency is half a figure")
     if header.golden and not header.golden.ok:
