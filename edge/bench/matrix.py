@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.bundle.name.removesuffix(".difom")}-{self.engine}-{self.precision}-{self.threads}"
+        return f"{self.bundle.name.removesuffix('.difom')}-{self.engine}-{self.precision}-{self.threads}"
 
 
 class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
