@@ -18,7 +18,7 @@ from edge import manifest as m
 from edge.bundle import write_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -288,3 +288,94 @@ def tiny_scene() -> Callable[..., NDArray[np.uint8]]:
 def tiny_student() -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     """The tiny student in numpy."""
     return redness
+
+
+def _bench_lines(
+    seconds_ms: Sequence[Sequence[float]],
+    *,
+    load: str = "max",
+    busy: float = 1.0,
+    temperature_c: float | None = None,
+    ended: bool = True,
+    **header: Any,
+) -> list[Any]:
+    """The lines of a run whose engine is all that takes time.
+
+    Args:
+        seconds_ms: Latencies of each second.
+        load: Its name.
+        busy: CPU seconds of everybody per second on the one core, of which this process used .95.
+        temperature_c: Of the first second; one degree more each second.
+        ended: Whether the run came to its end.
+        **header: Fields of the header.
+    """
+    from edge.bench import journal as j
+    from edge.bench.environment import Snapshot
+    from edge.bench.record import WarmUp
+    from edge.bench.sensors import Reading
+    from edge.device_info import read_device
+
+    def machine(at: float) -> j.Sample:
+        snapshot = Snapshot(
+            at_s=at, cores=1, busy_s=busy * at, own_s=0.95 * at, swapped_pages=0, governor=("performance",)
+        )
+        hot = {} if temperature_c is None else {"cpu": temperature_c + at}
+        return j.Sample(snapshot=snapshot, reading=Reading(temperature_c=hot, rss_mb=100.0))
+
+    values: dict[str, Any] = {
+        "seconds": float(len(seconds_ms)),
+        "bundle": "fake",
+        "digest": "0" * 64,
+        "engine": "openvino",
+        "precision": "int8",
+        "threads": 1,
+        "frame_size": (1080, 1920),
+        "compile_ms": 400.0,
+        "first_inference_ms": 7.0,
+        "settings": {"threads": 1, "precision": "int8"},
+        "accuracy": [],
+        "parity": [],
+        "golden": None,
+        "work": None,
+        "profile": None,
+        "machine": {"governor": "performance"},
+        "sensors_missing": [],
+        "energy_range": {},
+        "device": read_device(),
+        "versions": {"edge-difom": "1"},
+        "command": "edge-difom bench run --bundle B",
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    warmup = WarmUp(runs=100, seconds=2.0, drift=0.001, settled=True, shortened=False)
+    fps = None if load == "max" else float(load)
+    lines: list[Any] = [
+        j.Header(**(values | header)),
+        j.Begin(load=load, fps=fps, warmup=warmup, machine=machine(0.0)),
+    ]
+    for number, latencies in enumerate(seconds_ms, 1):
+        infer = [round(1e6 * value) - 400_000 for value in latencies]
+        fixed = {"capture": 1000, "preprocess": 199_000, "postprocess": 150_000, "output": 50_000}
+        columns = {name: [cost] * len(infer) for name, cost in fixed.items()}
+        stages = {
+            name: columns.get(name, infer)
+            for name in ("capture", "preprocess", "infer", "postprocess", "output")
+        }
+        lines.append(
+            j.Second(
+                load=load,
+                at_ns=number * 10**9,
+                stages_ns=stages,
+                dropped=0,
+                cpu_ns=10**9,
+                machine=machine(float(number)),
+            )
+        )
+    if ended:
+        lines += [j.Aside(inference_ms=[1.0] * 100, around_cpu_ms=[0.4], peak_rss_mb=120.0), j.End(notes=[])]
+    return lines
+
+
+@pytest.fixture(scope="session")
+def bench_lines() -> Callable[..., list[Any]]:
+    """`bench_lines(seconds_ms, load=, busy=, ...)`: the lines of a latency record that nothing was measured for."""
+    return _bench_lines
