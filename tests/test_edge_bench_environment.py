@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import time
 from typing import Any
 
 import pytest
 
 from edge.bench.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
+from edge.device_info import usable_cpus
 
 BEFORE = Snapshot(
     at_s=100.0,
@@ -97,3 +101,23 @@ def test_this_machine_can_be_read() -> None:
     assert second.at_s >= first.at_s
     assert second.own_s >= first.own_s
     assert first.busy_s is None or second.busy_s is None or second.busy_s >= first.busy_s
+
+
+@pytest.mark.slow
+def test_real_load_of_other_processes_is_seen() -> None:
+    # One process that spins for every core that this one may use; the guard must name other processes.
+    code = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    spinners = [subprocess.Popen([sys.executable, "-c", code]) for _ in usable_cpus()]
+    try:
+        time.sleep(0.5)
+        with Guard() as guard:
+            time.sleep(1.5)
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+    assert not guard.verdict.valid
+    assert guard.verdict.reason is not None
+    assert "other processes used" in guard.verdict.reason
+    assert guard.verdict.other_cpu_per_core is not None
+    assert guard.verdict.other_cpu_per_core > 0.3

@@ -85,7 +85,7 @@ def _openvino(precision: str, size: tuple[int, int]) -> list[bytes]:
         x = op.clamp(x, 0.0, _RANGE)
         low, high = np.float32(0), np.float32(_RANGE)
     model = ov.Model(
-        [op.convert(op.clamp(op.multiply(x, np.float32(40)), 0.0, 255.0), "u8")], [image], "dense"
+        [op.convert(op.clamp(op.multiply(x, np.float32(256)), 0.0, 255.0), "u8")], [image], "dense"
     )
     with tempfile.TemporaryDirectory() as folder:
         xml, weights_file = Path(folder) / "dense.xml", Path(folder) / "dense.bin"

@@ -171,7 +171,7 @@ def number(value: float) -> str:
         exponent = math.floor(math.log10(abs(value)))
         mantissa = value / 10**exponent
         return f"{'' if math.isclose(mantissa, 1) else f'{mantissa:g}·'}10{_superscript(exponent)}"
-    return f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _superscript(exponent: int) -> str:
