@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.registry import BENCHMARKS, run_benchmark
+from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
+from benchmarks.table import RESULTS, benchmark_table, put_between, read_records
 from edge import console
 from edge.errors import EdgeDifomError
+from edge.files import atomic_write
 
 if TYPE_CHECKING:
     from benchmarks.record import Record
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
         "python -m benchmarks",
         "python -m benchmarks frame help --rounds 50",
         "python -m benchmarks int8-unet --out int8.json",
+        "python -m benchmarks table --into README.md",
     )
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -27,16 +31,27 @@ if TYPE_CHECKING:
 @click.option(
     "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Measures of each side."
 )
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Of `table`: the file whose lines between the markers it replaces.",
+)
 @click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
-def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_list: bool) -> None:
+def command(
+    names: tuple[str, ...], json_path: str | None, rounds: int, into: Path | None, only_list: bool
+) -> None:
     """Run comparisons: each is timed only after its correctness check has passed.
 
-    The sides of a comparison are measured in turn, so that the ratio holds on a machine that drifts.
+    The sides of a comparison are measured in turn, so that the ratio holds on a machine that drifts. The name `table`
+    measures nothing: it makes the README's table from the records in benchmarks/results.
     """
     if only_list:
         console.table(["name", "what"], [[name, what] for name, (_, what) in BENCHMARKS.items()])
         return
-    chosen = names or tuple(BENCHMARKS)
+    if names == ("table",):
+        _table(into)
+        return
+    chosen = names or tuple(name for name in BENCHMARKS if name not in ASKED_FOR)
     records = []
     for number, name in enumerate(chosen, 1):
         console.step(number, len(chosen), name)
@@ -45,6 +60,15 @@ def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_lis
     if json_path:
         console.write_json(json_path, records)
         console.made(json_path)
+
+
+def _table(into: Path | None) -> None:
+    text = benchmark_table(read_records(RESULTS))
+    if into is None:
+        console.say(text)
+        return
+    atomic_write(into, put_between(into.read_text(), text))
+    console.made(into)
 
 
 def _show(record: Record) -> None:

@@ -27,6 +27,8 @@ from edge.preprocess import to_input
 from edge.types import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge.types import ImageU8
 
 _FRAME = (1080, 1920)
@@ -49,8 +51,8 @@ sys.exit(child.returncode)
 _IMPORTS = "import click, cv2, msgspec, numpy, openvino; openvino.Core()"
 
 
-class _Recorded:
-    """Answers with the scores of a good student at once.
+class Recorded:
+    """An engine that answers with given scores at once.
 
     Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise; an engine's
     threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
@@ -62,9 +64,11 @@ class _Recorded:
         self.input_size, self._scores = size, scores
 
     def infer(self, image: ImageU8) -> ImageU8:  # noqa: ARG002 - the answer is recorded
+        """The recorded scores."""
         return self._scores
 
     def settings(self) -> dict[str, object]:
+        """None."""
         return {}
 
     def close(self) -> None:
@@ -86,7 +90,8 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float 
     prepared = to_input(images[0], size, bgr=True)
     shape = engine.infer(prepared).shape
     scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
-    recorded, described = _Recorded(size, cast("ImageU8", scores)), _manifest(size, shape, [])
+    recorded = Recorded(size, cast("ImageU8", scores))
+    described = untrained_manifest(size, shape)
     frames = itertools.cycle(images)
 
     def around() -> float:
@@ -181,12 +186,13 @@ def _write_bundle(out: Path, size: tuple[int, int]) -> None:
     shape = engine.infer(np.zeros((*size, 3), np.uint8)).shape
     engine.close()
     entry = manifest.EngineEntry(runtime="openvino", precision="int8", files=names, min_version="2025.2")
-    write_bundle(out, _manifest(size, shape, [entry]), dict(zip(names, files, strict=True)))
+    write_bundle(out, untrained_manifest(size, shape, [entry]), dict(zip(names, files, strict=True)))
 
 
-def _manifest(
-    size: tuple[int, int], output: tuple[int, ...], engines: list[manifest.EngineEntry]
+def untrained_manifest(
+    size: tuple[int, int], output: tuple[int, ...], engines: Sequence[manifest.EngineEntry] = ()
 ) -> manifest.Manifest:
+    """The manifest of a bundle whose student was never trained."""
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         name="untrained",
@@ -194,7 +200,7 @@ def _manifest(
         licence="Apache-2.0",
         input=manifest.Input(height=size[0], width=size[1]),
         output=manifest.Output(height=output[0], width=output[1]),
-        engines=engines,
+        engines=list(engines),
         golden=manifest.GoldenSet(frames=[]),
         parity=[],
         accuracy=[],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 THREADS = 2
 RUNTIMES = ("openvino", "tflite")
+FILED = (*RUNTIMES, "onnx")
 PRECISIONS = ("f32", "int8")
 _CALIBRATION_FRAMES = 4
 _WARM_RUNS = 3
@@ -57,7 +58,7 @@ def student_files(student: str, size: tuple[int, int]) -> Files:
         (engine.runtime, engine.precision): engine.contents
         for graph in graphs
         for engine in export_engines(graph)
-        if engine.runtime in RUNTIMES
+        if engine.runtime in FILED
     }
 
 

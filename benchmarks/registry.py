@@ -37,6 +37,14 @@ BENCHMARKS = {
     "int8-edge-s-tflite": ("benchmarks.engines:int8_edge_s_tflite", "edge-s in LiteRT: f32 over INT8, ms"),
     "size-openvino": ("benchmarks.engines:size_openvino", "edge-s, weights of the IR: INT8 over f32, KiB"),
     "size-tflite": ("benchmarks.engines:size_tflite", "edge-s, TFLite model: INT8 over f32, KiB"),
+    "harness": (
+        "benchmarks.harness:harness_cost",
+        "What the latency harness costs between two frames, microseconds, beside a frame without an engine",
+    ),
+    "loadgen": (
+        "benchmarks.loadgen:percentiles_agree",
+        "MLPerf's LoadGen around our engine: our early-stopping p90 over LoadGen's of the same queries, ms",
+    ),
     "help": ("benchmarks.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
     "memory": (
         "benchmarks.device:device_memory",
@@ -64,6 +72,9 @@ BENCHMARKS = {
     ),
 }
 """Name -> (reference of `function(rounds) -> Comparison`, the question that it answers)."""
+
+ASKED_FOR = ("loadgen",)
+"""Run only where they are named: they need an environment of `tools/make-env-peers.sh`."""
 
 
 def run_benchmark(name: str, *, rounds: int) -> Record:

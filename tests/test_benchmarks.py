@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import device, distillation, engines, recipes
+from benchmarks import device, distillation, engines, harness, loadgen, peers, recipes, table
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from distill.config import make_config
-from edge.errors import ParityError, UsageError
+from edge.device_info import read_device
+from edge.errors import DataError, ParityError, UsageError
 from edge.lookup import resolve
 from edge.phantom import write_dataset
 
@@ -222,3 +223,119 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pyt
     monkeypatch.setattr("distill.guards.target_deviation", lambda _: 0.0)
     with pytest.raises(ParityError, match="not standardised"):
         distillation.cache_cost(2, size=64, images=8)
+
+
+def test_the_harness_costs_little_and_loses_no_frame() -> None:
+    found = harness.harness_cost(2, seconds=0.1)
+    assert found.goal is not None
+    assert 0 < found.left.median < 1000
+    assert "one after the other" in found.check
+
+
+def _record(name: str, created: str, *, ratio: float, valid: bool = True, cpu: str = "C") -> Record:
+    comparison = compare(
+        Side(what="left", samples=[ratio] * 3),
+        Side(what="right", samples=[1.0] * 3),
+        check="c",
+        unit="ms",
+        goal=Goal(what="ratio", value=ratio, bound=3.0, at_least=True),
+    )
+    machine = msgspec.structs.replace(read_device(), cpu=cpu, board=None, usable_cores=2, cuda=[])
+    return Record(
+        name=name,
+        what="w",
+        comparison=comparison,
+        valid=valid,
+        reason=None,
+        device=machine,
+        versions={},
+        created=created,
+    )
+
+
+def test_the_table_holds_the_newest_valid_record_of_each_machine(tmp_path: Path) -> None:
+    records = [
+        _record("a", "2026-02-01", ratio=4.0),
+        _record("a", "2026-01-01", ratio=5.0),
+        _record("a", "2026-03-01", ratio=6.0, valid=False),
+        _record("a", "2026-01-01", ratio=2.0, cpu="D"),
+    ]
+    (tmp_path / "one.json").write_bytes(msgspec.json.encode(records))
+    (tmp_path / "study.json").write_text('{"rows": []}')
+    text = table.benchmark_table(table.read_records(tmp_path))
+    rows = text.splitlines()[2:]
+    assert rows == [
+        "| w | 4 over 1 ms | 4 | 4 to 4 | ratio at least 3: 4 | C, 2 cores |",
+        "| w | 2 over 1 ms | 2 | 2 to 2 | ratio at least 3: 2, missed | D, 2 cores |",
+    ]
+    (tmp_path / "broken.json").write_text("[{}]")
+    with pytest.raises(DataError, match="no records"):
+        table.read_records(tmp_path)
+
+
+def test_the_table_takes_its_place_between_the_markers() -> None:
+    text = f"a\n{table.BEGIN}\nold\n{table.END}\nb\n"
+    once = table.put_between(text, "| new |")
+    assert once == f"a\n{table.BEGIN}\n\n| new |\n\n{table.END}\nb\n"
+    assert table.put_between(once, "| new |") == once
+    for broken in ("a", f"{table.END}{table.BEGIN}", f"{text}{text}"):
+        with pytest.raises(DataError, match="no place"):
+            table.put_between(broken, "x")
+
+
+def test_the_committed_records_make_a_table() -> None:
+    assert table.benchmark_table(table.read_records(table.RESULTS)).count("\n") > 5
+
+
+def _answer(early: dict[str, int]) -> loadgen.Answer:
+    took = list(range(1_000_000, 1_000_000 + 700 * 1000, 1000))
+    plain = {"50.00": 1_350_000, "90.00": 1_630_000, "99.00": 1_693_000}
+    return loadgen.Answer(took_ns=took, percentiles_ns=plain, early_ns=early)
+
+
+def test_loadgens_percentiles_are_compared_one_by_one() -> None:
+    # Of 700 queries LoadGen discards 50 for p90, and none for p99 (seen in its own summary).
+    agreed = {"90.0": 1_000_000 + 1000 * (699 - 50), "99.0": 1_000_000 + 1000 * 699}
+    assert loadgen.check_agreement(_answer(agreed)) < 0.002
+    with pytest.raises(ParityError, match=r"early-stopping p90\.0"):
+        loadgen.check_agreement(_answer({**agreed, "90.0": 1_500_000}))
+    with pytest.raises(ParityError, match="lacks percentiles"):
+        loadgen.check_agreement(_answer({}))
+
+
+def test_a_peer_that_computes_something_else_is_not_timed() -> None:
+    kinds = {kind.worker: kind for kind in peers.KINDS}
+    reference = np.zeros((8, 8), np.uint8)
+    reference[:4] = 200
+    alike = peers.check_peer(kinds["alone:onnx:int8"], reference + 2, reference)
+    assert alike == "mean score difference 2.00/256"
+    with pytest.raises(ParityError, match="something else"):
+        peers.check_peer(kinds["alone:onnx:int8"], 255 - reference, reference)
+    mask = np.zeros((80, 80), np.uint8)
+    mask[:40] = 1
+    assert "100.0%" in peers.check_peer(kinds["model-api:openvino:int8"], mask, reference)
+    with pytest.raises(ParityError, match="pixels alike"):
+        peers.check_peer(kinds["model-api:openvino:int8"], 1 - mask, reference)
+    with pytest.raises(ParityError, match="gave no mask"):
+        peers.check_peer(kinds["ultralytics"], mask, reference)
+    with pytest.raises(ParityError, match="no result"):
+        peers.check_peer(kinds["alone:onnx:int8"], None, reference)
+
+
+def test_peers_run_in_turn_in_processes_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_engine_files: dict[str, list[bytes]]
+) -> None:
+    files = {(runtime, "int8"): content for runtime, content in tiny_engine_files.items()}
+    monkeypatch.setattr(peers, "student_files", lambda *_: files)
+    kinds = [
+        kind for kind in peers.KINDS if kind.worker in ("ours:tflite:int8", "alone:onnx:int8", "ultralytics")
+    ]
+    report = peers.run_peers(rounds=3, environments=tmp_path, size=(64, 64), threads=1, kinds=kinds)
+    assert [row.name for row in report.rows] == ["edge-difom in LiteRT, INT8", "onnxruntime, INT8"]
+    assert all(len(row.wall_ms) == len(row.cpu_ms) == 3 for row in report.rows)
+    assert report.rows[0].wall_ratio == 1
+    assert list(report.missing) == ["ultralytics, f32"]
+    assert "make-env-peers.sh" in report.missing["ultralytics, f32"]
+    broken = peers.Kind(name="b", worker="alone:openvino:f32", what="w")
+    with pytest.raises(ParityError, match="did not answer"):
+        peers.run_peers(rounds=2, environments=tmp_path, size=(64, 64), kinds=[broken])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,12 @@ class Guard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.verdict = judge(self._before, self._snapshot())
+        self._after = self._snapshot()
+        self.verdict = judge(self._before, self._after)
+
+    def verdict_without(self, cpu_s: float) -> Verdict:
+        """The verdict where processes that were measured used so much CPU: it is no disturbance."""
+        return judge(self._before, replace(self._after, own_s=self._after.own_s + cpu_s))
 
 
 def busy_seconds(stat: str, cpus: set[int], ticks_per_s: int) -> float | None:

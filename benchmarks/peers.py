@@ -1,0 +1,423 @@
+"""`python -m benchmarks.peers`: us beside others on the same student, each in a process of its own, in one interleaved run.
+
+Whole frames, 1080p in: ours ends with contours in frame coordinates, openvino-model-api's with a mask of the frame, ultralytics'
+with what its own model and pipeline give. Inference alone in OpenVINO, onnxruntime and LiteRT is the floor of each runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import cv2
+import msgspec
+import numpy as np
+
+from benchmarks.engines import THREADS, student_files
+from benchmarks.record import interleave, ratio_with_interval
+from edge import console
+from edge.bench.environment import Guard
+from edge.bench.stream import phantom_images
+from edge.device_info import Device, read_device, versions
+from edge.errors import EdgeDifomError, ParityError, UsageError
+from edge.preprocess import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+FRAME = (1080, 1920)
+_WARM_ROUNDS = 3
+_MAX_SCORE_DIFFERENCE = 8.0
+_LEAST_AGREEMENT = 0.9
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer.
+
+    Attributes:
+        name: Of the row.
+        worker: What `benchmarks.peer_worker` calls it.
+        what: What is timed.
+        environment: Folder of its environment among those of `tools/make-env-peers.sh`; empty for this one.
+    """
+
+    name: str
+    worker: str
+    what: str
+    environment: str = ""
+
+
+KINDS = (
+    Kind(name="edge-difom, INT8", worker="ours:openvino:int8", what="whole frame to contours, OpenVINO"),
+    Kind(name="edge-difom, f32", worker="ours:openvino:f32", what="whole frame to contours, OpenVINO"),
+    Kind(
+        name="edge-difom in LiteRT, INT8", worker="ours:tflite:int8", what="whole frame to contours, LiteRT"
+    ),
+    Kind(name="OpenVINO, INT8", worker="alone:openvino:int8", what="inference alone"),
+    Kind(name="OpenVINO, f32", worker="alone:openvino:f32", what="inference alone"),
+    Kind(name="onnxruntime, INT8", worker="alone:onnx:int8", what="inference alone"),
+    Kind(name="onnxruntime, f32", worker="alone:onnx:f32", what="inference alone"),
+    Kind(name="LiteRT, INT8", worker="alone:tflite:int8", what="inference alone"),
+    Kind(name="LiteRT, f32", worker="alone:tflite:f32", what="inference alone"),
+    Kind(
+        name="openvino-model-api, INT8",
+        worker="model-api:openvino:int8",
+        what="whole frame to mask",
+        environment="model-api",
+    ),
+    Kind(
+        name="openvino-model-api, f32",
+        worker="model-api:openvino:f32",
+        what="whole frame to mask",
+        environment="model-api",
+    ),
+    Kind(
+        name="ultralytics, f32",
+        worker="ultralytics",
+        what="whole frame, its own model and pipeline",
+        environment="ultralytics",
+    ),
+)
+"""The first is what the others are compared with."""
+
+
+class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer.
+
+    Attributes:
+        name: Of the peer.
+        what: What is timed.
+        facts: Version and precision, as the peer says.
+        check: The correctness check that was passed before anything was timed.
+        wall_ms: One value per round, in order.
+        cpu_ms: CPU of the whole process, likewise.
+        wall_ratio: Median over that of the first peer.
+        wall_ratio_ci95: Its paired bootstrap interval.
+        cpu_ratio: Likewise of the CPU.
+        cpu_ratio_ci95: Likewise.
+    """
+
+    name: str
+    what: str
+    facts: dict[str, str]
+    check: str
+    wall_ms: list[float]
+    cpu_ms: list[float]
+    wall_ratio: float
+    wall_ratio_ci95: tuple[float, float]
+    cpu_ratio: float
+    cpu_ratio_ci95: tuple[float, float]
+
+
+class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All peers of one run.
+
+    Attributes:
+        valid: The environment guard saw nothing that spoils it; the peers are other processes, so their CPU counts as ours.
+        reason: What it saw.
+        rows: Peers.
+        missing: Peer -> why it was left out.
+        student: Its name.
+        size: Height and width of its input.
+        threads: Of every engine.
+        device: The machine.
+        versions: Of this environment.
+        created: UTC, ISO 8601.
+    """
+
+    valid: bool
+    reason: str | None
+    rows: list[PeerRow]
+    missing: dict[str, str]
+    student: str
+    size: tuple[int, int]
+    threads: int
+    device: Device
+    versions: dict[str, str | None]
+    created: str
+
+
+class Worker:
+    """A peer's process; a context manager.
+
+    Args:
+        kind: Which peer.
+        python: Interpreter of its environment.
+        folder: With frames and models.
+        threads: Of its engine.
+
+    Raises:
+        ParityError: It did not become ready; holds the end of what it said.
+    """
+
+    def __init__(self, kind: Kind, python: Path | str, folder: Path, threads: int) -> None:
+        self.kind, self.folder = kind, folder
+        self.cpu_ms: list[float] = []
+        root = Path(__file__).parent.parent
+        self._errors = (folder / f"{kind.worker.replace(':', '-')}.err").open("w+b")
+        self._process = subprocess.Popen(
+            [str(python), "-m", "benchmarks.peer_worker", kind.worker, str(folder), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
+        )
+        try:
+            self.facts: dict[str, str] = self._answer(dict[str, str])
+        except ParityError:
+            self.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def frame(self) -> float:
+        """Wall milliseconds of one frame; keeps its CPU milliseconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"frame\n")
+        self._process.stdin.flush()
+        answer: dict[str, float] = self._answer(dict[str, float])
+        self.cpu_ms.append(answer["cpu_ms"])
+        return answer["wall_ms"]
+
+    def shown(self) -> np.ndarray | None:
+        """What it gave for the first frame: uint8 scores or a mask."""
+        path = self.folder / f"{self.kind.worker.replace(':', '-')}.npy"
+        return np.load(path) if path.is_file() else None
+
+    def _answer(self, kind: type) -> dict:  # type: ignore[type-arg]
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            said = [
+                text for text in self._errors.read().decode(errors="replace").splitlines() if text.strip()
+            ]
+            raise ParityError(f"{self.kind.name} did not answer", got=" / ".join(said[-2:]))
+        return msgspec.json.decode(line, type=kind)
+
+
+def run_peers(
+    *,
+    rounds: int,
+    environments: Path,
+    student: str = "edge-s",
+    size: tuple[int, int] = (352, 352),
+    threads: int = THREADS,
+    kinds: Sequence[Kind] = KINDS,
+) -> PeersReport:
+    """Start every peer, check what it gives, and time them in turn.
+
+    Args:
+        rounds: Frames of each.
+        environments: Folder of `tools/make-env-peers.sh`.
+        student: Untrained; speed does not depend on the values of weights.
+        size: Height and width of its input.
+        threads: Of every engine.
+        kinds: Which peers; the first is what the others are compared with.
+
+    Raises:
+        ParityError: A peer computes something else, or the first is missing.
+    """
+    missing: dict[str, str] = {}
+    checks: list[str] = []
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        write_inputs(folder, student, size)
+        workers: list[Worker] = []
+        for kind in kinds:
+            python = _interpreter(environments, kind)
+            if python is None:
+                missing[kind.name] = f"no environment of it: sh tools/make-env-peers.sh {environments}"
+            else:
+                workers.append(stack.enter_context(Worker(kind, python, folder, threads)))
+        if not workers or workers[0].kind != kinds[0]:
+            raise ParityError(f"{kinds[0].name} is missing", got=missing.get(kinds[0].name, "no peer"))
+        reference = workers[0].shown()
+        assert reference is not None
+        checks = [check_peer(worker.kind, worker.shown(), reference) for worker in workers]
+        sides = [worker.frame for worker in workers]
+        interleave(*sides, rounds=_WARM_ROUNDS)
+        for worker in workers:
+            worker.cpu_ms.clear()
+        with Guard() as guard:
+            walls = interleave(*sides, rounds=rounds)
+    rows = []
+    for worker, wall, check in zip(workers, walls, checks, strict=True):
+        ratio, interval = ratio_with_interval(wall, walls[0])
+        cpu, cpu_interval = ratio_with_interval(worker.cpu_ms, workers[0].cpu_ms)
+        rows.append(
+            PeerRow(
+                name=worker.kind.name,
+                what=worker.kind.what,
+                facts=worker.facts,
+                check=check,
+                wall_ms=wall,
+                cpu_ms=worker.cpu_ms,
+                wall_ratio=ratio,
+                wall_ratio_ci95=interval,
+                cpu_ratio=cpu,
+                cpu_ratio_ci95=cpu_interval,
+            )
+        )
+    # The guard counts every process but this one; what the peers used is no disturbance.
+    verdict = guard.verdict_without(sum(sum(row.cpu_ms) for row in rows) / 1e3)
+    return PeersReport(
+        valid=verdict.valid,
+        reason=verdict.reason,
+        rows=rows,
+        missing=missing,
+        student=student,
+        size=size,
+        threads=threads,
+        device=read_device(),
+        versions=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def write_inputs(folder: Path, student: str, size: tuple[int, int]) -> None:
+    """Frames, a prepared input, and every engine's files, `RUNTIME-PRECISION-NUMBER`."""
+    for (runtime, precision), files in student_files(student, size).items():
+        for number, content in enumerate(files):
+            (folder / f"{runtime}-{precision}-{number}").write_bytes(content)
+    images = phantom_images(FRAME)
+    np.save(folder / "frames.npy", np.stack(images))
+    np.save(folder / "prepared.npy", to_input(images[0], size, bgr=True)[None])
+
+
+def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
+    """What was checked of a peer, in words.
+
+    Args:
+        kind: The peer.
+        shown: What it gave for the first frame; None where it gave no map.
+        reference: Scores of ours, (h, w) uint8.
+
+    Raises:
+        ParityError: It computes something else.
+    """
+    if shown is None:
+        raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
+    if kind.worker == "ultralytics":
+        if shown.shape != FRAME:
+            raise ParityError(f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}")
+        return "a mask of the frame; its model is its own, and was never trained"
+    if shown.shape == reference.shape:
+        difference = float(np.abs(shown.astype(float) - reference).mean())
+        if not difference <= _MAX_SCORE_DIFFERENCE:
+            raise ParityError(
+                f"{kind.name} computes something else",
+                expected=f"mean score difference of at most {_MAX_SCORE_DIFFERENCE}/256",
+                got=f"{difference:.2f}/256",
+            )
+        return f"mean score difference {difference:.2f}/256"
+    mask = cv2.resize((reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    agreement = float((mask == shown).mean())
+    if not agreement >= _LEAST_AGREEMENT:
+        raise ParityError(
+            f"{kind.name} computes something else",
+            expected=f"at least {_LEAST_AGREEMENT:.0%} of the mask's pixels alike",
+            got=f"{agreement:.1%}",
+        )
+    return f"{agreement:.1%} of the mask's pixels alike; its resize is another one"
+
+
+def _interpreter(environments: Path, kind: Kind) -> Path | str | None:
+    """Python of a peer's environment, None where that is not made, or not to its end."""
+    if not kind.environment:
+        return sys.executable
+    folder = environments / kind.environment
+    return folder / "bin" / "python" if (folder / ".complete").is_file() else None
+
+
+def environments_folder() -> Path:
+    """Where the peers' environments lie, as `tools/make-env-peers.sh` has it by default."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("EDGE_DIFOM_PEERS", cache / "edge-difom" / "peers"))
+
+
+@click.command(
+    epilog=console.examples(
+        "python -m benchmarks.peers",
+        "python -m benchmarks.peers --rounds 100 --out peers.json",
+        "python -m benchmarks.peers --only edge-difom --only OpenVINO",
+    )
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Frames of each peer."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True)
+@click.option("--student", default="edge-s", show_default=True)
+@click.option(
+    "--size", type=click.IntRange(min=32), default=352, show_default=True, help="Of the student's input."
+)
+@click.option("--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable.")
+@click.option("--out", "json_path", metavar="FILE", help="Write the report as JSON.")
+def command(
+    rounds: int, threads: int, student: str, size: int, only: tuple[str, ...], json_path: str | None
+) -> None:
+    """Whole-frame and CPU cost of us and of others, interleaved; environments by `sh tools/make-env-peers.sh`."""
+    kinds = [kind for kind in KINDS if not only or kind == KINDS[0] or kind.name.startswith(only)]
+    if only and len(kinds) < 2:
+        raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
+    report = run_peers(
+        rounds=rounds,
+        environments=environments_folder(),
+        student=student,
+        size=(size, size),
+        threads=threads,
+        kinds=kinds,
+    )
+    console.say("VALID" if report.valid else f"INVALID: {report.reason}")
+    console.table(
+        ["peer", "what", "median ms", "over the first", "CPU ms", "over the first", "check"],
+        [
+            [
+                row.name,
+                row.what,
+                float(np.median(row.wall_ms)),
+                row.wall_ratio,
+                float(np.median(row.cpu_ms)),
+                row.cpu_ratio,
+                row.check,
+            ]
+            for row in report.rows
+        ],
+    )
+    for name, why in report.missing.items():
+        console.say(f"left out: {name}: {why}")
+    if json_path:
+        console.write_json(json_path, report)
+        console.made(json_path)
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
