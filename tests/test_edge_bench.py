@@ -15,13 +15,12 @@ from edge import manifest as m
 from edge.bench import journal as j
 from edge.bench.environment import Snapshot
 from edge.bench.record import BenchReport
-from edge.bench.run import run_bench
+from edge.bench.run import measure, run_bench
 from edge.bench.sampler import Sampler, Soak
 from edge.bench.sensors import Reading
-from edge.bench.stream import Load, Stream, run_load
+from edge.bench.stream import STAGES, Load, Stream, run_load
 from edge.bench.summary import summarise
 from edge.errors import UsageError
-from edge.pipeline.loop import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -444,3 +443,18 @@ def test_the_sampler_looks_by_itself_and_ends_with_its_block() -> None:
         assert seen.wait(10)
         assert sampler.newest().snapshot.at_s == 1.0
     assert all(thread.name != "bench-sampler" for thread in threading.enumerate())
+
+
+def test_frames_without_a_mask_are_named() -> None:
+    engine = FakeEngine()
+    # Scores of 200 of 256 everywhere: the mask covers the whole frame.
+    stream = Stream(engine, IMAGES[1:], MANIFEST, clock=engine.clock, cpu_clock=engine.clock)
+    journal = j.Journal()
+    journal.add(header())
+    with Sampler(every_s=60) as sampler:
+        measure(stream, journal, [MAX], 0.05, sampler)
+    report = summarise(journal.lines)
+    assert report.complete
+    assert any("frames gave no mask: implausible" in note for note in report.notes)
+    assert report.inference_only_ms is not None
+    assert report.inference_only_ms.mean == pytest.approx(1.001, abs=0.01)

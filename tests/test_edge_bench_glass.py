@@ -10,7 +10,7 @@ import pytest
 from edge.bench.displays import FramebufferDisplay, Loopback, SinkDisplay, open_display
 from edge.bench.glass import Marker, measure_glass
 from edge.errors import SourceError, UsageError
-from edge.types import Interruption
+from edge.types import Interruption, State
 
 if TYPE_CHECKING:
     from pathlib import Path

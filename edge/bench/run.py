@@ -165,6 +165,7 @@ def measure(
             peak_rss_mb=memory_used_mb()[1],
         )
     )
+    notes += [f"{count} frames gave no mask: {kind}" for kind, count in sorted(stream.without_mask.items())]
     journal.add(End(notes=notes))
 
 

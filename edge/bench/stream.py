@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from edge.bench.journal import Begin, Second
 from edge.bench.record import WarmUp
 from edge.errors import UsageError
+from edge.overlay import kind_of
 from edge.pipeline.analysis import analyse
-from edge.pipeline.loop import STAGES
 from edge.preprocess import to_input
 from edge.sources.base import Pacer
 from edge.types import Frame
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from edge.bench.journal import Sample
     from edge.manifest import Manifest
     from edge.types import Engine, ImageU8, Sink
+
+STAGES = ("capture", "preprocess", "infer", "postprocess", "output")
+"""Those of the frame loop, but for the guard that looks at a camera's picture before anything else does."""
 
 _WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
 _SETTLED_DRIFT = 0.02
@@ -76,6 +80,9 @@ class Stream:
         clock: Nanoseconds; every time but that of the CPU is read from it.
         sleep: Waits for seconds on that clock.
         cpu_clock: Nanoseconds of CPU that this process used.
+
+    Attributes:
+        without_mask: Kind of reason -> frames on which no mask may be drawn for it, the warm-up's included.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class Stream:
     ) -> None:
         self.engine, self.images, self.manifest, self.sinks = engine, images, manifest, sinks
         self.clock, self.sleep, self.cpu_clock = clock, sleep, cpu_clock
+        self.without_mask: Counter[str] = Counter()
         self._prepared = to_input(images[0], engine.input_size, bgr=True)
 
     def frame(self, number: int, captured_ns: int) -> Frame:
@@ -98,6 +106,8 @@ class Stream:
         frame = Frame(number, self.images[number % len(self.images)], captured_ns)
         frame.stamps["capture"] = (captured_ns, self.clock())
         result = analyse(frame, self.engine, self.manifest, clock=self.clock)
+        if result.reason is not None:
+            self.without_mask[kind_of(result.reason)] += 1
         for sink in self.sinks:
             sink.write(frame, result)
         frame.stamps["output"] = (frame.stamps["postprocess"][1], self.clock())
