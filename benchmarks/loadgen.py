@@ -97,7 +97,9 @@ def check_agreement(answer: Answer) -> float:
         ParityError: It is more than 2 %.
     """
     shares = [p for p in PERCENTILES.values() if plain_quantile(answer.took_ns, p) is not None]
-    plain = {f"{100 * p:.2f}": plain_quantile(answer.took_ns, p) for p in shares}
+    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest, one sample above ours where p q is whole.
+    ordered = sorted(answer.took_ns)
+    plain = {f"{100 * p:.2f}": ordered[int(len(ordered) * p)] for p in shares}
     early = {f"{100 * p:.1f}": upper_bound(answer.took_ns, p) for p in shares}
     differences = {
         **_differences("plain", plain, answer.percentiles_ns),
@@ -115,7 +117,9 @@ def check_agreement(answer: Answer) -> float:
     return differences[worst]
 
 
-def _differences(kind: str, ours: Mapping[str, float | None], theirs: Mapping[str, int]) -> dict[str, float]:
+def _differences(
+    kind: str, ours: Mapping[str, float | int | None], theirs: Mapping[str, int]
+) -> dict[str, float]:
     return {
         f"{kind} p{name}": abs(value / theirs[name] - 1)
         for name, value in ours.items()
