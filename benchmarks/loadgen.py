@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.engines import THREADS
-from benchmarks.peers import environments_folder, write_inputs
+from benchmarks.peer_process import environments_folder
+from benchmarks.peers import write_inputs
 from benchmarks.record import Comparison, Goal, Side, compare
 from edge.bench.percentiles import PERCENTILES, plain_quantile, upper_bound
 from edge.errors import MissingDependencyError, ParityError

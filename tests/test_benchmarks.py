@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import device, distillation, engines, harness, loadgen, peers, recipes, table
+from benchmarks import device, distillation, engines, harness, loadgen, peer_process, peers, recipes, table
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from distill.config import make_config
@@ -304,7 +304,7 @@ def test_loadgens_percentiles_are_compared_one_by_one() -> None:
 
 
 def test_a_peer_that_computes_something_else_is_not_timed() -> None:
-    kinds = {kind.worker: kind for kind in peers.KINDS}
+    kinds = {kind.worker: kind for kind in peer_process.KINDS}
     reference = np.zeros((8, 8), np.uint8)
     reference[:4] = 200
     alike = peers.check_peer(kinds["alone:onnx:int8"], reference + 2, reference)
@@ -328,7 +328,9 @@ def test_peers_run_in_turn_in_processes_of_their_own(
     files = {(runtime, "int8"): content for runtime, content in tiny_engine_files.items()}
     monkeypatch.setattr(peers, "student_files", lambda *_: files)
     kinds = [
-        kind for kind in peers.KINDS if kind.worker in ("ours:tflite:int8", "alone:onnx:int8", "ultralytics")
+        kind
+        for kind in peer_process.KINDS
+        if kind.worker in ("ours:tflite:int8", "alone:onnx:int8", "ultralytics")
     ]
     report = peers.run_peers(rounds=3, environments=tmp_path, size=(64, 64), threads=1, kinds=kinds)
     assert [row.name for row in report.rows] == ["edge-difom in LiteRT, INT8", "onnxruntime, INT8"]
@@ -336,6 +338,6 @@ def test_peers_run_in_turn_in_processes_of_their_own(
     assert report.rows[0].wall_ratio == 1
     assert list(report.missing) == ["ultralytics, f32"]
     assert "make-env-peers.sh" in report.missing["ultralytics, f32"]
-    broken = peers.Kind(name="b", worker="alone:openvino:f32", what="w")
+    broken = peer_process.Kind(name="b", worker="alone:openvino:f32", what="w")
     with pytest.raises(ParityError, match="did not answer"):
         peers.run_peers(rounds=2, environments=tmp_path, size=(64, 64), kinds=[broken])
