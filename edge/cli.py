@@ -24,7 +24,7 @@ VERBS = {
     "evaluate": ("edge.commands.evaluate:command", "Dice and IoU of a bundle or a run on labelled images."),
     "qat": ("quantize.commands:qat", "Fine-tune a student to INT8 and export its engines."),
     "export": ("quantize.commands:export", "Export the engines of a quantized run."),
-    "bundle": ("edge.commands.bundle:group", "Make, show, pack and unpack bundles."),
+    "bundle": ("edge.commands.bundle:group", "Make, show, pack, sign and publish bundles."),
     "verify": ("edge.commands.verify:command", "Check a bundle's hashes and golden frames."),
     "run": ("edge.commands.run:command", "Segment a camera, a clip or images with a bundle."),
     "bench": ("edge.commands.bench:command", "Measure the latency of a bundle on this machine."),

@@ -79,3 +79,9 @@ class TrainingError(EdgeDifomError):
     """Training diverged, or a run or checkpoint cannot be continued."""
 
     exit_code = 10
+
+
+class BusyError(EdgeDifomError):
+    """The device does something that must not be disturbed."""
+
+    exit_code = 11

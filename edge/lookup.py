@@ -20,6 +20,7 @@ EXTRA_OF = {
     "cbor2": "cart",
     "cobs": "cart",
     "serial": "cart",
+    **dict.fromkeys(("cryptography", "securesystemslib", "tuf"), "trust"),
     **dict.fromkeys(
         (
             "accelerate",

@@ -7,16 +7,25 @@ from pathlib import Path
 import click
 
 from edge import console
+from edge.cli import LazyGroup
 from edge.errors import MissingDependencyError
 
 
 @click.group(
     "device",
+    cls=LazyGroup,
+    table={
+        "trust": ("firmware_bridge.slots.commands:trust", "Trust a publisher's root."),
+        "install": ("firmware_bridge.slots.commands:install", "Install a bundle from a repository."),
+        "status": ("firmware_bridge.slots.commands:status", "Tell what is installed, and check the log."),
+        "rollback": ("firmware_bridge.slots.commands:rollback", "Go back to the bundle before."),
+        "gc": ("firmware_bridge.slots.commands:gc", "Remove what no slot needs."),
+    },
     short_help="Prepare and check a cart computer.",
     epilog=console.examples(
         "edge-difom device fit --bundle B",
-        "edge-difom device fit --bundle B.difom --json fit.json",
-        "edge-difom device fit --help",
+        "edge-difom device install /media/stick/polyps",
+        "edge-difom device status",
     ),
 )
 def group() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -11,8 +11,27 @@ from edge import device_info
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge.manifest import EngineEntry, Manifest
+    from edge.manifest import EngineEntry
     from edge.runtimes import Runtime
+
+
+class Described(Protocol):
+    """What is known of a bundle: its manifest, or what signed metadata says of it."""
+
+    @property
+    def name(self) -> str:
+        """Of the bundle."""
+        ...
+
+    @property
+    def schema_version(self) -> int:
+        """Of its manifest."""
+        ...
+
+    @property
+    def engines(self) -> list[EngineEntry]:
+        """Its engines."""
+        ...
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +69,7 @@ class FitReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fit(
-    manifest: Manifest,
+    manifest: Described,
     *,
     runtimes: Mapping[str, Runtime | None],
     architecture: str | None = None,
@@ -58,7 +77,7 @@ def fit(
     """Compare what a bundle needs with what a machine has.
 
     Args:
-        manifest: Of a bundle that opened, so its schema is one that this version reads.
+        manifest: Of a bundle that opened, or what is offered; its schema is one that this version reads.
         runtimes: Engine -> what runs it, None where nothing is installed (`edge.runtimes.find_runtimes()`).
         architecture: The machine's, as Linux names it; this machine's by default.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -379,3 +380,60 @@ def _bench_lines(
 def bench_lines() -> Callable[..., list[Any]]:
     """`bench_lines(seconds_ms, load=, busy=, ...)`: the lines of a latency record that nothing was measured for."""
     return _bench_lines
+class Publisher:
+    """A publisher with keys and a repository, whose bundles no engine can run.
+
+    Attributes:
+        keys: Folder of the keys, the root's under the passphrase `secret`.
+        repository: Folder of the repository.
+        root: The root metadata that a device is to trust.
+        now: The publisher's clock.
+
+    passphrase = b"secret"
+
+    def __init__(self, folder: Path, now: datetime | None = None) -> None:
+        from firmware_bridge.trust.publishing import create_keys
+
+        self.folder, self.keys, self.repository = folder, folder / "keys", folder / "repository"
+        self.now = now or datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
+        self.root = create_keys(self.keys, self.passphrase, self.now)
+
+    def bundle(self, weights: bytes, name: str = "polyps", **changes: Any) -> Path:
+        """A bundle with one INT8 engine of OpenVINO and no golden frame."""
+        engine = m.EngineEntry(
+            runtime="openvino", precision="int8", files=["model.xml"], min_version="2025.2"
+        manifest = m.Manifest(
+            schema_version=m.SCHEMA_VERSION,
+            name=name,
+            intended_use=m.RESEARCH_USE,
+            licence="Apache-2.0",
+            input=m.Input(height=8, width=8),
+            output=m.Output(height=8, width=8),
+            engines=changes.pop("engines", [engine]),
+            golden=m.GoldenSet(frames=[]),
+            parity=[],
+            accuracy=[],
+            provenance=m.Provenance(
+                student="none", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2031-01-01"
+            ),
+            files={},
+        return write_bundle(self.folder / "bundle", manifest, {"model.xml": weights}, force=True).path
+
+    def publish(self, weights: bytes = b"weights", name: str = "polyps", **options: Any) -> Any:
+        """Publish a bundle with these bytes as its model; the next version of its name by default."""
+        from firmware_bridge.trust.publishing import publish
+
+        engines = {"engines": options.pop("engines")} if "engines" in options else {}
+        path = self.bundle(weights, name, **engines)
+        return publish(path, self.repository, self.keys, options.pop("now", self.now), **options)
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    """A publisher of its own for a test."""
+    return Publisher(tmp_path / "publisher")
+
+
+def make_publisher() -> type[Publisher]:
+    """Makes publishers: of a folder, and at a time."""
+    return Publisher

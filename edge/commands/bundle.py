@@ -1,4 +1,4 @@
-"""`edge-difom bundle`: make, show, pack and unpack bundles."""
+"""`edge-difom bundle`: make, show, pack and unpack bundles; the verbs that sign them are the bridge's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from edge.cli import LazyGroup
 @click.group(
     "bundle",
     cls=LazyGroup,
-    table={"make": ("quantize.commands:make", "Make a bundle of a quantized run.")},
-    short_help="Make, show, pack and unpack bundles.",
+    table={
+        "make": ("quantize.commands:make", "Make a bundle of a quantized run."),
+        "keygen": ("firmware_bridge.trust.commands:keygen", "Make a publisher's keys."),
+        "publish": ("firmware_bridge.trust.commands:publish", "Sign a bundle into a repository for devices."),
+        "sign": ("firmware_bridge.trust.commands:sign", "Sign a repository anew, or change its keys."),
+    },
+    short_help="Make, show, pack, sign and publish bundles.",
     epilog=console.examples(
         "edge-difom bundle make RUN --out B",
         "edge-difom bundle show B",
         "edge-difom bundle pack B --out B.difom",
+        "edge-difom bundle publish B --repository /media/stick/polyps --keys KEYS",
     ),
 )
 def group() -> None:
