@@ -108,7 +108,7 @@ def check_in_process(path: Path, *, limit_ms: float = LIMIT_MS, timeout_s: float
     last = done.stdout.strip().rpartition(b"\n")[2]
     try:
         return msgspec.json.decode(last, type=SelfTest)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return SelfTest(ok=False, problems=[f"the engine's process ended with {done.returncode}: {said}"])
 

@@ -46,7 +46,11 @@ class Device:
         believed.save(folder, first_trust(publisher.root.read_bytes()))
 
     def install(self, **options: Any) -> state.Held:
-        given = {"check": lambda _: SelfTest(ok=True), "runtimes": HERE, "architecture": "x86_64"}
+        given: dict[str, Any] = {
+            "check": lambda _: SelfTest(ok=True),
+            "runtimes": HERE,
+            "architecture": "x86_64",
+        }
         return install(str(self.publisher.repository), self.folder, now=lambda: self.now, **(given | options))
 
     def start(self) -> tuple[SlotStore, bytes | None]:

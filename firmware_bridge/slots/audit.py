@@ -194,7 +194,7 @@ class AuditLog:
     def _head(self) -> Head | None:
         try:
             return msgspec.json.decode((self._folder / HEAD).read_bytes(), type=Head)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
 
@@ -206,5 +206,5 @@ def _split(data: bytes) -> list[bytes]:
 def _decode(line: bytes) -> Record | None:
     try:
         return msgspec.json.decode(line, type=Record)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -149,7 +149,7 @@ def load(folder: Path) -> State:
         state = msgspec.json.decode(path.read_bytes(), type=State)
     except FileNotFoundError:
         return State()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
     named = {*state.slots, state.active or "a", state.trial.slot if state.trial else "a"}
     if state.format != 1 or not named <= set(SLOTS) or not all(map(_plain, state.slots.values())):

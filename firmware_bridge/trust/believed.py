@@ -46,7 +46,7 @@ def load(folder: Path) -> Trusted:
             expected="root metadata, brought by hand",
             mend="edge-difom device trust ROOT.json",
         ) from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(
             f"{path} cannot be read", got=str(error), mend="edge-difom device trust ROOT.json --replace"
         ) from error

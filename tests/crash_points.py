@@ -1,0 +1,160 @@
+"""Ends a process at its k-th file event, for every k, and looks at what it left; run by a test.
+
+Arguments: operation, state folder to begin with, repository, scratch folder. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge.bundle import Bundle
+from edge.errors import UsageError
+from edge.runtimes import Runtime
+from edge.selftest import SelfTest
+from firmware_bridge.slots.audit import AuditLog
+from firmware_bridge.slots.install import install
+from firmware_bridge.slots.store import SlotStore
+from firmware_bridge.trust import client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EVENTS = {
+    "open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "tempfile.mkstemp",
+    "fcntl.flock", "os.fsync",
+}  # fmt: skip
+CRASHED, WRONG = 42, 1
+IMPORTED = client  # before the first fork, so that no import is a point
+OPERATION, BEGIN, REPOSITORY, SCRATCH = sys.argv[1], *map(Path, sys.argv[2:5])
+NOW = datetime(2031, 5, 2, tzinfo=timezone.utc)
+
+
+def fsync(fd: object) -> None:
+    """In the place of `os.fsync`, which tells of no event: the process ends, not the machine, so nothing need reach the disk."""
+    sys.audit("os.fsync", fd)
+
+
+def bring(folder: Path) -> None:
+    install(
+        str(REPOSITORY),
+        folder,
+        now=lambda: NOW,
+        runtimes={"openvino": Runtime(package="openvino", version="2026.1")},
+        architecture="x86_64",
+        check=lambda _: SelfTest(ok=True),
+    )
+
+
+def start(folder: Path) -> tuple[SlotStore, Path]:
+    store = SlotStore(folder, now=lambda: NOW)
+    path = store.current()
+    assert path is not None, "no bundle"
+    return store, path
+
+
+def model(path: Path) -> str:
+    bundle = Bundle.open(path)
+    assert set(bundle.verify_hashes().values()) == {"ok"}
+    return bundle.read("model.xml").decode()
+
+
+def mark_good(folder: Path) -> None:
+    store, path = start(folder)
+    store.mark_good(path)
+
+
+def mark_bad(folder: Path) -> None:
+    store, path = start(folder)
+    store.mark_bad(path, "a test")
+
+
+OPERATIONS: dict[str, Callable[[Path], object]] = {
+    "install": bring,
+    "mark_good": mark_good,
+    "mark_bad": mark_bad,
+    "rollback": lambda folder: SlotStore(folder, now=lambda: NOW).roll_back(),
+    "gc": lambda folder: SlotStore(folder, now=lambda: NOW).collect(),
+}
+
+
+def in_process(work: Callable[[], object]) -> int:
+    """Exit status of work in a process of its own."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work()
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as its parent
+        traceback.print_exc()
+        os._exit(WRONG)
+
+
+def crash_at(k: int, folder: Path) -> None:
+    """Run the operation up to its k-th file event."""
+    seen = 0
+
+    def hook(event: str, _: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event in EVENTS:
+            seen += 1
+            if seen == k:
+                os._exit(CRASHED)
+
+    sys.addaudithook(hook)
+    OPERATIONS[OPERATION](folder)
+
+
+def look(folder: Path, outcome: Path) -> None:
+    """What a fresh process finds must be whole, and take the next installation."""
+    found = model(start(folder)[1])
+    report = AuditLog(folder).verify()
+    assert report.ok, report.problems
+    with suppress(UsageError):  # it is installed already
+        bring(folder)
+    after = model(start(folder)[1])
+    assert after == "second" or OPERATION != "install", after
+    SlotStore(folder, now=lambda: NOW).collect()
+    kept = [path for path in folder.rglob("*") if path.name.startswith(".")]
+    assert not kept, kept
+    assert AuditLog(folder).verify().ok
+    outcome.write_text(found)
+
+
+def look_after_bad(folder: Path, outcome: Path) -> None:
+    """The same where the repository's bundle was marked bad: its installation is asked for by hand."""
+    outcome.write_text(model(start(folder)[1]))
+    report = AuditLog(folder).verify()
+    assert report.ok, report.problems
+
+
+def main() -> None:
+    """Every point of the operation."""
+    os.fsync = fsync
+    found: Counter[str] = Counter()
+    check = look_after_bad if OPERATION == "mark_bad" else look
+    k = 0
+    while True:
+        k += 1
+        folder, outcome = SCRATCH / str(k), SCRATCH / f"{k}.txt"
+        shutil.copytree(BEGIN, folder)
+        ended = in_process(lambda k=k, folder=folder: crash_at(k, folder))  # type: ignore[misc]
+        assert ended in (0, CRASHED), f"point {k}: ended with {ended}"
+        assert not in_process(lambda folder=folder, outcome=outcome: check(folder, outcome)), f"point {k}"  # type: ignore[misc]
+        found[outcome.read_text()] += 1
+        shutil.rmtree(folder)
+        if ended == 0:
+            break
+    json.dump({"points": k - 1, "found": found}, sys.stdout)
+
+
+main()
