@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.bundle_store import MEND, SUFFIX, Store, check_name, open_store
+from edge.bundle_store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
 from edge.files import atomic_dir, atomic_write, refuse_existing, sha256
 from edge.manifest import SCHEMA_VERSION, EngineEntry, Manifest
@@ -26,6 +26,7 @@ MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 _OWN = (MANIFEST, MANIFEST_HASH)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_LONGEST_SIDE = 8192
 
 
 class _Schema(msgspec.Struct):
@@ -232,7 +233,7 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
                 else "make the bundle again",
             )
         manifest = msgspec.json.decode(encoded, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path}: {MANIFEST} cannot be read", got=str(error), mend=MEND) from error
     _check(manifest, path)
     return manifest
@@ -240,9 +241,9 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
 
 def _check(manifest: Manifest, path: Path) -> None:
     """Refuse a manifest whose parts do not hold together."""
-    for name in manifest.files:
-        check_name(name, path)
-        if name in _OWN:
+    check_names([*_OWN, *(name for name in manifest.files if name not in _OWN)], path)
+    for name in _OWN:
+        if name in manifest.files:
             raise BundleError(f"{path}: {name} cannot list itself in {MANIFEST}")
     named = [name for entry in manifest.engines for name in entry.files]
     named += [name for golden in manifest.golden.frames for name in (golden.frame, golden.scores)]
@@ -250,9 +251,10 @@ def _check(manifest: Manifest, path: Path) -> None:
         if name not in manifest.files:
             raise BundleError(f"{path}: {MANIFEST} uses a file that it does not list", got=name)
     shape = manifest.input, manifest.output
-    if any(side < 1 for part in shape for side in (part.height, part.width)):
+    if not all(1 <= side <= _LONGEST_SIDE for part in shape for side in (part.height, part.width)):
         raise BundleError(
-            f"{path}: {MANIFEST} has an empty input or output", expected="height and width >= 1"
+            f"{path}: {MANIFEST} has an input or output out of range",
+            expected=f"1 <= height, width <= {_LONGEST_SIDE}",
         )
     if not 0 < manifest.output.threshold <= 1 or not 0 <= manifest.output.min_region < 1:
         raise BundleError(

@@ -1,0 +1,364 @@
+"""A bundle that somebody made to do harm is an error, and nothing of it lands outside its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge import bundle_store
+from edge.bundle import MANIFEST, MANIFEST_HASH, Bundle, unpack
+from edge.bundle_store import check_names
+from edge.errors import BundleError
+from edge.files import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODEL = "model.xml"
+SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a zip, every field free."""
+
+    name: bytes
+    data: bytes
+    method: int = 0
+    flags: int = 0
+    attributes: int = 0o100644 << 16
+    size: int | None = None
+    packed: int | None = None
+    crc: int | None = None
+    offset: int | None = None
+
+    def packed_data(self) -> bytes:
+        if self.method != 8:
+            return self.data
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return deflate.compress(self.data) + deflate.flush()
+
+
+def zip_of(entries: Sequence[Entry], *, count: int | None = None, comment: bytes = b"") -> bytes:
+    """The zip that these entries make, valid or not."""
+    body, central = b"", b""
+    for entry in entries:
+        data = entry.packed_data()
+        crc = zlib.crc32(entry.data) if entry.crc is None else entry.crc
+        packed = len(data) if entry.packed is None else entry.packed
+        size = len(entry.data) if entry.size is None else entry.size
+        offset = len(body) if entry.offset is None else entry.offset
+        common = struct.pack(
+            "<HHHHHLLLHH", 20, entry.flags, entry.method, 0, 33, crc, packed, size, len(entry.name), 0
+        )
+        body += b"PK\3\4" + common + entry.name + data
+        central += b"PK\1\2" + struct.pack("<H", 0x031E) + common
+        central += struct.pack("<HHHLL", 0, 0, 0, entry.attributes, offset) + entry.name
+    count = len(entries) if count is None else count
+    end = struct.pack("<HHHHLLH", 0, 0, count & 0xFFFF, count & 0xFFFF, len(central), len(body), len(comment))
+    return body + central + b"PK\5\6" + end + comment
+
+
+@pytest.fixture
+def entries(publisher: Any) -> list[Entry]:
+    """A small bundle as entries of a zip."""
+    folder = publisher.bundle(b"<net/>" * 40)
+    return [Entry(name.encode(), (folder / name).read_bytes()) for name in (MANIFEST, MANIFEST_HASH, MODEL)]
+
+
+def try_everything(path: Path, out: Path) -> bool:
+    """Open, read and unpack; whether it is a bundle. Anything but a BundleError is a failure of the test."""
+    before = {file for file in out.parent.rglob("*") if out not in file.parents and file != out}
+    shutil.rmtree(out, ignore_errors=True)
+    with warnings.catch_warnings():
+        # zipfile warns of what it reads past; damage is what the test is about.
+        warnings.simplefilter("ignore")
+        try:
+            bundle = Bundle.open(path)
+            bundle.verify_hashes()
+            for name in bundle.manifest.files:
+                bundle.read(name)
+            unpack(path, out)
+            good = True
+        except BundleError:
+            good = False
+            assert not out.exists()
+    after = {file for file in out.parent.rglob("*") if out not in file.parents and file != out}
+    assert after == before
+    return good
+
+
+def made(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "packed.difom"
+    path.write_bytes(data)
+    return path
+
+
+def test_the_builder_makes_bundles(entries: list[Entry], tmp_path: Path) -> None:
+    for method in (0, 8):
+        packed = zip_of([replace(entry, method=method) for entry in entries])
+        assert try_everything(made(tmp_path, packed), tmp_path / "out")
+
+
+HOSTILE = {
+    "path traversal": {"name": b"../outside"},
+    "absolute name": {"name": b"/tmp/outside"},
+    "other system's name": {"name": b"C:\\outside"},
+    "name with a null": {"name": b"mod\0el"},
+    "name with an end of line": {"name": b"mod\nel"},
+    "name too long": {"name": b"x" * 256},
+    "twice": {"name": MODEL.encode()},
+    "twice in another case": {"name": MODEL.upper().encode()},
+    "below a file": {"name": MODEL.encode() + b"/x"},
+    "symbolic link": {"attributes": 0o120777 << 16, "data": b"/etc/passwd"},
+    "character device": {"attributes": 0o020666 << 16},
+    "pipe": {"attributes": 0o010666 << 16},
+    "encrypted": {"flags": 1},
+    "bzip2": {"method": 12},
+    "lzma": {"method": 14},
+    "unknown method": {"method": 99},
+    "huge declared size": {"size": 0xFFFFFFF0},
+    "declared larger than stored": {"size": 5000},
+    "bomb": {"method": 8, "data": bytes(8 << 20)},
+    "over another entry": {"offset": 0},
+    "past the end": {"offset": 1 << 30},
+    "packed past the end": {"packed": 1 << 20, "size": 1 << 20},
+}
+
+
+@pytest.mark.row(34, "a packed bundle with one entry made to do harm")
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_entry_makes_it_no_bundle(kind: str, entries: list[Entry], tmp_path: Path) -> None:
+    entry = replace(Entry(b"extra", b"x"), **HOSTILE[kind])  # type: ignore[arg-type]  # fields of one table
+    assert not try_everything(made(tmp_path, zip_of([*entries, entry])), tmp_path / "out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(BundleError):
+            Bundle.open(tmp_path / "packed.difom")
+
+
+@pytest.mark.parametrize("count", [1001, 70000])
+def test_too_many_entries_are_refused(count: int, entries: list[Entry], tmp_path: Path) -> None:
+    names = b"".join(
+        b"PK\1\2" + struct.pack("<H", 0x031E) + struct.pack("<HHHHHLLLHH", 20, 0, 0, 0, 33, 0, 0, 0, 6, 0)
+        + struct.pack("<HHHLL", 0, 0, 0, 0, 0) + f"{number:06d}".encode()
+        for number in range(count)
+    )  # fmt: skip
+    end = struct.pack("<HHHHLLH", 0, 0, count & 0xFFFF, count & 0xFFFF, len(names), 0, 0)
+    with pytest.raises(BundleError, match="too many files"):
+        Bundle.open(made(tmp_path, names + b"PK\5\6" + end))
+
+
+def test_entries_that_are_large_in_sum_only_are_refused(entries: list[Entry], tmp_path: Path) -> None:
+    many = [Entry(f"{number}".encode(), b"", method=8, size=400 << 20) for number in range(3)]
+    with pytest.raises(BundleError, match="too large"):
+        Bundle.open(made(tmp_path, zip_of([*entries, *many])))
+
+
+def test_a_bomb_costs_no_memory(entries: list[Entry], tmp_path: Path) -> None:
+    bomb = zip_of([*entries, Entry(b"bomb", bytes(300 << 20), method=8)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not try_everything(made(tmp_path, bomb), tmp_path / "out")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from(
+                [b"../x", b"a/../../x", b"/x", b"model.xml/", b"MODEL.XML", "mode\u0301l".encode()]
+            ),
+        ),
+        "data": st.binary(max_size=60),
+        "method": st.sampled_from([0, 8, 9, 12, 14, 93, 99]),
+        "flags": st.integers(0, 0xFFFF),
+        "attributes": st.integers(0, 0xFFFFFFFF),
+        "size": st.integers(0, 0xFFFFFFFF),
+        "packed": st.integers(0, 0xFFFFFFFF),
+        "crc": st.integers(0, 0xFFFFFFFF),
+        "offset": st.integers(0, 0xFFFFFFFF),
+    },
+)
+
+
+@given(st.data())
+@settings(SETTINGS, max_examples=300)
+def test_any_entry_is_a_bundle_as_it_was_or_an_error(
+    entries: list[Entry], tmp_path: Path, data: st.DataObject
+) -> None:
+    changed = list(entries)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(changed)))
+        fields: dict[str, Any] = data.draw(FIELDS)
+        if place < len(changed):
+            changed[place] = replace(changed[place], **fields)
+        else:
+            changed.append(replace(Entry(b"extra", b"x"), **fields))
+    packed = zip_of(
+        changed, count=data.draw(st.none() | st.integers(0, 70000)), comment=data.draw(st.binary(max_size=9))
+    )
+    if try_everything(made(tmp_path, packed), tmp_path / "out"):
+        assert (tmp_path / "out" / MODEL).read_bytes() == entries[2].data
+
+
+@given(st.data())
+@settings(SETTINGS, max_examples=300)
+def test_any_damage_is_a_bundle_as_it_was_or_an_error(
+    entries: list[Entry], tmp_path: Path, data: st.DataObject
+) -> None:
+    whole = zip_of(entries)
+    parts = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(
+            st.integers(0, len(parts) - 1) | st.integers(max(0, len(parts) - 250), len(parts) - 1)
+        )
+        kind = data.draw(st.sampled_from(["set", "cut", "insert", "double"]))
+        if kind == "set":
+            parts[place] = data.draw(st.integers(0, 255))
+        elif kind == "cut":
+            del parts[place : place + data.draw(st.integers(1, 50))]
+        elif kind == "insert":
+            parts[place:place] = data.draw(st.binary(max_size=30))
+        else:
+            parts[place:place] = parts[place : place + 60]
+        if not parts:
+            break
+    if try_everything(made(tmp_path, bytes(parts)), tmp_path / "out"):
+        assert (tmp_path / "out" / MODEL).read_bytes() == entries[2].data
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, part in inner for found in paths_of(part, (*path, key)))]
+
+
+@given(st.data())
+@settings(SETTINGS, max_examples=300)
+def test_any_manifest_is_held_together_or_an_error(
+    entries: list[Entry], tmp_path: Path, data: st.DataObject
+) -> None:
+    manifest = json.loads(entries[0].data)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *path, last = data.draw(st.sampled_from([path for path in paths_of(manifest) if path]))
+        place = manifest
+        for key in path:
+            place = place[key]
+        place[last] = data.draw(JSON | st.sampled_from(["../x", 10**9, -1, 1e308, {"a": "b"}]))
+    encoded = json.dumps(manifest).encode()
+    signed = [
+        Entry(b"manifest.json", encoded),
+        Entry(b"manifest.sha256", f"{sha256(encoded)}  manifest.json\n".encode()),
+    ]
+    try_everything(made(tmp_path, zip_of([*signed, entries[2]])), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"schema_version": 1, "x": ' + b"[" * 100_000,
+        b'{"schema_version": 1e999}',
+        b'{"schema_version": 1, "name": "\xff"}',
+    ],
+)
+def test_a_manifest_that_breaks_parsers_is_an_error(
+    content: bytes, entries: list[Entry], tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError):
+        Bundle.open(made(tmp_path, zip_of([Entry(b"manifest.json", content), *entries[1:]])))
+
+
+@pytest.fixture
+def folder(publisher: Any) -> Path:
+    path: Path = publisher.bundle(b"<net/>")
+    return path
+
+
+@pytest.mark.parametrize("name", [MODEL, MANIFEST, MANIFEST_HASH])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
+def test_only_plain_files_of_a_folder_are_read(name: str, kind: str, folder: Path, tmp_path: Path) -> None:
+    path = folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "link":
+        (tmp_path / "outside").write_bytes(data)
+        path.symlink_to(tmp_path / "outside")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        import socket
+
+        with socket.socket(socket.AF_UNIX) as made_socket, pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            made_socket.bind(name)
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder).read(MODEL)
+
+
+def test_a_link_to_a_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes())
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.txt").write_bytes(b"secret")
+    manifest["files"]["inside/secret.txt"] = sha256(b"secret")
+    encoded = msgspec.json.encode(manifest)
+    (folder / MANIFEST).write_bytes(encoded)
+    (folder / MANIFEST_HASH).write_text(f"{sha256(encoded)}  {MANIFEST}\n")
+    (folder / "inside").symlink_to(tmp_path / "outside")
+    bundle = Bundle.open(folder)
+    with pytest.raises(BundleError, match=r"secret\.txt cannot be read"):
+        bundle.read("inside/secret.txt")
+    assert bundle.verify_hashes()["inside"] == "unlisted"
+
+
+def test_a_folder_with_a_file_too_large_is_refused_unread(folder: Path) -> None:
+    with (folder / MODEL).open("r+b") as file:
+        file.truncate(bundle_store.LARGEST + 1)
+    with pytest.raises(BundleError, match="too large"):
+        Bundle.open(folder).read(MODEL)
+
+
+def test_a_folder_with_too_many_files_is_refused(folder: Path) -> None:
+    for number in range(bundle_store.MOST_FILES + 1):
+        (folder / f"{number}.txt").touch()
+    with pytest.raises(BundleError, match="too many files"):
+        Bundle.open(folder).verify_hashes()
+
+
+@given(st.lists(st.text(min_size=1, max_size=4), max_size=6))
+def test_names_that_pass_are_files_of_their_own_everywhere(names: list[str]) -> None:
+    try:
+        check_names(names, Path("b"))
+    except BundleError:
+        return
+    folded = [name.casefold() for name in names]
+    assert len(set(folded)) == len(names)
+    assert not any(
+        f"{other}/" in f"{name}" for name in folded for other in folded if name.startswith(f"{other}/")
+    )
