@@ -197,7 +197,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(st.data())
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 def test_any_entry_is_a_bundle_as_it_was_or_an_error(
     entries: list[Entry], tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -217,7 +217,7 @@ def test_any_entry_is_a_bundle_as_it_was_or_an_error(
 
 
 @given(st.data())
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 def test_any_damage_is_a_bundle_as_it_was_or_an_error(
     entries: list[Entry], tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -259,7 +259,7 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.data())
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 def test_any_manifest_is_held_together_or_an_error(
     entries: list[Entry], tmp_path: Path, data: st.DataObject
 ) -> None:
