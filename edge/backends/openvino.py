@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
     from edge.types import ImageU8
 
 _COMPUTE = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
+
+
+def load_openvino() -> Any:
+    """OpenVINO, imported without its telemetry.
+
+    Importing it sends an event to the network, from a process that is forked for it, wherever `openvino_telemetry` can be
+    imported; where it cannot, OpenVINO takes a stub of its own.
+    """
+    telemetry = "openvino_telemetry"
+    known = sys.modules.get(telemetry)
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # how Python is told that there is no such module
+    try:
+        import openvino
+    finally:
+        del sys.modules[telemetry]
+        if known is not None:
+            sys.modules[telemetry] = known
+    return openvino
 
 
 class OpenVinoEngine:
@@ -33,8 +52,7 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, files: Sequence[bytes], *, threads: int, bf16: bool = False) -> None:
-        import openvino as ov
-
+        ov = load_openvino()
         if len(files) != 2:
             raise BundleError(
                 "an OpenVINO engine has two files", expected="model.xml, model.bin", got=f"{len(files)} files"
