@@ -100,9 +100,10 @@ def check_in_process(path: Path, *, limit_ms: float = LIMIT_MS, timeout_s: float
         limit_ms: Longest median inference.
         timeout_s: Longest time for everything.
     """
-    command = [sys.executable, "-m", "edge.selftest", str(path), str(limit_ms)]
+    command = [sys.executable, "-m", "edge.selftest", str(path.absolute()), str(limit_ms)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+        # `-m` imports from the working folder first, which may be somebody's stick.
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd="/")
     except subprocess.TimeoutExpired:
         return SelfTest(ok=False, problems=[f"no answer within {timeout_s:g} s"])
     last = done.stdout.strip().rpartition(b"\n")[2]

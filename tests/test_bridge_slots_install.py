@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,7 +24,7 @@ from edge.errors import (
 from edge.manifest import EngineEntry
 from edge.runtimes import Runtime
 from edge.selftest import SelfTest
-from firmware_bridge.slots import state
+from firmware_bridge.slots import durable, state
 from firmware_bridge.slots.audit import AuditLog
 from firmware_bridge.slots.install import install
 from firmware_bridge.slots.signal import SignalLock
@@ -337,6 +338,24 @@ def test_a_full_disk_is_told_before_anything_is_written(
     full = os.statvfs_result((4096, 4096, 100, 1, 1, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     refused(device, BusyError, "is full")
+
+
+@pytest.mark.row(40, "a disk that is full before the bundle is written whole")
+def test_a_disk_that_fills_up_is_told_and_changes_nothing(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.publisher.publish(b"second")
+    real = durable.sync_file
+
+    def full(file: Any) -> None:
+        if str(file.name).endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    monkeypatch.setattr(durable, "sync_file", full)
+    refused(device, BusyError, "cannot be written")
+    monkeypatch.undo()
+    assert device.install().version == 2
 
 
 def test_the_same_version_is_not_installed_twice(device: Device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -14,8 +15,6 @@ from edge.bundle import Bundle, write_bundle
 from edge.selftest import check_in_process, self_test
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edge.manifest import Manifest
 
 Parts = tuple["Manifest", dict[str, bytes]]
@@ -128,3 +127,13 @@ def test_a_process_that_hangs_or_dies_is_a_failed_test(
     outcome = check_in_process(tmp_path, timeout_s=0.5 if "sleep" in script else 60)
     assert not outcome.ok
     assert problem in outcome.problems[0]
+
+
+def test_nothing_is_imported_from_the_working_folder(
+    tiny_parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_one_engine(tiny_parts, tmp_path / "b")
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "__init__.py").write_text("raise SystemExit('a stick was run')")
+    monkeypatch.chdir(tmp_path)
+    assert check_in_process(Path("b"), limit_ms=1e6).ok

@@ -6,6 +6,7 @@ end. Whoever may write the whole folder can forge all of it: `edge-difom device 
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     prev: str
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The last record: its number and the SHA-256 of its line."""
 
     n: int
@@ -115,8 +116,12 @@ class AuditLog:
 
     def verify(self) -> AuditReport:
         """Walk along the chain."""
+        with ExitStack() as stack:
+            with suppress(OSError):  # a read-only disk has no writer either
+                if (self._folder / LOCK).exists():
+                    stack.enter_context(locked(self._folder / LOCK))
+            lines, kept = self._lines(), self._head()
         problems: list[str] = []
-        lines = self._lines()
         previous: Head | None = None
         dropped: dict[int, str] = {}
         first: Record | None = None
@@ -135,7 +140,6 @@ class AuditLog:
             digests[record.n] = previous.digest
         if first and first.prev != (dropped.get(first.n - 1, "") if first.n > 1 else ORIGIN):
             problems.append(f"what came before record {first.n} is missing")
-        kept = self._head()
         if kept and digests.get(kept.n) != kept.digest:
             problems.append(f"record {kept.n} was changed or cut off")
         elif not kept and previous and previous.n > 1:

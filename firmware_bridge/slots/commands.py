@@ -38,7 +38,6 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
     What is installed stays.
     """
     from firmware_bridge.slots import durable
-    from firmware_bridge.slots.audit import AuditLog
     from firmware_bridge.trust import believed, client
 
     try:
@@ -48,15 +47,17 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
             f"{root} cannot be read", expected="root metadata", got=error.strerror or str(error)
         ) from error
     keys = believed.root_keys(trusted)
-    if (folder / believed.TRUST).exists() and not replace:
-        raise UsageError(
-            f"{folder} trusts a publisher already",
-            expected="a device without one",
-            mend=f"edge-difom device trust {root} --replace",
-        )
     durable.make_folder(folder)
-    AuditLog(folder).append("trusted", root=root.name, keys=", ".join(keys))
-    believed.save(folder, trusted)
+    store = SlotStore(folder)
+    with store.installing():
+        if (folder / believed.TRUST).exists() and not replace:
+            raise UsageError(
+                f"{folder} trusts a publisher already",
+                expected="a device without one",
+                mend=f"edge-difom device trust {root} --replace",
+            )
+        store.audit.append("trusted", root=root.name, keys=", ".join(keys))
+        believed.save(folder, trusted)
     for key in keys:
         console.say(f"root key {key}")
     console.next_command("edge-difom device install SOURCE")

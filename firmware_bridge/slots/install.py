@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from edge.runtimes import Runtime
     from edge.selftest import SelfTest
+    from firmware_bridge.slots.audit import Value
     from firmware_bridge.slots.state import Held, State
     from firmware_bridge.trust.folder import Folder
 
@@ -219,8 +220,9 @@ def _bring(
     place = store.folder / "slots" / slot
     durable.make_folder(place)
     part = place / f".{held.file}.part"
-    store.audit.append("install-begins", slot=slot, name=held.name, version=held.version, sha256=held.sha256)
+    begun: dict[str, Value] = {"slot": slot, "name": held.name, "version": held.version}
     try:
+        store.audit.append("install-begins", **begun, sha256=held.sha256)
         _copy(repository, found, part)
         _refuse_untrue(part, found)
         refuse_under_signal(store.folder)
@@ -232,14 +234,22 @@ def _bring(
             if now.spare() != slot:
                 raise BusyError("the slots changed during the installation", mend="install again")
             state.save(store.folder, now.installed(slot, held))
-    except EdgeDifomError as error:
-        store.audit.append(
-            "install-failed", slot=slot, version=held.version, reason=error.what, got=error.got
-        )
-        raise
+    except (EdgeDifomError, OSError) as error:
+        reason = error.what if isinstance(error, EdgeDifomError) else str(error)
+        with suppress(OSError):
+            store.audit.append("install-failed", **begun, reason=reason, got=getattr(error, "got", ""))
+        if isinstance(error, EdgeDifomError):
+            raise
+        raise BusyError(
+            f"{held.name} {held.version} cannot be written to {store.folder}",
+            got=error.strerror or str(error),
+            mend="edge-difom device gc",
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
-    store.audit.append("installed", slot=slot, name=held.name, version=held.version)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    with suppress(OSError):
+        store.audit.append("installed", **begun)
     return held
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge.errors import BundleError, BusyError, UsageError
 from edge.files import locked, sha256
-from firmware_bridge.slots import durable, state
+from firmware_bridge.slots import audit, durable, state
 from firmware_bridge.slots.audit import AuditLog, utc_now
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class SlotStore:
 
     def clean(self) -> list[Path]:
         """`collect`, for whoever has the right to install."""
-        with self._changing() as now:
+        # Temporary files of the log are its own as long as somebody writes to it.
+        with self._changing() as now, locked(self.folder / audit.LOCK):
             named = {self._path(now, slot) for slot in now.slots}
             found = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
             removed = sorted(path for path in set(found) - named if path.is_file() or path.is_symlink())
