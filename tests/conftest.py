@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+collect_ignore = ["machines"]
+"""Tests for machines that have to be started first; whoever names their folder gets them."""
+
 GPU = Path("/dev/nvidia0").exists()
 if not GPU:
     # Kernels run on CPU tensors; Triton asks for this once, when it is imported.
