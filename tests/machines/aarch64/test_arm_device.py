@@ -31,13 +31,18 @@ ENGINES = {"openvino": "openvino", "tflite": "tflite", "tflite-runtime": "tflite
 """Extra -> engine that it brings."""
 FRAMES = 20
 MOST_OTHERS = 3
+ROOT = Path(__file__).parents[3]
 HERE = [sys.executable, "-m", "edge"]
 
 both = pytest.mark.parametrize("extra", sorted(ENGINES))
 
 
 def call(*command: str | Path, cwd: Path, expected: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
+    # This machine runs the tree, the other one the wheel that was made from it.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT) if command[0] == sys.executable else ""}
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
 
