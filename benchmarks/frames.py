@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
-from edge.bench import phantom_images
+from edge.bench.stream import phantom_images
 from edge.errors import ParityError
 from edge.frames.field_of_view import WINDOW, ViewEstimator
 from edge.frames.guard import FrameGuard

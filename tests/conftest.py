@@ -383,6 +383,8 @@ def _bench_lines(
 def bench_lines() -> Callable[..., list[Any]]:
     """`bench_lines(seconds_ms, load=, busy=, ...)`: the lines of a latency record that nothing was measured for."""
     return _bench_lines
+
+
 class Publisher:
     """A publisher with keys and a repository, whose bundles no engine can run.
 
@@ -391,6 +393,7 @@ class Publisher:
         repository: Folder of the repository.
         root: The root metadata that a device is to trust.
         now: The publisher's clock.
+    """
 
     passphrase = b"secret"
 
@@ -405,6 +408,7 @@ class Publisher:
         """A bundle with one INT8 engine of OpenVINO and no golden frame."""
         engine = m.EngineEntry(
             runtime="openvino", precision="int8", files=["model.xml"], min_version="2025.2"
+        )
         manifest = m.Manifest(
             schema_version=m.SCHEMA_VERSION,
             name=name,
@@ -420,6 +424,7 @@ class Publisher:
                 student="none", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2031-01-01"
             ),
             files={},
+        )
         return write_bundle(self.folder / "bundle", manifest, {"model.xml": weights}, force=True).path
 
     def publish(self, weights: bytes = b"weights", name: str = "polyps", **options: Any) -> Any:
@@ -437,6 +442,7 @@ def publisher(tmp_path: Path) -> Publisher:
     return Publisher(tmp_path / "publisher")
 
 
+@pytest.fixture(scope="session")
 def make_publisher() -> type[Publisher]:
     """Makes publishers: of a folder, and at a time."""
     return Publisher

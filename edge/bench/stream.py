@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from edge.bench.journal import Begin, Second
 from edge.bench.record import WarmUp
 from edge.errors import UsageError
-from edge.overlay import kind_of
 from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
 from edge.sources.base import Pacer
-from edge.types import Frame
+from edge.types import Frame, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

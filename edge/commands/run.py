@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,12 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
 )
 @click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), help="Bundle, folder or .difom.")
 @click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="State folder with the two slots of `edge-difom device install`, instead of --bundle.",
+)
+@click.option(
     "--engine",
     default="auto",
     show_default=True,
@@ -62,7 +68,40 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     metavar="KIND[:PATH]",
     multiple=True,
     callback=_keep_stdout,
-    help="video:FILE.mp4, jsonl[:FILE] (stdout without a file), null; repeatable. Default: null.",
+    help="shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout without a file), null; "
+    "repeatable. Default: null.",
+)
+@click.option(
+    "--view",
+    metavar="[PORT]",
+    is_flag=False,
+    flag_value="",
+    help="A page on 127.0.0.1 with the live overlay, short for --sink web[:PORT].",
+)
+@click.option(
+    "--log", type=click.Path(path_type=Path), metavar="FILE", help="Journal of events, rotated at 5 MB."
+)
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prometheus text file, renewed every second.",
+)
+@click.option(
+    "--cart",
+    default="",
+    metavar="CART",
+    help="The cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
+)
+@click.option(
+    "--guard/--no-guard",
+    default=True,
+    help="Pause on black, over-exposed, frozen, out-of-body and blurred frames.",
+)
+@click.option(
+    "--smooth/--no-smooth",
+    default=True,
+    help="Show a region once it was seen on 4 of 6 frames and for 130 ms.",
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
@@ -76,8 +115,15 @@ def command(
     source: str | None,
     camera: str | None,
     bundle_path: Path | None,
+    state: Path | None,
     engine: str,
     sinks: tuple[str, ...],
+    view: str | None,
+    log: Path | None,
+    metrics: Path | None,
+    cart: str,
+    guard: bool,
+    smooth: bool,
     frames: int | None,
     seconds: float | None,
     threads: int | None,
@@ -88,12 +134,14 @@ def command(
     """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
 
     Of a camera the newest frame is taken and late ones are dropped; of a clip or a folder every frame. A mask
-    of a camera's frame that is older than 120 ms is not drawn. Ctrl-C or SIGTERM ends the run with all
-    outputs whole.
+    of a camera's frame that is older than 120 ms is not drawn. The student runs in a process of its own, which is
+    started again where it hangs or dies. Ctrl-C or SIGTERM ends the run with all outputs whole.
     """
-    from edge.backends import open_engine
     from edge.bundle import Bundle
-    from edge.pipeline.loop import run_pipeline
+    from edge.inference.engines import bundle_spec
+    from edge.inference.supervisor import SingleBundle
+    from edge.lookup import resolve
+    from edge.pipeline.device import DeviceOptions, open_device
     from edge.sinks import open_sinks
     from edge.sources import open_source
 
@@ -101,29 +149,46 @@ def command(
         raise UsageError(
             "one source is needed", expected="--source S or --camera [DEVICE]", mend="--source synthetic:"
         )
+    if bundle_path is not None and state is not None:
+        raise UsageError("two bundles are named", expected="--bundle B, or --state DIR with slots")
     if json_path == "-" and any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
         raise UsageError("two records want stdout", expected="a file for --sink jsonl: or for --json")
+    if view is not None:
+        sinks = (*sinks, f"web:{view}" if view else "web")
     frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
-    path = bundle_path or _default_bundle()
     open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
-    bundle = Bundle.open(path)
-    with (
-        frames_from,
-        closing(open_engine(bundle, engine, threads=threads)) as student,
-        _stop_on_signal() as stop,
-    ):
-        outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force)
-        console.say(f"{frames_from.description}; {student.name}")
-        summary = run_pipeline(
-            frames_from, student, outputs, bundle.manifest, frames=frames, seconds=seconds, stop=stop
-        )
-        name = student.name
+    path = bundle_path
+    if state is None:
+        path = bundle_path or _default_bundle()
+        bundle_spec(Bundle.open(path), engine, threads=threads)  # so does an engine that cannot run here
+        store = SingleBundle(path)
+    else:
+        store = resolve("firmware_bridge.slots.store:open_store")(state)
+    options = DeviceOptions(
+        engine=engine,
+        threads=threads,
+        log=log,
+        metrics=metrics,
+        cart=cart,
+        guard=guard,
+        smooth=smooth,
+        state=state,
+    )
+    with frames_from, _stop_on_signal() as stop:
+        outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live)
+        console.say(frames_from.description)
+        with open_device(frames_from, outputs, store, options, stop=stop) as loop:
+            summary = loop.run(frames=frames, seconds=seconds)
+            name = loop.engine.name
     _show(summary)
     if json_path:
         console.write_json(json_path, summary)
     written = [str(sink_path) for sink in outputs if (sink_path := getattr(sink, "path", None))]
     console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
-    console.next_command(f"edge-difom bench --bundle {path} --engine {name} --seconds 60")
+    if state is None:
+        console.next_command(f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60")
+    else:
+        console.next_command(f"edge-difom device status --state {state}")
 
 
 def _default_bundle() -> Path:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from edge.frames.view import restrict
 from edge.pipeline.analysis import analyse
 from edge.pipeline.states import StateMachine
 from edge.pipeline.tally import RunSummary, Tally
@@ -56,7 +57,8 @@ class FrameLoop:
     Attributes:
         source: Where frames come from.
         engine: The student; the caller closes it.
-        manifest: Of the bundle in use, asked for each frame, because another slot may have another threshold.
+        manifest: Of the bundle in use, None before there is one; asked for each frame, because another slot may have
+            another threshold.
         sinks: Where results go; each takes a frame in this order.
         guard: Tells whether a frame is fit for the student; None takes every frame.
         smoother: Acts on what was found over time; None leaves each frame to itself.
@@ -70,7 +72,7 @@ class FrameLoop:
 
     source: Source
     engine: Engine
-    manifest: Callable[[], Manifest]
+    manifest: Callable[[], Manifest | None]
     sinks: Sequence[Sink]
     guard: FrameGuard | None = None
     smoother: Smoother | None = None
@@ -158,16 +160,20 @@ class FrameLoop:
 
     def _look(self, frame: Frame) -> tuple[Result, list[Condition]]:
         """What is found on a frame, and what is wrong with it."""
-        view = None
+        judgement = None
         if self.guard is not None:
             judgement = self.guard.judge(frame)
-            view = judgement.field_of_view
             frame.stamps["guard"] = (frame.stamps["capture"][1], self.clock())
             if not judgement.fit:
                 reason = f"{judgement.kind}: {judgement.detail}"
-                return Result(None, (), 0.0, reason, view), [(State.PAUSED, reason)]
+                return Result(None, (), 0.0, reason, judgement.field_of_view), [(State.PAUSED, reason)]
+        manifest = self.manifest()
+        if manifest is None:  # the observer that loads the first bundle asks for the state
+            return Result(None, (), 0.0, "starting: no bundle is open yet"), []
         limit = self.max_age_ms if self.source.live else None
-        result = analyse(frame, self.engine, self.manifest(), clock=self.clock, max_age_ms=limit)
+        result = analyse(frame, self.engine, manifest, clock=self.clock, max_age_ms=limit)
+        if judgement is not None:
+            result = restrict(result, judgement.view)
         if self.smoother is not None:
             result = self.smoother.apply(frame, result)
         return result, [(State.DEGRADED, result.reason)] if result.reason is not None else []

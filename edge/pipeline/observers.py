@@ -6,7 +6,7 @@ Each is told of the loop's progress and may ask for a state; none of them waits 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.types import State, kind_of
 
@@ -113,12 +113,36 @@ class WatchdogObserver:
             self._shown = shown
 
 
-class RecordObserver:
-    """Feeds journal and metrics.
+class SignalLock(Protocol):
+    """Holds off updates while a signal is present."""
+
+    def present(self, signal: bool) -> bool:
+        """Tell whether a signal is present; whether updates are refused now."""
+        ...
+
+
+class SignalObserver:
+    """Tells whoever installs bundles whether a signal is present."""
+
+    def __init__(self, lock: SignalLock) -> None:
+        self._lock = lock
+
+    def conditions(self) -> Iterable[Condition]:
+        """Nothing."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
+        """A frame is a signal; its absence is one only where the status says so."""
+        if frame is not None or status.state is State.NO_SIGNAL:
+            self._lock.present(frame is not None)
+
+
+class CounterObserver:
+    """Gives the journal and the metrics everybody's counters.
 
     Args:
         telemetry: Both.
-        counters: Everybody's counters, `origin.event` to how often; asked for once a second.
+        counters: `origin.event` to how often; asked for once a second.
         gauges: What was measured last, likewise.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
@@ -138,11 +162,8 @@ class RecordObserver:
         """Nothing."""
         return ()
 
-    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
-        """Count the frame, note the status."""
-        if frame is not None and result is not None:
-            self._telemetry.frame(frame, result)
-        self._telemetry.status(status)
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
+        """Pass the counters on where a second has passed."""
         if (now := self._clock()) >= self._next_ns:
             self._next_ns = now + EVERY_NS
             self._telemetry.counters(self._counters())

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.overlay import layer, paint
-from edge.types import Result
+from edge.overlay import LayerPainter, paint
 
 if TYPE_CHECKING:
-    from edge.types import ImageU8, Status
+    from edge.types import ImageU8, Result, Status
 
 
-def without_frame(status: Status) -> Result:
-    """What a sink shows of a status while there is no frame: no region, and the reason or the state."""
-    return Result(None, (), 0.0, reason=status.reason or status.state.value)
-
-
-def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:  # noqa: ARG001 - the glyph is the result's
+def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:
     """Draw on a picture, (H, W, 3) uint8 BGR, in place, and return it.
 
     Args:
@@ -24,7 +18,7 @@ def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:  # no
         result: What was found on it.
         status: The device's when it was.
     """
-    return paint(picture, result, field_of_view=result.field_of_view)
+    return paint(picture, result, status)
 
 
 class LayerDrawing:
@@ -33,6 +27,7 @@ class LayerDrawing:
     def __init__(self) -> None:
         self._of: tuple[tuple[int, int], Result, Status | None] | None = None
         self._layer: ImageU8 | None = None
+        self._painter: LayerPainter | None = None
 
     def layer(self, size: tuple[int, int], result: Result, status: Status | None) -> ImageU8:
         """The layer of a result.
@@ -48,6 +43,8 @@ class LayerDrawing:
         held = self._of
         same = held is not None and held[0] == size and held[1] is result and held[2] == status
         if self._layer is None or not same:
-            self._layer = layer(size, result, field_of_view=result.field_of_view)
+            if self._painter is None or self._painter.size != size:
+                self._painter = LayerPainter(size)
+            self._layer = self._painter.paint(result, status)
             self._of = (size, result, status)
         return self._layer

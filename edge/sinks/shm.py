@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edge.errors import MissingDependencyError, UsageError
+from edge.overlay import without_frame
 from edge.sinks.base import BaseSink, SinkOptions
-from edge.sinks.drawing import without_frame
 from edge.sinks.shm_layout import (
     HAS_FRAME,
     HAS_MASK,

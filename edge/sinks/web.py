@@ -16,8 +16,9 @@ import msgspec
 
 from edge import console
 from edge.errors import UsageError
+from edge.overlay import without_frame
 from edge.sinks.base import BaseSink
-from edge.sinks.drawing import paint_on, without_frame
+from edge.sinks.drawing import paint_on
 from edge.sinks.web_server import Feed, WebServer
 from edge.types import State
 

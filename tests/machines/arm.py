@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
+from tests.machines.debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
 
 TOOLS = {"qemu-aarch64-static": "qemu-user-static", "dpkg-deb": "dpkg"}
 

@@ -24,7 +24,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
+from tests.machines.debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",

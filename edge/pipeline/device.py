@@ -1,0 +1,157 @@
+"""The whole device from its parts: supervised student, frame loop, heat, cart, watchdog, records."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from edge.frames.guard import FrameGuard
+from edge.inference.process import TIMEOUT_MS
+from edge.inference.supervisor import Supervisor
+from edge.lookup import resolve
+from edge.pipeline.heat import Heat
+from edge.pipeline.loop import FrameLoop
+from edge.pipeline.observers import (
+    CartObserver,
+    CounterObserver,
+    HeatObserver,
+    SignalObserver,
+    SupervisorObserver,
+    WatchdogObserver,
+)
+from edge.pipeline.smoothing import Smoother
+from edge.pipeline.watchdog import Watchdog
+from edge.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from edge.pipeline.loop import Observer
+    from edge.sources.base import BaseSource
+    from edge.types import BundleStore, CartLink, Frame, Result, Sink
+
+_USUAL_FPS = 25.0
+_PATIENT_MS = 30_000.0
+"""Longest inference of a frame that does not age: under emulation one may take seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """What a device may be built with.
+
+    Attributes:
+        engine: As `edge.backends.open_engine`.
+        threads: Likewise.
+        log: Journal.
+        metrics: Metrics file.
+        cart: The cart's controller, as `firmware_bridge.link.cart.open_cart` reads it; none where it is empty.
+        guard: Whether frames that are unfit for the student are told and left out.
+        smooth: Whether a region is shown only once it was seen on several frames.
+        state: State folder of the device, which is told whether a signal is present; None without slots.
+    """
+
+    engine: str = "auto"
+    threads: int | None = None
+    log: Path | None = None
+    metrics: Path | None = None
+    cart: str = ""
+    guard: bool = True
+    smooth: bool = True
+    state: Path | None = None
+
+
+@contextmanager
+def open_device(
+    source: BaseSource,
+    sinks: Sequence[Sink],
+    store: BundleStore,
+    options: DeviceOptions,
+    *,
+    stop: threading.Event | None = None,
+    on_frame: Callable[[Frame, Result], None] | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> Iterator[FrameLoop]:
+    """A frame loop that is ready to `run`; student, cart and records end with the block.
+
+    Args:
+        source: Where frames come from; entered by the loop.
+        sinks: Where results go; likewise.
+        store: The bundles.
+        options: What to build.
+        stop: Ends the run when set.
+        on_frame: Called after each frame.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+
+    Raises:
+        UsageError: The cart's text names none.
+        MissingDependencyError: The cart or the metrics need a package that is not installed.
+        OSError: The journal cannot be made.
+    """
+    stop = stop or threading.Event()
+    # Frames of a clip are dated by their numbers, so that it gives the same on every machine.
+    fps = None if source.live else source.fps or _USUAL_FPS
+    with ExitStack() as stack:
+        telemetry = stack.enter_context(Telemetry(options.log, options.metrics, clock=clock))
+        supervisor = stack.enter_context(
+            Supervisor(
+                store,
+                engine=options.engine,
+                threads=options.threads,
+                timeout_ms=TIMEOUT_MS if source.live else _PATIENT_MS,
+                patient=not source.live,
+                clock=clock,
+            )
+        )
+        heat = Heat(clock=clock)
+        observers: list[Observer] = [
+            SupervisorObserver(supervisor, telemetry),
+            HeatObserver(heat),
+            WatchdogObserver(stack.enter_context(Watchdog(clock=clock))),
+            telemetry,
+        ]
+        cart: Any = None
+        if options.cart:
+            cart = resolve("firmware_bridge.link.cart:open_cart")(options.cart)
+            link = cast("CartLink", stack.enter_context(cart))
+            observers.append(CartObserver(link, telemetry, stop))
+        if options.state is not None:
+            lock = resolve("firmware_bridge.slots.signal:open_signal")(options.state)
+            observers.append(SignalObserver(stack.enter_context(lock)))
+        counted = {"source": source, "inference": supervisor, "cart": cart}
+        counted |= {f"sink.{number}": sink for number, sink in enumerate(sinks)}
+        observers.append(
+            CounterObserver(
+                telemetry,
+                counters=lambda: _counters(counted),
+                gauges=lambda: {} if heat.celsius is None else {"temperature_celsius": heat.celsius},
+                clock=clock,
+            )
+        )
+        if not source.live:
+            supervisor.wait(_PATIENT_MS / 1000)
+        yield FrameLoop(
+            source=source,
+            engine=supervisor,
+            manifest=lambda: supervisor.manifest,
+            sinks=sinks,
+            guard=FrameGuard(fps=fps) if options.guard else None,
+            smoother=Smoother(fps=fps) if options.smooth else None,
+            observers=observers,
+            keep_every=heat.keep_every,
+            clock=clock,
+            stop=stop,
+            on_frame=on_frame,
+        )
+
+
+def _counters(counted: Mapping[str, Any]) -> dict[str, int]:
+    """`origin.event` to how often, of everybody who counts."""
+    return {
+        f"{origin}.{event}": count
+        for origin, counter in counted.items()
+        for event, count in dict(getattr(counter, "counters", None) or {}).items()
+    }

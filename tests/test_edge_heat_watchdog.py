@@ -1,0 +1,175 @@
+"""Heat with hysteresis from a fake sysfs, and pings on the loop's progress alone."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge.pipeline.heat import HYSTERESIS_C, Heat
+from edge.pipeline.observers import HeatObserver, WatchdogObserver
+from edge.pipeline.states import StateMachine
+from edge.pipeline.watchdog import Watchdog
+from edge.types import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RUNNING = Status(State.RUNNING, "", 0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+class Oven:
+    """A machine with two thermal zones, one of which stays cool."""
+
+    def __init__(self, root: Path) -> None:
+        self.zones = [root / f"sys/class/thermal/thermal_zone{n}/temp" for n in range(2)]
+        for zone in self.zones:
+            zone.parent.mkdir(parents=True)
+        self.set(40)
+        self.zones[0].write_text("35000\n")
+        self.clock = Clock()
+        self.heat = Heat(root, warm_c=80, hot_c=95, clock=self.clock)
+        self.observer = HeatObserver(self.heat)
+        self.machine = StateMachine(self.clock)
+
+    def set(self, celsius: float) -> None:
+        self.zones[1].write_text(f"{celsius * 1000:.0f}\n")
+
+    def at(self, celsius: float) -> Status:
+        self.set(celsius)
+        self.clock.advance(1)
+        self.observer.progress(RUNNING, None, None)
+        return self.machine.settle(self.observer.conditions())
+
+
+@pytest.fixture
+def oven(tmp_path: Path) -> Oven:
+    return Oven(tmp_path)
+
+
+@pytest.mark.row(23, "fake thermal zones")
+def test_a_lower_rate_comes_first_then_bypass_and_both_end_with_hysteresis(oven: Oven) -> None:
+    assert oven.at(79).state is State.RUNNING
+    assert oven.heat.keep_every() == 1
+    warm = oven.at(81)
+    assert (warm.state, warm.reason) == (State.DEGRADED, "warm: 81 C, every second frame")
+    assert oven.heat.keep_every() == 2
+    assert oven.at(95).state is State.BYPASS
+    assert oven.at(95 - HYSTERESIS_C).state is State.BYPASS
+    assert oven.at(94 - HYSTERESIS_C).state is State.DEGRADED
+    assert oven.at(80 - HYSTERESIS_C).state is State.DEGRADED
+    assert oven.at(79 - HYSTERESIS_C).state is State.RUNNING
+
+
+def test_from_cool_to_hot_at_once_is_bypass(oven: Oven) -> None:
+    assert oven.at(120).state is State.BYPASS
+    assert oven.at(20).state is State.RUNNING
+
+
+def test_sensors_are_read_once_a_second(oven: Oven) -> None:
+    oven.at(50)
+    oven.set(99)
+    oven.clock.advance(0.5)
+    oven.heat.poll()
+    assert oven.heat.celsius == 50
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n"])
+def test_a_zone_that_cannot_be_read_is_no_heat(oven: Oven, text: str) -> None:
+    for zone in oven.zones:
+        zone.write_text(text)
+    oven.clock.advance(1)
+    oven.heat.poll()
+    assert oven.heat.celsius is None
+    assert not oven.heat.conditions()
+
+
+def test_a_machine_without_sensors_never_overheats(tmp_path: Path) -> None:
+    heat = Heat(tmp_path)
+    heat.poll()
+    assert (heat.celsius, heat.keep_every()) == (None, 1)
+
+
+class Manager:
+    """A service manager's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+
+    def heard(self) -> list[str]:
+        found = []
+        while select.select([self.socket], [], [], 0)[0]:
+            found += self.socket.recv(4096).decode().split("\n")
+        return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path / "notify")
+    yield made
+    made.socket.close()
+
+
+def environment(manager: Manager) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "2000000"}
+
+
+@pytest.mark.row(24, "a fake service manager and a loop that stops")
+def test_pings_come_with_progress_and_end_with_it(manager: Manager) -> None:
+    clock = Clock()
+    with Watchdog(environment(manager), clock=clock) as watchdog:
+        observer = WatchdogObserver(watchdog)
+        for _ in range(100):
+            observer.progress(RUNNING, None, None)
+            clock.advance(0.05)
+        heard = manager.heard()
+        assert heard.count("READY=1") == 1
+        # Five seconds, a ping every half: four within the two that the manager allows.
+        assert heard.count("WATCHDOG=1") == 10
+        clock.advance(60)
+        assert manager.heard() == [], "without progress the manager hears nothing, and restarts the service"
+    assert manager.heard() == ["STOPPING=1"]
+
+
+def test_the_status_is_told_when_it_changes(manager: Manager) -> None:
+    clock = Clock()
+    with Watchdog(environment(manager), clock=clock) as watchdog:
+        observer = WatchdogObserver(watchdog)
+        observer.progress(RUNNING, None, None)
+        observer.progress(Status(State.PAUSED, "black: mean 2", 0), None, None)
+        observer.progress(Status(State.PAUSED, "black: mean 3", 0), None, None)
+        told = [line for line in manager.heard() if line.startswith("STATUS=")]
+    assert told == ["STATUS=running", "STATUS=paused black"]
+
+
+def test_a_manager_that_does_not_listen_stops_nobody(manager: Manager) -> None:
+    clock = Clock()
+    with Watchdog(environment(manager), clock=clock) as watchdog:
+        for _ in range(5000):
+            clock.advance(1)
+            watchdog.ping()
+    manager.socket.close()
+    with Watchdog(environment(manager)) as watchdog:
+        watchdog.ping()
+
+
+def test_without_a_manager_nothing_is_sent() -> None:
+    with Watchdog({}) as watchdog:
+        watchdog.ping()
+        watchdog.status("running")
