@@ -1,6 +1,10 @@
 # make demo   the whole path on the built-in phantom
 # make test   lint, types, import rules and tests
 # make env    what both need: system packages, .venv with every extra, NNCF's compiled extension, .venv-tflite
+# make test-firmware   the controller's firmware: checked, fuzzed, and run in an emulator against this host
+# make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64)
+# make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
+# make failures        docs/failures.md, from what the tests above left in build/rows
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +15,7 @@ OLD_STAMP := $(OLD_VENV)/.complete
 OUT ?= demo
 export NNCF_EXTENSION_LOAD_TIMEOUT = 0
 
-.PHONY: env demo test lint check clean
+.PHONY: env demo test test-firmware test-vm test-arm failures lint clean
 
 env: $(STAMP) $(OLD_STAMP)
 
@@ -26,7 +30,19 @@ demo: $(STAMP) $(OLD_STAMP)
 	$(BIN)/edge-difom demo --out $(OUT) --force
 
 test: lint $(OLD_STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --failure-rows build/rows/suite.json
+
+test-firmware: $(STAMP)
+	sh tools/test-firmware.sh $(BIN)/python --failure-rows build/rows/firmware.json
+
+test-vm: $(STAMP)
+	$(BIN)/python -m tests.machines.vm --rows build/rows/vm.json
+
+test-arm: $(STAMP)
+	$(BIN)/python -m tests.machines.arm --rows build/rows/arm.json
+
+failures:
+	$(BIN)/python tools/failures.py build/rows docs/failures.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,4 +52,4 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(OLD_VENV) build dist
+	rm -rf $(VENV) $(OLD_VENV) .venv-zcbor build dist

@@ -52,7 +52,9 @@ def test_masks_of_a_phantom_in_every_sink(
     assert set(frames[0]) == {
         "frame", "captured_ns", "stages_ms", "age_ms", "mask_area", "regions", "reason",
     }  # fmt: skip
-    assert list(frames[0]["stages_ms"]) == ["capture", "preprocess", "infer", "postprocess", "output"]
+    assert list(frames[0]["stages_ms"]) == [
+        "capture", "guard", "preprocess", "infer", "postprocess", "output",
+    ]  # fmt: skip
     assert run(*arguments, "--sink", f"video:{video}") == 2
     assert "exists already" in capsys.readouterr().err
     assert run(*arguments, "--sink", f"video:{video}", "--force") == 0

@@ -232,10 +232,10 @@ class _Eye:
         Raises:
             SourceError: None came.
         """
-        kept: list[Frame] = []
+        kept: list[ImageU8] = []
 
         def keep(frame: Frame) -> bool:
-            kept[:] = [frame]
+            kept[:] = [frame.image]
             return False
 
         self.until(keep, _SETTLE_S)
@@ -243,7 +243,8 @@ class _Eye:
             raise SourceError(
                 "the camera gives no picture", expected="a live source", got="nothing for a second"
             )
-        return kept[0].image.copy()
+        seen: ImageU8 = kept[0].copy()
+        return seen
 
 
 def _find_marker(display: Display, eye: _Eye) -> Marker:

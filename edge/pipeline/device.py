@@ -49,8 +49,8 @@ class DeviceOptions:
         log: Journal.
         metrics: Metrics file.
         cart: The cart's controller, as `firmware_bridge.link.cart.open_cart` reads it; none where it is empty.
-        guard: Whether frames that are unfit for the student are told and left out.
-        smooth: Whether a region is shown only once it was seen on several frames.
+        guard: Whether frames that are unfit for the student are told and left out; single pictures never are.
+        smooth: Whether a region is shown only once it was seen on several frames; of single pictures every one is.
         state: State folder of the device, which is told whether a signal is present; None without slots.
     """
 
@@ -138,8 +138,8 @@ def open_device(
             engine=supervisor,
             manifest=lambda: supervisor.manifest,
             sinks=sinks,
-            guard=FrameGuard(fps=fps) if options.guard else None,
-            smoother=Smoother(fps=fps) if options.smooth else None,
+            guard=FrameGuard(fps=fps) if options.guard and source.continuous else None,
+            smoother=Smoother(fps=fps) if options.smooth and source.continuous else None,
             observers=observers,
             keep_every=heat.keep_every,
             clock=clock,

@@ -30,6 +30,7 @@ class BaseSource(ABC):
 
     Attributes:
         live: Whether frames arrive at their own pace.
+        continuous: Whether a frame shows what the one before it showed, a moment later.
         fps: Frames per second where known, else None; valid once open.
         description: One line for logs.
         counters: What happened to frames that were not given.
@@ -40,6 +41,7 @@ class BaseSource(ABC):
     """
 
     live: bool = False
+    continuous: bool = True
     fps: float | None = None
     description: str = ""
 

@@ -28,6 +28,8 @@ class ImagesSource(BaseSource):
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
+    continuous = False
+
     def __init__(self, folder: Path, **timing: Any) -> None:
         super().__init__(**timing)
         self.folder = folder
