@@ -210,6 +210,7 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     assert (seen[1] - seen[0]) / 1e6 == pytest.approx(7, abs=0.1)
 
 
+@pytest.mark.row(15, "an engine slower than the source")
 def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
     assert indices[-1] == 59
 
 
+@pytest.mark.row(22, "an engine that takes 143 ms by an injected clock: no mask")
 @pytest.mark.parametrize(
     ("live", "spent", "reason"),
     [(True, 143.0, "stale: 143 ms old"), (True, MAX_AGE_MS - 5, None), (False, 143.0, None)],
@@ -251,7 +253,11 @@ def test_a_mask_that_is_too_old_is_not_drawn(
 @pytest.mark.parametrize(
     ("scores", "says"),
     [
-        (np.full((16, 16), 255, np.uint8), "implausible: the mask covers 100 % of the frame"),
+        pytest.param(
+            np.full((16, 16), 255, np.uint8),
+            "implausible: the mask covers 100 % of the frame",
+            marks=pytest.mark.row(18, "an engine whose mask covers everything"),
+        ),
         (np.zeros((8, 8), np.uint8), "damaged: the engine gave (8, 8) uint8, not (16, 16) uint8"),
         (np.full((16, 16), np.nan, np.float32), "damaged: the engine gave NaN or Inf"),
     ],
