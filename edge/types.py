@@ -75,7 +75,7 @@ class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and 
     """The engine gives no scores for this frame; the next call may.
 
     Args:
-        kind: `hang`, `crash`, `memory`, `damaged`, `restarting` or `exhausted`.
+        kind: `late`, `hang`, `crash`, `memory`, `damaged`, `restarting` or `exhausted`.
         detail: What happened.
     """
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,20 @@ if TYPE_CHECKING:
 TIMEOUT_MS = 100.0
 """Longest time for the scores of a frame: the oldest mask that is drawn has 120 ms for everything."""
 
+HANG_MS = 1000.0
+"""Time without an answer from which a process hangs; a machine that is short of CPU time is only late until then."""
+
 START_S = 60.0
 """Longest time to open an engine, compilation included."""
 
 _MESSAGE_BYTES = 1 << 16
+
+
+def select_in(channel: socket.socket, timeout_ms: float) -> bool:
+    """Wait until something can be read; False where the time ran out."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(timeout_ms))
 
 
 class ProcessEngine:
@@ -47,16 +58,24 @@ class ProcessEngine:
     Args:
         spec: What to open.
         timeout_ms: Longest time for the scores of a frame.
+        hang_ms: Time without an answer, over several frames, from which the process hangs.
         start_s: Longest time to open the engine.
 
     Raises:
         InferenceFault: The engine cannot be opened, or not in time.
     """
 
-    def __init__(self, spec: EngineSpec, *, timeout_ms: float = TIMEOUT_MS, start_s: float = START_S) -> None:
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        timeout_ms: float = TIMEOUT_MS,
+        hang_ms: float = HANG_MS,
+        start_s: float = START_S,
+    ) -> None:
         self.input_size = spec.input_size
-        self.timeout_ms = timeout_ms
-        self._number = 0
+        self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
+        self._number, self._asked_ns, self._owed = 0, 0, False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = anonymous()
         self._channel = ours
@@ -71,7 +90,9 @@ class ProcessEngine:
             os.close(memory)
         try:
             ours.send(encode(spec))
-            answer = self._receive(1000 * start_s)
+            if not select_in(ours, 1000 * start_s):
+                raise InferenceFault("hang", f"the student's process did not begin within {start_s:g} s")
+            answer = self._receive()
             if not isinstance(answer, Ready):
                 raise InferenceFault("crash", f"the student's process began with {answer!r}")
         except BaseException:
@@ -88,8 +109,12 @@ class ProcessEngine:
         """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
 
         Raises:
-            InferenceFault: `damaged` costs this frame; after `hang`, `crash` or `memory` only `close` makes sense.
+            InferenceFault: `late` and `damaged` cost this frame; after `hang`, `crash` or `memory` only `close` makes
+                sense.
         """
+        if self._owed:
+            # The answer to an older frame, which nobody wants any more; until it comes the planes are the child's.
+            self._answer()
         self._number = (self._number + 1) % (1 << 32)
         np.copyto(self._planes.input, image, casting="no")
         number = self._number.to_bytes(FRAME_BYTES, "little")
@@ -97,7 +122,8 @@ class ProcessEngine:
             self._channel.send(number)
         except OSError:
             raise self._death() from None
-        answer = self._receive(self.timeout_ms)
+        self._owed, self._asked_ns = True, time.monotonic_ns()
+        answer = self._answer()
         if answer != number:
             raise InferenceFault("crash", f"the student's process answered {answer!r}")
         return self._planes.output
@@ -113,12 +139,17 @@ class ProcessEngine:
         self._channel.close()
         threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
 
-    def _receive(self, timeout_ms: float) -> Ready | bytes:
-        """The next answer of the child."""
-        poll = select.poll()
-        poll.register(self._channel, select.POLLIN)
-        if not poll.poll(timeout_ms):
-            raise InferenceFault("hang", f"no answer of the student's process for {timeout_ms:.0f} ms")
+    def _answer(self) -> Ready | bytes:
+        """What the child owes, if it comes in time."""
+        if not select_in(self._channel, self.timeout_ms):
+            waited_ms = (time.monotonic_ns() - self._asked_ns) / 1e6
+            kind = "hang" if waited_ms >= self.hang_ms else "late"
+            raise InferenceFault(kind, f"no answer of the student's process for {waited_ms:.0f} ms")
+        return self._receive()
+
+    def _receive(self) -> Ready | bytes:
+        """The next message of the child, which is there."""
+        self._owed = False
         try:
             message = self._channel.recv(_MESSAGE_BYTES)
         except OSError:

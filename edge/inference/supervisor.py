@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edge.bundle import Bundle
 from edge.errors import EdgeDifomError
 from edge.inference.engines import bundle_spec
-from edge.inference.process import TIMEOUT_MS, ProcessEngine
+from edge.inference.process import HANG_MS, TIMEOUT_MS, ProcessEngine
 from edge.types import InferenceFault
 
 if TYPE_CHECKING:
@@ -84,13 +84,14 @@ class Supervisor:
         threads: Likewise.
         precision: Likewise.
         timeout_ms: Longest time for the scores of a frame.
+        hang_ms: As `ProcessEngine`.
         patient: `infer` waits for a restart to end, for sources whose frames can wait.
         clean_s: Running time after which a bundle is marked good.
         spec: What to run for a bundle; by default its engine.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
-        counters: `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`.
+        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`.
         phase: `boot`, `selftest`, `ready`, `restarting` or `exhausted`.
     """
 
@@ -102,12 +103,14 @@ class Supervisor:
         threads: int | None = None,
         precision: str = "int8",
         timeout_ms: float = TIMEOUT_MS,
+        hang_ms: float = HANG_MS,
         patient: bool = False,
         clean_s: float = CLEAN_S,
         spec: Callable[[Bundle], EngineSpec] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._store, self._timeout_ms, self._patient = store, timeout_ms, patient
+        self._store, self._timeout_ms, self._hang_ms = store, timeout_ms, max(hang_ms, timeout_ms)
+        self._patient = patient
         self._clean_ns, self._clock = round(clean_s * 1e9), clock
         self._spec = spec or (
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
@@ -208,6 +211,8 @@ class Supervisor:
     def _note(self, fault: InferenceFault) -> None:
         """A fault of the running process: the thread is told where it must act."""
         self.counters[fault.kind] += 1
+        if fault.kind == "late":
+            return  # the machine is short of time, which is no fault of the bundle
         self._news.append(News(fault.kind, fault.detail))
         if fault.kind == "damaged":
             self._damaged += 1
@@ -251,7 +256,7 @@ class Supervisor:
             EdgeDifomError: The bundle cannot be read, or fails its golden frames.
         """
         bundle = Bundle.open(path)
-        engine = ProcessEngine(self._spec(bundle), timeout_ms=TEST_TIMEOUT_MS)
+        engine = ProcessEngine(self._spec(bundle), timeout_ms=TEST_TIMEOUT_MS, hang_ms=TEST_TIMEOUT_MS)
         try:
             if self.phase == "boot":
                 self._enter("selftest")
@@ -259,7 +264,7 @@ class Supervisor:
         except BaseException:
             engine.close()
             raise
-        engine.timeout_ms = self._timeout_ms
+        engine.timeout_ms, engine.hang_ms = self._timeout_ms, self._hang_ms
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
             self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns

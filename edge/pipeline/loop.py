@@ -145,8 +145,8 @@ class FrameLoop:
         frame.stamps["capture"] = (frame.captured_ns, self.clock())
         result, self._own = self._look(frame)
         status = self._settle()
-        if status.state in _NO_MASK and result.reason is None:
-            result = replace(result, regions=(), mask_area=0.0, reason=status.reason)
+        if result.reason is None and (status.state in _NO_MASK or result.scores is None):
+            result = replace(result, regions=(), mask_area=0.0, reason=status.reason or "starting")
         begin = max(end for _, end in frame.stamps.values())
         for sink in self.sinks:
             # A sink that records the stages sees the output of those before it.
@@ -169,7 +169,7 @@ class FrameLoop:
                 return Result(None, (), 0.0, reason, judgement.field_of_view), [(State.PAUSED, reason)]
         manifest = self.manifest()
         if manifest is None:  # the observer that loads the first bundle asks for the state
-            return Result(None, (), 0.0, "starting: no bundle is open yet"), []
+            return Result(None, (), 0.0, None), []
         limit = self.max_age_ms if self.source.live else None
         result = analyse(frame, self.engine, manifest, clock=self.clock, max_age_ms=limit)
         if judgement is not None:
