@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
         arguments: Numbers of the socket's and of the memory's file descriptors.
     """
     began = time.monotonic()
-    channel, memory = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(arguments[0]))
+    memory = int(arguments[1])
     with channel:
         spec = decode_spec(channel.recv(_MESSAGE_BYTES))
         _settle(spec)
