@@ -1,4 +1,7 @@
-"""Where frames come from, by text: `file:PATH`, `images:DIR`, `synthetic:`, `v4l2:DEVICE`, each with `?key=value&...`."""
+"""Where frames come from, by text: `file:PATH`, `images:DIR`, `synthetic:`, `v4l2:DEVICE`, `rtsp:URL`, `gst:PIPELINE`.
+
+Each takes options behind it, `?key=value&...`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
 from edge.lookup import resolve
+from edge.sources.base import switch
+from edge.sources.reopen import ReopeningSource
 
 if TYPE_CHECKING:
     from edge.sources.base import BaseSource
@@ -16,9 +21,14 @@ SOURCES: dict[str, str] = {
     "file": "edge.sources.clip:ClipSource",
     "images": "edge.sources.images:ImagesSource",
     "synthetic": "edge.sources.synthetic:SyntheticSource",
-    "v4l2": "edge.sources.v4l2:V4l2Source",
+    "v4l2": "edge.sources.camera:CameraSource",
+    "rtsp": "edge.sources.gst_source:RtspSource",
+    "gst": "edge.sources.gst_source:TextSource",
 }
 """Scheme -> class; only the chosen module is imported."""
+
+REOPENED = ("v4l2", "rtsp", "gst")
+"""Schemes whose source is opened again where it fails, unless `?reopen=0`."""
 
 _OPTIONS = re.compile(r"\?(?P<pairs>(\w+=[^&?=]*(&\w+=[^&?=]*)*)?)$")
 
@@ -40,8 +50,11 @@ def open_source(text: str, *, realtime: bool = False) -> BaseSource:
                 f"--realtime does not apply to {scheme}:", expected="--source file:CLIP --realtime"
             )
         options["realtime"] = "1"
-    source: BaseSource = resolve(SOURCES[scheme]).from_text(target, options)
-    return source
+    reopen = scheme in REOPENED and switch(options.pop("reopen", "1"))
+    made: BaseSource = resolve(SOURCES[scheme]).from_text(target, options)
+    if not reopen:
+        return made
+    return ReopeningSource(lambda: resolve(SOURCES[scheme]).from_text(target, options))
 
 
 def parse_source(text: str) -> tuple[str, str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""`v4l2:DEVICE`: a camera or capture card through OpenCV, read in a thread so that only the newest frame waits.
+"""A camera or capture card through OpenCV, read in a thread so that only the newest frame waits.
 
 OpenCV tells a lost device only by a failed read and not the format that it converts from: a device that
 delivers nothing for a while, or a frame of another size, ends the source with an error.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from edge.cameras import Camera, find_cameras
+from edge.cameras import choices, find_cameras, pick_cameras
 from edge.errors import SourceError
 from edge.ffmpeg import quiet
 from edge.sources.base import BaseSource, rate, read_options, whole
@@ -81,35 +81,18 @@ class V4l2Source(BaseSource):
 
     def _open(self) -> None:
         self._shape = None
-        found = find_cameras(self._root)
-        nodes = [self._node(found)] if self.device else [camera.node for camera in found]
         failures = []
-        for node in nodes:
-            trouble = self._start(node)
+        for camera in pick_cameras(self.device, self._root):
+            trouble = self._start(camera.node)
             if not trouble:
                 return
-            failures.append(f"{node}: {trouble}")
+            failures.append(f"{camera.node}: {trouble}")
         raise SourceError(
             f"camera {self.device} gives no picture" if self.device else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
-            got="; ".join(failures) or "no /dev/video* on this machine",
-            mend=_choices(found),
+            got="; ".join(failures),
+            mend=choices(find_cameras(self._root)),
         )
-
-    def _node(self, found: list[Camera]) -> str:
-        for camera in found:
-            if self.device in camera.ids:
-                return camera.node
-        node = f"/dev/video{self.device}" if self.device.isdecimal() else self.device
-        path = self._root / node.lstrip("/")
-        if not node.startswith("/") or not path.exists():
-            raise SourceError(
-                f"there is no camera {self.device}",
-                expected="a path such as /dev/video0, its number, or a name under /dev/v4l/by-id",
-                got=f"found: {', '.join(map(str, found)) or 'no /dev/video* on this machine'}",
-                mend=_choices(found),
-            )
-        return str(path)
 
     def _start(self, node: str) -> str:
         """Open a node and wait for its first picture; returns what went wrong."""
@@ -138,7 +121,10 @@ class V4l2Source(BaseSource):
         self.fps = declared if 1 <= declared <= 1000 else None
         pace = f" at {self.fps:g} fps" if self.fps else ""
         stamps = "kernel stamps" if self.kernel_stamps else "stamped when read"
-        self.description = f"camera {node}, {self._shape[1]}x{self._shape[0]}{pace}, {stamps}"
+        self.description = (
+            f"camera {node}, {self._shape[1]}x{self._shape[0]}{pace}, {stamps}, through OpenCV, which tells neither "
+            "lost nor damaged frames"
+        )
         return ""
 
     def _grab(self, capture: Any, node: str) -> Frame:
@@ -180,9 +166,3 @@ class V4l2Source(BaseSource):
         if self._newest is not None:
             self._newest.close()
             self._newest = None
-
-
-def _choices(found: list[Camera]) -> str:
-    if found:
-        return f"--camera with one of: {', '.join(map(str, found))}"
-    return "plug a camera in (a container needs --device /dev/video0), or try --source synthetic:"

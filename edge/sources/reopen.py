@@ -1,0 +1,105 @@
+"""A live source that comes back: what fails is closed and opened again, by the same lasting name, until it delivers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from edge.errors import SourceError
+from edge.sources.base import BaseSource
+from edge.types import Interruption, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.types import Frame
+
+BACKOFF_S = (0.1, 2.0)
+"""Pause after the first failed attempt, doubled up to the last."""
+
+PATIENCE_S = 2.0
+"""How long a source may say that it has no signal before it is opened anew."""
+
+_SLICE_S = 0.05
+
+
+class ReopeningSource(BaseSource):
+    """Frames of a source that is made afresh for each attempt; numbers and stamps keep rising.
+
+    Only the first opening fails with an error: a device that was never there is a mistake, not a fault.
+
+    Args:
+        make: Makes the source; what it resolves, such as a camera's node, is resolved at each attempt.
+        **timing: `clock` and `sleep` of `BaseSource`.
+    """
+
+    live = True
+
+    def __init__(self, make: Callable[[], BaseSource], **timing: Any) -> None:
+        super().__init__(**timing)
+        self._make = make
+        self.description = make().description
+        self._inner: BaseSource | None = None
+        self._inner_index = -1
+        self._reason, self._pause_s, self._next_ns = "", BACKOFF_S[0], 0
+        self._silent_ns: int | None = None
+
+    def _open(self) -> None:
+        self._inner = self._start()
+
+    def _start(self) -> BaseSource:
+        inner = self._make()
+        inner.counters = self.counters
+        inner.__enter__()
+        self.fps, self.description = inner.fps, inner.description
+        self._inner_index, self._silent_ns = -1, None
+        return inner
+
+    def _next(self) -> Frame | None:
+        if self._inner is None:
+            self._try_again()
+        assert self._inner is not None
+        try:
+            frame = self._inner.read()
+        except SourceError as error:
+            self._lose(f"unplugged: {error.what}")
+        except Interruption as interruption:
+            now = self._clock()
+            self._silent_ns = now if self._silent_ns is None else self._silent_ns
+            if interruption.state is State.NO_SIGNAL and now - self._silent_ns >= PATIENCE_S * 1e9:
+                self._lose(interruption.reason)
+            raise
+        if frame is None:
+            return None
+        self._silent_ns, self._pause_s = None, BACKOFF_S[0]
+        skipped = max(0, frame.index - self._inner_index - 1)
+        self._inner_index = frame.index
+        return self._frame(frame.image, captured_ns=frame.captured_ns, skipped=skipped)
+
+    def _lose(self, reason: str) -> NoReturn:
+        """Close what failed, and say so."""
+        self._reason, self._next_ns = reason, self._clock()
+        self._drop()
+        raise Interruption(State.NO_SIGNAL, reason)
+
+    def _try_again(self) -> None:
+        """Open anew where it is time, in slices so that closing never waits for long."""
+        left_s = (self._next_ns - self._clock()) / 1e9
+        if left_s > 0:
+            self._sleep(min(left_s, _SLICE_S))
+            raise Interruption(State.NO_SIGNAL, self._reason)
+        try:
+            self._inner = self._start()
+        except SourceError as error:
+            self._next_ns = self._clock() + round(self._pause_s * 1e9)
+            self._pause_s = min(2 * self._pause_s, BACKOFF_S[1])
+            self._reason = f"unplugged: {error.what}"
+            raise Interruption(State.NO_SIGNAL, self._reason) from error
+        self.counters["reopened"] += 1
+
+    def _drop(self) -> None:
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.close()
+
+    def _close(self) -> None:
+        self._drop()

@@ -1,0 +1,162 @@
+"""What the kernel tells of a V4L2 device without streaming from it: formats, and whether its input has a signal.
+
+Layouts and numbers are those of `linux/videodev2.h`; a device that does not know a query has nothing to say.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Ioctl = Callable[[int, int, bytearray], int]
+
+_CAPTURE = 1
+_DISCRETE = 1
+_MOST = 64
+"""Bound on every enumeration, against a driver that never ends one."""
+
+
+def _request(direction: int, number: int, size: int) -> int:
+    return direction << 30 | size << 16 | ord("V") << 8 | number
+
+
+ENUM_FMT = _request(3, 2, 64)
+ENUMINPUT = _request(3, 26, 80)
+G_INPUT = _request(2, 38, 4)
+ENUM_FRAMESIZES = _request(3, 74, 44)
+ENUM_FRAMEINTERVALS = _request(3, 75, 52)
+QUERY_DV_TIMINGS = _request(2, 99, 132)
+
+_INPUT_STATUS = {
+    0x0001: "no-signal: the input has no power",
+    0x0002: "no-signal: the input has no signal",
+    0x0100: "no-lock: no horizontal lock",
+    0x0200: "no-lock: no vertical lock",
+    0x0400: "no-lock: no lock on the standard",
+    0x10000: "no-lock: no sync lock",
+    0x40000: "no-signal: no carrier",
+}
+"""V4L2_IN_ST_* that leave no picture -> reason."""
+
+_TIMINGS_ERRORS = {
+    errno.ENOLINK: "no-signal: no link on the input",
+    errno.ENOLCK: "no-lock: the signal is unstable",
+    errno.ERANGE: "out-of-range: the signal's timing is beyond what the card takes",
+}
+"""Errors of VIDIOC_QUERY_DV_TIMINGS -> reason; any other says nothing about the signal."""
+
+
+class SignalProbe:
+    """Asks a device whether its input has a signal, on a file descriptor of its own.
+
+    Args:
+        node: Device node.
+        ioctl: `fcntl.ioctl`.
+    """
+
+    def __init__(self, node: str, *, ioctl: Ioctl = fcntl.ioctl) -> None:
+        self._ioctl = ioctl
+        try:
+            self._descriptor: int | None = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+        except OSError:
+            self._descriptor = None
+
+    def trouble(self) -> str:
+        """Why there is no picture, as `kind: detail`; empty where there is one, or where the device cannot tell."""
+        if self._descriptor is None:
+            return ""
+        current = bytearray(80)
+        if _ask(self._ioctl, self._descriptor, G_INPUT, number := bytearray(4)) is None:
+            current[:4] = number
+            if _ask(self._ioctl, self._descriptor, ENUMINPUT, current) is None:
+                (status,) = struct.unpack_from("=I", current, 56)
+                for bit, reason in _INPUT_STATUS.items():
+                    if status & bit:
+                        return reason
+        failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
+        return _TIMINGS_ERRORS.get(failed or 0, "")
+
+    def close(self) -> None:
+        """Let go of the device."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:
+    """Formats of a capture device, such as `YUYV 1920x1080@60`: per pixel format the largest size and its best rate.
+
+    Args:
+        node: Device node.
+        ioctl: `fcntl.ioctl`.
+
+    Returns:
+        Nothing where the device cannot be opened or does not enumerate.
+    """
+    try:
+        descriptor = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:
+        return ()
+    try:
+        return tuple(_formats(descriptor, ioctl))
+    finally:
+        os.close(descriptor)
+
+
+def _formats(descriptor: int, ioctl: Ioctl) -> Iterator[str]:
+    for index in range(_MOST):
+        entry = bytearray(struct.pack("=II", index, _CAPTURE)).ljust(64, b"\0")
+        if _ask(ioctl, descriptor, ENUM_FMT, entry) is not None:
+            return
+        pixels = bytes(entry[44:48])
+        size = _largest(descriptor, ioctl, pixels)
+        name = pixels.decode("ascii", "replace").strip()
+        if size is None:
+            yield name
+            continue
+        rate = _fastest(descriptor, ioctl, pixels, size)
+        yield f"{name} {size[0]}x{size[1]}" + (f"@{rate:.4g}" if rate else "")
+
+
+def _largest(descriptor: int, ioctl: Ioctl, pixels: bytes) -> tuple[int, int] | None:
+    best: tuple[int, int] | None = None
+    for index in range(_MOST):
+        entry = bytearray(struct.pack("=I4s", index, pixels)).ljust(44, b"\0")
+        if _ask(ioctl, descriptor, ENUM_FRAMESIZES, entry) is not None:
+            break
+        kind, *sides = struct.unpack_from("=7I", entry, 8)
+        # Discrete: width, height. Otherwise least, most and step of the width, then of the height.
+        size = (sides[0], sides[1]) if kind == _DISCRETE else (sides[1], sides[4])
+        best = size if best is None or size[0] * size[1] > best[0] * best[1] else best
+        if kind != _DISCRETE:
+            break
+    return best
+
+
+def _fastest(descriptor: int, ioctl: Ioctl, pixels: bytes, size: tuple[int, int]) -> float | None:
+    best = 0.0
+    for index in range(_MOST):
+        entry = bytearray(struct.pack("=I4sII", index, pixels, *size)).ljust(52, b"\0")
+        if _ask(ioctl, descriptor, ENUM_FRAMEINTERVALS, entry) is not None:
+            break
+        kind, numerator, denominator = struct.unpack_from("=3I", entry, 16)
+        # Of a range the shortest interval comes first.
+        best = max(best, denominator / numerator if numerator else 0.0)
+        if kind != _DISCRETE:
+            break
+    return best or None
+
+
+def _ask(ioctl: Ioctl, descriptor: int, request: int, entry: bytearray) -> int | None:
+    """Fill in an entry; the error's number where the device refuses."""
+    try:
+        ioctl(descriptor, request, entry)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return None

@@ -1,0 +1,406 @@
+"""Live sources through GStreamer: stamps, stalls, formats, damage, and coming back after a failure."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import SourceError, UsageError
+from edge.sources import open_source
+from edge.sources.base import BaseSource
+from edge.sources.formats import VideoFormat, to_bgr
+from edge.sources.jpeg import jpeg_damage
+from edge.sources.newest import NewestFrame
+from edge.sources.reopen import ReopeningSource
+from edge.sources.watch import DamageWatch, StallWatch
+from edge.types import Frame, Interruption, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.types import ImageU8
+
+LIVE = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1"
+
+
+def frames_of(source: BaseSource, count: int) -> list[Frame]:
+    """So many frames, waiting where there is none yet."""
+    found: list[Frame] = []
+    end = time.monotonic() + 20
+    while len(found) < count:
+        assert time.monotonic() < end
+        try:
+            frame = source.read()
+        except TimeoutError:
+            continue
+        assert frame is not None
+        found.append(frame)
+    return found
+
+
+def interruption_of(source: BaseSource) -> Interruption:
+    """The first interruption that reading gives."""
+    end = time.monotonic() + 20
+    while True:
+        assert time.monotonic() < end
+        try:
+            source.read()
+        except TimeoutError:
+            continue
+        except Interruption as interruption:
+            return interruption
+
+
+def test_a_live_pipeline_is_stamped_at_the_source_and_young() -> None:
+    with open_source(f"gst:{LIVE}?reopen=0") as source:
+        assert source.fps == 30
+        assert "stamped at the source" in source.description
+        frames = frames_of(source, 5)
+    assert [frame.index for frame in frames] == list(range(5))
+    assert frames[0].image.shape == (240, 320, 3)
+    steps = [b.captured_ns - a.captured_ns for a, b in pairwise(frames)]
+    assert all(abs(step - 1e9 / 30) < 5e6 for step in steps)
+    assert all(0 <= time.monotonic_ns() - frame.captured_ns < 20e9 for frame in frames)
+
+
+@pytest.mark.parametrize("layout", ["BGR", "YUY2", "UYVY", "NV12", "I420", "RGBA"])
+def test_colours_come_through_every_layout(layout: str) -> None:
+    text = f"videotestsrc is-live=true pattern=red ! video/x-raw,format={layout},width=320,height=240"
+    with open_source(f"gst:{text}?reopen=0") as source:
+        (frame,) = frames_of(source, 1)
+    assert np.abs(frame.image.reshape(-1, 3).astype(int) - (0, 0, 255)).max() <= 6
+
+
+def test_jpeg_is_decoded_here() -> None:
+    with open_source("gst:videotestsrc is-live=true pattern=blue ! jpegenc?reopen=0") as source:
+        (frame,) = frames_of(source, 1)
+    assert "JPEG" in source.description
+    # The encoder takes colours of studio range for full ones, so that they come back paler.
+    assert np.abs(frame.image.reshape(-1, 3).astype(int) - (255, 0, 0)).max() <= 20
+
+
+@pytest.mark.parametrize("text", ["", "nosuchelement", "videotestsrc !"])
+def test_a_text_that_is_no_pipeline_is_told(text: str) -> None:
+    with pytest.raises((UsageError, SourceError)), open_source(f"gst:{text}?reopen=0"):
+        pass
+
+
+@pytest.mark.row(4, "a pipeline of 2 frames a second, and one of 5000 pixels")
+@pytest.mark.parametrize(
+    ("caps", "named"),
+    [("width=320,height=240,framerate=2/1", "2 fps"), ("width=5000,height=240,framerate=30/1", "5000x240")],
+)
+def test_a_format_out_of_range_is_refused_by_name(caps: str, named: str) -> None:
+    with (
+        pytest.raises(SourceError, match=named),
+        open_source(f"gst:videotestsrc is-live=true ! video/x-raw,{caps}?reopen=0"),
+    ):
+        pass
+
+
+@pytest.mark.row(5, "a pipeline whose valve closes")
+def test_a_stall_is_told_within_three_frames_and_ends() -> None:
+    with open_source(f"gst:{LIVE} ! valve name=valve?reopen=0") as source:
+        frames_of(source, 3)
+        valve = source.pipeline.running.get_by_name("valve")  # type: ignore[attr-defined] # a PipelineSource
+        valve.set_property("drop", True)
+        begin = time.monotonic()
+        told = interruption_of(source)
+        assert time.monotonic() - begin < 1
+        assert told.state is State.NO_SIGNAL
+        assert told.reason.startswith("stalled")
+        valve.set_property("drop", False)
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                if source.read() is not None:
+                    break
+            except (TimeoutError, Interruption):
+                continue
+        else:
+            raise AssertionError("the source did not come back")
+
+
+@pytest.mark.row(6, "caps that change while the pipeline runs")
+def test_a_change_of_format_is_told_and_followed() -> None:
+    text = (
+        "videotestsrc is-live=true ! videoscale ! capsfilter name=size caps=video/x-raw,width=320,height=240"
+    )
+    with open_source(f"gst:{text}?reopen=0") as source:
+        frames_of(source, 2)
+        running = source.pipeline.running  # type: ignore[attr-defined] # a PipelineSource
+        from edge.sources.gstreamer import load
+
+        caps = load().gst.Caps.from_string("video/x-raw,width=640,height=360")
+        running.get_by_name("size").set_property("caps", caps)
+        told = interruption_of(source)
+        assert told.reason.startswith("format: 320x240")
+        assert frames_of(source, 1)[0].image.shape == (360, 640, 3)
+        assert source.counters["format"] == 1
+
+
+@pytest.mark.row(7, "an interlaced pipeline")
+def test_interlaced_pictures_are_deinterlaced() -> None:
+    text = (
+        "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! interlace"
+    )
+    with open_source(f"gst:{text}?reopen=0") as source:
+        frames = frames_of(source, 3)
+    assert frames[0].image.shape == (240, 320, 3)
+    assert "interlaced" not in source.description
+
+
+@pytest.mark.row(7, "interlaced caps where there is no deinterlacer")
+def test_interlaced_caps_are_refused_by_name() -> None:
+    refused = VideoFormat("YUY2", 1920, 1080, 25.0, "mixed").refusal()
+    assert refused.startswith("interlaced: 1920x1080")
+    assert not VideoFormat("YUY2", 1920, 1080, 25.0).refusal()
+
+
+@pytest.mark.row(13, "buffers with the error flag, pushed into the pipeline")
+@pytest.mark.row(14, "buffers whose numbers have a gap")
+def test_flagged_buffers_are_dropped_and_gaps_counted() -> None:
+    from edge.sources.gstreamer import load
+
+    gst = load().gst
+    text = (
+        "appsrc name=feed is-live=true format=time "
+        "caps=video/x-raw,format=BGR,width=64,height=48,framerate=30/1"
+    )
+    stop = threading.Event()
+
+    def feed(push: Callable[[Any], None]) -> None:
+        number = 0
+        while not stop.is_set():
+            buffer = gst.Buffer.new_wrapped(bytes([number % 200]) * (64 * 48 * 3))
+            buffer.offset, buffer.offset_end = number, number + 1
+            if number % 5 == 3:
+                buffer.set_flags(gst.BufferFlags.CORRUPTED)
+            push(buffer)
+            number += 3 if number == 10 else 1
+            time.sleep(0.02)
+
+    source = open_source(f"gst:{text}?reopen=0")
+    parse = gst.parse_launch_full
+    feeder: list[threading.Thread] = []
+
+    def parse_and_feed(*arguments: Any) -> Any:
+        running = parse(*arguments)
+        origin = running.get_by_name("feed")
+        push = partial(origin.emit, "push-buffer")
+        feeder.append(threading.Thread(target=feed, args=(push,)))
+        feeder[0].start()
+        return running
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gst, "parse_launch_full", parse_and_feed)
+            source.__enter__()
+        seen = [int(frame.image[0, 0, 0]) for frame in frames_of(source, 20)]
+    finally:
+        stop.set()
+        source.close()
+        for thread in feeder:
+            thread.join()
+    assert not any(value % 5 == 3 for value in seen)
+    assert source.counters["corrupt"] >= 2
+    assert source.counters["gaps"] >= 2
+
+
+@pytest.mark.row(15, "a consumer that takes 150 ms a frame")
+def test_a_slow_consumer_gets_young_frames() -> None:
+    with open_source(f"gst:{LIVE}?reopen=0") as source, NewestFrame(source.read) as newest:
+        ages = []
+        for _ in range(6):
+            frame = newest.take(5)
+            assert frame is not None
+            ages.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
+            time.sleep(0.15)
+    assert sorted(ages)[3] < 100, "nothing queues"
+
+
+@pytest.mark.row(16, "time.time that jumps by a day at each call")
+def test_a_wall_clock_that_jumps_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = iter(range(0, 10**9, 86_400))
+    monkeypatch.setattr(time, "time", lambda: float(next(day)))
+    with open_source(f"gst:{LIVE}?reopen=0") as source:
+        frames = frames_of(source, 3)
+    assert all(a.captured_ns < b.captured_ns for a, b in pairwise(frames))
+
+
+def test_nothing_is_left_open_after_many_openings() -> None:
+    def once() -> None:
+        with open_source(f"gst:{LIVE}?reopen=0") as source:
+            frames_of(source, 1)
+
+    once()
+    handles, threads = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    for _ in range(5):
+        once()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= handles + 2
+    assert threading.active_count() <= threads
+
+
+def coded(side: int = 64) -> bytes:
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+WHOLE = coded()
+
+
+@pytest.mark.row(12, "JPEG pictures that are cut")
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_cut_jpeg_is_damaged(length: int) -> None:
+    assert jpeg_damage(WHOLE[:length], (64, 64))
+
+
+@pytest.mark.row(12, "JPEG pictures with zeros in them")
+@given(st.integers(700, len(WHOLE) - 200))
+def test_a_zeroed_jpeg_is_damaged(begin: int) -> None:
+    assert jpeg_damage(WHOLE[:begin] + bytes(128) + WHOLE[begin + 128 :], (64, 64))
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_no_jpeg_and_raises_nothing(data: bytes) -> None:
+    assert jpeg_damage(data, (64, 64))
+
+
+def test_a_whole_jpeg_is_not_damaged_and_one_of_another_size_is() -> None:
+    assert jpeg_damage(WHOLE, (64, 64)) == ""
+    assert jpeg_damage(WHOLE, (32, 64))
+
+
+@pytest.mark.row(12, "five damaged pictures in a row")
+def test_damage_in_a_row_degrades_and_a_good_picture_ends_it() -> None:
+    from collections import Counter
+
+    counters: Counter[str] = Counter()
+    watch = DamageWatch(counters)
+    for _ in range(4):
+        watch.damaged("cut")
+    watch.good()
+    for _ in range(4):
+        watch.damaged("cut")
+    with pytest.raises(Interruption) as told:
+        watch.damaged("cut")
+    assert told.value.state is State.DEGRADED
+    assert counters["corrupt"] == 9
+
+
+def test_a_stall_is_three_periods_by_the_clock() -> None:
+    now = [0]
+    watch = StallWatch(lambda: now[0], fps=20)
+    watch.seen()
+    now[0] = 149_000_000
+    assert watch.left_s() > 0
+    now[0] = 151_000_000
+    assert watch.left_s() < 0
+
+
+def test_bytes_that_are_too_few_are_no_picture() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240))
+
+
+class Flaky(BaseSource):
+    """A camera that is pulled out, away for some attempts, and comes back."""
+
+    live = True
+    fps = 30.0
+    description = "flaky camera"
+
+    def __init__(self, away: list[bool], lasts: int, **timing: Any) -> None:
+        super().__init__(**timing)
+        self.away, self.lasts = away, lasts
+
+    def _open(self) -> None:
+        if self.away and self.away.pop(0):
+            raise SourceError("camera is gone", got="no such device")
+
+    def _next(self) -> Frame:
+        if self._index >= self.lasts:
+            raise SourceError("camera stopped delivering")
+        picture: ImageU8 = np.zeros((4, 4, 3), np.uint8)
+        return self._frame(picture)
+
+    def _close(self) -> None:
+        return
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+@pytest.mark.row(1, "a source that fails, and is away for five attempts by an injected clock")
+@pytest.mark.row(2, "a source that comes back at another attempt")
+def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None:
+    clock = Clock()
+    away = [False, True, True, True, True, True, False]
+    source = ReopeningSource(lambda: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
+    attempts: list[float] = []
+    indices: list[int] = []
+    reasons: set[tuple[State, str]] = set()
+    begin = 0
+    with source:
+        while len(indices) < 6:
+            left = len(away)
+            try:
+                frame = source.read()
+            except Interruption as told:
+                reasons.add((told.state, told.reason.partition(":")[0]))
+                begin = begin or clock.now
+                if len(away) < left:
+                    attempts.append((clock.now - begin) / 1e9)
+                continue
+            assert frame is not None
+            indices.append(frame.index)
+    assert indices == list(range(6))
+    assert reasons == {(State.NO_SIGNAL, "unplugged")}
+    assert source.counters["reopened"] == 1
+    pauses = [b - a for a, b in pairwise(attempts)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.06)
+
+
+def test_a_source_that_was_never_there_is_an_error() -> None:
+    with pytest.raises(SourceError, match="gone"):
+        ReopeningSource(lambda: Flaky([True], 3)).__enter__()
+
+
+def test_a_signal_that_stays_away_is_looked_for_anew() -> None:
+    clock = Clock()
+    made: list[Silent] = []
+
+    class Silent(Flaky):
+        def _next(self) -> Frame:
+            clock.sleep(0.5)
+            raise Interruption(State.NO_SIGNAL, "no-signal: the input has no signal")
+
+    def make() -> Silent:
+        made.append(Silent([], 0, clock=clock))
+        return made[-1]
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        for _ in range(12):
+            with pytest.raises(Interruption, match="no-signal"):
+                source.read()
+    # One for the description, one at the start, and one each time that two seconds passed.
+    assert len(made) >= 3
