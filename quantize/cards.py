@@ -24,7 +24,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "- Task: polyp segmentation in colonoscopy frames, one class.",
         f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
-        f"(recipe `{made.recipe}`), then quantized to 8-bit integers.",
+        f"(recipe `{made.recipe}`), then quantized to 8-bit tensors, whose dense layers keep to seven bits or fewer.",
         f"- Input: one RGB frame stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
         "normalisation is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "

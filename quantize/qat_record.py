@@ -31,11 +31,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WeightBits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of which layers the weights have how many bits; activations have 8.
+    """Of which layers the weights have fewer bits than every CPU multiplies exactly; activations have 8.
 
     Attributes:
         low: Bits that were asked for.
-        layers: Names of the layers whose weights have fewer than 8.
+        layers: Names of the layers whose weights have fewer than the 7 of `quantize.low_bits.PAIR_BITS`.
         of: Layers in all.
     """
 

@@ -9,6 +9,7 @@ from edge.errors import AccuracyError
 from quantize.accuracy import F32, QAT, SMALL_RECALL, judge, score_engine, score_student
 from quantize.canonical import canonicalize
 from quantize.export import ExportedEngine, export_engines
+from quantize.low_bits import PAIR_BITS
 from quantize.parity import PARITY_FRAMES, FrameSet, parity_rows
 from quantize.qat_record import EngineRow, QatReport, Start, WeightBits, write_record
 from quantize.sensitivity import layer_sqnr
@@ -59,7 +60,7 @@ def write_report(
             *(score_engine(engine, pairs, done) for engine in engines),
         ]
     layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
-    low = sorted(layer.name for layer in layers if layer.bits < 8)
+    low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
     weights = WeightBits(low=quantized.config.bits, layers=low, of=len(layers))
     report = QatReport(
         student=source.config.student,

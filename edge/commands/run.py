@@ -39,7 +39,7 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
 @click.option(
     "--source",
     metavar="S",
-    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE; options behind it as ?key=value&key=value.",
+    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL, gst:PIPELINE; options behind it as ?key=value&key=value.",
 )
 @click.option(
     "--camera",

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge.errors import UsageError
 from edge.sources.base import BaseSource, Pacer, rate, read_options, switch, whole
+from edge.sources.faults import Timetable, read_faults, refuse_frame, seconds_text, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ class SyntheticSource(BaseSource):
         frames: How many, 0 for no end (live only).
         seed: Scene; equal seeds give equal pictures.
         live: Deliver frames when they are due, and skip those that are late.
+        faults: When there is which fault, by the seconds since the first frame.
         **timing: `clock` and `sleep` of `BaseSource`.
 
     Raises:
@@ -51,6 +53,7 @@ class SyntheticSource(BaseSource):
         frames: int = 300,
         seed: int = 1,
         live: bool = True,
+        faults: Timetable | None = None,
         **timing: Any,
     ) -> None:
         super().__init__(**timing)
@@ -59,6 +62,9 @@ class SyntheticSource(BaseSource):
                 "synthetic: without end must be live", expected="frames >= 1, or live=1", mend=_USAGE_MEND
             )
         self.size, self.fps, self.frames, self.seed, self.live = (height, width), fps, frames, seed, live
+        self.faults = faults or Timetable()
+        self._frozen: ImageU8 | None = None
+        self._lost = 0
         pace = "paced" if live else "drawn as read"
         self.description = f"phantom {width}x{height}, {fps:g} fps {pace}, seed {seed}"
         self._pictures: Iterator[ImageU8] = iter(())
@@ -67,7 +73,7 @@ class SyntheticSource(BaseSource):
 
     @classmethod
     def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """The phantom with options `width`, `height`, `fps`, `frames`, `seed`, `live`.
+        """The phantom with options `width`, `height`, `fps`, `frames`, `seed`, `live`, `fault`, `every`, `length`.
 
         Raises:
             UsageError: There is a target, or an option does not fit.
@@ -81,10 +87,18 @@ class SyntheticSource(BaseSource):
             "frames": whole(0, 10**9),
             "seed": whole(0, 2**32 - 1),
             "live": switch,
+            "fault": read_faults,
+            "every": seconds_text,
+            "length": seconds_text,
         }
-        return cls(**read_options("synthetic", options, known))
+        chosen = read_options("synthetic", options, known)
+        faults = Timetable(
+            chosen.pop("fault", ()), every_s=chosen.pop("every", 0.0), length_s=chosen.pop("length", 0.7)
+        )
+        return cls(faults=faults, **chosen)
 
     def _open(self) -> None:
+        self._lost = 0
         from edge.phantom import clip
 
         if not self.live:
@@ -100,16 +114,40 @@ class SyntheticSource(BaseSource):
     def _next(self) -> Frame | None:
         if self._pacer is None:
             drawn = next(self._pictures, None)
-            return None if drawn is None else self._frame(drawn)
+            return None if drawn is None else self._spoilt(drawn, self._index, None, 0)
         skipped, moment = self._pacer.wait()
-        index = self._index + skipped
+        index = self._index + self._lost + skipped
         if self.frames and index >= self.frames:
             return None
         picture = cv2.resize(self._ready[index % len(self._ready)], self.size[::-1])
-        return self._frame(picture, captured_ns=moment, skipped=skipped)
+        return self._spoilt(picture, index, moment, skipped)
+
+    def _spoilt(self, picture: ImageU8, index: int, moment: int | None, skipped: int) -> Frame:
+        """The frame of a picture with the fault of its moment.
+
+        Raises:
+            TimeoutError: It gives none: a stall, or a frame that is dropped.
+            Interruption: Likewise: no signal, or damage.
+        """
+        kind = self.faults.at(index / (self.fps or 1.0))
+        try:
+            refuse_frame(kind)
+            if kind == "drop" and index % 4:
+                raise TimeoutError("the phantom drops frames")
+        except BaseException:
+            self._lost += skipped + 1
+            raise
+        if kind != "freeze":
+            self._frozen = None
+        elif self._frozen is None:
+            self._frozen = picture
+        shown = spoil(picture if self._frozen is None else self._frozen, kind)
+        lost, self._lost = self._lost, 0
+        self.counters["gaps"] += lost
+        return self._frame(shown, captured_ns=moment, skipped=skipped + lost)
 
     def _close(self) -> None:
-        self._pictures, self._ready, self._pacer = iter(()), [], None
+        self._pictures, self._ready, self._pacer, self._frozen = iter(()), [], None, None
 
 
 def _bgr(image: ImageU8) -> ImageU8:

@@ -1,0 +1,174 @@
+"""Faults of a camera on a timetable, for the phantom: what a cart must survive, at a moment that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge.types import Interruption, State
+
+if TYPE_CHECKING:
+    from edge.types import ImageU8
+
+FAULTS = (
+    "black",
+    "overexposed",
+    "blur",
+    "freeze",
+    "stall",
+    "format",
+    "drop",
+    "fov",
+    "text",
+    "unplug",
+    "corrupt",
+)
+"""Kinds, in the order in which `every` goes through them.
+
+`stall` gives nothing at all, `drop` every fourth frame, `format` frames of half the size, `fov` a small round view,
+`unplug` no signal, `corrupt` pictures that cannot be used; the others change the picture.
+"""
+
+_FORMS = "KIND@BEGIN-END in seconds, separated by commas, such as black@2-3,freeze@5-6.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: One of `FAULTS`.
+        begin_s: Seconds from the first frame.
+        end_s: Likewise.
+    """
+
+    kind: str
+    begin_s: float
+    end_s: float
+
+
+class Timetable:
+    """When there is which fault.
+
+    Args:
+        faults: Each at its time; of several at one time the first holds.
+        every_s: Besides them one of each kind in turn, so many seconds apart; 0 for none.
+        length_s: How long each of those lasts.
+    """
+
+    def __init__(
+        self, faults: tuple[Fault, ...] = (), *, every_s: float = 0.0, length_s: float = 0.7
+    ) -> None:
+        self._faults, self._every_s, self._length_s = faults, every_s, length_s
+
+    def at(self, seconds: float) -> str:
+        """Kind of the fault at a moment, empty where there is none."""
+        for fault in self._faults:
+            if fault.begin_s <= seconds < fault.end_s:
+                return fault.kind
+        if self._every_s:
+            turn, since_s = divmod(seconds, self._every_s)
+            if turn >= 1 and since_s < self._length_s:
+                return FAULTS[(int(turn) - 1) % len(FAULTS)]
+        return ""
+
+    def until(self, seconds: float) -> list[Fault]:
+        """Every fault that begins before a moment, in order."""
+        turns = range(1, int(seconds / self._every_s) + 1) if self._every_s else range(0)
+        cycle = [
+            Fault(
+                FAULTS[(turn - 1) % len(FAULTS)], turn * self._every_s, turn * self._every_s + self._length_s
+            )
+            for turn in turns
+        ]
+        found = [fault for fault in (*self._faults, *cycle) if fault.begin_s < seconds]
+        return sorted(found, key=lambda fault: fault.begin_s)
+
+
+def read_faults(text: str) -> tuple[Fault, ...]:
+    """Faults of a text such as `black@2-3,freeze@5-6.5`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = []
+    for part in filter(None, text.split(",")):
+        kind, _, times = part.partition("@")
+        begin, _, end = times.partition("-")
+        try:
+            fault = Fault(kind, float(begin), float(end))
+        except ValueError:
+            raise ValueError(_FORMS) from None
+        if kind not in FAULTS:
+            raise ValueError(f"{_FORMS}; kinds: {', '.join(FAULTS)}")
+        if not 0 <= fault.begin_s < fault.end_s:
+            raise ValueError(_FORMS)
+        found.append(fault)
+    return tuple(found)
+
+
+def seconds_text(text: str) -> float:
+    """Seconds, 0.1 to 3600.
+
+    Raises:
+        ValueError: No such number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 3600:
+        raise ValueError("seconds, 0.1 to 3600")
+    return value
+
+
+def refuse_frame(kind: str) -> None:
+    """Raise what a source raises that gives no frame for this fault.
+
+    Raises:
+        TimeoutError: `stall`.
+        Interruption: `unplug` and `corrupt`.
+    """
+    if kind == "stall":
+        raise TimeoutError("the phantom stalls")
+    if kind == "unplug":
+        raise Interruption(State.NO_SIGNAL, "unplugged: the phantom is away")
+    if kind == "corrupt":
+        raise Interruption(State.DEGRADED, "corrupt: the phantom's pictures are damaged")
+
+
+def spoil(image: ImageU8, kind: str) -> ImageU8:
+    """A picture with a fault; the same object where that does not change it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        kind: One of `FAULTS`.
+    """
+    height, width = image.shape[:2]
+    if kind == "black":
+        return np.full_like(image, 3)
+    if kind == "overexposed":
+        return np.full_like(image, 254)
+    if kind == "blur":
+        tiny = cv2.resize(image, (max(2, width // 60), max(2, height // 60)), interpolation=cv2.INTER_AREA)
+        blurred: ImageU8 = np.asarray(
+            cv2.resize(tiny, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8
+        )
+        return blurred
+    if kind == "format":
+        return np.ascontiguousarray(image[::2, ::2])
+    if kind == "fov":
+        view = np.zeros((height, width), np.uint8)
+        cv2.circle(view, (width * 2 // 5, height // 2), min(height, width) // 3, 255, -1)
+        return np.where(view[..., None] > 0, image, np.uint8(0))
+    if kind == "text":
+        written = image.copy()
+        scale = height / 400
+        for row, line in enumerate(("PATIENT 0000", "2031-05-01 12:00", "ZOOM 1.0")):
+            at = (width // 40, round((row + 1) * 20 * scale))
+            cv2.putText(written, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, (235, 235, 235), 2)
+        return written
+    return image
