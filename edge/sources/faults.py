@@ -163,7 +163,8 @@ def spoil(image: ImageU8, kind: str) -> ImageU8:
     if kind == "fov":
         view = np.zeros((height, width), np.uint8)
         cv2.circle(view, (width * 2 // 5, height // 2), min(height, width) // 3, 255, -1)
-        return np.where(view[..., None] > 0, image, np.uint8(0))
+        seen: ImageU8 = np.where(view[..., None] > 0, image, np.uint8(0))
+        return seen
     if kind == "text":
         written = image.copy()
         scale = height / 400
