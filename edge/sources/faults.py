@@ -163,10 +163,11 @@ def spoil(image: ImageU8, kind: str) -> ImageU8:
     if kind == "fov":
         view = np.zeros((height, width), np.uint8)
         cv2.circle(view, (width * 2 // 5, height // 2), min(height, width) // 3, 255, -1)
-        seen: ImageU8 = np.where(view[..., None] > 0, image, np.uint8(0))
+        seen: ImageU8 = image.copy()
+        seen[view == 0] = 0
         return seen
     if kind == "text":
-        written = image.copy()
+        written: ImageU8 = image.copy()
         scale = height / 400
         for row, line in enumerate(("PATIENT 0000", "2031-05-01 12:00", "ZOOM 1.0")):
             at = (width // 40, round((row + 1) * 20 * scale))
