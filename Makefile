@@ -30,10 +30,10 @@ demo: $(STAMP) $(OLD_STAMP)
 	$(BIN)/edge-difom demo --out $(OUT) --force
 
 test: lint $(OLD_STAMP)
-	$(BIN)/python -m pytest --failure-rows build/rows/suite.json
+	$(BIN)/python -m pytest --failure-rows=build/rows/suite.json
 
 test-firmware: $(STAMP)
-	sh tools/test-firmware.sh $(BIN)/python --failure-rows build/rows/firmware.json
+	sh tools/test-firmware.sh $(BIN)/python --failure-rows=build/rows/firmware.json
 
 test-vm: $(STAMP)
 	$(BIN)/python -m tests.machines.vm --rows build/rows/vm.json

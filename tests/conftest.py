@@ -33,7 +33,7 @@ if not GPU:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--failure-rows FILE`: write which rows of docs/failures.toml were injected, and what came of it."""
+    """`--failure-rows=FILE`: write which rows of docs/failures.toml were injected, and what came of it."""
     parser.addoption("--failure-rows", metavar="FILE", help="write the results of tests marked with row()")
 
 

@@ -72,7 +72,7 @@ def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | Non
     """The result, without its mask where there is a reason or the frame is older than `max_age_ms`."""
     age_ms = (now - frame.captured_ns) / 1e6
     reason = result.reason
-    if max_age_ms is not None and age_ms > max_age_ms:
+    if reason is None and max_age_ms is not None and age_ms > max_age_ms:
         reason = f"stale: {age_ms:.0f} ms old"
     if reason is None:
         return result
