@@ -55,13 +55,16 @@ def watch(source: SyntheticSource) -> tuple[list[Frame], list[str]]:
 
 @pytest.mark.parametrize(
     ("kind", "other"),
-    [("stall", "timeout"), ("unplug", State.NO_SIGNAL.value), ("corrupt", State.DEGRADED.value)],
+    [("stall", State.NO_SIGNAL.value), ("unplug", State.NO_SIGNAL.value), ("corrupt", State.DEGRADED.value)],
 )
 def test_frames_that_are_not_given_leave_a_gap(kind: str, other: str) -> None:
     source = phantom(f"{kind}@1-2")
     frames, others = watch(source)
     assert [frame.index for frame in frames] == [*range(10), *range(20, 40)]
-    assert others == [other] * 10
+    assert len(others) == 10
+    # Of a stall nothing is known before three frame periods have passed.
+    assert others[3:] == [other] * 7
+    assert set(others[:3]) <= {other, "timeout"}
     assert source.counters["gaps"] == 10
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from edge.types import Interruption, State
 
 if TYPE_CHECKING:
+    from edge.sources.watch import StallWatch
     from edge.types import ImageU8
 
 FAULTS = (
@@ -125,15 +126,21 @@ def seconds_text(text: str) -> float:
     return value
 
 
-def refuse_frame(kind: str) -> None:
+def refuse_frame(kind: str, watch: StallWatch) -> None:
     """Raise what a source raises that gives no frame for this fault.
+
+    Args:
+        kind: One of `FAULTS`, or empty.
+        watch: Knows since when there is none.
 
     Raises:
         TimeoutError: `stall`.
-        Interruption: `unplug` and `corrupt`.
+        Interruption: `stall` from three frame periods on, `unplug` and `corrupt`.
     """
     if kind == "stall":
-        raise TimeoutError("the phantom stalls")
+        if watch.left_s() > 0:
+            raise TimeoutError("the phantom stalls")
+        raise watch.interruption()
     if kind == "unplug":
         raise Interruption(State.NO_SIGNAL, "unplugged: the phantom is away")
     if kind == "corrupt":

@@ -10,6 +10,7 @@ import numpy as np
 from edge.errors import UsageError
 from edge.sources.base import BaseSource, Pacer, rate, read_options, switch, whole
 from edge.sources.faults import Timetable, read_faults, refuse_frame, seconds_text, spoil
+from edge.sources.watch import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +66,7 @@ class SyntheticSource(BaseSource):
         self.faults = faults or Timetable()
         self._frozen: ImageU8 | None = None
         self._lost = 0
+        self._watch = StallWatch(self._clock, fps=fps)
         pace = "paced" if live else "drawn as read"
         self.description = f"phantom {width}x{height}, {fps:g} fps {pace}, seed {seed}"
         self._pictures: Iterator[ImageU8] = iter(())
@@ -131,7 +133,7 @@ class SyntheticSource(BaseSource):
         """
         kind = self.faults.at(index / (self.fps or 1.0))
         try:
-            refuse_frame(kind)
+            refuse_frame(kind, self._watch)
             if kind == "drop" and index % 4:
                 raise TimeoutError("the phantom drops frames")
         except BaseException:
@@ -142,6 +144,7 @@ class SyntheticSource(BaseSource):
         elif self._frozen is None:
             self._frozen = picture
         shown = spoil(picture if self._frozen is None else self._frozen, kind)
+        self._watch.seen()
         lost, self._lost = self._lost, 0
         self.counters["gaps"] += lost
         return self._frame(shown, captured_ns=moment, skipped=skipped + lost)
