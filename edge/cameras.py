@@ -105,15 +105,6 @@ def choices(found: list[Camera]) -> str:
     return "plug a camera in (a container needs --device /dev/video0), or try --source synthetic:"
 
 
-def cameras_found(root: Path = Path("/")) -> str:
-    """The cameras of this machine for a reader, one a line: node, name, lasting names and formats."""
-    lines = []
-    for camera in map(with_formats, find_cameras(root)):
-        lines.append(str(camera))
-        lines += [f"  {text}" for text in (*camera.paths, *camera.formats)]
-    return "\n".join(lines) or "no /dev/video* on this machine"
-
-
 def _links(folder: Path) -> dict[str, list[str]]:
     """Node's name -> names of the links to it."""
     names: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 # msgspec reads the annotations when a report is decoded.
-from edge.cameras import Camera, find_cameras
+from edge.cameras import Camera, find_cameras, with_formats
 from edge.device_info import Device, read_device, versions
 from edge.lookup import EXTRA_OF
 from edge.runtimes import Runtime, find_runtimes
@@ -75,7 +75,7 @@ def examine() -> DoctorReport:
         device=read_device(),
         engines=engines,
         extras=_extras(),
-        cameras=find_cameras(),
+        cameras=[with_formats(camera) for camera in find_cameras()],
         gstreamer=GStreamer(command=shutil.which("gst-launch-1.0"), python=_found("gi")),
         default_bundle=str(bundle) if bundle else None,
         versions=versions(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -355,7 +356,7 @@ class Clock:
 def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None:
     clock = Clock()
     away = [False, True, True, True, True, True, False]
-    source = ReopeningSource(lambda: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
+    source = ReopeningSource(lambda _: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
     attempts: list[float] = []
     indices: list[int] = []
     reasons: set[tuple[State, str]] = set()
@@ -382,7 +383,7 @@ def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None
 
 def test_a_source_that_was_never_there_is_an_error() -> None:
     with pytest.raises(SourceError, match="gone"):
-        ReopeningSource(lambda: Flaky([True], 3)).__enter__()
+        ReopeningSource(lambda _: Flaky([True], 3)).__enter__()
 
 
 def test_a_signal_that_stays_away_is_looked_for_anew() -> None:
@@ -394,7 +395,7 @@ def test_a_signal_that_stays_away_is_looked_for_anew() -> None:
             clock.sleep(0.5)
             raise Interruption(State.NO_SIGNAL, "no-signal: the input has no signal")
 
-    def make() -> Silent:
+    def make(_: str | None) -> Silent:
         made.append(Silent([], 0, clock=clock))
         return made[-1]
 
@@ -404,3 +405,46 @@ def test_a_signal_that_stays_away_is_looked_for_anew() -> None:
                 source.read()
     # One for the description, one at the start, and one each time that two seconds passed.
     assert len(made) >= 3
+
+
+@pytest.mark.row(2, "a source that tells its lasting name, and is asked for by it")
+def test_the_same_camera_is_looked_for_by_its_lasting_name() -> None:
+    asked: list[str | None] = []
+    clock = Clock()
+
+    def make(lasting: str | None) -> Flaky:
+        asked.append(lasting)
+        made = Flaky([], 2, clock=clock)
+        made.lasting = "usb-Cart-video-index0"
+        return made
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        seen = 0
+        while seen < 4:
+            with suppress(Interruption):
+                seen += source.read() is not None
+    assert asked[:2] == [None, None], (
+        "the one that was asked for, whose description is shown before it is open"
+    )
+    assert set(asked[2:]) == {"usb-Cart-video-index0"}
+
+
+def test_only_a_missing_signal_runs_out_of_patience() -> None:
+    clock = Clock()
+    told = iter([State.DEGRADED, State.NO_SIGNAL, State.NO_SIGNAL])
+    made: list[Flaky] = []
+
+    class Bad(Flaky):
+        def _next(self) -> Frame:
+            clock.sleep(1.5)
+            raise Interruption(next(told), "corrupt: or silent")
+
+    def make(_: str | None) -> Bad:
+        made.append(Bad([], 0, clock=clock))
+        return Bad([], 0, clock=clock)
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        for _ in range(3):
+            with pytest.raises(Interruption):
+                source.read()
+    assert len(made) == 2, "one and a half seconds without a signal are not two"

@@ -54,7 +54,7 @@ def open_source(text: str, *, realtime: bool = False) -> BaseSource:
     made: BaseSource = resolve(SOURCES[scheme]).from_text(target, options)
     if not reopen:
         return made
-    return ReopeningSource(lambda: resolve(SOURCES[scheme]).from_text(target, options))
+    return ReopeningSource(lambda lasting: resolve(SOURCES[scheme]).from_text(lasting or target, options))
 
 
 def parse_source(text: str) -> tuple[str, str, dict[str, str]]:

@@ -33,6 +33,7 @@ class BaseSource(ABC):
         continuous: Whether a frame shows what the one before it showed, a moment later.
         fps: Frames per second where known, else None; valid once open.
         description: One line for logs.
+        lasting: Name by which the same device is found again once it was open; None where there is none.
         counters: What happened to frames that were not given.
 
     Args:
@@ -44,6 +45,7 @@ class BaseSource(ABC):
     continuous: bool = True
     fps: float | None = None
     description: str = ""
+    lasting: str | None = None
 
     def __init__(self, *, clock: Clock = time.monotonic_ns, sleep: Sleep = time.sleep) -> None:
         self._clock, self._sleep = clock, sleep

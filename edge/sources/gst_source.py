@@ -219,6 +219,7 @@ class GstCameraSource(PipelineSource):
                 self._probe.close()
                 failures.append(f"{camera.node}: {error.got or error.what}")
             else:
+                self.lasting = camera.lasting
                 return
         raise SourceError(
             f"camera {self._device} gives no picture" if self._device else "no camera gives a picture",

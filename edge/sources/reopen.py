@@ -25,19 +25,21 @@ _SLICE_S = 0.05
 class ReopeningSource(BaseSource):
     """Frames of a source that is made afresh for each attempt; numbers and stamps keep rising.
 
-    Only the first opening fails with an error: a device that was never there is a mistake, not a fault.
+    Only the first opening fails with an error: a device that was never there is a mistake, not a fault. From then on
+    the same device is looked for, by the lasting name that the source tells once it is open.
 
     Args:
-        make: Makes the source; what it resolves, such as a camera's node, is resolved at each attempt.
+        make: Makes the source of a lasting name, or for None the one that was asked for; what it resolves, such as a
+            camera's node, is resolved at each attempt.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
     live = True
 
-    def __init__(self, make: Callable[[], BaseSource], **timing: Any) -> None:
+    def __init__(self, make: Callable[[str | None], BaseSource], **timing: Any) -> None:
         super().__init__(**timing)
         self._make = make
-        self.description = make().description
+        self.description = make(None).description
         self._inner: BaseSource | None = None
         self._inner_index = -1
         self._reason, self._pause_s, self._next_ns = "", BACKOFF_S[0], 0
@@ -47,9 +49,10 @@ class ReopeningSource(BaseSource):
         self._inner = self._start()
 
     def _start(self) -> BaseSource:
-        inner = self._make()
+        inner = self._make(self.lasting)
         inner.counters = self.counters
         inner.__enter__()
+        self.lasting = inner.lasting
         self.fps, self.description = inner.fps, inner.description
         self._inner_index, self._silent_ns = -1, None
         return inner
@@ -63,9 +66,12 @@ class ReopeningSource(BaseSource):
         except SourceError as error:
             self._lose(f"unplugged: {error.what}")
         except Interruption as interruption:
+            if interruption.state is not State.NO_SIGNAL:
+                self._silent_ns = None
+                raise
             now = self._clock()
             self._silent_ns = now if self._silent_ns is None else self._silent_ns
-            if interruption.state is State.NO_SIGNAL and now - self._silent_ns >= PATIENCE_S * 1e9:
+            if now - self._silent_ns >= PATIENCE_S * 1e9:
                 self._lose(interruption.reason)
             raise
         if frame is None:

@@ -85,6 +85,7 @@ class V4l2Source(BaseSource):
         for camera in pick_cameras(self.device, self._root):
             trouble = self._start(camera.node)
             if not trouble:
+                self.lasting = camera.lasting
                 return
             failures.append(f"{camera.node}: {trouble}")
         raise SourceError(
