@@ -1,7 +1,7 @@
 """Run `tests/machines/aarch64`: the device's wheel on an emulated 64-bit ARM processor, against this machine.
 
-    python tests/machines/arm.py
-    python tests/machines/arm.py --bundle B --rows build/rows/arm.json -- -k tflite
+    python -m tests.machines.arm
+    python -m tests.machines.arm --bundle B --rows build/rows/arm.json -- -k tflite
 
 Debian's Python for arm64 is unpacked into a folder and run by QEMU's user mode; pip fetches the wheels for aarch64.
 Each environment looks like any virtual environment: its `bin/python3` starts QEMU, and Python believes to be that

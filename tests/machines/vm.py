@@ -1,7 +1,7 @@
 """Run `tests/machines/guest` in a virtual machine with a camera, CAN and a watchdog that the host does not have.
 
-    python tests/machines/vm.py
-    python tests/machines/vm.py --rows build/rows/vm.json -- -k unplugged
+    python -m tests.machines.vm
+    python -m tests.machines.vm --rows build/rows/vm.json -- -k unplugged
 
 QEMU starts Debian's kernel, taken from its package, with the host's files as a read-only share under an overlay, so
 that this very Python environment runs inside. Whatever the tests write stays in the machine's memory, all but the

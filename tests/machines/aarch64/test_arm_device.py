@@ -25,7 +25,7 @@ ENVIRONMENTS = {
         pair.partition("=") for pair in os.environ.get("EDGE_DIFOM_AARCH64", "").split(",") if pair
     )
 }
-"""Extra -> its environment, made by `tests/machines/arm.py`."""
+"""Extra -> its environment, made by `tests.machines.arm`."""
 BUNDLE = Path(os.environ.get("EDGE_DIFOM_BUNDLE", ""))
 ENGINES = {"openvino": "openvino", "tflite": "tflite", "tflite-runtime": "tflite"}
 """Extra -> engine that it brings."""

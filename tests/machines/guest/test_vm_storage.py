@@ -12,6 +12,10 @@ import pytest
 from edge.backends import open_engine
 from edge.bundle import Bundle
 from edge.errors import BundleError
+from edge.files import sha256
+from firmware_bridge.slots import state
+from firmware_bridge.slots.state import Held, State
+from firmware_bridge.slots.store import SlotStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,3 +101,26 @@ def test_a_model_on_bad_sectors_is_refused_and_named(
     ended = verify(disk.mounted)
     assert ended.returncode == 4
     assert name in ended.stderr
+
+
+@pytest.mark.row(41, "sectors of a slot's bundle fail under ext4 (dm-error)")
+def test_a_slot_on_bad_sectors_is_bad_and_the_other_one_is_used(
+    tmp_path: Path, make_disk: Callable[[Path], Disk]
+) -> None:
+    given, slots = tmp_path / "device", {}
+    for number, slot in enumerate("ab", 1):
+        packed = given / "slots" / slot / f"{number}.difom"
+        packed.parent.mkdir(parents=True)
+        packed.write_bytes(bytes([number]) * 3 * BLOCK)
+        slots[slot] = Held(
+            file=packed.name, sha256=sha256(packed), size=packed.stat().st_size, name="polyps", version=number,
+            manifest="0" * 64, good=True,
+        )  # fmt: skip
+    state.save(given, State(slots=slots, active="b", floor={"polyps": 2}))
+    disk = make_disk(given)
+    assert SlotStore(disk.mounted).current() == disk.mounted / "slots/b/2.difom"
+    disk.spoil("slots/b/2.difom")
+    store = SlotStore(disk.mounted)
+    assert store.current() == disk.mounted / "slots/a/1.difom"
+    assert store.previous() is None
+    assert [record.event for record in store.audit.records()][:1] == ["damaged"]
