@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,22 +73,61 @@ class SignalProbe:
         """Why there is no picture, as `kind: detail`; empty where there is one, or where the device cannot tell."""
         if self._descriptor is None:
             return ""
+        # It knows more than the input's status: a timing out of range is no lock there.
+        failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
+        if reason := _TIMINGS_ERRORS.get(failed or 0, ""):
+            return reason
         current = bytearray(80)
         if _ask(self._ioctl, self._descriptor, G_INPUT, number := bytearray(4)) is None:
             current[:4] = number
             if _ask(self._ioctl, self._descriptor, ENUMINPUT, current) is None:
                 (status,) = struct.unpack_from("=I", current, 56)
-                for bit, reason in _INPUT_STATUS.items():
-                    if status & bit:
-                        return reason
-        failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
-        return _TIMINGS_ERRORS.get(failed or 0, "")
+                return next((reason for bit, reason in _INPUT_STATUS.items() if status & bit), "")
+        return ""
 
     def close(self) -> None:
         """Let go of the device."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def device_number(node: str) -> int | None:
+    """The device that a node stands for, as `release` takes it; None where there is none."""
+    try:
+        return Path(node).stat().st_rdev
+    except OSError:
+        return None
+
+
+def release(device: int | None) -> int:
+    """Let go of a device that nothing uses any more: every descriptor of this process on it stands for nothing then.
+
+    GStreamer 1.22's v4l2src keeps one for each start, and a device that is held so never leaves the kernel when it
+    is unplugged. A descriptor keeps its number, because its owner may still close it.
+
+    Args:
+        device: As `device_number` gave it.
+
+    Returns:
+        How many there were.
+    """
+    if device is None:
+        return 0
+    found = 0
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+            try:
+                about = os.fstat(descriptor)
+            except OSError:
+                continue  # the list's own, or closed since
+            if stat.S_ISCHR(about.st_mode) and about.st_rdev == device:
+                os.dup2(nothing, descriptor, inheritable=False)
+                found += 1
+    finally:
+        os.close(nothing)
+    return found
 
 
 def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:

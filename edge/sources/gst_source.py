@@ -10,7 +10,7 @@ from edge.cameras import pick_cameras
 from edge.errors import SourceError, UsageError
 from edge.sources.base import BaseSource, rate, read_options, whole
 from edge.sources.pipeline import NoFormatError, Pipeline, jpeg_tail, raw_tail
-from edge.v4l2 import SignalProbe
+from edge.v4l2 import SignalProbe, device_number, release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,6 +191,7 @@ class GstCameraSource(PipelineSource):
         wanted.append(f"framerate={round(fps)}/1" if fps else "")
         self._wanted = "".join(f",{field}" for field in wanted if field)
         self._probe: SignalProbe | None = None
+        self._number: int | None = None
 
     @classmethod
     def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
@@ -212,11 +213,12 @@ class GstCameraSource(PipelineSource):
         failures = []
         for camera in pick_cameras(self._device, self._root):
             self._node, self._what = camera.node, f"camera {camera.node}"
+            self._number = device_number(camera.node)
             self._probe = SignalProbe(camera.node)
             try:
                 super()._open()
             except SourceError as error:
-                self._probe.close()
+                self._let_go()
                 failures.append(f"{camera.node}: {error.got or error.what}")
             else:
                 self.lasting = camera.lasting
@@ -230,6 +232,11 @@ class GstCameraSource(PipelineSource):
 
     def _close(self) -> None:
         super()._close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._probe is not None:
             self._probe.close()
             self._probe = None
+        release(self._number)
+        self._number = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from edge.errors import SourceError
 from edge.sources.base import BaseSource
-from edge.types import Interruption, State
+from edge.types import Interruption, State, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,10 @@ BACKOFF_S = (0.1, 2.0)
 """Pause after the first failed attempt, doubled up to the last."""
 
 PATIENCE_S = 2.0
-"""How long a source may say that it has no signal before it is opened anew."""
+"""How long a source may give no picture before it is opened anew."""
+
+_OF_THE_INPUT = ("no-signal", "no-lock", "out-of-range")
+"""What a device tells of its input, and will tell again when it is opened anew."""
 
 _SLICE_S = 0.05
 
@@ -66,7 +69,7 @@ class ReopeningSource(BaseSource):
         except SourceError as error:
             self._lose(f"unplugged: {error.what}")
         except Interruption as interruption:
-            if interruption.state is not State.NO_SIGNAL:
+            if interruption.state is not State.NO_SIGNAL or kind_of(interruption.reason) in _OF_THE_INPUT:
                 self._silent_ns = None
                 raise
             now = self._clock()
