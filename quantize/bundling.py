@@ -130,7 +130,8 @@ def make_bundle(
         ],
         accuracy=_accuracy(manifest, engines, pairs, threads),
     )
-    files["MODEL_CARD.md"] = model_card(manifest).encode()
+    config = quantized.config
+    files["MODEL_CARD.md"] = model_card(manifest, bits=config.bits, layers=config.layers).encode()
     files["DATA_CARD.md"] = data_card(manifest, _counts(splits)).encode()
     return write_bundle(out, manifest, files, force=force)
 

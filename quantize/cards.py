@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from edge.manifest import Manifest
 
 
-def model_card(manifest: Manifest) -> str:
-    """Markdown: what the model is, how good it is and what it is not for."""
+def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
+    """Markdown: what the model is, how good it is and what it is not for.
+
+    Args:
+        manifest: Of the bundle.
+        bits: Of the weights, as `quantize.runs.QatConfig` has them.
+        layers: Globs of the layers that have these bits, where they are fewer than 8.
+    """
     made = manifest.provenance
     lines = [
         f"# Model card: {manifest.name}",
@@ -24,7 +30,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "- Task: polyp segmentation in colonoscopy frames, one class.",
         f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
-        f"(recipe `{made.recipe}`), then quantized to 8-bit tensors, whose dense layers keep to seven bits or fewer.",
+        f"(recipe `{made.recipe}`), then quantized to {_grid(bits, layers)}.",
         f"- Input: one RGB frame stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
         "normalisation is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
@@ -100,6 +106,23 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
         "",
     ]
     return "\n".join(lines)
+
+
+def _grid(bits: int, layers: Sequence[str]) -> str:
+    """On which integers activations and weights lie."""
+    dense = "8-bit tensors; the weights of dense layers keep to seven bits"
+    if bits == 8:
+        return dense
+    largest = 2 ** (bits - 1) - 1
+    which = (
+        f"the layers {', '.join(f'`{layer}`' for layer in layers)}"
+        if layers
+        else "all layers but the first and the last"
+    )
+    return (
+        f"{dense}, those of {which} to a grid of {bits} bits, the integers -{largest} to {largest} in the same int8 "
+        "tensors (an experiment: no smaller file, no faster kernel)"
+    )
 
 
 def _number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from edge.cli import LazyGroup
         "make": ("quantize.commands:make", "Make a bundle of a quantized run."),
         "keygen": ("firmware_bridge.trust.commands:keygen", "Make a publisher's keys."),
         "publish": ("firmware_bridge.trust.commands:publish", "Sign a bundle into a repository for devices."),
+        "sbom": ("firmware_bridge.sbom.commands:sbom", "Write a bundle's bill of materials."),
         "sign": ("firmware_bridge.trust.commands:sign", "Sign a repository anew, or change its keys."),
     },
     short_help="Make, show, pack, sign and publish bundles.",

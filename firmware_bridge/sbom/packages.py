@@ -1,0 +1,134 @@
+"""The Python packages that a bundle needs on a device, with versions and licences, from what is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from edge.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_UNKNOWN = "unknown"
+_CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "MIT License": "MIT",
+    "ISC License (ISCL)": "ISC",
+    "Python Software Foundation License": "PSF-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+"""Licence of a classifier -> SPDX, for packages without a licence expression; what could be several stays as it is."""
+
+_LONGEST = 60
+"""A licence field that is longer holds the licence's text."""
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """An installed distribution.
+
+    Attributes:
+        name: Its normalised name.
+        version: Its version.
+        licence: An SPDX expression where it has one, else what it says.
+        supplier: Who publishes it, as it says.
+        summary: What it is.
+        requires: Names of those that it needs here.
+    """
+
+    name: str
+    version: str
+    licence: str
+    supplier: str
+    summary: str
+    requires: list[str]
+
+
+def needed(
+    extras: Iterable[str], *, project: str = "edge-difom", path: Sequence[str] | None = None
+) -> list[Package]:
+    """The project with some extras, and everything that they need on this machine, sorted by name.
+
+    Args:
+        extras: Of the project.
+        project: Distribution to begin with.
+        path: Where distributions are looked for; `sys.path` by default.
+
+    Raises:
+        UsageError: The project has no such extra.
+        MissingDependencyError: One that is needed is not installed.
+    """
+    search = list(sys.path if path is None else path)
+    found: dict[str, Package] = {}
+    asked: dict[str, set[str]] = {}
+    waiting = [(canonicalize_name(project), frozenset(extras))]
+    while waiting:
+        name, wanted = waiting.pop()
+        known = asked.setdefault(name, set())
+        if name in found and wanted <= known:
+            continue
+        known |= wanted
+        distribution = _distribution(name, search)
+        offered = {
+            canonicalize_name(extra) for extra in distribution.metadata.get_all("Provides-Extra") or []
+        }
+        if name == canonicalize_name(project) and (unknown := {*map(canonicalize_name, wanted)} - offered):
+            raise UsageError(f"{project} has no extra {min(unknown)!r}", expected=", ".join(sorted(offered)))
+        requirements = [
+            text for text in map(Requirement, distribution.requires or ()) if _applies(text, known)
+        ]
+        waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in requirements]
+        found[name] = _package(name, distribution, requirements)
+    return [found[name] for name in sorted(found)]
+
+
+def _distribution(name: str, path: list[str]) -> importlib.metadata.Distribution:
+    for distribution in importlib.metadata.distributions(name=name, path=path):
+        return distribution
+    raise MissingDependencyError(
+        f"the package {name} is not installed here, so its version and licence cannot be told",
+        expected="what the device has",
+        mend=f"pip install {name}, or run this on the device",
+    )
+
+
+def _applies(requirement: Requirement, extras: set[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras | {""})
+
+
+def _package(
+    name: str, distribution: importlib.metadata.Distribution, requirements: Sequence[Requirement]
+) -> Package:
+    people = ("Author", "Author-email", "Maintainer", "Maintainer-email")
+    about = distribution.metadata
+
+    def told(*fields: str) -> str:
+        return next((value for field in fields for value in about.get_all(field) or () if value), "")
+
+    return Package(
+        name=name,
+        version=distribution.version,
+        licence=_licence(told("License-Expression"), told("License"), about.get_all("Classifier") or []),
+        supplier=told(*people) or _UNKNOWN,
+        summary=told("Summary"),
+        requires=sorted({canonicalize_name(each.name) for each in requirements} - {name}),
+    )
+
+
+def _licence(expression: str, text: str, classifiers: Sequence[str]) -> str:
+    if expression:
+        return expression
+    named = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]
+    for name in named:
+        if name in _CLASSIFIERS:
+            return _CLASSIFIERS[name]
+    short = text.strip()
+    if len(short) > _LONGEST or "\n" in short:
+        short = ""
+    return short or next(iter(named), _UNKNOWN)

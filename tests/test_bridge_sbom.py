@@ -1,0 +1,126 @@
+"""A bill of materials names all that runs a bundle, and validates against its schema."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from edge import cli
+from edge.bundle import Bundle
+from edge.errors import MissingDependencyError, UsageError
+from firmware_bridge.sbom.bill import make_bill, soup_table
+from firmware_bridge.sbom.packages import Package, needed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2031, 5, 1, tzinfo=timezone.utc)
+
+
+def install(site: Path, name: str, *lines: str, version: str = "1.0") -> None:
+    """A distribution's metadata, and nothing else of it."""
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    text = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *lines]
+    (folder / "METADATA").write_text("\n".join(text) + "\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A project with an engine as an extra, a loop, and what other systems need."""
+    place = tmp_path / "site"
+    install(
+        place,
+        "edge-difom",
+        "License-Expression: Apache-2.0",
+        "Provides-Extra: engine",
+        "Requires-Dist: numerics>=1",
+        "Requires-Dist: Fast_Engine[quick]; extra == 'engine'",
+        "Requires-Dist: elsewhere; sys_platform == 'none'",
+    )
+    install(place, "numerics", "Classifier: License :: OSI Approved :: BSD License", "Author: N. Umerics")
+    install(
+        place,
+        "fast-engine",
+        "License: Licence of our own",
+        "Provides-Extra: quick",
+        "Requires-Dist: numerics",
+        "Requires-Dist: quickener; extra == 'quick'",
+        version="2.5",
+    )
+    install(place, "quickener", "Requires-Dist: fast-engine")
+    return place
+
+
+def test_what_is_needed_is_followed(site: Path) -> None:
+    plain = needed([], path=[str(site)])
+    assert [package.name for package in plain] == ["edge-difom", "numerics"]
+    found = {package.name: package for package in needed(["engine"], path=[str(site)])}
+    assert list(found) == ["edge-difom", "fast-engine", "numerics", "quickener"]
+    assert found["fast-engine"].requires == ["numerics", "quickener"]
+    assert [package.licence for package in found.values()] == [
+        "Apache-2.0",
+        "Licence of our own",
+        "BSD License",
+        "unknown",
+    ]
+    assert found["numerics"].supplier == "N. Umerics"
+
+
+def test_what_is_not_there_is_told(site: Path) -> None:
+    with pytest.raises(UsageError, match="no extra 'camera'"):
+        needed(["camera"], path=[str(site)])
+    for file in (site / "quickener-1.0.dist-info").iterdir():
+        file.unlink()
+    (site / "quickener-1.0.dist-info").rmdir()
+    with pytest.raises(MissingDependencyError, match="quickener is not installed"):
+        needed(["engine"], path=[str(site)])
+
+
+def test_the_bill_is_valid_whole_and_the_same_again(site: Path, publisher: Any) -> None:
+    bundle = Bundle.open(publisher.bundle(b"<net/>"))
+    packages = needed(["engine"], path=[str(site)])
+    text = make_bill(bundle, packages, NOW)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert make_bill(bundle, packages, NOW) == text
+    bill = json.loads(text)
+    assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": bundle.digest}]
+    components = {part["bom-ref"]: part for part in bill["components"]}
+    assert components["file:model.xml"]["hashes"][0]["content"] == bundle.manifest.files["model.xml"]
+    assert components["pkg:pypi/fast-engine@2.5"]["licenses"] == [{"license": {"name": "Licence of our own"}}]
+    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
+    assert needs["pkg:pypi/fast-engine@2.5"] == ["pkg:pypi/numerics@1.0", "pkg:pypi/quickener@1.0"]
+
+
+def test_the_table_has_a_row_for_each_package(publisher: Any) -> None:
+    bundle = Bundle.open(publisher.bundle(b"<net/>"))
+    one = Package(name="a", version="1", licence="MIT", supplier="A | B", summary="", requires=["b"])
+    two = Package(name="b", version="2", licence="unknown", supplier="unknown", summary="", requires=[])
+    own = Package(name="edge-difom", version="3", licence="MIT", supplier="us", summary="", requires=["a"])
+    table = soup_table(bundle, [one, two, own])
+    assert "| us |" not in table
+    assert "| a | 1 | A \\| B | MIT | edge-difom |" in table
+    assert "| b | 2 | unknown | unknown | a |" in table
+
+
+def test_the_command_writes_both(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, soup = tmp_path / "sbom.json", tmp_path / "soup.md"
+    given = ["bundle", "sbom", str(tiny_bundle), "--out", str(out), "--soup", str(soup)]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(given)
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(out.read_text()) is None
+    names = {part["name"] for part in json.loads(out.read_text())["components"]}
+    assert {"openvino", "numpy", "click", "engines/tflite/model.tflite"} <= names
+    assert "torch" not in names
+    assert "| openvino |" in soup.read_text()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(given)
+    assert ended.value.code == 2
