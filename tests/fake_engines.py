@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from edge.errors import BundleError
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW = range(201, 208)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE = range(201, 209)
 
 
 class FakeEngine:
@@ -19,7 +20,7 @@ class FakeEngine:
 
     Args:
         size: Side of the picture, and of the score map.
-        trouble: Goes wrong when it is opened: `raise`, `hang` or `crash`.
+        trouble: Goes wrong when it is opened: `raise`, `hang` or `crash`; or `chatter`: prints.
     """
 
     name = "fake"
@@ -31,6 +32,9 @@ class FakeEngine:
             time.sleep(60)
         if trouble == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if trouble == "chatter":
+            sys.stdout.write("a library's greeting\n")
+            sys.stdout.flush()
         self.size = size
 
     def settings(self) -> dict[str, Any]:
@@ -46,6 +50,9 @@ class FakeEngine:
             return [bytearray(1 << 28) for _ in range(64)]
         if order == RAISE:
             raise RuntimeError("an operation failed")
+        if order == NONSENSE:
+            os.write(int(sys.argv[1]), b"\xc1nonsense")
+            time.sleep(60)
         if order == SLOW:
             time.sleep(0.25)
         if order == NAN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from edge.types import ImageU8
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW = range(201, 208)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE = range(201, 209)
 SIZE = 8
 
 
@@ -49,6 +50,17 @@ def fake(size: int = SIZE, *, memory_mb: int | None = None, **arguments: Any) ->
     )
 
 
+def opened(spec: EngineSpec, *, start_s: float = 60.0, **timing: float) -> ProcessEngine:
+    """A process whose engine is open; killed where it does not open."""
+    engine = ProcessEngine(spec, **timing)
+    try:
+        engine.wait_ready(start_s)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
 def picture(value: int, size: int = SIZE) -> ImageU8:
     return np.full((size, size, 3), value, np.uint8)
 
@@ -61,6 +73,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def handles() -> int:
+    """Open file descriptors of this process, less those of garbage."""
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
     end = time.monotonic() + timeout_s
     while not true():
@@ -70,7 +88,7 @@ def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 @pytest.fixture
 def engine() -> Iterator[ProcessEngine]:
-    with closing(ProcessEngine(fake(), timeout_ms=2000)) as made:
+    with closing(opened(fake(), timeout_ms=2000)) as made:
         yield made
 
 
@@ -86,7 +104,7 @@ def test_scores_come_back_and_each_is_of_its_own_frame(engine: ProcessEngine) ->
 
 @pytest.mark.row(19, "a child that sleeps in an inference")
 def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
-    engine = ProcessEngine(fake(), timeout_ms=50, hang_ms=50)
+    engine = opened(fake(), timeout_ms=50, hang_ms=50)
     begin = time.monotonic()
     with pytest.raises(InferenceFault, match="no answer") as caught:
         engine.infer(picture(HANG))
@@ -101,6 +119,7 @@ def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
     [
         pytest.param(CRASH, "crash", "SIGSEGV", marks=pytest.mark.row(20, "a child that dies of SIGSEGV")),
         (RAISE, "crash", "RuntimeError: an operation failed"),
+        (NONSENSE, "crash", "nonsense"),
         pytest.param(NAN, "damaged", "NaN", marks=pytest.mark.row(17, "a child that answers NaN")),
         pytest.param(
             SHAPE, "damaged", r"\(9, 9\)", marks=pytest.mark.row(17, "a child that answers in another shape")
@@ -115,7 +134,7 @@ def test_each_fault_has_its_kind(engine: ProcessEngine, order: int, kind: str, s
 
 @pytest.mark.row(21, "a child that allocates beyond its limit")
 def test_memory_that_runs_out_takes_the_child_and_not_us() -> None:
-    with closing(ProcessEngine(fake(memory_mb=512), timeout_ms=20_000)) as engine:
+    with closing(opened(fake(memory_mb=512), timeout_ms=20_000)) as engine:
         with pytest.raises(InferenceFault) as caught:
             engine.infer(picture(MEMORY))
         assert caught.value.kind == "memory"
@@ -139,13 +158,13 @@ def test_a_damaged_answer_costs_one_frame_only(engine: ProcessEngine) -> None:
 @pytest.mark.parametrize("trouble", ["raise", "crash"])
 def test_an_engine_that_does_not_open_is_a_fault(trouble: str) -> None:
     with pytest.raises(InferenceFault) as caught:
-        ProcessEngine(fake(trouble=trouble))
+        opened(fake(trouble=trouble))
     assert caught.value.kind == "crash"
 
 
 @pytest.mark.row(22, "a child that needs longer than a frame may wait")
 def test_late_answers_cost_frames_and_are_never_taken_for_another() -> None:
-    with closing(ProcessEngine(fake(), timeout_ms=60, hang_ms=5000)) as engine:
+    with closing(opened(fake(), timeout_ms=60, hang_ms=5000)) as engine:
         engine.timeout_ms = 2000
         engine.infer(picture(1))
         engine.timeout_ms = 60
@@ -163,9 +182,45 @@ def test_late_answers_cost_frames_and_are_never_taken_for_another() -> None:
         assert (scores == len(kinds)).all(), "of this frame, not of the slow one"
 
 
+@pytest.mark.row(19, "a child that is stopped, over several frames")
+def test_waiting_adds_up_to_a_hang_over_frames() -> None:
+    with closing(opened(fake(), timeout_ms=5000)) as engine:
+        engine.infer(picture(1))
+        engine.timeout_ms, engine.hang_ms = 10, 40
+        os.kill(engine.pid, signal.SIGSTOP)
+        kinds = []
+        for _ in range(4):
+            with pytest.raises(InferenceFault) as caught:
+                engine.infer(picture(1))
+            kinds.append(caught.value.kind)
+    assert kinds == ["late", "late", "late", "hang"]
+
+
+def test_what_a_library_prints_stays_out_of_our_stdout(capfd: pytest.CaptureFixture[str]) -> None:
+    opened(fake(trouble="chatter")).close()
+    written = capfd.readouterr()
+    assert written.out == ""
+    assert "greeting" in written.err
+
+
+def test_the_child_imports_nothing_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    opened(fake()).close()
+
+
+def test_a_picture_in_the_shared_memory_is_scored_without_a_copy(engine: ProcessEngine) -> None:
+    engine.picture[:] = 9
+    assert (engine.infer(engine.picture) == 9).all()
+    assert (engine.infer(picture(4)) == 4).all()
+    assert (engine.picture == 4).all()
+
+
 def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:
     with pytest.raises(InferenceFault, match="did not begin"):
-        ProcessEngine(fake(trouble="hang"), start_s=0.5)
+        opened(fake(trouble="hang"), start_s=0.5)
 
 
 def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
@@ -173,7 +228,7 @@ def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
         "import os, signal, sys, numpy as np; from edge.inference.process import ProcessEngine; "
         "from edge.inference.messages import EngineSpec; "
         f"e = ProcessEngine(EngineSpec(factory='fake_engines:FakeEngine', arguments={{'size': {SIZE}}}, "
-        f"input_size=({SIZE}, {SIZE}), output_size=({SIZE}, {SIZE}))); print(e.pid, flush=True); "
+        f"input_size=({SIZE}, {SIZE}), output_size=({SIZE}, {SIZE}))); e.wait_ready(); print(e.pid, flush=True); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run(
@@ -184,10 +239,10 @@ def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
 
 
 def test_nothing_is_left_open(engine: ProcessEngine) -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = handles()
     for _ in range(3):
-        ProcessEngine(fake()).close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+        opened(fake()).close()
+    assert handles() == before
 
 
 def test_an_engine_of_a_bundle_gives_the_same_scores_as_here(
@@ -195,7 +250,7 @@ def test_an_engine_of_a_bundle_gives_the_same_scores_as_here(
 ) -> None:
     image = tiny_scene(1)
     for name in ("openvino", "tflite", "onnx"):
-        with closing(ProcessEngine(bundle_spec(Bundle.open(tiny_bundle), name, threads=1))) as engine:
+        with closing(opened(bundle_spec(Bundle.open(tiny_bundle), name, threads=1))) as engine:
             engine.timeout_ms = 5000
             assert engine.name == name
             assert np.abs(engine.infer(image).astype(int) - tiny_student(image).astype(int)).max() <= 1
@@ -358,6 +413,134 @@ def test_a_clean_while_marks_the_bundle_good_once(slots: TwoSlots, monkeypatch: 
         until(lambda: bool(slots.good))
         supervisor.infer(picture(1))
     assert slots.good == [slots.paths[0]]
+
+
+def test_damaged_answers_put_off_the_good_mark(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(slots, monkeypatch, clean_s=60.0)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        watched.now += 59_000_000_000
+        assert watched.suffers(NAN).kind == "damaged"
+        watched.now += 59_000_000_000
+        supervisor.infer(picture(1))
+        assert not supervisor._clean
+        watched.now += 1_000_000_000
+        supervisor.infer(picture(1))
+        until(lambda: bool(slots.good))
+
+
+class ReadOnly(TwoSlots):
+    """Two slots on a disk that takes nothing any more."""
+
+    def mark_bad(self, path: Path, reason: str) -> None:
+        raise OSError(30, f"Read-only file system: {path}, {reason}")
+
+    def mark_good(self, path: Path) -> None:
+        raise OSError(28, f"No space left on device: {path}")
+
+
+@pytest.mark.row(40, "a store that cannot be written")
+@pytest.mark.row(42, "a store that cannot be written")
+def test_a_store_that_cannot_be_written_stops_nothing(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(ReadOnly(*slots.paths), monkeypatch, clean_s=60.0)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        watched.now += 61_000_000_000
+        supervisor.infer(picture(1))
+        until(lambda: not supervisor._clean)
+        for _ in range(MOST_FAULTS):
+            watched.suffers(CRASH)
+        assert supervisor.wait(20)
+        assert (supervisor.infer(picture(2)) == 2).all(), "of the other slot"
+        for _ in range(MOST_FAULTS):
+            watched.suffers(CRASH)
+        until(lambda: supervisor.phase == "exhausted")
+        said = [news.detail for news in supervisor.news() if news.kind == "store"]
+    assert sum("Read-only" in line for line in said) == 2
+    assert any("No space" in line for line in said)
+
+
+@pytest.mark.row(41, "a store that cannot be read")
+def test_a_store_that_cannot_be_read_is_the_end_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(TwoSlots):
+        def current(self) -> Path | None:
+            raise OSError(5, "Input/output error")
+
+    with Supervisor(Broken()) as supervisor:
+        until(lambda: supervisor.phase == "exhausted")
+        assert [news.kind for news in supervisor.news()] == ["store", "exhausted"]
+
+
+@pytest.mark.row(21, "a child that the kernel kills, three times within a minute")
+def test_a_machine_without_memory_marks_no_bundle_bad(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        for _ in range(MOST_FAULTS):
+            assert supervisor.wait(20)
+            engine = supervisor._engine
+            assert engine is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            assert watched.suffers(1).kind == "memory"
+        assert supervisor.wait(20)
+        assert (supervisor.counters["memory"], supervisor.counters["passed_over"]) == (MOST_FAULTS, 1)
+        assert not slots.bad
+        assert (supervisor.infer(picture(2)) == 2).all(), "of the other slot"
+
+
+def test_a_machine_without_processes_is_tried_again(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refused = subprocess.Popen, 5
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        if refused:
+            refused -= 1
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("edge.inference.supervisor.RETRY_S", 0.01)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    before = handles()
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        assert supervisor.counters == {"unstarted": 5}
+        assert not slots.bad
+    assert handles() == before
+
+
+@pytest.mark.parametrize("engine", ["abacus", "onnx"])
+def test_an_engine_that_is_not_here_is_not_the_bundles_fault(
+    slots: TwoSlots, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "onnx":
+        monkeypatch.setattr("edge.backends.find_runtime", lambda _: None)
+        monkeypatch.setattr(
+            "edge.inference.engines.choose_engine",
+            lambda *_: (_ for _ in ()).throw(MissingDependencyError("no onnxruntime")),
+        )
+    with Supervisor(slots, engine=engine) as supervisor:
+        until(lambda: supervisor.phase == "exhausted")
+        assert not slots.bad
+        assert supervisor.counters == {"passed_over": 2}
+
+
+@pytest.mark.row(43, "the end comes while an engine opens")
+def test_an_end_while_an_engine_opens_waits_for_nothing(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(slots, spec=lambda _: fake(trouble="hang"))
+    with supervisor:
+        until(lambda: supervisor._opening is not None)
+        opening = supervisor._opening
+        assert opening is not None
+    assert not supervisor._thread.is_alive()
+    until(lambda: not alive(opening.pid))
+    assert not slots.bad
+    assert not supervisor.counters
 
 
 def test_a_patient_caller_waits_for_the_next_process(

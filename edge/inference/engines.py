@@ -31,7 +31,7 @@ def bundle_spec(
     return EngineSpec(
         factory="edge.inference.engines:open_bundle_engine",
         arguments={
-            "path": str(bundle.path),
+            "path": str(bundle.path.absolute()),
             "digest": bundle.digest,
             "engine": chosen,
             "threads": threads,

@@ -34,12 +34,10 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         name: Of the engine.
         settings: Its effective settings.
-        started_s: Seconds from the start of the process to this message, by CLOCK_MONOTONIC.
     """
 
     name: str
     settings: dict[str, Any]
-    started_s: float
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

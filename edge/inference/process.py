@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from edge.inference.messages import (
@@ -35,75 +36,81 @@ TIMEOUT_MS = 100.0
 """Longest time for the scores of a frame: the oldest mask that is drawn has 120 ms for everything."""
 
 HANG_MS = 1000.0
-"""Time without an answer from which a process hangs; a machine that is short of CPU time is only late until then."""
+"""Waiting time without an answer from which a process hangs; where the machine is short of CPU time, it is only late."""
 
 START_S = 60.0
 """Longest time to open an engine, compilation included."""
 
 _MESSAGE_BYTES = 1 << 16
-
-
-def select_in(channel: socket.socket, timeout_ms: float) -> bool:
-    """Wait until something can be read; False where the time ran out."""
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(timeout_ms))
+_DYING_S = 0.05
+"""A process whose socket is closed is gone within this time, or it only closed its socket."""
+_PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class ProcessEngine:
     """An engine behind `edge.types.Engine` whose process may hang or die.
 
-    The calling thread must outlive the process: the kernel ends a child with the thread that made it.
+    The process starts when this is made and opens the engine by itself; `wait_ready` comes before all else. The
+    thread that makes this must outlive the process: the kernel ends a child with the thread that made it.
 
     Args:
         spec: What to open.
         timeout_ms: Longest time for the scores of a frame.
-        hang_ms: Time without an answer, over several frames, from which the process hangs.
-        start_s: Longest time to open the engine.
+        hang_ms: Time spent waiting for one answer, over several frames, from which the process hangs.
+
+    Attributes:
+        picture: (H, W, 3) uint8: a picture that is written here needs no copy in `infer`.
 
     Raises:
-        InferenceFault: The engine cannot be opened, or not in time.
+        OSError: No process can be started.
     """
 
-    def __init__(
-        self,
-        spec: EngineSpec,
-        *,
-        timeout_ms: float = TIMEOUT_MS,
-        hang_ms: float = HANG_MS,
-        start_s: float = START_S,
-    ) -> None:
-        self.input_size = spec.input_size
+    def __init__(self, spec: EngineSpec, *, timeout_ms: float = TIMEOUT_MS, hang_ms: float = HANG_MS) -> None:
+        self.name, self.input_size, self.started_s = "", spec.input_size, 0.0
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
-        self._number, self._asked_ns, self._owed = 0, 0, False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        memory = anonymous()
-        self._channel = ours
-        try:
+        self._settings: dict[str, Any] = {}
+        self._number, self._waited_ms, self._owed, self._closed = 0, 0.0, False, False
+        with ExitStack() as failed, ExitStack() as handed:
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            failed.callback(self._channel.close)
+            handed.callback(theirs.close)
+            memory = anonymous()
+            handed.callback(os.close, memory)
             self._planes = Planes(memory, spec.input_size, spec.output_size)
-            command = [sys.executable, "-m", "edge.inference.worker", str(theirs.fileno()), str(memory)]
+            self.picture = self._planes.input
+            self._channel.send(encode(spec))
+            self._began = time.monotonic()
             self._child = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(), memory), stdin=subprocess.DEVNULL, start_new_session=True
+                [sys.executable, "-m", "edge.inference.worker", str(theirs.fileno()), str(memory)],
+                pass_fds=(theirs.fileno(), memory),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                # `-m` imports from the working folder first, which may be somebody's stick.
+                cwd="/",
             )
-        finally:
-            theirs.close()
-            os.close(memory)
-        try:
-            ours.send(encode(spec))
-            if not select_in(ours, 1000 * start_s):
-                raise InferenceFault("hang", f"the student's process did not begin within {start_s:g} s")
-            answer = self._receive()
-            if not isinstance(answer, Ready):
-                raise InferenceFault("crash", f"the student's process began with {answer!r}")
-        except BaseException:
-            self.close()
-            raise
-        self.name, self._settings, self.started_s = answer.name, answer.settings, answer.started_s
+            failed.pop_all()
 
     @property
     def pid(self) -> int:
         """Of the child."""
         return self._child.pid
+
+    def wait_ready(self, start_s: float = START_S) -> None:
+        """Wait until the engine is open.
+
+        Args:
+            start_s: Longest time for it, compilation included.
+
+        Raises:
+            InferenceFault: The engine cannot be opened, or not in time; only `close` makes sense then.
+        """
+        if not self._readable(1000 * start_s):
+            raise InferenceFault("hang", f"the student's process did not begin within {start_s:g} s")
+        answer = self._receive()
+        if not isinstance(answer, Ready):
+            raise InferenceFault("crash", f"the student's process began with {answer!r}")
+        self.name, self._settings = answer.name, answer.settings
+        self.started_s = time.monotonic() - self._began
 
     def infer(self, image: ImageU8) -> ImageU8:
         """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
@@ -112,18 +119,22 @@ class ProcessEngine:
             InferenceFault: `late` and `damaged` cost this frame; after `hang`, `crash` or `memory` only `close` makes
                 sense.
         """
+        left_ms = self.timeout_ms
         if self._owed:
-            # The answer to an older frame, which nobody wants any more; until it comes the planes are the child's.
-            self._answer()
+            # The answer to an older frame, which nobody wants any more.
+            begin = time.monotonic()
+            self._answer(left_ms)
+            left_ms = max(0.0, left_ms - 1000 * (time.monotonic() - begin))
         self._number = (self._number + 1) % (1 << 32)
-        np.copyto(self._planes.input, image, casting="no")
+        if image is not self.picture:
+            np.copyto(self.picture, image, casting="no")
         number = self._number.to_bytes(FRAME_BYTES, "little")
         try:
             self._channel.send(number)
         except OSError:
             raise self._death() from None
-        self._owed, self._asked_ns = True, time.monotonic_ns()
-        answer = self._answer()
+        self._owed, self._waited_ms = True, 0.0
+        answer = self._answer(left_ms)
         if answer != number:
             raise InferenceFault("crash", f"the student's process answered {answer!r}")
         return self._planes.output
@@ -132,20 +143,35 @@ class ProcessEngine:
         """Effective settings as the runtime reported them."""
         return dict(self._settings)
 
+    def kill(self) -> None:
+        """Kill the process and everything that it started; a thread that waits for it gets a fault."""
+        if not self._closed:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+
     def close(self) -> None:
-        """Kill the process and everything that it started; never waits for it."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        """Kill the process and let go of it; never waits for it."""
+        if self._closed:
+            return
+        self.kill()
+        self._closed = True
         self._channel.close()
         threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
 
-    def _answer(self) -> Ready | bytes:
+    def _answer(self, timeout_ms: float) -> Ready | bytes:
         """What the child owes, if it comes in time."""
-        if not select_in(self._channel, self.timeout_ms):
-            waited_ms = (time.monotonic_ns() - self._asked_ns) / 1e6
-            kind = "hang" if waited_ms >= self.hang_ms else "late"
-            raise InferenceFault(kind, f"no answer of the student's process for {waited_ms:.0f} ms")
-        return self._receive()
+        if self._readable(timeout_ms):
+            return self._receive()
+        # Not by the clock: while the whole machine stood still, the child could not answer.
+        self._waited_ms += timeout_ms
+        kind = "hang" if self._waited_ms >= self.hang_ms else "late"
+        raise InferenceFault(kind, f"no answer of the student's process for {self._waited_ms:.0f} ms")
+
+    def _readable(self, timeout_ms: float) -> bool:
+        """Wait until something can be read; False where the time ran out."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        return bool(poll.poll(timeout_ms))
 
     def _receive(self) -> Ready | bytes:
         """The next message of the child, which is there."""
@@ -158,7 +184,10 @@ class ProcessEngine:
             raise self._death()
         if len(message) == FRAME_BYTES:
             return message
-        answer: Answer = decode_answer(message)
+        try:
+            answer: Answer = decode_answer(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise InferenceFault("crash", f"the student's process answered {message[:32]!r}") from None
         if isinstance(answer, Failed):
             raise InferenceFault(answer.kind, answer.detail)
         if isinstance(answer, Damaged):
@@ -166,14 +195,17 @@ class ProcessEngine:
         return answer
 
     def _death(self) -> InferenceFault:
-        """What the end of the child looks like."""
-        try:
-            code = self._child.wait(0.2)
-        except subprocess.TimeoutExpired:
-            return InferenceFault("crash", "the student's process closed its socket")
-        if code == -signal.SIGKILL:
+        """What the end of the child looks like; it is left to be waited for, so that its number stays its own."""
+        end = time.monotonic() + _DYING_S
+        while (found := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
+            if time.monotonic() >= end:
+                return InferenceFault("crash", "the student's process closed its socket")
+            time.sleep(0.001)
+        if found.si_code == os.CLD_EXITED:
+            return InferenceFault("crash", f"the student's process died: exit code {found.si_status}")
+        if found.si_status == signal.SIGKILL:
             return InferenceFault(
                 "memory", "the student's process was killed, as the kernel does out of memory"
             )
-        named = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        named = signal.Signals(found.si_status).name
         return InferenceFault("crash", f"the student's process died: {named}")

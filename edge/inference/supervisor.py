@@ -1,7 +1,8 @@
 """Keeps a student's process alive, and changes to the previous bundle where one cannot be kept alive.
 
 Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a bundle that cannot be
-read condemn a bundle; where none is left, the supervisor is exhausted and the device bypasses.
+read condemn a bundle for good. What may be the machine's fault, too little memory or an engine that is not installed,
+only passes it over until the next start. Where none is left, the supervisor is exhausted and the device bypasses.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from edge.bundle import Bundle
-from edge.errors import EdgeDifomError
+from edge.errors import BundleError, ParityError
+from edge.inference.bundles import SingleBundle, UsableBundles
 from edge.inference.engines import bundle_spec
 from edge.inference.process import HANG_MS, TIMEOUT_MS, ProcessEngine
 from edge.types import InferenceFault
@@ -28,11 +32,16 @@ if TYPE_CHECKING:
     from edge.manifest import Manifest
     from edge.types import BundleStore, ImageU8
 
+__all__ = ["News", "SingleBundle", "Supervisor"]
+
 MOST_FAULTS, WITHIN_S = 3, 60.0
 """So many crashes or hangs within this time condemn a bundle."""
 
 MOST_DAMAGED = 3
 """So many damaged answers in a row do."""
+
+RETRY_S = 1.0
+"""Pause where no process could be started."""
 
 CLEAN_S = 60.0
 """Running time without a fault after which a bundle is marked good."""
@@ -48,28 +57,6 @@ class News(NamedTuple):
 
     kind: str
     detail: str
-
-
-class SingleBundle:
-    """A store of one bundle: what `--bundle` names."""
-
-    def __init__(self, path: Path) -> None:
-        self._path: Path | None = path
-
-    def current(self) -> Path | None:
-        """The bundle, until it is marked bad."""
-        return self._path
-
-    def previous(self) -> Path | None:
-        """None."""
-        return None
-
-    def mark_bad(self, path: Path, reason: str) -> None:  # noqa: ARG002 - nothing is recorded
-        """Never use it again."""
-        self._path = None
-
-    def mark_good(self, path: Path) -> None:
-        """Nothing to remember."""
 
 
 class Supervisor:
@@ -91,7 +78,7 @@ class Supervisor:
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
-        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`.
+        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`, `passed_over`, `unstarted`.
         phase: `boot`, `selftest`, `ready`, `restarting` or `exhausted`.
     """
 
@@ -109,8 +96,7 @@ class Supervisor:
         spec: Callable[[Bundle], EngineSpec] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._store, self._timeout_ms, self._hang_ms = store, timeout_ms, max(hang_ms, timeout_ms)
-        self._patient = patient
+        self._timeout_ms, self._hang_ms, self._patient = timeout_ms, max(hang_ms, timeout_ms), patient
         self._clean_ns, self._clock = round(clean_s * 1e9), clock
         self._spec = spec or (
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
@@ -119,13 +105,15 @@ class Supervisor:
         self.phase = "boot"
         self._changed = threading.Condition()
         self._engine: ProcessEngine | None = None
+        self._opening: ProcessEngine | None = None
         self._bundle: Bundle | None = None
         self._fault: InferenceFault | None = None
         self._closing = self._clean = False
         self._damaged = 0
         self._good_ns: int | None = None
-        self._faults: deque[int] = deque(maxlen=MOST_FAULTS)
+        self._faults: deque[tuple[int, str]] = deque(maxlen=MOST_FAULTS)
         self._news: deque[News] = deque(maxlen=256)
+        self._bundles = UsableBundles(store, lambda said: self._news.append(News("store", said)))
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
@@ -154,6 +142,12 @@ class Supervisor:
         """Height and width of the input of the bundle that was opened last."""
         manifest = self.manifest
         return (0, 0) if manifest is None else (manifest.input.height, manifest.input.width)
+
+    @property
+    def picture(self) -> ImageU8 | None:
+        """(H, W, 3) uint8: a picture that is written here needs no copy in `infer`; None where no engine runs."""
+        engine = self._engine
+        return None if engine is None else engine.picture
 
     def settings(self) -> dict[str, Any]:
         """Effective settings of the engine that runs, empty where none does."""
@@ -203,6 +197,8 @@ class Supervisor:
         """Kill the process and end the thread."""
         with self._changed:
             self._closing = True
+            if self._opening is not None:
+                self._opening.kill()
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(2.0)
@@ -216,6 +212,8 @@ class Supervisor:
         self._news.append(News(fault.kind, fault.detail))
         if fault.kind == "damaged":
             self._damaged += 1
+            if self._good_ns is not None:
+                self._good_ns = self._clock() + self._clean_ns
             if self._damaged < MOST_DAMAGED:
                 return
         with self._changed:
@@ -231,7 +229,7 @@ class Supervisor:
     def _run(self) -> None:
         """Keep one process running, until closed or nothing is left to run."""
         while not self._closing:
-            path = self._store.current()
+            path = self._bundles.choose()
             if path is None:
                 self._news.append(News("exhausted", "no bundle of this device runs"))
                 self._enter("exhausted")
@@ -239,39 +237,59 @@ class Supervisor:
             try:
                 self._start(path)
             except InferenceFault as fault:
-                self.counters[fault.kind] += 1
-                self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
-                self._judge(path, fault)
-                continue
-            except (EdgeDifomError, OSError) as error:
-                self._condemn(path, str(error).partition("\n")[0])
-                continue
-            self._watch(path)
+                if not self._closing:
+                    self.counters[fault.kind] += 1
+                    self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
+                    self._judge(path, fault)
+            except _NoProcessError as error:
+                self.counters["unstarted"] += 1
+                self._news.append(News("unstarted", str(error)))
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, RETRY_S)
+            except (BundleError, ParityError, OSError) as error:
+                self._condemn(path, _first_line(error))
+            # An engine that is not installed or not in the bundle, or an error of ours: the frame loop goes on.
+            except Exception as error:  # noqa: BLE001
+                self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
+            else:
+                self._watch(path)
 
     def _start(self, path: Path) -> None:
         """Open and test the bundle's engine.
 
         Raises:
             InferenceFault: The process hung or died.
-            EdgeDifomError: The bundle cannot be read, or fails its golden frames.
+            EdgeDifomError: The bundle cannot be read, fails its golden frames, or has no engine for this machine.
         """
         bundle = Bundle.open(path)
-        engine = ProcessEngine(self._spec(bundle), timeout_ms=TEST_TIMEOUT_MS, hang_ms=TEST_TIMEOUT_MS)
+        spec = self._spec(bundle)
         try:
+            engine = ProcessEngine(spec, timeout_ms=TEST_TIMEOUT_MS, hang_ms=TEST_TIMEOUT_MS)
+        except OSError as error:
+            raise _NoProcessError(f"no process can be started: {error}") from error
+        try:
+            with self._changed:
+                self._opening = engine
+                if self._closing:
+                    engine.kill()
+            engine.wait_ready()
             if self.phase == "boot":
                 self._enter("selftest")
             _self_test(bundle, engine)
         except BaseException:
             engine.close()
             raise
+        finally:
+            with self._changed:
+                self._opening = None
         engine.timeout_ms, engine.hang_ms = self._timeout_ms, self._hang_ms
+        took = f"{engine.name}, {engine.started_s:.2f} s to open"
+        self._news.append(News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {took}, {path}"))
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
             self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns
-        self._news.append(
-            News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {engine.name}, {path}")
-        )
-        self._enter("ready")
+            self.phase = "ready"
+            self._changed.notify_all()
 
     def _watch(self, path: Path) -> None:
         """Wait for a fault; mark the bundle good after a clean while."""
@@ -284,27 +302,42 @@ class Supervisor:
             if fault is not None:
                 self._judge(path, fault)
                 return
-            self._store.mark_good(path)
-            self._news.append(News("good", f"{path} ran cleanly"))
+            if self._bundles.prove(path):
+                self._news.append(News("good", f"{path} ran cleanly"))
+            else:
+                with self._changed:
+                    self._good_ns = self._clock() + self._clean_ns
 
     def _judge(self, path: Path, fault: InferenceFault) -> None:
-        """Condemn the bundle where faults pile up; else its process is started again."""
+        """Give the bundle up where faults pile up; else its process is started again."""
         if fault.kind == "damaged":
             self._condemn(path, f"{MOST_DAMAGED} damaged answers in a row: {fault.detail}")
             return
         now = self._clock()
-        self._faults.append(now)
-        if len(self._faults) == MOST_FAULTS and now - self._faults[0] <= WITHIN_S * 1e9:
-            self._condemn(path, f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}")
+        self._faults.append((now, fault.kind))
+        if len(self._faults) < MOST_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
+            self.counters["restarts"] += 1
+            self._enter("restarting")
             return
-        self.counters["restarts"] += 1
-        self._enter("restarting")
+        reason = f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
+        # The kernel kills the student first, whoever used up the memory.
+        give_up = self._pass_over if {kind for _, kind in self._faults} == {"memory"} else self._condemn
+        give_up(path, reason)
 
     def _condemn(self, path: Path, reason: str) -> None:
+        """Never use a bundle again."""
+        self._give_up("condemned", path, reason)
+        self._bundles.condemn(path, reason)
+
+    def _pass_over(self, path: Path, reason: str) -> None:
+        """Use another bundle until the next start of the device."""
+        self._give_up("passed_over", path, reason)
+        self._bundles.pass_over(path)
+
+    def _give_up(self, how: str, path: Path, reason: str) -> None:
         self._faults.clear()
-        self.counters["condemned"] += 1
-        self._news.append(News("condemned", f"{path}: {reason}"))
-        self._store.mark_bad(path, reason)
+        self.counters[how] += 1
+        self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
         self._enter("restarting")
 
     def _enter(self, phase: str) -> None:
@@ -313,17 +346,26 @@ class Supervisor:
             self._changed.notify_all()
 
 
+class _NoProcessError(Exception):
+    """The machine gives no process."""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
-    """The golden frames through the very process that is going to run.
+    """The golden frames through the very process that is going to run; without any, one black picture.
 
     Raises:
         InferenceFault: The process hung or died.
         ParityError: It disagrees with the golden scores.
         BundleError: They cannot be read.
     """
-    from edge.errors import ParityError
     from edge.verify import check_golden
 
+    # The first inference is slow and belongs here.
+    engine.infer(np.zeros((*engine.input_size, 3), np.uint8))
     checks = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
     bad = [check.frame for check in checks if not check.ok]
     if bad:

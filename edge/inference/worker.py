@@ -12,7 +12,6 @@ import resource
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,6 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: Numbers of the socket's and of the memory's file descriptors.
     """
-    began = time.monotonic()
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(arguments[0]))
     memory = int(arguments[1])
     with channel:
@@ -46,7 +44,7 @@ def main(arguments: list[str]) -> int:
         planes = Planes(memory, spec.input_size, spec.output_size)
         try:
             engine: Engine = resolve(spec.factory)(**spec.arguments)
-            channel.send(encode(Ready(engine.name, engine.settings(), time.monotonic() - began)))
+            channel.send(encode(Ready(engine.name, engine.settings())))
             _serve(channel, engine, planes, spec.output_size)
         except MemoryError:
             _report(channel, Failed("memory", "out of memory"))
@@ -70,8 +68,10 @@ def _serve(channel: socket.socket, engine: Engine, planes: Planes, output_size: 
 
 
 def _settle(spec: EngineSpec) -> None:
-    """End with the parent, be the first to be killed, leave the terminal's signals to the parent."""
+    """End with the parent, be the first to be killed, leave the terminal's signals and stdout to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent's stdout may carry records, and libraries print what they like.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
