@@ -67,6 +67,29 @@ def test_bgr_becomes_rgb(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(to_input(bgr, (64, 64), bgr=True), to_input(image, (64, 64), bgr=False))
 
 
+@pytest.mark.parametrize("bgr", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(1080, 1920), (531, 622), (64, 48), (40, 30)])
+def test_a_given_place_takes_the_same_picture(height: int, width: int, bgr: bool) -> None:
+    image = natural(height, width)
+    place = np.full((64, 48, 3), 7, np.uint8)
+    made = to_input(image, (64, 48), bgr=bgr, out=place)
+    assert made is place
+    assert np.array_equal(place, to_input(image, (64, 48), bgr=bgr))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        np.empty((48, 64, 3), np.uint8),
+        np.empty((64, 48, 3), np.int8),
+        np.empty((64, 96, 3), np.uint8)[:, ::2],
+    ],
+)
+def test_a_place_that_does_not_fit_is_an_error(place: U8) -> None:
+    with pytest.raises(UsageError, match="does not fit"):
+        to_input(natural(80, 80), (64, 48), bgr=True, out=place)
+
+
 def test_the_right_size_passes_unchanged_and_is_a_copy() -> None:
     image = natural(64, 64)
     small = to_input(image, (64, 64), bgr=False)
