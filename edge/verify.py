@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.backends import open_engine
+from edge.backends import open_engine, split_name
 from edge.errors import BundleError, EdgeDifomError, MissingDependencyError, ParityError
 from edge.postprocess import level
 
@@ -120,7 +120,7 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     problems = [f"{name} {state}" for name, state in files.items() if state in ("changed", "missing")]
     held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
     for name in engines or ():
-        bundle.engine(name)
+        bundle.engine(split_name(name)[0])
     checks = [_check_engine(bundle, name, asked=engines is not None) for name in engines or held]
     if held and all(check.ok and not check.checked for check in checks):
         raise MissingDependencyError(

@@ -221,6 +221,12 @@ def tiny_engine_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, lis
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Models that OpenVINO compiles in tests are kept with the tests' other files."""
+    os.environ["CACHE_DIRECTORY"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def _png(image: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 

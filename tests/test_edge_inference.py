@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edge.bundle import Bundle
-from edge.errors import MissingDependencyError, UsageError
+from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.inference.engines import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
@@ -155,11 +155,15 @@ def test_a_damaged_answer_costs_one_frame_only(engine: ProcessEngine) -> None:
     assert (engine.infer(picture(3)) == 3).all()
 
 
-@pytest.mark.parametrize("trouble", ["raise", "crash"])
-def test_an_engine_that_does_not_open_is_a_fault(trouble: str) -> None:
+def test_an_engine_that_dies_when_it_is_opened_is_a_fault() -> None:
     with pytest.raises(InferenceFault) as caught:
-        opened(fake(trouble=trouble))
+        opened(fake(trouble="crash"))
     assert caught.value.kind == "crash"
+
+
+def test_what_an_engine_refuses_is_the_error_that_it_is() -> None:
+    with pytest.raises(BundleError, match="cannot be opened"):
+        opened(fake(trouble="raise"))
 
 
 @pytest.mark.row(22, "a child that needs longer than a frame may wait")
@@ -512,20 +516,15 @@ def test_a_machine_without_processes_is_tried_again(slots: TwoSlots, monkeypatch
     assert handles() == before
 
 
-@pytest.mark.parametrize("engine", ["abacus", "onnx"])
-def test_an_engine_that_is_not_here_is_not_the_bundles_fault(
-    slots: TwoSlots, engine: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if engine == "onnx":
-        monkeypatch.setattr("edge.backends.find_runtime", lambda _: None)
-        monkeypatch.setattr(
-            "edge.inference.engines.choose_engine",
-            lambda *_: (_ for _ in ()).throw(MissingDependencyError("no onnxruntime")),
-        )
+@pytest.mark.parametrize(
+    ("engine", "says"), [("abacus", "unknown engine"), ("openvino:NPU", "OpenVINO finds no NPU")]
+)
+def test_an_engine_that_is_not_here_is_not_the_bundles_fault(slots: TwoSlots, engine: str, says: str) -> None:
     with Supervisor(slots, engine=engine) as supervisor:
         until(lambda: supervisor.phase == "exhausted")
         assert not slots.bad
         assert supervisor.counters == {"passed_over": 2}
+        assert says in supervisor.news()[0].detail
 
 
 @pytest.mark.row(43, "the end comes while an engine opens")
@@ -566,6 +565,7 @@ def test_a_bundle_that_cannot_be_read_is_a_bad_slot(slots: TwoSlots, harm: str) 
         assert slots.paths == [second]
         assert slots.bad[0][0] == first
         assert supervisor.name == "openvino"
+        assert supervisor.counters == {"condemned": 1}, "at once"
 
 
 def test_golden_frames_that_differ_condemn_the_bundle(

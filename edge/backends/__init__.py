@@ -5,7 +5,7 @@ A backend takes bytes, never paths: what was verified is what is loaded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 
@@ -16,6 +16,7 @@ from edge.runtimes import find_runtime, find_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edge.bundle import Bundle
     from edge.manifest import EngineEntry
@@ -28,6 +29,26 @@ BACKENDS = {
 }
 """Engine name -> class, resolved when it is asked for; `auto` tries them in this order."""
 
+DEVICES = {"openvino": ("CPU", "GPU", "NPU", "AUTO")}
+"""Engine name -> devices that may follow it, as in `openvino:GPU`; several of a kind have numbers, `openvino:GPU.1`."""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Runtime and device of an engine's name: `openvino:GPU` is `openvino` on `GPU`; the device may be empty.
+
+    Raises:
+        UsageError: Unknown runtime, or a device that it does not know.
+    """
+    runtime, colon, device = name.partition(":")
+    if runtime not in BACKENDS or (colon and device.partition(".")[0] not in DEVICES.get(runtime, ())):
+        devices = [f"{runtime}:{device}" for runtime, known in DEVICES.items() for device in known]
+        raise UsageError(
+            f"unknown engine {name!r}",
+            expected=" | ".join(["auto", *BACKENDS, *devices]),
+            mend="--engine auto",
+        )
+    return runtime, device
+
 
 def available() -> dict[str, str | None]:
     """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
@@ -35,33 +56,39 @@ def available() -> dict[str, str | None]:
 
 
 def open_engine_files(
-    runtime: str, files: Sequence[bytes], threads: int | None = None, precision: str | None = None
+    name: str,
+    files: Sequence[bytes],
+    threads: int | None = None,
+    precision: str | None = None,
+    cache: Path | None = None,
 ) -> Engine:
     """An engine from the contents of its files; OpenCV has one thread from then on.
 
     Args:
-        runtime: One of `BACKENDS`.
+        name: One of `BACKENDS`, maybe with one of its `DEVICES`.
         files: The model file first, as `EngineEntry.files`.
         threads: CPU threads; None for every core that this process may use.
         precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the files of an f32
             engine in bfloat16. All else is in the files.
+        cache: Folder of models that OpenVINO compiled before; None compiles always. No other runtime compiles.
 
     Raises:
-        UsageError: Unknown runtime, less than one thread, or bf16 in another runtime than OpenVINO.
+        UsageError: Unknown engine or device, less than one thread, or bf16 in another runtime than OpenVINO.
         MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
         BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks the contract.
     """
-    if runtime not in BACKENDS:
-        raise UsageError(
-            f"unknown engine {runtime!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
-        )
+    runtime, device = split_name(name)
     if threads is None:
         threads = len(usable_cpus())
     if threads < 1:
         raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
     if precision == "bf16" and runtime != "openvino":
         raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", mend="--engine openvino")
-    how = {"bf16": True} if precision == "bf16" else {}
+    how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
+    if device:
+        how["device"] = device
+    if cache is not None and runtime == "openvino":
+        how["cache"] = cache
     engine = resolve(BACKENDS[runtime])
     # The cores belong to the engine: a second thread saves a resize half a millisecond and costs more CPU than that.
     cv2.setNumThreads(1)
@@ -76,24 +103,31 @@ def open_engine_files(
 
 
 def open_engine(
-    bundle: Bundle, name: str = "auto", *, threads: int | None = None, precision: str = "int8"
+    bundle: Bundle,
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    precision: str = "int8",
+    cache: Path | None = None,
 ) -> Engine:
     """An engine of a bundle, its files verified as they are read.
 
     Args:
         bundle: An open bundle.
-        name: One of `BACKENDS`, or `auto`: the first of them that the bundle has and this machine can load.
+        name: As `open_engine_files`, or `auto`: the first runtime that the bundle has and this machine can load.
         threads: CPU threads; None for every core that this process may use.
         precision: `int8`, `f32` or `bf16`.
+        cache: As `open_engine_files`.
 
     Raises:
-        UsageError: Unknown name, or the bundle has no such engine.
+        UsageError: Unknown name, the bundle has no such engine, or the machine no such device.
         MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
         BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
     """
     name = choose_engine(bundle, name, precision)
-    entry = bundle.engine(name, precision)
-    engine = open_engine_files(name, bundle.engine_files(name, precision), threads, precision)
+    runtime, _ = split_name(name)
+    entry = bundle.engine(runtime, precision)
+    engine = open_engine_files(name, bundle.engine_files(runtime, precision), threads, precision, cache)
     declared = bundle.manifest.input
     if engine.input_size != (declared.height, declared.width):
         engine.close()
@@ -120,11 +154,7 @@ def choose_engine(bundle: Bundle, name: str = "auto", precision: str = "int8") -
     """
     if name == "auto":
         name = _choose(bundle, precision)
-    elif name not in BACKENDS:
-        raise UsageError(
-            f"unknown engine {name!r}", expected=" | ".join(["auto", *BACKENDS]), mend="--engine auto"
-        )
-    _check_machine(bundle, bundle.engine(name, precision))
+    _check_machine(bundle, bundle.engine(split_name(name)[0], precision))
     return name
 
 

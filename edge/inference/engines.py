@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.backends import choose_engine, open_engine
+from edge.backends.openvino_cache import cache_folder
 from edge.bundle import Bundle
 from edge.inference.messages import EngineSpec
 
@@ -47,4 +48,4 @@ def open_bundle_engine(path: str, digest: str, engine: str, threads: int | None,
     bundle = Bundle.open(path)
     if bundle.digest != digest:
         raise RuntimeError(f"{path} was replaced while it was opened")
-    return open_engine(bundle, engine, threads=threads, precision=precision)
+    return open_engine(bundle, engine, threads=threads, precision=precision, cache=cache_folder())

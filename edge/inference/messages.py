@@ -41,7 +41,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The engine cannot be opened, or died in a call; the process ends.
+    """The engine died while it was opened or in a call; the process ends.
 
     Attributes:
         kind: `crash` or `memory`.
@@ -49,6 +49,18 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """
 
     kind: str
+    detail: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The engine must not be opened, because of the bundle or of this machine; the process ends.
+
+    Attributes:
+        error: Name of a class of `edge.errors`.
+        detail: Its message.
+    """
+
+    error: str
     detail: str
 
 
@@ -64,7 +76,7 @@ class Damaged(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Answer = Ready | Failed | Damaged
+Answer = Ready | Refused | Failed | Damaged
 FRAME_BYTES = 4
 """A message of so many bytes is the number of a frame; a message of msgpack is longer."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edge.errors import BundleError, EdgeDifomError
 from edge.inference.messages import (
     FRAME_BYTES,
     Answer,
@@ -23,6 +24,7 @@ from edge.inference.messages import (
     EngineSpec,
     Failed,
     Ready,
+    Refused,
     decode_answer,
     encode,
 )
@@ -41,6 +43,7 @@ HANG_MS = 1000.0
 START_S = 60.0
 """Longest time to open an engine, compilation included."""
 
+_ERRORS = {kind.__name__: kind for kind in EdgeDifomError.__subclasses__()}
 _MESSAGE_BYTES = 1 << 16
 _DYING_S = 0.05
 """A process whose socket is closed is gone within this time, or it only closed its socket."""
@@ -102,11 +105,14 @@ class ProcessEngine:
             start_s: Longest time for it, compilation included.
 
         Raises:
-            InferenceFault: The engine cannot be opened, or not in time; only `close` makes sense then.
+            InferenceFault: The process hung or died.
+            EdgeDifomError: What the engine raised when it was opened, a `BundleError` for one.
         """
         if not self._readable(1000 * start_s):
             raise InferenceFault("hang", f"the student's process did not begin within {start_s:g} s")
         answer = self._receive()
+        if isinstance(answer, Refused):
+            raise _ERRORS.get(answer.error, BundleError)(answer.detail)
         if not isinstance(answer, Ready):
             raise InferenceFault("crash", f"the student's process began with {answer!r}")
         self.name, self._settings = answer.name, answer.settings
@@ -158,7 +164,7 @@ class ProcessEngine:
         self._channel.close()
         threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
 
-    def _answer(self, timeout_ms: float) -> Ready | bytes:
+    def _answer(self, timeout_ms: float) -> Ready | Refused | bytes:
         """What the child owes, if it comes in time."""
         if self._readable(timeout_ms):
             return self._receive()
@@ -173,7 +179,7 @@ class ProcessEngine:
         poll.register(self._channel, select.POLLIN)
         return bool(poll.poll(timeout_ms))
 
-    def _receive(self) -> Ready | bytes:
+    def _receive(self) -> Ready | Refused | bytes:
         """The next message of the child, which is there."""
         self._owed = False
         try:

@@ -18,8 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.errors import EdgeDifomError
 from edge.inference.check import damage
-from edge.inference.messages import FRAME_BYTES, Damaged, EngineSpec, Failed, Ready, decode_spec, encode
+from edge.inference.messages import (
+    FRAME_BYTES,
+    Damaged,
+    EngineSpec,
+    Failed,
+    Ready,
+    Refused,
+    decode_spec,
+    encode,
+)
 from edge.inference.planes import Planes
 from edge.lookup import resolve
 
@@ -46,6 +56,9 @@ def main(arguments: list[str]) -> int:
             engine: Engine = resolve(spec.factory)(**spec.arguments)
             channel.send(encode(Ready(engine.name, engine.settings())))
             _serve(channel, engine, planes, spec.output_size)
+        except EdgeDifomError as error:
+            _report(channel, Refused(type(error).__name__, str(error)))
+            return error.exit_code
         except MemoryError:
             _report(channel, Failed("memory", "out of memory"))
             return 1
@@ -81,7 +94,7 @@ def _settle(spec: EngineSpec) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _report(channel: socket.socket, failed: Failed) -> None:
+def _report(channel: socket.socket, failed: Failed | Refused) -> None:
     with suppress(OSError):
         channel.send(encode(failed))
 
