@@ -69,9 +69,7 @@ def test_a_name_without_an_engine_is_refused_with_those_that_are(name: str) -> N
 def test_settings_name_the_device_that_runs(tiny_bundle: Path, name: str) -> None:
     with closing(open_engine(Bundle.open(tiny_bundle), name, threads=1)) as engine:
         settings = engine.settings()
-    known = openvino.Core().available_devices
-    assert settings["devices"] == known
-    if name != "openvino:AUTO" or known == ["CPU"]:
+    if name != "openvino:AUTO" or openvino.Core().available_devices == ["CPU"]:
         assert settings["device"] == "CPU"
     assert settings["threads"] == 1
 

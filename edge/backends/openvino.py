@@ -86,9 +86,10 @@ class OpenVinoEngine:
             )
         self._version = str(ov.get_version())
         self._core = ov.Core()
-        self._devices: list[str] = list(self._core.available_devices)
+        # Looking for others loads their plugins, which takes longer than all else but compiling.
+        available = ["CPU"] if device == "CPU" else list(self._core.available_devices)
         self._cache = None if cache is None else CompiledCache(cache)
-        self._compiled = self._compile(files, candidates(device, self._devices), threads, bf16)
+        self._compiled = self._compile(files, candidates(device, available), threads, bf16)
         self._input_size, self._output_size = _sizes(self._compiled)
         if bf16 and (most := _most(self._executed())) != "bf16":
             raise BundleError(
@@ -124,7 +125,6 @@ class OpenVinoEngine:
             "runtime": self.name,
             "version": self._version,
             "device": ", ".join(self._property("EXECUTION_DEVICES") or ()),
-            "devices": self._devices,
             "precision": _most(executed),
             "executed": dict(executed),
             "precision_hint": None if hint is None else hint.to_string(),

@@ -90,6 +90,8 @@ class ProcessEngine:
                 start_new_session=True,
                 # `-m` imports from the working folder first, which may be somebody's stick.
                 cwd="/",
+                # numpy would start a thread per core for algebra that nobody does there.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
             failed.pop_all()
 
