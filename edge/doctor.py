@@ -8,9 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from edge.bundle import Bundle
+
 # msgspec reads the annotations when a report is decoded.
 from edge.cameras import Camera, find_cameras, with_formats
 from edge.device_info import Device, read_device, versions
+from edge.errors import BundleError
+from edge.inference.probe import Probe, probe_engines
 from edge.lookup import EXTRA_OF
 from edge.runtimes import Runtime, find_runtimes
 
@@ -49,6 +53,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
         gstreamer: GStreamer.
         default_bundle: Folder of the bundle that comes with the package, None where none does.
         versions: Software.
+        precisions: What each engine of a bundle really computes in, and where; empty without a bundle.
         problems: What stands in the way of `edge-difom run`, with the command that mends it.
     """
 
@@ -59,26 +64,38 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     gstreamer: GStreamer
     default_bundle: str | None
     versions: dict[str, str | None]
+    precisions: list[Probe] = []
     problems: list[str]
 
 
-def examine() -> DoctorReport:
-    """Look at this machine and its Python environment. Imports no engine."""
+def examine(bundle: Path | None = None) -> DoctorReport:
+    """Look at this machine and its Python environment. Imports no engine.
+
+    Args:
+        bundle: Whose engines are opened, each in a process of its own; by default the one that is shipped.
+    """
     engines = find_runtimes()
     problems = [runtime.conflict for runtime in engines.values() if runtime and runtime.conflict]
     if not any(engines.values()):
         problems.append(
             "no engine is installed: pip install 'edge-difom[openvino]' (or [tflite], on old systems [tflite-runtime], or [onnx])"
         )
-    bundle = default_bundle()
+    shipped = default_bundle()
+    precisions: list[Probe] = []
+    if (asked := bundle or shipped) is not None:
+        try:
+            precisions = probe_engines(Bundle.open(asked))
+        except BundleError as error:
+            problems.append(error.what)
     return DoctorReport(
         device=read_device(),
         engines=engines,
         extras=_extras(),
         cameras=[with_formats(camera) for camera in find_cameras()],
         gstreamer=GStreamer(command=shutil.which("gst-launch-1.0"), python=_found("gi")),
-        default_bundle=str(bundle) if bundle else None,
+        default_bundle=str(shipped) if shipped else None,
         versions=versions(),
+        precisions=precisions,
         problems=problems,
     )
 

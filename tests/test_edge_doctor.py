@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,9 +16,6 @@ from edge import device_info, doctor
 from edge.commands.doctor import command
 from edge.doctor import DoctorReport
 from edge.lookup import EXTRA_OF
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_json_without_a_file_is_alone_on_stdout() -> None:
@@ -38,6 +36,34 @@ def test_json_with_a_file_writes_it(tmp_path: Path) -> None:
     assert set(record["engines"]) == {"openvino", "tflite", "onnx"}
     assert set(record["extras"]) == set(EXTRA_OF.values())
     assert record["versions"]["numpy"]
+
+
+def test_with_a_bundle_each_engine_tells_what_it_really_does(tiny_bundle: Path) -> None:
+    result = CliRunner().invoke(
+        command, ["--bundle", str(tiny_bundle), "--json", "-"], catch_exceptions=False
+    )
+    report = msgspec.json.decode(result.stdout, type=DoctorReport, strict=True)
+    told = {probe.engine: (probe.declared, probe.executed) for probe in report.precisions}
+    # The tiny student's IR is a float model, whatever its manifest says.
+    assert told == {
+        "openvino": ("int8", "f32"),
+        "openvino:AUTO": ("int8", "f32"),
+        "tflite": ("int8", "int8"),
+        "onnx": ("int8", "int8"),
+    }
+    assert {probe.device for probe in report.precisions if probe.engine == "openvino"} == {"CPU"}
+    assert "runs in f32 (1 x f32) on CPU" in result.stderr
+
+
+def test_an_engine_that_does_not_open_says_why(tiny_bundle: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(tiny_bundle, tmp_path / "damaged"))
+    (damaged / "engines/tflite/model.tflite").unlink()
+    probes = {probe.engine: probe for probe in doctor.examine(damaged).precisions}
+    assert "cannot be read" in probes["tflite"].problem
+    assert not probes["openvino"].problem
+    report = doctor.examine(tmp_path / "nothing")
+    assert not report.precisions
+    assert f"{tmp_path / 'nothing'} does not exist" in report.problems
 
 
 def test_without_any_extra_it_works_and_says_what_to_install() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from edge import console
 
 if TYPE_CHECKING:
     from edge.doctor import DoctorReport
+    from edge.inference.probe import Probe
 
 
 @click.command(
@@ -17,9 +19,16 @@ if TYPE_CHECKING:
     short_help="Tell what this machine can do and what is missing.",
     epilog=console.examples(
         "edge-difom doctor",
-        "edge-difom doctor --json",
+        "edge-difom doctor --bundle B",
         "edge-difom doctor --json doctor.json",
     ),
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=click.Path(path_type=Path),
+    metavar="B",
+    help="Bundle whose engines are opened; the shipped one if not given.",
 )
 @click.option(
     "--json",
@@ -31,11 +40,15 @@ if TYPE_CHECKING:
     callback=console.keep_stdout_for_json,
     help="Write the record as JSON; without FILE, or with `-`, print it on stdout.",
 )
-def command(json_path: str | None) -> None:
-    """Look at the machine, its engines, cameras and Python packages, and name what is missing."""
+def command(bundle_path: Path | None, json_path: str | None) -> None:
+    """Look at the machine, its engines, cameras and Python packages, and name what is missing.
+
+    With a bundle its engines are opened, each in a process of its own, and tell the precision and the device that they
+    really use.
+    """
     from edge.doctor import examine
 
-    report = examine()
+    report = examine(bundle_path)
     _show(report)
     if json_path:
         console.write_json(json_path, report)
@@ -52,6 +65,15 @@ def _next(report: DoctorReport) -> str:
     return f"edge-difom run --source synthetic: --bundle {report.default_bundle or 'BUNDLE'}"
 
 
+def _told(probe: Probe) -> str:
+    if probe.problem:
+        return probe.problem
+    counted = probe.settings.get("executed", {})
+    shares = f" ({', '.join(f'{count} x {kind}' for kind, count in counted.items())})" if counted else ""
+    place = f" on {probe.device}" if probe.device else ""
+    return f"runs in {probe.executed}{shares}{place}, {probe.settings.get('threads')} threads"
+
+
 def _show(report: DoctorReport) -> None:
     device = report.device
     rows: list[tuple[str, str]] = [
@@ -66,6 +88,9 @@ def _show(report: DoctorReport) -> None:
         rows.append(
             (f"engine {name}", f"{runtime.package} {runtime.version}" if runtime else "not installed")
         )
+    rows += [(f"{probe.engine} as {probe.declared}", _told(probe)) for probe in report.precisions]
+    if not report.precisions:
+        rows.append(("precision of engines", "told with --bundle B"))
     for name, extra in report.extras.items():
         what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
         if name == "tflite-runtime" and report.extras["tflite"].installed:
