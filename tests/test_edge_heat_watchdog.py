@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ from edge.pipeline.watchdog import Watchdog
 from edge.types import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RUNNING = Status(State.RUNNING, "", 0)
@@ -32,6 +34,10 @@ class Clock:
         self.now += round(seconds * 1e9)
 
 
+def at_once(read: Callable[[], None]) -> None:
+    read()
+
+
 class Oven:
     """A machine with two thermal zones, one of which stays cool."""
 
@@ -42,7 +48,7 @@ class Oven:
         self.set(40)
         self.zones[0].write_text("35000\n")
         self.clock = Clock()
-        self.heat = Heat(root, warm_c=80, hot_c=95, clock=self.clock)
+        self.heat = Heat(root, warm_c=80, hot_c=95, clock=self.clock, aside=at_once)
         self.observer = HeatObserver(self.heat)
         self.machine = StateMachine(self.clock)
 
@@ -99,9 +105,37 @@ def test_a_zone_that_cannot_be_read_is_no_heat(oven: Oven, text: str) -> None:
 
 
 def test_a_machine_without_sensors_never_overheats(tmp_path: Path) -> None:
-    heat = Heat(tmp_path)
+    heat = Heat(tmp_path, aside=at_once)
     heat.poll()
     assert (heat.celsius, heat.keep_every()) == (None, 1)
+
+
+def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) -> None:
+    oven.at(96)
+    for zone in oven.zones:
+        zone.write_text("")
+    oven.clock.advance(1)
+    oven.observer.progress(RUNNING, None, None)
+    assert list(oven.heat.conditions()) == [(State.BYPASS, "hot: unknown")]
+
+
+@pytest.mark.row(23, "a sensor that does not answer")
+def test_a_sensor_that_does_not_answer_stops_nobody(tmp_path: Path) -> None:
+    zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
+    zone.parent.mkdir(parents=True)
+    os.mkfifo(zone)
+    clock = Clock()
+    heat = Heat(tmp_path, clock=clock)
+    before = threading.active_count()
+    for _ in range(3):
+        heat.poll()
+        clock.advance(1)
+    assert threading.active_count() == before + 1, "the one that waits"
+    zone.write_text("50000\n")
+    for thread in threading.enumerate():
+        if thread.name == "heat":
+            thread.join(10)
+    assert heat.celsius == 50
 
 
 class Manager:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +25,24 @@ HYSTERESIS_C = 5.0
 _EVERY_NS = 1_000_000_000
 
 
+def _aside(read: Callable[[], None]) -> threading.Thread | None:
+    """Read in a thread of its own: a sensor behind a slow controller may take as long as a frame."""
+    thread = threading.Thread(target=read, name="heat", daemon=True)
+    with suppress(RuntimeError):  # a machine without memory for it: the next second has another try
+        thread.start()
+        return thread
+    return None
+
+
 class Heat:
-    """Follows the hottest thermal zone, read once a second.
+    """Follows the hottest thermal zone, read once a second; nobody waits for it.
 
     Args:
         root: Where `sys` is.
         warm_c: Degrees Celsius from which the rate is lowered.
         hot_c: Degrees Celsius from which the device bypasses.
         clock: CLOCK_MONOTONIC in nanoseconds.
+        aside: Runs a reading; gives the thread that does, or None when it is done.
 
     Attributes:
         celsius: What was read last, None where no zone can be read.
@@ -43,26 +55,34 @@ class Heat:
         warm_c: float = WARM_C,
         hot_c: float = HOT_C,
         clock: Callable[[], int] = time.monotonic_ns,
+        aside: Callable[[Callable[[], None]], threading.Thread | None] = _aside,
     ) -> None:
         self._zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
         self._limits, self._clock = (warm_c, hot_c), clock
         self._level = self._next_ns = 0
+        self._aside = aside
+        self._reading: threading.Thread | None = None
         self.celsius: float | None = None
 
     def poll(self) -> None:
-        """Read the zones where a second has passed."""
+        """Have the zones read where a second has passed and the last reading is done."""
         now = self._clock()
-        if now < self._next_ns:
+        if now < self._next_ns or (self._reading is not None and self._reading.is_alive()):
             return
         self._next_ns = now + _EVERY_NS
+        self._reading = self._aside(self._read)
+
+    def _read(self) -> None:
         read = [float(text) / 1000 for zone in self._zones if (text := read_text(zone)) and _is_number(text)]
-        self.celsius = max(read, default=None)
-        if self.celsius is None:
+        self.celsius = celsius = max(read, default=None)
+        if celsius is None:
             return
-        while self._level < len(self._limits) and self.celsius >= self._limits[self._level]:
-            self._level += 1
-        while self._level and self.celsius < self._limits[self._level - 1] - HYSTERESIS_C:
-            self._level -= 1
+        level = self._level
+        while level < len(self._limits) and celsius >= self._limits[level]:
+            level += 1
+        while level and celsius < self._limits[level - 1] - HYSTERESIS_C:
+            level -= 1
+        self._level = level
 
     def keep_every(self) -> int:
         """Take one of so many frames."""
@@ -70,9 +90,13 @@ class Heat:
 
     def conditions(self) -> Iterable[Condition]:
         """What `edge.pipeline.states.StateMachine.settle` takes."""
-        if self._level == 1:
-            return ((State.DEGRADED, f"warm: {self.celsius:.0f} C, every second frame"),)
-        return ((State.BYPASS, f"hot: {self.celsius:.0f} C"),) if self._level else ()
+        level, celsius = self._level, self.celsius
+        if not level:
+            return ()
+        shown = "unknown" if celsius is None else f"{celsius:.0f} C"
+        if level == 1:
+            return ((State.DEGRADED, f"warm: {shown}, every second frame"),)
+        return ((State.BYPASS, f"hot: {shown}"),)
 
 
 def _is_number(text: str) -> bool:
