@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from edge.errors import BundleError
+from edge.types import InferenceFault
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE = range(201, 209)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED = range(201, 210)
 
 
 class FakeEngine:
@@ -55,6 +56,8 @@ class FakeEngine:
             time.sleep(60)
         if order == SLOW:
             time.sleep(0.25)
+        if order == NOTICED:
+            raise InferenceFault("damaged", "Inf in a layer")
         if order == NAN:
             return np.full((self.size, self.size), np.nan, np.float32)
         side = self.size + (order == SHAPE)

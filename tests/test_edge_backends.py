@@ -27,7 +27,7 @@ from edge.bundle import Bundle, write_bundle
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.lookup import resolve
 from edge.manifest import Manifest
-from edge.types import Engine
+from edge.types import Engine, InferenceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -154,6 +154,16 @@ class TestOpenVino(EngineContract):
 
 class TestLiteRt(EngineContract):
     name = "tflite"
+
+    @pytest.mark.row(17, "a float model's NaN, before it becomes a score")
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_what_is_no_number_is_no_score(self, engine: Any, value: float) -> None:
+        made = np.full((1, 16, 16, 1), 0.5, np.float32)
+        engine._copy_output(made)
+        assert (engine._output == 128).all()
+        made[0, 3, 3] = value
+        with pytest.raises(InferenceFault, match="NaN or Inf"):
+            engine._copy_output(made)
 
     def test_an_integer_model_says_so(self, tiny_engine_files: dict[str, list[bytes]]) -> None:
         engine = open_engine_files("tflite", tiny_engine_files["tflite"], threads=1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edge.types import ImageU8
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE = range(201, 209)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED = range(201, 210)
 SIZE = 8
 
 
@@ -120,6 +120,7 @@ def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
         pytest.param(CRASH, "crash", "SIGSEGV", marks=pytest.mark.row(20, "a child that dies of SIGSEGV")),
         (RAISE, "crash", "RuntimeError: an operation failed"),
         (NONSENSE, "crash", "nonsense"),
+        (NOTICED, "damaged", "Inf in a layer"),
         pytest.param(NAN, "damaged", "NaN", marks=pytest.mark.row(17, "a child that answers NaN")),
         pytest.param(
             SHAPE, "damaged", r"\(9, 9\)", marks=pytest.mark.row(17, "a child that answers in another shape")
@@ -147,6 +148,13 @@ def test_a_child_that_the_kernel_kills_is_told_from_a_crash(engine: ProcessEngin
     with pytest.raises(InferenceFault) as caught:
         engine.infer(picture(1))
     assert caught.value.kind == "memory"
+
+
+@pytest.mark.row(43, "the service manager's signal reaches the child too")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_child_leaves_the_end_to_its_parent(engine: ProcessEngine, number: signal.Signals) -> None:
+    os.kill(engine.pid, number)
+    assert (engine.infer(picture(6)) == 6).all()
 
 
 def test_a_damaged_answer_costs_one_frame_only(engine: ProcessEngine) -> None:

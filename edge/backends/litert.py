@@ -9,6 +9,7 @@ import numpy as np
 from edge.errors import BundleError, MissingDependencyError
 from edge.postprocess import UNITS
 from edge.runtimes import Runtime, find_runtime
+from edge.types import InferenceFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,11 @@ class LiteRtEngine:
         return self._input_size
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call."""
+        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+
+        Raises:
+            InferenceFault: A float model gave NaN or Inf, which its scores in 1/256 would hide.
+        """
         # A view of the interpreter's memory may not outlive this call, so it is made anew for each frame.
         into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
         if self._signed_input:
@@ -105,6 +110,8 @@ class LiteRtEngine:
             np.copyto(self._output, scores)
         else:
             # The float model: its sigmoid in the same units.
+            if not np.isfinite(scores).all():
+                raise InferenceFault("damaged", "the engine gave NaN or Inf")
             np.copyto(self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe")
 
 

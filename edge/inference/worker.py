@@ -32,6 +32,7 @@ from edge.inference.messages import (
 )
 from edge.inference.planes import Planes
 from edge.lookup import resolve
+from edge.types import InferenceFault
 
 if TYPE_CHECKING:
     from edge.types import Engine
@@ -71,18 +72,25 @@ def main(arguments: list[str]) -> int:
 
 def _serve(channel: socket.socket, engine: Engine, planes: Planes, output_size: tuple[int, int]) -> None:
     while number := channel.recv(FRAME_BYTES):
-        scores = engine.infer(planes.input)
-        trouble = damage(scores, output_size)
-        if trouble is not None:
+        try:
+            scores = engine.infer(planes.input)
+        except InferenceFault as fault:
+            trouble: str | None = fault.detail
+        else:
+            trouble = damage(scores, output_size)
+            if trouble is None:
+                np.copyto(planes.output, scores)
+        if trouble is None:
+            channel.send(number)
+        else:
             channel.send(encode(Damaged(int.from_bytes(number, "little"), trouble)))
-            continue
-        np.copyto(planes.output, scores)
-        channel.send(number)
 
 
 def _settle(spec: EngineSpec) -> None:
-    """End with the parent, be the first to be killed, leave the terminal's signals and stdout to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent, be the first to be killed, leave signals and stdout to the parent."""
+    # A service manager tells every process of a service to end; this one ends when its parent is done with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # The parent's stdout may carry records, and libraries print what they like.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
