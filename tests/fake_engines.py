@@ -13,7 +13,7 @@ import numpy as np
 from edge.errors import BundleError
 from edge.types import InferenceFault
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED = range(201, 210)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 
 
 class FakeEngine:
@@ -49,6 +49,8 @@ class FakeEngine:
             os.kill(os.getpid(), signal.SIGSEGV)
         if order == MEMORY:
             return [bytearray(1 << 28) for _ in range(64)]
+        if order == FILL:
+            return [b"\1" * (1 << 26) for _ in range(64)]
         if order == RAISE:
             raise RuntimeError("an operation failed")
         if order == NONSENSE:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edge.types import ImageU8
 
-HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED = range(201, 210)
+HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 SIZE = 8
 
 
@@ -140,6 +140,40 @@ def test_memory_that_runs_out_takes_the_child_and_not_us() -> None:
             engine.infer(picture(MEMORY))
         assert caught.value.kind == "memory"
         until(lambda: not alive(engine.pid))
+
+
+def make_group(limit: int) -> Path | None:
+    """A control group whose processes have `limit` bytes together, None where this user may not make one."""
+    for root, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup", root, f"edge-difom-test-{os.getpid()}")
+        with suppress(OSError):
+            group.mkdir()
+            try:
+                (group / name).write_text(str(limit))
+            except OSError:
+                group.rmdir()
+            else:
+                return group
+    return None
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    group = make_group(128 << 20)
+    if group is None:
+        pytest.skip("this user may not make control groups")
+    yield group
+    until(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+@pytest.mark.row(21, "a child in a control group whose memory is used up")
+def test_the_kernel_takes_the_child_when_memory_runs_out(small_memory: Path) -> None:
+    with closing(opened(fake(), timeout_ms=60_000)) as engine:
+        (small_memory / "cgroup.procs").write_text(str(engine.pid))
+        with pytest.raises(InferenceFault, match="killed") as caught:
+            engine.infer(picture(FILL))
+        assert caught.value.kind == "memory"
 
 
 @pytest.mark.row(21, "a child that is killed as the kernel kills it")
