@@ -328,6 +328,7 @@ def test_an_engine_that_is_not_here_is_not_the_bundles_fault(slots: TwoSlots, en
         until(lambda: supervisor.phase == "exhausted")
         assert not slots.bad
         assert supervisor.counters == {"passed_over": 2}
+        assert says in supervisor.gave_up
         assert says in supervisor.news()[0].detail
 
 

@@ -60,7 +60,7 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     "--engine",
     default="auto",
     show_default=True,
-    help="openvino, tflite, onnx, or auto for the first that works.",
+    help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx, or auto for the first that works.",
 )
 @click.option(
     "--sink",

@@ -80,6 +80,7 @@ class Supervisor:
     Attributes:
         counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`, `passed_over`, `unstarted`.
         phase: `boot`, `selftest`, `ready`, `restarting` or `exhausted`.
+        gave_up: Why the last bundle that was given up was; empty before.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Supervisor:
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
         )
         self.counters: Counter[str] = Counter()
-        self.phase = "boot"
+        self.phase, self.gave_up = "boot", ""
         self._changed = threading.Condition()
         self._engine: ProcessEngine | None = None
         self._opening: ProcessEngine | None = None
@@ -337,6 +338,7 @@ class Supervisor:
     def _give_up(self, how: str, path: Path, reason: str) -> None:
         self._faults.clear()
         self.counters[how] += 1
+        self.gave_up = reason
         self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
         self._enter("restarting")
 

@@ -42,7 +42,10 @@ def analyse(
         or `stale`.
     """
     begin = max((end for _, end in frame.stamps.values()), default=0) or clock()
-    picture = to_input(frame.image, engine.input_size, bgr=True)
+    # Of an engine in a process of its own: memory that both share, so that the picture is not copied again.
+    shared: ImageU8 | None = getattr(engine, "picture", None)
+    size = engine.input_size if shared is None else (shared.shape[0], shared.shape[1])
+    picture = to_input(frame.image, size, bgr=True, out=shared)
     ready = clock()
     scores: ImageU8 | None
     try:

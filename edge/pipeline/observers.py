@@ -41,7 +41,11 @@ class SupervisorObserver:
     def conditions(self) -> Iterable[Condition]:
         """What the phase asks for."""
         wish = PHASES.get(self._supervisor.phase)
-        return () if wish is None else (wish,)
+        if wish is None:
+            return ()
+        state, reason = wish
+        why = self._supervisor.gave_up if state is State.BYPASS else ""
+        return ((state, f"exhausted: {why}" if why else reason),)
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
         """Note what happened to the student's process."""
