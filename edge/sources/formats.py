@@ -114,12 +114,13 @@ class VideoFormat:
         usual = 3 if self.height > _SD_LINES else _BT601
         return numbers[0] == 1, numbers[1] or usual
 
-    def correction(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-        """(3, 3) float32 from BGR that was converted by BT.601 to BGR by the format's matrix; None where they are one."""
+    def matrix(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+        """(3, 4) float32 from Y', Cb, Cr of studio range to BGR; None for BT.601, which OpenCV's conversions are."""
         matrix = self._colours()[1]
         if matrix == _BT601:
             return None
-        return (_to_bgr(matrix) @ np.linalg.inv(_to_bgr(_BT601))).astype(np.float32)
+        scaled = _to_bgr(matrix) * (255 / np.array([219, 224, 224]))
+        return np.column_stack([scaled, -scaled @ (16, 128, 128)]).astype(np.float32)
 
 
 def to_bgr(data: bytes | memoryview, pictures: VideoFormat) -> ImageU8:
@@ -138,12 +139,33 @@ def to_bgr(data: bytes | memoryview, pictures: VideoFormat) -> ImageU8:
         stride = (3 * width + 3) // 4 * 4
         rows: ImageU8 = pixels.reshape(height, stride)[:, : 3 * width].reshape(height, width, 3)
         return rows
+    matrix = pictures.matrix()
+    if matrix is not None:
+        # Not a correction of BGR by BT.601: there a strong red has left the range already.
+        return cast("ImageU8", cv2.transform(_full_chroma(pixels, pictures), matrix))
     if pictures.layout in _PACKED:
-        image = cv2.cvtColor(pixels.reshape(height, width, 2), _PACKED[pictures.layout])
+        return cast("ImageU8", cv2.cvtColor(pixels.reshape(height, width, 2), _PACKED[pictures.layout]))
+    return cast("ImageU8", cv2.cvtColor(pixels.reshape(height * 3 // 2, width), _PLANAR[pictures.layout]))
+
+
+def _full_chroma(pixels: ImageU8, pictures: VideoFormat) -> ImageU8:
+    """(H, W, 3) uint8 Y', Cb, Cr, each pair of columns with the chroma that it shares."""
+    height, width = pictures.height, pictures.width
+    pairs = np.empty((height, width // 2, 6), np.uint8)
+    if pictures.layout in _PACKED:
+        planes = [pixels.reshape(height, width // 2, 4)]
+        luma, other, blue, red = (0, 2, 1, 3) if pictures.layout == "YUY2" else (1, 3, 0, 2)
     else:
-        image = cv2.cvtColor(pixels.reshape(height * 3 // 2, width), _PLANAR[pictures.layout])
-    matrix = pictures.correction()
-    return cast("ImageU8", image if matrix is None else cv2.transform(image, matrix, dst=image))
+        bright, colour = pixels[: height * width], pixels[height * width : height * width * 3 // 2]
+        rows, columns = height // 2, width // 2
+        if pictures.layout == "NV12":
+            chroma = [colour.reshape(rows, columns, 2)]
+        else:
+            chroma = list(colour.reshape(2, rows, columns, 1))
+        planes = [bright.reshape(height, columns, 2), *(part.repeat(2, axis=0) for part in chroma)]
+        luma, other, blue, red = 0, 1, 2, 3
+    cv2.mixChannels(planes, [pairs], [luma, 0, blue, 1, red, 2, other, 3, blue, 4, red, 5])
+    return pairs.reshape(height, width, 3)
 
 
 def _to_bgr(matrix: int) -> np.ndarray[Any, np.dtype[np.float64]]:

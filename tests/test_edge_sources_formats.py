@@ -1,0 +1,55 @@
+"""Raw video in BGR: exact by the matrix of the picture, and each chroma sample at its own pixels."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from edge.sources import open_source
+from edge.sources.formats import VideoFormat, to_bgr
+
+BT709 = np.array([[0.2126, 0.7152, 0.0722], [-0.114572, -0.385428, 0.5], [0.5, -0.454153, -0.045847]])
+"""R, G, B -> Y', Cb, Cr (ITU-R BT.709-6, items 3.2 and 3.3)."""
+
+
+@pytest.mark.parametrize("layout", ["YUY2", "UYVY", "NV12", "I420"])
+@pytest.mark.parametrize(
+    "colour", [(255, 0, 0), (150, 8, 8), (200, 90, 70), (0, 255, 0), (10, 60, 200), (0, 0, 0)]
+)
+def test_colours_of_hd_are_exact_also_where_they_are_strong(
+    layout: str, colour: tuple[int, int, int]
+) -> None:
+    height, width = 720, 1280
+    y, blue, red = np.rint(BT709 @ colour / 255 * (219, 224, 224) + (16, 128, 128)).astype(np.uint8)
+    quarter = height * width // 4
+    pictures = {
+        "YUY2": np.tile([y, blue, y, red], 2 * quarter),
+        "UYVY": np.tile([blue, y, red, y], 2 * quarter),
+        "NV12": np.r_[np.full(4 * quarter, y), np.tile([blue, red], quarter)],
+        "I420": np.repeat([y, blue, red], [4 * quarter, quarter, quarter]),
+    }
+    data = pictures[layout].astype(np.uint8).tobytes()
+    image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"))
+    assert image.shape == (height, width, 3)
+    assert np.abs(image.reshape(-1, 3)[:, ::-1].astype(int) - colour).max() <= 2
+
+
+@pytest.mark.parametrize("layout", ["YUY2", "UYVY", "NV12", "I420"])
+def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
+    half = "video/x-raw,format=BGR,width=640,height=720"
+    text = (
+        "compositor name=both sink_1::xpos=640 ! video/x-raw,format=BGR,width=1280,height=720,framerate=30/1 ! "
+        f"videoconvert ! video/x-raw,format={layout},colorimetry=bt709 ! identity name=last "
+        f"videotestsrc is-live=true pattern=red ! {half} ! both. "
+        f"videotestsrc is-live=true pattern=blue ! {half} ! both. last."
+    )
+    with open_source(f"gst:{text}?reopen=0") as source:
+        frame = None
+        while frame is None:
+            with suppress(TimeoutError):
+                frame = source.read()
+    assert layout in source.description
+    for columns, colour in ((slice(0, 630), (0, 0, 255)), (slice(650, 1280), (255, 0, 0))):
+        assert np.abs(frame.image[:, columns].reshape(-1, 3).astype(int) - colour).max() <= 4
