@@ -66,6 +66,7 @@ def test_frames_that_are_not_given_leave_a_gap(kind: str, other: str) -> None:
     assert others[3:] == [other] * 7
     assert set(others[:3]) <= {other, "timeout"}
     assert source.counters["gaps"] == 10
+    assert source.counters["corrupt"] == (10 if kind == "corrupt" else 0)
 
 
 def test_dropped_frames_are_three_of_four() -> None:

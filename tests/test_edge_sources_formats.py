@@ -53,3 +53,8 @@ def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
     assert layout in source.description
     for columns, colour in ((slice(0, 630), (0, 0, 255)), (slice(650, 1280), (255, 0, 0))):
         assert np.abs(frame.image[:, columns].reshape(-1, 3).astype(int) - colour).max() <= 4
+
+
+def test_bytes_that_are_too_few_are_no_picture() -> None:
+    with pytest.raises(ValueError, match="reshape"):
+        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240))

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from edge.errors import SourceError, UsageError
 from edge.sources import open_source
 from edge.sources.base import BaseSource
-from edge.sources.formats import VideoFormat, to_bgr
+from edge.sources.formats import VideoFormat
+from edge.sources.gst_source import GstCameraSource, RtspSource
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.newest import NewestFrame
 from edge.sources.reopen import ReopeningSource
@@ -94,6 +95,24 @@ def test_jpeg_is_decoded_here() -> None:
 def test_a_text_that_is_no_pipeline_is_told(text: str) -> None:
     with pytest.raises((UsageError, SourceError)), open_source(f"gst:{text}?reopen=0"):
         pass
+
+
+def test_a_stream_keeps_its_password_out_of_logs_and_its_query() -> None:
+    text = "rtsp://user:p@ss@host:554/live?channel=1&subtype=0"
+    with pytest.raises(UsageError, match=r"end the text with `\?`"):
+        open_source(text)
+    source = open_source(f"{text}?reopen=0")
+    assert source.description == "stream rtsp://host:554/live?channel=1&subtype=0"
+    assert isinstance(source, RtspSource)
+    assert source._settings() == {"location": text}
+
+
+@pytest.mark.parametrize(
+    ("fps", "written"), [(60.0, "60/1"), (59.94, "60000/1001"), (29.97, "30000/1001"), (12.5, "25/2")]
+)
+def test_a_rate_is_asked_for_as_cards_name_it(fps: float, written: str) -> None:
+    attempts = GstCameraSource("0", fps=fps)._attempts()
+    assert all(f",framerate={written} ! " in text for text in attempts)
 
 
 @pytest.mark.row(4, "a pipeline of 2 frames a second, and one of 5000 pixels")
@@ -309,11 +328,6 @@ def test_a_stall_is_three_periods_by_the_clock() -> None:
     assert watch.left_s() < 0
 
 
-def test_bytes_that_are_too_few_are_no_picture() -> None:
-    with pytest.raises(ValueError, match="reshape"):
-        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240))
-
-
 class Flaky(BaseSource):
     """A camera that is pulled out, away for some attempts, and comes back."""
 
@@ -379,6 +393,38 @@ def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None
     assert source.counters["reopened"] == 1
     pauses = [b - a for a, b in pairwise(attempts)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.06)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_source_that_is_closed_while_it_opens_leaves_no_device_open(again: bool) -> None:
+    opening, go = threading.Event(), threading.Event()
+    made: list[BaseSource] = []
+
+    class Slow(Flaky):
+        def _open(self) -> None:
+            if len(made) == 3:
+                opening.set()
+                assert go.wait(5)
+
+    def make(_: str | None) -> BaseSource:
+        made.append(Slow([], 0 if len(made) < 2 else 1000))
+        return made[-1]
+
+    source = ReopeningSource(make)
+    source.__enter__()
+    with NewestFrame(source.read) as newest:
+        assert opening.wait(5)
+        source.close()
+        if again:
+            source.__enter__()
+        go.set()
+        newest.close(5)
+    late = made[2]
+    with pytest.raises(RuntimeError, match="outside"):
+        late.read()
+    if again:
+        assert source.read() is not None
+        source.close()
 
 
 def test_a_source_that_was_never_there_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ class PipelineSource(BaseSource):
                 pipeline.start(self._start_s)
             except NoFormatError as error:
                 pipeline.close()
-                refused = error
+                refused = refused or error
             except BaseException:
                 pipeline.close()
                 raise
@@ -148,11 +149,21 @@ class RtspSource(PipelineSource):
 
     def __init__(self, url: str, **settings: Any) -> None:
         self._url = url if url.startswith(("rtsp:", "rtsps:")) else f"rtsp:{url}"
-        super().__init__(f"stream {self._url}", **settings)
+        super().__init__(f"stream {_without_password(self._url)}", **settings)
 
     @classmethod
     def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A stream with options `stall_ms` and `start_ms`."""
+        """A stream with options `stall_ms` and `start_ms`; a `?` at the end keeps the URL's own query.
+
+        Raises:
+            UsageError: An option is unknown or does not fit.
+        """
+        if unknown := [name for name in options if name not in _WAITS]:
+            raise UsageError(
+                f"unknown option {unknown[0]!r} of rtsp:",
+                expected=", ".join(sorted(_WAITS)),
+                mend="where it belongs to the URL, end the text with `?`: rtsp://HOST/PATH?channel=1?",
+            )
         return cls(target, **read_options("rtsp", options, _WAITS))
 
     def _settings(self) -> Mapping[str, str]:
@@ -188,7 +199,7 @@ class GstCameraSource(PipelineSource):
         self._device, self._root = device, root
         self._node = ""
         wanted = [f"width={width}" if width else "", f"height={height}" if height else ""]
-        wanted.append(f"framerate={round(fps)}/1" if fps else "")
+        wanted.append(f"framerate={_fraction(fps)}" if fps else "")
         self._wanted = "".join(f",{field}" for field in wanted if field)
         self._probe: SignalProbe | None = None
         self._number: int | None = None
@@ -240,3 +251,19 @@ class GstCameraSource(PipelineSource):
             self._probe = None
         release(self._number)
         self._number = None
+
+
+def _fraction(fps: float) -> str:
+    """A rate as GStreamer writes it; 59.94 and the like are the broadcast rates, n * 1000 / 1001."""
+    whole_rate = round(fps)
+    if abs(fps - whole_rate * 1000 / 1001) < 0.005:
+        return f"{whole_rate * 1000}/1001"
+    exact = Fraction(fps).limit_denominator(1000)
+    return f"{exact.numerator}/{exact.denominator}"
+
+
+def _without_password(url: str) -> str:
+    """The URL for logs: who is logged in with what is nobody's business there."""
+    head, slashes, rest = url.partition("//")
+    authority, slash, path = rest.partition("/")
+    return head + slashes + authority.rpartition("@")[2] + slash + path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edge.errors import SourceError
@@ -44,28 +45,36 @@ class ReopeningSource(BaseSource):
         self._make = make
         self.description = make(None).description
         self._inner: BaseSource | None = None
+        # Closing does not wait for a device that is just being opened: who opened it closes it then.
+        self._handover, self._openings, self._closed = threading.Lock(), 0, True
         self._inner_index = -1
         self._reason, self._pause_s, self._next_ns = "", BACKOFF_S[0], 0
         self._silent_ns: int | None = None
 
     def _open(self) -> None:
-        self._inner = self._start()
+        self._openings, self._closed = self._openings + 1, False
+        self._start()
 
     def _start(self) -> BaseSource:
-        inner = self._make(self.lasting)
+        inner, opening = self._make(self.lasting), self._openings
         inner.counters = self.counters
         inner.__enter__()
+        with self._handover:
+            wanted = not self._closed and opening == self._openings
+            if wanted:
+                self._inner = inner
+        if not wanted:
+            inner.close()
+            raise Interruption(State.NO_SIGNAL, "closed: while the source was being opened")
         self.lasting = inner.lasting
         self.fps, self.description = inner.fps, inner.description
         self._inner_index, self._silent_ns = -1, None
         return inner
 
     def _next(self) -> Frame | None:
-        if self._inner is None:
-            self._try_again()
-        assert self._inner is not None
+        inner = self._inner or self._try_again()
         try:
-            frame = self._inner.read()
+            frame = inner.read()
         except SourceError as error:
             self._lose(f"unplugged: {error.what}")
         except Interruption as interruption:
@@ -90,25 +99,29 @@ class ReopeningSource(BaseSource):
         self._drop()
         raise Interruption(State.NO_SIGNAL, reason)
 
-    def _try_again(self) -> None:
+    def _try_again(self) -> BaseSource:
         """Open anew where it is time, in slices so that closing never waits for long."""
         left_s = (self._next_ns - self._clock()) / 1e9
         if left_s > 0:
             self._sleep(min(left_s, _SLICE_S))
             raise Interruption(State.NO_SIGNAL, self._reason)
         try:
-            self._inner = self._start()
+            inner = self._start()
         except SourceError as error:
             self._next_ns = self._clock() + round(self._pause_s * 1e9)
             self._pause_s = min(2 * self._pause_s, BACKOFF_S[1])
             self._reason = f"unplugged: {error.what}"
             raise Interruption(State.NO_SIGNAL, self._reason) from error
         self.counters["reopened"] += 1
+        return inner
 
     def _drop(self) -> None:
-        inner, self._inner = self._inner, None
+        with self._handover:
+            inner, self._inner = self._inner, None
         if inner is not None:
             inner.close()
 
     def _close(self) -> None:
+        with self._handover:
+            self._closed = True
         self._drop()

@@ -138,6 +138,7 @@ class SyntheticSource(BaseSource):
                 raise TimeoutError("the phantom drops frames")
         except BaseException:
             self._lost += skipped + 1
+            self.counters["corrupt"] += kind == "corrupt"
             raise
         if kind != "freeze":
             self._frozen = None
