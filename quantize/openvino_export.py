@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset1
-from openvino import opset13 as ops
 
+from edge.backends.openvino import load_openvino
 from quantize.dialect import mean_settings, pool_settings
 from quantize.grids import INPUT_GRID
 from quantize.tracing import arguments, operator
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
     from quantize.canonical import Canonical
+
+ov = load_openvino()
+opset1, ops = ov.opset1, ov.opset13
 
 _NO_COMPUTATION = ("Const", "Input", "Output", "Reorder", "Reshape")
 """Layers of an executed graph that hold or move numbers."""

@@ -65,8 +65,10 @@ def _weights(name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.int8], float
 
 
 def _openvino(precision: str, size: tuple[int, int]) -> list[bytes]:
-    import openvino as ov
-    from openvino import opset13 as op
+    from edge.backends.openvino import load_openvino
+
+    ov = load_openvino()
+    op = ov.opset13
 
     image = op.parameter([1, *size, 3], np.uint8)
     x = op.divide(op.subtract(op.convert(image, "f32"), np.float32(127)), np.float32(128))
