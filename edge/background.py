@@ -126,6 +126,8 @@ class Background(Generic[T]):
             if not self._items or self._abandoned.is_set():
                 return False
             item = self._items.popleft()
+            # What fails before the end is tried once more: the disk may have room again by then.
+            last = self._closing
             self._changed.notify_all()
         try:
             self._work(item)
@@ -136,7 +138,7 @@ class Background(Generic[T]):
                     self._items.appendleft(item)
                 else:
                     self.dropped += 1
-                if self._closing:
+                if last:
                     return False
             self._abandoned.wait(self._retry_s)
         return True

@@ -207,3 +207,22 @@ def test_a_half_that_cannot_be_taken_back_is_ended_before_the_next_line(
     file.append(b"second\n")
     file.close()
     assert lines(tmp_path / "log") == ["fir", "second"]
+
+
+def test_what_failed_just_before_the_end_is_tried_once_more() -> None:
+    begun, ended, done = threading.Event(), threading.Event(), list[int]()
+
+    def work(item: int) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert ended.wait(10)
+            raise OSError(errno.ENOSPC, "full")
+        done.append(item)
+
+    queue = Background(work, capacity=4, when_full="oldest", name="test", retry_s=0.01)
+    queue.put(1)
+    assert begun.wait(10)
+    # Released only once the end has been asked for: the attempt that fails began before it.
+    threading.Timer(0.05, ended.set).start()
+    assert queue.close(10)
+    assert (done, queue.failed, queue.dropped) == ([1], 1, 0)
