@@ -60,11 +60,6 @@ def layer(
     return paint(np.zeros((*size, 4), np.uint8), result, status, field_of_view=field_of_view)
 
 
-def layer_for_status(size: tuple[int, int], status: Status) -> ImageU8:
-    """The drawing while there is no frame: sign, corners and notice, as `layer` gives them."""
-    return layer(size, without_frame(status), status)
-
-
 def without_frame(status: Status) -> Result:
     """What stands for a result while there is no frame: no region, and the status's reason."""
     return Result(None, (), 0.0, status.reason or None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -11,63 +11,13 @@ from hypothesis import strategies as st
 
 from firmware_bridge.protocol import messages as m
 from firmware_bridge.protocol.framing import Deframer, frame
-from firmware_bridge.simcart.controller import Controller
+from tests.cart import RUNNING, Cart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RUNNING, PAUSED, DEGRADED = 3, 4, 5
+PAUSED, DEGRADED = 4, 5
 RELAY, HOT, SUPPLY, HEARTBEAT, VERSION, EVENTS = (1 << bit for bit in range(6))
-
-
-class Cart:
-    """A controller that was greeted, and what it said since the last look."""
-
-    def __init__(self, *, now_ms: int = 1000, greet: bool = True) -> None:
-        self.controller = Controller()
-        self.sequence, self.began_ms = 0, now_ms
-        self._deframer = Deframer()
-        self.controller.start(7, now_ms=now_ms)
-        if greet:
-            self.say(m.Hello(role=0, proto=1, fw="test"))
-            self.heard()
-
-    @property
-    def now_ms(self) -> int:
-        return self.controller.now_ms
-
-    def say(self, *messages: m.AnyMessage, ver: int = m.PROTOCOL) -> None:
-        for message in messages:
-            self.controller.receive(frame(m.encode(m.Envelope(ver, self.sequence & 0xFFFF, message))))
-            self.sequence += 1
-
-    def heard(self) -> list[Any]:
-        envelopes = [m.decode(payload) for payload in self._deframer.feed(self.controller.take())]
-        self.sequences = [envelope.seq for envelope in envelopes]
-        return [envelope.msg for envelope in envelopes]
-
-    def heard_of(self, kind: type) -> list[Any]:
-        return [message for message in self.heard() if isinstance(message, kind)]
-
-    def beat(self, state: int = RUNNING, *, lease_ms: int | None = 120) -> None:
-        self.say(m.Heartbeat(self.now_ms & 0xFFFFFFFF, state, 20))
-        if lease_ms is not None:
-            self.say(m.SetRoute(1, lease_ms))
-
-    def run(self, milliseconds: int, *, beating: bool = False) -> None:
-        end = self.now_ms + milliseconds
-        while self.now_ms < end:
-            if beating and self.now_ms % 16 == 0:
-                self.beat()
-            self.controller.advance(self.now_ms + 1)
-
-    def until(self, condition: str, wanted: bool, limit_ms: int = 2000) -> int:
-        """Milliseconds until an attribute of the controller has a value."""
-        began = self.now_ms
-        while getattr(self.controller, condition) is not wanted:
-            assert self.now_ms - began < limit_ms, f"{condition} is not {wanted} after {limit_ms} ms"
-            self.controller.advance(self.now_ms + 1)
-        return self.now_ms - began
 
 
 @pytest.fixture(params=[1000, 0xFFFFFF00], ids=["", "clock wraps"])

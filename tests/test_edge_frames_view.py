@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.frames.field_of_view import WINDOW, ViewEstimator, estimate
 from edge.frames.small import small
-from edge.frames.view import View, black_outside, crop, inside, restrict, uncrop, whole_frame
+from edge.frames.view import View, inside, restrict, whole_frame
 from edge.phantom import clip
 from edge.types import Region, Result
 
@@ -208,25 +208,3 @@ def test_a_result_is_restricted_to_the_view() -> None:
     kept = restrict(found, RIGHT_HALF)
     assert kept == Result(None, (within,), within.area, None, RIGHT_HALF.box)
     assert restrict(kept, whole_frame((270, 480))).regions == (within,)
-
-
-def test_a_crop_and_the_way_back() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (270, 480, 3)).astype(np.uint8)
-    cut = crop(image, RIGHT_HALF)
-    np.testing.assert_array_equal(cut, image[:, 240:])
-    assert cut.base is image
-    (back,) = uncrop([Region((10, 20, 30, 40), ((10, 20), (39, 20), (39, 59)), 0.2, 0.7)], RIGHT_HALF)
-    assert back.box == (250, 20, 30, 40)
-    assert back.contour == ((250, 20), (279, 20), (279, 59))
-    assert back.area == pytest.approx(0.1)
-    assert back.score == 0.7
-
-
-def test_what_is_written_beside_the_view_is_black_in_a_still(bowel: list[Image]) -> None:
-    picture = text_over(seen_through(bowel[0], octagon()))
-    view = estimate(picture)
-    still = black_outside(picture, view)
-    assert still[:, :80].max() == 0
-    middle = np.s_[100:170, 180:300]
-    np.testing.assert_array_equal(still[middle], picture[middle])
-    assert picture[:, :80].max() > 200, "the frame itself is left alone"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
@@ -21,9 +20,10 @@ from edge.inference.engines import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
 from edge.types import InferenceFault
+from tests.processes import alive, handles, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from edge.types import ImageU8
 
@@ -61,27 +61,6 @@ def opened(spec: EngineSpec, *, start_s: float = 60.0, **timing: float) -> Proce
 
 def picture(value: int, size: int = SIZE) -> ImageU8:
     return np.full((size, size, 3), value, np.uint8)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def handles() -> int:
-    """Open file descriptors of this process, less those of garbage."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

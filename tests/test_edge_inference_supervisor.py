@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +16,9 @@ from edge.bundle import Bundle
 from edge.inference.messages import EngineSpec
 from edge.inference.supervisor import MOST_FAULTS, SingleBundle, Supervisor
 from edge.types import BundleStore, InferenceFault
+from tests.processes import alive, handles, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from edge.types import ImageU8
 
 HANG, CRASH, NAN, SHAPE = 201, 202, 204, 205
@@ -46,27 +43,6 @@ def fake(**arguments: Any) -> EngineSpec:
 
 def picture(value: int) -> ImageU8:
     return np.full((SIZE, SIZE, 3), value, np.uint8)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def handles() -> int:
-    """Open file descriptors of this process, less those of garbage."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class TwoSlots:

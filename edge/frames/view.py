@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -64,44 +64,6 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
     kept = inside(result.regions, view, share)
     area = result.mask_area if len(kept) == len(result.regions) else sum(region.area for region in kept)
     return replace(result, regions=kept, mask_area=area, field_of_view=view.box)
-
-
-def crop(image: ImageU8, view: View) -> ImageU8:
-    """The part of a frame in the box of its view, as an array over the same memory.
-
-    Only for a student whose manifest says `crop`; what it finds goes back through `uncrop`.
-    """
-    x, y, width, height = view.box
-    return image[y : y + height, x : x + width]
-
-
-def uncrop(regions: Iterable[Region], view: View) -> tuple[Region, ...]:
-    """Regions that were found in the crop, in frame pixels and shares of the frame."""
-    x, y, width, height = view.box
-    shrink = width * height / (view.frame_size[0] * view.frame_size[1])
-    return tuple(
-        replace(
-            region,
-            box=(region.box[0] + x, region.box[1] + y, *region.box[2:]),
-            contour=tuple((px + x, py + y) for px, py in region.contour),
-            area=region.area * shrink,
-        )
-        for region in regions
-    )
-
-
-def black_outside(image: ImageU8, view: View) -> ImageU8:
-    """A copy of a frame that is black outside the view, where processors write who the patient is.
-
-    What a processor writes over the view itself stays.
-
-    Args:
-        image: (H, W, 3) uint8 of the view's frame size.
-        view: The field of view.
-    """
-    height, width = image.shape[:2]
-    mask = cv2.resize(view.mask, (width, height), interpolation=cv2.INTER_NEAREST)
-    return cast("ImageU8", cv2.bitwise_and(image, image, mask=mask))
 
 
 def _share_inside(region: Region, view: View) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -191,19 +192,22 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def rate(text: str) -> float:
-    """Frames per second, 1 to 1000.
+def number(what: str, least: float, most: float) -> Callable[[str], float]:
+    """A reader of numbers of a kind in a range."""
 
-    Raises:
-        ValueError: No such number.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 1000:
-        raise ValueError("frames per second, 1 to 1000")
-    return value
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise ValueError(f"{what}, {least:g} to {most:g}")
+        return value
+
+    return read
+
+
+rate = number("frames per second", 1, 1000)
 
 
 def switch(text: str) -> bool:

@@ -111,21 +111,6 @@ def read_faults(text: str) -> tuple[Fault, ...]:
     return tuple(found)
 
 
-def seconds_text(text: str) -> float:
-    """Seconds, 0.1 to 3600.
-
-    Raises:
-        ValueError: No such number.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 3600:
-        raise ValueError("seconds, 0.1 to 3600")
-    return value
-
-
 def refuse_frame(kind: str, watch: StallWatch) -> None:
     """Raise what a source raises that gives no frame for this fault.
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
-from edge.sources.base import BaseSource, Pacer, rate, read_options, switch, whole
-from edge.sources.faults import Timetable, read_faults, refuse_frame, seconds_text, spoil
+from edge.sources.base import BaseSource, Pacer, number, rate, read_options, switch, whole
+from edge.sources.faults import Timetable, read_faults, refuse_frame, spoil
 from edge.sources.watch import StallWatch
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class SyntheticSource(BaseSource):
         """
         if target:
             raise UsageError(f"synthetic: takes no target, got {target!r}", mend=_USAGE_MEND)
+        seconds = number("seconds", 0.1, 3600)
         known = {
             "width": whole(32, 8192),
             "height": whole(32, 8192),
@@ -90,8 +91,8 @@ class SyntheticSource(BaseSource):
             "seed": whole(0, 2**32 - 1),
             "live": switch,
             "fault": read_faults,
-            "every": seconds_text,
-            "length": seconds_text,
+            "every": seconds,
+            "length": seconds,
         }
         chosen = read_options("synthetic", options, known)
         faults = Timetable(
