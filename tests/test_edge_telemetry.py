@@ -224,10 +224,10 @@ print(size, journal.dropped)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
+    """A file system of 2 MiB, with room for all that may wait, twice."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "edge-difom-test", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "edge-difom-test", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a file system needs root")
     yield folder
