@@ -25,7 +25,9 @@ def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """
     if logits.shape[-2:] != mask.shape[-2:]:
         logits = F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=False)
-    near = F.avg_pool2d(mask, 31, stride=1, padding=15, count_include_pad=False)
+    # Along one axis after the other: 2 x 31 additions a pixel instead of 31 x 31.
+    near = F.avg_pool2d(mask, (31, 1), stride=1, padding=(15, 0), count_include_pad=False)
+    near = F.avg_pool2d(near, (1, 31), stride=1, padding=(0, 15), count_include_pad=False)
     weight = 1 + 5 * (near - mask).abs()
     entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
     entropy = (weight * entropy).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
