@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
+def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
 
     Args:
         path: Where to; missing folders are made.
         data: Bytes, or text written as UTF-8.
+        mode: Permissions of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -32,7 +33,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -51,12 +52,13 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def atomic_dir(path: Path, *, force: bool = False) -> Iterator[Path]:
+def atomic_dir(path: Path, *, force: bool = False, mode: int = 0o755) -> Iterator[Path]:
     """A folder to fill, which takes the name `path` only when the block ends without an error.
 
     Args:
         path: Final name.
         force: Replace what is there.
+        mode: Permissions of the folder.
 
     Raises:
         UsageError: `path` is not empty and `force` is not set.
@@ -64,7 +66,7 @@ def atomic_dir(path: Path, *, force: bool = False) -> Iterator[Path]:
     refuse_existing(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    temporary.chmod(0o755)
+    temporary.chmod(mode)
     try:
         yield temporary
         if path.exists():

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "cobs": "cart",
     "serial": "cart",
     **dict.fromkeys(("cryptography", "securesystemslib", "tuf"), "trust"),
+    **dict.fromkeys(("highdicom", "pydicom"), "dicom"),
     **dict.fromkeys(("cyclonedx", "packageurl", "packaging"), "sbom"),
     **dict.fromkeys(
         (

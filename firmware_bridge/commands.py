@@ -19,6 +19,7 @@ from edge.errors import MissingDependencyError
         "install": ("firmware_bridge.slots.commands:install", "Install a bundle from a repository."),
         "status": ("firmware_bridge.slots.commands:status", "Tell what is installed, and check the log."),
         "rollback": ("firmware_bridge.slots.commands:rollback", "Go back to the bundle before."),
+        "still": ("edge.commands.still:command", "Turn a still into DICOM."),
         "gc": ("firmware_bridge.slots.commands:gc", "Remove what no slot needs."),
     },
     short_help="Prepare and check a cart computer.",

@@ -103,6 +103,13 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     default=True,
     help="Show a region once it was seen on 4 of 6 frames and for 130 ms.",
 )
+@click.option(
+    "--stills",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep the frame with its mask, black outside the field of view, when a pedal of the cart is pressed "
+    "or SIGUSR1 comes. Pictures of a patient.",
+)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
 @click.option(
@@ -124,6 +131,7 @@ def command(
     cart: str,
     guard: bool,
     smooth: bool,
+    stills: Path | None,
     frames: int | None,
     seconds: float | None,
     threads: int | None,
@@ -173,11 +181,12 @@ def command(
         guard=guard,
         smooth=smooth,
         state=state,
+        stills=stills,
     )
-    with frames_from, _stop_on_signal() as stop:
+    with frames_from, _stop_on_signal() as stop, _still_on_signal(stills) as still:
         outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live)
         console.say(frames_from.description)
-        with open_device(frames_from, outputs, store, options, stop=stop) as loop:
+        with open_device(frames_from, outputs, store, options, stop=stop, still=still) as loop:
             summary = loop.run(frames=frames, seconds=seconds)
             name = loop.engine.name
     _show(summary)
@@ -185,7 +194,9 @@ def command(
         console.write_json(json_path, summary)
     written = [str(sink_path) for sink in outputs if (sink_path := getattr(sink, "path", None))]
     console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
-    if state is None:
+    if stills is not None:
+        console.next_command(f"edge-difom device still {stills}/STILL --out DICOM")
+    elif state is None:
         console.next_command(f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60")
     else:
         console.next_command(f"edge-difom device status --state {state}")
@@ -221,6 +232,20 @@ def _stop_on_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
+    """An event that SIGUSR1 sets; without a folder for stills the signal acts as it did before."""
+    still = threading.Event()
+    if stills is None:
+        yield still
+        return
+    before = signal.signal(signal.SIGUSR1, lambda *_: still.set())
+    try:
+        yield still
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _show(summary: RunSummary) -> None:

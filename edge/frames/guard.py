@@ -67,11 +67,15 @@ class FrameGuard:
 
     Args:
         fps: None for a live source; of a clip its rate, by which its frames are dated (`moment_ns`).
+
+    Attributes:
+        view: Of the frame that was judged last; None before the first.
     """
 
     def __init__(self, fps: float | None = None) -> None:
         self._fps = fps
         self._views = ViewEstimator()
+        self.view: View | None = None
         self._still: Small | None = None
         self._still_ns = self._still_frames = 0
         self._kind = self._detail = self._seen = ""
@@ -96,6 +100,7 @@ class FrameGuard:
         if not kind:
             view = self._views.update(picture)
         self._settle(kind, detail, now)
+        self.view = view
         return Judgement(not self._kind, self._kind, self._detail, view)
 
     def _stood_still(self, picture: Small, view: View, now: int) -> float:

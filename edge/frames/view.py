@@ -1,9 +1,9 @@
-"""The field of view as others use it: what lies inside, what is cut out, what is made black."""
+"""The field of view as others use it: what lies inside, what is made black."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -25,21 +25,23 @@ class View:
         box: In frame pixels.
         mask: (h, w) uint8, 255 inside; cell i of n covers frame pixels i * N / n to (i + 1) * N / n.
         frame_size: Height and width of the frame.
+        found: Whether it was seen in a picture; False where the whole frame stands for it.
     """
 
     box: Box
     mask: ImageU8
     frame_size: tuple[int, int]
+    found: bool = True
 
 
 def whole_frame(frame_size: tuple[int, int], cells: tuple[int, ...] = (1, 1)) -> View:
-    """The view of a frame that has no border.
+    """The view of a frame in which none was found.
 
     Args:
         frame_size: Height and width of the frame.
         cells: Height and width of the mask.
     """
-    return View((0, 0, frame_size[1], frame_size[0]), np.full(cells, 255, np.uint8), frame_size)
+    return View((0, 0, frame_size[1], frame_size[0]), np.full(cells, 255, np.uint8), frame_size, found=False)
 
 
 def inside(regions: Iterable[Region], view: View, share: float = SHARE) -> tuple[Region, ...]:
@@ -64,6 +66,20 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
     kept = inside(result.regions, view, share)
     area = result.mask_area if len(kept) == len(result.regions) else sum(region.area for region in kept)
     return replace(result, regions=kept, mask_area=area, field_of_view=view.box)
+
+
+def black_outside(image: ImageU8, view: View) -> ImageU8:
+    """A copy of a picture that is black outside the view, where processors write who the patient is.
+
+    What a processor writes over the view itself stays.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8 of the view's frame size.
+        view: The field of view.
+    """
+    height, width = image.shape[:2]
+    mask = cv2.resize(view.mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cast("ImageU8", cv2.bitwise_and(image, image, mask=mask))
 
 
 def _share_inside(region: Region, view: View) -> float:

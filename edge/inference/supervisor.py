@@ -133,6 +133,11 @@ class Supervisor:
         return "" if engine is None else engine.name
 
     @property
+    def bundle(self) -> Bundle | None:
+        """The one that was opened last, which scores come from until `infer` raises; None before the first."""
+        return self._bundle
+
+    @property
     def manifest(self) -> Manifest | None:
         """Of the bundle that was opened last; None before the first."""
         bundle = self._bundle

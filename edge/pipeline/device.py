@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from edge.errors import UsageError
 from edge.frames.guard import FrameGuard
 from edge.inference.process import TIMEOUT_MS
 from edge.inference.supervisor import Supervisor
@@ -23,7 +24,9 @@ from edge.pipeline.observers import (
     WatchdogObserver,
 )
 from edge.pipeline.smoothing import Smoother
+from edge.pipeline.stills import StillObserver
 from edge.pipeline.watchdog import Watchdog
+from edge.stills.keeper import StillKeeper
 from edge.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class DeviceOptions:
         guard: Whether frames that are unfit for the student are told and left out; single pictures never are.
         smooth: Whether a region is shown only once it was seen on several frames; of single pictures every one is.
         state: State folder of the device, which is told whether a signal is present; None without slots.
+        stills: Where stills are kept that a pedal or `open_device`'s `still` asks for; none are without it.
     """
 
     engine: str = "auto"
@@ -62,6 +66,7 @@ class DeviceOptions:
     guard: bool = True
     smooth: bool = True
     state: Path | None = None
+    stills: Path | None = None
 
 
 @contextmanager
@@ -72,6 +77,7 @@ def open_device(
     options: DeviceOptions,
     *,
     stop: threading.Event | None = None,
+    still: threading.Event | None = None,
     on_frame: Callable[[Frame, Result], None] | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> Iterator[FrameLoop]:
@@ -83,11 +89,12 @@ def open_device(
         store: The bundles.
         options: What to build.
         stop: Ends the run when set.
+        still: Asks for a still when set.
         on_frame: Called after each frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: The cart's text names none.
+        UsageError: The cart's text names none, or stills cannot be kept.
         MissingDependencyError: The cart or the metrics need a package that is not installed.
         OSError: The journal cannot be made.
     """
@@ -106,6 +113,25 @@ def open_device(
                 clock=clock,
             )
         )
+        guard = FrameGuard(fps=fps) if options.guard and source.continuous else None
+        stills: StillObserver | None = None
+        if options.stills is not None:
+            if guard is None:
+                raise UsageError(
+                    "stills need the field of view, outside of which they are made black",
+                    expected="frames of a camera or clip, with the guard that finds it",
+                    mend="without --no-guard; of a single picture `edge-difom device still IMAGE --bundle B`",
+                )
+            stills = stack.enter_context(
+                StillObserver(
+                    StillKeeper(options.stills),
+                    telemetry,
+                    asked=still or threading.Event(),
+                    view=lambda: guard.view,
+                    supervisor=supervisor,
+                    clock=clock,
+                )
+            )
         heat = Heat(clock=clock)
         observers: list[Observer] = [
             SupervisorObserver(supervisor, telemetry),
@@ -117,11 +143,13 @@ def open_device(
         if options.cart:
             cart = resolve("firmware_bridge.link.cart:open_cart")(options.cart)
             link = cast("CartLink", stack.enter_context(cart))
-            observers.append(CartObserver(link, telemetry, stop))
+            observers.append(CartObserver(link, telemetry, stop, None if stills is None else stills.ask))
+        if stills is not None:
+            observers.append(stills)
         if options.state is not None:
             lock = resolve("firmware_bridge.slots.signal:open_signal")(options.state)
             observers.append(SignalObserver(stack.enter_context(lock)))
-        counted = {"source": source, "inference": supervisor, "cart": cart}
+        counted = {"source": source, "inference": supervisor, "cart": cart, "still": stills}
         counted |= {f"sink.{number}": sink for number, sink in enumerate(sinks)}
         observers.append(
             CounterObserver(
@@ -138,7 +166,7 @@ def open_device(
             engine=supervisor,
             manifest=lambda: supervisor.manifest,
             sinks=sinks,
-            guard=FrameGuard(fps=fps) if options.guard and source.continuous else None,
+            guard=guard,
             smoother=Smoother(fps=fps) if options.smooth and source.continuous else None,
             observers=observers,
             keep_every=heat.keep_every,

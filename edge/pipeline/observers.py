@@ -75,10 +75,17 @@ class CartObserver:
         link: Entered by the caller.
         telemetry: The journal.
         stop: Set when the supply fails.
+        pressed: Told which pedal was pressed, such as `pedal 1`.
     """
 
-    def __init__(self, link: CartLink, telemetry: Telemetry, stop: threading.Event) -> None:
-        self._link, self._telemetry, self._stop = link, telemetry, stop
+    def __init__(
+        self,
+        link: CartLink,
+        telemetry: Telemetry,
+        stop: threading.Event,
+        pressed: Callable[[str], None] | None = None,
+    ) -> None:
+        self._link, self._telemetry, self._stop, self._pressed = link, telemetry, stop, pressed
         self._power: str | None = None
 
     def conditions(self) -> Iterable[Condition]:
@@ -96,6 +103,10 @@ class CartObserver:
             if event.kind == "power-fail":
                 self._power = f"power-fail: the supply holds for {event.holdup_ms} ms"
                 self._stop.set()
+            elif event.kind == "pedal" and self._pressed is not None:
+                pedal, _, edge = event.detail.rpartition(" ")
+                if edge == "pressed":
+                    self._pressed(pedal)
 
 
 class WatchdogObserver:

@@ -1,0 +1,104 @@
+"""Takes the newest frame as a still when somebody asks for it: the cart's pedal or a signal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from edge.stills.still import BundleIdentity
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.frames.view import View
+    from edge.inference.supervisor import Supervisor
+    from edge.pipeline.states import Condition
+    from edge.stills.keeper import StillKeeper
+    from edge.telemetry import Telemetry
+    from edge.types import Frame, Result, Status
+
+PATIENCE_NS = 1_000_000_000
+"""How long a still waits for a frame, where none comes."""
+
+
+class StillObserver:
+    """Hands the frame that is done to a keeper, with its own result, when a still is asked for.
+
+    A context manager: what waits is written at its end. Several requests before a frame are one.
+
+    Args:
+        keeper: Closed at the end.
+        telemetry: The journal.
+        asked: Asks for a still when it is set; cleared here.
+        view: The field of view of the frame that is done.
+        supervisor: The student that it was shown to.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+
+    Attributes:
+        counters: `kept` and `refused`.
+    """
+
+    def __init__(
+        self,
+        keeper: StillKeeper,
+        telemetry: Telemetry,
+        *,
+        asked: threading.Event,
+        view: Callable[[], View | None],
+        supervisor: Supervisor,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._keeper, self._telemetry, self._asked = keeper, telemetry, asked
+        self._view, self._supervisor, self._clock = view, supervisor, clock
+        self._by, self._until_ns = "", 0
+        self.counters: Counter[str] = Counter(kept=0, refused=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._by:
+            self._keeper.refuse("the run ended before a frame came")
+        try:
+            self._keeper.close()
+        finally:
+            self._tell()
+
+    def conditions(self) -> Iterable[Condition]:
+        """Nothing: a still more or less changes no state."""
+        return ()
+
+    def ask(self, by: str) -> None:
+        """Ask for a still; called by the frame loop's thread.
+
+        Args:
+            by: Who asks, such as `pedal 1`.
+        """
+        self._by, self._until_ns = by, self._clock() + PATIENCE_NS
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """Take the frame where a still is asked for; where none comes for long, there is no still."""
+        if self._asked.is_set():
+            self._asked.clear()
+            self.ask("signal")
+        if self._by and frame is not None and result is not None:
+            bundle = self._supervisor.bundle
+            identity = None if bundle is None else BundleIdentity.of(bundle, self._supervisor.name)
+            self._keeper.take(frame, result, self._view(), status, identity, asked_by=self._by)
+            self._by = ""
+        elif self._by and self._clock() >= self._until_ns:
+            self._keeper.refuse(f"no frame: {status.reason or status.state.value}")
+            self._by = ""
+        self._tell()
+
+    def _tell(self) -> None:
+        for news in self._keeper.news():
+            self.counters["kept" if news.kind == "still" else "refused"] += 1
+            self._telemetry.event(news.kind, detail=news.detail, frame=news.frame, mask=news.mask)

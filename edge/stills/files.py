@@ -1,0 +1,127 @@
+"""A still on the disk: a folder with `still.json` and its pictures, lossless, of its owner alone, whole or absent."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.errors import DataError
+from edge.files import atomic_dir, atomic_write, sha256
+from edge.frames.view import View, black_outside
+from edge.stills.still import SCHEMA, Still, StillRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.types import ImageU8
+
+RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask.png", "scores.png"
+
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+
+_EFFORT = 3
+"""Of PNG, 0 to 9."""
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def write_still(still: Still, path: Path) -> None:
+    """Write a still as a folder that others cannot enter, which appears only when it is on the disk.
+
+    Args:
+        still: What to write.
+        path: The folder; its parent exists.
+
+    Raises:
+        UsageError: `path` exists.
+        OSError: The disk does not take it; nothing is left of it then.
+    """
+    pictures = {IMAGE: still.image, VIEW: still.view.mask, MASK: still.mask, SCORES: still.scores}
+    encoded = {name: _png(picture) for name, picture in pictures.items() if picture is not None}
+    record = msgspec.structs.replace(
+        still.record, files={name: sha256(data) for name, data in encoded.items()}
+    )
+    with atomic_dir(path, mode=FOLDER_MODE) as folder:
+        for name, data in encoded.items():
+            atomic_write(folder / name, data, mode=FILE_MODE)
+        text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        atomic_write(folder / RECORD, text, mode=FILE_MODE)
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_still(path: Path) -> Still:
+    """Read a still back; what lies outside the view is made black once more.
+
+    Args:
+        path: Its folder.
+
+    Raises:
+        DataError: It is none, of another schema, or was changed.
+    """
+    record = _record(path)
+    size = record.size
+    image = _picture(path, record, IMAGE, size, cv2.IMREAD_COLOR)
+    cells = _picture(path, record, VIEW, None, cv2.IMREAD_GRAYSCALE)
+    view = View(record.field_of_view, cells, size)
+    mask = scores = None
+    if record.no_mask is None:
+        mask = black_outside(_picture(path, record, MASK, size, cv2.IMREAD_GRAYSCALE), view)
+        scores = _picture(path, record, SCORES, None, cv2.IMREAD_GRAYSCALE)
+    return Still(record=record, image=black_outside(image, view), view=view, mask=mask, scores=scores)
+
+
+def _png(picture: ImageU8) -> bytes:
+    done, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, _EFFORT])
+    assert done, f"no PNG of {picture.shape}"
+    return data.tobytes()
+
+
+def _record(path: Path) -> StillRecord:
+    try:
+        encoded = (path / RECORD).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} is no still",
+            expected=f"a folder with {RECORD}, as `edge-difom run --stills DIR` writes it",
+            got=error.strerror or str(error),
+        ) from error
+    try:
+        schema = msgspec.json.decode(encoded, type=_Schema).schema
+        if schema != SCHEMA:
+            raise DataError(f"{path}: {RECORD} has another schema", expected=f"{SCHEMA}", got=f"{schema}")
+        record = msgspec.json.decode(encoded, type=StillRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: {RECORD} cannot be read", got=str(error)) from error
+    if record.no_mask is None and record.bundle is None:
+        raise DataError(f"{path}: {RECORD} does not say what its mask comes from", expected="a bundle")
+    return record
+
+
+def _picture(path: Path, record: StillRecord, name: str, size: tuple[int, int] | None, how: int) -> ImageU8:
+    file = path / name
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
+    if sha256(data) != record.files.get(name):
+        raise DataError(
+            f"{file} was changed", expected=f"SHA-256 {record.files.get(name)}", got=f"SHA-256 {sha256(data)}"
+        )
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    if picture is None or (size is not None and picture.shape[:2] != size):
+        raise DataError(
+            f"{file} is no picture of this still",
+            expected="a picture" if size is None else f"{size[1]}x{size[0]} pixels",
+            got="no picture" if picture is None else f"{picture.shape[1]}x{picture.shape[0]} pixels",
+        )
+    return cast("ImageU8", picture)

@@ -1,0 +1,231 @@
+"""Stills of a run, kept behind the frame loop's back: bounded in number and size, refused where there is no room."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge import __version__
+from edge.background import Background
+from edge.errors import EdgeDifomError, UsageError
+from edge.stills.files import FOLDER_MODE, write_still
+from edge.stills.still import compose, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from edge.frames.view import View
+    from edge.stills.still import BundleIdentity
+    from edge.types import Frame, Result, Status
+
+MAX_STILLS = 500
+"""Stills that a folder holds at most."""
+
+MAX_BYTES = 2 << 30
+"""Their size together at most."""
+
+RESERVE_BYTES = 32 << 20
+"""Free space of the disk below which no still is kept: the journal needs some."""
+
+PREFIX = "still-"
+
+_CAPACITY = 4
+_CLOSE_S = 1.0
+
+
+class News(NamedTuple):
+    """What became of a still, for the journal: never a picture.
+
+    Attributes:
+        kind: `still` or `still-refused`.
+        detail: Its name, or why there is none.
+        frame: Number of the frame, None where there was no frame.
+        mask: Whether it has a mask.
+    """
+
+    kind: str
+    detail: str
+    frame: int | None = None
+    mask: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Taken:
+    """What a still is made of, copied out of the frame loop."""
+
+    name: str
+    frame: Frame
+    result: Result
+    view: View
+    status: Status
+    bundle: BundleIdentity | None
+    taken: str
+    asked_by: str
+
+
+class StillKeeper:
+    """Writes stills into a folder in a thread of its own; nobody waits for it.
+
+    A still that cannot be kept is refused, and that is news; none is ever removed for another.
+
+    Args:
+        folder: Of its owner alone; made where it is missing.
+        most: Stills that it holds at most.
+        most_bytes: Their size together at most.
+        reserve_bytes: What stays free on its disk.
+        date: Date and time for the stills' names and records, a note for people.
+
+    Raises:
+        UsageError: The folder cannot be made or written, or others may enter it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        most: int = MAX_STILLS,
+        most_bytes: int = MAX_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
+        date: Callable[[], datetime] = now,
+    ) -> None:
+        self.folder = folder
+        self._most, self._most_bytes, self._reserve_bytes = most, most_bytes, reserve_bytes
+        self._date, self._run, self._number = date, secrets.token_hex(4), 0
+        self._news: deque[News] = deque()
+        _prepare(folder)
+        self._queue: Background[_Taken] = Background(
+            self._keep, capacity=_CAPACITY, when_full="newest", name="stills"
+        )
+
+    def take(
+        self,
+        frame: Frame,
+        result: Result,
+        view: View | None,
+        status: Status,
+        bundle: BundleIdentity | None,
+        *,
+        asked_by: str,
+    ) -> None:
+        """Keep a frame; the pictures are copied, and what becomes of it is told by `news`.
+
+        Args:
+            frame: As captured.
+            result: Of this very frame.
+            view: The field of view of this frame; without one that was found no still is kept.
+            status: The device's.
+            bundle: What the scores of the result come from.
+            asked_by: As in the record.
+        """
+        if view is None or not view.found:
+            self.refuse("no field of view: what lies outside it could not be made black", frame.index)
+            return
+        if not self._queue.has_room:
+            self.refuse(f"busy: {_CAPACITY} stills wait for the disk", frame.index)
+            return
+        moment = self._date()
+        self._number += 1
+        kept = self._queue.put(
+            _Taken(
+                name=f"{PREFIX}{moment:%Y%m%dT%H%M%SZ}-{self._run}-{self._number}",
+                frame=replace(frame, image=frame.image.copy(), stamps={}),
+                result=replace(result, scores=None if result.scores is None else result.scores.copy()),
+                view=view,
+                status=status,
+                bundle=bundle,
+                taken=moment.isoformat(timespec="milliseconds"),
+                asked_by=asked_by,
+            )
+        )
+        if not kept:
+            self.refuse(f"failed: {self._queue.error}", frame.index)
+
+    def refuse(self, why: str, frame: int | None = None) -> None:
+        """A still that was asked for cannot be."""
+        self._news.append(News("still-refused", why, frame))
+
+    def news(self) -> list[News]:
+        """What became of stills since the last call."""
+        found = []
+        while self._news:
+            found.append(self._news.popleft())
+        return found
+
+    def close(self, timeout: float = _CLOSE_S) -> None:
+        """Write what waits, as long as that takes no longer than so many seconds."""
+        self._queue.close(timeout)
+        if left := self._queue.dropped:
+            self.refuse(f"the run ended before {left} could be written")
+
+    def _keep(self, taken: _Taken) -> None:
+        try:
+            if why := self._no_room():
+                self.refuse(why, taken.frame.index)
+                return
+            still = compose(
+                taken.frame,
+                taken.result,
+                taken.view,
+                taken.status,
+                taken.bundle,
+                version=__version__,
+                taken=taken.taken,
+                asked_by=taken.asked_by,
+            )
+            write_still(still, self.folder / taken.name)
+        except (OSError, EdgeDifomError) as error:
+            said = error.strerror if isinstance(error, OSError) else None
+            self.refuse(f"the disk: {said or error}", taken.frame.index)
+            return
+        self._news.append(News("still", taken.name, taken.frame.index, still.mask is not None))
+
+    def _no_room(self) -> str:
+        """Why no further still may be kept; empty where one may."""
+        sizes = [
+            sum(file.stat().st_size for file in still.iterdir())
+            for still in self.folder.iterdir()
+            if still.name.startswith(PREFIX)
+        ]
+        if len(sizes) >= self._most:
+            return f"full: {len(sizes)} stills, at most {self._most} are kept"
+        if sum(sizes) >= self._most_bytes:
+            return f"full: {sum(sizes) >> 20} MB of stills, at most {self._most_bytes >> 20} MB are kept"
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._reserve_bytes:
+            return f"disk full: {free >> 20} MB free, {self._reserve_bytes >> 20} MB are left to the journal"
+        return ""
+
+
+def _prepare(folder: Path) -> None:
+    """A folder of its owner alone, without what a power cut left half-written.
+
+    Raises:
+        UsageError: It cannot be, or others may enter it.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        mode = folder.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise UsageError(
+                f"others may enter {folder}, where stills would be kept",
+                expected="a folder of its owner alone, mode 700",
+                got=f"mode {mode:o}",
+                mend=f"chmod 700 {folder}, or another --stills",
+            )
+        for left in folder.glob(f".{PREFIX}*"):
+            shutil.rmtree(left)
+    except OSError as error:
+        raise UsageError(
+            f"no stills can be kept in {folder}",
+            expected="a folder that can be made and written",
+            got=error.strerror or str(error),
+            mend="--stills with another folder",
+        ) from error

@@ -1,0 +1,209 @@
+"""What a still is: one frame, its own mask or none, its field of view, and what the device was and ran by then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.frames.view import black_outside
+from edge.manifest import RESEARCH_USE, Strict
+from edge.postprocess import native_scores
+
+if TYPE_CHECKING:
+    from edge.bundle import Bundle
+    from edge.frames.view import View
+    from edge.types import Frame, ImageU8, Result, Status
+
+SCHEMA = 1
+
+
+def now() -> datetime:
+    """Date and time in UTC: a note for people, no decision hangs on it."""
+    return datetime.now(timezone.utc)
+
+
+class BundleIdentity(Strict, frozen=True, kw_only=True):
+    """Which bundle a mask comes from.
+
+    Attributes:
+        name: The manifest's.
+        digest: SHA-256 of the manifest, which names the bundle with all its files.
+        student: Of its provenance.
+        created: Likewise.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        engine: `openvino`, `tflite` or `onnx`.
+    """
+
+    name: str
+    digest: str
+    student: str
+    created: str
+    threshold: float
+    engine: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, engine: str) -> BundleIdentity:
+        """The identity of an open bundle, run by an engine."""
+        manifest = bundle.manifest
+        return cls(
+            name=manifest.name,
+            digest=bundle.digest,
+            student=manifest.provenance.student,
+            created=manifest.provenance.created,
+            threshold=manifest.output.threshold,
+            engine=engine,
+        )
+
+
+class StillRegion(Strict, frozen=True, kw_only=True):
+    """A region that was shown: box as x, y, width, height in frame pixels, share of the frame, highest score."""
+
+    box: tuple[int, int, int, int]
+    area: float
+    score: float
+
+
+class StillRecord(Strict, frozen=True, kw_only=True):
+    """`still.json`.
+
+    Attributes:
+        schema: `SCHEMA`.
+        intended_use: The notice.
+        version: Of this project.
+        frame: Number of the frame in its source.
+        captured_ns: CLOCK_MONOTONIC of the capture.
+        taken: Date and time in UTC at which the still was asked for; a note, the clock may be wrong.
+        asked_by: `pedal 1`, `signal`, or `command`.
+        state: What the device was doing.
+        reason: Why, empty while it was running.
+        size: Height and width of the frame.
+        field_of_view: Its box, frame pixels.
+        bundle: What the mask comes from; null where there is none.
+        regions: What was shown, largest first.
+        no_mask: Why there is no mask; null where there is one, which may be empty.
+        files: Name -> SHA-256.
+    """
+
+    schema: int = SCHEMA
+    intended_use: str = RESEARCH_USE
+    version: str
+    frame: int
+    captured_ns: int
+    taken: str
+    asked_by: str
+    state: str
+    reason: str
+    size: tuple[int, int]
+    field_of_view: tuple[int, int, int, int]
+    bundle: BundleIdentity | None
+    regions: list[StillRegion]
+    no_mask: str | None
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Still:
+    """A still in memory.
+
+    Attributes:
+        record: Everything but the pictures.
+        image: (H, W, 3) uint8 BGR, black outside the view.
+        view: The field of view.
+        mask: (H, W) uint8, 255 where a region was shown; None where there is no mask.
+        scores: (h, w) uint8 in 1/256, of the whole frame; None where there is no mask.
+    """
+
+    record: StillRecord
+    image: ImageU8
+    view: View
+    mask: ImageU8 | None
+    scores: ImageU8 | None
+
+
+def compose(
+    frame: Frame,
+    result: Result,
+    view: View,
+    status: Status,
+    bundle: BundleIdentity | None,
+    *,
+    version: str,
+    taken: str,
+    asked_by: str,
+) -> Still:
+    """The still of a frame.
+
+    Args:
+        frame: Its image is left as it is.
+        result: Of this very frame; with a reason there is no mask, however good its scores may be.
+        view: The field of view of this frame.
+        status: The device's.
+        bundle: What the scores come from.
+        version: Of this project.
+        taken: UTC.
+        asked_by: As in the record.
+    """
+    size = (frame.image.shape[0], frame.image.shape[1])
+    mask = scores = None
+    no_mask = result.reason
+    if result.reason is None and result.scores is not None and bundle is not None:
+        scores = result.scores
+        mask = shown_mask(result, view, bundle.threshold)
+    elif no_mask is None:
+        no_mask = "no inference ran"
+    record = StillRecord(
+        version=version,
+        frame=frame.index,
+        captured_ns=frame.captured_ns,
+        taken=taken,
+        asked_by=asked_by,
+        state=status.state.value,
+        reason=status.reason,
+        size=size,
+        field_of_view=view.box,
+        bundle=None if mask is None else bundle,
+        regions=[
+            StillRegion(box=region.box, area=region.area, score=region.score)
+            for region in (() if mask is None else result.regions)
+        ],
+        no_mask=no_mask,
+    )
+    return Still(record=record, image=black_outside(frame.image, view), view=view, mask=mask, scores=scores)
+
+
+def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
+    """The mask of the regions of a result, pixel for pixel of its frame.
+
+    What reaches the threshold in the scores at full size, as far as it is connected to a region of the result and
+    lies in the view: a region that was held back is not in it.
+
+    Args:
+        result: With scores.
+        view: The field of view of its frame.
+        threshold: 0 to 1.
+
+    Returns:
+        (H, W) uint8, 0 or 255.
+    """
+    mask = np.zeros(view.frame_size, np.uint8)
+    if not result.regions or result.scores is None:
+        return mask
+    reached = (native_scores(result.scores, view.frame_size) >= threshold).astype(np.uint8)
+    count, pieces = cv2.connectedComponents(reached, connectivity=8)
+    kept = np.zeros(count, np.uint8)
+    for region in result.regions:
+        outline = np.array(region.contour, np.int32)
+        inside = np.zeros_like(mask)
+        cv2.fillPoly(inside, [outline], 255)
+        touched = np.unique(pieces[(inside > 0) & (reached > 0)])
+        kept[touched] = 255
+        if not touched.size:
+            # So small that no pixel centre of the frame reaches the threshold.
+            cv2.bitwise_or(mask, inside, dst=mask)
+    cv2.bitwise_or(mask, cast("ImageU8", kept[pieces]), dst=mask)
+    return black_outside(mask, view)
