@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.frames.field_of_view import WINDOW, ViewEstimator, estimate
 from edge.frames.small import small
-from edge.frames.view import View, inside, restrict, whole_frame
+from edge.frames.view import View, black_outside, inside, restrict, whole_frame
 from edge.phantom import clip
 from edge.types import Region, Result
 
@@ -208,3 +208,19 @@ def test_a_result_is_restricted_to_the_view() -> None:
     kept = restrict(found, RIGHT_HALF)
     assert kept == Result(None, (within,), within.area, None, RIGHT_HALF.box)
     assert restrict(kept, whole_frame((270, 480))).regions == (within,)
+
+
+def test_what_is_written_beside_the_view_is_black_in_a_still(bowel: list[Image]) -> None:
+    picture = text_over(seen_through(bowel[0], octagon()))
+    view = estimate(picture)
+    assert view.found
+    still = black_outside(picture, view)
+    assert still[:, :80].max() == 0
+    middle = np.s_[100:170, 180:300]
+    np.testing.assert_array_equal(still[middle], picture[middle])
+    assert picture[:, :80].max() > 200, "the frame itself is left alone"
+
+
+def test_a_view_that_nobody_saw_says_so() -> None:
+    assert not estimate(np.full((270, 480, 3), 5, np.uint8)).found
+    assert not whole_frame((270, 480)).found

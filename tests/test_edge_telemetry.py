@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from edge.telemetry import COUNTERS_S, Telemetry
 from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 MS = 1_000_000
 FOUND = Region(box=(1, 2, 3, 4), contour=((1, 2),), area=0.1, score=0.9)
@@ -220,18 +219,6 @@ print(size, journal.dropped)
     assert size <= 3000
     assert dropped == 0
     assert [line["seq"] for line in events(tmp_path / "log")] == list(range(1, 101))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB, with room for all that may wait, twice."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "edge-difom-test", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.row(40, "journal, metrics and lines on a tmpfs that is full")

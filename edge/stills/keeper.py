@@ -159,7 +159,8 @@ class StillKeeper:
 
     def close(self, timeout: float = _CLOSE_S) -> None:
         """Write what waits, as long as that takes no longer than so many seconds."""
-        self._queue.close(timeout)
+        if not self._queue.close(timeout):
+            self.refuse("the disk does not answer")
         if left := self._queue.dropped:
             self.refuse(f"the run ended before {left} could be written")
 
