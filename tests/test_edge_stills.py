@@ -146,7 +146,7 @@ def test_what_is_stale_or_has_a_reason_has_no_mask() -> None:
         (Result(None, (), 0.0, None), "no inference ran"),
     ):
         made = still(found=found)
-        assert made.mask is made.scores is made.record.bundle is None
+        assert (made.mask, made.scores, made.record.bundle) == (None, None, None)
         assert made.record.no_mask == why
         assert made.record.regions == []
 

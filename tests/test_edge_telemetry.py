@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,6 @@ from edge.metrics_file import MetricsFile
 from edge.numbers import BUCKETS_MS, Numbers
 from edge.telemetry import COUNTERS_S, Telemetry
 from edge.types import Frame, Region, Result, State, Status
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MS = 1_000_000
 FOUND = Region(box=(1, 2, 3, 4), contour=((1, 2),), area=0.1, score=0.9)

@@ -32,6 +32,7 @@ NOTICE = "RESEARCH USE ONLY, not a medical device"
 
 _LONGEST = 64
 """Of a text of the value representation LO (PS3.5 6.2)."""
+_UTF8 = "ISO_IR 192"
 _BLACKED = "Pixels outside the field of view were made black"
 _METHOD = "No identity was written; black outside the field of view"
 
@@ -67,6 +68,7 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
         manufacturer=MAKER,
         patient_id=patient_id,
         transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set=_UTF8,
     )
     # The library asks for an orientation; of an endoscope's picture none is known, and the attribute is of type 2.
     image.PatientOrientation = []
@@ -121,6 +123,7 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         content_label=LABEL,
         content_description=NOTICE,
         transfer_syntax_uid=ExplicitVRLittleEndian,
+        specific_character_set=_UTF8,
     )
     made.SeriesDescription = NOTICE
     _tell_identity(made, removed=image.PatientIdentityRemoved == "YES")
