@@ -263,6 +263,32 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [news.detail for news in keeper.news()] == ["the disk: Input/output error"] * 5
 
 
+def test_the_next_frame_does_not_reach_a_still_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, real = threading.Event(), keeping.compose
+
+    def late(*arguments: Any, **names: Any) -> Still:
+        assert go.wait(10)
+        return real(*arguments, **names)
+
+    monkeypatch.setattr(keeping, "compose", late)
+    keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
+    taken, found = frame(), result()
+    keeper.take(taken, found, circle((67, 101)), RUNNING, WHO, asked_by="signal")
+    taken.image[:] = 0
+    assert found.scores is not None
+    found.scores[:] = 0
+    go.set()
+    keeper.close(10)
+    (news,) = keeper.news()
+    back, made = read_still(tmp_path / "s" / news.detail), still()
+    assert back.mask is not None
+    assert made.mask is not None
+    np.testing.assert_array_equal(back.mask, made.mask)
+    np.testing.assert_array_equal(back.image, made.image)
+
+
 def test_without_a_view_there_is_no_still(tmp_path: Path) -> None:
     keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
     for view in (None, whole_frame((67, 101))):
@@ -282,8 +308,12 @@ def test_a_folder_that_others_may_enter_is_refused_and_leftovers_go(tmp_path: Pa
     (folder / ".still-20310501T120000Z-0-1.abc").mkdir(parents=True)
     (folder / "notes").mkdir()
     folder.chmod(0o700)
-    StillKeeper(folder).close()
+    keeper = StillKeeper(folder)
     assert [path.name for path in folder.iterdir()] == ["notes"]
+    with pytest.raises(UsageError, match="another run keeps stills there"):
+        StillKeeper(folder)
+    keeper.close()
+    StillKeeper(folder).close()
 
 
 class Notes:

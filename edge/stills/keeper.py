@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -82,7 +83,7 @@ class StillKeeper:
         date: Date and time for the stills' names and records, a note for people.
 
     Raises:
-        UsageError: The folder cannot be made or written, or others may enter it.
+        UsageError: The folder cannot be made, others may enter it, or another run keeps stills in it.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class StillKeeper:
         self._most, self._most_bytes, self._reserve_bytes = most, most_bytes, reserve_bytes
         self._date, self._run, self._number = date, secrets.token_hex(4), 0
         self._news: deque[News] = deque()
-        _prepare(folder)
+        self._owned: int | None = _own(folder)
         self._queue: Background[_Taken] = Background(
             self._keep, capacity=_CAPACITY, when_full="newest", name="stills"
         )
@@ -163,6 +164,9 @@ class StillKeeper:
             self.refuse("the disk does not answer")
         if left := self._queue.dropped:
             self.refuse(f"the run ended before {left} could be written")
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            os.close(owned)
 
     def _keep(self, taken: _Taken) -> None:
         try:
@@ -204,16 +208,18 @@ class StillKeeper:
         return ""
 
 
-def _prepare(folder: Path) -> None:
-    """A folder of its owner alone, without what a power cut left half-written.
+def _own(folder: Path) -> int:
+    """A descriptor of a folder that is this run's until it is closed; what a power cut left half-written is removed.
 
     Raises:
-        UsageError: It cannot be, or others may enter it.
+        UsageError: It cannot be made, others may enter it, or it is another run's.
     """
+    handle = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        mode = folder.stat().st_mode & 0o777
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        mode = os.fstat(handle).st_mode & 0o777
         if mode & 0o077:
             raise UsageError(
                 f"others may enter {folder}, where stills would be kept",
@@ -221,12 +227,19 @@ def _prepare(folder: Path) -> None:
                 got=f"mode {mode:o}",
                 mend=f"chmod 700 {folder}, or another --stills",
             )
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for left in folder.glob(f".{PREFIX}*"):
             shutil.rmtree(left)
-    except OSError as error:
+    except (OSError, UsageError) as error:
+        if handle is not None:
+            os.close(handle)
+        if isinstance(error, UsageError):
+            raise
+        busy = isinstance(error, BlockingIOError)
         raise UsageError(
             f"no stills can be kept in {folder}",
-            expected="a folder that can be made and written",
-            got=error.strerror or str(error),
+            expected="a folder that can be made and written, and that no other run uses",
+            got="another run keeps stills there" if busy else error.strerror or str(error),
             mend="--stills with another folder",
         ) from error
+    return handle

@@ -200,7 +200,7 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
         outline = np.array(region.contour, np.int32)
         inside = np.zeros_like(mask)
         cv2.fillPoly(inside, [outline], 255)
-        touched = np.unique(pieces[(inside > 0) & (reached > 0)])
+        touched = np.flatnonzero(np.bincount(pieces[(inside > 0) & (reached > 0)]))
         kept[touched] = 255
         if not touched.size:
             # So small that no pixel centre of the frame reaches the threshold.
