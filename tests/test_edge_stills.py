@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,7 +267,7 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_next_frame_does_not_reach_a_still_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go, real = threading.Event(), keeping.compose
+    go, real = threading.Event(), compose
 
     def late(*arguments: Any, **names: Any) -> Still:
         assert go.wait(10)
@@ -424,6 +425,11 @@ def test_a_pedal_of_a_simulated_cart_keeps_a_still(tiny_bundle: Path, tmp_path: 
     assert back.record.asked_by == "pedal 3"
     assert back.record.size == (241, 321)
     assert any(event["kind"] == "cart-pedal" for event in events)
+    with pytest.raises(SystemExit) as ended:
+        main(["device", "still", str(stills / named[0]), "--out", str(tmp_path / "dicom")])
+    assert ended.value.code == 0
+    image = pydicom.dcmread(tmp_path / "dicom" / "secondary-capture.dcm")
+    np.testing.assert_array_equal(image.pixel_array[..., ::-1], back.image)
 
 
 def test_a_signal_keeps_stills_of_a_clip_and_a_run_without_them_keeps_none(

@@ -23,7 +23,7 @@ RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
-_EFFORT = 3
+_EFFORT = 1
 """Of PNG, 0 to 9."""
 
 
