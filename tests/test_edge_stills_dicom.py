@@ -129,6 +129,39 @@ def test_the_segmentation_names_its_image_its_maker_and_what_it_shows() -> None:
     assert "threshold=0.5" in algorithm.AlgorithmParameters
 
 
+def leaves(dataset: pydicom.Dataset, path: list[str]) -> list[pydicom.Dataset]:
+    """The items at a path of sequences, as far as they are there."""
+    if not path:
+        return [dataset]
+    return [leaf for item in dataset.get(path[0]) or [] for leaf in leaves(item, path[1:])]
+
+
+def test_every_mandatory_module_of_the_standard_is_complete(tmp_path: Path) -> None:
+    # The tables of PS3.3 and PS3.4 that the library carries; it reads them to no such end itself.
+    from highdicom import _standard_utils as standard
+
+    iods, modules = standard.get_iod_module_map(), standard.get_module_attribute_map()
+    made = still()
+    image = dicom.secondary_capture(made)
+    checked = 0
+    for number, dataset in enumerate([image, dicom.segmentation(made, image)]):
+        assert dataset is not None
+        (tmp_path / f"{number}").write_bytes(dicom.encode(dataset))
+        back = pydicom.dcmread(tmp_path / f"{number}")
+        for module in iods[standard.get_sop_class_iod_map()[back.SOPClassUID]]:
+            # Functional groups stand once for all frames or in each, and places in space are not known here.
+            if module["usage"] != "M" or module["key"].endswith("functional-groups"):
+                continue
+            for attribute in modules[module["key"]]:
+                for item in leaves(back, attribute["path"]):
+                    name, kind = attribute["keyword"], attribute["type"]
+                    where = f"{module['key']}: {name} of type {kind}"
+                    assert kind not in ("1", "2") or name in item, where
+                    assert kind != "1" or not item[name].is_empty, where
+                    checked += kind in ("1", "2")
+    assert checked > 90
+
+
 IDENTITIES = [
     ({}, "", "YES", "NO"),
     ({"patient_id": "study-7"}, "study-7", "YES", "NO"),
