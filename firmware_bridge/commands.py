@@ -15,6 +15,10 @@ from edge.errors import MissingDependencyError
     "device",
     cls=LazyGroup,
     table={
+        "provision": (
+            "firmware_bridge.image.commands:provision",
+            "Install the services, device names and watchdog of a cart computer.",
+        ),
         "trust": ("firmware_bridge.slots.commands:trust", "Trust a publisher's root."),
         "install": ("firmware_bridge.slots.commands:install", "Install a bundle from a repository."),
         "status": ("firmware_bridge.slots.commands:status", "Tell what is installed, and check the log."),

@@ -1,0 +1,1 @@
+"""What a cart computer's system needs around the runtime: services, device names, watchdog, users, update slots."""
