@@ -91,7 +91,7 @@ def provision(
     at = "" if root == Path("/") else f" --root={root}"
     for line in (
         f"systemd-sysusers{at}",
-        f"systemd-tmpfiles{at} --create /etc/tmpfiles.d/edge-difom.conf",
+        f"systemd-tmpfiles{at} --create edge-difom.conf",
         *(_RELOAD if not at else ()),
         f"systemctl{at} enable edge-difom edge-difom-presenter edge-difom-exporter",
     ):
