@@ -9,6 +9,8 @@ import click
 
 from edge import console
 
+_SERVICES = "edge-difom edge-difom-presenter edge-difom-exporter"
+_FILL = ("systemd-sysusers", "systemd-tmpfiles --create edge-difom.conf")
 _RELOAD = (
     "systemctl restart systemd-modules-load",
     "udevadm control --reload",
@@ -16,6 +18,9 @@ _RELOAD = (
     "systemctl daemon-reexec",
 )
 """Of a running system; the last one reads units, as daemon-reload does, and the watchdog's setting too."""
+
+NEXT = (*_FILL, *_RELOAD)
+"""What makes a running system know the files; then the services may be enabled."""
 
 
 @click.command(
@@ -88,11 +93,13 @@ def provision(
     if dry_run:
         console.next_command("edge-difom device provision")
         return
-    at = "" if root == Path("/") else f" --root={root}"
-    for line in (
-        f"systemd-sysusers{at}",
-        f"systemd-tmpfiles{at} --create edge-difom.conf",
-        *(_RELOAD if not at else ()),
-        f"systemctl{at} enable edge-difom edge-difom-presenter edge-difom-exporter",
-    ):
+    if root == Path("/"):
+        lines = [*NEXT, f"systemctl enable --now {_SERVICES}"]
+    else:
+        lines = [
+            line.replace(" ", f" --root={root} ", 1) if " " in line else f"{line} --root={root}"
+            for line in _FILL
+        ]
+        lines.append(f"systemctl --root={root} enable {_SERVICES}")
+    for line in lines:
         console.next_command(line)
