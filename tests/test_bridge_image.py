@@ -87,7 +87,7 @@ def test_the_runtime_has_no_network_and_no_dump(system: Path) -> None:
     # Pictures leave by no dump, no swap and no picture that is written either.
     assert unit["LimitCORE"] == unit["MemorySwapMax"] == ["0"]
     assert unit["WatchdogSignal"] == ["SIGKILL"]
-    assert not re.search(r"--view|web|video:|jsonl:", unit["ExecStart"][0])
+    assert not re.search(r"--view|web|video:|jsonl:|--stills", unit["ExecStart"][0])
     presenter = settings_of(system, PRESENTER)
     assert presenter["PrivateNetwork"] == ["yes"]
     assert presenter["LimitCORE"] == presenter["MemorySwapMax"] == ["0"]
