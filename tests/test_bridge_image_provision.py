@@ -153,6 +153,11 @@ def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         plan(tmp_path, SETTINGS)
 
 
+def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        plan(tmp_path / "missing", SETTINGS)
+
+
 @pytest.fixture
 def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the script with programs that write down how they are called; the environment is a folder of the test."""

@@ -35,7 +35,7 @@ NEXT = (*_FILL, *_RELOAD)
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and change nothing.")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path),
     default=Path("/"),
     show_default=True,
     help="Root of the system, such as an image that is being built.",

@@ -133,8 +133,10 @@ def plan(root: Path, settings: Settings, *, force: bool = False) -> list[Change]
 
     Raises:
         DataError: The record of what was written cannot be read.
-        UsageError: A file cannot be read.
+        UsageError: The root is no folder, or a file cannot be read.
     """
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder", expected="the root of a system, such as a mounted image")
     written = _read_record(root)
     changes = []
     for target, after in render(settings).items():
