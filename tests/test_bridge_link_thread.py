@@ -14,7 +14,7 @@ import pytest
 
 from edge.errors import UsageError
 from edge.types import CartEvent, CartLink, State, Status
-from firmware_bridge.link import transports
+from firmware_bridge.link import connectors, transports
 from firmware_bridge.link.cart import ThreadedCart, open_cart
 from firmware_bridge.protocol import messages as m
 from firmware_bridge.protocol.framing import Deframer
@@ -264,7 +264,7 @@ def test_isotp_binds_its_identifiers(monkeypatch: pytest.MonkeyPatch) -> None:
             bound.append("closed")
 
     monkeypatch.setattr(socket, "socket", FakeSocket)
-    transport = transports.parse("can:vcan0,0x123,0x124").open()
+    transport = connectors.parse("can:vcan0,0x123,0x124").open()
     assert (transport.read(), transport.write(b"abc"), transport.fileno()) == (b"", 3, 9)
     transport.close()
     assert bound == [(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP), ("vcan0", 0x124, 0x123), "closed"]

@@ -13,8 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edge.types import CartEvent
+from firmware_bridge.link.connectors import parse
 from firmware_bridge.link.session import Beat, Session
-from firmware_bridge.link.transports import drain, parse
+from firmware_bridge.link.transports import drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

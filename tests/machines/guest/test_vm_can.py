@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_bridge.link.transports import CAN_IDS, IsoTpTransport, parse
+from firmware_bridge.link.connectors import parse
+from firmware_bridge.link.transports import CAN_IDS, IsoTpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
