@@ -151,6 +151,33 @@ def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
         assert read(tmp_path / "s").valid_until_ns == clock.now + 120 * MS
 
 
+@pytest.mark.parametrize(("ms", "drawn"), [(119, True), (120, False), (400, False)])
+def test_a_live_frame_that_is_late_gets_no_second_life(tmp_path: Path, ms: float, drawn: bool) -> None:
+    clock = FakeClock()
+    with ShmSink(tmp_path / "s", SinkOptions(live=True), clock=clock) as sink:
+        sink.tell(RUNNING)
+        old = frame(0, clock)
+        clock.spend(ms)
+        sink.write(old, result(FOUND))
+        got = read(tmp_path / "s")
+    assert got.valid_until_ns == old.captured_ns + 120 * MS
+    assert (got.has_mask, bool(got.boxes)) == (drawn, drawn)
+    assert got.reason == ("" if drawn else f"stale: {ms} ms old")
+
+
+def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
+    with ShmSink(tmp_path / "s", SinkOptions(), picture=True) as sink:
+        sink.write(frame(3), result(FOUND, scores=np.full((24, 32), 9, np.uint8)))
+        whole = read(tmp_path / "s")
+        reader = SegmentReader(tmp_path / "s")
+        bare = reader.read(pixels=False)
+        reader.close()
+    assert bare is not None
+    assert (bare.scores, bare.picture, bare.overlay.size) == (None, None, 0)
+    assert bare.size == whole.size == whole.overlay.shape[:2] == (96, 128)
+    assert (bare.frame_index, bare.boxes, bare.number) == (whole.frame_index, whole.boxes, whole.number)
+
+
 @given(
     seed=st.integers(0, 1000),
     box=st.tuples(st.integers(0, 90), st.integers(0, 60), st.integers(2, 60), st.integers(2, 50)),
@@ -273,7 +300,7 @@ def test_a_reader_that_was_overtaken_reads_again(tmp_path: Path, monkeypatch: py
         reader = SegmentReader(tmp_path / "s")
         copy, overtaken = reader._copy, iter([2, 3])
 
-        def slow(begin: int, head: Any) -> Snapshot | None:
+        def slow(begin: int, head: Any, **how: Any) -> Snapshot | None:
             for index in overtaken:  # both slots, so the one that is being copied too
                 sink.write(frame(index), result())
             return copy(begin, head)

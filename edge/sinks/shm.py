@@ -25,7 +25,7 @@ from edge.sinks.shm_layout import (
     segment_path,
 )
 from edge.sinks.shm_writer import SegmentWriter, claim
-from edge.types import State, kind_of
+from edge.types import Result, State, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.sinks.shm_writer import Slot
-    from edge.types import Frame, Result, Status
+    from edge.types import Frame, Status
 
 MAX_SHOWN_MS = 120.0
 """How long after its capture a frame's overlay may be shown."""
@@ -73,6 +73,7 @@ class ShmSink(BaseSink):
         claim(path, force=options.force)
         self.segment = path
         self._drawing, self._with_picture, self._clock = options.drawing, picture, clock
+        self._live = options.live
         self._writer: SegmentWriter | None = None
         self._size = _BEFORE_FRAMES
         self._shown: tuple[State, str] | None = None
@@ -116,6 +117,11 @@ class ShmSink(BaseSink):
     def write(self, frame: Frame, result: Result) -> None:
         """Publish a frame."""
         height, width = frame.image.shape[:2]
+        limit = round(MAX_SHOWN_MS * 1e6)
+        late_ns = self._clock() - frame.captured_ns - limit
+        if self._live and late_ns >= 0 and result.reason is None:
+            reason = f"stale: {MAX_SHOWN_MS + late_ns / 1e6:.0f} ms old"
+            result = Result(result.scores, (), 0.0, reason, result.field_of_view)
         drawable = result.reason is None
         scores = result.scores if drawable else None
         plan = Plan(height, width, 0 if result.scores is None else result.scores.size, self._with_picture)
@@ -123,9 +129,9 @@ class ShmSink(BaseSink):
         if writer is None:
             return
         self._size = height, width
-        now, limit = self._clock(), round(MAX_SHOWN_MS * 1e6)
-        # What the loop lets pass though it is older than that comes from a clip, whose frames do not age.
-        self._valid_until = frame.captured_ns + limit if frame.captured_ns + limit > now else now + limit
+        # A clip's frames do not age on their way.
+        fresh = self._live or late_ns < 0
+        self._valid_until = (frame.captured_ns if fresh else self._clock()) + limit
         with writer.publication() as slot:
             self._head(slot, result, HAS_FRAME | (HAS_MASK if drawable else 0))
             slot.head["frame_index"], slot.head["captured_ns"] = frame.index, frame.captured_ns

@@ -50,8 +50,9 @@ class Snapshot:
         mask_area: Share of the frame.
         boxes: Of the regions, x, y, width and height.
         view: Field of view.
+        size: Height and width of the overlay.
         scores: (h, w) score map of the engine; None without a mask.
-        overlay: (H, W, 4) RGBA.
+        overlay: (H, W, 4) RGBA; of a reading without pixels nothing, (0, 0, 4).
         picture: (H, W, 3) RGB; None where it is not in the stream.
     """
 
@@ -66,6 +67,7 @@ class Snapshot:
     mask_area: float
     boxes: tuple[Box, ...]
     view: Box
+    size: tuple[int, int]
     scores: ImageU8 | None
     overlay: ImageU8
     picture: ImageU8 | None
@@ -139,8 +141,12 @@ class SegmentReader:
         newest = int(self._header["newest"])
         return newest, int(self._header["news_ns"])
 
-    def read(self) -> Snapshot | None:
-        """The newest publication, copied; None where there is none, or it was overwritten again and again."""
+    def read(self, *, pixels: bool = True) -> Snapshot | None:
+        """The newest publication, copied; None where there is none, or it was overwritten again and again.
+
+        Args:
+            pixels: Copy overlay, scores and picture too.
+        """
         for _ in range(_ATTEMPTS):
             number, _ = self.news()
             if number == 0 or self._memory is None:
@@ -153,23 +159,24 @@ class SegmentReader:
                 continue
             fence()
             head = live.copy()
-            snapshot = self._copy(begin, head)
+            snapshot = self._copy(begin, head, pixels=pixels)
             fence()
             if snapshot is not None and int(live["sequence"]) == sequence:
                 return snapshot
         return None
 
-    def _copy(self, begin: int, head: NDArray[Any]) -> Snapshot | None:
+    def _copy(self, begin: int, head: NDArray[Any], *, pixels: bool) -> Snapshot | None:
         """What a slot holds; None where it cannot be so, because it is being written."""
         assert self._memory is not None
         slot = np.frombuffer(self._memory, np.uint8, self._slot_bytes, begin)
         flags, count = int(head["flags"]), int(head["regions"])
         height, width = int(head["height"]), int(head["width"])
-        overlay = _part(slot, head, "overlay_at", (height, width, 4))
+        overlay = _part(slot, head, "overlay_at", (height, width, 4) if pixels else (0, 0, 4))
         regions = _part(slot, head, "regions_at", (count, REGION.itemsize)) if count <= MAX_REGIONS else None
         rows, columns = int(head["scores_height"]), int(head["scores_width"])
-        scores = _part(slot, head, "scores_at", (rows, columns)) if rows and columns else None
-        picture = _part(slot, head, "picture_at", (height, width, 3)) if flags & HAS_PICTURE else None
+        scores = _part(slot, head, "scores_at", (rows, columns)) if rows and columns and pixels else None
+        shown = flags & HAS_PICTURE and pixels
+        picture = _part(slot, head, "picture_at", (height, width, 3)) if shown else None
         if overlay is None or regions is None or int(head["state"]) not in STATES:
             return None
         boxes = regions.view(REGION).reshape(count)
@@ -190,6 +197,7 @@ class SegmentReader:
                 int(head["view_width"]),
                 int(head["view_height"]),
             ),
+            size=(height, width),
             scores=scores,
             overlay=overlay,
             picture=picture,
