@@ -92,7 +92,8 @@ def test_another_format_has_another_size() -> None:
 @pytest.mark.row(9, "the phantom's over-exposed frames")
 @pytest.mark.row(10, "the phantom's frozen frames")
 @pytest.mark.parametrize(
-    ("fault", "kind"), [("black", "black"), ("overexposed", "light"), ("freeze", "freeze")]
+    ("fault", "kind"),
+    [("black", "black"), ("overexposed", "light"), ("blur", "blurred"), ("freeze", "freeze")],
 )
 def test_the_guard_tells_the_fault_and_its_end(fault: str, kind: str) -> None:
     frames, _ = watch(phantom(f"{fault}@1-2.5", frames=40, fps=10.0))
