@@ -303,7 +303,7 @@ def test_a_reader_that_was_overtaken_reads_again(tmp_path: Path, monkeypatch: py
         def slow(begin: int, head: Any, **how: Any) -> Snapshot | None:
             for index in overtaken:  # both slots, so the one that is being copied too
                 sink.write(frame(index), result())
-            return copy(begin, head)
+            return copy(begin, head, **how)
 
         monkeypatch.setattr(reader, "_copy", slow)
         got = reader.read()
