@@ -19,6 +19,26 @@ BENCHMARKS = {
         "benchmarks.device:frame_cost",
         "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
     ),
+    "whole": (
+        "benchmarks.whole:whole_cost",
+        "A 1080p frame to contours in frame coordinates, edge-s in INT8, ms, beside inference alone in the same engine",
+    ),
+    "mask": (
+        "benchmarks.whole:mask_cost",
+        "A mask of the whole 1080p frame, CPU ms, beside contours in frame coordinates",
+    ),
+    "rate-60": (
+        "benchmarks.live:rate_at_60",
+        "`edge-difom run` on 1080p60, edge-s in INT8 on two cores, frames per second, beside the source's",
+    ),
+    "age-60": (
+        "benchmarks.live:age_at_60",
+        "Likewise, age of a frame when it is done, ms: p99 over the median",
+    ),
+    "start": (
+        "benchmarks.live:start_time",
+        "From the start of `edge-difom run` to the first mask, ms: compiled model kept over compiled anew",
+    ),
     "guard": (
         "benchmarks.frames:guard_cost",
         "Frame guard at 1080p, CPU ms, beside resizing the frame for a student",
@@ -48,7 +68,7 @@ BENCHMARKS = {
     "help": ("benchmarks.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
     "memory": (
         "benchmarks.device:device_memory",
-        "The device process at its highest, MiB, beside its imports alone",
+        "The device with its student's process at its highest, MiB, beside its imports alone",
     ),
     "spectral-6": (
         "benchmarks.spectral:spectral_6",

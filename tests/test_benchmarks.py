@@ -13,7 +13,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import device, distillation, engines, harness, loadgen, peer_process, peers, recipes, table
+from benchmarks import (
+    device,
+    distillation,
+    engines,
+    harness,
+    live,
+    loadgen,
+    peer_process,
+    peers,
+    recipes,
+    table,
+    whole,
+)
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from distill.config import make_config
@@ -21,6 +33,7 @@ from edge.device_info import read_device
 from edge.errors import DataError, ParityError, UsageError
 from edge.lookup import resolve
 from edge.phantom import write_dataset
+from edge.sinks.jsonl import FrameLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +180,63 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     assert memory.goal is not None
     assert 50 < memory.goal.value < 2000
     assert memory.ratio > 1
+    frame = whole.whole_cost(3, size=size)
+    assert frame.goal is not None
+    assert "contours enclose the mask" in frame.check
+    assert len(frame.left.samples) == len(frame.right.samples) == 3
+    start = live.start_time(2, size=size)
+    assert all(200 < sample < 60_000 for sample in (*start.left.samples, *start.right.samples))
+
+
+def lines(*frames: tuple[int, str | None], fps: float = 50.0) -> list[FrameLine]:
+    """Frames of a source with their reasons, 30 ms old when they are done."""
+    return [
+        FrameLine(number, round(number * 1e9 / fps), {"capture": 1.0, "infer": 9.0}, 30.0, 0.0, [], reason)
+        for number, reason in frames
+    ]
+
+
+def test_rate_and_age_are_those_of_the_settled_run() -> None:
+    starting = [(number, "starting: the student is loaded") for number in range(50)]
+    late = [(number, None if number % 10 else "stale: 130 ms old") for number in range(151, 451)]
+    found = live.judge(lines(*starting, *((number, None) for number in range(50, 151)), *late))
+    assert found.rate == pytest.approx(50)
+    assert found.withheld == pytest.approx(0.1, abs=0.005)
+    assert set(found.ages_ms) == {30.0}
+    every_other = live.judge(lines(*((number, None) for number in range(0, 400, 2))))
+    assert every_other.rate == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    ("frames", "word"),
+    [
+        ([(0, None), (1, None), (1, None)], "order"),
+        ([(number, "starting: the student is loaded") for number in range(200)], "'starting': 200"),
+    ],
+)
+def test_a_run_that_shows_nothing_is_not_counted(frames: list[tuple[int, str | None]], word: str) -> None:
+    with pytest.raises(ParityError, match=word):
+        live.judge(lines(*frames))
+
+
+def test_contours_of_something_else_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "regions", lambda *_, **__: ())
+    monkeypatch.setattr(whole, "interleave", lambda *_, **__: pytest.fail("timed before the check"))
+    with pytest.raises(ParityError, match="contours are not"):
+        whole.mask_cost(2)
+
+
+def test_a_full_mask_beside_contours() -> None:
+    found = whole.mask_cost(2)
+    assert found.goal is None
+    assert len(found.left.samples) == len(found.right.samples) == 2
+
+
+def test_memory_is_that_of_a_process_and_its_children() -> None:
+    hold = "import time; kept = bytearray(b'x') * (60 << 20); time.sleep(0.4)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
+    assert 60 < device._peak_mib([sys.executable, "-c", hold]) < 90
+    assert 63 < device._peak_mib([sys.executable, "-c", parent]) < 120
 
 
 def test_a_recipe_is_better_only_where_the_interval_excludes_zero() -> None:
