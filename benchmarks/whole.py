@@ -123,7 +123,7 @@ def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
 def _truth() -> MaskBool:
     """The mask of a polyp in a frame."""
     mask = render(0, polyp=True).mask.astype(np.uint8)
-    return cv2.resize(mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return np.asarray(cv2.resize(mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _scores(mask: MaskBool, shape: tuple[int, ...]) -> ImageU8:
