@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
 from edge.errors import BundleError
+from edge.shipped import shipped_bundles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,9 +61,11 @@ def open_store(path: Path) -> Store:
         return _Directory(path)
     if path.is_file():
         return _Zip(path)
+    shipped = " | ".join(shipped_bundles())
     raise BundleError(
         f"{path} does not exist",
-        expected=f"a bundle: a directory with manifest.json, or a {SUFFIX} file",
+        expected=f"a bundle: a directory with manifest.json, or a {SUFFIX} file"
+        + (f", or the name of one that comes with the package: {shipped}" if shipped else ""),
         mend="edge-difom bundle make RUN --out DIR",
     )
 

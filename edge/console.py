@@ -82,6 +82,21 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+class BundlePath(click.ParamType[Path]):
+    """A bundle: a directory, a `.difom` file, or the name of one that comes with the package."""
+
+    name = "B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002 - click's
+        """The path of the bundle, which need not exist: opening it tells."""
+        from edge.shipped import find_bundle
+
+        return find_bundle(value)
+
+
+BUNDLE = BundlePath()
+
+
 def json_option(help: str = "Write the record as JSON; `-` prints it on stdout.") -> Callable[[F], F]:
     """The option `--json FILE|-`, given to the command as `json_path: str | None`."""
     return click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,8 +17,10 @@ from edge.errors import BundleError
 from edge.inference.probe import Probe, probe_engines
 from edge.lookup import EXTRA_OF
 from edge.runtimes import Runtime, find_runtimes
+from edge.shipped import default_bundle
 
-_DEFAULT_BUNDLE = "edge-s"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Extra(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,12 +100,6 @@ def examine(bundle: Path | None = None) -> DoctorReport:
         precisions=precisions,
         problems=problems,
     )
-
-
-def default_bundle() -> Path | None:
-    """Folder of the bundle that is shipped inside the package, None where none is."""
-    path = Path(__file__).parent / "bundles" / _DEFAULT_BUNDLE
-    return path if (path / "manifest.json").is_file() else None
 
 
 def _extras() -> dict[str, Extra]:

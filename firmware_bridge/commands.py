@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge import console
 from edge.cli import LazyGroup
 from edge.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.group(
@@ -46,7 +49,13 @@ def group() -> None:
         "edge-difom device fit --bundle B --json fit.json",
     ),
 )
-@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), required=True, help="Bundle.")
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    required=True,
+    help="Bundle, or the name of a shipped one.",
+)
 @console.json_option()
 def fit_command(bundle_path: Path, json_path: str | None) -> None:
     """Compare a bundle's engines with this machine: schema, architecture, runtimes and their versions.

@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None
     roots = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert roots == {"edge", "distill", "quantize", "firmware_bridge"}
     assert "edge/cli.py" in names
-    assert {"edge/sinks/edge_difom_shm.h", "edge/sinks/web_page.html"} <= set(names)
+    held = {"edge/sinks/edge_difom_shm.h", "edge/sinks/web_page.html", "distill/configs/edge-s.yaml"}
+    assert held <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -32,7 +32,6 @@ def test_json_with_a_file_writes_it(tmp_path: Path) -> None:
     assert f"made: {path}" in result.stdout
     record = json.loads(path.read_text())
     assert set(record) == set(DoctorReport.__struct_fields__)
-    assert record["default_bundle"] is None
     assert set(record["engines"]) == {"openvino", "tflite", "onnx"}
     assert set(record["extras"]) == set(EXTRA_OF.values())
     assert record["versions"]["numpy"]
@@ -82,17 +81,6 @@ def test_without_any_extra_it_works_and_says_what_to_install() -> None:
     for extra in ("openvino", "tflite", "tflite-runtime", "onnx", "report", "train"):
         assert f"pip install 'edge-difom[{extra}]'" in done.stdout
     assert "next: pip install 'edge-difom[openvino]'" in done.stdout
-
-
-def test_the_default_bundle_is_a_folder_with_a_manifest(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
-    folder = tmp_path / "bundles" / "edge-s"
-    folder.mkdir(parents=True)
-    assert doctor.default_bundle() is None
-    (folder / "manifest.json").touch()
-    assert doctor.default_bundle() == folder
 
 
 @pytest.mark.parametrize(

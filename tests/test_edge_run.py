@@ -121,21 +121,6 @@ def test_a_wrong_call_is_one_clear_error(
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
 
 
-def test_without_a_bundle_the_error_says_how_to_make_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("edge.doctor.default_bundle", lambda: None)
-    assert run("--source", PHANTOM) == 2
-    assert "edge-difom demo --out demo" in capsys.readouterr().err
-
-
-def test_the_bundle_that_comes_with_the_package_is_the_default(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge.doctor.default_bundle", lambda: tiny_bundle)
-    assert run("--source", PHANTOM, "--frames", 1) == 0
-
-
 def test_help_has_examples_and_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out

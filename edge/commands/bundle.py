@@ -41,7 +41,7 @@ def group() -> None:
         "edge-difom bundle show B --json manifest.json",
     ),
 )
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @console.json_option("Write the manifest as JSON; `-` prints it on stdout.")
 def show(path: Path, json_path: str | None) -> None:
     """Print engines, accuracy and provenance of BUNDLE (the files' hashes are checked by `verify`)."""
@@ -117,7 +117,7 @@ def show(path: Path, json_path: str | None) -> None:
         "edge-difom bundle pack B --out B.difom --force",
     ),
 )
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="File to write, ending in .difom."
 )

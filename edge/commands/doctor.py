@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,8 @@ import click
 from edge import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge.doctor import DoctorReport
     from edge.inference.probe import Probe
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle",
     "bundle_path",
-    type=click.Path(path_type=Path),
-    metavar="B",
+    type=console.BUNDLE,
     help="Bundle whose engines are opened; the shipped one if not given.",
 )
 @click.option(

@@ -30,7 +30,10 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
     ),
 )
 @click.option(
-    "--bundle", "bundle_path", type=click.Path(path_type=Path), help="Bundle: a directory or a .difom file."
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
 )
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Run of `distill`: its best checkpoint, in FP32."

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from edge.pipeline.loop import RunSummary
 
+_INSTALLED = "firmware_bridge.slots.store:installed_state"
+
 
 def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
     """Lines of a JSONL sink on stdout stand alone there, as the record of `--json -` does."""
@@ -32,6 +34,7 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     short_help="Segment a camera, a clip or images with a bundle.",
     epilog=console.examples(
         "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink jsonl:frames.jsonl",
+        "edge-difom run --camera --view",
         "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
         "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds 10",
     ),
@@ -49,7 +52,13 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     help="Short for --source v4l2:DEVICE: a path, a number, a name under /dev/v4l/by-id, "
     "or nothing for the first camera that works.",
 )
-@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), help="Bundle, folder or .difom.")
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    help="Bundle: a folder, a .difom file, or the name of a shipped one. Default: what is installed on this device, "
+    "else the shipped edge-s.",
+)
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -165,6 +174,10 @@ def command(
         sinks = (*sinks, f"web:{view}" if view else "web")
     frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
     open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
+    if bundle_path is None and state is None:
+        state = resolve(_INSTALLED)()
+        if state is not None:
+            console.say(f"bundles: what is installed in {state}")
     path = bundle_path
     if state is None:
         path = bundle_path or _default_bundle()
@@ -203,13 +216,14 @@ def command(
 
 
 def _default_bundle() -> Path:
-    from edge.doctor import default_bundle
+    from edge.shipped import DEFAULT, default_bundle, shipped_bundles
 
     path = default_bundle()
     if path is None:
+        others = " | ".join(shipped_bundles())
         raise UsageError(
-            "no bundle is given, and none comes with this package",
-            expected="--bundle B, a folder or a .difom file",
+            f"no bundle is given, and no {DEFAULT} comes with this package",
+            expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
             mend="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
         )
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,8 @@ from edge import console
 from edge.errors import BundleError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge.verify import VerifyReport
 
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle",
     "bundle_path",
-    type=click.Path(path_type=Path),
+    type=console.BUNDLE,
     required=True,
-    help="Bundle: a directory or a .difom file.",
+    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
 )
 @click.option(
     "--engine",

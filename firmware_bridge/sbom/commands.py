@@ -18,7 +18,7 @@ from edge import console
         "edge-difom bundle sbom B --out sbom.json --extra trust --extra cart",
     ),
 )
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="CycloneDX 1.6 JSON file to write."
 )

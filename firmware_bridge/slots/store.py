@@ -232,6 +232,17 @@ class SlotStore:
             self.audit.append(event, **detail)
 
 
+def installed_state() -> Path | None:
+    """The usual state folder, where a bundle was ever installed into it; None elsewhere.
+
+    One whose slots were emptied since counts too: what was condemned on this device is not to be stood in for.
+    """
+    try:
+        return DEFAULT_STATE if (DEFAULT_STATE / state.STATE).is_file() else None
+    except PermissionError:  # another user's: only the device's own runs from its slots
+        return None
+
+
 def open_store(folder: Path | str = DEFAULT_STATE) -> BundleStore:
     """The slots of a state folder, for one start of the runtime."""
     return SlotStore(Path(folder))

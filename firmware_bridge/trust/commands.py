@@ -75,7 +75,7 @@ def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...])
         "edge-difom bundle publish B --repository DIR --keys KEYS --as-version 7 --expires timestamp=30",
     ),
 )
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @_REPOSITORY
 @_KEYS
 @click.option("--name", help="Name in the repository, by default the bundle's.")

@@ -22,10 +22,10 @@ from edge import console
 @click.option(
     "--bundle",
     "bundles",
-    type=click.Path(path_type=Path),
+    type=console.BUNDLE,
     required=True,
     multiple=True,
-    help="Bundle; repeatable, as the options below.",
+    help="Bundle, or the name of a shipped one; repeatable, as the options below.",
 )
 @click.option("--engine", "engines", multiple=True, default=("openvino", "tflite"), show_default=True)
 @click.option(

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
         "edge-difom bench run --bundle B --soak 20 --profile device.json --out soak",
     ),
 )
-@click.option("--bundle", "bundle_path", type=click.Path(path_type=Path), required=True, help="Bundle.")
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    required=True,
+    help="Bundle, or the name of a shipped one.",
+)
 @click.option(
     "--engine",
     default="auto",

@@ -1,0 +1,130 @@
+"""Bundles that come with the package: to drop a folder in ships it, and every `--bundle` takes its name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge.cli import main
+from edge.commands import run as run_command
+from edge.lookup import resolve
+from edge.shipped import default_bundle, find_bundle, shipped_bundles
+from firmware_bridge.slots import store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PHANTOM = "synthetic:?width=96&height=64&frames=2&live=0"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What stands for the package's own folder; there is nothing in it."""
+    monkeypatch.setattr("edge.shipped.files", lambda _: tmp_path / "package")
+    monkeypatch.setattr(store, "DEFAULT_STATE", tmp_path / "state")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "package" / "bundles"
+
+
+@pytest.fixture
+def ship(folder: Path, tiny_bundle: Path) -> Callable[[str], Path]:
+    """Drops the tiny bundle in under a name."""
+    return lambda name: Path(shutil.copytree(tiny_bundle, folder / name))
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_folder_that_is_dropped_in_is_shipped(ship: Callable[[str], Path], folder: Path) -> None:
+    assert shipped_bundles() == {}
+    assert default_bundle() is None
+    small, usual = ship("edge-xs"), ship("edge-s")
+    (folder / "notes").mkdir()
+    assert shipped_bundles() == {"edge-s": usual, "edge-xs": small}
+    assert default_bundle() == usual
+    assert find_bundle("edge-xs") == small
+
+
+def test_what_lies_in_the_working_folder_comes_before_a_shipped_bundle(ship: Callable[[str], Path]) -> None:
+    shipped = ship("edge-s")
+    assert find_bundle("edge-s") == shipped
+    Path("edge-s").mkdir()
+    assert find_bundle("edge-s") == Path("edge-s")
+    assert find_bundle("elsewhere/edge-s") == Path("elsewhere/edge-s")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", "--engine", "tflite", "--bundle"],
+        ["bundle", "show"],
+        ["device", "fit", "--bundle"],
+        ["run", "--source", PHANTOM, "--engine", "tflite", "--bundle"],
+        ["doctor", "--bundle"],
+    ],
+)
+def test_commands_take_the_name_of_a_shipped_bundle(
+    arguments: list[str], ship: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments, "edge-xs") in ((0,) if arguments[0] == "doctor" else (4,))
+    ship("edge-xs")
+    capsys.readouterr()
+    assert call(*arguments, "edge-xs") == 0
+    assert "does not exist" not in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_shipped(
+    ship: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship("edge-s"), ship("edge-xs")
+    assert call("verify", "--bundle", "edge-m") == 4
+    assert "comes with the package: edge-s | edge-xs" in capsys.readouterr().err
+
+
+def test_without_a_bundle_edge_s_runs(
+    ship: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship("edge-xs")
+    assert call("run", "--source", PHANTOM) == 2
+    told = capsys.readouterr().err
+    assert "no edge-s comes with this package" in told
+    assert "or edge-xs" in told
+    assert "edge-difom demo --out demo" in told
+    path = ship("edge-s")
+    assert call("run", "--source", PHANTOM, "--engine", "tflite") == 0
+    assert f"edge-difom bench --bundle {path}" in capsys.readouterr().out
+
+
+def test_what_is_installed_on_the_device_comes_before_the_shipped_bundle(
+    ship: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship("edge-s")
+    state = tmp_path / "state"
+    state.mkdir()
+    assert resolve(run_command._INSTALLED)() is None, "a folder in which nothing was ever installed"
+    (state / "state.json").write_text('{"format": 1, "slots": {}}')
+    assert call("run", "--source", "synthetic:?width=96&height=64&fps=60", "--frames", 1) == 0
+    out = capsys.readouterr().out
+    assert f"bundles: what is installed in {state}" in out
+    assert f"next: edge-difom device status --state {state}" in out
+    assert call("run", "--source", PHANTOM, "--frames", 1, "--bundle", "edge-s", "--engine", "tflite") == 0
+    assert "bundles: " not in capsys.readouterr().out
+
+
+def test_doctor_names_the_default_bundle(ship: Callable[[str], Path], tmp_path: Path) -> None:
+    record = tmp_path / "doctor.json"
+    assert call("doctor", "--json", record) == 0
+    assert json.loads(record.read_text())["default_bundle"] is None
+    path = ship("edge-s")
+    assert call("doctor", "--json", record) == 0
+    told = json.loads(record.read_text())
+    assert told["default_bundle"] == str(path)
+    assert {probe["engine"] for probe in told["precisions"]} >= {"openvino", "tflite"}
