@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from edge.negatives import polyp_free_window
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -45,15 +47,10 @@ def polyp_free_affine(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDAr
     Returns:
         A map from output to input coordinates, None where a few tries found no such part.
     """
-    for _ in range(12):
-        reach = rng.uniform(0.3, 0.65, size=2)
-        centre = rng.uniform(-1 + reach, 1 - reach)
-        H, W = mask.shape
-        left, right = ((centre[0] + np.array([-1, 1]) * reach[0] + 1) / 2 * W).astype(int)
-        top, low = ((centre[1] + np.array([-1, 1]) * reach[1] + 1) / 2 * H).astype(int)
-        if not mask[top : low + 2, left : right + 2].any():
-            return np.column_stack([np.diag(reach * rng.choice([-1.0, 1.0], 2)), centre])
-    return None
+    window = polyp_free_window(mask, rng)
+    if window is None:
+        return None
+    return np.column_stack([np.diag(window.reach * rng.choice([-1.0, 1.0], 2)), window.centre])
 
 
 def warp(image: NDArray[np.uint8], theta: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 
 SCHEMA_VERSION = 1
+THRESHOLD = 0.5
+"""Score from which a pixel belongs to the mask, where nothing else was chosen."""
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -34,19 +36,61 @@ class Input(Strict, frozen=True, kw_only=True):
     scale: float = 128.0
 
 
+class CurvePoint(Strict, frozen=True, kw_only=True):
+    """A threshold on the validation frames.
+
+    Attributes:
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        dice: Mean per image over the frames with a polyp.
+        found: Of these, those where a kept region touches the polyp.
+        flagged: Polyp-free frames with a kept region.
+    """
+
+    threshold: float
+    dice: float
+    found: int
+    flagged: int
+
+
+class Calibration(Strict, frozen=True, kw_only=True):
+    """How threshold and least region were chosen; validation data alone took part.
+
+    Attributes:
+        rule: In words.
+        engine: Whose scores they were.
+        data: Data set -> frames with a polyp.
+        negatives: Set -> frames without one.
+        min_region: The least region that was chosen; it holds for all points.
+        best: The threshold of the highest Dice.
+        chosen: The one that was chosen.
+        curve: Others, to see how flat it is.
+    """
+
+    rule: str
+    engine: str
+    data: dict[str, int]
+    negatives: dict[str, int]
+    min_region: float
+    best: CurvePoint
+    chosen: CurvePoint
+    curve: list[CurvePoint]
+
+
 class Output(Strict, frozen=True, kw_only=True):
     """What the engine's output means: polyp scores in units of 1/256.
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         min_region: Smallest region that is kept, share of the image.
+        calibration: How the two were chosen; None where they are the usual ones.
     """
 
     height: int
     width: int
     meaning: str = "polyp score, uint8, 1/256"
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
     min_region: float = 0.001
+    calibration: Calibration | None = None
 
 
 class EngineEntry(Strict, frozen=True, kw_only=True):

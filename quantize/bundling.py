@@ -20,7 +20,9 @@ from edge.files import refuse_existing
 from edge.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
+    THRESHOLD,
     Accuracy,
+    Calibration,
     Golden,
     GoldenSet,
     Input,
@@ -34,6 +36,7 @@ from quantize.canonical import canonicalize
 from quantize.cards import data_card, model_card
 from quantize.export import bf16_engine, export_engines
 from quantize.golden import check_golden, choose_golden
+from quantize.operating_point import calibrate
 from quantize.parity import FrameSet, hard_frames, parity_rows
 from quantize.runs import load_quantized
 
@@ -60,6 +63,8 @@ def make_bundle(
     name: str | None = None,
     extra: Sequence[str] = (),
     pairs: Sequence[Pair] | None = None,
+    calibrated: bool = False,
+    negatives: Sequence[Path] = (),
     threads: int | None = None,
     force: bool = False,
 ) -> Bundle:
@@ -72,16 +77,21 @@ def make_bundle(
         extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes that the bundle has),
             `bf16` (OpenVINO), `onnx`.
         pairs: Images and masks to state the accuracy on; by default the run's validation split.
+        calibrated: Choose threshold and least region on `pairs` and `negatives` by `operating_point.RULE`, in the place of
+            .5 and .001.
+        negatives: Folders of validation frames without a polyp, for that.
         threads: CPU threads of the engines while they are checked; None for every core.
         force: Replace what is there.
 
     Raises:
-        UsageError: `out` exists, the run was not quantized, or an unknown `extra`.
+        UsageError: `out` exists, the run was not quantized, an unknown `extra`, or `negatives` without `calibrated`.
         ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than half of the
             golden frames give a mask. Nothing is written then.
         DataError: The validation images cannot be used.
     """
     refuse_existing(out, force=force)
+    if negatives and not calibrated:
+        raise UsageError("negatives choose a threshold", expected="--calibrate-threshold with --negatives")
     quantized = load_quantized(run)
     source, canonical = quantized.source, quantized.canonical
     plain = export_engines(canonicalize(source.student, canonical.size))
@@ -90,7 +100,10 @@ def make_bundle(
     # Whatever goes into the bundle is compared, and what could have gone.
     compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
-    frames, scores = choose_golden(canonical)
+    pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
+    calibration = _calibration(engines[0], pairs, negatives, threads) if calibrated else None
+    threshold = calibration.chosen.threshold if calibration else THRESHOLD
+    frames, scores = choose_golden(canonical, threshold=threshold)
     files = {
         path: content
         for engine in engines
@@ -107,7 +120,7 @@ def make_bundle(
         intended_use=RESEARCH_USE,
         licence=LICENCE,
         input=Input(height=frames.shape[1], width=frames.shape[2]),
-        output=Output(height=scores.shape[1], width=scores.shape[2]),
+        output=_output((scores.shape[1], scores.shape[2]), calibration),
         engines=[engine.entry() for engine in engines],
         golden=GoldenSet(frames=golden),
         parity=[],
@@ -116,7 +129,6 @@ def make_bundle(
         files={},
     )
     check_golden(manifest, whole, frames, scores, threads=threads)
-    pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     manifest = msgspec.structs.replace(
         manifest,
         parity=[
@@ -126,7 +138,9 @@ def make_bundle(
                 FrameSet("golden", frames, [entry.frame for entry in golden]),
                 hard_frames(canonical.size),
             )
-            for row in parity_rows(source.student, quantized.model, canonical, compared, given)
+            for row in parity_rows(
+                source.student, quantized.model, canonical, compared, given, threshold=threshold
+            )
         ],
         accuracy=_accuracy(manifest, engines, pairs, threads),
     )
@@ -187,6 +201,29 @@ def _accuracy(
         finally:
             opened.close()
     return rows
+
+
+def _calibration(
+    engine: ExportedEngine, pairs: Sequence[Pair], negatives: Sequence[Path], threads: int | None
+) -> Calibration:
+    """Threshold and least region for an engine, whose scores are those of the other INT8 engines too."""
+    opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
+    try:
+        return calibrate(_scorer(opened), pairs, negatives, engine=f"{engine.runtime} {engine.precision}")
+    finally:
+        opened.close()
+
+
+def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
+    plain = Output(height=size[0], width=size[1])
+    if calibration is None:
+        return plain
+    return msgspec.structs.replace(
+        plain,
+        threshold=calibration.chosen.threshold,
+        min_region=calibration.min_region,
+        calibration=calibration,
+    )
 
 
 def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:

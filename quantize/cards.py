@@ -11,7 +11,7 @@ from quantize.parity import OLD_RUNTIME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.manifest import Manifest
+    from edge.manifest import Calibration, Manifest
 
 
 def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
@@ -51,6 +51,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "Protocol B: per image at native mask size, raw scores at the threshold. The validation split also chose "
         "the checkpoint, so these figures flatter the model.",
         "",
+        *_operating_point(manifest.output.calibration),
         "## Agreement of the engines",
         "",
         "| on | from | to | frames | mean difference (1/256) | largest | mask IoU | least | its frame | Dice difference |",
@@ -106,6 +107,34 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
         "",
     ]
     return "\n".join(lines)
+
+
+def _operating_point(made: Calibration | None) -> list[str]:
+    """How threshold and least region were chosen."""
+    if made is None:
+        return []
+    points = [
+        ("highest Dice", made.best),
+        ("**chosen**", made.chosen),
+        *(("", point) for point in made.curve),
+    ]
+    frames = ", ".join(f"{count} of {name}" for name, count in made.data.items())
+    clean = ", ".join(f"{count} of {name}" for name, count in made.negatives.items()) or "none"
+    return [
+        "## Threshold",
+        "",
+        f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
+        f"Frames with a polyp: {frames}; without: {clean}. Least region {made.min_region:.1%} of the image. "
+        "What was chosen on these frames flatters their figures.",
+        "",
+        "| | threshold | Dice | polyps found | flagged |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {point.threshold:.4f} | {point.dice:.4f} | {point.found} | {point.flagged} |"
+            for name, point in points
+        ),
+        "",
+    ]
 
 
 def _grid(bits: int, layers: Sequence[str]) -> str:

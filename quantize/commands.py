@@ -149,6 +149,7 @@ def export(
     epilog=console.examples(
         "edge-difom bundle make RUN --out B",
         "edge-difom bundle make RUN --out B --with onnx --with f32",
+        "edge-difom bundle make RUN --out B --calibrate-threshold --negatives DIR",
         "edge-difom bundle make RUN --out B --name ward-3 --force",
     ),
 )
@@ -163,11 +164,31 @@ def export(
     help="Engines beside the INT8 ones of OpenVINO and TFLite; repeatable.",
 )
 @click.option(
+    "--calibrate-threshold",
+    "calibrated",
+    is_flag=True,
+    help="Choose the threshold and the least region on the run's validation frames, instead of .5 and .001.",
+)
+@click.option(
+    "--negatives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="For that, a folder of validation frames without a polyp; repeatable.",
+)
+@click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def make(
-    run: Path, out: Path, name: str | None, extra: tuple[str, ...], threads: int | None, force: bool
+    run: Path,
+    out: Path,
+    name: str | None,
+    extra: tuple[str, ...],
+    calibrated: bool,
+    negatives: tuple[Path, ...],
+    threads: int | None,
+    force: bool,
 ) -> None:
     """Put the engines of RUN into a bundle with golden frames, accuracy, parity and provenance.
 
@@ -175,7 +196,34 @@ def make(
     """
     from quantize.bundling import make_bundle
 
-    bundle = make_bundle(run, out, name=name, extra=extra, threads=threads, force=force)
+    bundle = make_bundle(
+        run,
+        out,
+        name=name,
+        extra=extra,
+        calibrated=calibrated,
+        negatives=negatives,
+        threads=threads,
+        force=force,
+    )
+    if (made := bundle.manifest.output.calibration) is not None:
+        console.table(
+            [
+                "threshold",
+                "Dice",
+                f"polyps found of {sum(made.data.values())}",
+                f"flagged of {sum(made.negatives.values())}",
+            ],
+            [
+                [f"{name}{point.threshold:.4f}", point.dice, point.found, point.flagged]
+                for name, point in (
+                    ("best Dice, ", made.best),
+                    ("chosen, ", made.chosen),
+                    *(("", point) for point in made.curve),
+                )
+            ],
+        )
+        console.say(f"least region: {made.min_region:.1%} of the image")
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],

@@ -8,6 +8,7 @@ import numpy as np
 
 from edge.errors import ParityError
 from edge.phantom import render
+from edge.postprocess import level
 from edge.preprocess import to_input
 from edge.verify import compare
 from quantize.parity import canonical_scores, engine_scores
@@ -26,11 +27,15 @@ LEAST_AREA, MOST_AREA = 0.005, 0.5
 """A golden frame tells something when its mask covers this share of the image."""
 
 
-def choose_golden(canonical: Canonical) -> tuple[ImageU8, ImageU8]:
+def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[ImageU8, ImageU8]:
     """Phantom frames and the canonical graph's scores, at least half of them with a mask.
 
     Frames are chosen by the area of their mask alone, in the order of their seeds, never by how well an engine
     agrees.
+
+    Args:
+        canonical: The quantized student.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
 
     Returns:
         (N, H, W, 3) uint8 RGB and (N, h, w) uint8.
@@ -40,11 +45,11 @@ def choose_golden(canonical: Canonical) -> tuple[ImageU8, ImageU8]:
     """
     telling: list[tuple[ImageU8, ImageU8]] = []
     others: list[tuple[ImageU8, ImageU8]] = []
-    half = GOLDEN_FRAMES // 2
+    half, least = GOLDEN_FRAMES // 2, level(threshold)
     for seed in range(GOLDEN_SEEDS):
         frame = to_input(render(seed).image, canonical.size, bgr=False)
         scores = canonical_scores(canonical, frame[None])[0]
-        fits = LEAST_AREA <= float((scores >= 128).mean()) <= MOST_AREA
+        fits = LEAST_AREA <= float((scores >= least).mean()) <= MOST_AREA
         (telling if fits else others).append((frame, scores))
         if len(telling) >= half and len(telling) + min(len(others), half) >= GOLDEN_FRAMES:
             break

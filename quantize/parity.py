@@ -12,6 +12,7 @@ import torch
 from edge.backends import open_engine_files
 from edge.manifest import ParityRow
 from edge.metrics import dice_iou
+from edge.postprocess import level
 from edge.preprocess import normalise
 from quantize.old_runtime import old_runtime_scores
 
@@ -103,7 +104,7 @@ def hard_frames(size: tuple[int, int]) -> FrameSet:
 
 
 def compare_maps(
-    left: str, right: str, a: Maps, b: Maps, given: FrameSet | None = None, *, threshold: int = 128
+    left: str, right: str, a: Maps, b: Maps, given: FrameSet | None = None, *, threshold: float = 0.5
 ) -> ParityRow:
     """Score differences, mask IoU and Dice difference of two steps.
 
@@ -113,14 +114,15 @@ def compare_maps(
         a: (N, h, w) scores of `left` in 1/256.
         b: (N, h, w) scores of `right`.
         given: The frames that they belong to.
-        threshold: Score in 1/256 from which a pixel belongs to the mask.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
     """
+    least = level(threshold)
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
     names = given.names if given is not None and given.names else [str(number) for number in range(len(a))]
     ious = [
         (iou, name)
         for x, y, name in zip(a, b, names, strict=True)
-        if (iou := mask_iou(x >= threshold, y >= threshold)) is not None
+        if (iou := mask_iou(x >= least, y >= least)) is not None
     ]
     worst = min(ious, default=(None, None))
     return ParityRow(
@@ -133,7 +135,7 @@ def compare_maps(
         mask_iou=float(np.mean([iou for iou, _ in ious])) if ious else None,
         worst_iou=worst[0],
         worst_frame=worst[1],
-        dice_difference=_dice_difference(a >= threshold, b >= threshold, given),
+        dice_difference=_dice_difference(a >= least, b >= least, given),
     )
 
 
@@ -156,6 +158,8 @@ def parity_rows(
     canonical: Canonical,
     engines: Sequence[ExportedEngine],
     given: FrameSet,
+    *,
+    threshold: float = 0.5,
 ) -> list[ParityRow]:
     """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
 
@@ -168,6 +172,7 @@ def parity_rows(
         canonical: The canonical graph of `quantized`.
         engines: What was exported.
         given: Frames to compare on.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
     """
     frames = given.frames
     names = ("torch f32", "torch int8", "canonical int8")
@@ -185,4 +190,7 @@ def parity_rows(
     pairs = [*pairwise([*maps, *whole]), *((names[2], name) for name in list(whole)[1:])]
     pairs += [(names[0], name) for name in by_engine if name not in whole]
     maps |= by_engine
-    return [compare_maps(left, right, maps[left], maps[right], given) for left, right in pairs]
+    return [
+        compare_maps(left, right, maps[left], maps[right], given, threshold=threshold)
+        for left, right in pairs
+    ]

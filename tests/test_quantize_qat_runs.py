@@ -20,11 +20,12 @@ from distill.training import Trainer
 from edge.backends import open_engine
 from edge.cli import main
 from edge.errors import AccuracyError, TrainingError, UsageError
-from edge.phantom import write_dataset
+from edge.phantom import render, write_dataset
 from edge.verify import verify_bundle
 from quantize.bundling import make_bundle
 from quantize.export import export_engines
 from quantize.finetuning import Finetuning
+from quantize.operating_point import SLACK
 from quantize.qat import train_qat
 from quantize.qat_record import QatReport, read_report
 from quantize.runs import QatConfig, QuantizedRun, exported_engines, load_quantized
@@ -122,6 +123,29 @@ def test_from_a_run_to_a_bundle_that_verifies(
     assert engine.input_size == (64, 64)
     engine.close()
     assert "Research use only" in bundle.read("MODEL_CARD.md").decode()
+
+
+def test_a_calibrated_bundle_is_made_and_verified_at_its_own_threshold(
+    distilled: Distilled, tuned: QuantizedRun, tmp_path: Path
+) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    cv2.imwrite(str(clean / "0.png"), render(3, polyp=False).image[..., ::-1])
+    with pytest.raises(UsageError, match="negatives choose a threshold"):
+        make_bundle(distilled.run, tmp_path / "bundle", negatives=[clean])
+    bundle = make_bundle(distilled.run, tmp_path / "bundle", calibrated=True, negatives=[clean])
+    output = bundle.manifest.output
+    made = output.calibration
+    assert made is not None
+    assert (output.threshold, output.min_region) == (made.chosen.threshold, made.min_region)
+    assert sum(made.data.values()) == 6
+    assert made.negatives == {"clean": 1}
+    assert {row.dice for row in bundle.manifest.accuracy} == {pytest.approx(made.chosen.dice)}
+    assert made.chosen.dice >= made.best.dice - SLACK
+    assert verify_bundle(bundle).ok
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert f"| **chosen** | {made.chosen.threshold:.4f} |" in card
+    assert "1 of clean" in card
 
 
 def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -> None:

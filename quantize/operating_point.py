@@ -1,0 +1,187 @@
+"""The threshold and the least region of a bundle, chosen on validation frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from edge.errors import DataError
+from edge.manifest import Calibration, CurvePoint
+from edge.metrics import FLAG_AREA
+from edge.negatives import find_negatives, read_negatives
+from edge.pairs import read_mask, read_pair
+from edge.postprocess import UNITS, native_scores, regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge.pairs import Pair
+    from edge.types import ImageU8, MaskBool
+
+SLACK = 0.002
+"""Dice that is given away for fewer flagged frames without a polyp."""
+LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
+"""Least regions to choose from, share of the image."""
+RULE = (
+    f"of the thresholds k/{UNITS} whose mean Dice per image lies within {SLACK} of the best, and of the least regions "
+    f"{', '.join(f'{least:g}' for least in LEAST_REGIONS)} that lose no polyp which the best threshold finds, the two that "
+    "flag the fewest polyp-free frames; among equals the higher Dice, then the smaller region"
+)
+_SHOWN = range(32, UNITS, 32)
+"""Thresholds of the curve in the manifest, 1/256."""
+
+
+class _Picture(NamedTuple):
+    """A picture's size and its score map."""
+
+    size: tuple[int, int]
+    scores: ImageU8
+
+
+class _Counts(NamedTuple):
+    """By least region: polyps that were found, polyp-free frames that were flagged."""
+
+    found: list[int]
+    flagged: list[int]
+
+
+def calibrate(
+    score: Callable[[ImageU8], ImageU8], pairs: Sequence[Pair], negatives: Sequence[Path], *, engine: str
+) -> Calibration:
+    """Choose the threshold and the least region by `RULE`.
+
+    Args:
+        score: (H, W, 3) uint8 RGB -> (h, w) uint8 scores in 1/256.
+        pairs: Validation images and masks; those with an empty mask count as negatives.
+        negatives: Folders of validation frames without a polyp.
+        engine: What `score` runs, for the record.
+
+    Raises:
+        DataError: An image or mask cannot be used, or no pair has a polyp.
+    """
+    polyps: list[tuple[Pair, _Picture]] = []
+    clean: list[_Picture] = []
+    curves, sets = [], {}
+    for pair in pairs:
+        image, true = read_pair(pair.image, pair.mask)
+        picture = _Picture((true.shape[0], true.shape[1]), score(image).copy())
+        if true.any():
+            polyps.append((pair, picture))
+            curves.append(dice_curve(picture.scores, true))
+        else:
+            clean.append(picture)
+    if clean:
+        sets["validation pairs"] = len(clean)
+    for folder in negatives:
+        sets[folder.name] = len(find_negatives(folder))
+        for _, image in read_negatives(folder):
+            clean.append(_Picture((image.shape[0], image.shape[1]), score(image).copy()))
+    if not polyps:
+        raise DataError("a threshold cannot be chosen", expected="validation frames with a polyp", got="none")
+    dice = np.mean(curves, axis=0)
+    best = int(np.argmax(dice[1:])) + 1
+    near = [level for level in range(1, UNITS) if dice[level] >= dice[best] - SLACK]
+    counts = _count(polyps, clean, sorted({*near, *_SHOWN}))
+    at_best = counts[best].found[0]
+    level, least = min(
+        (
+            (level, least)
+            for level in near
+            for least in range(len(LEAST_REGIONS))
+            if counts[level].found[least] >= at_best
+        ),
+        key=lambda place: (counts[place[0]].flagged[place[1]], -dice[place[0]], place[1]),
+    )
+
+    def point(level: int) -> CurvePoint:
+        return CurvePoint(
+            threshold=level / UNITS,
+            dice=float(dice[level]),
+            found=counts[level].found[least],
+            flagged=counts[level].flagged[least],
+        )
+
+    return Calibration(
+        rule=RULE,
+        engine=engine,
+        data=_by_set([pair for pair, _ in polyps]),
+        negatives=sets,
+        min_region=LEAST_REGIONS[least],
+        best=point(best),
+        chosen=point(level),
+        curve=[point(shown) for shown in _SHOWN],
+    )
+
+
+def dice_curve(scores: ImageU8, true: MaskBool) -> NDArray[np.float64]:
+    """Dice at native size of every threshold, (256,): entry k is that of `score >= k / 256`.
+
+    Args:
+        scores: (h, w) uint8 in 1/256.
+        true: (H, W) bool, not empty.
+    """
+    # Scaling by a power of two is exact, so that a step is reached where the threshold itself is.
+    steps = np.floor(native_scores(scores, (true.shape[0], true.shape[1])) * UNITS).astype(np.int64)
+    found = _reached(np.bincount(steps.ravel(), minlength=UNITS))
+    both = _reached(np.bincount(steps[true], minlength=UNITS))
+    return 2 * both / (found + np.count_nonzero(true))
+
+
+def _reached(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of how many values there are at each step, how many there are from it on."""
+    return np.cumsum(counts[::-1])[::-1]
+
+
+def _count(
+    polyps: Sequence[tuple[Pair, _Picture]], clean: Sequence[_Picture], levels: Sequence[int]
+) -> dict[int, _Counts]:
+    """Polyps found and frames flagged, for every threshold (1/256) and least region."""
+    counts = {level: _Counts([0] * len(LEAST_REGIONS), [0] * len(LEAST_REGIONS)) for level in levels}
+    for pair, picture in polyps:
+        true = read_mask(pair.mask)
+        for level, held in counts.items():
+            hits = [area for area, outline in _outlines(picture, level) if _touches(outline, true)]
+            _add(held.found, hits)
+    for picture in clean:
+        for level, held in counts.items():
+            _add(held.flagged, [area for area, _ in _outlines(picture, level)])
+    return counts
+
+
+def _add(counts: list[int], areas: Sequence[float]) -> None:
+    largest = max(areas, default=0.0)
+    for number, least in enumerate(LEAST_REGIONS):
+        counts[number] += largest >= least
+
+
+def _outlines(picture: _Picture, level: int) -> Iterator[tuple[float, NDArray[np.int32]]]:
+    """Share of the image and outline, (n, 2) frame pixels, of every region of at least the smallest size."""
+    kept = regions(picture.scores, picture.size, threshold=level / UNITS, min_region=LEAST_REGIONS[0])
+    for region in kept:
+        yield region.area, np.array(region.contour, np.int32)
+
+
+def _touches(outline: NDArray[np.int32], true: MaskBool) -> bool:
+    """Whether a polygon has a pixel of the mask in it."""
+    left, top, width, height = cv2.boundingRect(outline)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, [outline[:, None]], 0, 1, cv2.FILLED, offset=(-left, -top))
+    y, x = max(top, 0), max(left, 0)
+    shown = true[y : top + height, x : left + width]
+    return bool(
+        (inside[y - top :, x - left :][: shown.shape[0], : shown.shape[1]].astype(bool) & shown).any()
+    )
+
+
+def _by_set(pairs: Sequence[Pair]) -> dict[str, int]:
+    """Frames of each data set; a pair's stands before the slash in its name."""
+    counts: dict[str, int] = {}
+    for pair in pairs:
+        name = pair.name.partition("/")[0] if "/" in pair.name else "given"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
