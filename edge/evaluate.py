@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,23 @@ import msgspec
 import numpy as np
 
 from edge.errors import DataError
-from edge.metrics import FLAG_AREA, EvaluationReport, ImageScore, dice_iou, summarise
+from edge.metrics import (
+    FLAG_AREA,
+    EvaluationReport,
+    ImageScore,
+    Negatives,
+    ShiftReport,
+    count_flagged,
+    dice_iou,
+    summarise,
+)
 from edge.pairs import Pair, read_pair
 from edge.postprocess import native_scores, regions, to_units
 from edge.preprocess import to_input
 from edge.protocol_a import field_map, field_score, sigmoid, summarise_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -99,25 +109,122 @@ def evaluate(
         output = score(image)
         scores = sigmoid(output) if logits else output
         size = (true.shape[0], true.shape[1])
-        found = native_scores(scores, size) >= threshold
-        kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region)
-        dice, iou = dice_iou(found, true) or (None, None)
-        row = ImageScore(
-            name=pair.name,
-            dice=dice,
-            iou=iou,
-            area_true=float(np.mean(true)),
-            area_found=float(np.mean(found)),
-            flagged=any(region.area >= FLAG_AREA for region in kept),
-        )
+        row = score_frame(pair.name, scores, true, threshold=threshold, min_region=min_region)
         rows.append(row)
-        if protocol_a and dice is not None:
+        if protocol_a and row.dice is not None:
             field.append(field_score(field_map(output, size, logits=logits), true))
         if seen:
-            seen(row, image, true, found)
+            seen(row, image, true, native_scores(scores, size) >= threshold)
         if done:
             done(pair.name)
     return summarise(rows, protocol_a=summarise_field(field, logits=logits))
+
+
+def score_frame(
+    name: str, scores: NDArray[Any], true: MaskBool, *, threshold: float, min_region: float
+) -> ImageScore:
+    """The row of one picture.
+
+    Args:
+        name: Of the picture.
+        scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
+        true: (H, W) bool.
+        threshold: Score from which a pixel belongs to the mask.
+        min_region: Smallest region that postprocessing keeps, share of the image.
+    """
+    size = (true.shape[0], true.shape[1])
+    found = native_scores(scores, size) >= threshold
+    dice, iou = dice_iou(found, true) or (None, None)
+    return ImageScore(
+        name=name,
+        dice=dice,
+        iou=iou,
+        area_true=float(np.mean(true)),
+        area_found=float(np.mean(found)),
+        flagged=is_flagged(scores, size, threshold=threshold, min_region=min_region),
+    )
+
+
+def is_flagged(scores: NDArray[Any], size: tuple[int, int], *, threshold: float, min_region: float) -> bool:
+    """Whether a region of at least `FLAG_AREA` is left after threshold and postprocessing of a single frame."""
+    kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region)
+    return any(region.area >= FLAG_AREA for region in kept)
+
+
+def count_clean(
+    bundle: Bundle,
+    images: Iterable[tuple[str, ImageU8]],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "int8",
+    done: Callable[[str], None] | None = None,
+) -> Negatives:
+    """How many of pictures without a polyp an engine flags.
+
+    Args:
+        bundle: An open bundle.
+        images: Name and picture, as `edge.negatives` makes them.
+        engine: As in `evaluate_bundle`, as are the other arguments and errors.
+        threads: Likewise.
+        precision: Likewise.
+        done: Called with the name of each picture when it is through.
+    """
+    output, flags = bundle.manifest.output, []
+    with _open(bundle, engine, threads, precision) as score:
+        for name, image in images:
+            size = (image.shape[0], image.shape[1])
+            flags.append(
+                is_flagged(score(image), size, threshold=output.threshold, min_region=output.min_region)
+            )
+            if done:
+                done(name)
+    return count_flagged(flags)
+
+
+def evaluate_bundle_shifts(
+    bundle: Bundle,
+    pairs: Sequence[Pair],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    done: Callable[[str], None] | None = None,
+) -> ShiftReport:
+    """Accuracy of an engine under every change of `edge.shift_report`, INT8 and, where the bundle has it, f32 beside it.
+
+    Args:
+        bundle: An open bundle.
+        pairs: Images and masks.
+        engine: As in `evaluate_bundle`, as are the other arguments and errors.
+        threads: Likewise.
+        done: Called with the name of each pair when it is through.
+    """
+    from edge.backends import choose_engine, split_name
+    from edge.shift_report import evaluate_shifts
+
+    chosen = choose_engine(bundle, engine, "int8")
+    runtime, output = split_name(chosen)[0], bundle.manifest.output
+    held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
+    with ExitStack() as stack:
+        scores = {
+            f"{runtime} {precision}": stack.enter_context(_open(bundle, chosen, threads, precision))
+            for precision in ("int8", "f32")
+            if precision in held
+        }
+        return evaluate_shifts(
+            scores, pairs, threshold=output.threshold, min_region=output.min_region, done=done
+        )
+
+
+@contextmanager
+def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+    from edge.backends import open_engine
+
+    opened = open_engine(bundle, engine, threads=threads, precision=precision)
+    try:
+        yield lambda image: _infer(opened, image)
+    finally:
+        opened.close()
 
 
 def evaluate_bundle(
@@ -149,22 +256,17 @@ def evaluate_bundle(
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """
-    from edge.backends import open_engine
-
     output = bundle.manifest.output
-    opened = open_engine(bundle, engine, threads=threads, precision=precision)
-    try:
+    with _open(bundle, engine, threads, precision) as score:
         return evaluate(
             pairs,
-            lambda image: _infer(opened, image),
+            score,
             threshold=output.threshold,
             min_region=output.min_region,
             protocol_a=protocol_a,
             done=done,
             seen=seen,
         )
-    finally:
-        opened.close()
 
 
 def _infer(engine: Engine, image: ImageU8) -> ImageU8:

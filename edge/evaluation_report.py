@@ -153,6 +153,7 @@ def evaluation_page(
         data=data,
         figures=_rows(report),
         sizes=_size_names(),
+        strengths={row.shift: row.means for row in report.shifts.rows} if report.shifts else {},
         distribution=dice_histogram(report.per_image),
         curve=plots.training_curve(curves) if curves else "",
         quality=quality,

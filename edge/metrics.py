@@ -5,6 +5,7 @@ The record of an evaluation holds the field's protocol A (`edge.protocol_a`) bes
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,8 @@ A disc of 10 % of a square image is a good third of its side across (0.36), one 
 """
 
 _DRAWS = 2000
+_Z = 1.959963984540054
+"""Two-sided 95 % of the normal distribution."""
 _BLOCK = 1 << 20
 
 
@@ -53,10 +56,38 @@ class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Negatives(msgspec.Struct, frozen=True, kw_only=True):
-    """Images without a polyp, and how many of them were flagged."""
+    """Images without a polyp, and how many of them were flagged.
+
+    Attributes:
+        n: All of them.
+        flagged: Those with a region of at least .1 % of the image.
+        ci95: Wilson 95 % interval of the share of flagged ones; None without any image.
+    """
 
     n: int
     flagged: int
+    ci95: tuple[float, float] | None = None
+
+
+def count_flagged(flags: Sequence[bool]) -> Negatives:
+    """The record of polyp-free images, of whether each was flagged."""
+    flagged = sum(flags)
+    return Negatives(n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None)
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
+
+    Args:
+        count: How often it happened.
+        n: Of how many, at least 1.
+    """
+    share, z2 = count / n, _Z * _Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 class SizeGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +131,54 @@ class ProtocolA(msgspec.Struct, frozen=True, kw_only=True):
     ci95: dict[str, tuple[float, float]]
 
 
+class ShiftFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine under one change.
+
+    Attributes:
+        n: Pictures with a polyp.
+        dice: Mean over those, None without any.
+        dice_ci95: Its bootstrap 95 % interval.
+        change: Mean of Dice less that of the same picture unchanged.
+        change_ci95: Its bootstrap 95 % interval.
+        negatives: The polyp-free pictures.
+    """
+
+    n: int
+    dice: float | None
+    dice_ci95: tuple[float, float] | None
+    change: float | None
+    change_ci95: tuple[float, float] | None
+    negatives: Negatives
+
+
+class ShiftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A change at one strength.
+
+    Attributes:
+        shift: Its name, `none` for the pictures as they are.
+        strength: How strong; 0 for `none`.
+        means: What a strength says.
+        engines: Engine and precision -> figures.
+    """
+
+    shift: str
+    strength: float
+    means: str
+    engines: dict[str, ShiftFigures]
+
+
+class ShiftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy under every change.
+
+    Attributes:
+        seed: Of places and directions; the same for all strengths of a change.
+        rows: The unchanged pictures first.
+    """
+
+    seed: int
+    rows: list[ShiftRow]
+
+
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy on a data set.
 
@@ -114,6 +193,8 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         protocol_a: The field's figures; None where they were not asked for or no image has a polyp.
         benchmark: Name of the benchmark set, None for a folder without one.
         notes: What a reader of the figures has to know about the data.
+        clean: Polyp-free pictures that were made for this, and how many were flagged: the phantom's, windows of the data.
+        shifts: Accuracy under every change of `edge.shift_report`; None where it was not asked for.
     """
 
     n: int
@@ -126,6 +207,8 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     protocol_a: ProtocolA | None = None
     benchmark: str | None = None
     notes: list[str] = []
+    clean: dict[str, Negatives] = {}
+    shifts: ShiftReport | None = None
 
 
 def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
@@ -226,7 +309,7 @@ def summarise(
         dice=positive.dice,
         iou=positive.iou,
         dice_ci95=positive.dice_ci95,
-        negatives=Negatives(n=len(negatives), flagged=sum(row.flagged for row in negatives)),
+        negatives=count_flagged([row.flagged for row in negatives]),
         per_image=list(rows),
         by_size={
             name: _group(

@@ -100,8 +100,8 @@ def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp
     )
     record = json.loads(out.read_text())
     agreed = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
-    assert set(record) == agreed | {"by_size", "protocol_a", "benchmark", "notes"}
-    assert set(record["negatives"]) == {"n", "flagged"}
+    assert set(record) == agreed | {"by_size", "protocol_a", "benchmark", "notes", "clean", "shifts"}
+    assert set(record["negatives"]) == {"n", "flagged", "ci95"}
     assert {name: group["n"] for name, group in record["by_size"].items()} == {
         "small": 0,
         "medium": 2,

@@ -13,8 +13,9 @@ from edge.lookup import resolve
 
 if TYPE_CHECKING:
     from edge.benchmark_sets import Labelled
+    from edge.bundle import Bundle
     from edge.evaluation_report import Gallery
-    from edge.metrics import EvaluationReport
+    from edge.metrics import EvaluationReport, Negatives
 
 _RUN_EVALUATION = "distill.evaluation:evaluate_run"
 
@@ -25,6 +26,7 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
     epilog=console.examples(
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
+        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean 500 --report shifts.html",
         "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
         "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
     ),
@@ -73,6 +75,17 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
     help="b: ours alone; both: the field's (A) beside it.",
 )
 @click.option(
+    "--shifts",
+    is_flag=True,
+    help="Also measure under changes of colour, light, optics, compression and screen, INT8 and f32 of the engine.",
+)
+@click.option(
+    "--clean",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also count flagged frames among N clean phantoms and a polyp-free window of each frame.",
+)
+@click.option(
     "--report",
     "report_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -89,6 +102,8 @@ def command(
     precision: str,
     threads: int | None,
     protocol: str,
+    shifts: bool,
+    clean: int | None,
     report_path: Path | None,
     json_path: str | None,
 ) -> None:
@@ -99,6 +114,8 @@ def command(
     _one_of("--data", data, "--pairs", pairs)
     if names is not None and data is None:
         raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
+    if checkpoint is not None and (shifts or clean):
+        raise UsageError("--shifts and --clean ask an engine", expected="--bundle", got="--checkpoint")
     gallery = _gallery() if report_path else None
     wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
     if checkpoint is not None:
@@ -116,7 +133,7 @@ def command(
     else:
         assert bundle_path is not None
         from edge.bundle import Bundle
-        from edge.evaluate import evaluate_bundle
+        from edge.evaluate import evaluate_bundle, evaluate_bundle_shifts
 
         bundle = Bundle.open(bundle_path)
         found = _find(data, names, pairs)
@@ -125,6 +142,19 @@ def command(
             report = evaluate_bundle(
                 bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
             )
+        if clean:
+            counts = _count_clean(bundle, found, clean, engine=engine, threads=threads, precision=precision)
+            report = msgspec.structs.replace(report, clean=counts)
+        if shifts:
+            with console.progress(len(found.pairs), "images, changed") as bar:
+                changed = evaluate_bundle_shifts(
+                    bundle,
+                    found.pairs,
+                    engine=engine,
+                    threads=threads,
+                    done=lambda name: bar.update(1, name),
+                )
+            report = msgspec.structs.replace(report, shifts=changed)
         subject = f"{bundle_path.name}, engine {engine}, {precision}"
         follows = f"edge-difom bench --bundle {bundle_path}"
     report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
@@ -136,6 +166,19 @@ def command(
     if report_path and gallery:
         _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint)
     console.next_command(follows)
+
+
+def _count_clean(bundle: Bundle, found: Labelled, count: int, **options: Any) -> dict[str, Negatives]:
+    """How many of clean phantoms, and of windows of the data without a polyp, are flagged."""
+    from edge.evaluate import count_clean
+    from edge.negatives import phantom_negatives, polyp_free_crops
+
+    sets = {"phantom": phantom_negatives(count), "polyp-free windows": polyp_free_crops(found.pairs)}
+    with console.progress(count + len(found.pairs), "clean pictures") as bar:
+        return {
+            name: count_clean(bundle, images, done=lambda name: bar.update(1, name), **options)
+            for name, images in sets.items()
+        }
 
 
 def _gallery() -> Gallery:
@@ -201,6 +244,42 @@ def _show(report: EvaluationReport) -> None:
                     field.max_e,
                     field.mae,
                 ]
+            ],
+        )
+    if report.clean:
+        console.table(
+            ["polyp-free pictures", "all", "flagged", "share, 95 % low", "high"],
+            [
+                [name, held.n, held.flagged, *(held.ci95 or (None, None))]
+                for name, held in report.clean.items()
+            ],
+        )
+    if report.shifts:
+        console.table(
+            [
+                "change",
+                "strength",
+                "engine",
+                "Dice",
+                "change of Dice",
+                "95 % low",
+                "high",
+                "polyp-free",
+                "flagged",
+            ],
+            [
+                [
+                    row.shift,
+                    f"{row.strength:g}",
+                    engine,
+                    held.dice,
+                    held.change,
+                    *(held.change_ci95 or (None, None)),
+                    held.negatives.n,
+                    held.negatives.flagged,
+                ]
+                for row in report.shifts.rows
+                for engine, held in row.engines.items()
             ],
         )
     for note in report.notes:
