@@ -83,7 +83,7 @@ _RUN_EVALUATION = "distill.evaluation:evaluate_run"
     "--clean",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also count flagged frames among N clean phantoms and a polyp-free window of each frame.",
+    help="Also count flagged frames among N clean phantoms and a polyp-free window of each frame that has one.",
 )
 @click.option(
     "--report",
