@@ -2,7 +2,7 @@
 # make test   lint, types, import rules and tests
 # make env    what both need: system packages, .venv with every extra, NNCF's compiled extension, .venv-tflite
 # make test-firmware   the controller's firmware: checked, fuzzed, and run in an emulator against this host
-# make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64)
+# make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64), the unit under systemd
 # make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
 # make failures        docs/failures.md, from what the tests above left in build/rows
 
@@ -37,6 +37,7 @@ test-firmware: $(STAMP)
 
 test-vm: $(STAMP)
 	$(BIN)/python -m tests.machines.vm --rows build/rows/vm.json
+	$(BIN)/python -m pytest -m booted --failure-rows=build/rows/booted.json
 
 test-arm: $(STAMP)
 	$(BIN)/python -m tests.machines.arm --rows build/rows/arm.json

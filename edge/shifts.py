@@ -165,7 +165,7 @@ def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[Im
 
 def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:
     """What processors write into the picture, sometimes on a panel."""
-    written = image.copy()
+    written: ImageU8 = image.copy()
     for line in lines:
         x, y = line.place
         if line.panel is not None:

@@ -19,7 +19,7 @@ LONGEST_S = 400
 GROUPS = [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")]
 
 
-@pytest.mark.slow
+@pytest.mark.booted
 @pytest.mark.row(45, "sockets of every family from inside the running service's sandbox, by a booted systemd")
 @pytest.mark.row(24, "SIGSTOP of the service's main process under a booted systemd")
 def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path: Path) -> None:

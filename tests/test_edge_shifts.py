@@ -60,7 +60,8 @@ def test_a_change_is_a_function_of_its_strength_and_seed(name: str) -> None:
         again, _ = SHIFTS[name].apply(before, strength, np.random.default_rng(0))
         np.testing.assert_array_equal(image, again)
         np.testing.assert_array_equal(before.image, kept)
-        assert (image.dtype, image.shape) == (np.uint8, kept.shape)
+        assert image.dtype == np.uint8
+        assert image.shape == kept.shape
         assert mask.shape == before.mask.shape
         assert not np.any((mask > 0) & (before.mask == 0)), "no change makes polyp"
         far.append(float(np.abs(image.astype(int) - kept).mean()))
