@@ -26,14 +26,20 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, index])
 
 
-def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
-    """(2, 3) map from output to input coordinates: rotation, scale, shift, flips."""
+def random_affine(rng: np.random.Generator, zoom: tuple[float, float]) -> NDArray[np.float64]:
+    """(2, 3) map from output to input coordinates: rotation, scale, shift, flips.
+
+    Args:
+        rng: Of this sample.
+        zoom: Least and greatest share of the picture that is seen along each axis; over 1 it is continued by its mirror
+            image.
+    """
     angle = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.uniform(-0.3, 0.3)
-    zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.25)))
+    reach = np.exp(rng.uniform(*np.log(zoom)))
     stretch = np.exp(rng.uniform(-0.1, 0.1, size=2))
     flip = np.where(rng.random(2) < 0.5, -1.0, 1.0)
     cos, sin = np.cos(angle), np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag(zoom * stretch * flip)
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag(reach * stretch * flip)
     return np.concatenate([linear, rng.uniform(-0.12, 0.12, size=(2, 1))], axis=1)
 
 

@@ -48,6 +48,14 @@ SHUFFLE = 0xFFFFFFFE
 """Likewise in those that give every image another image's maps."""
 
 
+SCALE = 0xFFFFFFFD
+"""Likewise in those that choose a step's scale."""
+
+
+ZOOM = {"standard": (0.75, 1.25), "domain-shift": (0.6, 1.7)}
+"""Picture that a training view shows along each axis, as a share of the whole."""
+
+
 class Batch(NamedTuple):
     """One step's images.
 
@@ -116,7 +124,7 @@ class TrainingData:
         images, masks, thetas = [], [], []
         for index in indices:
             rng = sample_rng(self.config.seed, epoch, int(index))
-            theta = random_affine(rng)
+            theta = random_affine(rng, ZOOM[self.config.augmentation])
             if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
                 found = polyp_free_affine(self.train.masks[index], rng)
                 theta = theta if found is None else found
@@ -157,6 +165,13 @@ class TrainingData:
                 dice.append((2 * both / sizes)[polyp])
                 iou.append((both / (sizes - both))[polyp])
         return {"dice_val": torch.cat(dice).mean().item(), "iou_val": torch.cat(iou).mean().item()}
+
+
+def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) -> int:
+    """Height and width that a step's images are brought to: one of the configuration's scales, a multiple of `divisor`."""
+    rng = np.random.default_rng([config.seed, epoch, SCALE, step])
+    scale = config.scales[rng.integers(len(config.scales))]
+    return max(1, round(config.size * scale / divisor)) * divisor
 
 
 def to_tensor(images: np.ndarray) -> Tensor:

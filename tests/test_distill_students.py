@@ -71,6 +71,16 @@ def test_imagenet_weights_stand_where_they_were_trained() -> None:
     assert np.mean(correlations) > 0.6
 
 
+def test_turned_kernels_give_the_original_features_of_a_turned_picture() -> None:
+    """Else symmetric padding, which every runtime has for nothing, would leave little of what ImageNet taught."""
+    same, symmetric = (lite_features("lite0", padding=padding).eval() for padding in ("same", "symmetric"))
+    pictures = to_tensor(np.stack([render(seed, size=(96, 160)).image for seed in range(2)]))
+    with torch.inference_mode():
+        wanted, found = same(pictures), symmetric(pictures.flip(2, 3))
+    for ours, original in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours.flip(2, 3), original, rtol=1e-3, atol=1e-3)
+
+
 def test_an_unknown_student_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="edge-s"):
         build_student("resnet")

@@ -11,7 +11,8 @@ import torch
 from distill.batches import open_data
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
 from distill.runs import load_checkpoint, load_run
-from distill.training import Trainer, train_run
+from distill.students import build_student
+from distill.training import Trainer, build_objective, parameter_groups, train_run
 from edge.errors import DataError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -63,11 +64,13 @@ class KilledError(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["difom", "none"])
+@pytest.mark.parametrize(
+    "changes", [{"recipe": "difom"}, {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3}]
+)
 def test_a_killed_run_continues_bit_for_bit(
-    folder: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(folder, recipe=recipe, checkpoint_minutes=1e-9)
+    settings = config(folder, checkpoint_minutes=1e-9, **changes)
     whole = train_run(settings, out=tmp_path / "whole")
     steps = 0
     step = Trainer.train_step
@@ -117,6 +120,41 @@ def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_stud
     assert losses["distill"] > 0.1
     assert all(not target.requires_grad for target in batch.targets)
     assert all(parameter.grad is not None for parameter in trainer.objective.parameters())
+
+
+def test_a_step_trains_at_one_of_the_scales_and_the_masks_keep_their_size(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(folder, recipe="none", scales=[0.5, 1.0, 1.4], epochs=9)
+    data = open_data(settings)
+    trainer = Trainer(tmp_path, settings, data)
+    seen = []
+    forward = trainer.objective.forward
+
+    def watched(images: torch.Tensor, masks: torch.Tensor, *rest: object) -> object:
+        seen.append((images.shape[-1], masks.shape[-1]))
+        return forward(images, masks, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.objective, "forward", watched)
+    batch = next(data.batches(0))
+    for trainer.step in range(12):
+        trainer.train_step(batch)
+    assert set(seen) == {(32, 64), (64, 64), (96, 64)}
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own(folder: Path) -> None:
+    settings = config(folder, encoder_lr=0.25, lr=4e-3)
+    student = build_student("edge-s", pretrained=False)
+    objective = build_objective(student, settings, [8])
+    decoder, encoder = parameter_groups(objective, student, settings)
+    assert (decoder["lr"], encoder["lr"]) == (4e-3, 1e-3)
+    assert {id(p) for p in encoder["params"]} == {
+        id(p) for name, p in student.named_parameters() if name.startswith("encoder.")
+    }
+    assert len(decoder["params"]) + len(encoder["params"]) == len(list(objective.parameters()))
+    unet = build_student("unet-32", pretrained=False)
+    (alone,) = parameter_groups(unet, unet, settings)
+    assert len(alone["params"]) == len(list(unet.parameters()))
 
 
 def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
