@@ -83,13 +83,12 @@ def _short(value: float) -> str:
 
 
 def _machine(record: Record) -> str:
+    """Two machines of one name that multiply integers by other instructions are two machines."""
     device = record.device
-    return ", ".join(
-        filter(
-            None,
-            (device.board or device.cpu or device.architecture, f"{device.usable_cores} cores", *device.cuda),
-        )
-    )
+    vnni = any("vnni" in flag for flag in device.flags)
+    integers = ("VNNI" if vnni else "no VNNI") if device.architecture == "x86_64" else ""
+    name = device.board or device.cpu or device.architecture
+    return ", ".join(filter(None, (name, f"{device.usable_cores} cores", integers, *device.cuda)))
 
 
 def _goal(record: Record) -> str:
