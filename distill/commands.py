@@ -71,7 +71,8 @@ class NumberList(click.ParamType[list[int]]):
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="YAML file with any of the settings; options override it.",
+    help="YAML file with any of the settings, or the name of one that comes along (edge-s, edge-xs, edge-s-4f); "
+    "options override it.",
 )
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; overrides everything else."
@@ -101,7 +102,7 @@ def distill(
     Every teacher sees each image once; its maps are cached, and training reads the cache. The checkpoint with
     the best Dice on the validation frames is kept.
     """
-    from distill.config import make_config, parse_assignments, read_config_file
+    from distill.config import find_config, make_config, parse_assignments, read_config_file
     from distill.runs import load_run
     from distill.students import build_student
     from distill.students.size import student_size
@@ -118,7 +119,7 @@ def distill(
             )
         run = train_run(None, resume=resume)
     else:
-        values = read_config_file(config_file) if config_file else {}
+        values = read_config_file(find_config(config_file)) if config_file else {}
         values |= given | parse_assignments(assignments)
         folders = values.get("data") or [_phantom()]
         values["data"] = [str(Path(folder).resolve()) for folder in folders]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 
 from edge.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -112,6 +110,24 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
             expected=", ".join(field.name for field in msgspec.structs.fields(DistillConfig)),
             mend="correct the option, the --set or the configuration file",
         ) from None
+
+
+def find_config(given: Path) -> Path:
+    """The configuration file that a user names.
+
+    Args:
+        given: A path, or the name of a configuration that comes along. What exists under that name comes first.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
+    found = given if given.exists() else shipped.get(str(given))
+    if found is None:
+        raise UsageError(
+            f"there is no configuration {given}", expected=f"a YAML file, or {', '.join(sorted(shipped))}"
+        )
+    return found
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

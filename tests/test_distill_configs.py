@@ -8,8 +8,21 @@ import pytest
 
 from distill import config
 from distill.students import STUDENTS
+from edge.errors import UsageError
 
 FILES = sorted((Path(config.__file__).parent / "configs").glob("*.yaml"))
+
+
+def test_a_configuration_is_found_by_its_name_and_a_file_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config.find_config(Path("edge-xs")) in FILES
+    (tmp_path / "edge-xs").write_text("student: edge-s")
+    assert config.read_config_file(config.find_config(Path("edge-xs"))) == {"student": "edge-s"}
+    with pytest.raises(UsageError, match="edge-m") as refused:
+        config.find_config(Path("edge-m"))
+    assert "edge-s-4f" in str(refused.value.expected)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
