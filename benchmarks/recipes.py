@@ -37,6 +37,15 @@ RECIPES: dict[str, dict[str, object]] = {
     "heavy": {"recipe": "difom", "distill_weight": 1.0},
 }
 """Name -> what it changes of the configuration that all share."""
+ABLATIONS: dict[str, dict[str, object]] = {
+    "standard-augmentation": {"recipe": "none", "augmentation": "standard"},
+    "no-polyp-free-views": {"recipe": "none", "polyp_free_views": 0.0},
+    "no-average": {"recipe": "none", "ema": 0.0},
+    "one-scale": {"recipe": "none", "scales": [1.0]},
+    "one-learning-rate": {"recipe": "none", "encoder_lr": 1.0},
+    "no-imagenet": {"recipe": "none", "pretrained": False},
+}
+"""Likewise without any teacher: what the shared configuration has, and is left out. For the asking only."""
 FROM_TASK: dict[str, dict[str, object]] = {
     "task-maps": {"recipe": "difom", "teachers": ["{}"]},
     "task-shuffled": {"recipe": "difom", "teachers": ["{}"], "task_teacher": "{}", "shuffle_teacher": True},
@@ -89,7 +98,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     "--recipe",
     "names",
     multiple=True,
-    type=click.Choice([*RECIPES, *FROM_TASK]),
+    type=click.Choice([*RECIPES, *FROM_TASK, *ABLATIONS]),
     help="Repeatable; by default all that the teachers allow.",
 )
 @click.option("--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True)
@@ -126,10 +135,11 @@ def command(
         **parse_assignments(assignments),
     }
     recipes = known_recipes(task_teacher)
-    missing = sorted(set(names) - recipes.keys())
+    missing = sorted(set(names) - recipes.keys() - ABLATIONS.keys())
     if missing:
         raise UsageError(f"recipe {missing[0]} needs a task teacher", mend="--task-teacher run:RUN")
-    chosen = {name: recipes[name] for name in dict.fromkeys(["none", *(names or recipes)])}
+    known = recipes | ABLATIONS
+    chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or recipes)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
     rows = [
         [row.recipe, float(np.mean(row.dice)), row.difference, _interval(row.difference_ci95), row.verdict]

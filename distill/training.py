@@ -15,10 +15,10 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from distill.averaging import WeightAverage
 from distill.batches import Batch, TrainingData, open_data, training_side
 from distill.guards import Guard
 from distill.objectives import Difom, Objective
+from distill.optimisation import Optimisation
 from distill.paper import Paper
 from distill.runs import (
     append_metrics,
@@ -51,17 +51,6 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
     return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
 
 
-def parameter_groups(module: nn.Module, student: Student, config: DistillConfig) -> list[dict[str, Any]]:
-    """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
-    encoder = getattr(student, "encoder", None)
-    inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
-    groups = [
-        {"params": [p for p in module.parameters() if id(p) not in inside], "lr": config.lr},
-        {"params": [p for p in module.parameters() if id(p) in inside], "lr": config.lr * config.encoder_lr},
-    ]
-    return [group for group in groups if group["params"]]
-
-
 class Trainer:
     """One run: its student, what its recipe adds, optimiser and place in the schedule.
 
@@ -92,15 +81,8 @@ class Trainer:
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        groups = parameter_groups(module, self.student, config)
-        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-        peaks = [group["lr"] for group in groups]
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=peaks, total_steps=config.epochs * data.steps, pct_start=0.2
-        )
+        self.optimisation = Optimisation(module, self.student, config, config.epochs * data.steps)
         self.wrapped = self.accelerator.prepare_model(module)
-        self.optimizer = optimizer
-        self.average = WeightAverage(self.student, config.ema) if config.ema else None
         self.guard = Guard(only_warn=config.recipe == "paper")
         self.epoch = self.step = 0
         self.best: dict[str, float] = {"dice_val": -1.0, "epoch": -1.0}
@@ -112,10 +94,8 @@ class Trainer:
         return {
             "student": self.student.state_dict(),
             "objective": self.objective.state_dict(),
-            "average": self.average.state_dict() if self.average else {},
+            "optimisation": self.optimisation.state_dict(),
             "guard": self.guard.start,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
@@ -126,11 +106,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.objective.load_state_dict(state["objective"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        self.optimisation.load_state_dict(state["optimisation"])
         self.guard.start = dict(state["guard"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
 
@@ -202,7 +179,7 @@ class Trainer:
         Raises:
             TrainingError: The loss is not finite, or a guard objects.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimisation.begin()
         side = training_side(self.config, self.student.divisor, self.epoch, self.step)
         parts = self.config.accumulate
         found: dict[str, float] = {}
@@ -232,11 +209,7 @@ class Trainer:
                 self.accelerator.backward(losses.total / parts)
             for name, value in values.items():
                 found[name] = found.get(name, 0.0) + value / parts
-        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.average:
-            self.average.update(self.student)
+        self.optimisation.step()
         return found
 
     def _teacher_names(self, targets: list[Tensor]) -> list[str]:
@@ -259,7 +232,7 @@ class Trainer:
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:
         """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
-        scored = self.average.student if self.average else self.student
+        scored = self.optimisation.scored
         score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
         broadcast_object_list(score)
         row = self._mean_losses()
@@ -272,7 +245,7 @@ class Trainer:
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
-            "lr": float(self.schedule.get_last_lr()[0]),
+            "lr": self.optimisation.lr,
             "seconds": self.seconds,
             **score[0],
         }

@@ -10,9 +10,10 @@ import torch
 
 from distill.batches import open_data
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
+from distill.optimisation import parameter_groups
 from distill.runs import load_checkpoint, load_run
 from distill.students import build_student
-from distill.training import Trainer, build_objective, parameter_groups, train_run
+from distill.training import Trainer, build_objective, train_run
 from edge.errors import DataError, TrainingError, UsageError
 
 if TYPE_CHECKING:
