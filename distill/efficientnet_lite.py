@@ -58,6 +58,12 @@ def lite_features(
     return model
 
 
+def lite_stages(model: nn.Module) -> list[nn.Module]:
+    """The parts of `lite_features` from the picture on: the stem, then each group of blocks."""
+    stem, bn, blocks = (getattr(model, name) for name in ("conv_stem", "bn1", "blocks"))
+    return [nn.ModuleList([stem, bn]), *blocks]
+
+
 def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
     package, cls = WEIGHTS[variant]
     try:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from distill.averaging import WeightAverage
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from distill.config import DistillConfig
@@ -18,13 +19,33 @@ _RISING = 0.2
 """Share of the schedule in which the learning rate rises."""
 
 
+def frozen_stages(student: Student, config: DistillConfig) -> list[nn.Module]:
+    """The parts of the student's encoder that a run leaves as they are; their parameters take no gradient any more.
+
+    Raises:
+        UsageError: The student has fewer of them, or its encoder is not pretrained.
+    """
+    stages = student.stages()
+    if config.frozen_stages > len(stages) or (config.frozen_stages and not config.pretrained):
+        raise UsageError(
+            f"frozen_stages={config.frozen_stages} does not fit {config.student}",
+            expected=f"at most {len(stages)} stages of a pretrained encoder",
+            got="" if config.pretrained else "pretrained=false",
+        )
+    frozen = stages[: config.frozen_stages]
+    for stage in frozen:
+        stage.requires_grad_(False)
+    return frozen
+
+
 def parameter_groups(module: nn.Module, student: Student, config: DistillConfig) -> list[dict[str, Any]]:
     """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
     encoder = getattr(student, "encoder", None)
     inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in module.parameters() if id(p) not in inside], "lr": config.lr},
-        {"params": [p for p in module.parameters() if id(p) in inside], "lr": config.lr * config.encoder_lr},
+        {"params": [p for p in trained if id(p) not in inside], "lr": config.lr},
+        {"params": [p for p in trained if id(p) in inside], "lr": config.lr * config.encoder_lr},
     ]
     return [group for group in groups if group["params"]]
 

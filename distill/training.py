@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from distill.batches import Batch, TrainingData, open_data, training_side
 from distill.guards import Guard
 from distill.objectives import Difom, Objective
-from distill.optimisation import Optimisation
+from distill.optimisation import Optimisation, frozen_stages
 from distill.paper import Paper
 from distill.runs import (
     append_metrics,
@@ -77,6 +77,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.student = build_student(config.student, pretrained=config.pretrained)
         self.student.to(memory_format=torch.channels_last)
+        self.frozen = frozen_stages(self.student, config)
         self.objective = build_objective(self.student, config, data.teacher_channels)
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
@@ -160,6 +161,8 @@ class Trainer:
     def prepare_epoch(self) -> None:
         """Go to training mode, as far as the configuration and the recipe's phase want it."""
         self.wrapped.train()
+        for stage in self.frozen:
+            stage.eval()
         if self.config.freeze_batchnorm:
             for module in self.student.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -158,6 +158,25 @@ def test_the_encoder_has_a_learning_rate_of_its_own(folder: Path) -> None:
     assert len(alone["params"]) == len(list(unet.parameters()))
 
 
+def test_frozen_stages_keep_their_weights_and_statistics(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, recipe="none", pretrained=True, frozen_stages=3, weight_decay=0.1)
+    data = open_data(settings)
+    trainer = Trainer(tmp_path, settings, data)
+    before = {name: value.clone() for name, value in trainer.student.state_dict().items()}
+    trainer.prepare_epoch()
+    trainer.train_step(next(data.batches(0)))
+    moved = {
+        name for name, value in trainer.student.state_dict().items() if not torch.equal(value, before[name])
+    }
+    still = before.keys() - moved
+    frozen = ("encoder.conv_stem", "encoder.bn1", "encoder.blocks.0.", "encoder.blocks.1.")
+    assert {name for name in before if name.startswith(frozen)} == still
+    with pytest.raises(UsageError, match="frozen_stages=9"):
+        Trainer(tmp_path, config(folder, frozen_stages=9, pretrained=True), data)
+    with pytest.raises(UsageError, match="frozen_stages=1"):
+        Trainer(tmp_path, config(folder, frozen_stages=1), data)
+
+
 def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,10 @@ class Student(nn.Module, ABC):
     low_channels: int
     high_channels: int
 
+    def stages(self) -> list[nn.Module]:
+        """The pretrained encoder's parts from the picture on, which training may leave as they are; none by default."""
+        return []
+
     @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits and distilled maps of a batch."""

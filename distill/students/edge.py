@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.efficientnet_lite import Variant, lite_features
+from distill.efficientnet_lite import Variant, lite_features, lite_stages
 from distill.students.base import Student, StudentMaps
 
 CHANNELS: dict[Variant, tuple[int, int, int, int, int]] = {
@@ -67,6 +67,10 @@ class EdgeS(Student):
         self.fuse4 = Fuse(c4, width)
         self.head = nn.Conv2d(width, 1, 1)
 
+    def stages(self) -> list[nn.Module]:
+        """The encoder's stem and groups of blocks."""
+        return lite_stages(self.encoder)
+
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
         _, f4, f8, f16, f32 = self.encoder(x)
@@ -105,6 +109,10 @@ class EdgeXS(Student):
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)
         self.head = nn.Conv2d(width, 1, 1)
+
+    def stages(self) -> list[nn.Module]:
+        """The encoder's stem and groups of blocks."""
+        return lite_stages(self.encoder)
 
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
