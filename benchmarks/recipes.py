@@ -40,6 +40,7 @@ RECIPES: dict[str, dict[str, object]] = {
 ABLATIONS: dict[str, dict[str, object]] = {
     "standard-augmentation": {"recipe": "none", "augmentation": "standard"},
     "no-polyp-free-views": {"recipe": "none", "polyp_free_views": 0.0},
+    "no-removed-polyps": {"recipe": "none", "removed_polyps": 0.0},
     "no-average": {"recipe": "none", "ema": 0.0},
     "one-scale": {"recipe": "none", "scales": [1.0]},
     "one-learning-rate": {"recipe": "none", "encoder_lr": 1.0},

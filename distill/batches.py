@@ -21,6 +21,7 @@ from distill.augment import (
     warp_maps,
 )
 from distill.cache import TeacherCache
+from distill.clean_views import remove_polyps
 from distill.data import ImageStore, Splits, load_splits, materialise
 from distill.domain_shift import shift_domain
 from distill.runs import runs_root
@@ -124,11 +125,16 @@ class TrainingData:
         images, masks, thetas = [], [], []
         for index in indices:
             rng = sample_rng(self.config.seed, epoch, int(index))
+            picture, truth = self.train.images[index], self.train.masks[index]
+            if self.config.removed_polyps and rng.random() < self.config.removed_polyps:
+                cleaned = remove_polyps(picture, truth, rng)
+                if cleaned is not None:
+                    picture, truth = cleaned, np.zeros_like(truth)
             theta = random_affine(rng, ZOOM[self.config.augmentation])
             if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
-                found = polyp_free_affine(self.train.masks[index], rng)
+                found = polyp_free_affine(truth, rng)
                 theta = theta if found is None else found
-            image, mask = (warp(part[index], theta) for part in (self.train.images, self.train.masks))
+            image, mask = warp(picture, theta), warp(truth, theta)
             if self.config.augmentation == "domain-shift":
                 other = self.train.images[int(rng.integers(len(self.train)))]
                 image, mask = shift_domain(image, mask, other, rng)
@@ -209,6 +215,12 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         seed=config.seed,
     )
     taught = with_teachers and config.recipe != "none"
+    if config.removed_polyps and config.recipe != "none":
+        raise UsageError(
+            f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
+            expected="recipe none: the teachers' maps show the polyp that is removed",
+            mend="--recipe none, or --set removed_polyps=0",
+        )
     teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
     answering = (
         build_answering(config.task_teacher)

@@ -49,6 +49,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
         augmentation: `standard`, or `domain-shift`, which adds what other hospitals' pictures look like.
         polyp_free_views: Share of the training views that are cut from a frame so that no polyp is in them.
+        removed_polyps: Share of the training views of a frame whose polyp has been covered with mucosa of the same picture;
+            not with teachers, who have seen the polyp.
         precision: `fp32`, or `bf16` for the student's forward and backward pass.
         accumulate: Parts that a batch is computed in, for less memory.
         ema: Decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
@@ -89,6 +91,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shuffle_teacher: bool = False
     augmentation: Literal["standard", "domain-shift"] = "standard"
     polyp_free_views: Fraction = 0.0
+    removed_polyps: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
     accumulate: Positive = 1
     ema: Fraction = 0.0
