@@ -303,7 +303,9 @@ def test_the_harness_costs_little_and_loses_no_frame() -> None:
     assert "one after the other" in found.check
 
 
-def _record(name: str, created: str, *, ratio: float, valid: bool = True, cpu: str = "C") -> Record:
+def _record(
+    name: str, created: str, *, ratio: float, valid: bool = True, cpu: str = "C", flag: str = "avx2"
+) -> Record:
     comparison = compare(
         Side(what="left", samples=[ratio] * 3),
         Side(what="right", samples=[1.0] * 3),
@@ -311,7 +313,9 @@ def _record(name: str, created: str, *, ratio: float, valid: bool = True, cpu: s
         unit="ms",
         goal=Goal(what="ratio", value=ratio, bound=3.0, at_least=True),
     )
-    machine = msgspec.structs.replace(read_device(), cpu=cpu, board=None, usable_cores=2, cuda=[])
+    machine = msgspec.structs.replace(
+        read_device(), architecture="x86_64", cpu=cpu, board=None, usable_cores=2, flags=[flag], cuda=[]
+    )
     return Record(
         name=name,
         what="w",
@@ -330,14 +334,16 @@ def test_the_table_holds_the_newest_valid_record_of_each_machine(tmp_path: Path)
         _record("a", "2026-01-01", ratio=5.0),
         _record("a", "2026-03-01", ratio=6.0, valid=False),
         _record("a", "2026-01-01", ratio=2.0, cpu="D"),
+        _record("a", "2026-01-01", ratio=3.0, cpu="D", flag="avx512_vnni"),
     ]
     (tmp_path / "one.json").write_bytes(msgspec.json.encode(records))
     (tmp_path / "study.json").write_text('{"rows": []}')
     text = table.benchmark_table(table.read_records(tmp_path))
     rows = text.splitlines()[2:]
     assert rows == [
-        "| w | 4 over 1 ms | 4 | 4 to 4 | ratio at least 3: 4 | C, 2 cores |",
-        "| w | 2 over 1 ms | 2 | 2 to 2 | ratio at least 3: 2, missed | D, 2 cores |",
+        "| w | 4 over 1 ms | 4 | 4 to 4 | ratio at least 3: 4 | C, 2 cores, no VNNI |",
+        "| w | 3 over 1 ms | 3 | 3 to 3 | ratio at least 3: 3 | D, 2 cores, VNNI |",
+        "| w | 2 over 1 ms | 2 | 2 to 2 | ratio at least 3: 2, missed | D, 2 cores, no VNNI |",
     ]
     (tmp_path / "broken.json").write_text("[{}]")
     with pytest.raises(DataError, match="no records"):
