@@ -43,18 +43,12 @@ GRID_STRIDE = 8
 ANSWER_STRIDE = 4
 ORDER = 0xFFFFFFFF
 """Stands in for a sample's index in the random numbers that order an epoch."""
-
-
 SHUFFLE = 0xFFFFFFFE
 """Likewise in those that give every image another image's maps."""
-
-
 SCALE = 0xFFFFFFFD
 """Likewise in those that choose a step's scale."""
-
-
 ZOOM = {"standard": (0.75, 1.25), "domain-shift": (0.6, 1.7)}
-"""Picture that a training view shows along each axis, as a share of the whole."""
+"""By augmentation, the least and greatest share of the picture that a training view shows along each axis."""
 
 
 class Batch(NamedTuple):

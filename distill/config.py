@@ -47,7 +47,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         teacher_dropping: Probability with which a teacher is left out of a step.
         schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
         shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
-        augmentation: `standard`, or `domain-shift`, which adds what other hospitals' pictures look like.
+        augmentation: `standard`, or `domain-shift`, which adds what other hospitals' pictures look like
+            and zooms further in and out.
         polyp_free_views: Share of the training views that are cut from a frame so that no polyp is in them.
         removed_polyps: Share of the training views of a frame whose polyp has been covered with mucosa of the same picture;
             not with teachers, who have seen the polyp.
