@@ -1,4 +1,4 @@
-"""What teachers cost in training: a step on cached maps beside a plain one, and writing the cache.
+"""What training costs: a step on cached maps beside a plain one, writing the cache, a step under quantization.
 
 Everything runs on the phantom with the embedded teacher; the cost does not depend on what is in the pictures.
 """
@@ -18,14 +18,17 @@ from edge.errors import ParityError
 from edge.phantom import write_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
+    from distill.batches import Batch
     from distill.training import Trainer
+    from quantize.finetuning import Finetuning
 
 _WARM_STEPS = 2
 _CACHE_ROUNDS = 3
+_MAX_MEAN_DIFFERENCE = 0.05
 
 
 def step_cost(
@@ -68,6 +71,61 @@ def step_cost(
     left, right = Side(what="distillation step", samples=distilled), Side(what="plain step", samples=plain)
     goal = Goal(what="distillation step over plain step", value=left.median / right.median, bound=bound)
     return compare(left, right, check=check, unit="ms", goal=goal, size=size, batch=batch)
+
+
+def qat_step_cost(
+    rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 8, pretrained: bool = True
+) -> Comparison:
+    """A step of quantization-aware fine-tuning over a step of the float student on the same batches.
+
+    Args:
+        rounds: Steps of each.
+        student: Its name.
+        size: Height and width of its input.
+        batch: Images in a step.
+        pretrained: Start the student from ImageNet weights.
+    """
+    from distill.batches import open_data
+    from distill.config import make_config
+    from distill.training import Trainer
+    from quantize.finetuning import Finetuning
+    from quantize.nncf_qat import quantize_student
+    from quantize.runs import QatConfig
+
+    with _workplace() as folder:
+        write_dataset(folder / "data", train=2 * batch, validation=2, negatives=0, seed=0, size=(size, size))
+        config = make_config(
+            {
+                "data": [str(folder / "data")],
+                "student": student,
+                "recipe": "none",
+                "size": size,
+                "batch_size": batch,
+                "epochs": 1000,
+                "pretrained": pretrained,
+            }
+        )
+        data = open_data(config)
+        trainer = Trainer(folder / "float", config, data)
+        quantized = quantize_student(trainer.student.eval(), list(data.calibration(8)))
+        tuning = Finetuning(folder / "qat8", QatConfig(epochs=1000, batch_size=batch), data, quantized)
+        tuning.epoch = 1
+        trainer.prepare_epoch()
+        batches = list(data.batches(0))
+        check = _check_quantized(trainer, tuning, batches[0].images)
+
+        def timed(step: Callable[[Batch], object]) -> float:
+            begin = time.perf_counter_ns()
+            for one in batches:
+                step(one)
+            return (time.perf_counter_ns() - begin) / 1e6 / len(batches)
+
+        sides = [partial(timed, lambda one: tuning.train_step(one, 0)), partial(timed, trainer.train_step)]
+        interleave(*sides, rounds=_WARM_STEPS)
+        quantization_aware, plain = interleave(*sides, rounds=rounds)
+    left = Side(what="quantization-aware step", samples=quantization_aware)
+    right = Side(what="float step", samples=plain)
+    return compare(left, right, check=check, unit="ms", student=student, size=size, batch=batch)
 
 
 def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float = 1.1) -> Comparison:
@@ -134,6 +192,25 @@ def _steps(trainer: Trainer) -> Iterator[float]:
             yield (time.perf_counter_ns() - begin) / 1e6
             begin = time.perf_counter_ns()
         epoch += 1
+
+
+def _check_quantized(trainer: Trainer, tuning: Finetuning, images: Tensor) -> str:
+    """Both sides train the same student, but for its rounding."""
+    import torch
+
+    trainer.student.eval()
+    with torch.no_grad():
+        difference = (
+            (torch.sigmoid(trainer.student(images)) - torch.sigmoid(tuning.model(images))).abs().mean().item()
+        )
+    trainer.prepare_epoch()
+    if not 0 < difference <= _MAX_MEAN_DIFFERENCE:
+        raise ParityError(
+            "the quantized student is not the float one",
+            expected=f"a mean difference of the scores of at most {_MAX_MEAN_DIFFERENCE}, and not 0",
+            got=f"{difference:.4f}",
+        )
+    return f"mean difference of the scores by rounding {difference:.4f}"
 
 
 def _check_targets(target: Tensor) -> str:

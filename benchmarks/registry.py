@@ -55,6 +55,14 @@ BENCHMARKS = {
     "int8-unet-tflite": ("benchmarks.engines:int8_unet_tflite", "U-Net (31 M) in LiteRT: f32 over INT8, ms"),
     "int8-edge-s": ("benchmarks.engines:int8_edge_s", "edge-s in OpenVINO: f32 over INT8, ms"),
     "int8-edge-s-tflite": ("benchmarks.engines:int8_edge_s_tflite", "edge-s in LiteRT: f32 over INT8, ms"),
+    "unet-edge-s": (
+        "benchmarks.against_unet:edge_s",
+        "U-Net (31 M) in f32 over the shipped edge-s in INT8, OpenVINO at 256x256, ms",
+    ),
+    "unet-edge-xs": (
+        "benchmarks.against_unet:edge_xs",
+        "U-Net (31 M) in f32 over the shipped edge-xs in INT8, OpenVINO at 256x256, ms",
+    ),
     "size-openvino": ("benchmarks.engines:size_openvino", "edge-s, weights of the IR: INT8 over f32, KiB"),
     "size-tflite": ("benchmarks.engines:size_tflite", "edge-s, TFLite model: INT8 over f32, KiB"),
     "harness": (
@@ -81,6 +89,10 @@ BENCHMARKS = {
     "step": (
         "benchmarks.distillation:step_cost",
         "A distillation step of edge-s on cached maps over a plain supervised step, ms",
+    ),
+    "qat-step": (
+        "benchmarks.distillation:qat_step_cost",
+        "A step of quantization-aware training of edge-s over a float step on the same batches, ms",
     ),
     "cache": (
         "benchmarks.distillation:cache_cost",

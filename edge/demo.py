@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edge.metrics import EvaluationReport
 
 ENGINES = ("openvino", "tflite")
-STUDENT, TEACHER = "edge-s", "efficientnet_lite2"
+TEACHER = "efficientnet_lite2"
 CLIP_SIZE, CLIP_FPS = (480, 640), 25.0
 CALIBRATION = 32
 
@@ -37,6 +37,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How much of everything; the defaults keep the demo under six minutes on two cores.
 
     Attributes:
+        student: Name of the student.
         train: Phantom frames to train on.
         validation: Phantom frames with a polyp to validate on.
         negatives: Polyp-free phantom frames to count false alarms on.
@@ -49,6 +50,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         seed: Of the phantom and the training.
     """
 
+    student: str = "edge-s"
     train: int = 160
     validation: int = 32
     negatives: int = 16
@@ -131,13 +133,13 @@ class Demo:
                 seed=settings.seed,
             )
             write_clip(clip, seed=settings.seed, frames=settings.clip_frames, size=CLIP_SIZE, fps=CLIP_FPS)
-        with self.step("distil", f"distil {TEACHER} into {STUDENT}"):
+        with self.step("distil", f"distil {TEACHER} into {settings.student}"):
             run = self._distil(phantom)
         with self.step("quantize", "quantization-aware training to INT8, engines for OpenVINO and TFLite"):
             self._quantize(run)
         with self.step("bundle", "bundle with golden frames and parity"):
             bundle: Bundle = resolve("quantize.bundling:make_bundle")(
-                run, self.out / "bundle", name="edge-s-demo", force=True
+                run, self.out / "bundle", name=f"{settings.student}-demo", force=True
             )
         with self.step("prove", "verify the bundle, and score it on validation and polyp-free frames"):
             accuracy = self._prove(bundle, run, phantom)
@@ -155,7 +157,7 @@ class Demo:
     def _distil(self, phantom: Path) -> Path:
         values = {
             "data": [str(phantom.resolve())],
-            "student": STUDENT,
+            "student": self.settings.student,
             "teachers": [TEACHER],
             "size": self.settings.size,
             "epochs": self.settings.epochs,

@@ -126,25 +126,41 @@ class Finetuning:
             freeze_ranges(self.model)
         sums: dict[str, float] = {}
         for step, batch in enumerate(self.data.batches(self.epoch - 1)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["peak"] * self._part(step)
-            total, losses = self._losses(batch, step)
-            if not math.isfinite(losses["loss"]):
-                raise TrainingError(
-                    f"the loss became {losses['loss']} in epoch {self.epoch}, step {step + 1}",
-                    expected="a finite loss",
-                    mend=f"--lr {self.config.lr / 3:g}",
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            nn.utils.clip_grad_norm_(self.trained, 5.0)
-            self.optimizer.step()
+            losses = self.train_step(batch, step)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             bar.update(
                 1, f"epoch {self.epoch}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.4f}"
             )
         align(self.model, batch.images[:1])
         return {name: value / self.data.steps for name, value in sums.items()}
+
+    def train_step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One update of the weights.
+
+        Args:
+            batch: Its images.
+            step: Of epoch `self.epoch`, from 0.
+
+        Returns:
+            Its losses.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * self._part(step)
+        total, losses = self._losses(batch, step)
+        if not math.isfinite(losses["loss"]):
+            raise TrainingError(
+                f"the loss became {losses['loss']} in epoch {self.epoch}, step {step + 1}",
+                expected="a finite loss",
+                mend=f"--lr {self.config.lr / 3:g}",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.trained, 5.0)
+        self.optimizer.step()
+        return losses
 
     def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """What is minimised, and each term by the name that `metrics.jsonl` knows it by."""

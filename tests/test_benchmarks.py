@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    against_unet,
     device,
     distillation,
     engines,
@@ -294,6 +295,37 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pyt
     monkeypatch.setattr("distill.guards.target_deviation", lambda _: 0.0)
     with pytest.raises(ParityError, match="not standardised"):
         distillation.cache_cost(2, size=64, images=8)
+
+
+@pytest.mark.slow
+# NNCF never closes the thread pool in which it loads its C++ extension.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function Pool:pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_step_under_quantization_is_timed_on_the_same_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = distillation.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
+    assert step.ratio > 0.5
+    assert len(step.left.samples) == len(step.right.samples) == 2
+    assert "by rounding" in step.check
+    monkeypatch.setattr(distillation, "_MAX_MEAN_DIFFERENCE", 0.0)
+    with pytest.raises(ParityError, match="not the float one"):
+        distillation.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
+
+
+@pytest.mark.slow
+def test_the_shipped_bundles_are_timed_against_the_u_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = against_unet.edge_s(2), against_unet.edge_xs(2)
+    assert large.left == small.left, "one run for both rows"
+    assert large.ratio > 1
+    assert small.goal is not None
+    assert small.goal.bound == 200
+    assert "golden frames of edge-xs" in small.check
+    assert "U-Net within" in small.check
+    against_unet.measured.cache_clear()
+    monkeypatch.setattr(against_unet, "pictures", lambda size: [np.zeros((*size, 3), np.uint8)])
+    monkeypatch.setattr("torch.sigmoid", lambda logits: logits + 1)
+    with pytest.raises(ParityError, match="does not compute the U-Net"):
+        against_unet.edge_s(2)
 
 
 def test_the_harness_costs_little_and_loses_no_frame() -> None:

@@ -25,7 +25,8 @@ from distill.training import Trainer
 
 data, out, frozen = sys.argv[1:]
 config = make_config({
-    "data": [data], "size": 64, "batch_size": 4, "epochs": 1, "freeze_batchnorm": frozen == "frozen", "pretrained": False,
+    "data": [data], "student": "edge-xs", "size": 64, "batch_size": 4, "epochs": 1, "pretrained": False,
+    "freeze_batchnorm": frozen == "frozen",
 })
 trainer = Trainer(Path(out).parent, config, open_data(config))
 trainer.prepare_epoch()
@@ -97,7 +98,19 @@ def test_two_processes_give_the_losses_and_gradients_of_one(
 def test_a_command_launched_twice_trains_one_run(phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(phantom / "runs"))
     run = phantom / "run"
-    arguments = ["--data", str(phantom / "data"), "--size", "64", "--batch-size", "2", "--epochs", "2"]
-    launch(2, "-m", "edge", "distill", *arguments, "--set", "pretrained=false", "--out", str(run))
+    arguments = ["--data", str(phantom / "data"), "--student", "edge-xs", "--size", "64", "--batch-size", "2"]
+    launch(
+        2,
+        "-m",
+        "edge",
+        "distill",
+        *arguments,
+        "--epochs",
+        "2",
+        "--set",
+        "pretrained=false",
+        "--out",
+        str(run),
+    )
     assert load_run(run).metrics["dice_val"] >= 0
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2

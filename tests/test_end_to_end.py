@@ -28,7 +28,15 @@ def status(*arguments: str) -> int:
 
 
 SMALL = DemoSettings(
-    train=48, validation=8, negatives=4, size=96, epochs=14, qat_epochs=1, clip_frames=20, bench_seconds=2
+    student="edge-xs",
+    train=48,
+    validation=8,
+    negatives=4,
+    size=96,
+    epochs=14,
+    qat_epochs=1,
+    clip_frames=20,
+    bench_seconds=2,
 )
 
 

@@ -52,6 +52,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
         config = make_config(
             {
                 "data": [str(root / "data")],
+                "student": "edge-xs",
                 "size": 64,
                 "epochs": 12,
                 "batch_size": 8,
@@ -150,7 +151,7 @@ def test_a_calibrated_bundle_is_made_and_verified_at_its_own_threshold(
 
 def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    describe_run(run, make_config({"data": ["x"], "size": 64}))
+    describe_run(run, make_config({"data": ["x"], "student": "edge-xs", "size": 64}))
     state = load_checkpoint(distilled.run / "checkpoints" / "best.pt")
     state["student"]["head.weight"][0] = math.inf
     save_checkpoint(run / "checkpoints" / "best.pt", state)
