@@ -10,7 +10,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from benchmarks.engines import THREADS, pictures, timed_ms
+from benchmarks.engines import SIZE, THREADS, pictures, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.backends import open_engine, open_engine_files
 from edge.bundle import Bundle
@@ -19,7 +19,6 @@ from edge.shipped import shipped_bundles
 from edge.verify import verify_bundle
 
 BUNDLES = ("edge-s", "edge-xs")
-_SIZE = (256, 256)
 _WARM_RUNS = 3
 _RUNS_A_ROUND = 20
 """Of a bundle's engine, whose median is its sample: it takes a hundredth of the time."""
@@ -46,7 +45,7 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
         files, check = _unet()
         checks.append(check)
         engines["unet"] = stack.enter_context(closing(open_engine_files("openvino", files, THREADS)))
-        image = pictures(_SIZE)[0]
+        image = pictures(SIZE)[0]
 
         def typical_ms(name: str) -> float:
             return float(np.median([timed_ms(engines[name], image) for _ in range(_RUNS_A_ROUND)]))
@@ -56,7 +55,7 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
         interleave(*sides.values(), rounds=_WARM_RUNS)
         taken = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
         settings = {name: engine.settings() for name, engine in engines.items()}
-    return "; ".join(checks), taken, {"engines": settings, "size": _SIZE, "runs_a_round": _RUNS_A_ROUND}
+    return "; ".join(checks), taken, {"engines": settings, "size": SIZE, "runs_a_round": _RUNS_A_ROUND}
 
 
 def _unet() -> tuple[list[bytes], str]:
@@ -70,9 +69,9 @@ def _unet() -> tuple[list[bytes], str]:
 
     torch.manual_seed(0)
     student = build_student("unet", pretrained=False).eval()
-    exported = export_engines(canonicalize(student, _SIZE))
+    exported = export_engines(canonicalize(student, SIZE))
     files = next(engine.contents for engine in exported if engine.runtime == "openvino")
-    image = pictures(_SIZE)[0]
+    image = pictures(SIZE)[0]
     with torch.no_grad():
         logits = student(torch.from_numpy(normalise(image).transpose(2, 0, 1)[None]))
         wanted = (torch.sigmoid(logits)[0, 0] * 256).numpy()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from benchmarks.engines import THREADS, student_files, timed_ms
+from benchmarks.engines import SIZE, THREADS, student_files, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge import __version__, manifest
 from edge.backends import open_engine_files
@@ -68,7 +68,7 @@ class Recorded:
         """Nothing is held."""
 
 
-def frame_cost(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 1.2) -> Comparison:
+def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
     """CPU of preprocessing and postprocessing a 1080p frame beside inference alone on edge-s in INT8.
 
     Args:
@@ -126,7 +126,7 @@ def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
 
 
 def device_memory(
-    rounds: int, *, size: tuple[int, int] = (352, 352), frames: int = 90, bound: float = 300.0
+    rounds: int, *, size: tuple[int, int] = SIZE, frames: int = 90, bound: float = 300.0
 ) -> Comparison:
     """Highest memory of `edge-difom run` and its student's process on a 1080p clip beside that of its imports alone.
 

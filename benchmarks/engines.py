@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edge.types import Engine, ImageU8
 
 THREADS = 2
+SIZE = (256, 256)
+"""Input of the students in these comparisons, which is that of the shipped bundles."""
 RUNTIMES = ("openvino", "tflite")
 FILED = (*RUNTIMES, "onnx")
 PRECISIONS = ("f32", "int8")
@@ -145,22 +147,22 @@ def _row(student: str, runtime: str, size: tuple[int, int], rounds: int, bound: 
     return compare(left, right, check=check, unit="ms", goal=goal, **settings)
 
 
-def int8_unet(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 3.8) -> Comparison:
+def int8_unet(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.8) -> Comparison:
     """U-Net: f32 over INT8 in OpenVINO, promised at least `bound` on processors with integer dot products."""
     return _row("unet", "openvino", size, rounds, bound)
 
 
-def int8_unet_tflite(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 3.2) -> Comparison:
+def int8_unet_tflite(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.2) -> Comparison:
     """U-Net: f32 over INT8 in LiteRT, likewise."""
     return _row("unet", "tflite", size, rounds, bound)
 
 
-def int8_edge_s(rounds: int, *, size: tuple[int, int] = (352, 352)) -> Comparison:
+def int8_edge_s(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
     """edge-s: f32 over INT8 in OpenVINO, reported."""
     return _row("edge-s", "openvino", size, rounds, None)
 
 
-def int8_edge_s_tflite(rounds: int, *, size: tuple[int, int] = (352, 352)) -> Comparison:
+def int8_edge_s_tflite(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
     """edge-s: f32 over INT8 in LiteRT, reported."""
     return _row("edge-s", "tflite", size, rounds, None)
 
@@ -174,13 +176,13 @@ def _sizes(runtime: str, student: str, size: tuple[int, int], bound: float) -> C
     return compare(left, right, check="both files of one canonical student", unit="KiB", goal=goal)
 
 
-def size_openvino(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 0.27) -> Comparison:
+def size_openvino(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 0.27) -> Comparison:
     """edge-s: size of the INT8 `.bin` over that of the f32 one; it does not vary with `rounds`."""
     del rounds
     return _sizes("openvino", "edge-s", size, bound)
 
 
-def size_tflite(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 0.27) -> Comparison:
+def size_tflite(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 0.27) -> Comparison:
     """edge-s: size of the INT8 `.tflite` over that of the f32 one."""
     del rounds
     return _sizes("tflite", "edge-s", size, bound)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
+from benchmarks.engines import SIZE
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.bench.stream import phantom_images
 from edge.errors import ParityError
@@ -53,11 +54,11 @@ def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
         for _ in range(_WARM):
             judge()
         took, resizing = interleave(
-            judge, lambda: _cpu_ms(lambda: to_input(images[0], (352, 352), bgr=True)), rounds=rounds
+            judge, lambda: _cpu_ms(lambda: to_input(images[0], SIZE, bgr=True)), rounds=rounds
         )
     goal = Goal(what="CPU ms of a judgement, the worst", value=max(took), bound=bound)
     left = Side(what="frame guard", samples=took)
-    right = Side(what="resizing for a student, 352x352", samples=resizing)
+    right = Side(what=f"resizing for a student, {SIZE[0]}x{SIZE[1]}", samples=resizing)
     return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME)
 
 

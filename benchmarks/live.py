@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.device import write_clip, write_untrained
+from benchmarks.engines import SIZE
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.device_info import usable_cpus
 from edge.errors import ParityError
@@ -51,7 +52,7 @@ class Run(NamedTuple):
 
 
 def rate_at_60(
-    rounds: int, *, size: tuple[int, int] = (352, 352), seconds: float = 20.0, bound: float = 57.0
+    rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.0, bound: float = 57.0
 ) -> Comparison:
     """Frames per second of a 1080p60 source that are looked at on two cores.
 
@@ -68,7 +69,7 @@ def rate_at_60(
     return compare(left, right, check=_check_of(runs), unit="fps", goal=goal, cores=_CORES, seconds=seconds)
 
 
-def age_at_60(rounds: int, *, size: tuple[int, int] = (352, 352), seconds: float = 20.0) -> Comparison:
+def age_at_60(rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.0) -> Comparison:
     """Age of those frames when they are done, from their capture on: p99 beside the median, reported."""
     runs = watched(min(rounds, _RUNS), size, seconds)
     left, right = (
@@ -78,7 +79,7 @@ def age_at_60(rounds: int, *, size: tuple[int, int] = (352, 352), seconds: float
     return compare(left, right, check=_check_of(runs), unit="ms", cores=_CORES, seconds=seconds)
 
 
-def start_time(rounds: int, *, size: tuple[int, int] = (352, 352)) -> Comparison:
+def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
     """From the start of the process to the first mask, with the compiled model kept and without; reported.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.engines import THREADS
+from benchmarks.engines import SIZE, THREADS, student_files
 from benchmarks.peer_process import environments_folder
 from benchmarks.peers import write_inputs
 from benchmarks.record import Comparison, Goal, Side, compare
@@ -41,15 +41,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     early_ns: dict[str, int]
 
 
-def percentiles_agree(
-    rounds: int, *, student: str = "edge-s", size: tuple[int, int] = (352, 352), queries: int = QUERIES
-) -> Comparison:
+def percentiles_agree(rounds: int, *, size: tuple[int, int] = SIZE, queries: int = QUERIES) -> Comparison:
     """Our early-stopping p90 over LoadGen's, of the same queries.
 
     Args:
         rounds: At most this many runs of LoadGen.
-        student: Untrained.
-        size: Height and width of its input.
+        size: Height and width of the input of edge-s, untrained.
         queries: In each run.
 
     Raises:
@@ -61,7 +58,7 @@ def percentiles_agree(
         raise MissingDependencyError("LoadGen has no environment", mend="sh tools/make-env-peers.sh")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_inputs(folder, student, size)
+        write_inputs(folder, student_files("edge-s", size), size)
         answers = [run_loadgen(python, folder, queries) for _ in range(max(2, min(rounds, _RUNS)))]
     worst = max(check_agreement(answer) for answer in answers)
     ours = [bound / 1e6 for answer in answers if (bound := upper_bound(answer.took_ns, 0.9)) is not None]

@@ -34,6 +34,11 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     environment: str = ""
 
+    @property
+    def finds_polyps(self) -> bool:
+        """Whether it takes any picture to a mask by the student that all share, and so has a Dice."""
+        return self.worker.startswith(("ours", "model-api"))
+
 
 KINDS = (
     Kind(name="edge-difom, INT8", worker="ours:openvino:int8", what="whole frame to contours, OpenVINO"),
@@ -125,8 +130,17 @@ class Worker:
         self.cpu_ms.append(answer["cpu_ms"])
         return answer["wall_ms"]
 
+    def look(self, frame: np.ndarray) -> np.ndarray | None:
+        """What it finds in a picture, (H, W, 3) uint8 BGR: as `shown`."""
+        assert self._process.stdin is not None
+        np.save(self.folder / "look.npy", frame)
+        self._process.stdin.write(b"look\n")
+        self._process.stdin.flush()
+        self._answer(dict[str, str])
+        return self.shown()
+
     def shown(self) -> np.ndarray | None:
-        """What it gave for the first frame: uint8 scores or a mask."""
+        """What it gave last, at first for the first frame: uint8 scores or a mask."""
         path = self.folder / f"{self.kind.worker.replace(':', '-')}.npy"
         return np.load(path) if path.is_file() else None
 

@@ -1,7 +1,8 @@
 """One peer in a process and an environment of its own: `PYTHON -m benchmarks.peer_worker KIND FOLDER THREADS`.
 
-It says on stdout, one JSON line each, what it is, and then for every line that it reads on stdin what a frame cost. FOLDER holds
-`frames.npy`, (N, H, W, 3) uint8 BGR, and the models. Peers from other projects import nothing of this one.
+It says on stdout, one JSON line each, what it is, and then for every line `frame` that it reads on stdin what a frame cost. A line
+`look` makes it write what it finds in the picture of `look.npy`. FOLDER holds `frames.npy`, (N, H, W, 3) uint8 BGR, and the
+models. Peers from other projects import nothing of this one.
 """
 
 from __future__ import annotations
@@ -191,20 +192,33 @@ def main(arguments: list[str]) -> None:
     frames = np.load(folder / "frames.npy")
     answers, sys.stdout = sys.stdout, sys.stderr  # what a peer prints is no answer
     peer = PEERS[name](folder, threads, runtime, precision)
-    made = peer.once(frames[0])
-    shown = made[0] if isinstance(made, tuple) else made
-    if isinstance(shown, np.ndarray):
-        np.save(folder / f"{kind.replace(':', '-')}.npy", shown.copy())
-    answers.write(json.dumps(peer.facts) + "\n")
-    answers.flush()
-    for frame, line in zip(itertools.cycle(frames), sys.stdin, strict=False):
-        if line.strip() != "frame":
-            break
+    shown = folder / f"{kind.replace(':', '-')}.npy"
+    _write(peer, frames[0], shown)
+    _answer(answers, peer.facts)
+    frames = itertools.cycle(frames)
+    for line in sys.stdin:
+        if line.strip() == "look":
+            _write(peer, np.load(folder / "look.npy"), shown)
+            _answer(answers, {})
+            continue
+        frame = next(frames)
         cpu, begin = time.process_time_ns(), time.perf_counter_ns()
         peer.once(frame)
         wall, used = time.perf_counter_ns() - begin, time.process_time_ns() - cpu
-        answers.write(json.dumps({"wall_ms": wall / 1e6, "cpu_ms": used / 1e6}) + "\n")
-        answers.flush()
+        _answer(answers, {"wall_ms": wall / 1e6, "cpu_ms": used / 1e6})
+
+
+def _write(peer: Peer, frame: Any, path: Path) -> None:
+    """Its scores or its mask, where it gives any."""
+    made = peer.once(frame)
+    shown = made[0] if isinstance(made, tuple) else made
+    if isinstance(shown, np.ndarray):
+        np.save(path, shown.copy())
+
+
+def _answer(answers: Any, record: dict[str, Any]) -> None:
+    answers.write(json.dumps(record) + "\n")
+    answers.flush()
 
 
 if __name__ == "__main__":

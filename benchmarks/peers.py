@@ -18,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from benchmarks.engines import THREADS, student_files
+from benchmarks.engines import FILED, SIZE, THREADS, student_files
 from benchmarks.peer_process import KINDS, Kind, Worker, environments_folder, interpreter
 from benchmarks.record import interleave, ratio_with_interval
 from edge import console
@@ -26,10 +26,15 @@ from edge.bench.environment import Guard
 from edge.bench.stream import phantom_images
 from edge.device_info import Device, read_device, versions
 from edge.errors import EdgeDifomError, ParityError, UsageError
+from edge.evaluate import evaluate
+from edge.pairs import Pair, find_pairs
 from edge.preprocess import to_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchmarks.engines import Files
+    from edge.types import ImageU8
 
 FRAME = (1080, 1920)
 _WARM_ROUNDS = 3
@@ -45,6 +50,7 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
         what: What is timed.
         facts: Version and precision, as the peer says.
         check: The correctness check that was passed before anything was timed.
+        dice: Mean over the labelled images, at native size; None where there are none, or where it finds no polyps.
         wall_ms: One value per round, in order.
         cpu_ms: CPU of the whole process, likewise.
         wall_ratio: Median over that of the first peer.
@@ -57,6 +63,7 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     facts: dict[str, str]
     check: str
+    dice: float | None
     wall_ms: list[float]
     cpu_ms: list[float]
     wall_ratio: float
@@ -73,7 +80,8 @@ class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
         reason: What it saw.
         rows: Peers.
         missing: Peer -> why it was left out.
-        student: Its name.
+        student: What all but ultralytics run.
+        images: Labelled images that they were scored on.
         size: Height and width of its input.
         threads: Of every engine.
         device: The machine.
@@ -86,6 +94,7 @@ class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[PeerRow]
     missing: dict[str, str]
     student: str
+    images: int
     size: tuple[int, int]
     threads: int
     device: Device
@@ -97,8 +106,10 @@ def run_peers(
     *,
     rounds: int,
     environments: Path,
-    student: str = "edge-s",
-    size: tuple[int, int] = (352, 352),
+    files: Files,
+    student: str,
+    size: tuple[int, int],
+    pairs: Sequence[Pair] = (),
     threads: int = THREADS,
     kinds: Sequence[Kind] = KINDS,
 ) -> PeersReport:
@@ -107,8 +118,10 @@ def run_peers(
     Args:
         rounds: Frames of each.
         environments: Folder of `tools/make-env-peers.sh`.
-        student: Untrained; speed does not depend on the values of weights.
+        files: Engines of the student.
+        student: What it is, for the report.
         size: Height and width of its input.
+        pairs: Labelled images to score the student on, by each peer that finds polyps.
         threads: Of every engine.
         kinds: Which peers; the first is what the others are compared with.
 
@@ -119,7 +132,7 @@ def run_peers(
     checks: list[str] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        write_inputs(folder, student, size)
+        write_inputs(folder, files, size)
         workers: list[Worker] = []
         for kind in kinds:
             python = interpreter(environments, kind)
@@ -132,6 +145,7 @@ def run_peers(
         reference = workers[0].shown()
         assert reference is not None
         checks = [check_peer(worker.kind, worker.shown(), reference) for worker in workers]
+        dice = [dice_of(worker, pairs) for worker in workers]
         sides = [worker.frame for worker in workers]
         interleave(*sides, rounds=_WARM_ROUNDS)
         for worker in workers:
@@ -139,7 +153,7 @@ def run_peers(
         with Guard() as guard:
             walls = interleave(*sides, rounds=rounds)
     rows = []
-    for worker, wall, check in zip(workers, walls, checks, strict=True):
+    for worker, wall, check, found in zip(workers, walls, checks, dice, strict=True):
         ratio, interval = ratio_with_interval(wall, walls[0])
         cpu, cpu_interval = ratio_with_interval(worker.cpu_ms, workers[0].cpu_ms)
         rows.append(
@@ -148,6 +162,7 @@ def run_peers(
                 what=worker.kind.what,
                 facts=worker.facts,
                 check=check,
+                dice=found,
                 wall_ms=wall,
                 cpu_ms=worker.cpu_ms,
                 wall_ratio=ratio,
@@ -164,6 +179,7 @@ def run_peers(
         rows=rows,
         missing=missing,
         student=student,
+        images=len(pairs),
         size=size,
         threads=threads,
         device=read_device(),
@@ -172,14 +188,42 @@ def run_peers(
     )
 
 
-def write_inputs(folder: Path, student: str, size: tuple[int, int]) -> None:
+def write_inputs(folder: Path, files: Files, size: tuple[int, int]) -> None:
     """Frames, a prepared input, and every engine's files, `RUNTIME-PRECISION-NUMBER`."""
-    for (runtime, precision), files in student_files(student, size).items():
-        for number, content in enumerate(files):
+    for (runtime, precision), contents in files.items():
+        for number, content in enumerate(contents):
             (folder / f"{runtime}-{precision}-{number}").write_bytes(content)
     images = phantom_images(FRAME)
     np.save(folder / "frames.npy", np.stack(images))
     np.save(folder / "prepared.npy", to_input(images[0], size, bgr=True)[None])
+
+
+def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
+    """Mean Dice of what a peer finds, at native size and threshold .5."""
+    if not pairs or not worker.kind.finds_polyps:
+        return None
+
+    def score(image: ImageU8) -> np.ndarray:
+        shown = worker.look(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        assert shown is not None
+        # A mask of the whole picture is one of sure scores.
+        return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown
+
+    return evaluate(pairs, score).dice
+
+
+def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
+    """All engines of a quantized run, and the size of their input."""
+    from distill.runs import load_config
+    from quantize.runs import exported_engines
+
+    size = load_config(run).size
+    files = {
+        (engine.runtime, engine.precision): engine.contents
+        for engine in exported_engines(run, "all")
+        if engine.runtime in FILED
+    }
+    return files, (size, size)
 
 
 def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
@@ -222,7 +266,7 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
 @click.command(
     epilog=console.examples(
         "python -m benchmarks.peers",
-        "python -m benchmarks.peers --rounds 100 --out peers.json",
+        "python -m benchmarks.peers --rounds 100 --run RUN --data DIR/Kvasir-SEG/validation --out peers.json",
         "python -m benchmarks.peers --only edge-difom --only OpenVINO",
     )
 )
@@ -230,30 +274,47 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
     "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Frames of each peer."
 )
 @click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True)
-@click.option("--student", default="edge-s", show_default=True)
 @click.option(
-    "--size", type=click.IntRange(min=32), default=352, show_default=True, help="Of the student's input."
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Of `edge-difom qat`: the student that all run; by default an untrained edge-s.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="With --run: images and masks to score it on.",
 )
 @click.option("--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable.")
 @click.option("--out", "json_path", metavar="FILE", help="Write the report as JSON.")
 def command(
-    rounds: int, threads: int, student: str, size: int, only: tuple[str, ...], json_path: str | None
+    rounds: int,
+    threads: int,
+    run: Path | None,
+    data: Path | None,
+    only: tuple[str, ...],
+    json_path: str | None,
 ) -> None:
     """Whole-frame and CPU cost of us and of others, interleaved; environments by `sh tools/make-env-peers.sh`."""
     kinds = [kind for kind in KINDS if not only or kind == KINDS[0] or kind.name.startswith(only)]
     if only and len(kinds) < 2:
         raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
+    if data and not run:
+        raise UsageError("--data needs a trained student", mend="--run RUN, quantized by `edge-difom qat`")
+    files, size = engines_of(run) if run else (student_files("edge-s", SIZE), SIZE)
     report = run_peers(
         rounds=rounds,
         environments=environments_folder(),
-        student=student,
-        size=(size, size),
+        files=files,
+        student=f"the student of {run.name}" if run else "edge-s, untrained",
+        size=size,
+        pairs=find_pairs(data) if data else [],
         threads=threads,
         kinds=kinds,
     )
     console.say("VALID" if report.valid else f"INVALID: {report.reason}")
     console.table(
-        ["peer", "what", "median ms", "over the first", "CPU ms", "over the first", "check"],
+        ["peer", "what", "median ms", "over the first", "CPU ms", "over the first", "Dice", "check"],
         [
             [
                 row.name,
@@ -262,6 +323,7 @@ def command(
                 row.wall_ratio,
                 float(np.median(row.cpu_ms)),
                 row.cpu_ratio,
+                row.dice,
                 row.check,
             ]
             for row in report.rows

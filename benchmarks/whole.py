@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from benchmarks.device import check_resize, untrained_manifest
-from benchmarks.engines import THREADS, student_files, timed_ms
+from benchmarks.engines import SIZE, THREADS, student_files, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.backends import open_engine_files
 from edge.bench.stream import phantom_images
@@ -54,7 +54,7 @@ class Answering:
         """The engine is its owner's."""
 
 
-def whole_cost(rounds: int, *, size: tuple[int, int] = (352, 352), bound: float = 1.5) -> Comparison:
+def whole_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5) -> Comparison:
     """A whole frame, 1080p in and contours in frame coordinates out, beside inference alone in the same engine.
 
     Args:

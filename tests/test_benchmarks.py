@@ -20,9 +20,6 @@ from benchmarks import (
     engines,
     harness,
     live,
-    loadgen,
-    peer_process,
-    peers,
     recipes,
     table,
     whole,
@@ -394,59 +391,3 @@ def test_the_table_takes_its_place_between_the_markers() -> None:
 
 def test_the_committed_records_make_a_table() -> None:
     assert table.benchmark_table(table.read_records(table.RESULTS)).count("\n") > 5
-
-
-def _answer(early: dict[str, int]) -> loadgen.Answer:
-    took = list(range(1_000_000, 1_000_000 + 700 * 1000, 1000))
-    plain = {"50.00": 1_350_000, "90.00": 1_630_000, "99.00": 1_693_000}
-    return loadgen.Answer(took_ns=took, percentiles_ns=plain, early_ns=early)
-
-
-def test_loadgens_percentiles_are_compared_one_by_one() -> None:
-    # Of 700 queries LoadGen discards 50 for p90, and none for p99 (seen in its own summary).
-    agreed = {"90.0": 1_000_000 + 1000 * (699 - 50), "99.0": 1_000_000 + 1000 * 699}
-    assert loadgen.check_agreement(_answer(agreed)) < 0.002
-    with pytest.raises(ParityError, match=r"early-stopping p90\.0"):
-        loadgen.check_agreement(_answer({**agreed, "90.0": 1_500_000}))
-    with pytest.raises(ParityError, match="lacks percentiles"):
-        loadgen.check_agreement(_answer({}))
-
-
-def test_a_peer_that_computes_something_else_is_not_timed() -> None:
-    kinds = {kind.worker: kind for kind in peer_process.KINDS}
-    reference = np.zeros((8, 8), np.uint8)
-    reference[:4] = 200
-    alike = peers.check_peer(kinds["alone:onnx:int8"], reference + 2, reference)
-    assert alike == "mean score difference 2.00/256"
-    with pytest.raises(ParityError, match="something else"):
-        peers.check_peer(kinds["alone:onnx:int8"], 255 - reference, reference)
-    mask = np.zeros((80, 80), np.uint8)
-    mask[:40] = 1
-    assert "100.0%" in peers.check_peer(kinds["model-api:openvino:int8"], mask, reference)
-    with pytest.raises(ParityError, match="pixels alike"):
-        peers.check_peer(kinds["model-api:openvino:int8"], 1 - mask, reference)
-    with pytest.raises(ParityError, match="gave no mask"):
-        peers.check_peer(kinds["ultralytics"], mask, reference)
-    with pytest.raises(ParityError, match="no result"):
-        peers.check_peer(kinds["alone:onnx:int8"], None, reference)
-
-
-def test_peers_run_in_turn_in_processes_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_engine_files: dict[str, list[bytes]]
-) -> None:
-    files = {(runtime, "int8"): content for runtime, content in tiny_engine_files.items()}
-    monkeypatch.setattr(peers, "student_files", lambda *_: files)
-    kinds = [
-        kind
-        for kind in peer_process.KINDS
-        if kind.worker in ("ours:tflite:int8", "alone:onnx:int8", "ultralytics")
-    ]
-    report = peers.run_peers(rounds=3, environments=tmp_path, size=(64, 64), threads=1, kinds=kinds)
-    assert [row.name for row in report.rows] == ["edge-difom in LiteRT, INT8", "onnxruntime, INT8"]
-    assert all(len(row.wall_ms) == len(row.cpu_ms) == 3 for row in report.rows)
-    assert report.rows[0].wall_ratio == 1
-    assert list(report.missing) == ["ultralytics, f32"]
-    assert "make-env-peers.sh" in report.missing["ultralytics, f32"]
-    broken = peer_process.Kind(name="b", worker="alone:openvino:f32", what="w")
-    with pytest.raises(ParityError, match="did not answer"):
-        peers.run_peers(rounds=2, environments=tmp_path, size=(64, 64), kinds=[broken])
