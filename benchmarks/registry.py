@@ -94,6 +94,14 @@ BENCHMARKS = {
         "benchmarks.distillation:qat_step_cost",
         "A step of quantization-aware training of edge-s over a float step on the same batches, ms",
     ),
+    "channels-last": (
+        "benchmarks.formats:channels_last",
+        "A training step of edge-s with the channels last in memory over one with contiguous maps, ms",
+    ),
+    "compile": (
+        "benchmarks.formats:compiled",
+        "A training step of edge-s under torch.compile over one without, ms",
+    ),
     "cache": (
         "benchmarks.distillation:cache_cost",
         "Writing a teacher's cache over the teacher's bare forward passes, ms",

@@ -18,6 +18,7 @@ from benchmarks import (
     device,
     distillation,
     engines,
+    formats,
     harness,
     live,
     recipes,
@@ -323,6 +324,16 @@ def test_the_shipped_bundles_are_timed_against_the_u_net(monkeypatch: pytest.Mon
     monkeypatch.setattr("torch.sigmoid", lambda logits: logits + 1)
     with pytest.raises(ParityError, match="does not compute the U-Net"):
         against_unet.edge_s(2)
+
+
+@pytest.mark.slow
+def test_a_memory_format_is_timed_only_where_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = formats.channels_last(2, student="edge-xs", size=64, batch=2)
+    assert len(found.left.samples) == len(found.right.samples) == 2
+    assert "first losses differ by" in found.check
+    monkeypatch.setattr("torch.compile", lambda model: lambda images: model(images) + 1)
+    with pytest.raises(ParityError, match="the same loss"):
+        formats.compiled(2, student="edge-xs", size=64, batch=2)
 
 
 def test_the_harness_costs_little_and_loses_no_frame() -> None:
