@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import cv2
 import msgspec
 import numpy as np
 
 from benchmarks.engines import FILED, SIZE, THREADS, student_files
+from benchmarks.peer_checks import FRAME, check_peer, dice_of
 from benchmarks.peer_process import KINDS, Kind, Worker, environments_folder, interpreter
 from benchmarks.record import interleave, ratio_with_interval
 from edge import console
@@ -26,7 +26,6 @@ from edge.bench.environment import Guard
 from edge.bench.stream import phantom_images
 from edge.device_info import Device, read_device, versions
 from edge.errors import EdgeDifomError, ParityError, UsageError
-from edge.evaluate import evaluate
 from edge.pairs import Pair, find_pairs
 from edge.preprocess import to_input
 
@@ -34,12 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.engines import Files
-    from edge.types import ImageU8
 
-FRAME = (1080, 1920)
 _WARM_ROUNDS = 3
-_MAX_SCORE_DIFFERENCE = 8.0
-_LEAST_AGREEMENT = 0.9
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,20 +193,6 @@ def write_inputs(folder: Path, files: Files, size: tuple[int, int]) -> None:
     np.save(folder / "prepared.npy", to_input(images[0], size, bgr=True)[None])
 
 
-def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
-    """Mean Dice of what a peer finds, at native size and threshold .5."""
-    if not pairs or not worker.kind.finds_polyps:
-        return None
-
-    def score(image: ImageU8) -> np.ndarray:
-        shown = worker.look(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        assert shown is not None
-        # A mask of the whole picture is one of sure scores.
-        return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown
-
-    return evaluate(pairs, score).dice
-
-
 def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
     """All engines of a quantized run, and the size of their input."""
     from distill.runs import load_config
@@ -224,43 +205,6 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
         if engine.runtime in FILED
     }
     return files, (size, size)
-
-
-def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
-    """What was checked of a peer, in words.
-
-    Args:
-        kind: The peer.
-        shown: What it gave for the first frame; None where it gave no map.
-        reference: Scores of ours, (h, w) uint8.
-
-    Raises:
-        ParityError: It computes something else.
-    """
-    if shown is None:
-        raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
-    if kind.worker == "ultralytics":
-        if shown.shape != FRAME:
-            raise ParityError(f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}")
-        return "a mask of the frame; its model is its own, and was never trained"
-    if shown.shape == reference.shape:
-        difference = float(np.abs(shown.astype(float) - reference).mean())
-        if not difference <= _MAX_SCORE_DIFFERENCE:
-            raise ParityError(
-                f"{kind.name} computes something else",
-                expected=f"mean score difference of at most {_MAX_SCORE_DIFFERENCE}/256",
-                got=f"{difference:.2f}/256",
-            )
-        return f"mean score difference {difference:.2f}/256"
-    mask = cv2.resize((reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    agreement = float((mask == shown).mean())
-    if not agreement >= _LEAST_AGREEMENT:
-        raise ParityError(
-            f"{kind.name} computes something else",
-            expected=f"at least {_LEAST_AGREEMENT:.0%} of the mask's pixels alike",
-            got=f"{agreement:.1%}",
-        )
-    return f"{agreement:.1%} of the mask's pixels alike; its resize is another one"
 
 
 @click.command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks import loadgen, peer_process, peers
+from benchmarks import loadgen, peer_checks, peer_process, peers
 from edge.backends import open_engine_files
 from edge.errors import ParityError
 from edge.evaluate import evaluate
@@ -40,19 +40,19 @@ def test_a_peer_that_computes_something_else_is_not_timed() -> None:
     kinds = {kind.worker: kind for kind in peer_process.KINDS}
     reference = np.zeros((8, 8), np.uint8)
     reference[:4] = 200
-    alike = peers.check_peer(kinds["alone:onnx:int8"], reference + 2, reference)
+    alike = peer_checks.check_peer(kinds["alone:onnx:int8"], reference + 2, reference)
     assert alike == "mean score difference 2.00/256"
     with pytest.raises(ParityError, match="something else"):
-        peers.check_peer(kinds["alone:onnx:int8"], 255 - reference, reference)
+        peer_checks.check_peer(kinds["alone:onnx:int8"], 255 - reference, reference)
     mask = np.zeros((80, 80), np.uint8)
     mask[:40] = 1
-    assert "100.0%" in peers.check_peer(kinds["model-api:openvino:int8"], mask, reference)
+    assert "100.0%" in peer_checks.check_peer(kinds["model-api:openvino:int8"], mask, reference)
     with pytest.raises(ParityError, match="pixels alike"):
-        peers.check_peer(kinds["model-api:openvino:int8"], 1 - mask, reference)
+        peer_checks.check_peer(kinds["model-api:openvino:int8"], 1 - mask, reference)
     with pytest.raises(ParityError, match="gave no mask"):
-        peers.check_peer(kinds["ultralytics"], mask, reference)
+        peer_checks.check_peer(kinds["ultralytics"], mask, reference)
     with pytest.raises(ParityError, match="no result"):
-        peers.check_peer(kinds["alone:onnx:int8"], None, reference)
+        peer_checks.check_peer(kinds["alone:onnx:int8"], None, reference)
 
 
 def test_peers_run_in_turn_in_processes_of_their_own(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge import manifest as m
 from edge.bench.drawing import Chart, Scale, number
 from edge.bench.markdown import cell, markdown_report, table
-from edge.bench.output import share_of_peak, write_reports
+from edge.bench.output import write_reports
 from edge.bench.page import report_page
 from edge.bench.profile_record import DeviceProfile, Peak, Work
 from edge.bench.record import BenchReport, GoldenCheck
@@ -68,11 +68,11 @@ def test_the_schema_in_the_repository_is_current() -> None:
 
 def test_the_share_of_the_peak_is_that_of_the_executed_precision(report: BenchReport) -> None:
     # 10^9 operations in 1 ms of inference alone.
-    assert share_of_peak(report) == pytest.approx(1000 / 2000)
+    assert report.share_of_peak == pytest.approx(1000 / 2000)
     in_f32 = msgspec.structs.replace(report, settings={"precision": "f32"})
-    assert share_of_peak(in_f32) == pytest.approx(1000 / 500)
-    assert share_of_peak(msgspec.structs.replace(report, profile=None)) is None
-    assert share_of_peak(msgspec.structs.replace(report, settings={"precision": "bf16"})) is None
+    assert in_f32.share_of_peak == pytest.approx(1000 / 500)
+    assert msgspec.structs.replace(report, profile=None).share_of_peak is None
+    assert msgspec.structs.replace(report, settings={"precision": "bf16"}).share_of_peak is None
 
 
 def test_the_page_is_one_file_with_every_part(report: BenchReport) -> None:

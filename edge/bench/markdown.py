@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 def markdown_report(report: BenchReport) -> str:
     """The report; its first line says whether it may be believed."""
-    from edge.bench.output import share_of_peak
-
     device = report.device
     cpu = device.board or device.cpu or device.architecture
     parts = [
@@ -39,7 +37,7 @@ def markdown_report(report: BenchReport) -> str:
                 ["first inference, ms", report.first_inference_ms],
                 ["resident memory at its highest, MiB", report.peak_rss_mb],
                 ["10^9 operations per inference", report.work.giga_operations if report.work else None],
-                ["share of the engine's peak on this machine", share_of_peak(report)],
+                ["share of the engine's peak on this machine", report.share_of_peak],
             ],
         ),
         "## Accuracy and parity",

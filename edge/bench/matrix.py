@@ -12,7 +12,6 @@ from edge.bench.charts import KINDS
 from edge.bench.compare import load_reports
 from edge.bench.drawing import Chart, Scale
 from edge.bench.journal import RECORD_NAME
-from edge.bench.output import share_of_peak
 from edge.errors import DataError, UsageError
 from edge.files import atomic_write
 from edge.report import render
@@ -241,7 +240,7 @@ def _rows(cell: Cell, report: BenchReport) -> list[MatrixRow]:
             p99_ms=load.latency_ms["p99"],
             cpu_ms=load.cpu_ms_per_frame,
             peak_rss_mb=report.peak_rss_mb,
-            share_of_peak=share_of_peak(report),
+            share_of_peak=report.share_of_peak,
             dice=accuracy.dice if accuracy else None,
             dice_ci95=accuracy.dice_ci95 if accuracy else None,
             dataset=accuracy.dataset if accuracy else None,

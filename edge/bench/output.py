@@ -68,20 +68,10 @@ def show_report(report: BenchReport) -> None:
         ["opening and compiling, ms", report.compile_ms],
         ["first inference, ms", report.first_inference_ms],
         ["resident memory at its highest, MiB", report.peak_rss_mb],
-        ["share of the engine's peak", share_of_peak(report)],
+        ["share of the engine's peak", report.share_of_peak],
         ["golden frames within tolerance", ("yes" if golden.ok else "NO") if golden else None],
     ]
     console.table(["also", "value"], rows)
-
-
-def share_of_peak(report: BenchReport) -> float | None:
-    """Operations per second of inference alone over what the engine reaches here at best; None where unknown."""
-    alone = report.inference_only_ms
-    executed = str(report.settings.get("precision", report.precision))
-    if report.work is None or report.profile is None or alone is None:
-        return None
-    peak = report.profile.peak(report.engine, executed)
-    return report.work.giga_operations / (alone.p50 or alone.mean) * 1e3 / peak if peak else None
 
 
 def _show_load(load: LoadReport) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.bench import charts
-from edge.bench.output import share_of_peak
 from edge.bench.percentiles import PERCENTILES, least_samples
 from edge.report import render
 
@@ -24,7 +23,7 @@ def report_page(report: BenchReport) -> str:
     return render(
         "bench.html.j2",
         report=report,
-        share=share_of_peak(report),
+        share=report.share_of_peak,
         least={name: least_samples(p) for name, p in PERCENTILES.items()},
         kinds=charts.KINDS,
         waterfalls=[charts.waterfall(load) for load in report.loads],

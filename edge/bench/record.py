@@ -206,3 +206,13 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     def first(self) -> LoadReport:
         """The load that ran first."""
         return self.loads[0]
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Operations per second of inference alone over what the engine reaches here at best; None where unknown."""
+        alone = self.inference_only_ms
+        executed = str(self.settings.get("precision", self.precision))
+        if self.work is None or self.profile is None or alone is None:
+            return None
+        peak = self.profile.peak(self.engine, executed)
+        return self.work.giga_operations / (alone.p50 or alone.mean) * 1e3 / peak if peak else None
