@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from quantize.finetuning import Finetuning
 
 _WARM_STEPS = 2
-_CACHE_ROUNDS = 3
+_CACHE_ROUNDS = 9
 _MAX_MEAN_DIFFERENCE = 0.05
 
 

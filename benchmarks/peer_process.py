@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+_PAUSE_S = 0.02
+"""Before a frame: the threads of the peer before it spin for a while when they are done."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +128,7 @@ class Worker:
     def frame(self) -> float:
         """Wall milliseconds of one frame; keeps its CPU milliseconds."""
         assert self._process.stdin is not None
+        time.sleep(_PAUSE_S)
         self._process.stdin.write(b"frame\n")
         self._process.stdin.flush()
         answer: dict[str, float] = self._answer(dict[str, float])
