@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.backends.openvino import load_openvino
+from edge.backends.openvino import load_openvino, openvino_core
 from quantize.dialect import mean_settings, pool_settings
 from quantize.grids import INPUT_GRID
 from quantize.tracing import arguments, operator
@@ -44,7 +44,7 @@ def export_openvino(canonical: Canonical) -> tuple[bytes, bytes]:
 
 def openvino_float_ops(xml: bytes, weights: bytes) -> list[str]:
     """Operations that OpenVINO's CPU plugin executes in float, `Kind xN`, read from the executed graph."""
-    core = ov.Core()
+    core = openvino_core()
     compiled = core.compile_model(
         core.read_model(model=xml, weights=weights),
         "CPU",

@@ -22,7 +22,7 @@ from openvino import opset13 as ops
 from edge import backends
 from edge.backends import BACKENDS, available, open_engine, open_engine_files
 from edge.backends.onnx import PROVIDERS, OnnxEngine
-from edge.backends.openvino import OpenVinoEngine
+from edge.backends.openvino import OpenVinoEngine, openvino_core
 from edge.bundle import Bundle, write_bundle
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.lookup import resolve
@@ -180,7 +180,7 @@ def in_bf16(parts: Parts, folder: Path, runtime: str = "openvino") -> Bundle:
 
 @pytest.fixture
 def bf16() -> None:
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bf16")
 
 

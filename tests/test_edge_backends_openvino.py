@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 import pytest
 
 from edge.backends import open_engine, open_engine_files, split_name
-from edge.backends.openvino import candidates
+from edge.backends.openvino import candidates, openvino_core
 from edge.backends.openvino_cache import CompiledCache, cache_folder
 from edge.bundle import Bundle
 from edge.errors import BundleError, UsageError
@@ -69,7 +70,7 @@ def test_a_name_without_an_engine_is_refused_with_those_that_are(name: str) -> N
 def test_settings_name_the_device_that_runs(tiny_bundle: Path, name: str) -> None:
     with closing(open_engine(Bundle.open(tiny_bundle), name, threads=1)) as engine:
         settings = engine.settings()
-    if name != "openvino:AUTO" or openvino.Core().available_devices == ["CPU"]:
+    if name != "openvino:AUTO" or openvino_core().available_devices == ["CPU"]:
         assert settings["device"] == "CPU"
     assert settings["threads"] == 1
 
@@ -79,21 +80,21 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        machine, real = self, openvino.Core
+        machine, real = self, openvino_core()
 
         class Core:
             available_devices = ("CPU", "GPU")
 
             def __getattr__(self, name: str) -> Any:
-                return getattr(real(), name)
+                return getattr(real, name)
 
             def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
                 machine.asked.append((device, options))
                 if device != "CPU":
                     raise RuntimeError("[GPU] out of resources")
-                return real().compile_model(model, device, options)
+                return real.compile_model(model, device, options)
 
-        monkeypatch.setattr(openvino, "Core", Core)
+        monkeypatch.setattr("edge.backends.openvino.openvino_core", Core)
 
 
 def test_auto_falls_back_to_the_device_that_takes_the_model(
@@ -225,3 +226,24 @@ def test_what_is_measured_and_verified_is_compiled(tiny_bundle: Path) -> None:
     """Only the runtime's own process keeps compiled models."""
     with closing(open_engine(Bundle.open(tiny_bundle), "openvino", threads=1)) as engine:
         assert engine.settings()["from_cache"] is False
+
+
+DROPPED_ELSEWHERE = """
+import os, signal, sys, threading, time
+from edge.backends import open_engine
+from edge.bundle import Bundle
+
+held = [open_engine(Bundle.open(sys.argv[1]), "openvino", threads=1)]
+dropping = threading.Thread(target=held.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.01)
+"""
+
+
+def test_a_signal_is_handled_after_another_thread_dropped_the_last_engine(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-c", DROPPED_ELSEWHERE, str(tiny_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

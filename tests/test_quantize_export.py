@@ -18,6 +18,7 @@ from distill.students.edge import EdgeXS
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
+from edge.backends.openvino import openvino_core
 from edge.errors import TrainingError, UsageError
 from quantize.canonical import Canonical, canonicalize
 from quantize.export import ExportedEngine, export_engines
@@ -105,7 +106,7 @@ def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
 
 
 def weights_of_openvino(contents: list[bytes]) -> list[NDArray[np.int8]]:
-    model = ov.Core().read_model(model=contents[0], weights=contents[1])
+    model = openvino_core().read_model(model=contents[0], weights=contents[1])
     constants = [op for op in model.get_ordered_ops() if op.get_type_name() == "Constant"]
     return [op.get_data() for op in constants if op.get_element_type() == ov.Type.i8]
 

@@ -6,6 +6,7 @@ import io
 import sys
 from collections import Counter
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -51,6 +52,17 @@ def load_openvino() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's entry, one for the process and kept to its end.
+
+    On CPUs with AVX-512 its CPU plugin gives the thread that loads it another stack for signals, and takes the memory back
+    when it is unloaded, in whichever thread that happens: a later signal to the first thread, and Python handles signals
+    on that stack, then ends the process by SIGSEGV (seen in 2026.4.1).
+    """
+    return load_openvino().Core()
+
+
 class OpenVinoEngine:
     """An IR with a uint8 NHWC input, compiled for one stream.
 
@@ -85,7 +97,7 @@ class OpenVinoEngine:
                 "an OpenVINO engine has two files", expected="model.xml, model.bin", got=f"{len(files)} files"
             )
         self._version = str(ov.get_version())
-        self._core = ov.Core()
+        self._core = openvino_core()
         # Looking for others loads their plugins, which takes longer than all else but compiling.
         available = ["CPU"] if device == "CPU" else list(self._core.available_devices)
         self._cache = None if cache is None else CompiledCache(cache)
