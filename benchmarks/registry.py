@@ -87,23 +87,23 @@ BENCHMARKS = {
         "Spectral loss, forward and backward, 16 x 256 x 64 x 64: published FFT formulation over ours, ms",
     ),
     "step": (
-        "benchmarks.distillation:step_cost",
+        "benchmarks.training:step_cost",
         "A distillation step of edge-s on cached maps over a plain supervised step, ms",
     ),
     "qat-step": (
-        "benchmarks.distillation:qat_step_cost",
+        "benchmarks.training:qat_step_cost",
         "A step of quantization-aware training of edge-s over a float step on the same batches, ms",
     ),
     "channels-last": (
-        "benchmarks.formats:channels_last",
+        "benchmarks.training_formats:channels_last",
         "A training step of edge-s with the channels last in memory over one with contiguous maps, ms",
     ),
     "compile": (
-        "benchmarks.formats:compiled",
+        "benchmarks.training_formats:compiled",
         "A training step of edge-s under torch.compile over one without, ms",
     ),
     "cache": (
-        "benchmarks.distillation:cache_cost",
+        "benchmarks.training:cache_cost",
         "Writing a teacher's cache over the teacher's bare forward passes, ms",
     ),
     "spectral-memory": (

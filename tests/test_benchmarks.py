@@ -16,13 +16,13 @@ import pytest
 from benchmarks import (
     against_unet,
     device,
-    distillation,
     engines,
-    formats,
     harness,
     live,
     recipes,
     table,
+    training,
+    training_formats,
     whole,
 )
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
@@ -283,16 +283,16 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
 
 @pytest.mark.slow
 def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = distillation.step_cost(3, size=64, batch=4, pretrained=False)
+    step = training.step_cost(3, size=64, batch=4, pretrained=False)
     assert step.ratio > 0.5
     assert "standard deviation of" in step.check
     assert len(step.left.samples) == len(step.right.samples) == 3
-    cache = distillation.cache_cost(2, size=64, images=8)
+    cache = training.cache_cost(2, size=64, images=8)
     assert cache.goal is not None
     assert cache.goal.value == pytest.approx(cache.ratio)
     monkeypatch.setattr("distill.guards.target_deviation", lambda _: 0.0)
     with pytest.raises(ParityError, match="not standardised"):
-        distillation.cache_cost(2, size=64, images=8)
+        training.cache_cost(2, size=64, images=8)
 
 
 @pytest.mark.slow
@@ -301,13 +301,13 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pyt
     "ignore:Exception ignored in. <function Pool:pytest.PytestUnraisableExceptionWarning"
 )
 def test_a_step_under_quantization_is_timed_on_the_same_student(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = distillation.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
+    step = training.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
     assert step.ratio > 0.5
     assert len(step.left.samples) == len(step.right.samples) == 2
     assert "by rounding" in step.check
-    monkeypatch.setattr(distillation, "_MAX_MEAN_DIFFERENCE", 0.0)
+    monkeypatch.setattr(training, "_MAX_MEAN_DIFFERENCE", 0.0)
     with pytest.raises(ParityError, match="not the float one"):
-        distillation.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
+        training.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
 
 
 @pytest.mark.slow
@@ -328,12 +328,12 @@ def test_the_shipped_bundles_are_timed_against_the_u_net(monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_a_memory_format_is_timed_only_where_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = formats.channels_last(2, student="edge-xs", size=64, batch=2)
+    found = training_formats.channels_last(2, student="edge-xs", size=64, batch=2)
     assert len(found.left.samples) == len(found.right.samples) == 2
     assert "first losses differ by" in found.check
     monkeypatch.setattr("torch.compile", lambda model: lambda images: model(images) + 1)
     with pytest.raises(ParityError, match="the same loss"):
-        formats.compiled(2, student="edge-xs", size=64, batch=2)
+        training_formats.compiled(2, student="edge-xs", size=64, batch=2)
 
 
 def test_the_harness_costs_little_and_loses_no_frame() -> None:
