@@ -7,7 +7,7 @@ pixel (i + .5) * N / n - .5, the `align_corners=False` of the training framework
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -57,18 +57,25 @@ def regions(
         score. Cells that meet at a corner are connected; what lies in a hole counts to the region around it.
     """
     least = level(threshold)
-    if least >= UNITS or not cv2.minMaxLoc(scores)[1] >= least:
+    if least >= UNITS:
+        return ()
+    x, y, w, h = cv2.boundingRect(_reaching(scores, least))
+    if w == 0:
         return ()
     height, width = scores.shape
+    # What reaches the threshold once enlarged lies less than a cell beside a cell that does.
+    left, top = max(0, x - 1), max(0, y - 1)
+    window = scores[top : y + h + 1, left : x + w + 1]
     zoom = max(1, min(_ZOOM, _GRID // max(height, width)))
     if zoom > 1:
+        size = (window.shape[1] * zoom, window.shape[0] * zoom)
         # The plain linear step differs by one between processors, and with it the outlines.
-        enlarged = cv2.resize(scores, (width * zoom, height * zoom), interpolation=cv2.INTER_LINEAR_EXACT)
-        scores = cast("ImageU8", enlarged)
-    mask = cv2.compare(scores, float(least), cv2.CMP_GE)
+        window = cast("ImageU8", cv2.resize(window, size, interpolation=cv2.INTER_LINEAR_EXACT))
+    place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), frame_size)
+    mask = _reaching(window, least)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    smallest = max(1.0, min_region * mask.size)
-    found = [_region(outline, mask, scores, frame_size, smallest) for outline in outlines]
+    smallest = max(1.0, min_region * place.cells)
+    found = [_region(outline, mask, window, place, smallest) for outline in outlines]
     return tuple(sorted((region for region in found if region), key=lambda region: -region.area))
 
 
@@ -99,31 +106,57 @@ def to_units(scores: NDArray[Any]) -> ImageU8:
     return cast("ImageU8", np.clip(np.rint(scores * UNITS), 0, UNITS - 1).astype(np.uint8))
 
 
+def _reaching(scores: ImageU8, least: int) -> ImageU8:
+    """255 where a score reaches `least`, which is at least 1."""
+    return cast("ImageU8", cv2.threshold(scores, least - 1, 255, cv2.THRESH_BINARY)[1])
+
+
+class _Place(NamedTuple):
+    """Where a window of the grid lies.
+
+    Attributes:
+        grid: Height and width of the whole grid.
+        origin: Column and row of the window's first cell.
+        frame: Height and width of the frame.
+    """
+
+    grid: tuple[int, int]
+    origin: tuple[int, int]
+    frame: tuple[int, int]
+
+    @property
+    def cells(self) -> int:
+        """Of the whole grid."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """Width and height of a cell, frame pixels."""
+        return self.frame[1] / self.grid[1], self.frame[0] / self.grid[0]
+
+
 def _region(
-    outline: NDArray[np.int32],
-    mask: ImageU8,
-    scores: ImageU8,
-    frame_size: tuple[int, int],
-    smallest: float,
+    outline: NDArray[np.int32], mask: ImageU8, scores: ImageU8, place: _Place, smallest: float
 ) -> Region | None:
-    """The region inside an outline of the grid, None where it has fewer than `smallest` cells."""
+    """The region inside an outline of a window of the grid, None where it has fewer than `smallest` cells."""
     left, top, width, height = cv2.boundingRect(outline)
     if width * height < smallest:
         return None
-    window = np.s_[top : top + height, left : left + width]
+    box = np.s_[top : top + height, left : left + width]
     inside = np.zeros((height, width), np.uint8)
     cv2.drawContours(inside, [outline], 0, 255, cv2.FILLED, offset=(-left, -top))
     # Holes are not part of the region.
-    cv2.bitwise_and(inside, mask[window], dst=inside)
+    cv2.bitwise_and(inside, mask[box], dst=inside)
     area = cv2.countNonZero(inside)
     if area < smallest:
         return None
-    sx, sy = frame_size[1] / mask.shape[1], frame_size[0] / mask.shape[0]
-    points = np.rint((outline[:, 0] + 0.5) * (sx, sy) - 0.5).astype(int)
+    sx, sy = place.pixels
+    points = np.rint((outline[:, 0] + place.origin + 0.5) * (sx, sy) - 0.5).astype(int)
+    left, top = left + place.origin[0], top + place.origin[1]
     x, y = round(left * sx), round(top * sy)
     return Region(
         box=(x, y, round((left + width) * sx) - x, round((top + height) * sy) - y),
         contour=tuple((px, py) for px, py in points.tolist()),
-        area=area / mask.size,
-        score=cv2.minMaxLoc(scores[window], inside)[1] / UNITS,
+        area=area / place.cells,
+        score=cv2.minMaxLoc(scores[box], inside)[1] / UNITS,
     )

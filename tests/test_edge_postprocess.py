@@ -118,6 +118,25 @@ def test_regions_lie_inside_the_frame(scores: U8, frame: tuple[int, int]) -> Non
         assert 0.5 <= region.score < 1
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**16),
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    blobs=st.integers(1, 9),
+    least=st.integers(1, 255),
+)
+def test_regions_hold_every_cell_of_the_enlarged_mask(
+    seed: int, size: tuple[int, int], blobs: int, least: int
+) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (blobs, blobs), np.uint8)
+    scores = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+    zoom = max(1, min(4, 256 // max(size)))
+    whole = cv2.resize(scores, (size[1] * zoom, size[0] * zoom), interpolation=cv2.INTER_LINEAR_EXACT)
+    found = regions(scores, (720, 1280), threshold=least / 256, min_region=0)
+    assert mask_area(found) == pytest.approx((whole >= least).mean())
+    assert max((region.score for region in found), default=0) == (whole.max() / 256 if found else 0)
+
+
 def test_native_scores_are_half_pixel_bilinear() -> None:
     native = native_scores(np.array([[0, 128], [0, 128]], np.uint8), (2, 8))
     # Written out: align_corners=False of the training framework.

@@ -48,6 +48,17 @@ def test_a_fine_pattern_becomes_grey_not_moire() -> None:
 
 
 @pytest.mark.parametrize(
+    ("height", "width"), [(1080, 1920), (2160, 3840), (16, 16), (404, 2000), (20, 88000)]
+)
+@pytest.mark.parametrize("step", [1, 2])
+def test_two_halvings_in_bands_are_two_halvings(height: int, width: int, step: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, step * width, 3), np.uint8)[:, ::step]
+    once = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    twice = cv2.resize(once, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(to_input(image, (height // 4, width // 4), bgr=False), twice)
+
+
+@pytest.mark.parametrize(
     ("height", "width"), [(1080, 1920), (1083, 1917), (531, 622), (352, 352), (100, 90), (400, 3000)]
 )
 def test_a_marker_lands_where_it_was(height: int, width: int) -> None:
