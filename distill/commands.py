@@ -102,7 +102,7 @@ def distill(
     Every teacher sees each image once; its maps are cached, and training reads the cache. The checkpoint with
     the best Dice on the validation frames is kept.
     """
-    from distill.config import find_config, make_config, parse_assignments, read_config_file
+    from distill.config import find_config, parse_assignments, read_config_file, resolve_config
     from distill.runs import load_run
     from distill.students import build_student
     from distill.students.size import student_size
@@ -119,12 +119,12 @@ def distill(
             )
         run = train_run(None, resume=resume)
     else:
-        values = read_config_file(find_config(config_file)) if config_file else {}
-        values |= given | parse_assignments(assignments)
-        folders = values.get("data") or [_phantom()]
-        values["data"] = [str(Path(folder).resolve()) for folder in folders]
-        values["teachers"] = list(values.get("teachers", make_config({"data": []}).teachers))
-        config = make_config(values)
+        settings = given | parse_assignments(assignments)
+        if not (
+            settings.get("data") or (config_file and read_config_file(find_config(config_file)).get("data"))
+        ):
+            settings["data"] = [_phantom()]
+        config = resolve_config(config_file, settings)
         student = build_student(config.student, pretrained=False)
         say(f"{config.student} at {config.size}x{config.size}: {student_size(student, config.size)}")
         run = train_run(config, out=out, force=force)

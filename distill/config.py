@@ -137,6 +137,23 @@ def find_config(given: Path) -> Path:
     return found
 
 
+def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfig:
+    """The configuration of a run: what a file or a name says, and over it the settings; its folders as absolute paths.
+
+    Args:
+        given: For `find_config`; None for the defaults.
+        settings: By name; some must name the data where the file does not.
+
+    Raises:
+        UsageError: The file cannot be read, a setting is unknown or out of its range, or there is no data.
+    """
+    values = (read_config_file(find_config(given)) if given else {}) | settings
+    if not values.get("data"):
+        raise UsageError("no images are named", expected="at least one folder", mend="--data DIR")
+    values["data"] = [str(Path(folder).resolve()) for folder in values["data"]]
+    return make_config(values)
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 

@@ -1,4 +1,4 @@
-"""`edge-difom qat`, `export` and `bundle make`: thin shells over `quantize.qat`, `export` and `bundling`."""
+"""`edge-difom qat` and `export`: thin shells over `quantize.qat` and `export`."""
 
 from __future__ import annotations
 
@@ -141,95 +141,6 @@ def export(
     console.made(out)
     if run.is_dir():
         console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
-
-
-@click.command(
-    "make",
-    short_help="Make a bundle of a quantized run.",
-    epilog=console.examples(
-        "edge-difom bundle make RUN --out B",
-        "edge-difom bundle make RUN --out B --with onnx --with f32",
-        "edge-difom bundle make RUN --out B --calibrate-threshold --negatives DIR",
-        "edge-difom bundle make RUN --out B --name ward-3 --force",
-    ),
-)
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--name", help="Of the bundle; by default student, size and run.")
-@click.option(
-    "--with",
-    "extra",
-    multiple=True,
-    type=click.Choice(["f32", "bf16", "onnx"]),
-    help="Engines beside the INT8 ones of OpenVINO and TFLite; repeatable.",
-)
-@click.option(
-    "--calibrate-threshold",
-    "calibrated",
-    is_flag=True,
-    help="Choose the threshold and the least region on the run's validation frames, instead of .5 and .001.",
-)
-@click.option(
-    "--negatives",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="DIR",
-    help="For that, a folder of validation frames without a polyp; repeatable.",
-)
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
-)
-@click.option("--force", is_flag=True, help="Replace what is there.")
-def make(
-    run: Path,
-    out: Path,
-    name: str | None,
-    extra: tuple[str, ...],
-    calibrated: bool,
-    negatives: tuple[Path, ...],
-    threads: int | None,
-    force: bool,
-) -> None:
-    """Put the engines of RUN into a bundle with golden frames, accuracy, parity and provenance.
-
-    Nothing is written when an engine disagrees with the quantized student on a golden frame.
-    """
-    from quantize.bundling import make_bundle
-
-    bundle = make_bundle(
-        run,
-        out,
-        name=name,
-        extra=extra,
-        calibrated=calibrated,
-        negatives=negatives,
-        threads=threads,
-        force=force,
-    )
-    if (made := bundle.manifest.output.calibration) is not None:
-        console.table(
-            [
-                "threshold",
-                "Dice",
-                f"polyps found of {sum(made.data.values())}",
-                f"flagged of {sum(made.negatives.values())}",
-            ],
-            [
-                [f"{name}{point.threshold:.4f}", point.dice, point.found, point.flagged]
-                for name, point in (
-                    ("best Dice, ", made.best),
-                    ("chosen, ", made.chosen),
-                    *(("", point) for point in made.curve),
-                )
-            ],
-        )
-        console.say(f"least region: {made.min_region:.1%} of the image")
-    console.table(
-        ["data set", "engine", "images", "Dice", "IoU"],
-        [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],
-    )
-    console.made(out)
-    console.next_command(f"edge-difom verify --bundle {out}")
 
 
 def _of_file(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from distill.batches import open_data
-from distill.config import read_config_file
 from distill.runs import describe_run, keep_metrics_before, load_run
 from edge import console
 from edge.errors import DataError, UsageError
@@ -30,8 +29,8 @@ from quantize.runs import (
     bits_of,
     example_input,
     load_qat_checkpoint,
+    load_qat_config,
     load_quantized,
-    make_qat_config,
     qat_path,
 )
 
@@ -164,4 +163,4 @@ def _resumed(path: Path) -> QatConfig:
         raise UsageError(
             f"{path} holds nothing to resume", mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
         )
-    return make_qat_config(read_config_file(path / "resolved.yaml"))
+    return load_qat_config(path)

@@ -119,7 +119,7 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
             mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
         )
     source = load_run(path.parent)
-    config = make_qat_config(read_config_file(path / "resolved.yaml"))
+    config = load_qat_config(path)
     state = load_qat_checkpoint(best, ("quantized", "metrics"))
     model = restore(load_run(path.parent).student, state["quantized"], example_input(source.config.size))
     size = (source.config.size, source.config.size)
@@ -142,6 +142,15 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
             mend=f"edge-difom qat {path.parent.parent} --force starts anew",
         )
     return state
+
+
+def load_qat_config(path: Path) -> QatConfig:
+    """The configuration of a quantization, of its folder.
+
+    Raises:
+        UsageError: The file is missing or not valid.
+    """
+    return make_qat_config(read_config_file(path / "resolved.yaml"))
 
 
 def make_qat_config(values: dict[str, Any]) -> QatConfig:

@@ -14,7 +14,11 @@ from edge.cli import LazyGroup
     "bundle",
     cls=LazyGroup,
     table={
-        "make": ("quantize.commands:make", "Make a bundle of a quantized run."),
+        "make": ("quantize.bundle_commands:make", "Make a bundle of a quantized run."),
+        "train": (
+            "quantize.bundle_commands:train",
+            "Train a student and make its bundle, from images in one go.",
+        ),
         "keygen": ("firmware_bridge.trust.commands:keygen", "Make a publisher's keys."),
         "publish": ("firmware_bridge.trust.commands:publish", "Sign a bundle into a repository for devices."),
         "sbom": ("firmware_bridge.sbom.commands:sbom", "Write a bundle's bill of materials."),
