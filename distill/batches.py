@@ -47,6 +47,8 @@ SHUFFLE = 0xFFFFFFFE
 """Likewise in those that give every image another image's maps."""
 SCALE = 0xFFFFFFFD
 """Likewise in those that choose a step's scale."""
+DEPTH = 0xFFFFFFFC
+"""Likewise in those that choose the blocks that a step leaves out."""
 ZOOM = {"standard": (0.75, 1.25), "domain-shift": (0.6, 1.7)}
 """By augmentation, the least and greatest share of the picture that a training view shows along each axis."""
 
@@ -172,6 +174,11 @@ def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) ->
     rng = np.random.default_rng([config.seed, epoch, SCALE, step])
     scale = config.scales[rng.integers(len(config.scales))]
     return max(1, round(config.size * scale / divisor)) * divisor
+
+
+def step_seed(config: DistillConfig, epoch: int, step: int, process: int) -> int:
+    """Seed of what one process draws in one step, beside its pictures."""
+    return int(np.random.default_rng([config.seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
 
 
 def to_tensor(images: np.ndarray) -> Tensor:

@@ -57,6 +57,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ema: Decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
         frozen_stages: Parts of the pretrained encoder, counted from the picture, that keep their weights and BatchNorm
             statistics; the first are the largest in pixels and the most general, so a step costs much less.
+        drop_path: Probability with which the last residual block of an EfficientNet-Lite encoder is left out for a picture
+            in training; less for those before it.
         freeze_batchnorm: Use BatchNorm's running statistics in training and leave them as they are.
         patience: Epochs without a better validation Dice before the run stops; 0 never stops early.
         checkpoint_minutes: Longest time between two resumable checkpoints.
@@ -97,6 +99,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     accumulate: Positive = 1
     ema: Fraction = 0.0
     frozen_stages: Annotated[int, msgspec.Meta(ge=0)] = 0
+    drop_path: Fraction = 0.0
     freeze_batchnorm: bool = False
     patience: Annotated[int, msgspec.Meta(ge=0)] = 0
     checkpoint_minutes: Annotated[float, msgspec.Meta(gt=0.0)] = 5.0

@@ -64,6 +64,24 @@ def lite_stages(model: nn.Module) -> list[nn.Module]:
     return [nn.ModuleList([stem, bn]), *blocks]
 
 
+def drop_paths(module: nn.Module, rate: float) -> int:
+    """Leave residual blocks out in training, for each picture by chance (stochastic depth: Huang et al., ECCV 2016).
+
+    The originals were trained so. In evaluation nothing is left out, and no weight is added.
+
+    Args:
+        module: What holds the blocks; changed in place.
+        rate: Probability for the last block; it grows linearly from the first on.
+
+    Returns:
+        How many blocks may be left out.
+    """
+    blocks = [block for block in module.modules() if getattr(block, "has_skip", False)]
+    for number, block in enumerate(blocks, 1):
+        block.drop_path = timm.layers.DropPath(rate * number / len(blocks)).train(block.training)
+    return len(blocks)
+
+
 def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
     package, cls = WEIGHTS[variant]
     try:

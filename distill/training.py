@@ -15,7 +15,8 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from distill.batches import Batch, TrainingData, open_data, training_side
+from distill.batches import Batch, TrainingData, open_data, step_seed, training_side
+from distill.efficientnet_lite import drop_paths
 from distill.guards import Guard
 from distill.objectives import Difom, Objective
 from distill.optimisation import Optimisation, frozen_stages
@@ -78,6 +79,12 @@ class Trainer:
         self.student = build_student(config.student, pretrained=config.pretrained)
         self.student.to(memory_format=torch.channels_last)
         self.frozen = frozen_stages(self.student, config)
+        if config.drop_path and not drop_paths(self.student, config.drop_path):
+            raise UsageError(
+                f"drop_path={config.drop_path:g} does not fit {config.student}",
+                expected="a student with an EfficientNet-Lite encoder",
+                mend="--set drop_path=0",
+            )
         self.objective = build_objective(self.student, config, data.teacher_channels)
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
@@ -183,6 +190,8 @@ class Trainer:
             TrainingError: The loss is not finite, or a guard objects.
         """
         self.optimisation.begin()
+        # The one use of this generator in a step: a resumed run draws what a whole one does.
+        torch.manual_seed(step_seed(self.config, self.epoch, self.step, self.accelerator.process_index))
         side = training_side(self.config, self.student.divisor, self.epoch, self.step)
         parts = self.config.accumulate
         found: dict[str, float] = {}

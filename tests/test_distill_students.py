@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from distill.batches import to_tensor
-from distill.efficientnet_lite import lite_features
+from distill.efficientnet_lite import drop_paths, lite_features
 from distill.students import STUDENTS, build_student
+from distill.students.edge import EdgeXS
 from edge.errors import UsageError
 from edge.phantom import render
 
@@ -79,6 +80,37 @@ def test_turned_kernels_give_the_original_features_of_a_turned_picture() -> None
         wanted, found = same(pictures), symmetric(pictures.flip(2, 3))
     for ours, original in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours.flip(2, 3), original, rtol=1e-3, atol=1e-3)
+
+
+def test_edge_xs_ends_with_the_first_block_at_stride_32() -> None:
+    """Its maps are those that ImageNet taught, down to the last."""
+    whole, cut = lite_features("lite0", padding="symmetric").eval(), EdgeXS().eval()
+    pictures = to_tensor(np.stack([render(0, size=(64, 96)).image]))
+    blocks = whole.blocks
+    assert isinstance(blocks, torch.nn.Sequential)
+    deep = blocks[5]
+    assert isinstance(deep, torch.nn.Sequential)
+    with torch.inference_mode():
+        f2, f4, f8, f16, f32 = cut.encoder(pictures)
+        wanted = whole(pictures)[:4]
+        assert all(torch.equal(a, b) for a, b in zip((f2, f4, f8, f16), wanted, strict=True))
+        assert torch.equal(f32, deep[0](f16))
+    assert len(cut.stages()) == 7
+
+
+def test_dropped_paths_are_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    network = lite_features("lite0", padding="symmetric").eval()
+    pictures = to_tensor(np.stack([render(0, size=(64, 64)).image] * 2))
+    with torch.inference_mode():
+        before = network(pictures)[-1]
+        assert drop_paths(network, 0.9) == 9
+        assert torch.equal(network(pictures)[-1], before)
+        for module in network.modules():
+            module.training = type(module).__name__ == "DropPath"
+        first, second = network(pictures)[-1]
+    assert not torch.equal(first, second), "pictures lose blocks of their own"
+    assert drop_paths(torch.nn.Sequential(torch.nn.ReLU()), 0.9) == 0
 
 
 def test_an_unknown_student_lists_the_known_ones() -> None:

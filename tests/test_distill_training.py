@@ -66,7 +66,8 @@ class KilledError(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{"recipe": "difom"}, {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3}]
+    "changes",
+    [{"recipe": "difom"}, {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3, "drop_path": 0.5}],
 )
 def test_a_killed_run_continues_bit_for_bit(
     folder: Path, tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
