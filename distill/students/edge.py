@@ -1,4 +1,4 @@
-"""`edge-s`, `edge-xs` and `edge-l`: EfficientNet-Lite0, whole or up to stride 16, or Lite2, and a decoder made for INT8.
+"""`edge-s`, `edge-xs` and `edge-l`: EfficientNet-Lite0, whole or cut, or Lite2, and a decoder made for INT8.
 
 Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the 2x upsampling
 is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish and hard-swish are absent
@@ -79,10 +79,33 @@ class EdgeS(Student):
         return StudentMaps(self.head(self.fuse4(high, f4)), low, high)
 
 
-class EdgeXS(Student):
-    """The smaller edge student: the encoder ends at stride 16, where 3/4 of its weights are still to come.
+class CutLite(nn.Module):
+    """EfficientNet-Lite0 up to the first block at stride 32, behind which 3/4 of its weights are still to come.
 
-    One strided 5x5 depthwise convolution behind it gives the view at stride 32; logits at a quarter of the input.
+    Args:
+        pretrained: Start from ImageNet weights.
+    """
+
+    CHANNELS = (16, 24, 40, 112, 192)
+    """Of its maps at strides 2, 4, 8, 16 and 32."""
+
+    def __init__(self, *, pretrained: bool) -> None:
+        super().__init__()
+        self.features = lite_features("lite0", pretrained=pretrained, padding="symmetric")
+        blocks = self.features.blocks
+        assert isinstance(blocks, nn.Sequential)
+        deep = blocks[5]
+        assert isinstance(deep, nn.Sequential)
+        self.features.blocks, self.last = blocks[:5], deep[:1]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) to the maps at strides 2 to 32."""
+        maps: list[Tensor] = self.features(x)
+        return [*maps, self.last(maps[-1])]
+
+
+class EdgeXS(Student):
+    """The smaller edge student: the encoder ends with the first block at stride 32; logits at a quarter of the input.
 
     Args:
         pretrained: Start the encoder from ImageNet weights.
@@ -95,16 +118,9 @@ class EdgeXS(Student):
     def __init__(self, *, pretrained: bool = True, width: int = 32) -> None:
         super().__init__()
         self.low_channels = self.high_channels = width
-        self.encoder = lite_features("lite0", pretrained=pretrained, padding="symmetric")
-        blocks = self.encoder.blocks
-        assert isinstance(blocks, nn.Sequential)
-        self.encoder.blocks = blocks[:5]
-        _, c4, c8, c16, _ = CHANNELS["lite0"]
-        self.top = nn.Sequential(
-            _conv_bn_relu6(c16, 4 * width, 1),
-            _conv_bn_relu6(4 * width, 4 * width, 5, groups=4 * width, stride=2),
-            _conv_bn_relu6(4 * width, width, 1),
-        )
+        self.encoder = CutLite(pretrained=pretrained)
+        _, c4, c8, c16, c32 = CutLite.CHANNELS
+        self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
         self.fuse16 = Fuse(c16, width)
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)
@@ -112,11 +128,11 @@ class EdgeXS(Student):
 
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
-        return lite_stages(self.encoder)
+        return [*lite_stages(self.encoder.features), self.encoder.last]
 
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
-        _, f4, f8, f16 = self.encoder(x)
-        low = self.fuse16(self.top(f16), f16)
+        _, f4, f8, f16, f32 = self.encoder(x)
+        low = self.fuse16(self.top(f32), f16)
         high = self.fuse8(low, f8)
         return StudentMaps(self.head(self.fuse4(high, f4)), low, high)
