@@ -57,11 +57,11 @@ BENCHMARKS = {
     "int8-edge-s-tflite": ("benchmarks.engines:int8_edge_s_tflite", "edge-s in LiteRT: f32 over INT8, ms"),
     "unet-edge-s": (
         "benchmarks.against_unet:edge_s",
-        "U-Net (31 M) in f32 over the shipped edge-s in INT8, OpenVINO at 256x256, ms",
+        "U-Net (31 M) in f32 at 256x256 over the shipped edge-s in INT8, OpenVINO, ms",
     ),
     "unet-edge-xs": (
         "benchmarks.against_unet:edge_xs",
-        "U-Net (31 M) in f32 over the shipped edge-xs in INT8, OpenVINO at 256x256, ms",
+        "U-Net (31 M) in f32 at 256x256 over the shipped edge-xs in INT8, OpenVINO, ms",
     ),
     "size-openvino": ("benchmarks.engines:size_openvino", "edge-s, weights of the IR: INT8 over f32, KiB"),
     "size-tflite": ("benchmarks.engines:size_tflite", "edge-s, TFLite model: INT8 over f32, KiB"),
