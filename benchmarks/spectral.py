@@ -11,6 +11,7 @@ import math
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.engines import THREADS
@@ -28,21 +29,13 @@ SHAPE = (256, 64, 64)
 RADIUS = min(SHAPE[1:]) // 6
 _TOLERANCE = 1e-5
 _MEMORY_ROUNDS = 3
-# VmHWM can be set back, so that the highest memory is that of the loss alone.
 _MEMORY = """
 import sys, torch
 from benchmarks import spectral
 torch.set_num_threads(1)
 loss = spectral.losses()[sys.argv[1]]
 spectral.step(loss, spectral.tensors(1, (2, 16, 16)))
-triple = spectral.tensors(int(sys.argv[2]))
-def read(key):
-    line = next(line for line in open("/proc/self/status") if line.startswith(key))
-    return int(line.split()[1])
-open("/proc/self/clear_refs", "w").write("5")
-before = read("VmRSS")
-spectral.step(loss, triple)
-print((read("VmHWM") - before) / 1024)
+print(spectral.highest_memory(loss, spectral.tensors(int(sys.argv[2]))))
 """
 
 
@@ -166,6 +159,27 @@ def step(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
     loss(low, high, target).backward()
     _synchronize(torch.cuda)
     return (time.perf_counter_ns() - begin) / 1e6
+
+
+def highest_memory(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
+    """MiB that one forward and backward pass takes at its highest, gradients included, in a process of its own."""
+    import torch
+
+    if triple[0].is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(loss, triple)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    # VmHWM can be set back, so that the highest memory is that of the loss alone.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_kib("VmRSS")
+    step(loss, triple)
+    return (_status_kib("VmHWM") - before) / 1024
+
+
+def _status_kib(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def _synchronize(cuda: object) -> None:

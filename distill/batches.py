@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from distill.augment import (
@@ -245,6 +246,7 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
 def _look(config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int) -> TeacherCache:
     """The cache of a teacher's maps, a cell for `stride` pixels."""
     side = config.size // stride
+    teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
     megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
     with progress(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
         return TeacherCache.build(

@@ -59,12 +59,14 @@ def transfer_colours(image: ImageU8, other: ImageU8, strength: float) -> ImageU8
         other: (h, w, 3) uint8 RGB.
         strength: 0 leaves the picture as it is, 1 takes the statistics over whole.
     """
-    lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32) for picture in (image, other))
-    mean, spread = lab.mean(axis=(0, 1)), lab.std(axis=(0, 1)) + 1
-    aim, width = wanted.mean(axis=(0, 1)), wanted.std(axis=(0, 1)) + 1
+    lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
+    (mean, spread), (aim, width) = ([m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted))
     # A picture with little contrast is not blown up into noise.
-    moved = (lab - mean) * np.clip(width / spread, 0.5, 2.0) + aim
-    mixed = np.clip(lab + strength * (moved - lab), 0, 255).astype(np.uint8)
+    gain = np.clip((width + 1) / (spread + 1), 0.5, 2.0)
+    # moved = (lab - mean) gain + aim, and lab + strength (moved - lab), as one table a channel.
+    levels = np.arange(256.0)[:, None]
+    table = np.clip(levels + strength * ((levels - mean) * gain + aim - levels), 0, 255).astype(np.uint8)
+    mixed = cv2.LUT(lab, table[None])
     return cast("ImageU8", cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB))
 
 
