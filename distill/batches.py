@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,11 +37,14 @@ from edge.files import atomic_write
 from edge.preprocess import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distill.config import DistillConfig
     from distill.teachers import Teacher
     from edge.console import Progress
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 GRID_STRIDE = 8
 ANSWER_STRIDE = 4
@@ -50,6 +56,8 @@ SCALE = 0xFFFFFFFD
 """Likewise in those that choose a step's scale."""
 DEPTH = 0xFFFFFFFC
 """Likewise in those that choose the blocks that a step leaves out."""
+LOADERS = 4
+"""Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
 ZOOM = {"standard": (0.75, 1.25), "domain-shift": (0.6, 1.7)}
 """By augmentation, the least and greatest share of the picture that a training view shows along each axis."""
 
@@ -96,6 +104,7 @@ class TrainingData:
         self.batch_size = min(config.batch_size, len(train))
         self.steps = len(train) // self.batch_size
         self.teacher_channels = [cache.channels for cache in caches]
+        self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         self.shown_to_teachers = np.arange(len(train))
         if config.shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
@@ -115,8 +124,8 @@ class TrainingData:
             part: Samples of each batch, for one of several processes.
         """
         order = sample_rng(self.config.seed, epoch, ORDER).permutation(len(self.train))
-        for step in range(start, self.steps):
-            yield self._batch(epoch, order[step * self.batch_size : (step + 1) * self.batch_size][part])
+        steps = (order[step * self.batch_size :][: self.batch_size] for step in range(start, self.steps))
+        yield from made_ahead(lambda indices: self._batch(epoch, indices[part]), steps, self.loaders)
 
     def _batch(self, epoch: int, indices: np.ndarray) -> Batch:
         images, masks, thetas = [], [], []
@@ -168,6 +177,27 @@ class TrainingData:
                 dice.append((2 * both / sizes)[polyp])
                 iou.append((both / (sizes - both))[polyp])
         return {"dice_val": torch.cat(dice).mean().item(), "iou_val": torch.cat(iou).mean().item()}
+
+
+def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
+    """`map`, in order, by threads that are at most one item each ahead of whoever reads.
+
+    Args:
+        make: A function of its argument alone.
+        items: Its arguments.
+        workers: Threads; 0 makes each when it is asked for.
+    """
+    if workers < 1:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) -> int:

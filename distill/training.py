@@ -89,6 +89,7 @@ class Trainer:
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module.to(self.accelerator.device)  # before the average of its weights is made there
         self.optimisation = Optimisation(module, self.student, config, config.epochs * data.steps)
         self.wrapped = self.accelerator.prepare_model(module)
         self.guard = Guard(only_warn=config.recipe == "paper")

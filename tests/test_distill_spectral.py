@@ -209,7 +209,7 @@ kernels = [
     (triton_weighted.residual_grad_kernel, {"BLOCK": 4096}),
     (triton_weighted.energy_kernel, {"BLOCK": 4096}),
 ]
-kinds = {"H": "i32", "W": "i32", "count": "i32", "plane": "i32", "low": "*bf16", "to_low": "*bf16"}
+kinds = {"H": "i32", "W": "i32", "count": "i32", "plane": "i32", "share": "fp32", "low": "*bf16", "to_low": "*bf16"}
 for kernel, constants in kernels:
     signature = {
         name: "constexpr" if name in constants else kinds.get(name, "*fp32") for name in kernel.arg_names

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.batches import open_data
+from distill.batches import made_ahead, open_data
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
 from distill.optimisation import parameter_groups
 from distill.runs import load_checkpoint, load_run
@@ -52,6 +53,26 @@ def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
     state = load_checkpoint(run / "checkpoints" / name)["student"]
     assert isinstance(state, dict)
     return state
+
+
+def test_batches_made_ahead_are_those_made_when_asked_for(folder: Path) -> None:
+    data = open_data(config(folder, recipe="none", augmentation="domain-shift"))
+    plain = list(data.batches(1))
+    data.loaders = 3
+    for one, other in zip(plain, data.batches(1), strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+
+
+def test_what_is_made_ahead_stays_in_order_and_fails_in_its_place() -> None:
+    def make(number: int) -> float:
+        time.sleep(0.002 * (number % 3))
+        return 1 / (5 - number)
+
+    found = made_ahead(make, range(9), 4)
+    assert [next(found) for _ in range(5)] == [1 / (5 - number) for number in range(5)]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
 
 
 def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:

@@ -35,7 +35,7 @@ def _low_band(target, rows, columns, RANK: tl.constexpr, BH: tl.constexpr, BW: t
 
 @triton.jit
 def box_loss_kernel(
-    low, high, target, rows, columns, partial, H, W,
+    low, high, target, rows, columns, partial, share, H, W,
     RANK: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     place = tl.program_id(0).to(tl.int64)
@@ -47,19 +47,19 @@ def box_loss_kernel(
     first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - smooth
     second = tl.load(high + offset, mask=inside, other=0.0).to(tl.float32) - t + smooth
     both = tl.where(inside, first * first + second * second, 0.0)
-    tl.store(partial + place, tl.sum(both))
+    tl.store(partial + place, share * tl.sum(both))
 
 
 @triton.jit
 def box_grad_kernel(
-    low, high, target, rows, columns, scale, to_low, to_high, H, W,
+    low, high, target, rows, columns, incoming, to_low, to_high, share, H, W,
     RANK: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     place = tl.program_id(0).to(tl.int64)
     h, w = tl.arange(0, BH)[:, None], tl.arange(0, BW)[None, :]
     inside = (h < H) & (w < W)
     offset = place * H * W + h * W + w
-    factor = tl.load(scale)
+    factor = 2 * share * tl.load(incoming)
     t = tl.load(target + offset, mask=inside, other=0.0).to(tl.float32)
     smooth = _low_band(t, rows, columns, RANK, BH, BW)
     first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - smooth
@@ -85,19 +85,24 @@ class TritonBoxLoss(torch.autograd.Function):
         B, C, H, W = low.shape
         partial = torch.empty(B * C, dtype=torch.float32, device=low.device)
         rows, columns, blocks = _bases(H, W, radius, low.device)
-        box_loss_kernel[(B * C,)](low, high, target, rows, columns, partial, H, W, **blocks, num_warps=WARPS)
-        return (partial.sum(dtype=torch.float64) / low.numel()).float()
+        share = 1 / low.numel()
+        box_loss_kernel[(B * C,)](
+            low, high, target, rows, columns, partial, share, H, W, **blocks, num_warps=WARPS
+        )
+        return partial.sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient, which stays on the device."""
         low, high, target = ctx.saved_tensors
         B, C, H, W = low.shape
-        scale = (grads[0] * (2 / low.numel())).float().contiguous()
         to_low, to_high = torch.empty_like(low), torch.empty_like(high)
         rows, columns, blocks = _bases(H, W, ctx.radius, low.device)
         box_grad_kernel[(B * C,)](
-            low, high, target, rows, columns, scale, to_low, to_high, H, W, **blocks, num_warps=WARPS
+            *(low, high, target, rows, columns, grads[0], to_low, to_high),
+            *(1 / low.numel(), H, W),
+            **blocks,
+            num_warps=WARPS,
         )
         return to_low, to_high, None, None
 

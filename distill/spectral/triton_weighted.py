@@ -14,7 +14,7 @@ WARPS = 8
 
 
 @triton.jit
-def residual_loss_kernel(low, high, target, smooth, partial, count, BLOCK: tl.constexpr):
+def residual_loss_kernel(low, high, target, smooth, partial, share, count, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64)
     offset = place * BLOCK + tl.arange(0, BLOCK)
     inside = offset < count
@@ -22,16 +22,16 @@ def residual_loss_kernel(low, high, target, smooth, partial, count, BLOCK: tl.co
     t = tl.load(target + offset, mask=inside, other=0.0).to(tl.float32)
     first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - s
     second = tl.load(high + offset, mask=inside, other=0.0).to(tl.float32) - t + s
-    tl.store(partial + place, tl.sum(first * first + second * second))
+    tl.store(partial + place, share * tl.sum(first * first + second * second))
 
 
 @triton.jit
 def residual_grad_kernel(
-    low, high, target, smooth, scale, to_low, to_high, count, BLOCK: tl.constexpr
+    low, high, target, smooth, incoming, to_low, to_high, share, count, BLOCK: tl.constexpr
 ):  # fmt: skip
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < count
-    factor = tl.load(scale)
+    factor = 2 * share * tl.load(incoming)
     s = tl.load(smooth + offset, mask=inside, other=0.0)
     t = tl.load(target + offset, mask=inside, other=0.0).to(tl.float32)
     first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - s
@@ -60,18 +60,18 @@ class TritonResidualLoss(torch.autograd.Function):
         maps = [m.contiguous() for m in (low, high, target, smooth)]
         ctx.save_for_backward(*maps)
         partial = torch.empty(_programs(low.numel()), dtype=torch.float32, device=low.device)
-        residual_loss_kernel[(len(partial),)](*maps, partial, low.numel(), BLOCK=BLOCK, num_warps=WARPS)
-        return (partial.sum(dtype=torch.float64) / low.numel()).float()
+        count = low.numel()
+        residual_loss_kernel[(len(partial),)](*maps, partial, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS)
+        return partial.sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
         maps = ctx.saved_tensors
         count = maps[0].numel()
-        scale = (grads[0] * (2 / count)).float().contiguous()
         to_low, to_high = torch.empty_like(maps[0]), torch.empty_like(maps[1])
         residual_grad_kernel[(_programs(count),)](
-            *maps, scale, to_low, to_high, count, BLOCK=BLOCK, num_warps=WARPS
+            *maps, grads[0], to_low, to_high, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS
         )
         return to_low, to_high, None, None
 
@@ -92,7 +92,7 @@ def weighted_energy(spectrum: Tensor, weight: Tensor) -> Tensor:
     energy_kernel[(len(partial),)](
         flat, weight.contiguous(), partial, count, weight.numel(), BLOCK=BLOCK, num_warps=WARPS
     )
-    return partial.sum(dtype=torch.float64).float()
+    return partial.sum()
 
 
 def _programs(count: int) -> int:
