@@ -45,6 +45,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "one-scale": {"recipe": "none", "scales": [1.0]},
     "one-learning-rate": {"recipe": "none", "encoder_lr": 1.0},
     "no-imagenet": {"recipe": "none", "pretrained": False},
+    "full-frame": {"recipe": "none", "field_of_view": "full-frame"},
 }
 """Likewise without any teacher: what the shared configuration has, and is left out. For the asking only."""
 FROM_TASK: dict[str, dict[str, object]] = {

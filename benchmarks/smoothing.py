@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from benchmarks.detector import Mistakes, scores_of
 from edge import console
 from edge.device_info import Device, read_device, versions
 from edge.errors import DataError, EdgeDifomError
-from edge.manifest import Output
+from edge.frames.guard import FrameGuard
+from edge.manifest import Manifest, Output
+from edge.pipeline.analysis import analyse
 from edge.pipeline.smoothing import LINK, Smoother, Smoothing, overlap
 from edge.postprocess import mask_area, regions
 from edge.types import Frame, Result
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from benchmarks.clips import Clip
-    from edge.types import Box, ImageU8
+    from edge.types import Box, Engine
 
 SETTINGS = {
     "none": Smoothing(seen=1, of=1, least_ms=0, gap=0),
@@ -141,11 +144,7 @@ def command(
     clips += [draw_clip(seed, fps) for seed in range(phantom)]
     if bundle is None:
         mistakes = Mistakes(per_minute=per_minute)
-        made_up = [
-            (clip, scores_of(clip.truth, clip.frame_size, fps=clip.fps, mistakes=mistakes, seed=seed))
-            for clip in clips
-            for seed in range(seeds)
-        ]
+        made_up = [(clip, made_up_results(clip, seed, mistakes)) for clip in clips for seed in range(seeds)]
         study = compare(made_up, {"made up": str(mistakes), "seeds": seeds})
     else:
         study = _with_student(bundle, engine, clips)
@@ -168,12 +167,12 @@ def command(
 
 
 def compare(
-    runs: Sequence[tuple[Clip, Iterator[ImageU8]]], detector: dict[str, Any], output: Output | None = None
+    runs: Sequence[tuple[Clip, Iterator[Result]]], detector: dict[str, Any], output: Output | None = None
 ) -> Study:
     """Apply every setting to what a detector found.
 
     Args:
-        runs: Clips and the score map of each of their frames.
+        runs: Clips and what was found on each of their frames.
         detector: What it is.
         output: Threshold and least region.
 
@@ -184,8 +183,8 @@ def compare(
     if not runs:
         raise DataError("no frames are given", expected="--video, --data or --phantom")
     counts = {name: _Count() for name in SETTINGS}
-    for clip, maps in runs:
-        results = [_result(scores.copy(), clip.frame_size, output) for scores in maps]
+    for clip, found in runs:
+        results = list(found)
         for name, settings in SETTINGS.items():
             smoother = Smoother(settings, lambda: output)
             blank = np.zeros((*clip.frame_size, 3), np.uint8)
@@ -210,21 +209,31 @@ def _with_student(path: Path, engine: str, clips: Sequence[Clip]) -> Study:
     """Compare the settings on what a student finds."""
     from edge.backends import open_engine
     from edge.bundle import Bundle
-    from edge.preprocess import to_input
 
     bundle = Bundle.open(path)
     with closing(open_engine(bundle, engine)) as student:
-        runs = [
-            (clip, (student.infer(to_input(image, student.input_size, bgr=True)) for image in clip.images()))
-            for clip in clips
-        ]
+        runs = [(clip, _looks(clip, student, bundle.manifest)) for clip in clips]
         described = {"bundle": bundle.manifest.name, "engine": student.name, **student.settings()}
         return compare(runs, described, bundle.manifest.output)
 
 
-def _result(scores: ImageU8, frame_size: tuple[int, int], output: Output) -> Result:
-    found = regions(scores, frame_size, threshold=output.threshold, min_region=output.min_region)
-    return Result(scores, found, mask_area(found), None)
+def made_up_results(clip: Clip, seed: int, mistakes: Mistakes | None = None) -> Iterator[Result]:
+    """What the made-up detector finds on each frame of a clip, which it sees whole."""
+    output = Output(height=0, width=0)
+    for scores in scores_of(
+        clip.truth, clip.frame_size, fps=clip.fps, mistakes=mistakes or Mistakes(), seed=seed
+    ):
+        found = regions(scores, clip.frame_size, threshold=output.threshold, min_region=output.min_region)
+        yield Result(scores.copy(), found, mask_area(found), None)
+
+
+def _looks(clip: Clip, student: Engine, manifest: Manifest) -> Iterator[Result]:
+    """What a student finds on each frame of a clip, shown as on the device."""
+    guard = FrameGuard(clip.fps)
+    for number, image in enumerate(clip.images()):
+        frame = Frame(number, image, round(number * 1e9 / clip.fps))
+        result = analyse(frame, student, manifest, view=guard.judge(frame).view)
+        yield replace(result, scores=None if result.scores is None else result.scores.copy())
 
 
 class _Count:

@@ -264,7 +264,11 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         with progress(len(samples), f"read {label} images") as bar:
             stores.append(
                 materialise(
-                    samples, (config.size, config.size), runs_root() / "cache" / "images", _counter(bar)
+                    samples,
+                    (config.size, config.size),
+                    runs_root() / "cache" / "images",
+                    _counter(bar),
+                    rule=config.field_of_view,
                 )
             )
     train, validation = stores

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from edge.errors import UsageError
+from edge.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -28,6 +29,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             collapses) or `none` (task loss alone).
         pretrained: Start the student's encoder from ImageNet weights.
         size: Height and width of the student's input, pixels.
+        field_of_view: What of a picture the student is shown, in training and on the device: `view`, its field of view with
+            a margin, or `full-frame`.
         scales: Factors of the input's size, one of which is drawn for each training step (multi-scale training, as in
             PraNet's and SINet's published code); the masks keep their size.
         epochs: Passes over the training images.
@@ -73,6 +76,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     recipe: Literal["difom", "paper", "none"] = "difom"
     pretrained: bool = True
     size: Positive = 256
+    field_of_view: Rule = "view"
     scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
         default_factory=lambda: [1.0]
     )

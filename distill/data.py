@@ -19,12 +19,14 @@ import numpy as np
 from distill.splits import Sample, Splits, data_digest, load_splits
 from edge.errors import DataError
 from edge.files import atomic_dir
+from edge.frames.crop import cut, seen_part
 from edge.pairs import read_pair
 from edge.preprocess import to_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edge.manifest import Rule
     from edge.types import ImageU8
 
     Progress = Callable[[int, int], None]
@@ -43,7 +45,7 @@ __all__ = [
     "require_space",
 ]
 
-RULES = "images stretch-antialiased, masks area, 1"
+RULES = "images stretch-antialiased, masks area, 2"
 """Changes whenever the same file would give other pixels, so that an older store is not read."""
 _CHUNK = 64
 
@@ -72,6 +74,8 @@ def materialise(
     size: tuple[int, int],
     cache_dir: Path,
     progress: Progress | None = None,
+    *,
+    rule: Rule = "full-frame",
 ) -> ImageStore:
     """Decode and resize all samples, or find them done.
 
@@ -83,12 +87,14 @@ def materialise(
         size: Height and width.
         cache_dir: Folder of the stores.
         progress: Called after each chunk.
+        rule: What of a picture is kept, as in `edge.frames.crop`.
 
     Raises:
         DataError: A file is unreadable, a mask does not fit its image or is none, or the disk is too small.
     """
     height, width = size
-    key = hashlib.sha256(f"{RULES} {height}x{width} {data_digest(samples)}".encode()).hexdigest()
+    named = f"{RULES} {rule} {height}x{width} {data_digest(samples)}"
+    key = hashlib.sha256(named.encode()).hexdigest()
     folder = cache_dir / f"images-{key[:20]}"
     shapes = ((len(samples), height, width, 3), (len(samples), height, width))
     store = _open(folder, shapes, key, size)
@@ -103,7 +109,7 @@ def materialise(
         with ThreadPoolExecutor() as pool:
             for begin in range(0, len(samples), _CHUNK):
                 chunk = samples[begin : begin + _CHUNK]
-                resized = pool.map(lambda sample: _resized(sample, size), chunk)
+                resized = pool.map(lambda sample: _resized(sample, size, rule), chunk)
                 for row, (image, mask) in enumerate(resized, begin):
                     images[row], masks[row] = image, mask
                 if progress is not None:
@@ -157,8 +163,10 @@ def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.m
     return rows
 
 
-def _resized(sample: Sample, size: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
+def _resized(sample: Sample, size: tuple[int, int], rule: Rule) -> tuple[ImageU8, ImageU8]:
     image, inside = read_pair(Path(sample.image), Path(sample.mask))
+    part = seen_part(image, rule)
+    image, inside = cut(image, part), cut(inside, part)
     shrinks = inside.shape[0] >= size[0] and inside.shape[1] >= size[1]
     mask: ImageU8 = cv2.resize(
         inside.astype(np.uint8) * 255,

@@ -30,7 +30,7 @@ def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.fl
 
     Args:
         student: In evaluation mode.
-        image: (H, W, 3) uint8 RGB, any size.
+        image: (H, W, 3) uint8 RGB, any size: what it is shown of a frame.
         size: Height and width of the student's input.
     """
     with torch.inference_mode():
@@ -66,6 +66,7 @@ def evaluate_run(
         pairs,
         lambda image: student_logits(loaded.student, image, loaded.config.size),
         logits=True,
+        rule=loaded.config.field_of_view,
         protocol_a=protocol_a,
         done=done,
         seen=seen,

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import DataError
+from edge.frames.crop import cut, seen_part
 from edge.metrics import (
     FLAG_AREA,
     EvaluationReport,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge.bundle import Bundle
-    from edge.types import Engine, ImageU8, MaskBool
+    from edge.manifest import Rule
+    from edge.types import Box, Engine, ImageU8, MaskBool
 
     Score = Callable[[ImageU8], NDArray[Any]]
     Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
@@ -83,6 +85,7 @@ def evaluate(
     threshold: float = 0.5,
     min_region: float = FLAG_AREA,
     logits: bool = False,
+    rule: Rule = "full-frame",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
@@ -91,11 +94,12 @@ def evaluate(
 
     Args:
         pairs: Images and masks.
-        score: (H, W, 3) uint8 RGB at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1,
+        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1,
             or, with `logits`, logits.
         threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of the image.
+        min_region: Smallest region that postprocessing keeps, share of what is shown.
         logits: Whether `score` gives logits.
+        rule: What of a picture is shown, by its own field of view.
         protocol_a: Measure by the field's protocol too.
         done: Called with the name of each pair when it is through.
         seen: Called with the row, the picture, the true mask and the mask that was found, at native size.
@@ -106,22 +110,29 @@ def evaluate(
     rows, field = [], []
     for pair in pairs:
         image, true = read_pair(pair.image, pair.mask)
-        output = score(image)
+        part = seen_part(image, rule)
+        output = score(cut(image, part))
         scores = sigmoid(output) if logits else output
         size = (true.shape[0], true.shape[1])
-        row = score_frame(pair.name, scores, true, threshold=threshold, min_region=min_region)
+        row = score_frame(pair.name, scores, true, threshold=threshold, min_region=min_region, part=part)
         rows.append(row)
         if protocol_a and row.dice is not None:
-            field.append(field_score(field_map(output, size, logits=logits), true))
+            field.append(field_score(field_map(output, size, logits=logits, part=part), true))
         if seen:
-            seen(row, image, true, native_scores(scores, size) >= threshold)
+            seen(row, image, true, native_scores(scores, size, part) >= threshold)
         if done:
             done(pair.name)
     return summarise(rows, protocol_a=summarise_field(field, logits=logits))
 
 
 def score_frame(
-    name: str, scores: NDArray[Any], true: MaskBool, *, threshold: float, min_region: float
+    name: str,
+    scores: NDArray[Any],
+    true: MaskBool,
+    *,
+    threshold: float,
+    min_region: float,
+    part: Box | None = None,
 ) -> ImageScore:
     """The row of one picture.
 
@@ -130,10 +141,11 @@ def score_frame(
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         true: (H, W) bool.
         threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of the image.
+        min_region: Smallest region that postprocessing keeps, share of the part.
+        part: What of the picture the scores cover; None for all of it.
     """
     size = (true.shape[0], true.shape[1])
-    found = native_scores(scores, size) >= threshold
+    found = native_scores(scores, size, part) >= threshold
     dice, iou = dice_iou(found, true) or (None, None)
     return ImageScore(
         name=name,
@@ -141,13 +153,20 @@ def score_frame(
         iou=iou,
         area_true=float(np.mean(true)),
         area_found=float(np.mean(found)),
-        flagged=is_flagged(scores, size, threshold=threshold, min_region=min_region),
+        flagged=is_flagged(scores, size, threshold=threshold, min_region=min_region, part=part),
     )
 
 
-def is_flagged(scores: NDArray[Any], size: tuple[int, int], *, threshold: float, min_region: float) -> bool:
+def is_flagged(
+    scores: NDArray[Any],
+    size: tuple[int, int],
+    *,
+    threshold: float,
+    min_region: float,
+    part: Box | None = None,
+) -> bool:
     """Whether a region of at least `FLAG_AREA` is left after threshold and postprocessing of a single frame."""
-    kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region)
+    kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region, part=part)
     return any(region.area >= FLAG_AREA for region in kept)
 
 
@@ -170,12 +189,18 @@ def count_clean(
         precision: Likewise.
         done: Called with the name of each picture when it is through.
     """
-    output, flags = bundle.manifest.output, []
+    output, rule, flags = bundle.manifest.output, bundle.manifest.input.field_of_view, []
     with _open(bundle, engine, threads, precision) as score:
         for name, image in images:
-            size = (image.shape[0], image.shape[1])
+            size, part = (image.shape[0], image.shape[1]), seen_part(image, rule)
             flags.append(
-                is_flagged(score(image), size, threshold=output.threshold, min_region=output.min_region)
+                is_flagged(
+                    score(cut(image, part)),
+                    size,
+                    threshold=output.threshold,
+                    min_region=output.min_region,
+                    part=part,
+                )
             )
             if done:
                 done(name)
@@ -212,7 +237,12 @@ def evaluate_bundle_shifts(
             if precision in held
         }
         return evaluate_shifts(
-            scores, pairs, threshold=output.threshold, min_region=output.min_region, done=done
+            scores,
+            pairs,
+            threshold=output.threshold,
+            min_region=output.min_region,
+            rule=bundle.manifest.input.field_of_view,
+            done=done,
         )
 
 
@@ -263,6 +293,7 @@ def evaluate_bundle(
             score,
             threshold=output.threshold,
             min_region=output.min_region,
+            rule=bundle.manifest.input.field_of_view,
             protocol_a=protocol_a,
             done=done,
             seen=seen,

@@ -6,9 +6,13 @@ every change that an older reader would misread.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 SCHEMA_VERSION = 1
+Rule = Literal["full-frame", "view"]
+"""What of a frame a student is shown: `edge.frames.crop`."""
 THRESHOLD = 0.5
 """Score from which a pixel belongs to the mask, where nothing else was chosen."""
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -21,7 +25,7 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Input(Strict, frozen=True, kw_only=True):
     """How a frame becomes the engine's input.
 
-    `resize` names the rule in `edge.preprocess`; normalisation `(x - mean) / scale` is in the engine's graph
+    `resize` names the rule in `edge.preprocess`, `field_of_view` that in `edge.frames.crop`; normalisation `(x - mean) / scale` is in the engine's graph
     and is recorded here for information.
     """
 
@@ -31,7 +35,7 @@ class Input(Strict, frozen=True, kw_only=True):
     layout: str = "NHWC"
     dtype: str = "uint8"
     resize: str = "stretch-antialiased"
-    field_of_view: str = "full-frame"
+    field_of_view: Rule = "full-frame"
     mean: float = 127.0
     scale: float = 128.0
 

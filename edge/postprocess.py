@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.types import ImageU8
+    from edge.types import Box, ImageU8
 
 UNITS = 256
 """Steps of a score: the uint8 value v means v / 256."""
@@ -42,7 +42,12 @@ def level(threshold: float) -> int:
 
 
 def regions(
-    scores: ImageU8, frame_size: tuple[int, int], *, threshold: float, min_region: float
+    scores: ImageU8,
+    frame_size: tuple[int, int],
+    *,
+    threshold: float,
+    min_region: float,
+    part: Box | None = None,
 ) -> tuple[Region, ...]:
     """Connected regions of the mask, in frame pixels, the largest first.
 
@@ -50,10 +55,11 @@ def regions(
         scores: (h, w) uint8 score map in 1/256.
         frame_size: Height and width of the frame.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        min_region: Smallest region that is kept, share of the frame.
+        min_region: Smallest region that is kept, share of the part.
+        part: What of the frame the scores cover; None for all of it.
 
     Returns:
-        Regions with box, outline (through the centres of the outermost cells), share of the frame and highest
+        Regions with box, outline (through the centres of the outermost cells), share of the part and highest
         score. Cells that meet at a corner are connected; what lies in a hole counts to the region around it.
     """
     least = level(threshold)
@@ -71,7 +77,8 @@ def regions(
         size = (window.shape[1] * zoom, window.shape[0] * zoom)
         # The plain linear step differs by one between processors, and with it the outlines.
         window = cast("ImageU8", cv2.resize(window, size, interpolation=cv2.INTER_LINEAR_EXACT))
-    place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), frame_size)
+    whole = (0, 0, frame_size[1], frame_size[0])
+    place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), part or whole)
     mask = _reaching(window, least)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     smallest = max(1.0, min_region * place.cells)
@@ -80,23 +87,49 @@ def regions(
 
 
 def mask_area(found: Iterable[Region]) -> float:
-    """Share of the frame that regions cover, 0 to 1."""
+    """Share of what the student was shown that regions cover, 0 to 1."""
     return sum(region.area for region in found)
 
 
-def native_scores(scores: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Scores at the size of a frame or mask, bilinear.
+def native_scores(
+    scores: NDArray[Any], size: tuple[int, int], part: Box | None = None
+) -> NDArray[np.float32]:
+    """Scores at the size of a frame or mask, bilinear; 0 where they do not reach.
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         size: Height and width to make.
+        part: What of the frame the scores cover; None for all of it.
 
     Returns:
         (H, W) float32, 0 to 1.
     """
     scale = 1 / UNITS if scores.dtype == np.uint8 else 1.0
     small = scores.astype(np.float32) * np.float32(scale)
-    return cast("NDArray[np.float32]", cv2.resize(small, size[::-1], interpolation=cv2.INTER_LINEAR))
+    return in_frame(small, size, part)
+
+
+def in_frame(
+    small: NDArray[np.float32], size: tuple[int, int], part: Box | None, outside: float = 0.0
+) -> NDArray[np.float32]:
+    """A small map, stretched bilinearly over its part of a frame.
+
+    Args:
+        small: (h, w) float32.
+        size: Height and width of the frame.
+        part: As in `native_scores`.
+        outside: Value of what is no part of it.
+
+    Returns:
+        (H, W) float32.
+    """
+    x, y, width, height = part or (0, 0, size[1], size[0])
+    wide = cast("NDArray[np.float32]", cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    if (height, width) == size:
+        return wide
+    frame = np.full(size, outside, np.float32)
+    frame[y : y + height, x : x + width] = wide
+    return frame
 
 
 def to_units(scores: NDArray[Any]) -> ImageU8:
@@ -117,12 +150,12 @@ class _Place(NamedTuple):
     Attributes:
         grid: Height and width of the whole grid.
         origin: Column and row of the window's first cell.
-        frame: Height and width of the frame.
+        part: What the grid covers, frame pixels.
     """
 
     grid: tuple[int, int]
     origin: tuple[int, int]
-    frame: tuple[int, int]
+    part: Box
 
     @property
     def cells(self) -> int:
@@ -132,7 +165,7 @@ class _Place(NamedTuple):
     @property
     def pixels(self) -> tuple[float, float]:
         """Width and height of a cell, frame pixels."""
-        return self.frame[1] / self.grid[1], self.frame[0] / self.grid[0]
+        return self.part[2] / self.grid[1], self.part[3] / self.grid[0]
 
 
 def _region(
@@ -151,12 +184,14 @@ def _region(
     if area < smallest:
         return None
     sx, sy = place.pixels
+    px, py = place.part[:2]
     points = np.rint((outline[:, 0] + place.origin + 0.5) * (sx, sy) - 0.5).astype(int)
+    points += np.array((px, py))
     left, top = left + place.origin[0], top + place.origin[1]
     x, y = round(left * sx), round(top * sy)
     return Region(
-        box=(x, y, round((left + width) * sx) - x, round((top + height) * sy) - y),
-        contour=tuple((px, py) for px, py in points.tolist()),
+        box=(px + x, py + y, round((left + width) * sx) - x, round((top + height) * sy) - y),
+        contour=tuple((column, row) for column, row in points.tolist()),
         area=area / place.cells,
         score=cv2.minMaxLoc(scores[box], inside)[1] / UNITS,
     )

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import cv2
 import numpy as np
 
 from edge.metrics import ProtocolA, bootstrap_ci, interval, resampled_means
-from edge.postprocess import native_scores
+from edge.postprocess import in_frame, native_scores
 from edge.saliency import Curves, mean_absolute_error, structure_measure, threshold_curves, weighted_f
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.types import ImageU8, MaskBool
+    from edge.types import Box, ImageU8, MaskBool
 
 
 class FieldScore(NamedTuple):
@@ -40,22 +39,25 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
     return cast("NDArray[np.float32]", 1 / (1 + np.exp(-clipped)))
 
 
-def field_map(output: NDArray[Any], size: tuple[int, int], *, logits: bool) -> ImageU8:
+def field_map(
+    output: NDArray[Any], size: tuple[int, int], *, logits: bool, part: Box | None = None
+) -> ImageU8:
     """The map that the field would have stored.
 
     Args:
         output: (h, w), logits, or scores: uint8 in 1/256 or floating point 0 to 1.
         size: Height and width of the mask.
         logits: Whether `output` is logits.
+        part: What of the picture it covers; None for all of it. The rest holds its lowest value.
 
     Returns:
         (H, W) uint8 from 0 to 255, all 0 where the output is the same everywhere.
     """
     if logits:
-        wide = cv2.resize(output.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-        scores = sigmoid(cast("NDArray[np.float32]", wide))
+        lowest = float(output.min())
+        scores = sigmoid(in_frame(output.astype(np.float32), size, part, outside=lowest))
     else:
-        scores = native_scores(output, size)
+        scores = native_scores(output, size, part)
     low, high = float(scores.min()), float(scores.max())
     if low == high:
         return np.zeros(size, np.uint8)

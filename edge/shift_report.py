@@ -10,6 +10,7 @@ import numpy as np
 
 from edge import shifts
 from edge.evaluate import score_frame
+from edge.frames.crop import cut, seen_part
 from edge.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, bootstrap_ci, summarise
 from edge.pairs import read_pair
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from edge.evaluate import Score
+    from edge.manifest import Rule
     from edge.pairs import Pair
     from edge.types import ImageU8
 
@@ -63,6 +65,7 @@ def evaluate_shifts(
     *,
     threshold: float = 0.5,
     min_region: float = 0.001,
+    rule: Rule = "full-frame",
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:
     """Score every picture as it is and under every change.
@@ -71,7 +74,8 @@ def evaluate_shifts(
         scores: Engine and precision -> what scores a picture, as in `edge.evaluate.evaluate`.
         pairs: Images and masks.
         threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of the image.
+        min_region: Smallest region that postprocessing keeps, share of what is shown.
+        rule: As in `edge.evaluate.evaluate`; the view is that of the changed picture.
         done: Called with the name of each pair when it is through.
 
     Raises:
@@ -90,10 +94,18 @@ def evaluate_shifts(
         given = Given(image, true.astype(np.uint8) * 255, read_pair(far.image, far.mask)[0])
         for name, strength in places:
             shown, mask = _changed(name, strength, given, number)
+            part = seen_part(shown, rule)
+            given_part = cut(shown, part)
             for engine, score in scores.items():
-                found[name, strength][engine].append(
-                    score_frame(pair.name, score(shown), mask > 0, threshold=threshold, min_region=min_region)
+                row = score_frame(
+                    pair.name,
+                    score(given_part),
+                    mask > 0,
+                    threshold=threshold,
+                    min_region=min_region,
+                    part=part,
                 )
+                found[name, strength][engine].append(row)
         if done:
             done(pair.name)
     whole = found[NONE, 0.0]

@@ -108,7 +108,7 @@ class Region:
     Attributes:
         box: Where it lies.
         contour: Outline as (x, y) frame pixels.
-        area: Share of the frame, 0 to 1.
+        area: Share of what the student was shown of the frame, 0 to 1.
         score: Highest score inside, 0 to 1.
     """
 
@@ -125,9 +125,10 @@ class Result:
     Attributes:
         scores: (h, w) uint8 score map of the engine in 1/256, None where no inference ran.
         regions: Regions left after threshold and postprocessing.
-        mask_area: Share of the frame that the regions cover.
+        mask_area: Share of what the student was shown that the regions cover.
         reason: Why no mask may be drawn; None where it may.
         field_of_view: Where the endoscope's picture lies in the frame; None where it was not looked for.
+        part: What of the frame the student was shown, and the scores cover; None for all of it.
     """
 
     scores: ImageU8 | None
@@ -135,6 +136,7 @@ class Result:
     mask_area: float
     reason: str | None
     field_of_view: Box | None = None
+    part: Box | None = None
 
 
 @runtime_checkable

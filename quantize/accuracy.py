@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from distill.config import DistillConfig
     from distill.students import Student
     from edge.metrics import EvaluationReport
     from edge.pairs import Pair
@@ -77,29 +78,38 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def score_student(
-    step: str, model: nn.Module, size: int, pairs: Sequence[Pair], done: Done | None = None
+    step: str, model: nn.Module, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
 ) -> AccuracyRow:
     """Accuracy of a plain or quantized student in torch.
 
     Args:
         step: Its name in the report.
         model: In evaluation mode.
-        size: Height and width of its input.
+        config: Of its run: the size of its input and what of a picture it is shown.
         pairs: Images and masks.
         done: Called with the name of each pair when it is through.
     """
     student = cast("Student", model)
-    report = evaluate(pairs, lambda image: student_logits(student, image, size), logits=True, done=done)
+    report = evaluate(
+        pairs,
+        lambda image: student_logits(student, image, config.size),
+        logits=True,
+        rule=config.field_of_view,
+        done=done,
+    )
     return _row(step, report)
 
 
-def score_engine(engine: ExportedEngine, pairs: Sequence[Pair], done: Done | None = None) -> AccuracyRow:
-    """Accuracy of an engine, run as a device runs it."""
+def score_engine(
+    engine: ExportedEngine, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
+) -> AccuracyRow:
+    """Accuracy of an engine of the student of a run, run as a device runs it."""
     opened = open_engine_files(engine.runtime, engine.contents, None)
     try:
         report = evaluate(
             pairs,
             lambda image: opened.infer(to_input(image, opened.input_size, bgr=False)),
+            rule=config.field_of_view,
             done=done,
         )
     finally:

@@ -17,6 +17,7 @@ from edge.bundle import Bundle, write_bundle
 from edge.errors import UsageError
 from edge.evaluate import evaluate, read_splits
 from edge.files import refuse_existing
+from edge.frames.crop import cut, seen_part
 from edge.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from edge.manifest import Rule
     from edge.pairs import Pair
     from edge.types import Engine, ImageU8
     from quantize.export import ExportedEngine
@@ -101,7 +103,8 @@ def make_bundle(
     compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
-    calibration = _calibration(engines[0], pairs, negatives, threads) if calibrated else None
+    rule = source.config.field_of_view
+    calibration = _calibration(engines[0], pairs, negatives, rule, threads) if calibrated else None
     threshold = calibration.chosen.threshold if calibration else THRESHOLD
     frames, scores = choose_golden(canonical, threshold=threshold)
     files = {
@@ -119,7 +122,7 @@ def make_bundle(
         name=name or f"{source.config.student}-{source.config.size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
         licence=LICENCE,
-        input=Input(height=frames.shape[1], width=frames.shape[2]),
+        input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
         output=_output((scores.shape[1], scores.shape[2]), calibration),
         engines=[engine.entry() for engine in engines],
         golden=GoldenSet(frames=golden),
@@ -134,7 +137,7 @@ def make_bundle(
         parity=[
             row
             for given in (
-                _validation_frames(pairs, canonical.size),
+                _validation_frames(pairs, canonical.size, rule),
                 FrameSet("golden", frames, [entry.frame for entry in golden]),
                 hard_frames(canonical.size),
             )
@@ -183,6 +186,7 @@ def _accuracy(
                     _scorer(opened),
                     threshold=manifest.output.threshold,
                     min_region=manifest.output.min_region,
+                    rule=manifest.input.field_of_view,
                 )
                 if report.dice is None or report.iou is None or report.dice_ci95 is None:
                     continue
@@ -204,12 +208,17 @@ def _accuracy(
 
 
 def _calibration(
-    engine: ExportedEngine, pairs: Sequence[Pair], negatives: Sequence[Path], threads: int | None
+    engine: ExportedEngine,
+    pairs: Sequence[Pair],
+    negatives: Sequence[Path],
+    rule: Rule,
+    threads: int | None,
 ) -> Calibration:
     """Threshold and least region for an engine, whose scores are those of the other INT8 engines too."""
     opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
-        return calibrate(_scorer(opened), pairs, negatives, engine=f"{engine.runtime} {engine.precision}")
+        name = f"{engine.runtime} {engine.precision}"
+        return calibrate(_scorer(opened), pairs, negatives, engine=name, rule=rule)
     finally:
         opened.close()
 
@@ -230,14 +239,16 @@ def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
     return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
 
 
-def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int]) -> FrameSet:
+def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Rule) -> FrameSet:
     """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
     spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
     frames, masks = [], []
     for pair in spread:
         image, mask = read_pair(pair.image, pair.mask)
-        frames.append(to_input(image, size, bgr=False))
-        masks.append(cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+        part = seen_part(image, rule)
+        frames.append(to_input(cut(image, part), size, bgr=False))
+        shown = cut(mask, part).astype(np.uint8)
+        masks.append(cv2.resize(shown, size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
     return FrameSet("validation", np.stack(frames), [pair.name for pair in spread], np.stack(masks))
 
 

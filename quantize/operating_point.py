@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edge.errors import DataError
+from edge.frames.crop import cut, seen_part
 from edge.manifest import Calibration, CurvePoint
 from edge.metrics import FLAG_AREA
 from edge.negatives import find_negatives, read_negatives
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge.manifest import Rule
     from edge.pairs import Pair
-    from edge.types import ImageU8, MaskBool
+    from edge.types import Box, ImageU8, MaskBool
 
 SLACK = 0.002
 """Dice that is given away for fewer flagged frames without a polyp."""
@@ -37,10 +39,11 @@ _SHOWN = range(32, UNITS, 32)
 
 
 class _Picture(NamedTuple):
-    """A picture's size and its score map."""
+    """A picture's size, its score map and what of the picture that covers."""
 
     size: tuple[int, int]
     scores: ImageU8
+    part: Box | None
 
 
 class _Counts(NamedTuple):
@@ -51,15 +54,21 @@ class _Counts(NamedTuple):
 
 
 def calibrate(
-    score: Callable[[ImageU8], ImageU8], pairs: Sequence[Pair], negatives: Sequence[Path], *, engine: str
+    score: Callable[[ImageU8], ImageU8],
+    pairs: Sequence[Pair],
+    negatives: Sequence[Path],
+    *,
+    engine: str,
+    rule: Rule = "full-frame",
 ) -> Calibration:
     """Choose the threshold and the least region by `RULE`.
 
     Args:
-        score: (H, W, 3) uint8 RGB -> (h, w) uint8 scores in 1/256.
+        score: (H, W, 3) uint8 RGB, what the rule shows -> (h, w) uint8 scores in 1/256.
         pairs: Validation images and masks; those with an empty mask count as negatives.
         negatives: Folders of validation frames without a polyp.
         engine: What `score` runs, for the record.
+        rule: What of a picture `score` is shown.
 
     Raises:
         DataError: An image or mask cannot be used, or no pair has a polyp.
@@ -69,10 +78,10 @@ def calibrate(
     curves, sets = [], {}
     for pair in pairs:
         image, true = read_pair(pair.image, pair.mask)
-        picture = _Picture((true.shape[0], true.shape[1]), score(image).copy())
+        picture = _scored(image, score, rule)
         if true.any():
             polyps.append((pair, picture))
-            curves.append(dice_curve(picture.scores, true))
+            curves.append(dice_curve(picture.scores, true, picture.part))
         else:
             clean.append(picture)
     if clean:
@@ -80,7 +89,7 @@ def calibrate(
     for folder in negatives:
         sets[folder.name] = len(find_negatives(folder))
         for _, image in read_negatives(folder):
-            clean.append(_Picture((image.shape[0], image.shape[1]), score(image).copy()))
+            clean.append(_scored(image, score, rule))
     if not polyps:
         raise DataError("a threshold cannot be chosen", expected="validation frames with a polyp", got="none")
     dice = np.mean(curves, axis=0)
@@ -118,15 +127,22 @@ def calibrate(
     )
 
 
-def dice_curve(scores: ImageU8, true: MaskBool) -> NDArray[np.float64]:
+def _scored(image: ImageU8, score: Callable[[ImageU8], ImageU8], rule: Rule) -> _Picture:
+    part = seen_part(image, rule)
+    return _Picture((image.shape[0], image.shape[1]), score(cut(image, part)).copy(), part)
+
+
+def dice_curve(scores: ImageU8, true: MaskBool, part: Box | None = None) -> NDArray[np.float64]:
     """Dice at native size of every threshold, (256,): entry k is that of `score >= k / 256`.
 
     Args:
         scores: (h, w) uint8 in 1/256.
         true: (H, W) bool, not empty.
+        part: What of the picture the scores cover; None for all of it.
     """
     # Scaling by a power of two is exact, so that a step is reached where the threshold itself is.
-    steps = np.floor(native_scores(scores, (true.shape[0], true.shape[1])) * UNITS).astype(np.int64)
+    native = native_scores(scores, (true.shape[0], true.shape[1]), part)
+    steps = np.floor(native * UNITS).astype(np.int64)
     found = _reached(np.bincount(steps.ravel(), minlength=UNITS))
     both = _reached(np.bincount(steps[true], minlength=UNITS))
     return 2 * both / (found + np.count_nonzero(true))
@@ -161,7 +177,13 @@ def _add(counts: list[int], areas: Sequence[float]) -> None:
 
 def _outlines(picture: _Picture, level: int) -> Iterator[tuple[float, NDArray[np.int32]]]:
     """Share of the image and outline, (n, 2) frame pixels, of every region of at least the smallest size."""
-    kept = regions(picture.scores, picture.size, threshold=level / UNITS, min_region=LEAST_REGIONS[0])
+    kept = regions(
+        picture.scores,
+        picture.size,
+        threshold=level / UNITS,
+        min_region=LEAST_REGIONS[0],
+        part=picture.part,
+    )
     for region in kept:
         yield region.area, np.array(region.contour, np.int32)
 

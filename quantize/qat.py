@@ -133,7 +133,7 @@ def _start(setting: _Setting) -> Finetuning:
         objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
         trained = take_heads(objective, loaded, model, samples)
     with console.progress(len(pairs), "score the calibrated student") as bar:
-        accuracy = score_student(PTQ, model, size, pairs, lambda _: bar.update())
+        accuracy = score_student(PTQ, model, loaded.config, pairs, lambda _: bar.update())
     if path.exists():
         shutil.rmtree(path)
     describe_run(path, config)

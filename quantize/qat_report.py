@@ -38,7 +38,7 @@ def write_report(
         store: The same at the input size.
         start: The baseline.
     """
-    path, source, size = quantized.path, quantized.source, quantized.source.config.size
+    path, source = quantized.path, quantized.source
     engines = export_engines(quantized.canonical)
     whole = [*engines, *export_engines(canonicalize(source.student, quantized.canonical.size))]
     for engine in whole:
@@ -54,10 +54,10 @@ def write_report(
             bar.update()
 
         accuracy = [
-            score_student(F32, source.student, size, pairs, done),
+            score_student(F32, source.student, source.config, pairs, done),
             start.accuracy,
-            score_student(QAT, quantized.model, size, pairs, done),
-            *(score_engine(engine, pairs, done) for engine in engines),
+            score_student(QAT, quantized.model, source.config, pairs, done),
+            *(score_engine(engine, source.config, pairs, done) for engine in engines),
         ]
     layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
     low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)

@@ -15,7 +15,7 @@ import pytest
 from benchmarks import frames
 from benchmarks.clips import boxes_of, draw_clip, link, read_clip, read_sequences
 from benchmarks.detector import MAP, Mistakes, scores_of
-from benchmarks.smoothing import SETTINGS, Study, compare
+from benchmarks.smoothing import SETTINGS, Study, compare, made_up_results
 from edge.errors import DataError, ParityError
 from edge.frames.guard import FrameGuard, Judgement
 from edge.phantom import write_clip
@@ -68,7 +68,7 @@ def test_the_made_up_detector_follows_its_process() -> None:
 def test_smoothing_never_finds_more_than_none_and_spares_false_alarms() -> None:
     clip = draw_clip(1, 30.0, seconds=12.0)
     study = compare(
-        [(clip, scores_of(clip.truth, clip.frame_size, fps=30, seed=seed)) for seed in range(2)],
+        [(clip, made_up_results(clip, seed)) for seed in range(2)],
         {"made up": ""},
     )
     rows = {row.setting: row for row in study.rows}

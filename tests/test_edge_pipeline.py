@@ -255,7 +255,7 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     [
         pytest.param(
             np.full((16, 16), 255, np.uint8),
-            "implausible: the mask covers 100 % of the frame",
+            "implausible: the mask covers 100 % of the picture",
             marks=pytest.mark.row(18, "an engine whose mask covers everything"),
         ),
         (np.zeros((8, 8), np.uint8), "damaged: the engine gave (8, 8) uint8, not (16, 16) uint8"),

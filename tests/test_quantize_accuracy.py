@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.config import make_config
 from edge.pairs import Pair
 from quantize.accuracy import (
     F32,
@@ -100,7 +101,7 @@ def test_small_polyps_count_as_found_when_any_of_them_is(tmp_path: Path) -> None
         cv2.imwrite(str(pair.image), image)
         cv2.imwrite(str(pair.mask), mask)
         pairs.append(pair)
-    found = score_student(F32, LeftHalf(), 32, pairs)
+    found = score_student(F32, LeftHalf(), make_config({"data": ["."], "size": 32}), pairs)
     assert (found.frames, found.n, found.flagged) == (5, 4, 1)
     assert (found.small, found.small_found) == (3, 2)
     assert found.small_recall == pytest.approx(2 / 3)

@@ -182,7 +182,13 @@ def _accuracy(bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], 
     def infer(image: Any) -> Any:
         return engine.infer(to_input(image, engine.input_size, bgr=False))
 
-    found = evaluate(pairs, infer, threshold=output.threshold, min_region=output.min_region)
+    found = evaluate(
+        pairs,
+        infer,
+        threshold=output.threshold,
+        min_region=output.min_region,
+        rule=bundle.manifest.input.field_of_view,
+    )
     if found.dice is None or found.iou is None or found.dice_ci95 is None:
         return rows
     measured = Accuracy(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from edge.bench.journal import Begin, Second
 from edge.bench.record import WarmUp
 from edge.errors import UsageError
+from edge.frames.crop import cut, part_of
+from edge.frames.field_of_view import estimate
 from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
 from edge.sources.base import Pacer
@@ -98,13 +100,16 @@ class Stream:
         self.engine, self.images, self.manifest, self.sinks = engine, images, manifest, sinks
         self.clock, self.sleep, self.cpu_clock = clock, sleep, cpu_clock
         self.without_mask: Counter[str] = Counter()
-        self._prepared = to_input(images[0], engine.input_size, bgr=True)
+        self._views = [estimate(image) for image in images]
+        part = part_of(manifest.input.field_of_view, self._views[0])
+        self._prepared = to_input(cut(images[0], part), engine.input_size, bgr=True)
 
     def frame(self, number: int, captured_ns: int) -> Frame:
         """A frame taken through the device's own pipeline, stamped."""
-        frame = Frame(number, self.images[number % len(self.images)], captured_ns)
+        place = number % len(self.images)
+        frame = Frame(number, self.images[place], captured_ns)
         frame.stamps["capture"] = (captured_ns, self.clock())
-        result = analyse(frame, self.engine, self.manifest, clock=self.clock)
+        result = analyse(frame, self.engine, self.manifest, view=self._views[place], clock=self.clock)
         if result.reason is not None:
             self.without_mask[kind_of(result.reason)] += 1
         for sink in self.sinks:
@@ -131,7 +136,7 @@ class Stream:
     def cpu_ms(self) -> float:
         """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
         frame = Frame(0, self.images[0], 0)
-        analyse(frame, self.engine, self.manifest, clock=self.cpu_clock)
+        analyse(frame, self.engine, self.manifest, view=self._views[0], clock=self.cpu_clock)
         spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
         return sum(end - begin for begin, end in spans) / 1e6
 

@@ -135,7 +135,7 @@ def _look_at(path: Path, bundle_path: Path | None, engine_name: str) -> Still:
     engine = open_engine(bundle, engine_name)
     try:
         frame = Frame(0, picture, 0, {"capture": (0, 0)})
-        result = restrict(analyse(frame, engine, bundle.manifest), view)
+        result = restrict(analyse(frame, engine, bundle.manifest, view=view), view)
         return compose(
             frame,
             result,

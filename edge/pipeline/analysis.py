@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge.frames.crop import cut, part_of
 from edge.inference.check import damage
 from edge.postprocess import mask_area, regions
 from edge.preprocess import to_input
@@ -13,11 +15,12 @@ from edge.types import InferenceFault, Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.frames.view import View
     from edge.manifest import Manifest
     from edge.types import Engine, Frame, ImageU8, Region
 
 MAX_MASK_AREA = 0.9
-"""Largest believable share of a frame under the mask."""
+"""Largest believable share of what is looked at under the mask."""
 
 
 def analyse(
@@ -25,6 +28,7 @@ def analyse(
     engine: Engine,
     manifest: Manifest,
     *,
+    view: View | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
     max_age_ms: float | None = None,
 ) -> Result:
@@ -33,7 +37,8 @@ def analyse(
     Args:
         frame: A frame of any size.
         engine: The student.
-        manifest: Threshold and least region.
+        manifest: What of a frame is shown, threshold and least region.
+        view: The frame's field of view; None where nobody looked for it, and then the whole frame is shown.
         clock: The clock of the frame's stamps.
         max_age_ms: Age from which the result is `stale`; None for frames that do not age.
 
@@ -45,7 +50,8 @@ def analyse(
     # Of an engine in a process of its own: memory that both share, so that the picture is not copied again.
     shared: ImageU8 | None = getattr(engine, "picture", None)
     size = engine.input_size if shared is None else (shared.shape[0], shared.shape[1])
-    picture = to_input(frame.image, size, bgr=True, out=shared)
+    part = part_of(manifest.input.field_of_view, view)
+    picture = to_input(cut(frame.image, part), size, bgr=True, out=shared)
     ready = clock()
     scores: ImageU8 | None
     try:
@@ -62,13 +68,14 @@ def analyse(
             (frame.image.shape[0], frame.image.shape[1]),
             threshold=manifest.output.threshold,
             min_region=manifest.output.min_region,
+            part=part,
         )
     area = mask_area(found)
     if area > MAX_MASK_AREA:
-        reason = f"implausible: the mask covers {100 * area:.0f} % of the frame"
+        reason = f"implausible: the mask covers {100 * area:.0f} % of the picture"
     done = clock()
     frame.stamps |= {"preprocess": (begin, ready), "infer": (ready, scored), "postprocess": (scored, done)}
-    return refuse_stale(frame, Result(scores, found, area, reason), done, max_age_ms)
+    return refuse_stale(frame, Result(scores, found, area, reason, part=part), done, max_age_ms)
 
 
 def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | None) -> Result:
@@ -79,4 +86,4 @@ def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | Non
         reason = f"stale: {age_ms:.0f} ms old"
     if reason is None:
         return result
-    return Result(result.scores, (), 0.0, reason, result.field_of_view)
+    return replace(result, regions=(), mask_area=0.0, reason=reason)

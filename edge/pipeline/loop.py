@@ -171,9 +171,10 @@ class FrameLoop:
         if manifest is None:  # the observer that loads the first bundle asks for the state
             return Result(None, (), 0.0, None), []
         limit = self.max_age_ms if self.source.live else None
-        result = analyse(frame, self.engine, manifest, clock=self.clock, max_age_ms=limit)
-        if judgement is not None:
-            result = restrict(result, judgement.view)
+        view = None if judgement is None else judgement.view
+        result = analyse(frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit)
+        if view is not None:
+            result = restrict(result, view)
         if self.smoother is not None:
             result = self.smoother.apply(frame, result)
         return result, [(State.DEGRADED, result.reason)] if result.reason is not None else []

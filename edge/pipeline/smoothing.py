@@ -121,6 +121,7 @@ class Smoother:
         self._output = output
         self._tracks: list[_Track] = []
         self._mean: ImageU8 | None = None
+        self._part: Box | None = None
         self._looked_ns: int | None = None
 
     def apply(self, frame: Frame, result: Result) -> Result:
@@ -135,12 +136,17 @@ class Smoother:
         now = moment_ns(frame, self._fps)
         if self._looked_ns is not None and now - self._looked_ns > FORGET_MS * 1e6:
             self._tracks, self._mean = [], None
+        if result.part != self._part:
+            # The cells of the score maps before this one lie elsewhere.
+            self._part, self._mean = result.part, None
         self._looked_ns = now
         found = result.regions
         if self.settings.weight < WHOLE and self._output is not None and result.scores is not None:
             output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
             lowered = self._lower(result.scores)
-            kept = regions(lowered, size, threshold=output.threshold, min_region=output.min_region)
+            kept = regions(
+                lowered, size, threshold=output.threshold, min_region=output.min_region, part=result.part
+            )
             # Only within what the caller found: it may have left out what lies outside the view.
             found = tuple(region for region in kept if any(overlap(region.box, one.box) for one in found))
         shown = self._follow(found, now)

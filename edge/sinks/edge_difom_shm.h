@@ -44,7 +44,7 @@ extern "C" {
 #endif
 
 #define EDGE_DIFOM_MAGIC "EDIFOM\0\1"
-#define EDGE_DIFOM_VERSION 1u
+#define EDGE_DIFOM_VERSION 2u
 #define EDGE_DIFOM_SLOTS 2u
 #define EDGE_DIFOM_MAX_REGIONS 32u
 #define EDGE_DIFOM_SILENCE_NS 120000000u
@@ -91,8 +91,9 @@ struct edge_difom_slot {
     uint32_t width, height;  /* of overlay and picture */
     uint32_t scores_width, scores_height; /* 0 without a mask */
     uint32_t regions;        /* how many */
-    float mask_area;         /* share of the frame */
+    float mask_area;         /* share of the part */
     int32_t view_x, view_y, view_width, view_height; /* field of view */
+    int32_t part_x, part_y, part_width, part_height; /* what of the frame the scores cover */
     uint64_t regions_at;     /* bytes from the slot's begin */
     uint64_t scores_at;
     uint64_t overlay_at;
@@ -102,7 +103,7 @@ struct edge_difom_slot {
 
 struct edge_difom_region {
     int32_t x, y, width, height; /* frame pixels */
-    float area;                  /* share of the frame */
+    float area;                  /* share of the part */
     float score;                 /* highest inside, 0 to 1 */
 };
 

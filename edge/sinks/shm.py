@@ -7,6 +7,7 @@ shared memory (`/dev/shm/NAME`); with a slash it is a path.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -121,7 +122,7 @@ class ShmSink(BaseSink):
         late_ns = self._clock() - frame.captured_ns - limit
         if self._live and late_ns >= 0 and result.reason is None:
             reason = f"stale: {MAX_SHOWN_MS + late_ns / 1e6:.0f} ms old"
-            result = Result(result.scores, (), 0.0, reason, result.field_of_view)
+            result = replace(result, regions=(), mask_area=0.0, reason=reason)
         drawable = result.reason is None
         scores = result.scores if drawable else None
         plan = Plan(height, width, 0 if result.scores is None else result.scores.size, self._with_picture)
@@ -178,6 +179,8 @@ class ShmSink(BaseSink):
         head["regions"], head["mask_area"] = len(regions), result.mask_area
         view = result.field_of_view or (0, 0, width, height)
         head["view_x"], head["view_y"], head["view_width"], head["view_height"] = view
+        part = result.part or (0, 0, width, height)
+        head["part_x"], head["part_y"], head["part_width"], head["part_height"] = part
         for number, region in enumerate(regions):
             slot.regions[number] = (*region.box, region.area, region.score)
         layer = self._drawing.layer(self._size, result, self.status)

@@ -21,7 +21,7 @@ from edge.errors import UsageError
 from edge.types import State
 
 MAGIC = b"EDIFOM\x00\x01"
-VERSION = 1
+VERSION = 2
 SLOTS = 2
 MAX_REGIONS = 32
 MAX_REASON = 127
@@ -77,6 +77,10 @@ SLOT = np.dtype(
         ("view_y", np.int32),
         ("view_width", np.int32),
         ("view_height", np.int32),
+        ("part_x", np.int32),  # what of the frame the scores cover
+        ("part_y", np.int32),
+        ("part_width", np.int32),
+        ("part_height", np.int32),
         ("regions_at", np.uint64),  # bytes from the slot's begin
         ("scores_at", np.uint64),
         ("overlay_at", np.uint64),

@@ -47,9 +47,10 @@ class Snapshot:
         state: The device's.
         reason: Why.
         has_mask: Whether mask and regions may be drawn.
-        mask_area: Share of the frame.
+        mask_area: Share of the part.
         boxes: Of the regions, x, y, width and height.
         view: Field of view.
+        part: What of the frame the scores cover.
         size: Height and width of the overlay.
         scores: (h, w) score map of the engine; None without a mask.
         overlay: (H, W, 4) RGBA; of a reading without pixels nothing, (0, 0, 4).
@@ -67,6 +68,7 @@ class Snapshot:
     mask_area: float
     boxes: tuple[Box, ...]
     view: Box
+    part: Box
     size: tuple[int, int]
     scores: ImageU8 | None
     overlay: ImageU8
@@ -191,17 +193,18 @@ class SegmentReader:
             has_mask=bool(flags & HAS_MASK),
             mask_area=float(head["mask_area"]),
             boxes=tuple((int(r["x"]), int(r["y"]), int(r["width"]), int(r["height"])) for r in boxes),
-            view=(
-                int(head["view_x"]),
-                int(head["view_y"]),
-                int(head["view_width"]),
-                int(head["view_height"]),
-            ),
+            view=_box(head, "view"),
+            part=_box(head, "part"),
             size=(height, width),
             scores=scores,
             overlay=overlay,
             picture=picture,
         )
+
+
+def _box(head: NDArray[Any], name: str) -> Box:
+    x, y, width, height = (int(head[f"{name}_{side}"]) for side in ("x", "y", "width", "height"))
+    return x, y, width, height
 
 
 def _record(memory: mmap.mmap, at: int, kind: np.dtype[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge.frames.view import View
     from edge.types import Frame, ImageU8, Result, Status
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def now() -> datetime:
@@ -61,7 +61,7 @@ class BundleIdentity(Strict, frozen=True, kw_only=True):
 
 
 class StillRegion(Strict, frozen=True, kw_only=True):
-    """A region that was shown: box as x, y, width, height in frame pixels, share of the frame, highest score."""
+    """A region that was shown: box as x, y, width, height in frame pixels, share of the part, highest score."""
 
     box: tuple[int, int, int, int]
     area: float
@@ -83,6 +83,7 @@ class StillRecord(Strict, frozen=True, kw_only=True):
         reason: Why, empty while it was running.
         size: Height and width of the frame.
         field_of_view: Its box, frame pixels.
+        part: What of the frame the student was shown and the scores cover, frame pixels; null for all of it.
         bundle: What the mask comes from; null where there is none.
         regions: What was shown, largest first.
         no_mask: Why there is no mask; null where there is one, which may be empty.
@@ -100,6 +101,7 @@ class StillRecord(Strict, frozen=True, kw_only=True):
     reason: str
     size: tuple[int, int]
     field_of_view: tuple[int, int, int, int]
+    part: tuple[int, int, int, int] | None
     bundle: BundleIdentity | None
     regions: list[StillRegion]
     no_mask: str | None
@@ -115,7 +117,7 @@ class Still:
         image: (H, W, 3) uint8 BGR, black outside the view.
         view: The field of view.
         mask: (H, W) uint8, 255 where a region was shown; None where there is no mask.
-        scores: (h, w) uint8 in 1/256, of the whole frame; None where there is no mask.
+        scores: (h, w) uint8 in 1/256, of the record's part of the frame; None where there is no mask.
     """
 
     record: StillRecord
@@ -166,6 +168,7 @@ def compose(
         reason=status.reason,
         size=size,
         field_of_view=view.box,
+        part=None if mask is None else result.part,
         bundle=None if mask is None else bundle,
         regions=[
             StillRegion(box=region.box, area=region.area, score=region.score)
@@ -193,7 +196,8 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
     mask = np.zeros(view.frame_size, np.uint8)
     if not result.regions or result.scores is None:
         return mask
-    reached = (native_scores(result.scores, view.frame_size) >= threshold).astype(np.uint8)
+    scores = native_scores(result.scores, view.frame_size, result.part)
+    reached = (scores >= threshold).astype(np.uint8)
     count, pieces = cv2.connectedComponents(reached, connectivity=8)
     kept = np.zeros(count, np.uint8)
     for region in result.regions:
