@@ -77,6 +77,7 @@ def snapshot(number: int, *, index: int | None, captured_ns: int, **changes: Any
         "mask_area": 0.0,
         "boxes": (),
         "view": (0, 0, 8, 8),
+        "part": (0, 0, 8, 8),
         "size": (8, 8),
         "scores": None,
         "overlay": np.zeros((0, 0, 4), np.uint8),

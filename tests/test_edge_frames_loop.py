@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -93,13 +94,15 @@ def bowel() -> list[ImageU8]:
 
 @pytest.fixture
 def play(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Callable[..., tuple[CountingEngine, Kept]]:
-    def run(pictures: list[ImageU8], **parts: Any) -> tuple[CountingEngine, Kept]:
+    def run(
+        pictures: list[ImageU8], manifest: Manifest = tiny_parts[0], **parts: Any
+    ) -> tuple[CountingEngine, Kept]:
         now, engine, kept = [10**9], CountingEngine(), Kept()
         source = PacedSource(pictures, now)
         loop = FrameLoop(
             source=source,
             engine=engine,
-            manifest=lambda: tiny_parts[0],
+            manifest=lambda: manifest,
             sinks=[kept],
             clock=lambda: now[0],
             **parts,
@@ -112,6 +115,28 @@ def play(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Callable[..., tuple[C
 
 def grey(value: int) -> ImageU8:
     return np.full((135, 240, 3), value, np.uint8)
+
+
+def test_the_student_is_shown_the_view_that_the_guard_holds(
+    bowel: list[ImageU8],
+    play: Callable[..., tuple[CountingEngine, Kept]],
+    tiny_parts: tuple[Manifest, dict[str, bytes]],
+) -> None:
+    manifest = tiny_parts[0]
+    shown = msgspec.structs.replace(manifest.input, field_of_view="view")
+    screens = [np.zeros((270, 480, 3), np.uint8) for _ in bowel]
+    for screen, picture in zip(screens, bowel, strict=True):
+        screen[60:195, 200:440] = np.maximum(picture, 40)
+    _, kept = play(screens, manifest=msgspec.structs.replace(manifest, input=shown), guard=FrameGuard())
+    for result in kept.results:
+        assert result.part is not None
+        assert np.abs(np.subtract(result.part, (200, 60, 240, 135))).max() <= 20
+        (region,) = result.regions
+        x, y, width, height = region.box
+        assert abs(x + width / 2 - 320) <= 12
+        assert abs(y + height / 2 - 127) <= 12
+    _, kept = play(screens, guard=FrameGuard())
+    assert {result.part for result in kept.results} == {None}
 
 
 @pytest.mark.row(8, "black frames through the frame loop")

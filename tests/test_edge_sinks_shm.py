@@ -76,7 +76,7 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
         sink.tell(RUNNING)
         shown = frame(7, clock)
         clock.spend(30)
-        view = Result(scores, (FOUND,), 0.065, None, (8, 4, 100, 80))
+        view = Result(scores, (FOUND,), 0.065, None, (8, 4, 100, 80), (4, 0, 108, 88))
         sink.write(shown, view)
         got = read(tmp_path / "s")
         assert (got.frame_index, got.captured_ns, got.done_ns) == (7, shown.captured_ns, clock.now)
@@ -85,6 +85,7 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
         assert got.boxes == (FOUND.box,)
         assert got.mask_area == pytest.approx(0.065)
         assert got.view == (8, 4, 100, 80)
+        assert got.part == (4, 0, 108, 88)
         assert got.scores is not None
         assert np.array_equal(got.scores, scores)
         layer = LayerDrawing().layer((96, 128), view, RUNNING)

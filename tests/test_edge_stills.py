@@ -91,6 +91,7 @@ def test_a_still_comes_back_from_the_disk_as_it_was(size: tuple[int, int], tmp_p
     back = read_still(tmp_path / "still")
     assert replace_record(back.record, files={}) == made.record
     assert (back.record.state, back.record.frame, back.record.no_mask) == ("running", 7, None)
+    assert back.record.part is None
     assert back.record.bundle == WHO
     assert back.mask is not None
     assert made.mask is not None
@@ -171,7 +172,7 @@ def test_what_is_no_still_or_was_changed_is_refused(tmp_path: Path) -> None:
     for text, says in (
         (b"{}", "cannot be read"),
         (b"\xff", "cannot be read"),
-        (record.replace(b'"schema": 1', b'"schema": 2'), "another schema"),
+        (record.replace(b'"schema": 2', b'"schema": 1'), "another schema"),
         (record.replace(b'"frame": 7', b'"polyps": 7'), "cannot be read"),
         (record.replace(b'"size": [', b'"size": [1'), "cannot be read|is no picture of this still"),
     ):
