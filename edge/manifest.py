@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Rule = Literal["full-frame", "view"]
 """What of a frame a student is shown: `edge.frames.crop`."""
 THRESHOLD = 0.5
