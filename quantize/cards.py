@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.frames.crop import MARGIN
 from edge.verify import LEAST_PIXELS
 from quantize.old_runtime import ABSENT
 from quantize.parity import OLD_RUNTIME
@@ -11,7 +12,12 @@ from quantize.parity import OLD_RUNTIME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.manifest import Calibration, Manifest
+    from edge.manifest import Calibration, Manifest, Rule
+
+_SHOWN: dict[Rule, str] = {
+    "full-frame": "one RGB frame, whole,",
+    "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
+}
 
 
 def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
@@ -31,7 +37,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "- Task: polyp segmentation in colonoscopy frames, one class.",
         f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
         f"(recipe `{made.recipe}`), then quantized to {_grid(bits, layers)}.",
-        f"- Input: one RGB frame stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
+        f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
         "normalisation is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
         f"mask from {manifest.output.threshold:g}.",
