@@ -42,7 +42,7 @@ class FrameLine(msgspec.Struct, frozen=True):
         captured_ns: CLOCK_MONOTONIC of the capture.
         stages_ms: Stage -> milliseconds; `output` ends where this line is made.
         age_ms: From the capture to this line.
-        mask_area: Share of the frame under the mask.
+        mask_area: Share of what the student was shown under the mask.
         regions: What was found, largest first.
         reason: Why there is no mask; null where there may be one.
     """

@@ -54,7 +54,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         age_ms: Its age when its output began.
         stages_ms: Stage -> milliseconds.
         regions: How many.
-        mask_area: Share of the frame.
+        mask_area: Share of what the student was shown.
         fps: Frames per second of the loop.
         jpeg: The picture in base64; null where none may be shown.
     """
