@@ -135,6 +135,8 @@ def test_the_student_is_shown_the_view_that_the_guard_holds(
         x, y, width, height = region.box
         assert abs(x + width / 2 - 320) <= 12
         assert abs(y + height / 2 - 127) <= 12
+    _, alone = play(screens, manifest=msgspec.structs.replace(manifest, input=shown))
+    assert all(result.part is not None for result in alone.results), "each by its own view"
     _, kept = play(screens, guard=FrameGuard())
     assert {result.part for result in kept.results} == {None}
 

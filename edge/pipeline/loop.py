@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from edge.frames.field_of_view import estimate
 from edge.frames.view import restrict
 from edge.pipeline.analysis import analyse
 from edge.pipeline.states import StateMachine
@@ -172,9 +173,11 @@ class FrameLoop:
             return Result(None, (), 0.0, None), []
         limit = self.max_age_ms if self.source.live else None
         view = None if judgement is None else judgement.view
+        if view is None and manifest.input.field_of_view == "view":
+            view = estimate(frame.image)  # pictures that do not follow each other have no guard
         result = analyse(frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit)
-        if view is not None:
-            result = restrict(result, view)
+        if judgement is not None:
+            result = restrict(result, judgement.view)
         if self.smoother is not None:
             result = self.smoother.apply(frame, result)
         return result, [(State.DEGRADED, result.reason)] if result.reason is not None else []
