@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.engines import SIZE, THREADS, student_files, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
+from benchmarks.screens import screens, shown
 from edge import __version__, manifest
 from edge.backends import open_engine_files
 from edge.bench.stream import phantom_images
@@ -22,6 +23,7 @@ from edge.bundle import write_bundle
 from edge.cli import VERBS
 from edge.device_info import read_text
 from edge.errors import ParityError
+from edge.frames.crop import cut
 from edge.phantom import render
 from edge.pipeline.analysis import analyse
 from edge.preprocess import to_input
@@ -76,15 +78,26 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2)
         size: Height and width of the engine's input.
         bound: Promised CPU milliseconds.
     """
-    images = phantom_images(_FRAME)
+    return _around(phantom_images(_FRAME), "full-frame", rounds, size, bound)
+
+
+def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
+    """`frame_cost` of a processor's screen, of which the student is shown the field of view, as the shipped ones are."""
+    return _around(screens(_FRAME), "view", rounds, size, bound)
+
+
+def _around(
+    images: list[ImageU8], rule: manifest.Rule, rounds: int, size: tuple[int, int], bound: float
+) -> Comparison:
     mask = render(0, polyp=True).mask
-    check = check_resize(images[0], size)
+    view, part = shown(images[0], rule)
+    check = check_resize(cut(images[0], part), size)
     engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
     prepared = to_input(images[0], size, bgr=True)
     shape = engine.infer(prepared).shape
     scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
     recorded = Recorded(size, cast("ImageU8", scores))
-    described = untrained_manifest(size, shape)
+    described = untrained_manifest(size, shape, rule=rule)
     frames = itertools.cycle(images)
 
     def around() -> float:
@@ -92,7 +105,7 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2)
         found = []
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
-            analyse(frame, recorded, described, clock=time.process_time_ns)
+            analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
             spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))
@@ -104,7 +117,8 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2)
         goal = Goal(what="CPU ms of preprocess + postprocess", value=left.median, bound=bound)
         right = Side(what="inference alone, edge-s INT8", samples=inference)
         settings = engine.settings()
-        return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME, engine=settings)
+        about = {"frame": _FRAME, "part": part, "engine": settings}
+        return compare(left, right, check=check, unit="ms", goal=goal, **about)
     finally:
         engine.close()
 
@@ -188,7 +202,10 @@ def write_untrained(out: Path, size: tuple[int, int]) -> None:
 
 
 def untrained_manifest(
-    size: tuple[int, int], output: tuple[int, ...], engines: Sequence[manifest.EngineEntry] = ()
+    size: tuple[int, int],
+    output: tuple[int, ...],
+    engines: Sequence[manifest.EngineEntry] = (),
+    rule: manifest.Rule = "full-frame",
 ) -> manifest.Manifest:
     """The manifest of a bundle whose student was never trained."""
     return manifest.Manifest(
@@ -196,7 +213,7 @@ def untrained_manifest(
         name="untrained",
         intended_use=manifest.RESEARCH_USE,
         licence="Apache-2.0",
-        input=manifest.Input(height=size[0], width=size[1]),
+        input=manifest.Input(height=size[0], width=size[1], field_of_view=rule),
         output=manifest.Output(height=output[0], width=output[1]),
         engines=list(engines),
         golden=manifest.GoldenSet(frames=[]),

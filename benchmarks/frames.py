@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.engines import SIZE
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
-from edge.bench.stream import phantom_images
+from benchmarks.screens import octagon, screens
 from edge.errors import ParityError
 from edge.frames.field_of_view import WINDOW, ViewEstimator
 from edge.frames.guard import FrameGuard
@@ -21,7 +21,7 @@ from edge.overlay import LayerPainter, layer
 from edge.phantom import render
 from edge.postprocess import mask_area, regions
 from edge.preprocess import to_input
-from edge.types import Frame, Result, State, Status
+from edge.types import Frame, OperatingPoint, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
         rounds: Frames; the worst of them is promised.
         bound: Promised CPU milliseconds.
     """
-    images = _behind_an_octagon()
+    images = screens(_FRAME)
     check = _check_guard(images)
     guard, numbers = FrameGuard(), itertools.count()
 
@@ -69,7 +69,7 @@ def view_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
         rounds: Re-estimations; the worst of them is promised.
         bound: Promised CPU milliseconds.
     """
-    images = _behind_an_octagon()
+    images = screens(_FRAME)
     check = _check_view(images)
     views = ViewEstimator()
     with _one_thread():
@@ -100,7 +100,7 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
     """
     mask = render(0, polyp=True).mask
     maps = [np.roll(cv2.resize(mask.astype(np.uint8) * 255, (88, 88)), step, axis=1) for step in range(8)]
-    found = [regions(cast("ImageU8", scores), _FRAME, threshold=0.5, min_region=0.001) for scores in maps]
+    found = [regions(cast("ImageU8", scores), _FRAME, OperatingPoint(0.5, 0.001)) for scores in maps]
     results = [Result(None, one, mask_area(one), None) for one in found]
     status, painter = Status(State.RUNNING, "", 0), LayerPainter(_FRAME)
     for result in results:
@@ -118,35 +118,6 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
     right = Side(what="new layer", samples=anew)
     check = f"the same pixels on {len(results)} frames"
     return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME)
-
-
-def _octagon() -> ImageU8:
-    height, width = _FRAME
-    points = [
-        (560, 40),
-        (1560, 40),
-        (1760, 240),
-        (1760, 840),
-        (1560, 1040),
-        (560, 1040),
-        (360, 840),
-        (360, 240),
-    ]
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [np.array(points, np.int32)], 255)
-    return mask
-
-
-def _behind_an_octagon() -> list[ImageU8]:
-    """Phantom frames behind an octagon, with the noise of a sensor and text beside it."""
-    mask, rng = _octagon(), np.random.default_rng(0)
-    images = []
-    for image in phantom_images(_FRAME):
-        grain = rng.integers(0, 6, (*_FRAME, 1), np.uint8).repeat(3, axis=2)
-        seen = cv2.add(cv2.bitwise_and(cv2.max(image, 40), cv2.merge([mask] * 3)), grain)
-        cv2.putText(seen, "18/03/2013", (20, 300), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (230, 230, 230), 3)
-        images.append(cast("ImageU8", seen))
-    return images
 
 
 def _check_guard(images: list[ImageU8]) -> str:
@@ -167,7 +138,7 @@ def _check_guard(images: list[ImageU8]) -> str:
 
 
 def _check_view(images: list[ImageU8]) -> str:
-    views, mask = ViewEstimator(), _octagon() > 0
+    views, mask = ViewEstimator(), octagon(_FRAME) > 0
     view = views.update(small(images[0]))
     for image in itertools.islice(itertools.cycle(images), WINDOW):
         view = views.update(small(image))

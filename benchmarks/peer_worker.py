@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from edge.types import OperatingPoint
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,7 +51,7 @@ def ours(folder: Path, threads: int, runtime: str, precision: str) -> Peer:
 
     def once(frame: Any) -> Any:
         scores = engine.infer(to_input(frame, engine.input_size, bgr=True))
-        found = regions(scores, frame.shape[:2], threshold=0.5, min_region=0.001)
+        found = regions(scores, frame.shape[:2], OperatingPoint(0.5, 0.001))
         return scores, found
 
     return Peer(

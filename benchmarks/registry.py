@@ -19,9 +19,17 @@ BENCHMARKS = {
         "benchmarks.device:frame_cost",
         "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
     ),
+    "frame-view": (
+        "benchmarks.device:screen_cost",
+        "Likewise of a processor's screen, of which edge-s is shown the field of view (octagon, 1400x1000)",
+    ),
     "whole": (
         "benchmarks.whole:whole_cost",
         "A 1080p frame to contours in frame coordinates, edge-s in INT8, ms, beside inference alone in the same engine",
+    ),
+    "whole-view": (
+        "benchmarks.whole:screen_cost",
+        "Likewise of a processor's screen, of which edge-s is shown the field of view (octagon, 1400x1000)",
     ),
     "mask": (
         "benchmarks.whole:mask_cost",

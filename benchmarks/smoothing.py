@@ -223,7 +223,7 @@ def made_up_results(clip: Clip, seed: int, mistakes: Mistakes | None = None) -> 
     for scores in scores_of(
         clip.truth, clip.frame_size, fps=clip.fps, mistakes=mistakes or Mistakes(), seed=seed
     ):
-        found = regions(scores, clip.frame_size, threshold=output.threshold, min_region=output.min_region)
+        found = regions(scores, clip.frame_size, output.point)
         yield Result(scores.copy(), found, mask_area(found), None)
 
 

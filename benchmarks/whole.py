@@ -12,19 +12,22 @@ import numpy as np
 from benchmarks.device import check_resize, untrained_manifest
 from benchmarks.engines import SIZE, THREADS, student_files, timed_ms
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
+from benchmarks.screens import screens, shown
 from edge.backends import open_engine_files
 from edge.bench.stream import phantom_images
 from edge.errors import ParityError
+from edge.frames.crop import cut
 from edge.phantom import render
 from edge.pipeline.analysis import analyse
 from edge.postprocess import native_scores, regions
 from edge.preprocess import to_input
-from edge.types import Frame
+from edge.types import Frame, OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.types import Engine, ImageU8, MaskBool, Region
+    from edge.manifest import Rule
+    from edge.types import Box, Engine, ImageU8, MaskBool, Region
 
 _FRAME = (1080, 1920)
 _WARM_ROUNDS = 10
@@ -62,23 +65,33 @@ def whole_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5)
         size: Height and width of the engine's input.
         bound: Promised milliseconds by which the whole takes longer, median over the rounds.
     """
-    images, mask = phantom_images(_FRAME), _truth()
-    resized = check_resize(images[0], size)
+    return _whole(phantom_images(_FRAME), "full-frame", rounds, size, bound)
+
+
+def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5) -> Comparison:
+    """`whole_cost` of a processor's screen, of which the student is shown the field of view, as the shipped ones are."""
+    return _whole(screens(_FRAME), "view", rounds, size, bound)
+
+
+def _whole(images: list[ImageU8], rule: Rule, rounds: int, size: tuple[int, int], bound: float) -> Comparison:
+    view, part = shown(images[0], rule)
+    mask, seen = _truth(part), cut(images[0], part)
+    resized = check_resize(seen, size)
     engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
     try:
         if (precision := engine.settings()["precision"]) != "int8":
             raise ParityError("the engine does not run in INT8", expected="int8", got=f"{precision}")
-        prepared = to_input(images[0], size, bgr=True)
-        scores = _scores(mask, engine.infer(prepared).shape)
-        answering, described = Answering(engine, scores), untrained_manifest(size, scores.shape)
-        found = analyse(Frame(0, images[0], 0), answering, described).regions
+        prepared = to_input(seen, size, bgr=True)
+        scores = _scores(cut(mask, part), engine.infer(prepared).shape)
+        answering, described = Answering(engine, scores), untrained_manifest(size, scores.shape, rule=rule)
+        found = analyse(Frame(0, images[0], 0), answering, described, view=view).regions
         check = f"{resized}; {_check_contours(found, mask)}; executed as int8"
         frames = itertools.cycle(images)
 
         def whole() -> float:
             frame = Frame(0, next(frames), 0)
             begin = time.perf_counter_ns()
-            analyse(frame, answering, described)
+            analyse(frame, answering, described, view=view)
             return (time.perf_counter_ns() - begin) / 1e6
 
         interleave(whole, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
@@ -87,8 +100,8 @@ def whole_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5)
         goal = Goal(what="ms by which a whole frame takes longer than its inference", value=more, bound=bound)
         left = Side(what="whole frame to contours", samples=took)
         right = Side(what="inference alone, edge-s INT8", samples=inference)
-        settings = engine.settings()
-        return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME, engine=settings)
+        about = {"frame": _FRAME, "part": part, "engine": engine.settings()}
+        return compare(left, right, check=check, unit="ms", goal=goal, **about)
     finally:
         engine.close()
 
@@ -103,7 +116,7 @@ def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
     scores = _scores(_truth(), (cells, cells))
 
     def contours() -> tuple[Region, ...]:
-        return regions(scores, _FRAME, threshold=0.5, min_region=0.001)
+        return regions(scores, _FRAME, OperatingPoint(0.5, 0.001))
 
     def full() -> MaskBool:
         return native_scores(scores, _FRAME) >= 0.5
@@ -120,10 +133,13 @@ def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
     return compare(left, right, check=check, unit="ms", frame=_FRAME, scores=(cells, cells))
 
 
-def _truth() -> MaskBool:
-    """The mask of a polyp in a frame."""
-    mask = render(0, polyp=True).mask.astype(np.uint8)
-    return np.asarray(cv2.resize(mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+def _truth(part: Box | None = None) -> MaskBool:
+    """The mask of a polyp in a frame, or in a part of it."""
+    x, y, width, height = part or (0, 0, _FRAME[1], _FRAME[0])
+    mask = np.zeros(_FRAME, np.uint8)
+    small = render(0, polyp=True).mask.astype(np.uint8)
+    mask[y : y + height, x : x + width] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(mask > 0)
 
 
 def _scores(mask: MaskBool, shape: tuple[int, ...]) -> ImageU8:

@@ -25,6 +25,7 @@ from edge.pairs import Pair, read_pair
 from edge.postprocess import native_scores, regions, to_units
 from edge.preprocess import to_input
 from edge.protocol_a import field_map, field_score, sigmoid, summarise_field
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,12 +79,14 @@ def read_splits(path: Path) -> list[Pair]:
     ]
 
 
+_USUAL = OperatingPoint()
+
+
 def evaluate(
     pairs: Iterable[Pair],
     score: Score,
     *,
-    threshold: float = 0.5,
-    min_region: float = FLAG_AREA,
+    point: OperatingPoint = _USUAL,
     logits: bool = False,
     rule: Rule = "full-frame",
     protocol_a: bool = False,
@@ -96,8 +99,7 @@ def evaluate(
         pairs: Images and masks.
         score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1,
             or, with `logits`, logits.
-        threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of what is shown.
+        point: Threshold of the mask, and what postprocessing keeps of it.
         logits: Whether `score` gives logits.
         rule: What of a picture is shown, by its own field of view.
         protocol_a: Measure by the field's protocol too.
@@ -114,12 +116,12 @@ def evaluate(
         output = score(cut(image, part))
         scores = sigmoid(output) if logits else output
         size = (true.shape[0], true.shape[1])
-        row = score_frame(pair.name, scores, true, threshold=threshold, min_region=min_region, part=part)
+        row = score_frame(pair.name, scores, true, point, part=part)
         rows.append(row)
         if protocol_a and row.dice is not None:
             field.append(field_score(field_map(output, size, logits=logits, part=part), true))
         if seen:
-            seen(row, image, true, native_scores(scores, size, part) >= threshold)
+            seen(row, image, true, native_scores(scores, size, part) >= point.threshold)
         if done:
             done(pair.name)
     return summarise(rows, protocol_a=summarise_field(field, logits=logits))
@@ -129,9 +131,8 @@ def score_frame(
     name: str,
     scores: NDArray[Any],
     true: MaskBool,
+    point: OperatingPoint,
     *,
-    threshold: float,
-    min_region: float,
     part: Box | None = None,
 ) -> ImageScore:
     """The row of one picture.
@@ -140,12 +141,11 @@ def score_frame(
         name: Of the picture.
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         true: (H, W) bool.
-        threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of the part.
+        point: Threshold of the mask, and what postprocessing keeps of it.
         part: What of the picture the scores cover; None for all of it.
     """
     size = (true.shape[0], true.shape[1])
-    found = native_scores(scores, size, part) >= threshold
+    found = native_scores(scores, size, part) >= point.threshold
     dice, iou = dice_iou(found, true) or (None, None)
     return ImageScore(
         name=name,
@@ -153,20 +153,19 @@ def score_frame(
         iou=iou,
         area_true=float(np.mean(true)),
         area_found=float(np.mean(found)),
-        flagged=is_flagged(scores, size, threshold=threshold, min_region=min_region, part=part),
+        flagged=is_flagged(scores, size, point, part=part),
     )
 
 
 def is_flagged(
     scores: NDArray[Any],
     size: tuple[int, int],
+    point: OperatingPoint,
     *,
-    threshold: float,
-    min_region: float,
     part: Box | None = None,
 ) -> bool:
     """Whether a region of at least `FLAG_AREA` is left after threshold and postprocessing of a single frame."""
-    kept = regions(to_units(scores), size, threshold=threshold, min_region=min_region, part=part)
+    kept = regions(to_units(scores), size, point, part=part)
     return any(region.area >= FLAG_AREA for region in kept)
 
 
@@ -189,19 +188,12 @@ def count_clean(
         precision: Likewise.
         done: Called with the name of each picture when it is through.
     """
-    output, rule, flags = bundle.manifest.output, bundle.manifest.input.field_of_view, []
+    point, rule = bundle.manifest.output.point, bundle.manifest.input.field_of_view
+    flags = []
     with _open(bundle, engine, threads, precision) as score:
         for name, image in images:
             size, part = (image.shape[0], image.shape[1]), seen_part(image, rule)
-            flags.append(
-                is_flagged(
-                    score(cut(image, part)),
-                    size,
-                    threshold=output.threshold,
-                    min_region=output.min_region,
-                    part=part,
-                )
-            )
+            flags.append(is_flagged(score(cut(image, part)), size, point, part=part))
             if done:
                 done(name)
     return count_flagged(flags)
@@ -228,7 +220,7 @@ def evaluate_bundle_shifts(
     from edge.shift_report import evaluate_shifts
 
     chosen = choose_engine(bundle, engine, "int8")
-    runtime, output = split_name(chosen)[0], bundle.manifest.output
+    runtime = split_name(chosen)[0]
     held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
     with ExitStack() as stack:
         scores = {
@@ -239,8 +231,7 @@ def evaluate_bundle_shifts(
         return evaluate_shifts(
             scores,
             pairs,
-            threshold=output.threshold,
-            min_region=output.min_region,
+            point=bundle.manifest.output.point,
             rule=bundle.manifest.input.field_of_view,
             done=done,
         )
@@ -286,13 +277,11 @@ def evaluate_bundle(
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """
-    output = bundle.manifest.output
     with _open(bundle, engine, threads, precision) as score:
         return evaluate(
             pairs,
             score,
-            threshold=output.threshold,
-            min_region=output.min_region,
+            point=bundle.manifest.output.point,
             rule=bundle.manifest.input.field_of_view,
             protocol_a=protocol_a,
             done=done,

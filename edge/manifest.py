@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from edge.types import OperatingPoint
+
 SCHEMA_VERSION = 2
 Rule = Literal["full-frame", "view"]
 """What of a frame a student is shown: `edge.frames.crop`."""
@@ -57,7 +59,7 @@ class CurvePoint(Strict, frozen=True, kw_only=True):
 
 
 class Calibration(Strict, frozen=True, kw_only=True):
-    """How threshold and least region were chosen; validation data alone took part.
+    """How threshold, least region and least peak were chosen; validation data alone took part.
 
     Attributes:
         rule: In words.
@@ -65,6 +67,7 @@ class Calibration(Strict, frozen=True, kw_only=True):
         data: Data set -> frames with a polyp.
         negatives: Set -> frames without one.
         min_region: The least region that was chosen; it holds for all points.
+        least_peak: The least peak that was chosen; likewise.
         best: The threshold of the highest Dice.
         chosen: The one that was chosen.
         curve: Others, to see how flat it is.
@@ -75,6 +78,7 @@ class Calibration(Strict, frozen=True, kw_only=True):
     data: dict[str, int]
     negatives: dict[str, int]
     min_region: float
+    least_peak: float = 0.0
     best: CurvePoint
     chosen: CurvePoint
     curve: list[CurvePoint]
@@ -85,8 +89,9 @@ class Output(Strict, frozen=True, kw_only=True):
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        min_region: Smallest region that is kept, share of the image.
-        calibration: How the two were chosen; None where they are the usual ones.
+        min_region: Smallest region that is kept, share of what is shown.
+        least_peak: Score that a region reaches at its highest, or it is left out, 0 to 1.
+        calibration: How the three were chosen; None where they are the usual ones.
     """
 
     height: int
@@ -94,7 +99,13 @@ class Output(Strict, frozen=True, kw_only=True):
     meaning: str = "polyp score, uint8, 1/256"
     threshold: float = THRESHOLD
     min_region: float = 0.001
+    least_peak: float = 0.0
     calibration: Calibration | None = None
+
+    @property
+    def point(self) -> OperatingPoint:
+        """What turns scores into regions."""
+        return OperatingPoint(self.threshold, self.min_region, self.least_peak)
 
 
 class EngineEntry(Strict, frozen=True, kw_only=True):

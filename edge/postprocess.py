@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.types import Box, ImageU8
+    from edge.types import Box, ImageU8, OperatingPoint
 
 UNITS = 256
 """Steps of a score: the uint8 value v means v / 256."""
@@ -44,9 +44,8 @@ def level(threshold: float) -> int:
 def regions(
     scores: ImageU8,
     frame_size: tuple[int, int],
+    point: OperatingPoint,
     *,
-    threshold: float,
-    min_region: float,
     part: Box | None = None,
 ) -> tuple[Region, ...]:
     """Connected regions of the mask, in frame pixels, the largest first.
@@ -54,15 +53,14 @@ def regions(
     Args:
         scores: (h, w) uint8 score map in 1/256.
         frame_size: Height and width of the frame.
-        threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        min_region: Smallest region that is kept, share of the part.
+        point: Threshold, least region and least peak.
         part: What of the frame the scores cover; None for all of it.
 
     Returns:
         Regions with box, outline (through the centres of the outermost cells), share of the part and highest
         score. Cells that meet at a corner are connected; what lies in a hole counts to the region around it.
     """
-    least = level(threshold)
+    least = level(point.threshold)
     if least >= UNITS:
         return ()
     x, y, w, h = cv2.boundingRect(_reaching(scores, least))
@@ -81,9 +79,10 @@ def regions(
     place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), part or whole)
     mask = _reaching(window, least)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    smallest = max(1.0, min_region * place.cells)
+    smallest = max(1.0, point.min_region * place.cells)
     found = [_region(outline, mask, window, place, smallest) for outline in outlines]
-    return tuple(sorted((region for region in found if region), key=lambda region: -region.area))
+    kept = (region for region in found if region and region.score >= point.least_peak)
+    return tuple(sorted(kept, key=lambda region: -region.area))
 
 
 def mask_area(found: Iterable[Region]) -> float:

@@ -13,6 +13,7 @@ from edge.evaluate import score_frame
 from edge.frames.crop import cut, seen_part
 from edge.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, bootstrap_ci, summarise
 from edge.pairs import read_pair
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,12 +60,14 @@ class Shift(NamedTuple):
     apply: Callable[[Given, float, Generator], Changed]
 
 
+_USUAL = OperatingPoint()
+
+
 def evaluate_shifts(
     scores: Mapping[str, Score],
     pairs: Sequence[Pair],
     *,
-    threshold: float = 0.5,
-    min_region: float = 0.001,
+    point: OperatingPoint = _USUAL,
     rule: Rule = "full-frame",
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:
@@ -73,8 +76,7 @@ def evaluate_shifts(
     Args:
         scores: Engine and precision -> what scores a picture, as in `edge.evaluate.evaluate`.
         pairs: Images and masks.
-        threshold: Score from which a pixel belongs to the mask.
-        min_region: Smallest region that postprocessing keeps, share of what is shown.
+        point: As in `edge.evaluate.evaluate`.
         rule: As in `edge.evaluate.evaluate`; the view is that of the changed picture.
         done: Called with the name of each pair when it is through.
 
@@ -97,14 +99,7 @@ def evaluate_shifts(
             part = seen_part(shown, rule)
             given_part = cut(shown, part)
             for engine, score in scores.items():
-                row = score_frame(
-                    pair.name,
-                    score(given_part),
-                    mask > 0,
-                    threshold=threshold,
-                    min_region=min_region,
-                    part=part,
-                )
+                row = score_frame(pair.name, score(given_part), mask > 0, point, part=part)
                 found[name, strength][engine].append(row)
         if done:
             done(pair.name)

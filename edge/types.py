@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in frame pixels."""
+
+
+class OperatingPoint(NamedTuple):
+    """From which scores on a region is shown: thresholding with hysteresis (Canny, IEEE TPAMI 1986, section VIII).
+
+    Attributes:
+        threshold: Score from which a pixel belongs to the mask, more than 0, at most 1.
+        min_region: Smallest region that is kept, share of what the student was shown.
+        least_peak: Score that a region reaches at its highest, or it is left out; 0 to 1, 0 keeps all.
+    """
+
+    threshold: float = 0.5
+    min_region: float = 0.001
+    least_peak: float = 0.0
 
 
 class State(str, Enum):

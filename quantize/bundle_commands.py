@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--calibrate-threshold",
     "calibrated",
     is_flag=True,
-    help="Choose the threshold and the least region on the run's validation frames, instead of .5 and .001.",
+    help="Choose threshold, least region and least peak on the run's validation frames, instead of .5, .001 and 0.",
 )
 @click.option(
     "--negatives",
@@ -174,7 +174,7 @@ def _tell(bundle: Bundle, out: Path) -> None:
                 )
             ],
         )
-        console.say(f"least region: {made.min_region:.1%} of the image")
+        console.say(f"least region: {made.min_region:.1%} of what is shown; least peak: {made.least_peak:g}")
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],

@@ -184,8 +184,7 @@ def _accuracy(
                 report = evaluate(
                     members,
                     _scorer(opened),
-                    threshold=manifest.output.threshold,
-                    min_region=manifest.output.min_region,
+                    point=manifest.output.point,
                     rule=manifest.input.field_of_view,
                 )
                 if report.dice is None or report.iou is None or report.dice_ci95 is None:
@@ -231,6 +230,7 @@ def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
         plain,
         threshold=calibration.chosen.threshold,
         min_region=calibration.min_region,
+        least_peak=calibration.least_peak,
         calibration=calibration,
     )
 

@@ -40,7 +40,8 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
         "normalisation is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
-        f"mask from {manifest.output.threshold:g}.",
+        f"mask from {manifest.output.threshold:g}; a region is left out that is smaller than {manifest.output.min_region:.1%} of what is shown "
+        f"or nowhere reaches {manifest.output.least_peak:g}.",
         f"- Licence: {manifest.licence}.",
         f"- Made {made.created} with seed {made.seed}.",
         "",
@@ -116,7 +117,7 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
 
 
 def _operating_point(made: Calibration | None) -> list[str]:
-    """How threshold and least region were chosen."""
+    """How threshold, least region and least peak were chosen."""
     if made is None:
         return []
     points = [
@@ -130,7 +131,7 @@ def _operating_point(made: Calibration | None) -> list[str]:
         "## Threshold",
         "",
         f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
-        f"Frames with a polyp: {frames}; without: {clean}. Least region {made.min_region:.1%} of the image. "
+        f"Frames with a polyp: {frames}; without: {clean}. Least region {made.min_region:.1%} of what is shown, least peak {made.least_peak:g}. "
         "What was chosen on these frames flatters their figures.",
         "",
         "| | threshold | Dice | polyps found | flagged |",

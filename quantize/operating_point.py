@@ -1,7 +1,8 @@
-"""The threshold and the least region of a bundle, chosen on validation frames."""
+"""The threshold, the least region and the least peak of a bundle, chosen on validation frames."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -14,6 +15,7 @@ from edge.metrics import FLAG_AREA
 from edge.negatives import find_negatives, read_negatives
 from edge.pairs import read_mask, read_pair
 from edge.postprocess import UNITS, native_scores, regions
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,10 +31,13 @@ SLACK = 0.002
 """Dice that is given away for fewer flagged frames without a polyp."""
 LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
 """Least regions to choose from, share of the image."""
+LEAST_PEAKS = (0.0, 0.8, 0.9, 0.95, 0.97)
+"""Least peaks to choose from. Higher ones lose polyps of blurred and compressed pictures of other hospitals."""
 RULE = (
-    f"of the thresholds k/{UNITS} whose mean Dice per image lies within {SLACK} of the best, and of the least regions "
-    f"{', '.join(f'{least:g}' for least in LEAST_REGIONS)} that lose no polyp which the best threshold finds, the two that "
-    "flag the fewest polyp-free frames; among equals the higher Dice, then the smaller region"
+    f"of the thresholds k/{UNITS} whose mean Dice per image lies within {SLACK} of the best, of the least regions "
+    f"{', '.join(f'{least:g}' for least in LEAST_REGIONS)} and of the least peaks {', '.join(f'{peak:g}' for peak in LEAST_PEAKS)} "
+    "that lose no polyp which the best threshold finds, those that flag the fewest polyp-free frames; among equals the "
+    "lower peak, then the higher Dice, then the smaller region"
 )
 _SHOWN = range(32, UNITS, 32)
 """Thresholds of the curve in the manifest, 1/256."""
@@ -47,10 +52,18 @@ class _Picture(NamedTuple):
 
 
 class _Counts(NamedTuple):
-    """By least region: polyps that were found, polyp-free frames that were flagged."""
+    """By least region and least peak, (regions, peaks): polyps that were found, polyp-free frames that were flagged."""
 
-    found: list[int]
-    flagged: list[int]
+    found: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    """A region: its share of the picture, its highest score, its outline as (n, 2) frame pixels."""
+
+    area: float
+    peak: float
+    outline: NDArray[np.int32]
 
 
 def calibrate(
@@ -61,7 +74,7 @@ def calibrate(
     engine: str,
     rule: Rule = "full-frame",
 ) -> Calibration:
-    """Choose the threshold and the least region by `RULE`.
+    """Choose threshold, least region and least peak by `RULE`.
 
     Args:
         score: (H, W, 3) uint8 RGB, what the rule shows -> (h, w) uint8 scores in 1/256.
@@ -96,23 +109,23 @@ def calibrate(
     best = int(np.argmax(dice[1:])) + 1
     near = [level for level in range(1, UNITS) if dice[level] >= dice[best] - SLACK]
     counts = _count(polyps, clean, sorted({*near, *_SHOWN}))
-    at_best = counts[best].found[0]
-    level, least = min(
+    at_best = counts[best].found[0, 0]
+    level, least, peak = min(
         (
-            (level, least)
+            (level, least, peak)
             for level in near
-            for least in range(len(LEAST_REGIONS))
-            if counts[level].found[least] >= at_best
+            for least, peak in np.ndindex(counts[level].found.shape)
+            if counts[level].found[least, peak] >= at_best
         ),
-        key=lambda place: (counts[place[0]].flagged[place[1]], -dice[place[0]], place[1]),
+        key=lambda place: (counts[place[0]].flagged[place[1:]], place[2], -dice[place[0]], place[1]),
     )
 
     def point(level: int) -> CurvePoint:
         return CurvePoint(
             threshold=level / UNITS,
             dice=float(dice[level]),
-            found=counts[level].found[least],
-            flagged=counts[level].flagged[least],
+            found=int(counts[level].found[least, peak]),
+            flagged=int(counts[level].flagged[least, peak]),
         )
 
     return Calibration(
@@ -121,6 +134,7 @@ def calibrate(
         data=_by_set([pair for pair, _ in polyps]),
         negatives=sets,
         min_region=LEAST_REGIONS[least],
+        least_peak=LEAST_PEAKS[peak],
         best=point(best),
         chosen=point(level),
         curve=[point(shown) for shown in _SHOWN],
@@ -156,36 +170,30 @@ def _reached(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _count(
     polyps: Sequence[tuple[Pair, _Picture]], clean: Sequence[_Picture], levels: Sequence[int]
 ) -> dict[int, _Counts]:
-    """Polyps found and frames flagged, for every threshold (1/256) and least region."""
-    counts = {level: _Counts([0] * len(LEAST_REGIONS), [0] * len(LEAST_REGIONS)) for level in levels}
+    """Polyps found and frames flagged, for every threshold (1/256), least region and least peak."""
+    shape = (len(LEAST_REGIONS), len(LEAST_PEAKS))
+    counts = {level: _Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for level in levels}
     for pair, picture in polyps:
         true = read_mask(pair.mask)
         for level, held in counts.items():
-            hits = [area for area, outline in _outlines(picture, level) if _touches(outline, true)]
-            _add(held.found, hits)
+            _add(held.found, [one for one in _regions(picture, level) if _touches(one.outline, true)])
     for picture in clean:
         for level, held in counts.items():
-            _add(held.flagged, [area for area, _ in _outlines(picture, level)])
+            _add(held.flagged, list(_regions(picture, level)))
     return counts
 
 
-def _add(counts: list[int], areas: Sequence[float]) -> None:
-    largest = max(areas, default=0.0)
-    for number, least in enumerate(LEAST_REGIONS):
-        counts[number] += largest >= least
+def _add(counts: NDArray[np.int64], found: Sequence[_Found]) -> None:
+    """Count a picture wherever one of its regions is kept."""
+    for (row, least), (column, peak) in itertools.product(enumerate(LEAST_REGIONS), enumerate(LEAST_PEAKS)):
+        counts[row, column] += any(one.area >= least and one.peak >= peak for one in found)
 
 
-def _outlines(picture: _Picture, level: int) -> Iterator[tuple[float, NDArray[np.int32]]]:
-    """Share of the image and outline, (n, 2) frame pixels, of every region of at least the smallest size."""
-    kept = regions(
-        picture.scores,
-        picture.size,
-        threshold=level / UNITS,
-        min_region=LEAST_REGIONS[0],
-        part=picture.part,
-    )
-    for region in kept:
-        yield region.area, np.array(region.contour, np.int32)
+def _regions(picture: _Picture, level: int) -> Iterator[_Found]:
+    """Every region of at least the smallest size."""
+    point = OperatingPoint(level / UNITS, LEAST_REGIONS[0])
+    for region in regions(picture.scores, picture.size, point, part=picture.part):
+        yield _Found(region.area, region.score, np.array(region.contour, np.int32))
 
 
 def _touches(outline: NDArray[np.int32], true: MaskBool) -> bool:

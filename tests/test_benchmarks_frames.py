@@ -20,6 +20,7 @@ from edge.errors import DataError, ParityError
 from edge.frames.guard import FrameGuard, Judgement
 from edge.phantom import write_clip
 from edge.postprocess import regions
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def test_the_made_up_detector_follows_its_process() -> None:
     for seed in range(12):
         nothing: list[list[Box]] = [[] for _ in range(1800)]
         found = [
-            [region.box for region in regions(scores, MAP, threshold=0.3, min_region=0.0001)]
+            [region.box for region in regions(scores, MAP, OperatingPoint(0.3, 0.0001))]
             for scores in scores_of(nothing, MAP, fps=30, mistakes=Mistakes(per_minute=12), seed=seed)
         ]
         lasted += [len({number for number, _ in run}) for run in link(found, gap=0)]

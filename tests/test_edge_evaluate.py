@@ -18,6 +18,7 @@ from edge.evaluate import evaluate, evaluate_bundle, read_splits
 from edge.metrics import summarise
 from edge.pairs import find_pairs, read_mask
 from edge.protocol_a import sigmoid
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_a_speck_under_a_thousandth_does_not_flag(cells: int, flagged: bool, dat
         return scores
 
     # Also where the bundle itself keeps every region.
-    report = evaluate(find_pairs(data)[3:], speck, min_region=0)
+    report = evaluate(find_pairs(data)[3:], speck, point=OperatingPoint(min_region=0))
     assert {row.flagged for row in report.per_image} == {flagged}
 
 

@@ -28,7 +28,7 @@ from edge.postprocess import native_scores, regions
 from edge.preprocess import to_input
 from edge.protocol_a import field_map
 from edge.stills.still import shown_mask
-from edge.types import Frame, Result
+from edge.types import Frame, OperatingPoint, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +109,8 @@ def test_the_part_of_a_screen_is_where_the_picture_is(seed: int) -> None:
 @given(st.binary(min_size=12 * 16, max_size=12 * 16), st.integers(0, 50), st.integers(0, 70))
 def test_regions_of_a_part_are_those_of_the_whole_elsewhere(data: bytes, x: int, y: int) -> None:
     scores = np.frombuffer(data, np.uint8).reshape(12, 16)
-    alone = regions(scores, (96, 160), threshold=0.6, min_region=0.001)
-    moved = regions(scores, (300, 400), threshold=0.6, min_region=0.001, part=(x, y, 160, 96))
+    alone = regions(scores, (96, 160), OperatingPoint(0.6, 0.001))
+    moved = regions(scores, (300, 400), OperatingPoint(0.6, 0.001), part=(x, y, 160, 96))
     assert len(moved) == len(alone)
     for one, other in zip(alone, moved, strict=True):
         assert other.box == (one.box[0] + x, one.box[1] + y, *one.box[2:])
@@ -242,7 +242,7 @@ def test_a_still_masks_the_part_alone() -> None:
     scores = np.zeros((16, 16), np.uint8)
     scores[6:10, 6:10] = 220
     part: Box = (48, 16, 64, 64)
-    found = regions(scores, (96, 128), threshold=0.5, min_region=0.001, part=part)
+    found = regions(scores, (96, 128), OperatingPoint(0.5, 0.001), part=part)
     mask = shown_mask(Result(scores, found, 0.1, None, part=part), whole_frame((96, 128)), 0.5)
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max()) == pytest.approx((16 + 24, 16 + 39), abs=1)
@@ -257,7 +257,7 @@ def test_smoothed_scores_begin_anew_on_another_part() -> None:
 
     def look(number: int, filled: bool, part: Box) -> bool:
         scores[2:5, 2:5] = 200 if filled else 0
-        found = regions(scores, (64, 96), threshold=0.3, min_region=0.001, part=part)
+        found = regions(scores, (64, 96), OperatingPoint(0.3, 0.001), part=part)
         result = Result(scores.copy(), found, 0.1, None, part=part)
         return bool(smoother.apply(Frame(number, blank, number * 33_000_000), result).regions)
 

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge.errors import UsageError
 from edge.postprocess import level, mask_area, native_scores, regions, to_units
+from edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,9 +33,7 @@ def block(h: int, w: int, rows: slice, columns: slice, value: int = 255) -> U8:
 def test_a_marker_lands_at_its_place_in_the_frame(frame: tuple[int, int], grid: tuple[int, int]) -> None:
     (height, width), (h, w) = frame, grid
     top, bottom, left, right = h // 8, h // 4, w // 2, 3 * w // 4
-    (found,) = regions(
-        block(h, w, slice(top, bottom), slice(left, right)), frame, threshold=0.5, min_region=0
-    )
+    (found,) = regions(block(h, w, slice(top, bottom), slice(left, right)), frame, OperatingPoint(0.5, 0))
     # The threshold of a linear edge lies half way between two cells: at their border.
     x, y, box_width, box_height = found.box
     cell = max(height / h, width / w)
@@ -53,7 +52,7 @@ def test_a_marker_lands_at_its_place_in_the_frame(frame: tuple[int, int], grid: 
 def test_a_filled_outline_is_the_thresholded_mask() -> None:
     y, x = np.mgrid[:64, :64]
     scores = np.clip(320 - 12 * np.hypot(x - 40, 1.4 * (y - 20)), 0, 255).astype(np.uint8)
-    (found,) = regions(scores, (720, 1280), threshold=0.5, min_region=0.001)
+    (found,) = regions(scores, (720, 1280), OperatingPoint(0.5, 0.001))
     drawn = np.zeros((720, 1280), np.uint8)
     cv2.fillPoly(drawn, [np.array(found.contour, np.int32)], 1)
     mask = native_scores(scores, (720, 1280)) >= 0.5
@@ -64,21 +63,30 @@ def test_a_filled_outline_is_the_thresholded_mask() -> None:
 def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
     scores = block(64, 64, slice(40, 42), slice(40, 42)) | block(64, 64, slice(5, 8), slice(5, 8), 200)
     scores |= block(64, 64, slice(20, 30), slice(20, 30))
-    every = regions(scores, (64, 64), threshold=0.5, min_region=0)
+    every = regions(scores, (64, 64), OperatingPoint(0.5, 0))
     assert [round(found.area * 4096) for found in every] == sorted(
         (round(found.area * 4096) for found in every), reverse=True
     )
     assert len(every) == 3
-    assert len(regions(scores, (64, 64), threshold=0.5, min_region=6 / 4096)) == 2
-    (largest,) = regions(scores, (64, 64), threshold=0.5, min_region=20 / 4096)
+    assert len(regions(scores, (64, 64), OperatingPoint(0.5, 6 / 4096))) == 2
+    (largest,) = regions(scores, (64, 64), OperatingPoint(0.5, 20 / 4096))
     assert largest == every[0]
     assert mask_area(every) == pytest.approx(sum(found.area for found in every))
+
+
+def test_a_region_that_nowhere_reaches_the_least_peak_is_left_out() -> None:
+    scores = block(64, 64, slice(5, 25), slice(5, 25), 180) | block(64, 64, slice(40, 50), slice(40, 50), 200)
+    scores[44:46, 44:46] = 244
+    large, small = regions(scores, (64, 64), OperatingPoint(0.5, 0))
+    assert (large.score, small.score) == (180 / 256, 244 / 256)
+    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=244 / 256)) == (small,), "inclusive"
+    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=245 / 256)) == ()
 
 
 def test_a_hole_is_not_part_of_the_region() -> None:
     scores = block(64, 64, slice(10, 50), slice(10, 50))
     scores[20:40, 20:40] = 0
-    (found,) = regions(scores, (64, 64), threshold=0.5, min_region=0)
+    (found,) = regions(scores, (64, 64), OperatingPoint(0.5, 0))
     assert found.area == pytest.approx((40 * 40 - 20 * 20) / 4096, rel=0.05)
 
 
@@ -86,18 +94,18 @@ def test_a_hole_is_not_part_of_the_region() -> None:
 def test_the_threshold_is_inclusive(threshold: float, lowest: int) -> None:
     assert level(threshold) == lowest
     flat = np.full((256, 256), lowest, np.uint8)
-    assert len(regions(flat, (256, 256), threshold=threshold, min_region=0)) == 1
-    assert regions(flat - 1, (256, 256), threshold=threshold, min_region=0) == ()
+    assert len(regions(flat, (256, 256), OperatingPoint(threshold, 0))) == 1
+    assert regions(flat - 1, (256, 256), OperatingPoint(threshold, 0)) == ()
 
 
 def test_no_score_reaches_one() -> None:
-    assert regions(np.full((8, 8), 255, np.uint8), (8, 8), threshold=1.0, min_region=0) == ()
+    assert regions(np.full((8, 8), 255, np.uint8), (8, 8), OperatingPoint(1.0, 0)) == ()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, math.nan])
 def test_a_threshold_out_of_range_is_an_error(threshold: float) -> None:
     with pytest.raises(UsageError, match="threshold"):
-        regions(np.zeros((8, 8), np.uint8), (8, 8), threshold=threshold, min_region=0)
+        regions(np.zeros((8, 8), np.uint8), (8, 8), OperatingPoint(threshold, 0))
 
 
 @given(
@@ -106,7 +114,7 @@ def test_a_threshold_out_of_range_is_an_error(threshold: float) -> None:
 )
 @settings(deadline=None, max_examples=100)
 def test_regions_lie_inside_the_frame(scores: U8, frame: tuple[int, int]) -> None:
-    found = regions(scores, frame, threshold=0.5, min_region=0)
+    found = regions(scores, frame, OperatingPoint(0.5, 0))
     assert 0 <= mask_area(found) <= 1 + 1e-9
     for region in found:
         x, y, width, height = region.box
@@ -132,7 +140,7 @@ def test_regions_hold_every_cell_of_the_enlarged_mask(
     scores = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
     zoom = max(1, min(4, 256 // max(size)))
     whole = cv2.resize(scores, (size[1] * zoom, size[0] * zoom), interpolation=cv2.INTER_LINEAR_EXACT)
-    found = regions(scores, (720, 1280), threshold=least / 256, min_region=0)
+    found = regions(scores, (720, 1280), OperatingPoint(least / 256, 0))
     assert mask_area(found) == pytest.approx((whole >= least).mean())
     assert max((region.score for region in found), default=0) == (whole.max() / 256 if found else 0)
 

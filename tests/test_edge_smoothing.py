@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.errors import UsageError
 from edge.pipeline.smoothing import FORGET_MS, Smoother, Smoothing, overlap
 from edge.postprocess import regions
-from edge.types import Frame, Region, Result
+from edge.types import Frame, OperatingPoint, Region, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +188,7 @@ def scored(
     results = []
     for number, scores in enumerate(maps):
         found = regions(
-            scores, (100, 200), threshold=manifest.output.threshold, min_region=manifest.output.min_region
+            scores, (100, 200), OperatingPoint(manifest.output.threshold, manifest.output.min_region)
         )
         frame = Frame(number, IMAGE, number * 33_000_000)
         results.append(smoother.apply(frame, Result(scores, found, 0.1, None)))

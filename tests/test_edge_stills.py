@@ -37,7 +37,7 @@ from edge.stills import keeper as keeping
 from edge.stills.files import read_still, write_still
 from edge.stills.keeper import StillKeeper
 from edge.stills.still import BundleIdentity, Still, compose, shown_mask
-from edge.types import CartEvent, Frame, Result, State, Status
+from edge.types import CartEvent, Frame, OperatingPoint, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ def result(size: tuple[int, int] = (67, 101), *spots: tuple[int, int]) -> Result
     scores = np.full((16, 16), 20, np.uint8)
     for x, y in spots or ((8, 8),):
         scores[y - 1 : y + 2, x - 1 : x + 2] = 220
-    found = regions(scores, size, threshold=WHO.threshold, min_region=0.001)
+    found = regions(scores, size, OperatingPoint(WHO.threshold, 0.001))
     return Result(scores, found, sum(region.area for region in found), None)
 
 
@@ -129,7 +129,7 @@ def test_the_mask_holds_what_was_shown_and_nothing_else(size: tuple[int, int]) -
 @given(st.integers(17, 80), st.integers(17, 80), st.integers(0, 2**32 - 1))
 def test_every_region_is_in_the_mask(height: int, width: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 140, (16, 16)).astype(np.uint8)
-    found = regions(scores, (height, width), threshold=0.5, min_region=0.0)
+    found = regions(scores, (height, width), OperatingPoint(0.5, 0.0))
     view = whole_frame((height, width))
     mask = shown_mask(Result(scores, found, 0.1, None), view, 0.5)
     for region in found:

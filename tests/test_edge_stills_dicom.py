@@ -21,7 +21,7 @@ from edge.postprocess import regions
 from edge.stills import dicom
 from edge.stills.files import write_still
 from edge.stills.still import BundleIdentity, Still, compose
-from edge.types import Frame, Result, State, Status
+from edge.types import Frame, OperatingPoint, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def still(size: tuple[int, int] = (67, 101), **changes: Any) -> Still:
     x, y, w, h = cv2.boundingRect(cells)
     scores = np.full((16, 16), 20, np.uint8)
     scores[6:10, 7:12] = 220
-    found = Result(scores, regions(scores, size, threshold=WHO.threshold, min_region=0.001), 0.08, None)
+    found = Result(scores, regions(scores, size, OperatingPoint(WHO.threshold, 0.001)), 0.08, None)
     values: dict[str, Any] = {
         "frame": Frame(7, np.random.default_rng(0).integers(1, 256, (*size, 3)).astype(np.uint8), 1),
         "result": found,

@@ -13,6 +13,7 @@ from edge.evaluate import evaluate
 from edge.metrics import FLAG_AREA
 from edge.pairs import Pair, find_pairs
 from edge.postprocess import regions
+from edge.types import OperatingPoint
 from quantize.operating_point import SLACK, calibrate, dice_curve
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_the_curve_is_what_an_evaluation_measures_at_each_threshold(
     small = cv2.resize(generator.integers(0, 256, (8, 8)).astype(np.uint8), (30, 22))
     curve = dice_curve(small, mask > 0)
     for step in (1, 37, 128, 200, 255):
-        report = evaluate(find_pairs(tmp_path), lambda _: small, threshold=step / 256)
+        report = evaluate(find_pairs(tmp_path), lambda _: small, point=OperatingPoint(step / 256))
         assert curve[step] == pytest.approx(report.dice, abs=1e-12)
 
 
@@ -101,7 +102,7 @@ def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
 ) -> None:
     clean = tmp_path / "clean"
     write(clean, "0", disc(3, 250), np.zeros((SIZE, SIZE), np.uint8))
-    (alarm,) = regions(disc(3, 250), (SIZE, SIZE), threshold=0.5, min_region=0)
+    (alarm,) = regions(disc(3, 250), (SIZE, SIZE), OperatingPoint(0.5, 0))
     assert 0.001 < alarm.area < 0.003
     found = calibrate(score, polyps(20, 30), [clean], engine="openvino int8")
     assert found.min_region > alarm.area
@@ -110,6 +111,23 @@ def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
     kept = calibrate(score, polyps(20, 3), [clean], engine="openvino int8")
     assert kept.min_region < alarm.area
     assert (kept.chosen.found, kept.chosen.flagged) == (2, 1)
+
+
+def test_faint_alarms_are_left_out_where_every_polyp_has_a_bright_place(
+    polyps: Callable[..., list[Pair]], tmp_path: Path
+) -> None:
+    clean, pairs = tmp_path / "clean", polyps(20, 30)
+    # As large as a polyp and over every threshold that the polyps' rims allow.
+    write(clean, "0", disc(20, 220), None)
+    assert calibrate(score, pairs, [clean], engine="openvino int8").chosen.flagged == 1
+    for pair in pairs:
+        picture = cv2.imread(str(pair.image))
+        picture[SIZE // 2 - 4 :, SIZE // 2 - 4 :, 2][:8, :8] = 235
+        cv2.imwrite(str(pair.image), picture)
+    found = calibrate(score, pairs, [clean], engine="openvino int8")
+    assert (found.chosen.found, found.chosen.flagged) == (2, 0)
+    assert found.least_peak == 0.9, "the lowest that does it"
+    assert found.min_region == FLAG_AREA
 
 
 def test_pairs_without_a_polyp_count_as_negatives(polyps: Callable[..., list[Pair]], tmp_path: Path) -> None:

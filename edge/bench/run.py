@@ -177,16 +177,13 @@ def _accuracy(bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], 
     from edge.evaluate import evaluate
     from edge.preprocess import to_input
 
-    output = bundle.manifest.output
-
     def infer(image: Any) -> Any:
         return engine.infer(to_input(image, engine.input_size, bgr=False))
 
     found = evaluate(
         pairs,
         infer,
-        threshold=output.threshold,
-        min_region=output.min_region,
+        point=bundle.manifest.output.point,
         rule=bundle.manifest.input.field_of_view,
     )
     if found.dice is None or found.iou is None or found.dice_ci95 is None:

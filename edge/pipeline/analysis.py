@@ -37,7 +37,7 @@ def analyse(
     Args:
         frame: A frame of any size.
         engine: The student.
-        manifest: What of a frame is shown, threshold and least region.
+        manifest: What of a frame is shown, and from which scores on.
         view: The frame's field of view; None where nobody looked for it, and then the whole frame is shown.
         clock: The clock of the frame's stamps.
         max_age_ms: Age from which the result is `stale`; None for frames that do not age.
@@ -66,8 +66,7 @@ def analyse(
         found = regions(
             scores,
             (frame.image.shape[0], frame.image.shape[1]),
-            threshold=manifest.output.threshold,
-            min_region=manifest.output.min_region,
+            manifest.output.point,
             part=part,
         )
     area = mask_area(found)

@@ -144,9 +144,7 @@ class Smoother:
         if self.settings.weight < WHOLE and self._output is not None and result.scores is not None:
             output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
             lowered = self._lower(result.scores)
-            kept = regions(
-                lowered, size, threshold=output.threshold, min_region=output.min_region, part=result.part
-            )
+            kept = regions(lowered, size, output.point, part=result.part)
             # Only within what the caller found: it may have left out what lies outside the view.
             found = tuple(region for region in kept if any(overlap(region.box, one.box) for one in found))
         shown = self._follow(found, now)
