@@ -50,9 +50,14 @@ ABLATIONS: dict[str, dict[str, object]] = {
 """Likewise without any teacher: what the shared configuration has, and is left out. For the asking only."""
 FROM_TASK: dict[str, dict[str, object]] = {
     "task-maps": {"recipe": "difom", "teachers": ["{}"]},
-    "task-shuffled": {"recipe": "difom", "teachers": ["{}"], "task_teacher": "{}", "shuffle_teacher": True},
-    "cwd": {"recipe": "difom", "teachers": [], "task_teacher": "{}"},
-    "task-maps+cwd": {"recipe": "difom", "teachers": ["{}"], "task_teacher": "{}"},
+    "task-shuffled": {
+        "recipe": "difom",
+        "teachers": ["{}"],
+        "task_teachers": ["{}"],
+        "shuffle_teacher": True,
+    },
+    "cwd": {"recipe": "difom", "teachers": [], "task_teachers": ["{}"]},
+    "task-maps+cwd": {"recipe": "difom", "teachers": ["{}"], "task_teachers": ["{}"]},
 }
 """Likewise for a student trained here as teacher, whose name takes the place of the braces."""
 _T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -158,10 +163,7 @@ def known_recipes(task_teacher: str | None) -> dict[str, dict[str, object]]:
     if task_teacher is None:
         return RECIPES
     filled = {
-        name: {
-            key: [task_teacher] if value == ["{}"] else task_teacher if value == "{}" else value
-            for key, value in settings.items()
-        }
+        name: {key: [task_teacher] if value == ["{}"] else value for key, value in settings.items()}
         for name, settings in FROM_TASK.items()
     }
     return RECIPES | filled

@@ -255,8 +255,8 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         )
     teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
     answering = (
-        build_answering(config.task_teacher)
-        if taught and config.recipe == "difom" and config.task_teacher
+        build_answering(config.task_teachers)
+        if taught and config.recipe == "difom" and config.task_teachers
         else None
     )
     stores = []

@@ -45,8 +45,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         band: Shape of the low band.
         similarity_weight: Weight of the patch similarity beside the spectral loss.
         focal_weight: Weight of the focal frequency loss of both bands beside the spectral loss.
-        task_teacher: `run:RUN` of a student trained here, whose logits are learnt too; none where it is empty.
-        cwd_weight: Weight of the channel-wise distillation of those logits.
+        task_teachers: `run:RUN` of students trained here, the mean of whose answers is learnt too; none where it is empty.
+        cwd_weight: Weight of the channel-wise distillation of those answers' logits.
         teacher_dropping: Probability with which a teacher is left out of a step.
         schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
         shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
@@ -91,7 +91,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     band: Literal["box", "radial"] = "box"
     similarity_weight: Weight = 0.0
     focal_weight: Weight = 0.0
-    task_teacher: str = ""
+    task_teachers: list[str] = []
     cwd_weight: Weight = 5.0
     teacher_dropping: Fraction = 0.0
     schedule: Literal["joint", "distil-first"] = "joint"

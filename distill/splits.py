@@ -62,7 +62,8 @@ def load_splits(
 ) -> Splits:
     """Find the samples of all folders and split them.
 
-    A root holds `images/` and `masks/`, or `train/` and `validation/` with both; the latter is its split. A root
+    A root holds `images/` and `masks/`, or `train/` and `validation/` with both; the latter is its split, and where there
+    is no `validation/` none of it validates. A root
     of the first kind is split by `val_sequences` where it has a `sequences.json`
     (`[{"sequence", "first", "last"}]`, inclusive ranges of the numeric stems), else whole groups are drawn until
     `val_fraction` of its frames is reached. A split depends on nothing but names and `seed`.
@@ -88,7 +89,9 @@ def load_splits(
     for root, name in zip(roots, names, strict=True):
         if (root / "train").is_dir() or (root / "validation").is_dir():
             given_train = _samples(root, root / "train", name)
-            given_validation = _samples(root, root / "validation", name)
+            given_validation = (
+                _samples(root, root / "validation", name) if (root / "validation").is_dir() else []
+            )
             _refuse_cut_sequences(root, given_train, given_validation)
             train += given_train
             validation += given_validation

@@ -47,7 +47,7 @@ GUARDED_EVERY = 10
 
 def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
     """The module that a recipe trains."""
-    if config.recipe == "none" or not (channels or config.task_teacher):
+    if config.recipe == "none" or not (channels or config.task_teachers):
         return Objective(student, config)
     return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
 

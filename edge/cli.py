@@ -21,6 +21,7 @@ VERBS = {
     "demo": ("edge.commands.demo:command", "Run the whole path on the built-in phantom."),
     "phantom": ("edge.commands.phantom:command", "Write the procedural colonoscopy phantom as a data set."),
     "distill": ("distill.commands:distill", "Train a student from teachers and masks."),
+    "label": ("distill.label_commands:label", "Give frames that nobody labelled the masks of an ensemble."),
     "evaluate": ("edge.commands.evaluate:command", "Dice and IoU of a bundle or a run on labelled images."),
     "qat": ("quantize.commands:qat", "Fine-tune a student to INT8 and export its engines."),
     "export": ("quantize.commands:export", "Export the engines of a quantized run."),

@@ -48,7 +48,7 @@ def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
 
 def refuse_without_recipe(config: DistillConfig) -> None:
     """Raise UsageError where a run has no term that could be kept on."""
-    if config.recipe != "difom" or not (config.teachers or config.task_teacher):
+    if config.recipe != "difom" or not (config.teachers or config.task_teachers):
         raise UsageError(
             "--distill-weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",

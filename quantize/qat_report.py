@@ -116,7 +116,7 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
 def _taught(quantized: QuantizedRun) -> bool:
     """Whether the distillation had a term that `--distill-weight` can keep on."""
     config = quantized.source.config
-    return config.recipe == "difom" and bool(config.teachers or config.task_teacher)
+    return config.recipe == "difom" and bool(config.teachers or config.task_teachers)
 
 
 def _distillation(quantized: QuantizedRun, start: Start) -> str:
@@ -124,8 +124,8 @@ def _distillation(quantized: QuantizedRun, start: Start) -> str:
     if not config.distill_weight:
         return ""
     kept = [f"{config.distill_weight:g} x {', '.join(source.teachers)}"] if source.teachers else []
-    if source.task_teacher:
-        kept.append(f"{source.cwd_weight:g} x the logits of {source.task_teacher}")
+    if source.task_teachers:
+        kept.append(f"{source.cwd_weight:g} x the logits of {' and '.join(source.task_teachers)}")
     return f"distillation kept on: {' and '.join(kept)}; heads: {start.heads}"
 
 

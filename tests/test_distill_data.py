@@ -161,9 +161,18 @@ def test_wrong_calls_are_usage_errors(video: Path) -> None:
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
-    fill(tmp_path / "train", range(2))
-    with pytest.raises(DataError, match="validation is not a folder"):
+    fill(tmp_path / "validation", range(2))
+    with pytest.raises(DataError, match="train is not a folder"):
         load_splits([tmp_path])
+
+
+def test_a_folder_with_training_frames_alone_validates_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "more" / "train", range(2))
+    with pytest.raises(DataError, match="no frame is left to validate on"):
+        load_splits([tmp_path / "more"])
+    splits = load_splits([fill(tmp_path / "plain", range(4)), tmp_path / "more"], val_fraction=0.5)
+    assert [sample.dataset for sample in splits.train] == ["plain", "plain", "more", "more"]
+    assert {sample.dataset for sample in splits.validation} == {"plain"}
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_every_recipe_and_option_trains_and_resumes(
             "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2, "ema": 0.9,
             "freeze_batchnorm": True, "focal_weight": 0.5,
         },
-        "answers": {"teachers": [], "task_teacher": f"run:{tmp_path / 'paper-whole'}"},
+        "answers": {"teachers": [], "task_teachers": [f"run:{tmp_path / 'paper-whole'}"]},
     }  # fmt: skip
     for name, changes in cases.items():
         whole = train_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")

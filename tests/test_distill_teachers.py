@@ -212,17 +212,38 @@ def test_a_run_teaches_with_its_best_weights_and_answers(tmp_path: Path) -> None
     with torch.no_grad():
         expected = student((images.float() - 127) / 128)
     assert teacher.features(images, (6, 8)).shape == (2, teacher.channels, 6, 8)
-    answering = build_answering(f"run:{tmp_path}")
+    answering = build_answering([f"run:{tmp_path}"])
     logits = answering.features(images, (24, 24))
     assert torch.allclose(logits, expected, atol=1e-4)
     assert not logits.requires_grad
     assert answering.identity != teacher.identity
 
 
+def test_several_runs_answer_with_the_logit_of_their_mean(tmp_path: Path) -> None:
+    students = []
+    for name, size in (("a", 64), ("b", 96)):
+        run = tmp_path / name
+        describe_run(
+            run, make_config({"data": ["x"], "student": "edge-xs", "size": size, "pretrained": False})
+        )
+        students.append(build_student("edge-xs", pretrained=False).eval())
+        save_checkpoint(
+            run / "checkpoints" / "best.pt",
+            {"student": students[-1].state_dict(), "metrics": {"dice_val": 0.5}},
+        )
+    specs = [f"run:{tmp_path / name}" for name in "ab"]
+    both = build_answering(specs)
+    images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    alone = [build_answering([spec]).features(images, (24, 24)) for spec in specs]
+    mean = torch.stack([logits.sigmoid() for logits in alone]).mean(dim=0)
+    torch.testing.assert_close(both.features(images, (24, 24)).sigmoid(), mean)
+    assert both.identity not in {build_answering([spec]).identity for spec in specs}
+
+
 @pytest.mark.parametrize("spec", ["run:", "efficientnet_lite2", "/some/folder"])
 def test_only_a_run_has_logits(spec: str) -> None:
     with pytest.raises(UsageError, match="run:RUN"):
-        build_answering(spec)
+        build_answering([spec])
 
 
 def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_another_schema_is_named_with_both_versions_before_anything_else(copy: P
         {"surprise": 1},
         {"input": {"height": "64", "width": 64}},
         {"output": {"height": 16, "width": 16, "threshold": 0.0}},
+        {"output": {"height": 16, "width": 16, "least_peak": 1.5}},
         {"input": {"height": 0, "width": 64}},
         {
             "engines": [
@@ -173,7 +174,16 @@ def test_another_schema_is_named_with_both_versions_before_anything_else(copy: P
         {"files": {"../outside": "00"}},
         {"schema_version": "one"},
     ],
-    ids=["unknown key", "wrong type", "threshold", "empty input", "unlisted engine", "escape", "version"],
+    ids=[
+        "unknown key",
+        "wrong type",
+        "threshold",
+        "least peak",
+        "empty input",
+        "unlisted engine",
+        "escape",
+        "version",
+    ],
 )
 def test_a_manifest_that_does_not_hold_together_is_an_error(copy: Path, change: dict[str, object]) -> None:
     rewrite(copy, change)

@@ -72,7 +72,7 @@ class Taught:
 CONFIG = DistillConfig(
     data=["x"],
     teachers=["a", "b"],
-    task_teacher="run:c",
+    task_teachers=["run:c"],
     radius=1,
     teacher_dropping=0.5,
     similarity_weight=0.1,

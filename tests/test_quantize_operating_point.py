@@ -122,6 +122,7 @@ def test_faint_alarms_are_left_out_where_every_polyp_has_a_bright_place(
     assert calibrate(score, pairs, [clean], engine="openvino int8").chosen.flagged == 1
     for pair in pairs:
         picture = cv2.imread(str(pair.image))
+        assert picture is not None
         picture[SIZE // 2 - 4 :, SIZE // 2 - 4 :, 2][:8, :8] = 235
         cv2.imwrite(str(pair.image), picture)
     found = calibrate(score, pairs, [clean], engine="openvino int8")

@@ -9,7 +9,7 @@ from edge.errors import UsageError
 from edge.lookup import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["TEACHERS", "Form", "Teacher", "build_answering", "build_teacher", "spec_forms"]
 
@@ -80,22 +80,25 @@ def build_teacher(spec: str) -> Teacher:
     return build(source) if source else build()
 
 
-def build_answering(spec: str) -> Teacher:
-    """A student trained here as a teacher whose one channel is its logits, for channel-wise distillation.
+def build_answering(specs: Sequence[str]) -> Teacher:
+    """Students trained here as one teacher whose one channel is the logit of their mean, for channel-wise distillation.
 
     Args:
-        spec: `run:RUN`.
+        specs: Each `run:RUN`.
 
     Raises:
         UsageError: Another form, or the folder holds no run.
         TrainingError: Its checkpoint is missing or damaged.
     """
-    name, _, source = spec.partition(":")
-    if name != "run" or not source:
-        raise UsageError(
-            f"task_teacher {spec!r} cannot answer",
-            expected="run:RUN, a student trained here: no other teacher has logits of polyps",
-            mend="--set task_teacher=run:RUN",
-        )
-    build: Callable[[str], Teacher] = resolve(ANSWERING)
-    return build(source)
+    sources = []
+    for spec in specs:
+        name, _, source = spec.partition(":")
+        if name != "run" or not source:
+            raise UsageError(
+                f"task teacher {spec!r} cannot answer",
+                expected="run:RUN, a student trained here: no other teacher has logits of polyps",
+                mend="--set task_teachers=[run:RUN]",
+            )
+        sources.append(source)
+    build: Callable[[Sequence[str]], Teacher] = resolve(ANSWERING)
+    return build(sources)

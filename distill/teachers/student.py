@@ -1,4 +1,4 @@
-"""A student trained here as task teacher."""
+"""Students trained here as task teachers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.runs import load_run
 from distill.teachers.alignment import measure_offsets, to_grid
 from distill.teachers.base import Teacher, resample
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distill.students import Student, StudentMaps
 
+_LEAST = 1e-5
+"""Probability from which on a logit counts as certain."""
 _CELLS = 9
 """Of the coarsest map, along each axis of the picture on which the cells' places are measured."""
 
@@ -50,25 +54,32 @@ class TaskTeacher(Teacher):
 
 
 class AnsweringTeacher(Teacher):
-    """The logits of a trained student, for channel-wise distillation.
+    """The answers of trained students as logits, for channel-wise distillation.
 
-    They lie where the masks do, because the student was trained on masks.
+    Of several it is the logit of the mean of their probabilities. Answers lie where the masks do, because the students
+    were trained on masks.
 
     Args:
-        student: In evaluation mode.
-        size: Height and width of its input.
+        students: In evaluation mode, each with height and width of its input.
     """
 
-    def __init__(self, student: Student, size: int) -> None:
-        super().__init__("run-logits", 1, f"(x - 127) / 128, {size} pixels, logits")
-        self.network, self.size = student, size
+    def __init__(self, students: Sequence[tuple[Student, int]]) -> None:
+        sizes = [size for _, size in students]
+        super().__init__(
+            "run-logits", 1, f"(x - 127) / 128, {' + '.join(map(str, sizes))} pixels, logits of the mean"
+        )
+        self.networks, self.sizes = nn.ModuleList(student for student, _ in students), sizes
         self.freeze()
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, 1, h, w) of (B, 3, H, W) uint8 RGB."""
-        del grid
-        logits: Tensor = self.network(_as_trained(images, self.size))
-        return logits
+        """(B, 1, *grid) of (B, 3, H, W) uint8 RGB."""
+        answers = [
+            resample(network(_as_trained(images, size)).float(), grid)
+            for network, size in zip(self.networks, self.sizes, strict=True)
+        ]
+        if len(answers) == 1:
+            return answers[0]
+        return torch.logit(torch.stack(answers).sigmoid().mean(dim=0), eps=_LEAST)
 
 
 def _as_trained(images: Tensor, size: int) -> Tensor:
@@ -89,7 +100,7 @@ def load_task_teacher(source: str) -> Teacher:
     return TaskTeacher(run.student, run.config.size)
 
 
-def load_answering(source: str) -> Teacher:
-    """Likewise, as a teacher of its logits; raises what `load_task_teacher` does."""
-    run = load_run(Path(source).expanduser())
-    return AnsweringTeacher(run.student, run.config.size)
+def load_answering(sources: Sequence[str]) -> Teacher:
+    """The students of some runs as one teacher of their answers; raises what `load_task_teacher` does."""
+    runs = [load_run(Path(source).expanduser()) for source in sources]
+    return AnsweringTeacher([(run.student, run.config.size) for run in runs])
