@@ -59,7 +59,9 @@ FROM_TASK: dict[str, dict[str, object]] = {
     "cwd": {"recipe": "difom", "teachers": [], "task_teachers": ["{}"]},
     "task-maps+cwd": {"recipe": "difom", "teachers": ["{}"], "task_teachers": ["{}"]},
 }
-"""Likewise for a student trained here as teacher, whose name takes the place of the braces."""
+"""Likewise for students trained here as teachers, whose names take the place of the braces; of several answers the mean."""
+SELF_TRAINING = "self-training"
+"""`none`, and among its images frames that nobody labelled, with the masks of `edge-difom label`."""
 _T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t at 97.5 % by degrees of freedom."""
 
@@ -105,12 +107,23 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     "--recipe",
     "names",
     multiple=True,
-    type=click.Choice([*RECIPES, *FROM_TASK, *ABLATIONS]),
+    type=click.Choice([*RECIPES, *FROM_TASK, SELF_TRAINING, *ABLATIONS]),
     help="Repeatable; by default all that the teachers allow.",
 )
 @click.option("--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True)
 @click.option(
-    "--task-teacher", metavar="run:RUN", help="A student trained here, for the recipes that learn from it."
+    "--task-teacher",
+    "task_teachers",
+    multiple=True,
+    metavar="run:RUN",
+    help="A student trained here, for the recipes that learn from it; repeatable.",
+)
+@click.option(
+    "--pseudo",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of `edge-difom label`, for `self-training`; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
 @click.option(
@@ -123,7 +136,8 @@ def command(
     val_sequences: str,
     names: tuple[str, ...],
     teachers: tuple[str, ...],
-    task_teacher: str | None,
+    task_teachers: tuple[str, ...],
+    pseudo: tuple[Path, ...],
     seeds: int,
     assignments: tuple[str, ...],
     runs: Path,
@@ -141,12 +155,15 @@ def command(
         "epochs": 8,
         **parse_assignments(assignments),
     }
-    recipes = known_recipes(task_teacher)
+    recipes = known_recipes(task_teachers, [*shared["data"], *(str(folder.resolve()) for folder in pseudo)])
     missing = sorted(set(names) - recipes.keys() - ABLATIONS.keys())
     if missing:
         raise UsageError(f"recipe {missing[0]} needs a task teacher", mend="--task-teacher run:RUN")
+    if SELF_TRAINING in names and not pseudo:
+        raise UsageError(f"recipe {SELF_TRAINING} needs frames", mend="edge-difom label, then --pseudo DIR")
     known = recipes | ABLATIONS
-    chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or recipes)])}
+    usual = [name for name in recipes if name != SELF_TRAINING or pseudo]
+    chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or usual)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
     rows = [
         [row.recipe, float(np.mean(row.dice)), row.difference, _interval(row.difference_ci95), row.verdict]
@@ -158,15 +175,21 @@ def command(
         console.made(json_path)
 
 
-def known_recipes(task_teacher: str | None) -> dict[str, dict[str, object]]:
-    """Name -> settings of every recipe that can be trained with or without a task teacher."""
-    if task_teacher is None:
-        return RECIPES
+def known_recipes(task_teachers: Sequence[str], data: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Name -> settings of every recipe that can be trained with or without task teachers.
+
+    Args:
+        task_teachers: Each `run:RUN`.
+        data: Folders of `self-training`.
+    """
+    known = RECIPES | {SELF_TRAINING: {"recipe": "none", "data": list(data)}}
+    if not task_teachers:
+        return known
     filled = {
-        name: {key: [task_teacher] if value == ["{}"] else value for key, value in settings.items()}
+        name: {key: list(task_teachers) if value == ["{}"] else value for key, value in settings.items()}
         for name, settings in FROM_TASK.items()
     }
-    return RECIPES | filled
+    return known | filled
 
 
 def run_study(

@@ -253,12 +253,13 @@ def test_a_recipe_is_better_only_where_the_interval_excludes_zero() -> None:
 
 
 def test_a_task_teacher_takes_the_place_of_the_braces() -> None:
-    assert "cwd" not in recipes.known_recipes(None)
-    known = recipes.known_recipes("run:R")
-    assert known["cwd"] == {"recipe": "difom", "teachers": [], "task_teachers": ["run:R"]}
-    assert known["task-maps"] == {"recipe": "difom", "teachers": ["run:R"]}
+    assert "cwd" not in recipes.known_recipes([], ["x"])
+    known = recipes.known_recipes(["run:R", "run:S"], ["x", "pseudo"])
+    assert known["cwd"] == {"recipe": "difom", "teachers": [], "task_teachers": ["run:R", "run:S"]}
+    assert known["task-maps"] == {"recipe": "difom", "teachers": ["run:R", "run:S"]}
+    assert known["self-training"] == {"recipe": "none", "data": ["x", "pseudo"]}
     assert "{}" not in str([settings.values() for settings in known.values()])
-    assert all(make_config({"data": ["x"], **settings}) for settings in known.values())
+    assert all(make_config({"data": ["x"]} | settings) for settings in known.values())
 
 
 @pytest.mark.slow
