@@ -43,8 +43,8 @@ def step_cost(
         bound: Promised ratio.
         pretrained: Start the student from ImageNet weights.
     """
-    from distill.batches import open_data
     from distill.config import make_config
+    from distill.opening import open_data
     from distill.training import Trainer
 
     with _workplace() as folder:
@@ -85,8 +85,8 @@ def qat_step_cost(
         batch: Images in a step.
         pretrained: Start the student from ImageNet weights.
     """
-    from distill.batches import open_data
     from distill.config import make_config
+    from distill.opening import open_data
     from distill.training import Trainer
     from quantize.finetuning import Finetuning
     from quantize.nncf_qat import quantize_student

@@ -15,10 +15,11 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from distill.batches import Batch, TrainingData, open_data, step_seed, training_side
+from distill.batches import Batch, TrainingData, step_seed, training_side
 from distill.efficientnet_lite import drop_paths
 from distill.guards import Guard
 from distill.objectives import Difom, Objective
+from distill.opening import open_data
 from distill.optimisation import Optimisation, frozen_stages
 from distill.paper import Paper
 from distill.runs import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from distill.batches import open_data
+from distill.opening import open_data
 from distill.runs import describe_run, keep_metrics_before, load_run
 from edge import console
 from edge.errors import DataError, UsageError

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from distill.batches import open_data
 from distill.clean_views import remove_polyps
 from distill.config import make_config
+from distill.opening import open_data
 from edge.errors import UsageError
 from edge.phantom import render, write_dataset
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from distill.batches import open_data
 from distill.config import make_config
 from distill.ensemble import Ensemble
 from distill.evaluation import student_logits
 from distill.label_commands import label
 from distill.labelling import Labels, count_frames, doubt, label_frames
+from distill.opening import open_data
 from distill.runs import describe_run, load_run, save_checkpoint
 from distill.splits import load_splits
 from distill.students import build_student

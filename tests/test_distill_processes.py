@@ -19,7 +19,7 @@ STEP = """
 import sys
 from pathlib import Path
 import torch
-from distill.batches import open_data
+from distill.opening import open_data
 from distill.config import make_config
 from distill.training import Trainer
 

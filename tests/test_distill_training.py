@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from distill.batches import made_ahead, open_data
+from distill.batches import made_ahead
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
+from distill.opening import open_data
 from distill.optimisation import parameter_groups
 from distill.runs import load_checkpoint, load_run
 from distill.students import build_student

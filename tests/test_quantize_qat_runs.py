@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.batches import open_data
 from distill.config import make_config
+from distill.opening import open_data
 from distill.runs import describe_run, load_checkpoint, save_checkpoint
 from distill.training import Trainer
 from edge.backends import open_engine
