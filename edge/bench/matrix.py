@@ -202,26 +202,26 @@ def matrix_page(report: MatrixReport) -> str:
 
 
 def _picture(rows: Sequence[MatrixRow], engines: Sequence[str]) -> str:
-    """Dice against CPU milliseconds; empty where no row has a Dice."""
-    points = [(row, row.dice) for row in rows if row.dice is not None]
+    """Dice against CPU milliseconds, dots numbered as the table's rows; empty where no row has a Dice."""
+    points = [(number, row, row.dice) for number, row in enumerate(rows, 1) if row.dice is not None]
     if not points:
         return ""
-    ends = [end for row, _ in points for end in (row.dice_ci95 or ())] or [dice for _, dice in points]
+    ends = [end for _, row, _ in points for end in (row.dice_ci95 or ())] or [dice for *_, dice in points]
     chart = Chart(
-        Scale.over([row.cpu_ms for row, _ in points], log=True),
+        Scale.over([row.cpu_ms for _, row, _ in points], log=True),
         Scale.over(ends),
         x_label="CPU ms per frame",
         y_label="Dice",
         height=340,
     )
-    front = sorted((row.cpu_ms, dice) for row, dice in points if row.front)
+    front = sorted((row.cpu_ms, dice) for _, row, dice in points if row.front)
     chart.line(front, "front", step=True)
-    for row, dice in points:
+    for number, row, dice in points:
         kind = KINDS[engines.index(row.engine) % len(KINDS)]
         if row.dice_ci95:
             chart.line([(row.cpu_ms, end) for end in row.dice_ci95], kind)
         chart.dots([(row.cpu_ms, dice)], kind, radius=6 if row.front else 4)
-        chart.note(row.cpu_ms, dice, f"{row.bundle} {row.precision}, {row.threads} threads", push=9, lift=-4)
+        chart.note(row.cpu_ms, dice, str(number), push=9, lift=-4)
     return chart.svg("Dice against CPU time, with the Pareto front")
 
 
