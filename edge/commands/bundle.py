@@ -64,11 +64,15 @@ def show(path: Path, json_path: str | None) -> None:
             ["licence", manifest.licence],
             [
                 "input",
-                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} {manifest.input.dtype}",
+                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} {manifest.input.dtype} of the {manifest.input.field_of_view}",
             ],
             [
                 "output",
                 f"{manifest.output.width}x{manifest.output.height}, threshold {manifest.output.threshold}",
+            ],
+            [
+                "regions",
+                f"at least {manifest.output.min_region:.2%} of what is shown, highest score at least {manifest.output.least_peak:g}",
             ],
             ["golden frames", str(len(manifest.golden.frames))],
         ],
