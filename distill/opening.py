@@ -1,0 +1,113 @@
+"""From a configuration to its training data: splits, decoded images, and what its teachers say of them, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import PartialState
+
+from distill.batches import TrainingData
+from distill.cache import TeacherCache
+from distill.data import ImageStore, load_splits, materialise
+from distill.runs import runs_root
+from distill.students import build_student
+from distill.teachers import build_answering, build_teacher
+from edge.console import progress
+from edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distill.config import DistillConfig
+    from distill.teachers import Teacher
+    from edge.console import Progress
+
+GRID_STRIDE = 8
+"""Pixels of the student's input to a cell of the teachers' maps."""
+ANSWER_STRIDE = 4
+"""Likewise of the task teachers' answers."""
+
+
+def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingData:
+    """Decode the images of a configuration and let its teachers look at them, both once.
+
+    Args:
+        config: Names the folders, the size, the teachers.
+        with_teachers: False where the targets are not needed.
+
+    Raises:
+        UsageError: The size does not fit the student, or a name is unknown.
+        DataError: The images cannot be used.
+    """
+    divisor = build_student(config.student, pretrained=False).divisor
+    if config.size % divisor:
+        raise UsageError(
+            f"--size {config.size} does not fit {config.student}",
+            expected=f"a multiple of {divisor}",
+            mend=f"--size {max(1, round(config.size / divisor)) * divisor}",
+        )
+    splits = load_splits(
+        [Path(root) for root in config.data],
+        val_sequences=config.val_sequences,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+    )
+    taught = with_teachers and config.recipe != "none"
+    if config.removed_polyps and config.recipe != "none":
+        raise UsageError(
+            f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
+            expected="recipe none: the teachers' maps show the polyp that is removed",
+            mend="--recipe none, or --set removed_polyps=0",
+        )
+    teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
+    answering = (
+        build_answering(config.task_teachers)
+        if taught and config.recipe == "difom" and config.task_teachers
+        else None
+    )
+    stores = []
+    for label, samples in (("training", splits.train), ("validation", splits.validation)):
+        with progress(len(samples), f"read {label} images") as bar:
+            stores.append(
+                materialise(
+                    samples,
+                    (config.size, config.size),
+                    runs_root() / "cache" / "images",
+                    _counter(bar),
+                    rule=config.field_of_view,
+                )
+            )
+    train, validation = stores
+    caches = [_look(config, teacher, train, GRID_STRIDE) for teacher in teachers]
+    answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE)
+    return TrainingData(config, splits, train, validation, caches, answers)
+
+
+def _look(config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int) -> TeacherCache:
+    """The cache of a teacher's maps, a cell for `stride` pixels."""
+    side = config.size // stride
+    teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
+    megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
+    with progress(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
+        return TeacherCache.build(
+            teacher,
+            store,
+            (side, side),
+            runs_root() / "cache" / "teachers",
+            progress=_counter(bar),
+            standardize=config.standardize,
+        )
+
+
+def _counter(bar: Progress) -> Callable[[int, int], None]:
+    """Advance a bar to an absolute count."""
+    shown = 0
+
+    def advance(done: int, _total: int) -> None:
+        nonlocal shown
+        bar.update(done - shown)
+        shown = done
+
+    return advance
