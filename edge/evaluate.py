@@ -25,7 +25,7 @@ from edge.pairs import Pair, read_pair
 from edge.postprocess import native_scores, regions, to_units
 from edge.preprocess import to_input
 from edge.protocol_a import field_map, field_score, sigmoid, summarise_field
-from edge.types import OperatingPoint
+from edge.types import USUAL_POINT, OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,14 +79,11 @@ def read_splits(path: Path) -> list[Pair]:
     ]
 
 
-_USUAL = OperatingPoint()
-
-
 def evaluate(
     pairs: Iterable[Pair],
     score: Score,
     *,
-    point: OperatingPoint = _USUAL,
+    point: OperatingPoint = USUAL_POINT,
     logits: bool = False,
     rule: Rule = "full-frame",
     protocol_a: bool = False,

@@ -13,7 +13,7 @@ from edge.evaluate import score_frame
 from edge.frames.crop import cut, seen_part
 from edge.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, bootstrap_ci, summarise
 from edge.pairs import read_pair
-from edge.types import OperatingPoint
+from edge.types import USUAL_POINT, OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,14 +60,11 @@ class Shift(NamedTuple):
     apply: Callable[[Given, float, Generator], Changed]
 
 
-_USUAL = OperatingPoint()
-
-
 def evaluate_shifts(
     scores: Mapping[str, Score],
     pairs: Sequence[Pair],
     *,
-    point: OperatingPoint = _USUAL,
+    point: OperatingPoint = USUAL_POINT,
     rule: Rule = "full-frame",
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:

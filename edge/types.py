@@ -40,6 +40,10 @@ class OperatingPoint(NamedTuple):
     least_peak: float = 0.0
 
 
+USUAL_POINT = OperatingPoint()
+"""Where nothing else was chosen."""
+
+
 class State(str, Enum):
     """What the device is doing; the value is what logs, metrics and the cart's controller are told."""
 
