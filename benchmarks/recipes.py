@@ -38,7 +38,7 @@ RECIPES: dict[str, dict[str, object]] = {
 }
 """Name -> what it changes of the configuration that all share."""
 ABLATIONS: dict[str, dict[str, object]] = {
-    "standard-augmentation": {"recipe": "none", "augmentation": "standard"},
+    "no-shifted-views": {"recipe": "none", "shifted_views": 0.0},
     "no-polyp-free-views": {"recipe": "none", "polyp_free_views": 0.0},
     "no-removed-polyps": {"recipe": "none", "removed_polyps": 0.0},
     "no-average": {"recipe": "none", "ema": 0.0},

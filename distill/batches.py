@@ -48,8 +48,8 @@ DEPTH = 0xFFFFFFFC
 """Likewise in those that choose the blocks that a step leaves out."""
 LOADERS = 4
 """Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
-ZOOM = {"standard": (0.75, 1.25), "domain-shift": (0.6, 1.7)}
-"""By augmentation, the least and greatest share of the picture that a training view shows along each axis."""
+ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
+"""The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
 
 
 class Batch(NamedTuple):
@@ -126,12 +126,13 @@ class TrainingData:
                 cleaned = remove_polyps(picture, truth, rng)
                 if cleaned is not None:
                     picture, truth = cleaned, np.zeros_like(truth)
-            theta = random_affine(rng, ZOOM[self.config.augmentation])
+            shifted = rng.random() < self.config.shifted_views
+            theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
             if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
                 found = polyp_free_affine(truth, rng)
                 theta = theta if found is None else found
             image, mask = warp(picture, theta), warp(truth, theta)
-            if self.config.augmentation == "domain-shift":
+            if shifted:
                 other = self.train.images[int(rng.integers(len(self.train)))]
                 image, mask = shift_domain(image, mask, other, rng)
             images.append(photometric(image, rng))

@@ -13,6 +13,7 @@ from edge.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
@@ -50,8 +51,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         teacher_dropping: Probability with which a teacher is left out of a step.
         schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
         shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
-        augmentation: `standard`, or `domain-shift`, which adds what other hospitals' pictures look like
-            and zooms further in and out.
+        shifted_views: Share of the training views that are made to look like other hospitals' pictures and zoom further in
+            and out; the others keep to the camera's colours and optics, varied a little.
         polyp_free_views: Share of the training views that are cut from a frame so that no polyp is in them.
         removed_polyps: Share of the training views of a frame whose polyp has been covered with mucosa of the same picture;
             not with teachers, who have seen the polyp.
@@ -96,7 +97,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     teacher_dropping: Fraction = 0.0
     schedule: Literal["joint", "distil-first"] = "joint"
     shuffle_teacher: bool = False
-    augmentation: Literal["standard", "domain-shift"] = "standard"
+    shifted_views: Share = 0.0
     polyp_free_views: Fraction = 0.0
     removed_polyps: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -1,8 +1,10 @@
 """From a picture of any size to the engine's input: one rule, shared by training and device.
 
-The rule `stretch-antialiased`: while the picture is at least twice the target along both axes it is halved,
-each output pixel the mean of 2x2; one linear step, which stretches each axis on its own, does the rest. A halving
-of exactly 2x2 runs in SIMD, so this costs a fifth of a full area resize of a 1080p frame.
+The rule `stretch-antialiased`: while the picture is at least four times the target along both axes it is brought to a
+quarter, each pixel the mean of four columns in the first and third of four lines; while it is at least twice the target it
+is halved, each pixel the mean of 2x2; one linear step, which stretches each axis on its own, does the rest. The lines that
+a quarter leaves out are half of the memory that a 1080p frame would be read from, and of an interlaced picture the other
+field; the mean of the two that are left lies half a line above the middle, an eighth of a pixel of the quarter.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
 
 MEAN = 127.0
 SCALE = 128.0
-
-# Of a picture that is halved twice at a time: what lies between stays in the processor's second cache.
-_BAND_BYTES = 1 << 20
 
 _places = threading.local()
 
@@ -103,17 +102,13 @@ def check_image(image: ImageU8) -> None:
 
 
 def _quarter(image: ImageU8) -> ImageU8:
-    """Two exact halvings, band by band: the same pixels for a tenth less time. Valid until the thread's next call."""
+    """A quarter of a picture whose sides are multiples of 4. Valid until the thread's next call.
+
+    The mean of 2x2 is what runs in SIMD, and so does the linear step, which at a ratio of 2 is the mean of two.
+    """
     h, w = image.shape[0] // 4, image.shape[1] // 4
-    quarter = _kept("quarter", (h, w, 3))
-    rows = max(1, _BAND_BYTES // (4 * 3 * image.shape[1]))
-    between = _kept("half", (2 * rows, 2 * w, 3))
-    for top in range(0, h, rows):
-        low = min(top + rows, h)
-        half = between[: 2 * (low - top)]
-        cv2.resize(image[4 * top : 4 * low], half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA)
-        cv2.resize(half, (w, low - top), dst=quarter[top:low], interpolation=cv2.INTER_AREA)
-    return quarter
+    half = _resize(image[::2], h, 2 * w, cv2.INTER_AREA, _kept("half", (h, 2 * w, 3)))
+    return _resize(half, h, w, cv2.INTER_LINEAR, _kept("quarter", (h, w, 3)))
 
 
 def _kept(name: str, shape: tuple[int, int, int]) -> ImageU8:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from distill import batches
 from distill.batches import made_ahead
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
 from distill.opening import open_data
@@ -57,12 +59,26 @@ def weights(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
 
 
 def test_batches_made_ahead_are_those_made_when_asked_for(folder: Path) -> None:
-    data = open_data(config(folder, recipe="none", augmentation="domain-shift"))
+    data = open_data(config(folder, recipe="none", shifted_views=1))
     plain = list(data.batches(1))
     data.loaders = 3
     for one, other in zip(plain, data.batches(1), strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.masks, other.masks)
+
+
+def test_that_share_of_the_views_is_shifted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifted = Mock(side_effect=lambda image, mask, _, __: (image, mask))
+    monkeypatch.setattr(batches, "shift_domain", shifted)
+    seen = {}
+    for share in (0, 0.5, 1):
+        shifted.reset_mock()
+        data = open_data(config(folder, recipe="none", shifted_views=share))
+        views = sum(len(batch.images) for epoch in range(12) for batch in data.batches(epoch))
+        seen[share] = shifted.call_count / views
+    assert seen[0] == 0
+    assert 0.3 < seen[0.5] < 0.7
+    assert seen[1] == 1
 
 
 def test_what_is_made_ahead_stays_in_order_and_fails_in_its_place() -> None:

@@ -40,8 +40,9 @@ def test_close_to_a_true_area_resize(height: int, width: int) -> None:
     assert np.abs(to_input(image, (256, 256), bgr=False).astype(int) - true).mean() <= 1.5
 
 
-def test_a_fine_pattern_becomes_grey_not_moire() -> None:
-    image = np.zeros((1080, 1920, 3), np.uint8)
+@pytest.mark.parametrize("size", [(1080, 1920), (720, 1280)])
+def test_a_fine_pattern_becomes_grey_not_moire(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     small = to_input(image, (256, 256), bgr=False)
     assert np.abs(small.astype(int) - 128).max() <= 1
@@ -51,11 +52,20 @@ def test_a_fine_pattern_becomes_grey_not_moire() -> None:
     ("height", "width"), [(1080, 1920), (2160, 3840), (16, 16), (404, 2000), (20, 88000)]
 )
 @pytest.mark.parametrize("step", [1, 2])
-def test_two_halvings_in_bands_are_two_halvings(height: int, width: int, step: int) -> None:
+def test_a_quarter_is_the_mean_of_four_columns_in_two_of_four_lines(
+    height: int, width: int, step: int
+) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, step * width, 3), np.uint8)[:, ::step]
-    once = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    twice = cv2.resize(once, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(to_input(image, (height // 4, width // 4), bgr=False), twice)
+    blocks = image.reshape(height // 4, 4, width // 4, 4, 3)[:, ::2]
+    small = to_input(image, (height // 4, width // 4), bgr=False)
+    assert np.abs(small - blocks.mean(axis=(1, 3))).max() <= 1
+
+
+def test_of_an_interlaced_frame_a_quarter_shows_one_field() -> None:
+    still, moved = natural(1080, 1920, seed=1), natural(1080, 1920, seed=2)
+    woven = still.copy()
+    woven[1::2] = moved[1::2]
+    assert np.array_equal(to_input(woven, (256, 256), bgr=True), to_input(still, (256, 256), bgr=True))
 
 
 @pytest.mark.parametrize(
