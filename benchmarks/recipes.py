@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, object]] = {
 """Name -> what it changes of the configuration that all share."""
 ABLATIONS: dict[str, dict[str, object]] = {
     "no-shifted-views": {"recipe": "none", "shifted_views": 0.0},
+    "all-shifted-views": {"recipe": "none", "shifted_views": 1.0},
     "no-polyp-free-views": {"recipe": "none", "polyp_free_views": 0.0},
     "no-removed-polyps": {"recipe": "none", "removed_polyps": 0.0},
     "no-average": {"recipe": "none", "ema": 0.0},
@@ -47,7 +48,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "no-imagenet": {"recipe": "none", "pretrained": False},
     "full-frame": {"recipe": "none", "field_of_view": "full-frame"},
 }
-"""Likewise without any teacher: what the shared configuration has, and is left out. For the asking only."""
+"""Likewise without any teacher: what is left out of the shared configuration, or overdone. For the asking only."""
 FROM_TASK: dict[str, dict[str, object]] = {
     "task-maps": {"recipe": "difom", "teachers": ["{}"]},
     "task-shuffled": {
