@@ -126,7 +126,9 @@ class TrainingData:
                 cleaned = remove_polyps(picture, truth, rng)
                 if cleaned is not None:
                     picture, truth = cleaned, np.zeros_like(truth)
-            shifted = rng.random() < self.config.shifted_views
+            share = self.config.shifted_views
+            # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
+            shifted = rng.random() < share if 0 < share < 1 else share == 1
             theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
             if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
                 found = polyp_free_affine(truth, rng)
