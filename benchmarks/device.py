@@ -73,9 +73,6 @@ class Recorded:
 def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
     """CPU of preprocessing and postprocessing a 1080p frame beside inference alone on edge-s in INT8.
 
-    Of the thread that does both: OpenCV has one (`edge.backends`), and the process's CPU would hold that of the engine's
-    threads, which wait for the next inference.
-
     Args:
         rounds: Frames.
         size: Height and width of the engine's input.
@@ -108,7 +105,7 @@ def _around(
         found = []
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
-            analyse(frame, recorded, described, view=view, clock=time.thread_time_ns)
+            analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
             spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))

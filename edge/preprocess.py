@@ -1,10 +1,13 @@
 """From a picture of any size to the engine's input: one rule, shared by training and device.
 
-The rule `stretch-antialiased`: while the picture is at least four times the target along both axes it is brought to a
-quarter, each pixel the mean of four columns in the first and third of four lines; while it is at least twice the target it
-is halved, each pixel the mean of 2x2; one linear step, which stretches each axis on its own, does the rest. The lines that
-a quarter leaves out are half of the memory that a 1080p frame would be read from, and of an interlaced picture the other
-field; the mean of the two that are left lies half a line above the middle, an eighth of a pixel of the quarter.
+The rule `stretch-antialiased`: while the picture is at least four times the target along both axes, and its sides are
+multiples of 4, it is brought to a quarter, each pixel the mean of four columns in the first and third of four lines; while
+it is at least twice the target it is halved, each pixel the mean of 2x2; one linear step, which stretches each axis on its
+own, does the rest.
+
+A quarter reads half of the memory of a 1080p frame, and of an interlaced picture one field. It costs antialiasing down the
+picture: what alternates from line to line becomes that of the first line, not grey, and a highlight of one line may be lost.
+The mean of the two lines lies half a line above the middle of the four, an eighth of a pixel of the quarter.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_close_to_a_true_area_resize(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (720, 1280)])
-def test_a_fine_pattern_becomes_grey_not_moire(size: tuple[int, int]) -> None:
+def test_a_fine_chequered_pattern_becomes_grey_not_moire(size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     small = to_input(image, (256, 256), bgr=False)
@@ -66,6 +66,14 @@ def test_of_an_interlaced_frame_a_quarter_shows_one_field() -> None:
     woven = still.copy()
     woven[1::2] = moved[1::2]
     assert np.array_equal(to_input(woven, (256, 256), bgr=True), to_input(still, (256, 256), bgr=True))
+
+
+@pytest.mark.parametrize(("height", "grey"), [(1080, 255), (1078, 128), (720, 128)])
+def test_lines_that_alternate_become_grey_but_in_a_quarter(height: int, grey: int) -> None:
+    image = np.zeros((height, 1920, 3), np.uint8)
+    image[::2] = 255
+    small = to_input(image, (256, 256), bgr=False)
+    assert np.abs(small.astype(int) - grey).max() <= 1
 
 
 @pytest.mark.parametrize(
