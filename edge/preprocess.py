@@ -1,13 +1,15 @@
 """From a picture of any size to the engine's input: one rule, shared by training and device.
 
-The rule `stretch-antialiased`: while the picture is at least four times the target along both axes, and its sides are
-multiples of 4, it is brought to a quarter, each pixel the mean of four columns in the first and third of four lines; while
-it is at least twice the target it is halved, each pixel the mean of 2x2; one linear step, which stretches each axis on its
-own, does the rest.
+The rule `stretch-antialiased`: a picture of at least four times the target along both axes, whose sides are multiples of 4,
+is first brought to a quarter of its lines and half of its columns, each pixel the mean of two columns in the first and
+third of four lines. While the picture is at least twice the target it is halved, each pixel the mean of 2x2. One linear
+step, which stretches each axis on its own, does the rest; where a quartered picture still has twice the columns or more,
+they are averaged over 3 neighbours before, over 5 from five times on.
 
-A quarter reads half of the memory of a 1080p frame, and of an interlaced picture one field. It costs antialiasing down the
-picture: what alternates from line to line becomes that of the first line, not grey, and a highlight of one line may be lost.
-The mean of the two lines lies half a line above the middle of the four, an eighth of a pixel of the quarter.
+To leave out every second line reads half of the memory of a 1080p frame, and of an interlaced picture one field. It costs
+antialiasing down the picture: what alternates from line to line becomes that of the first line, not grey, and a highlight of
+one line may be lost. The mean of the two lines lies half a line above the middle of the four, an eighth of a pixel of the
+quarter.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _places = threading.local()
 
 # From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the halvings.
 _STRIP_RATIO = 4
+# Likewise of columns that are averaged over 5.
+_BOX_RATIO = 8
 
 
 def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 | None = None) -> ImageU8:
@@ -63,15 +67,20 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 |
     if height < 1 or width < 1:
         raise UsageError("the input size is not usable", expected="height and width >= 1", got=f"{size}")
     h, w = image.shape[:2]
-    while h >= 4 * height and w >= 4 * width and h % 4 == 0 and w % 4 == 0:
-        image = _quarter(image)
-        h, w = h // 4, w // 4
+    quartered = h >= 4 * height and w >= 4 * width and h % 4 == 0 and w % 4 == 0
+    if quartered:
+        h, w = h // 4, w // 2
+        image = _resize(image[::2], h, w, cv2.INTER_AREA, _kept("lines", (h, w, 3)))
     while h >= 2 * height and w >= 2 * width:
         # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below it.
         exact = h % 2 == 0 and w % 2 == 0
         h, w = (h + 1) // 2, (w + 1) // 2
         image = _resize(image, h, w, cv2.INTER_AREA if exact else cv2.INTER_LINEAR)
-    if (h, w) != (height, width):
+    if quartered and 2 * width <= w < _BOX_RATIO * width:
+        taps = 3 if w < 5 * width else 5
+        image = cast("ImageU8", cv2.blur(image, (taps, 1), dst=_kept("averaged", (h, w, 3))))
+        image = _resize(image, height, width, cv2.INTER_LINEAR, _kept("input", (height, width, 3)))
+    elif (h, w) != (height, width):
         strip = h >= _STRIP_RATIO * height or w >= _STRIP_RATIO * width
         how = cv2.INTER_AREA if strip else cv2.INTER_LINEAR
         image = _resize(image, height, width, how, _kept("input", (height, width, 3)))
@@ -102,16 +111,6 @@ def check_image(image: ImageU8) -> None:
             got=f"{image.shape} {image.dtype}",
             mend="convert it to 8-bit colour",
         )
-
-
-def _quarter(image: ImageU8) -> ImageU8:
-    """A quarter of a picture whose sides are multiples of 4. Valid until the thread's next call.
-
-    The mean of 2x2 is what runs in SIMD, and so does the linear step, which at a ratio of 2 is the mean of two.
-    """
-    h, w = image.shape[0] // 4, image.shape[1] // 4
-    half = _resize(image[::2], h, 2 * w, cv2.INTER_AREA, _kept("half", (h, 2 * w, 3)))
-    return _resize(half, h, w, cv2.INTER_LINEAR, _kept("quarter", (h, w, 3)))
 
 
 def _kept(name: str, shape: tuple[int, int, int]) -> ImageU8:
