@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.bench.record import BenchReport
-    from edge.demo import DemoSettings, DemoSummary
+    from edge.demo_record import DemoSettings, DemoSummary
 
 STILLS = 4
 

@@ -11,10 +11,11 @@ import pytest
 
 from edge import lookup
 from edge.bundle import Bundle
+from edge.bundle_accuracy import evaluate_bundle
 from edge.cli import main
 from edge.commands import evaluate as command
 from edge.errors import DataError
-from edge.evaluate import evaluate, evaluate_bundle, read_splits
+from edge.evaluate import evaluate, read_splits
 from edge.metrics import summarise
 from edge.pairs import find_pairs, read_mask
 from edge.protocol_a import sigmoid

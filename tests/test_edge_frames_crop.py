@@ -15,8 +15,9 @@ from distill.data import materialise
 from distill.splits import load_splits
 from edge import manifest as m
 from edge.bundle import Bundle, write_bundle
+from edge.bundle_accuracy import count_clean, evaluate_bundle
 from edge.errors import BundleError
-from edge.evaluate import count_clean, evaluate, evaluate_bundle
+from edge.evaluate import evaluate
 from edge.frames.crop import MARGIN, STEP, cut, part_of, seen_part
 from edge.frames.field_of_view import estimate
 from edge.frames.view import View, whole_frame

@@ -14,8 +14,8 @@ import pytest
 from distill.domain_shift import shift_domain
 from edge import shifts
 from edge.bundle import Bundle, write_bundle
+from edge.bundle_accuracy import evaluate_bundle_shifts
 from edge.cli import main
-from edge.evaluate import evaluate_bundle_shifts
 from edge.metrics import wilson
 from edge.negatives import phantom_negatives, polyp_free_crops, polyp_free_window
 from edge.pairs import find_pairs, read_mask

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from edge.cli import main
-from edge.demo import DemoSettings, DemoSummary, run_demo
+from edge.demo import run_demo
+from edge.demo_record import DemoSettings, DemoSummary
 from edge.errors import UsageError
 
 if TYPE_CHECKING:

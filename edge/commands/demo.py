@@ -37,7 +37,8 @@ def command(
     """
     import msgspec
 
-    from edge.demo import DemoSettings, run_demo
+    from edge.demo import run_demo
+    from edge.demo_record import DemoSettings
 
     given = {"size": size, "epochs": epochs, "bench_seconds": bench_seconds}
     settings = msgspec.convert(

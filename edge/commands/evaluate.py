@@ -133,7 +133,7 @@ def command(
     else:
         assert bundle_path is not None
         from edge.bundle import Bundle
-        from edge.evaluate import evaluate_bundle, evaluate_bundle_shifts
+        from edge.bundle_accuracy import evaluate_bundle, evaluate_bundle_shifts
 
         bundle = Bundle.open(bundle_path)
         found = _find(data, names, pairs)
@@ -170,7 +170,7 @@ def command(
 
 def _count_clean(bundle: Bundle, found: Labelled, count: int, **options: Any) -> dict[str, Negatives]:
     """How many of clean phantoms, and of windows of the data without a polyp, are flagged."""
-    from edge.evaluate import count_clean
+    from edge.bundle_accuracy import count_clean
     from edge.negatives import phantom_negatives, polyp_free_crops
 
     sets = {"phantom": phantom_negatives(count), "polyp-free windows": polyp_free_crops(found.pairs)}
