@@ -130,10 +130,12 @@ class Trainer:
         Raises:
             TrainingError: The loss is no longer finite, or a guard objects.
         """
-        steps = self.config.epochs * self.data.steps
+        done = self.epoch * self.data.steps + self.step
+        left = self.config.epochs * self.data.steps - done
+        label = f"distil {self.config.student}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
-        with progress(steps, f"distil {self.config.student}") if main else nullcontext(_Silent()) as bar:
-            bar.update(self.epoch * self.data.steps + self.step)
+        # The time left is told from the rate of these steps, not of those before a resume.
+        with progress(left, label) if main else nullcontext(_Silent()) as bar:
             while self.epoch < self.config.epochs and not self._spent():
                 batch = self._train_epoch(bar)
                 self._validate(batch, bar)

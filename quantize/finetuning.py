@@ -105,8 +105,8 @@ class Finetuning:
         Raises:
             TrainingError: The loss is no longer finite.
         """
-        with console.progress(max(1, self.config.epochs * self.data.steps), "fine-tune") as bar:
-            bar.update(max(0, self.epoch - 1) * self.data.steps)
+        left = (self.config.epochs - max(0, self.epoch - 1)) * self.data.steps
+        with console.progress(max(1, left), "fine-tune") as bar:
             if self.epoch == 0:
                 self._validate({}, 0.0, bar)
             while self.epoch <= self.config.epochs:

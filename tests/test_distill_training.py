@@ -108,7 +108,11 @@ class KilledError(Exception):
     [{"recipe": "difom"}, {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3, "drop_path": 0.5}],
 )
 def test_a_killed_run_continues_bit_for_bit(
-    folder: Path, tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tmp_path: Path,
+    changes: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = config(folder, checkpoint_minutes=1e-9, **changes)
     whole = train_run(settings, out=tmp_path / "whole")
@@ -126,7 +130,10 @@ def test_a_killed_run_continues_bit_for_bit(
     with pytest.raises(KilledError):
         train_run(settings, out=tmp_path / "cut")
     monkeypatch.setattr(Trainer, "train_step", step)
+    capsys.readouterr()
     cut = train_run(None, resume=tmp_path / "cut")
+    *_, told = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distil"))
+    assert " from step 3: 1/1, " in told
     assert_equal(weights(whole), weights(cut))
     rows = [
         [json.loads(line) | {"seconds": 0} for line in (run / "metrics.jsonl").read_text().splitlines()]
