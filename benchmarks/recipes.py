@@ -47,6 +47,8 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "one-learning-rate": {"recipe": "none", "encoder_lr": 1.0},
     "no-imagenet": {"recipe": "none", "pretrained": False},
     "full-frame": {"recipe": "none", "field_of_view": "full-frame"},
+    "even-pixels": {"recipe": "none", "task_loss": "bce-iou"},
+    "cross-entropy": {"recipe": "none", "task_loss": "bce"},
 }
 """Likewise without any teacher: what is left out of the shared configuration, or overdone. For the asking only."""
 FROM_TASK: dict[str, dict[str, object]] = {

@@ -39,6 +39,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
         encoder_lr: Learning rate of the student's encoder, as a share of `lr`.
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
+        task_loss: On the masks, name in `distill.losses.TASK_LOSSES`: `structure`, `bce-iou` (the same without a weight of
+            the outline) or `bce` (cross-entropy alone).
         distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
             `none`.
         standardize: How the teachers' maps are made comparable: `channel` or `phi-s`.
@@ -86,6 +88,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
     encoder_lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
     weight_decay: Weight = 1e-2
+    task_loss: Literal["structure", "bce-iou", "bce"] = "structure"
     distill_weight: Weight = 0.2
     standardize: Literal["channel", "phi-s"] = "channel"
     radius: Annotated[int, msgspec.Meta(ge=0)] = 4

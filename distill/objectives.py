@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.guards import explained_variance
-from distill.losses import low_band, spectral_loss, structure_loss
+from distill.losses import TASK_LOSSES, low_band, spectral_loss
 from distill.spectral.weighted import focal_frequency_loss
 from distill.students import StudentMaps
 from distill.terms import channel_wise_loss, patch_similarity_loss, resized
@@ -87,8 +87,9 @@ class Objective(nn.Module):
         return StudentMaps(logits.float(), low.float(), high.float(), tuple(m.float() for m in further))
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
-        """Structure loss of the logits, averaged with that of further logits under deep supervision."""
-        found = [structure_loss(logits, masks) for logits in (maps.logits, *maps.auxiliary)]
+        """The configured loss of the logits, averaged with that of further logits under deep supervision."""
+        loss = TASK_LOSSES[self.config.task_loss]
+        found = [loss(logits, masks) for logits in (maps.logits, *maps.auxiliary)]
         return torch.stack(found).mean()
 
     def begin_epoch(self, epoch: int) -> None:

@@ -17,7 +17,7 @@ from quantize.alignment import align
 from quantize.nncf_qat import freeze_ranges, quantized_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -56,6 +56,7 @@ class Finetuning:
         data: Images of the run.
         model: From `quantize_student` or `restore`.
         objective: The recipe that stays on (`quantize.distilling`); None for the task loss alone.
+        task_loss: Of logits and mask, where there is no objective; the run's.
         heads_lr: Learning rate of the objective's heads; None for that of the student.
     """
 
@@ -67,10 +68,11 @@ class Finetuning:
         model: nn.Module,
         objective: Objective | None = None,
         *,
+        task_loss: Callable[[Tensor, Tensor], Tensor] = structure_loss,
         heads_lr: float | None = None,
     ) -> None:
         self.path, self.config, self.data, self.model = path, config, data, model
-        self.objective, self.heads_lr = objective, heads_lr
+        self.objective, self.task_loss, self.heads_lr = objective, task_loss, heads_lr
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [{"params": self.trained, "peak": config.lr}]
         if objective is not None:
@@ -165,7 +167,7 @@ class Finetuning:
     def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """What is minimised, and each term by the name that `metrics.jsonl` knows it by."""
         if self.objective is None:
-            loss = structure_loss(self.model(batch.images), batch.masks)
+            loss = self.task_loss(self.model(batch.images), batch.masks)
             return loss, {"loss": loss.item()}
         found = self.objective(batch.images, batch.masks, batch.targets, self.epoch - 1, step, batch.answers)
         losses = {"loss": found.total.item(), "task": found.task.item()}

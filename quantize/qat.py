@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from distill.losses import TASK_LOSSES
 from distill.opening import open_data
 from distill.runs import describe_run, keep_metrics_before, load_run
 from edge import console
@@ -141,7 +142,8 @@ def _start(setting: _Setting) -> Finetuning:
     start = Start(accuracy=accuracy, images=len(samples), heads=heads)
     write_record(path / "calibrated.json", start)
     heads_lr = FRESH_HEADS_LR if heads == "fresh" else None
-    return Finetuning(path, config, data, model, objective, heads_lr=heads_lr)
+    task_loss = TASK_LOSSES[loaded.config.task_loss]
+    return Finetuning(path, config, data, model, objective, task_loss=task_loss, heads_lr=heads_lr)
 
 
 def _continue(setting: _Setting) -> Finetuning:
@@ -152,7 +154,7 @@ def _continue(setting: _Setting) -> Finetuning:
     objective = None
     if config.distill_weight:
         objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
-    tuning = Finetuning(path, config, data, model, objective)
+    tuning = Finetuning(path, config, data, model, objective, task_loss=TASK_LOSSES[loaded.config.task_loss])
     tuning.restore(state)
     keep_metrics_before(path, tuning.epoch)
     return tuning

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.losses import low_band, spectral_loss, structure_loss
+from distill.losses import TASK_LOSSES, low_band, spectral_loss
 
 
 def projection(n: int, radius: int) -> torch.Tensor:
@@ -57,16 +57,37 @@ def test_maps_of_different_shape_are_refused() -> None:
         spectral_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 4, 4), radius=1)
 
 
-def test_the_structure_loss_falls_from_wrong_over_unsure_to_right() -> None:
+@pytest.mark.parametrize("name", TASK_LOSSES)
+def test_a_task_loss_falls_from_wrong_over_unsure_to_right(name: str) -> None:
+    loss = TASK_LOSSES[name]
     mask = torch.zeros(2, 1, 32, 32)
     mask[:, :, 8:20, 10:24] = 1
     right = (mask[..., ::4, ::4] * 2 - 1) * 8
-    assert structure_loss(right, mask) < structure_loss(0 * right, mask) < structure_loss(-right, mask)
+    assert loss(right, mask) < loss(0 * right, mask) < loss(-right, mask)
 
 
-def test_the_structure_loss_on_an_empty_mask_is_finite_and_falls_with_the_scores() -> None:
+@pytest.mark.parametrize("name", TASK_LOSSES)
+def test_a_task_loss_on_an_empty_mask_is_finite_and_falls_with_the_scores(name: str) -> None:
     mask = torch.zeros(1, 1, 32, 32)
     logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
-    structure_loss(logits, mask).backward()
+    TASK_LOSSES[name](logits, mask).backward()
     assert logits.grad is not None
     assert bool((logits.grad > 0).all())
+
+
+def test_only_the_structure_loss_counts_the_outline_more() -> None:
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., 24:72, 24:72] = 1
+    far, near = (mask * 2 - 1) * 9, (mask * 2 - 1) * 9
+    far[..., 4, 4], near[..., 24, 23] = 9, 9
+    ratios = {name: (loss(near, mask) / loss(far, mask)).item() for name, loss in TASK_LOSSES.items()}
+    assert ratios["structure"] > 1.5
+    assert ratios["bce-iou"] == pytest.approx(1)
+    assert ratios["bce"] == pytest.approx(1)
+
+
+def test_a_missed_small_region_costs_more_with_the_region_in_the_loss_than_by_cross_entropy_alone() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 30:34, 30:34] = 1
+    missed = torch.full_like(mask, -6.0)
+    assert TASK_LOSSES["bce-iou"](missed, mask) > 10 * TASK_LOSSES["bce"](missed, mask)
