@@ -13,6 +13,7 @@ import pytest
 from edge.errors import SourceError
 from edge.pipeline.analysis import analyse
 from edge.pipeline.loop import MAX_AGE_MS, STAGES, FrameLoop
+from edge.pipeline.tally import Tally
 from edge.sources.base import BaseSource
 from edge.types import Frame, InferenceFault, Interruption, Result, State, Status
 
@@ -349,6 +350,24 @@ def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, picture
     assert set(record["stages_ms"]) == set(STAGES) - {"guard"}
     assert set(record["stages_ms"]["infer"]) == {"p50", "p90", "p99"}
     assert record["fps"] == pytest.approx(record["frames"] / record["seconds"])
+
+
+def test_the_summary_of_a_long_run_is_of_its_newest_frames(
+    pictures: list[ImageU8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.pipeline.tally._KEPT", 5)
+    tally = Tally()
+    for number in range(23):
+        begin = 40_000_000 * (number + 1)
+        stamps = {"infer": (begin, begin + 1_000_000 * number)}
+        tally.add(Frame(number, pictures[0], begin, stamps), Result(None, (), 0.0, None))
+    summary = tally.summary("stopped")
+    assert summary.frames == 23
+    assert summary.stages_ms["infer"].p50 == pytest.approx(20)
+    assert summary.stages_ms["infer"].p90 == pytest.approx(21.6)
+    assert summary.age_ms is not None
+    assert summary.age_ms.p50 == pytest.approx(20)
+    assert summary.max_age_ms == pytest.approx(22)
 
 
 class Watcher:

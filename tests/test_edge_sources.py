@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,20 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge import picture_memory
 from edge.errors import SourceError, UsageError
 from edge.sources import SOURCES, open_source, parse_source
 from edge.sources.base import BaseSource, Pacer
 from edge.sources.clip import ClipSource
+from edge.sources.faults import Timetable
 from edge.sources.images import ImagesSource
 from edge.sources.synthetic import SyntheticSource
 from edge.sources.v4l2 import V4l2Source
+from edge.types import Interruption
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge.types import Frame
+    from edge.types import Frame, ImageU8
 
 HEIGHT, WIDTH, COUNT = 48, 64, 8
 
@@ -363,6 +368,39 @@ def test_a_paced_phantom_keeps_its_rate_and_size_beyond_what_it_drew() -> None:
     assert set(np.diff(stamps).tolist()) == {20_000_000}
     assert frames[99] is not None
     assert frames[99].image.shape == (64, 700, 3)
+
+
+def test_pictures_of_the_phantom_share_memory_once_they_are_let_go_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    class Counted(picture_memory._Block):
+        def __init__(self, size: int) -> None:
+            made.append(size)
+            super().__init__(size)
+
+    monkeypatch.setattr(picture_memory, "_Block", Counted)
+    clock = FakeClock()
+    source = SyntheticSource(
+        width=64,
+        height=48,
+        fps=50,
+        frames=0,
+        faults=Timetable(every_s=0.2, length_s=0.1),
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    held = deque[tuple["ImageU8", "ImageU8"]](maxlen=4)
+    with source:
+        for _ in range(400):
+            with suppress(TimeoutError, Interruption):
+                frame = source.read()
+                assert frame is not None
+                held.append((frame.image, frame.image.copy()))
+                assert all((image == before).all() for image, before in held)
+    # A change of the format gives the memory back; between two of them it is used again.
+    assert 0 < len(made) < 100
 
 
 def test_the_pacer_counts_what_went_by() -> None:

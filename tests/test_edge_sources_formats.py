@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from edge.picture_memory import PictureMemory
 from edge.sources import open_source
 from edge.sources.formats import VideoFormat, to_bgr
 
@@ -31,7 +32,7 @@ def test_colours_of_hd_are_exact_also_where_they_are_strong(
         "I420": np.repeat([y, blue, red], [4 * quarter, quarter, quarter]),
     }
     data = pictures[layout].astype(np.uint8).tobytes()
-    image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"))
+    image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"), PictureMemory())
     assert image.shape == (height, width, 3)
     assert np.abs(image.reshape(-1, 3)[:, ::-1].astype(int) - colour).max() <= 2
 
@@ -57,4 +58,4 @@ def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
 
 def test_bytes_that_are_too_few_are_no_picture() -> None:
     with pytest.raises(ValueError, match="reshape"):
-        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240))
+        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240), PictureMemory())

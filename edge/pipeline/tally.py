@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,8 +11,6 @@ import numpy as np
 from edge.types import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from edge.types import Frame, Result
 
 _KEPT = 20_000
@@ -54,6 +52,24 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     ended: str
 
 
+class _Newest:
+    """The newest 20,000 of some numbers, in memory that is taken at once."""
+
+    def __init__(self) -> None:
+        self._values = np.zeros(_KEPT)
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        """One more; the oldest goes."""
+        self._values[self._count % _KEPT] = value
+        self._count += 1
+
+    def quantiles(self) -> Quantiles:
+        """Of what there is, at least one."""
+        p50, p90, p99 = np.quantile(self._values[: self._count], [0.5, 0.9, 0.99]).tolist()
+        return Quantiles(p50, p90, p99)
+
+
 class Tally:
     """Counts frames; its memory does not grow with the length of the run."""
 
@@ -65,8 +81,8 @@ class Tally:
         self._begin_ns = self._end_ns = 0
         self._oldest_ms: float | None = None
         self._reasons: Counter[str] = Counter()
-        self._stages: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
-        self._ages: deque[float] = deque(maxlen=_KEPT)
+        self._stages: defaultdict[str, _Newest] = defaultdict(_Newest)
+        self._ages = _Newest()
 
     def add(self, frame: Frame, result: Result) -> None:
         """Count a frame whose stages are all stamped."""
@@ -80,10 +96,10 @@ class Tally:
         if result.reason is not None:
             self._reasons[kind_of(result.reason)] += 1
         for name, (begin, end) in frame.stamps.items():
-            self._stages[name].append((end - begin) / 1e6)
+            self._stages[name].add((end - begin) / 1e6)
             self._end_ns = end
         age = (self._end_ns - frame.captured_ns) / 1e6
-        self._ages.append(age)
+        self._ages.add(age)
         self._oldest_ms = age if self._oldest_ms is None else max(age, self._oldest_ms)
 
     def summary(self, ended: str) -> RunSummary:
@@ -100,13 +116,8 @@ class Tally:
             fps=self.frames / seconds if seconds > 0 else 0.0,
             frames_with_mask=self._with_mask,
             reasons=dict(self._reasons),
-            stages_ms={name: _quantiles(values) for name, values in self._stages.items()},
-            age_ms=_quantiles(self._ages) if self._ages else None,
+            stages_ms={name: values.quantiles() for name, values in self._stages.items()},
+            age_ms=self._ages.quantiles() if self.frames else None,
             max_age_ms=self._oldest_ms,
             ended=ended,
         )
-
-
-def _quantiles(values: Iterable[float]) -> Quantiles:
-    p50, p90, p99 = np.quantile(np.fromiter(values, float), [0.5, 0.9, 0.99]).tolist()
-    return Quantiles(p50, p90, p99)

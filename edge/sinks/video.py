@@ -20,6 +20,7 @@ from edge.background import Background
 from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.ffmpeg import quiet
 from edge.files import refuse_existing
+from edge.picture_memory import PictureMemory
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.sinks.drawing import paint_on
 
@@ -74,6 +75,7 @@ class VideoSink(BaseSink):
         self._writer: Any = None
         self._queue: Background[tuple[ImageU8, Result, Status]] | None = None
         self._size = (0, 0)
+        self._memory = PictureMemory()
         self._checked_s = -math.inf
         self._full = False
         self._missed = self._unrecorded = 0
@@ -125,7 +127,7 @@ class VideoSink(BaseSink):
         if self._live and (not self._queue.has_room or self._queue.error is not None):
             self._missed += 1  # before the picture is copied
         else:
-            self._queue.put((frame.image.copy(), result, self.status))
+            self._queue.put((self._memory.copy(frame.image), result, self.status))
         self.counters["dropped"] = self._missed + self._unrecorded + self._queue.dropped
 
     def _encode(self, item: tuple[ImageU8, Result, Status]) -> None:

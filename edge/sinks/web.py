@@ -17,6 +17,7 @@ import msgspec
 from edge import console
 from edge.errors import UsageError
 from edge.overlay import without_frame
+from edge.picture_memory import PictureMemory
 from edge.sinks.base import BaseSink
 from edge.sinks.drawing import paint_on
 from edge.sinks.web_server import Feed, WebServer
@@ -92,6 +93,7 @@ class WebSink(BaseSink):
         self._feed = Feed()
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
+        self._memory = PictureMemory()
         self._given: tuple[View, ImageU8 | None, Result, Status] | None = None
         self._wake = threading.Condition()
         self._closing = False
@@ -162,7 +164,7 @@ class WebSink(BaseSink):
             mask_area=round(float(result.mask_area), 4),
             fps=round(self._fps, 1),
         )
-        self._give(view, frame.image.copy(), result)
+        self._give(view, self._memory.copy(frame.image), result)
 
     def tell(self, status: Status) -> None:
         """Pass on the status where no picture tells it."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from edge.picture_memory import PictureMemory
     from edge.types import ImageU8
 
 LEAST, MOST = (16, 16), (4096, 4096)
@@ -123,12 +124,13 @@ class VideoFormat:
         return np.column_stack([scaled, -scaled @ (16, 128, 128)]).astype(np.float32)
 
 
-def to_bgr(data: bytes | memoryview, pictures: VideoFormat) -> ImageU8:
-    """(H, W, 3) uint8 BGR of a raw picture; a read-only view of `data` where that is BGR already.
+def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: PictureMemory) -> ImageU8:
+    """(H, W, 3) uint8 BGR of a raw picture; a view of `data` where that is BGR already.
 
     Args:
         data: Pixels in GStreamer's default layout.
         pictures: Their format, a `readable` one.
+        memory: Where other pictures are laid.
 
     Raises:
         ValueError: There are too few bytes, or too many.
@@ -139,19 +141,21 @@ def to_bgr(data: bytes | memoryview, pictures: VideoFormat) -> ImageU8:
         stride = (3 * width + 3) // 4 * 4
         rows: ImageU8 = pixels.reshape(height, stride)[:, : 3 * width].reshape(height, width, 3)
         return rows
-    matrix = pictures.matrix()
+    matrix, room = pictures.matrix(), memory.take((height, width, 3))
     if matrix is not None:
         # Not a correction of BGR by BT.601: there a strong red has left the range already.
-        return cast("ImageU8", cv2.transform(_full_chroma(pixels, pictures), matrix))
+        chroma = memory.take((height, width // 2, 6))
+        return cast("ImageU8", cv2.transform(_full_chroma(pixels, pictures, chroma), matrix, dst=room))
     if pictures.layout in _PACKED:
-        return cast("ImageU8", cv2.cvtColor(pixels.reshape(height, width, 2), _PACKED[pictures.layout]))
-    return cast("ImageU8", cv2.cvtColor(pixels.reshape(height * 3 // 2, width), _PLANAR[pictures.layout]))
+        packed = pixels.reshape(height, width, 2)
+        return cast("ImageU8", cv2.cvtColor(packed, _PACKED[pictures.layout], dst=room))
+    planar = pixels.reshape(height * 3 // 2, width)
+    return cast("ImageU8", cv2.cvtColor(planar, _PLANAR[pictures.layout], dst=room))
 
 
-def _full_chroma(pixels: ImageU8, pictures: VideoFormat) -> ImageU8:
-    """(H, W, 3) uint8 Y', Cb, Cr, each pair of columns with the chroma that it shares."""
+def _full_chroma(pixels: ImageU8, pictures: VideoFormat, pairs: ImageU8) -> ImageU8:
+    """(H, W, 3) uint8 Y', Cb, Cr, each pair of columns with the chroma that it shares, in `pairs` (H, W / 2, 6)."""
     height, width = pictures.height, pictures.width
-    pairs = np.empty((height, width // 2, 6), np.uint8)
     if pictures.layout in _PACKED:
         planes = [pixels.reshape(height, width // 2, 4)]
         luma, other, blue, red = (0, 2, 1, 3) if pictures.layout == "YUY2" else (1, 3, 0, 2)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from edge.errors import SourceError, UsageError
+from edge.picture_memory import PictureMemory
 from edge.sources.formats import LAYOUTS, VideoFormat, to_bgr
 from edge.sources.gstreamer import PACKAGES, elements_found, load
 from edge.sources.jpeg import jpeg_damage
@@ -44,7 +45,7 @@ class Picture(NamedTuple):
     """What a pipeline delivered.
 
     Attributes:
-        image: (H, W, 3) uint8 BGR, read-only where the pipeline's pixels were BGR.
+        image: (H, W, 3) uint8 BGR.
         captured_ns: The pipeline's stamp, None where it has none on CLOCK_MONOTONIC.
         skipped: Pictures before it that were not delivered.
     """
@@ -108,6 +109,7 @@ class Pipeline:
         self._text, self._what, self._ends, self._trouble = text, what, ends, trouble
         self._settings = settings or {}
         self._clock, self._counters = clock, counters
+        self._raw, self._memory = PictureMemory(), PictureMemory()
         self._stall, self._damage = StallWatch(clock, limit_s=stall_s), DamageWatch(counters)
         self.running: Any = None
         self._live = self._monotonic = False
@@ -300,17 +302,28 @@ class Pipeline:
         mapped, info = buffer.map(self._gst.MapFlags.READ)
         damage = "memory that cannot be read"
         if mapped:
-            data = bytes(info.data)
-            buffer.unmap(info)
             try:
-                image = _read_jpeg(data, pictures) if pictures.layout == "JPEG" else to_bgr(data, pictures)
+                image = self._read(info.data, pictures)
             except ValueError as error:
                 damage = str(error)
             else:
                 self._damage.good()
                 return image
+            finally:
+                buffer.unmap(info)
         self._damage.damaged(damage)
         raise TimeoutError(f"a damaged picture was dropped: {damage}")
+
+    def _read(self, data: memoryview, pictures: VideoFormat) -> ImageU8:
+        """The picture in a buffer that is mapped.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        if pictures.layout == "JPEG":
+            return self._memory.copy(_read_jpeg(bytes(data), pictures))
+        # The device's own memory may be slow to read twice.
+        return to_bgr(self._raw.copy(np.frombuffer(data, np.uint8)), pictures, self._memory)
 
     def _stamp(self, sample: Any) -> int | None:
         """When the picture was captured, where the pipeline's clock is ours and a live source stamped it."""

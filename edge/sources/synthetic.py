@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
+from edge.picture_memory import PictureMemory
 from edge.sources.base import BaseSource, Pacer, number, rate, read_options, switch, whole
 from edge.sources.faults import Timetable, read_faults, refuse_frame, spoil
 from edge.sources.watch import StallWatch
@@ -69,6 +70,7 @@ class SyntheticSource(BaseSource):
         self._watch = StallWatch(self._clock, fps=fps)
         pace = "paced" if live else "drawn as read"
         self.description = f"phantom {width}x{height}, {fps:g} fps {pace}, seed {seed}"
+        self._memory = PictureMemory()
         self._pictures: Iterator[ImageU8] = iter(())
         self._ready: list[ImageU8] = []
         self._pacer: Pacer | None = None
@@ -122,7 +124,8 @@ class SyntheticSource(BaseSource):
         index = self._index + self._lost + skipped
         if self.frames and index >= self.frames:
             return None
-        picture = cv2.resize(self._ready[index % len(self._ready)], self.size[::-1])
+        picture = self._memory.take((*self.size, 3))
+        cv2.resize(self._ready[index % len(self._ready)], self.size[::-1], dst=picture)
         return self._spoilt(picture, index, moment, skipped)
 
     def _spoilt(self, picture: ImageU8, index: int, moment: int | None, skipped: int) -> Frame:
@@ -145,7 +148,10 @@ class SyntheticSource(BaseSource):
             self._frozen = None
         elif self._frozen is None:
             self._frozen = picture
-        shown = spoil(picture if self._frozen is None else self._frozen, kind)
+        sound = picture if self._frozen is None else self._frozen
+        shown = spoil(sound, kind)
+        if shown is not sound and self.live:
+            shown = self._memory.copy(shown)
         self._watch.seen()
         lost, self._lost = self._lost, 0
         self.counters["gaps"] += lost

@@ -15,6 +15,7 @@ import cv2
 from edge.cameras import choices, find_cameras, pick_cameras
 from edge.errors import SourceError
 from edge.ffmpeg import quiet
+from edge.picture_memory import PictureMemory
 from edge.sources.base import BaseSource, rate, read_options, whole
 from edge.sources.newest import NewestFrame
 
@@ -69,6 +70,7 @@ class V4l2Source(BaseSource):
         self._capture = capture or (lambda node: cv2.VideoCapture(node, cv2.CAP_V4L2))
         self._root = root
         self._newest: NewestFrame | None = None
+        self._memory = PictureMemory()
         self._shape: tuple[int, ...] | None = None
         self.kernel_stamps = False
 
@@ -149,7 +151,7 @@ class V4l2Source(BaseSource):
         stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         # Some drivers stamp with the wall clock or not at all.
         self.kernel_stamps = 0 <= now - stamp <= _OLDEST_STAMP_NS
-        return self._frame(image, captured_ns=stamp if self.kernel_stamps else now)
+        return self._frame(self._memory.copy(image), captured_ns=stamp if self.kernel_stamps else now)
 
     def _next(self) -> Frame | None:
         assert self._newest is not None

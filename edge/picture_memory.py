@@ -1,0 +1,70 @@
+"""Memory for the pictures of a run, used again once nobody holds the picture that was in it.
+
+Left to malloc, frames of six megabytes come to lie between small blocks; the holes that they leave behind are cut into,
+the next frames are put on top, and a device that runs for days grows though it holds no more than before.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from edge.types import ImageU8
+
+MOST = 12
+"""Pictures that share the memory; whoever keeps more gets further ones from malloc."""
+
+
+class PictureMemory:
+    """Gives room for pictures of one size; asked by one thread, the pictures may go to any."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._blocks: list[_Block] = []
+
+    def take(self, shape: tuple[int, ...]) -> ImageU8:
+        """Room for a picture, with whatever was there before.
+
+        Args:
+            shape: Of the uint8 array. Another number of bytes than last time gives all memory back, each block as soon
+                as nobody holds the picture in it.
+        """
+        size = math.prod(shape)
+        if size != self._size:
+            self._size, self._blocks = size, []
+        block = next((block for block in self._blocks if block.is_free), None)
+        if block is None:
+            if len(self._blocks) == MOST or size == 0:
+                return np.empty(shape, np.uint8)
+            block = _Block(size)
+            self._blocks.append(block)
+        return block.lend().reshape(shape)
+
+    def copy(self, image: ImageU8) -> ImageU8:
+        """The same picture in such memory."""
+        room = self.take(image.shape)
+        np.copyto(room, image)
+        return room
+
+
+class _Block:
+    """Memory for one picture."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._lent: weakref.ref[ImageU8] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        return self._lent is None or self._lent() is None
+
+    def lend(self) -> ImageU8:
+        """All of it; every view of this array, and every view of those, keeps it alive and the block lent."""
+        whole = np.frombuffer(self._memory, np.uint8)
+        self._lent = weakref.ref(whole)
+        return whole

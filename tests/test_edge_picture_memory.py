@@ -1,0 +1,95 @@
+"""Memory of pictures: used again, and never under a picture that somebody holds."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.picture_memory import MOST, PictureMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VIEWS: dict[str, Callable[[np.ndarray], object]] = {
+    "itself": lambda image: image,
+    "a part": lambda image: image[1:3, 2:5],
+    "a part of a part": lambda image: image[::2][:, ::-1][..., 0],
+    "turned": lambda image: image.transpose(1, 0, 2),
+    "flat": lambda image: image.reshape(-1),
+    "its bytes": lambda image: image.data,
+}
+
+
+def address(image: np.ndarray) -> int:
+    return int(image.__array_interface__["data"][0])
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_picture_is_safe_for_as_long_as_any_view_of_it_is_held(name: str) -> None:
+    memory = PictureMemory()
+    image = memory.copy(np.full((4, 6, 3), 7, np.uint8))
+    where, held = address(image), VIEWS[name](image)
+    del image
+    for _ in range(3):
+        assert address(memory.copy(np.zeros((4, 6, 3), np.uint8))) != where
+    assert (np.asarray(held) == 7).all()
+    del held
+    # The first free block is taken, and it is the first.
+    assert address(memory.take((4, 6, 3))) == where
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([(4, 6, 3), (6, 4, 3), (2, 3, 3)]), st.integers(0, 30)), max_size=60)
+)
+def test_whatever_is_held_keeps_what_was_in_it(steps: list[tuple[tuple[int, int, int], int]]) -> None:
+    memory = PictureMemory()
+    held: dict[int, tuple[int, np.ndarray]] = {}
+    for value, (shape, dropped) in enumerate(steps):
+        held.pop(dropped, None)
+        held[value % 31] = value, memory.copy(np.full(shape, value, np.uint8))
+        assert all((image == wanted).all() for wanted, image in held.values())
+
+
+def test_pictures_that_nobody_holds_take_no_more_memory() -> None:
+    memory = PictureMemory()
+    assert len({address(memory.take((8, 8, 3))) for _ in range(100)}) == 1
+    held = [memory.take((8, 8, 3)) for _ in range(MOST + 5)]
+    assert len({address(image) for image in held}) == MOST + 5
+    before = {address(image) for image in held[:MOST]}
+    del held
+    again = [memory.take((8, 8, 3)) for _ in range(MOST)]
+    assert {address(image) for image in again} == before
+
+
+def test_opencv_writes_into_it() -> None:
+    memory = PictureMemory()
+    room = memory.take((8, 12, 3))
+    found = cv2.resize(np.full((2, 3, 3), 9, np.uint8), (12, 8), dst=room)
+    assert address(np.asarray(found)) == address(room)
+    assert (room == 9).all()
+
+
+def test_another_size_leaves_what_is_held_alone() -> None:
+    memory = PictureMemory()
+    large = memory.copy(np.full((8, 8, 3), 1, np.uint8))
+    small = memory.copy(np.full((4, 4, 3), 2, np.uint8))
+    memory.copy(np.full((8, 8, 3), 3, np.uint8))
+    assert (large == 1).all()
+    assert (small == 2).all()
+    assert memory.take((0, 8, 3)).shape == (0, 8, 3)
+
+
+def test_a_picture_may_be_let_go_in_another_thread() -> None:
+    memory, box = PictureMemory(), []
+    box.append(memory.take((8, 8, 3)))
+    where = address(box[0])
+    thread = threading.Thread(target=box.clear)
+    thread.start()
+    thread.join()
+    assert address(memory.take((8, 8, 3))) == where
