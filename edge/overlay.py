@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from edge.glyphs import DARK, FOUND, READY, around, corners, letters, mark_of, sign
+from edge.picture_memory import blank
 from edge.types import Result, State
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class LayerPainter:
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
-        self._layer = np.zeros((*size, 4), np.uint8)
+        self._layer = blank((*size, 4))
         self._around: list[Box] = []
         self._inside: list[Box] = []
         self._shown: object = None

@@ -52,6 +52,11 @@ class PictureMemory:
         return room
 
 
+def blank(shape: tuple[int, ...]) -> ImageU8:
+    """A picture of zeros, of at least one byte, in memory that goes back to the system with it."""
+    return _Block(math.prod(shape)).lend().reshape(shape)
+
+
 class _Block:
     """Memory for one picture."""
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.picture_memory import MOST, PictureMemory
+from edge.picture_memory import MOST, PictureMemory, blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +93,12 @@ def test_a_picture_may_be_let_go_in_another_thread() -> None:
     thread.start()
     thread.join()
     assert address(memory.take((8, 8, 3))) == where
+
+
+def test_a_blank_picture_is_of_zeros_and_can_be_drawn_on() -> None:
+    image = blank((5, 7, 4))
+    assert image.shape == (5, 7, 4)
+    assert not image.any()
+    image[2] = 255
+    assert int(image.sum()) == 7 * 4 * 255
+    assert not blank((5, 7, 4)).any()
