@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -498,3 +500,20 @@ def test_only_a_missing_signal_runs_out_of_patience() -> None:
             with pytest.raises(Interruption):
                 source.read()
     assert len(made) == 2, "one and a half seconds without a signal are not two"
+
+
+def test_an_error_of_an_engine_does_not_end_a_process_that_has_read_pictures() -> None:
+    program = """
+from contextlib import suppress
+from edge.backends.openvino import openvino_core
+from edge.sources import open_source
+caps = "video/x-raw,format=BGR,width=64,height=48,framerate=30/1"
+with open_source(f"gst:videotestsrc is-live=true ! {caps}?reopen=0") as source, suppress(TimeoutError):
+    source.read()
+try:
+    openvino_core().read_model(model=b"no model", weights=b"")
+except RuntimeError:
+    print("told")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr

@@ -6,8 +6,10 @@ distribution's; what is missing is named by its Debian packages.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import warnings
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +63,10 @@ def elements_found(names: Iterable[str] = ELEMENTS) -> dict[str, bool]:
 
 
 def _load() -> Bindings:
+    # GStreamer brings libunwind into the process, whose functions have the names of the compiler's own: a C++ exception
+    # of what is loaded later, such as OpenVINO, would end the process. First come is first found.
+    with suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
     try:
         import gi
     except ImportError:
