@@ -21,7 +21,7 @@ MOST = 12
 
 
 class PictureMemory:
-    """Gives room for pictures of one size; asked by one thread, the pictures may go to any."""
+    """Gives room for pictures; asked by one thread, the pictures may go to any."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -31,19 +31,19 @@ class PictureMemory:
         """Room for a picture, with whatever was there before.
 
         Args:
-            shape: Of the uint8 array. Another number of bytes than last time gives all memory back, each block as soon
-                as nobody holds the picture in it.
+            shape: Of the uint8 array. Blocks are as large as the largest picture so far, so that a size that comes and
+                goes moves no memory; smaller ones go back to the system as soon as nobody holds the picture in them.
         """
         size = math.prod(shape)
-        if size != self._size:
+        if size > self._size:
             self._size, self._blocks = size, []
         block = next((block for block in self._blocks if block.is_free), None)
         if block is None:
             if len(self._blocks) == MOST or size == 0:
                 return np.empty(shape, np.uint8)
-            block = _Block(size)
+            block = _Block(self._size)
             self._blocks.append(block)
-        return block.lend().reshape(shape)
+        return block.lend(size).reshape(shape)
 
     def copy(self, image: ImageU8) -> ImageU8:
         """The same picture in such memory."""
@@ -54,7 +54,8 @@ class PictureMemory:
 
 def blank(shape: tuple[int, ...]) -> ImageU8:
     """A picture of zeros, of at least one byte, in memory that goes back to the system with it."""
-    return _Block(math.prod(shape)).lend().reshape(shape)
+    size = math.prod(shape)
+    return _Block(size).lend(size).reshape(shape)
 
 
 class _Block:
@@ -68,8 +69,8 @@ class _Block:
     def is_free(self) -> bool:
         return self._lent is None or self._lent() is None
 
-    def lend(self) -> ImageU8:
-        """All of it; every view of this array, and every view of those, keeps it alive and the block lent."""
-        whole = np.frombuffer(self._memory, np.uint8)
-        self._lent = weakref.ref(whole)
-        return whole
+    def lend(self, size: int) -> ImageU8:
+        """Its first bytes; every view of this array, and every view of those, keeps it alive and the block lent."""
+        lent = np.frombuffer(self._memory, np.uint8, size)
+        self._lent = weakref.ref(lent)
+        return lent

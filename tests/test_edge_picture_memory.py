@@ -75,8 +75,10 @@ def test_opencv_writes_into_it() -> None:
     assert (room == 9).all()
 
 
-def test_another_size_leaves_what_is_held_alone() -> None:
+def test_another_size_leaves_what_is_held_alone_and_takes_no_more_memory() -> None:
     memory = PictureMemory()
+    places = {address(memory.take(shape)) for shape in [(8, 8, 3), (4, 4, 3)] * 20}
+    assert len(places) == 1
     large = memory.copy(np.full((8, 8, 3), 1, np.uint8))
     small = memory.copy(np.full((4, 4, 3), 2, np.uint8))
     memory.copy(np.full((8, 8, 3), 3, np.uint8))

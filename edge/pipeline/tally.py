@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class _Newest:
     """The newest 20,000 of some numbers, in memory that is taken at once."""
 
     def __init__(self) -> None:
-        self._values = np.zeros(_KEPT)
+        self._values = np.full(_KEPT, math.nan)
         self._count = 0
 
     def add(self, value: float) -> None:

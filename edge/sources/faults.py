@@ -11,6 +11,7 @@ import numpy as np
 from edge.types import Interruption, State
 
 if TYPE_CHECKING:
+    from edge.picture_memory import PictureMemory
     from edge.sources.watch import StallWatch
     from edge.types import ImageU8
 
@@ -132,39 +133,36 @@ def refuse_frame(kind: str, watch: StallWatch) -> None:
         raise Interruption(State.DEGRADED, "corrupt: the phantom's pictures are damaged")
 
 
-def spoil(image: ImageU8, kind: str) -> ImageU8:
+def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:
     """A picture with a fault; the same object where that does not change it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         kind: One of `FAULTS`.
+        memory: Where a picture that is changed is laid.
     """
     height, width = image.shape[:2]
-    if kind == "black":
-        return np.full_like(image, 3)
-    if kind == "overexposed":
-        return np.full_like(image, 254)
-    if kind == "blur":
+    if kind == "format":
+        return memory.copy(image[::2, ::2])
+    if kind not in ("black", "overexposed", "blur", "fov", "text"):
+        return image
+    spoilt = memory.take(image.shape)
+    if kind in ("black", "overexposed"):
+        spoilt.fill(3 if kind == "black" else 254)
+    elif kind == "blur":
         tiny = cv2.resize(image, (max(2, width // 30), max(2, height // 30)), interpolation=cv2.INTER_AREA)
         # As wide as a Gaussian of 8 % of the width; the small picture keeps that cheap.
         smooth = cv2.GaussianBlur(tiny, (0, 0), 0.08 * tiny.shape[1])
-        blurred: ImageU8 = np.asarray(
-            cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8
-        )
-        return blurred
-    if kind == "format":
-        return np.ascontiguousarray(image[::2, ::2])
-    if kind == "fov":
+        cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR, dst=spoilt)
+    elif kind == "fov":
         view = np.zeros((height, width), np.uint8)
         cv2.circle(view, (width * 2 // 5, height // 2), min(height, width) // 3, 255, -1)
-        seen: ImageU8 = image.copy()
-        seen[view == 0] = 0
-        return seen
-    if kind == "text":
-        written: ImageU8 = image.copy()
+        spoilt.fill(0)
+        cv2.copyTo(image, view, spoilt)
+    else:
+        np.copyto(spoilt, image)
         scale = height / 400
         for row, line in enumerate(("PATIENT 0000", "2031-05-01 12:00", "ZOOM 1.0")):
             at = (width // 40, round((row + 1) * 20 * scale))
-            cv2.putText(written, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, (235, 235, 235), 2)
-        return written
-    return image
+            cv2.putText(spoilt, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, (235, 235, 235), 2)
+    return spoilt

@@ -148,10 +148,7 @@ class SyntheticSource(BaseSource):
             self._frozen = None
         elif self._frozen is None:
             self._frozen = picture
-        sound = picture if self._frozen is None else self._frozen
-        shown = spoil(sound, kind)
-        if shown is not sound and self.live:
-            shown = self._memory.copy(shown)
+        shown = spoil(picture if self._frozen is None else self._frozen, kind, self._memory)
         self._watch.seen()
         lost, self._lost = self._lost, 0
         self.counters["gaps"] += lost
