@@ -23,7 +23,7 @@ recipe: none
 size: 64
 epochs: 12
 batch_size: 8
-lr: 0.002
+lr: 0.01
 """
 
 
