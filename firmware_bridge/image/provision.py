@@ -41,7 +41,7 @@ _TARGETS = {
 
 _RAUC = {"rauc/system.conf": "etc/rauc/system.conf"}
 
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
+HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What the units cannot see (ProtectHome=, PrivateTmp=)."""
 
 
@@ -67,10 +67,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"/[\w./+-]+", self.python):
             raise UsageError(f"--python {self.python}", expected="an absolute path without spaces")
-        if any(Path(self.python).is_relative_to(folder) for folder in _HIDDEN):
+        if any(Path(self.python).is_relative_to(folder) for folder in HIDDEN):
             raise UsageError(
                 f"the services could not see {self.python}",
-                expected=f"a Python outside {', '.join(_HIDDEN)}",
+                expected=f"a Python outside {', '.join(HIDDEN)}",
                 mend="install into /opt/edge-difom, as install.sh does, or name that one with --python",
             )
         for option, pattern in (("--cart", self.cart), ("--camera", self.camera)):
