@@ -1,0 +1,192 @@
+"""A source that fails is opened again: told, tried with backoff, found by its lasting name, counted on."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge.errors import SourceError
+from edge.sources.base import BaseSource
+from edge.sources.newest import NewestFrame
+from edge.sources.reopen import ReopeningSource
+from edge.types import Frame, Interruption, State
+
+if TYPE_CHECKING:
+    from edge.types import ImageU8
+
+
+class Flaky(BaseSource):
+    """A camera that is pulled out, away for some attempts, and comes back."""
+
+    live = True
+    fps = 30.0
+    description = "flaky camera"
+
+    def __init__(self, away: list[bool], lasts: int, **timing: Any) -> None:
+        super().__init__(**timing)
+        self.away, self.lasts = away, lasts
+
+    def _open(self) -> None:
+        if self.away and self.away.pop(0):
+            raise SourceError("camera is gone", got="no such device")
+
+    def _next(self) -> Frame:
+        if self._index >= self.lasts:
+            raise SourceError("camera stopped delivering")
+        picture: ImageU8 = np.zeros((4, 4, 3), np.uint8)
+        return self._frame(picture)
+
+    def _close(self) -> None:
+        return
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000_000
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+@pytest.mark.row(1, "a source that fails, and is away for five attempts by an injected clock")
+@pytest.mark.row(2, "a source that comes back at another attempt")
+def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None:
+    clock = Clock()
+    away = [False, True, True, True, True, True, False]
+    source = ReopeningSource(lambda _: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
+    attempts: list[float] = []
+    indices: list[int] = []
+    reasons: set[tuple[State, str]] = set()
+    begin = 0
+    with source:
+        while len(indices) < 6:
+            left = len(away)
+            try:
+                frame = source.read()
+            except Interruption as told:
+                reasons.add((told.state, told.reason.partition(":")[0]))
+                begin = begin or clock.now
+                if len(away) < left:
+                    attempts.append((clock.now - begin) / 1e9)
+                continue
+            assert frame is not None
+            indices.append(frame.index)
+    assert indices == list(range(6))
+    assert reasons == {(State.NO_SIGNAL, "unplugged")}
+    assert source.counters["reopened"] == 1
+    pauses = [b - a for a, b in pairwise(attempts)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.06)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_source_that_is_closed_while_it_opens_leaves_no_device_open(again: bool) -> None:
+    opening, go = threading.Event(), threading.Event()
+    made: list[BaseSource] = []
+
+    class Slow(Flaky):
+        def _open(self) -> None:
+            if len(made) == 3:
+                opening.set()
+                assert go.wait(5)
+
+    def make(_: str | None) -> BaseSource:
+        made.append(Slow([], 0 if len(made) < 2 else 1000))
+        return made[-1]
+
+    source = ReopeningSource(make)
+    source.__enter__()
+    with NewestFrame(source.read) as newest:
+        assert opening.wait(5)
+        source.close()
+        if again:
+            source.__enter__()
+        go.set()
+        newest.close(5)
+    late = made[2]
+    with pytest.raises(RuntimeError, match="outside"):
+        late.read()
+    if again:
+        assert source.read() is not None
+        source.close()
+
+
+def test_a_source_that_was_never_there_is_an_error() -> None:
+    with pytest.raises(SourceError, match="gone"):
+        ReopeningSource(lambda _: Flaky([True], 3)).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("reason", "made_anew"),
+    [("stalled: no frame for 1 s", True), ("no-signal: the input has no signal", False)],
+)
+def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(reason: str, made_anew: bool) -> None:
+    clock = Clock()
+    made: list[Silent] = []
+
+    class Silent(Flaky):
+        def _next(self) -> Frame:
+            clock.sleep(0.5)
+            raise Interruption(State.NO_SIGNAL, reason)
+
+    def make(_: str | None) -> Silent:
+        made.append(Silent([], 0, clock=clock))
+        return made[-1]
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        for _ in range(12):
+            with pytest.raises(Interruption, match=reason.partition(":")[0]):
+                source.read()
+    # One for the description, one at the start, and one each time that two seconds passed.
+    assert (len(made) >= 3) is made_anew
+
+
+@pytest.mark.row(2, "a source that tells its lasting name, and is asked for by it")
+def test_the_same_camera_is_looked_for_by_its_lasting_name() -> None:
+    asked: list[str | None] = []
+    clock = Clock()
+
+    def make(lasting: str | None) -> Flaky:
+        asked.append(lasting)
+        made = Flaky([], 2, clock=clock)
+        made.lasting = "usb-Cart-video-index0"
+        return made
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        seen = 0
+        while seen < 4:
+            with suppress(Interruption):
+                seen += source.read() is not None
+    assert asked[:2] == [None, None], (
+        "the one that was asked for, whose description is shown before it is open"
+    )
+    assert set(asked[2:]) == {"usb-Cart-video-index0"}
+
+
+def test_only_a_missing_signal_runs_out_of_patience() -> None:
+    clock = Clock()
+    told = iter([State.DEGRADED, State.NO_SIGNAL, State.NO_SIGNAL])
+    made: list[Flaky] = []
+
+    class Bad(Flaky):
+        def _next(self) -> Frame:
+            clock.sleep(1.5)
+            raise Interruption(next(told), "corrupt: or silent")
+
+    def make(_: str | None) -> Bad:
+        made.append(Bad([], 0, clock=clock))
+        return Bad([], 0, clock=clock)
+
+    with ReopeningSource(make, clock=clock, sleep=clock.sleep) as source:
+        for _ in range(3):
+            with pytest.raises(Interruption):
+                source.read()
+    assert len(made) == 2, "one and a half seconds without a signal are not two"
