@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one sample in one epoch."""
-    return np.random.default_rng([seed, epoch, index])
+def sample_rng(seed: int, epoch: int, index: int, *again: int) -> np.random.Generator:
+    """The random numbers of one sample in one epoch, or of one of its several views there (`again`)."""
+    return np.random.default_rng([seed, epoch, index, *again])
 
 
 def random_affine(rng: np.random.Generator, zoom: tuple[float, float]) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ from distill.augment import (
 from distill.clean_views import remove_polyps
 from distill.domain_shift import shift_domain
 from edge.files import atomic_write
+from edge.metrics import FLAG_AREA
 from edge.preprocess import normalise
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ ORDER = 0xFFFFFFFF
 """Stands in for a sample's index in the random numbers that order an epoch."""
 SHUFFLE = 0xFFFFFFFE
 """Likewise in those that give every image another image's maps."""
+CLEAN = 0xFFFFFFFB
+"""Likewise in those that order the frames without a polyp."""
 SCALE = 0xFFFFFFFD
 """Likewise in those that choose a step's scale."""
 DEPTH = 0xFFFFFFFC
 """Likewise in those that choose the blocks that a step leaves out."""
 LOADERS = 4
 """Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
+SPECIFICITY = 0.95
+"""Share of the clean validation frames that stay unflagged where epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
 """The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
 
@@ -91,8 +96,11 @@ class TrainingData:
     ) -> None:
         self.config, self.splits, self.train, self.validation = config, splits, train, validation
         self.caches, self.answers = caches, answers
-        self.batch_size = min(config.batch_size, len(train))
-        self.steps = len(train) // self.batch_size
+        self.labeled = len(train) - len(splits.clean_train)
+        self.batch_size = min(config.batch_size, self.labeled)
+        share = config.negative_share if splits.clean_train else 0.0
+        self.clean_in_batch = min(round(share * self.batch_size), self.batch_size - 1)
+        self.steps = self.labeled // (self.batch_size - self.clean_in_batch)
         self.teacher_channels = [cache.channels for cache in caches]
         self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         self.shown_to_teachers = np.arange(len(train))
@@ -113,14 +121,28 @@ class TrainingData:
             start: Step to begin with.
             part: Samples of each batch, for one of several processes.
         """
-        order = sample_rng(self.config.seed, epoch, ORDER).permutation(len(self.train))
-        steps = (order[step * self.batch_size :][: self.batch_size] for step in range(start, self.steps))
-        yield from made_ahead(lambda indices: self._batch(epoch, indices[part]), steps, self.loaders)
+        steps = ((step, indices[part]) for step, indices in enumerate(self._order(epoch)) if step >= start)
+        yield from made_ahead(lambda item: self._batch(epoch, *item), steps, self.loaders)
 
-    def _batch(self, epoch: int, indices: np.ndarray) -> Batch:
+    def _order(self, epoch: int) -> list[np.ndarray]:
+        """Rows of the training store of each step: every labeled frame once, and as many clean ones as belong there."""
+        labeled = sample_rng(self.config.seed, epoch, ORDER).permutation(self.labeled)
+        count = self.batch_size - self.clean_in_batch
+        steps = [labeled[step * count :][:count] for step in range(self.steps)]
+        if not self.clean_in_batch:
+            return steps
+        rng = sample_rng(self.config.seed, epoch, CLEAN)
+        wanted, total = self.steps * self.clean_in_batch, len(self.train) - self.labeled
+        rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
+        clean = self.labeled + np.concatenate(rounds)[:wanted].reshape(self.steps, self.clean_in_batch)
+        return [np.concatenate(rows) for rows in zip(steps, clean, strict=True)]
+
+    def _batch(self, epoch: int, step: int, indices: np.ndarray) -> Batch:
         images, masks, thetas = [], [], []
         for index in indices:
-            rng = sample_rng(self.config.seed, epoch, int(index))
+            # A clean frame may come several times in an epoch, each time as another view.
+            again = [step] if index >= self.labeled else []
+            rng = sample_rng(self.config.seed, epoch, int(index), *again)
             picture, truth = self.train.images[index], self.train.masks[index]
             if self.config.removed_polyps and rng.random() < self.config.removed_polyps:
                 cleaned = remove_polyps(picture, truth, rng)
@@ -152,10 +174,17 @@ class TrainingData:
             yield to_tensor(self.train.images[index : index + 1])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Mean Dice and IoU over the validation frames with a polyp, at the student's input size, threshold .5."""
+        """Figures of the validation frames at the student's input size, threshold .5.
+
+        Returns:
+            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, by which the best epoch is chosen:
+            Dice itself, or, where there are clean frames, what is left of it when every frame stays empty whose highest
+            scores do not exceed those of `SPECIFICITY` of the clean ones. These add `flagged_val`, the share of the
+            clean frames with a mask.
+        """
         model.eval()
         device = next(model.parameters()).device
-        dice, iou = [], []
+        dice, iou, peaks, with_polyp = [], [], [], []
         with torch.inference_mode():
             for begin in range(0, len(self.validation), self.batch_size):
                 rows = slice(begin, begin + self.batch_size)
@@ -169,7 +198,33 @@ class TrainingData:
                 polyp = truth.any(dim=3).any(dim=2).any(dim=1)
                 dice.append((2 * both / sizes)[polyp])
                 iou.append((both / (sizes - both))[polyp])
-        return {"dice_val": torch.cat(dice).mean().item(), "iou_val": torch.cat(iou).mean().item()}
+                peaks.append(_peaks(logits))
+                with_polyp.append(polyp)
+        return _figures(torch.cat(dice), torch.cat(iou), torch.cat(peaks), torch.cat(with_polyp))
+
+
+def _peaks(logits: Tensor) -> Tensor:
+    """(B,) of (B, 1, h, w): the logit that `FLAG_AREA` of the cells reach, so that a region can be flagged there."""
+    cells = logits.flatten(1)
+    return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
+
+
+def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
+    """What `TrainingData.validate` returns.
+
+    Args:
+        dice: (n,) of the frames with a polyp, in their order.
+        iou: (n,) likewise.
+        peaks: (N,) of all frames.
+        polyp: (N,) bool, whether a frame has one.
+    """
+    figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
+    clean = peaks[~polyp]
+    if len(clean) == 0:
+        return figures | {"score": figures["dice_val"]}
+    least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
+    kept = dice * (peaks[polyp] > least)
+    return figures | {"flagged_val": (clean >= 0).float().mean().item(), "score": kept.mean().item()}
 
 
 def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:

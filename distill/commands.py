@@ -40,6 +40,14 @@ class NumberList(click.ParamType[list[int]]):
     help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. Without it the built-in phantom.",
 )
 @click.option(
+    "--negatives",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of frames that are known to show no polyp, s03_0017.jpg being frame 17 of sequence s03; whole "
+    "sequences of it are kept for validation. Repeatable.",
+)
+@click.option(
     "--val-sequences",
     type=NumberList(),
     help="Video sequences to validate on, where a folder has a sequences.json.",

@@ -24,11 +24,17 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         data: Folders with images/ and masks/, or train/ and validation/ each so.
         val_sequences: Video sequences kept for validation, for folders with a sequences.json.
         val_fraction: Share of the groups kept for validation where a folder does not say.
+        negatives: Folders of frames that are known to show no polyp; frames whose names differ in a trailing number alone
+            are one sequence.
+        negative_share: Share of each batch that is drawn from `negatives`, where there are any.
+        val_negatives: Share of the frames of `negatives` kept for validation, in whole sequences.
         student: Name in `distill.students.STUDENTS`.
         teachers: Specifications for `distill.teachers.build_teacher`.
         recipe: `difom` (task loss and spectral distillation), `paper` (the published notebook's, whose target
             collapses) or `none` (task loss alone).
         pretrained: Start the student's encoder from ImageNet weights.
+        start: Weights to start the whole student from instead: a file of `edge-difom bundle weights`, or a run. Parts that
+            it does not hold start as they would without it.
         size: Height and width of the student's input, pixels.
         field_of_view: What of a picture the student is shown, in training and on the device: `view`, its field of view with
             a margin, or `full-frame`.
@@ -41,6 +47,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
         task_loss: On the masks, name in `distill.losses.TASK_LOSSES`: `structure`, `bce-iou` (the same without a weight of
             the outline) or `bce` (cross-entropy alone).
+        clean_weight: Weight of the loss of a view without a polyp (`distill.losses.clean_loss`).
+        presence_weight: Weight of the cross-entropy of "is there a polyp", for students with a presence logit.
         distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
             `none`.
         standardize: How the teachers' maps are made comparable: `channel` or `phi-s`.
@@ -74,10 +82,14 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     data: list[str]
     val_sequences: list[int] = []
     val_fraction: Fraction = 0.1
+    negatives: list[str] = []
+    negative_share: Fraction = 0.25
+    val_negatives: Fraction = 0.25
     student: str = "edge-s"
     teachers: list[str] = msgspec.field(default_factory=lambda: ["efficientnet_lite2"])
     recipe: Literal["difom", "paper", "none"] = "difom"
     pretrained: bool = True
+    start: str = ""
     size: Positive = 256
     field_of_view: Rule = "view"
     scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
@@ -89,6 +101,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     encoder_lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
     weight_decay: Weight = 1e-2
     task_loss: Literal["structure", "bce-iou", "bce"] = "structure"
+    clean_weight: Weight = 1.0
+    presence_weight: Weight = 1.0
     distill_weight: Weight = 0.2
     standardize: Literal["channel", "phi-s"] = "channel"
     radius: Annotated[int, msgspec.Meta(ge=0)] = 4
@@ -161,7 +175,9 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
         raise UsageError("no images are named", expected="at least one folder", mend="--data DIR")
-    values["data"] = [str(Path(folder).resolve()) for folder in values["data"]]
+    for key in ("data", "negatives"):
+        if key in values:
+            values[key] = [str(Path(folder).resolve()) for folder in values[key]]
     return make_config(values)
 
 

@@ -16,11 +16,11 @@ import cv2
 import msgspec
 import numpy as np
 
-from distill.splits import Sample, Splits, data_digest, load_splits
+from distill.splits import Sample, Splits, data_digest, load_negatives, load_splits
 from edge.errors import DataError
 from edge.files import atomic_dir
 from edge.frames.crop import cut, seen_part
-from edge.pairs import read_pair
+from edge.pairs import read_image, read_pair
 from edge.preprocess import to_input
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "Splits",
     "create_rows",
     "data_digest",
+    "load_negatives",
     "load_splits",
     "materialise",
     "require_space",
@@ -164,7 +165,11 @@ def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.m
 
 
 def _resized(sample: Sample, size: tuple[int, int], rule: Rule) -> tuple[ImageU8, ImageU8]:
-    image, inside = read_pair(Path(sample.image), Path(sample.mask))
+    if sample.mask:
+        image, inside = read_pair(Path(sample.image), Path(sample.mask))
+    else:
+        image = read_image(Path(sample.image))
+        inside = np.zeros(image.shape[:2], dtype=bool)
     part = seen_part(image, rule)
     image, inside = cut(image, part), cut(inside, part)
     shrinks = inside.shape[0] >= size[0] and inside.shape[1] >= size[1]

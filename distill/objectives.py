@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.guards import explained_variance
-from distill.losses import TASK_LOSSES, low_band, spectral_loss
+from distill.losses import TASK_LOSSES, low_band, presence_loss, segmentation_loss, spectral_loss
 from distill.spectral.weighted import focal_frequency_loss
 from distill.students import StudentMaps
 from distill.terms import channel_wise_loss, patch_similarity_loss, resized
@@ -83,14 +83,28 @@ class Objective(nn.Module):
         """The student's maps in float32, computed in the run's precision."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             found = self.student.maps(images)
-        logits, low, high, further = found
-        return StudentMaps(logits.float(), low.float(), high.float(), tuple(m.float() for m in further))
+        return StudentMaps(
+            found.logits.float(),
+            found.low.float(),
+            found.high.float(),
+            tuple(further.float() for further in found.auxiliary),
+            None if found.presence is None else found.presence.float(),
+        )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
-        """The configured loss of the logits, averaged with that of further logits under deep supervision."""
+        """The configured loss of the logits, averaged with that of further logits under deep supervision.
+
+        Images without a polyp have a loss of their own, and a student's presence logit its cross-entropy.
+        """
         loss = TASK_LOSSES[self.config.task_loss]
-        found = [loss(logits, masks) for logits in (maps.logits, *maps.auxiliary)]
-        return torch.stack(found).mean()
+        found = [
+            segmentation_loss(loss, logits, masks, self.config.clean_weight)
+            for logits in (maps.logits, *maps.auxiliary)
+        ]
+        total = torch.stack(found).mean()
+        if maps.presence is not None and self.config.presence_weight:
+            total = total + self.config.presence_weight * presence_loss(maps.presence, masks)
+        return total
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch, after `train()`."""

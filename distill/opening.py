@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 from distill.batches import TrainingData
 from distill.cache import TeacherCache
-from distill.data import ImageStore, load_splits, materialise
+from distill.data import ImageStore, Splits, load_negatives, load_splits, materialise
 from distill.runs import runs_root
 from distill.students import build_student
 from distill.teachers import build_answering, build_teacher
@@ -48,12 +48,7 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
             expected=f"a multiple of {divisor}",
             mend=f"--size {max(1, round(config.size / divisor)) * divisor}",
         )
-    splits = load_splits(
-        [Path(root) for root in config.data],
-        val_sequences=config.val_sequences,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
-    )
+    splits = _splits(config)
     taught = with_teachers and config.recipe != "none"
     if config.removed_polyps and config.recipe != "none":
         raise UsageError(
@@ -68,7 +63,10 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
         else None
     )
     stores = []
-    for label, samples in (("training", splits.train), ("validation", splits.validation)):
+    for label, samples in (
+        ("training", [*splits.train, *splits.clean_train]),
+        ("validation", [*splits.validation, *splits.clean_validation]),
+    ):
         with progress(len(samples), f"read {label} images") as bar:
             stores.append(
                 materialise(
@@ -83,6 +81,19 @@ def open_data(config: DistillConfig, *, with_teachers: bool = True) -> TrainingD
     caches = [_look(config, teacher, train, GRID_STRIDE) for teacher in teachers]
     answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE)
     return TrainingData(config, splits, train, validation, caches, answers)
+
+
+def _splits(config: DistillConfig) -> Splits:
+    splits = load_splits(
+        [Path(root) for root in config.data],
+        val_sequences=config.val_sequences,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+    )
+    train, validation = load_negatives(
+        [Path(root) for root in config.negatives], val_fraction=config.val_negatives, seed=config.seed
+    )
+    return Splits(splits.train, splits.validation, train, validation)
 
 
 def _look(config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int) -> TeacherCache:

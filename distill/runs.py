@@ -148,6 +148,35 @@ def load_config(run: Path) -> DistillConfig:
     return make_config(read_config_file(run / "resolved.yaml"))
 
 
+def load_start(path: Path, student: Student) -> list[str]:
+    """Load the weights that a student starts from.
+
+    Args:
+        path: A state dict written by `edge-difom bundle weights`, or a run, of which the best weights are taken.
+        student: Changed in place.
+
+    Returns:
+        Names of the parameters that the file does not hold.
+
+    Raises:
+        TrainingError: It is missing or damaged, or holds weights of another student.
+    """
+    if path.is_dir():
+        state = load_checkpoint(path / "checkpoints" / "best.pt").get("student", {})
+    else:
+        state = load_checkpoint(path)
+    own = student.state_dict()
+    wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+    if wrong or not state:
+        raise TrainingError(
+            f"{path} does not hold weights of this student",
+            expected="the state dict of the same student",
+            got=f"{wrong[0]} does not fit" if wrong else "no weights",
+        )
+    student.load_state_dict(state, strict=False)
+    return [name for name, _ in student.named_parameters() if name not in state]
+
+
 def load_run(run: Path) -> LoadedRun:
     """A run's student with its best weights.
 

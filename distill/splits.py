@@ -16,6 +16,7 @@ import numpy as np
 
 from edge.errors import DataError, UsageError
 from edge.files import sha256
+from edge.negatives import find_negatives, sequence_of
 from edge.pairs import find_pairs
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     Attributes:
         image: Path of the picture.
-        mask: Path of its mask.
+        mask: Path of its mask; empty for a frame that is known to show no polyp.
         dataset: Name of the folder that it came from.
         group: Frames of one group stay on one side of a split: a video sequence, or the frame alone.
     """
@@ -41,10 +42,19 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Splits(msgspec.Struct, frozen=True):
-    """Samples to train on and samples that decide which checkpoint is best."""
+    """Samples to train on and samples that decide which checkpoint is best.
+
+    Attributes:
+        train: Labeled frames to train on.
+        validation: Labeled frames that choose the checkpoint and the operating point.
+        clean_train: Frames without a polyp to train on.
+        clean_validation: Frames without a polyp that choose the checkpoint and the operating point.
+    """
 
     train: list[Sample]
     validation: list[Sample]
+    clean_train: list[Sample] = []
+    clean_validation: list[Sample] = []
 
 
 class _Sequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,13 +124,48 @@ def load_splits(
     return Splits(train, validation)
 
 
+def load_negatives(
+    roots: Sequence[Path], *, val_fraction: float = 0.25, seed: int = 0
+) -> tuple[list[Sample], list[Sample]]:
+    """Find the frames without a polyp and split them by sequence.
+
+    Frames of a folder whose names differ only in a trailing number (`s03_0017`, `s03_0018`) are one sequence, and a
+    sequence is never cut. A folder that is a single sequence trains and validates nothing.
+
+    Args:
+        roots: Folders of pictures, or with `images/` and black `masks/`.
+        val_fraction: Share of the frames of each folder to validate on, 0 up to but not including 1.
+        seed: Seed of the draw.
+
+    Returns:
+        Frames to train on and frames to validate on; their `mask` is empty.
+
+    Raises:
+        DataError: A folder holds no picture, or a mask shows a polyp.
+        UsageError: The same folder twice.
+    """
+    train: list[Sample] = []
+    validation: list[Sample] = []
+    for root, name in zip(roots, _dataset_names(roots), strict=True):
+        samples = [
+            Sample(str(path), "", name, f"{name}/{sequence_of(path.stem)}") for path in find_negatives(root)
+        ]
+        groups = [sample.group for sample in samples]
+        chosen = _draw(groups, val_fraction, seed) if val_fraction and len(set(groups)) > 1 else set()
+        train += [sample for sample in samples if sample.group not in chosen]
+        validation += [sample for sample in samples if sample.group in chosen]
+    return train, validation
+
+
 def data_digest(samples: Sequence[Sample]) -> str:
     """SHA-256 over the contents of all images and masks in their order; paths do not matter.
+
+    A frame without a mask file counts by its image alone.
 
     Raises:
         DataError: A file cannot be read.
     """
-    paths = [path for sample in samples for path in (sample.image, sample.mask)]
+    paths = [path for sample in samples for path in (sample.image, sample.mask) if path]
     total = hashlib.sha256()
     with ThreadPoolExecutor(4) as pool:
         for digest in pool.map(_file_digest, paths):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import accelerate
@@ -28,6 +29,7 @@ from distill.runs import (
     keep_metrics_before,
     load_checkpoint,
     load_config,
+    load_start,
     new_run_path,
     save_checkpoint,
 )
@@ -38,8 +40,6 @@ from edge.errors import TrainingError, UsageError
 from edge.files import refuse_existing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from distill.config import DistillConfig
 
 GUARDED_EVERY = 10
@@ -78,6 +78,8 @@ class Trainer:
             )
         torch.manual_seed(config.seed)
         self.student = build_student(config.student, pretrained=config.pretrained)
+        if config.start:
+            load_start(Path(config.start), self.student)
         self.student.to(memory_format=torch.channels_last)
         self.frozen = frozen_stages(self.student, config)
         if config.drop_path and not drop_paths(self.student, config.drop_path):
@@ -95,7 +97,7 @@ class Trainer:
         self.wrapped = self.accelerator.prepare_model(module)
         self.guard = Guard(only_warn=config.recipe == "paper")
         self.epoch = self.step = 0
-        self.best: dict[str, float] = {"dice_val": -1.0, "epoch": -1.0}
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
 
@@ -265,7 +267,7 @@ class Trainer:
             "seconds": self.seconds,
             **score[0],
         }
-        if score[0]["dice_val"] > self.best["dice_val"]:
+        if score[0]["score"] > self.best["score"]:
             self.best = {"epoch": float(self.epoch), **score[0]}
             self._save("best.pt", {"student": scored.state_dict(), "metrics": self.best})
         if self.accelerator.is_main_process:
@@ -274,7 +276,8 @@ class Trainer:
         self._save("last.pt", self.state())
         bar.update(
             0,
-            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}, best {self.best['dice_val']:.4f}",
+            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}{_clean(score[0])}, best "
+            f"{self.best['dice_val']:.4f}{_clean(self.best)}",
         )
 
     def _mean_losses(self) -> dict[str, float]:
@@ -287,6 +290,11 @@ class Trainer:
     def _save(self, name: str, state: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             save_checkpoint(self.run / "checkpoints" / name, state)
+
+
+def _clean(figures: dict[str, float]) -> str:
+    """What validation says of clean frames, for the progress bar."""
+    return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
 
 
 class _Silent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,6 +54,17 @@ def find_negatives(folder: Path) -> list[Path]:
                     got=f"a polyp in {pair.mask}",
                 )
     return find_images(folder)
+
+
+def sequence_of(stem: str) -> str:
+    """Name of the video sequence that a frame belongs to: its file name without a trailing number.
+
+    Args:
+        stem: File name without its extension: `s03_0017` belongs to `s03`, plain numbers to one unnamed sequence;
+            a name without a trailing number is its own sequence.
+    """
+    found = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
+    return found.group(1) if found else stem
 
 
 def read_negatives(folder: Path) -> Iterator[tuple[str, ImageU8]]:

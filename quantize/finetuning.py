@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
-from distill.losses import structure_loss
+from distill.losses import segmentation_loss, structure_loss
 from distill.runs import append_metrics, save_checkpoint
 from edge import console
 from edge.errors import TrainingError
@@ -79,7 +79,7 @@ class Finetuning:
             groups.append({"params": list(objective.parameters()), "peak": heads_lr or config.lr})
         self.optimizer = torch.optim.Adam(groups, lr=config.lr)
         self.epoch = 0
-        self.best: dict[str, float] = {"dice_val": -1.0, "epoch": -1.0}
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
@@ -167,7 +167,7 @@ class Finetuning:
     def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """What is minimised, and each term by the name that `metrics.jsonl` knows it by."""
         if self.objective is None:
-            loss = self.task_loss(self.model(batch.images), batch.masks)
+            loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
             return loss, {"loss": loss.item()}
         found = self.objective(batch.images, batch.masks, batch.targets, self.epoch - 1, step, batch.answers)
         losses = {"loss": found.total.item(), "task": found.task.item()}
@@ -184,7 +184,7 @@ class Finetuning:
 
     def _validate(self, row: dict[str, float], seconds: float, bar: Any) -> None:
         score = self.data.validate(self.model)
-        if score["dice_val"] > self.best["dice_val"]:
+        if score["score"] > self.best["score"]:
             self.best = {"epoch": float(self.epoch), **score}
             best = {"quantized": quantized_state(self.model), "metrics": self.best}
             save_checkpoint(self.path / "checkpoints" / "best.pt", best)

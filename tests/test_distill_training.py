@@ -231,7 +231,9 @@ def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
     (tmp_path / "checkpoints").mkdir()
     trainer = Trainer(tmp_path, settings, data)
     scores = iter([0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(data, "validate", lambda _: {"dice_val": next(scores), "iou_val": 0.0})
+    monkeypatch.setattr(
+        data, "validate", lambda _: {"dice_val": (dice := next(scores)), "iou_val": 0.0, "score": dice}
+    )
     assert trainer.train()["dice_val"] == 0.5
     assert trainer.epoch == 3
 

@@ -17,12 +17,15 @@ class StudentMaps(NamedTuple):
         high: (B, high_channels, 2 h or more, ...) finer decoder map, matched with the high band.
         auxiliary: Further logits (B, 1, h, w), each of its own size, that deep supervision compares with the
             mask like `logits`; the export lacks them as outputs. Empty for most students.
+        presence: (B, 1, 1, 1) logit of "is there a polyp", which is part of every one of `logits`; None for students
+            without one.
     """
 
     logits: Tensor
     low: Tensor
     high: Tensor
     auxiliary: tuple[Tensor, ...] = ()
+    presence: Tensor | None = None
 
 
 class Student(nn.Module, ABC):

@@ -44,6 +44,30 @@ class Fuse(nn.Module):
         return fused
 
 
+class Presence(nn.Module):
+    """One logit of the whole picture, "is there a polyp", from the deepest map.
+
+    A student that judges each pixel from its surroundings alone calls a fold or a bubble a polyp; this logit is added to
+    every pixel's, so that the engine keeps its one score map. The maximum over the map picks values and rounds nothing,
+    so it is exact in every runtime.
+
+    Args:
+        channels: Of the deepest map.
+        width: Features that are looked for.
+    """
+
+    def __init__(self, channels: int, width: int = 64) -> None:
+        super().__init__()
+        self.features = _conv_bn_relu6(channels, width, 1)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    def forward(self, deepest: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, 1, 1, 1)."""
+        features: Tensor = self.features(deepest)
+        logit: Tensor = self.head(F.max_pool2d(features, [features.shape[-2], features.shape[-1]]))
+        return logit
+
+
 class EdgeS(Student):
     """Edge student with an EfficientNet-Lite encoder; logits at a quarter of the input size.
 
@@ -66,6 +90,7 @@ class EdgeS(Student):
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)
         self.head = nn.Conv2d(width, 1, 1)
+        self.presence = Presence(c32)
 
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
@@ -76,7 +101,9 @@ class EdgeS(Student):
         _, f4, f8, f16, f32 = self.encoder(x)
         low = self.fuse16(self.top(f32), f16)
         high = self.fuse8(low, f8)
-        return StudentMaps(self.head(self.fuse4(high, f4)), low, high)
+        presence = self.presence(f32)
+        logits = self.head(self.fuse4(high, f4)) + presence
+        return StudentMaps(logits, low, high, presence=presence)
 
 
 class CutLite(nn.Module):
@@ -125,6 +152,7 @@ class EdgeXS(Student):
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)
         self.head = nn.Conv2d(width, 1, 1)
+        self.presence = Presence(c32)
 
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
@@ -135,4 +163,6 @@ class EdgeXS(Student):
         _, f4, f8, f16, f32 = self.encoder(x)
         low = self.fuse16(self.top(f32), f16)
         high = self.fuse8(low, f8)
-        return StudentMaps(self.head(self.fuse4(high, f4)), low, high)
+        presence = self.presence(f32)
+        logits = self.head(self.fuse4(high, f4)) + presence
+        return StudentMaps(logits, low, high, presence=presence)
