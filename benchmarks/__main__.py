@@ -10,9 +10,9 @@ import click
 
 from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
 from benchmarks.table import RESULTS, benchmark_table, put_between, read_records
-from edge import console
 from edge.errors import EdgeDifomError
-from edge.files import atomic_write
+from edge.util.files import atomic_write
+from edge_difom.cli import console
 
 if TYPE_CHECKING:
     from benchmarks.record import Record

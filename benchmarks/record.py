@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 # msgspec reads the annotations when a record is decoded.
-from edge.device_info import Device  # noqa: TC001
+from edge.util.host import Device  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.record import Record
-from edge.bench.markdown import table
+from edge.bench.report.markdown import table
 from edge.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from edge.bundle.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
 from edge.errors import UsageError
-from edge.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -28,8 +28,8 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             are one sequence.
         negative_share: Share of each batch that is drawn from `negatives`, where there are any.
         val_negatives: Share of the frames of `negatives` kept for validation, in whole sequences.
-        student: Name in `distill.students.STUDENTS`.
-        teachers: Specifications for `distill.teachers.build_teacher`.
+        student: Name in `distill.students.build.STUDENTS`.
+        teachers: Specifications for `distill.teachers.build.build_teacher`.
         recipe: `difom` (task loss and spectral distillation), `paper` (the published notebook's, whose target
             collapses) or `none` (task loss alone).
         pretrained: Start the student's encoder from ImageNet weights.
@@ -45,9 +45,9 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
         encoder_lr: Learning rate of the student's encoder, as a share of `lr`.
         weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
-        task_loss: On the masks, name in `distill.losses.TASK_LOSSES`: `structure`, `bce-iou` (the same without a weight of
+        task_loss: On the masks, name in `distill.losses.task.TASK_LOSSES`: `structure`, `bce-iou` (the same without a weight of
             the outline) or `bce` (cross-entropy alone).
-        clean_weight: Weight of the loss of a view without a polyp (`distill.losses.clean_loss`).
+        clean_weight: Weight of the loss of a view without a polyp (`distill.losses.task.clean_loss`).
         presence_weight: Weight of the cross-entropy of "is there a polyp", for students with a presence logit.
         distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
             `none`.

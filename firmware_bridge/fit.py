@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from edge import device_info
+from edge.util import host as device_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge.manifest import EngineEntry
-    from edge.runtimes import Runtime
+    from edge.bundle.manifest import EngineEntry
+    from edge.engines.runtimes import Runtime
 
 
 class Described(Protocol):
@@ -78,7 +78,7 @@ def fit(
 
     Args:
         manifest: Of a bundle that opened, or what is offered; its schema is one that this version reads.
-        runtimes: Engine -> what runs it, None where nothing is installed (`edge.runtimes.find_runtimes()`).
+        runtimes: Engine -> what runs it, None where nothing is installed (`edge.engines.runtimes.find_runtimes()`).
         architecture: The machine's, as Linux names it; this machine's by default.
     """
     architecture = architecture or device_info.architecture()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
 
-from edge.cli import group
+from edge_difom.cli.main import group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def prepare() -> None:
     stick = shutil.copytree(REPOSITORY, RUN / "stick")
     shutil.copy(TRUSTED, RUN / "1.root.json")
     call("chmod", "-R", "a+rX", stick, RUN / "1.root.json")
-    as_user = ("runuser", "-u", "edge-difom", "--", PYTHON, "-I", "-m", "edge", "device")
+    as_user = ("runuser", "-u", "edge-difom", "--", PYTHON, "-I", "-m", "edge_difom", "device")
     call(*as_user, "trust", RUN / "1.root.json")
     call(*as_user, "install", stick, "--max-latency-ms", "100000")
     call("systemctl", "daemon-reload")

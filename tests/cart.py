@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer, frame
-from firmware_bridge.simcart.controller import Controller
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
+from firmware_bridge.cart.simcart.controller import Controller
 
 RUNNING = 3
 """The state of the heartbeats, by the schema's number."""

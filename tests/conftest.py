@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import manifest as m
-from edge.bundle import write_bundle
+from edge.bundle import manifest as m
+from edge.bundle.reader import write_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -320,11 +320,11 @@ def _bench_lines(
         ended: Whether the run came to its end.
         **header: Fields of the header.
     """
-    from edge.bench import journal as j
-    from edge.bench.environment import Snapshot
-    from edge.bench.record import WarmUp
-    from edge.bench.sensors import Reading
-    from edge.device_info import read_device
+    from edge.bench.measure.environment import Snapshot
+    from edge.bench.measure.sensors import Reading
+    from edge.bench.report import journal as j
+    from edge.bench.report.record import WarmUp
+    from edge.util.host import read_device
 
     def machine(at: float) -> j.Sample:
         snapshot = Snapshot(
@@ -417,7 +417,7 @@ class Publisher:
     passphrase = b"secret"
 
     def __init__(self, folder: Path, now: datetime | None = None) -> None:
-        from firmware_bridge.trust.publishing import create_keys
+        from firmware_bridge.fleet.trust.publishing import create_keys
 
         self.folder, self.keys, self.repository = folder, folder / "keys", folder / "repository"
         self.now = now or datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
@@ -448,7 +448,7 @@ class Publisher:
 
     def publish(self, weights: bytes = b"weights", name: str = "polyps", **options: Any) -> Any:
         """Publish a bundle with these bytes as its model; the next version of its name by default."""
-        from firmware_bridge.trust.publishing import publish
+        from firmware_bridge.fleet.trust.publishing import publish
 
         engines = {"engines": options.pop("engines")} if "engines" in options else {}
         path = self.bundle(weights, name, **engines)

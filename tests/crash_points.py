@@ -16,14 +16,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.engines.runtimes import Runtime
+from edge.engines.selftest import SelfTest
 from edge.errors import UsageError
-from edge.runtimes import Runtime
-from edge.selftest import SelfTest
-from firmware_bridge.slots.audit import AuditLog
-from firmware_bridge.slots.install import install
-from firmware_bridge.slots.store import SlotStore
-from firmware_bridge.trust import client
+from firmware_bridge.fleet.slots.audit import AuditLog
+from firmware_bridge.fleet.slots.install import install
+from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable

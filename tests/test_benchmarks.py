@@ -13,31 +13,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import (
-    against_unet,
-    device,
-    engines,
-    harness,
-    live,
-    recipes,
-    table,
-    training,
-    training_formats,
-    whole,
-)
+from benchmarks import table
+from benchmarks.micro import against_unet, device, engines, harness, live, training, training_formats, whole
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
+from benchmarks.studies import recipes
 from distill.config import make_config
-from edge.device_info import read_device
+from edge.datasets.phantom.render import write_dataset
 from edge.errors import DataError, ParityError, UsageError
-from edge.lookup import resolve
-from edge.phantom import write_dataset
 from edge.sinks.jsonl import FrameLine
+from edge.util.extras import resolve
+from edge.util.host import read_device
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 
 def test_every_row_of_the_registry_loads() -> None:
@@ -273,7 +264,7 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
     study = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert [row.recipe for row in study.rows] == ["none", "shuffled"]
     assert all(len(row.dice) == 2 for row in study.rows)
-    monkeypatch.setattr("distill.training.train_run", None)
+    monkeypatch.setattr("distill.train.trainer.train_run", None)
     last = (tmp_path / "runs" / "none-1" / "metrics.jsonl").read_text().splitlines()[-1]
     assert study.rows[0].dice[1] == json.loads(last)["dice_val"]
     again = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
@@ -291,7 +282,7 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pyt
     cache = training.cache_cost(2, size=64, images=8)
     assert cache.goal is not None
     assert cache.goal.value == pytest.approx(cache.ratio)
-    monkeypatch.setattr("distill.guards.target_deviation", lambda _: 0.0)
+    monkeypatch.setattr("distill.recipes.target_monitor.target_deviation", lambda _: 0.0)
     with pytest.raises(ParityError, match="not standardised"):
         training.cache_cost(2, size=64, images=8)
 

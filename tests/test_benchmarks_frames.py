@@ -12,20 +12,20 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import frames
-from benchmarks.clips import boxes_of, draw_clip, link, read_clip, read_sequences
-from benchmarks.detector import MAP, Mistakes, scores_of
-from benchmarks.smoothing import SETTINGS, Study, compare, made_up_results
+from benchmarks.micro import frames
+from benchmarks.studies.clips import boxes_of, draw_clip, link, read_clip, read_sequences
+from benchmarks.studies.simulated_detector import MAP, Mistakes, scores_of
+from benchmarks.studies.smoothing import SETTINGS, Study, compare, made_up_results
+from edge.contracts import OperatingPoint
+from edge.datasets.phantom.render import write_clip
 from edge.errors import DataError, ParityError
-from edge.frames.guard import FrameGuard, Judgement
-from edge.phantom import write_clip
-from edge.postprocess import regions
-from edge.types import OperatingPoint
+from edge.imaging.postprocess import regions
+from edge.pipeline.frame_guard import FrameGuard, Judgement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.types import Box
+    from edge.contracts import Box
 
 
 def test_guard_view_and_layer_are_measured_after_their_checks() -> None:
@@ -151,7 +151,7 @@ def test_a_student_is_compared_from_the_command_line(tiny_bundle: Path, tmp_path
     command = [
         sys.executable,
         "-m",
-        "benchmarks.smoothing",
+        "benchmarks.studies.smoothing",
         "--bundle",
         str(tiny_bundle),
         "--video",

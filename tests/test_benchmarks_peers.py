@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks import loadgen, peer_checks, peer_process, peers
-from edge.backends import open_engine_files
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers import checks as peer_checks
+from benchmarks.peers import loadgen
+from benchmarks.peers import process as peer_process
+from edge.datasets.pairs import find_pairs
+from edge.datasets.phantom.render import write_dataset
+from edge.engines.open import open_engine_files
 from edge.errors import ParityError
-from edge.evaluate import evaluate
-from edge.pairs import find_pairs
-from edge.phantom import write_dataset
-from edge.preprocess import to_input
+from edge.evaluation.evaluator import evaluate
+from edge.imaging.preprocess import to_input
 
 if TYPE_CHECKING:
     from pathlib import Path

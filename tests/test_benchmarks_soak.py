@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import soak_checks as checks
-from benchmarks.soak import Soak, plan
-from benchmarks.soak_run import check_end
-from benchmarks.soak_screen import Screen
-from edge.journal import Event
-from edge.sinks.shm_reader import Snapshot
+from benchmarks.soak import checks as checks
+from benchmarks.soak.__main__ import Soak, plan
+from benchmarks.soak.runtime import check_end
+from benchmarks.soak.screen import Screen
+from edge.contracts import State
+from edge.shm.reader import Snapshot
 from edge.sources.faults import FAULTS
-from edge.types import State
+from edge.telemetry.journal import Event
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -313,7 +313,15 @@ def test_an_end_that_is_not_clean_fails(changes: dict[str, Any], word: str) -> N
 def test_a_short_soak_of_the_real_device(tiny_bundle: Path, tmp_path: Path) -> None:
     """What depends on time alone may fail on a busy machine; nothing else may."""
     out = tmp_path / "soak.json"
-    command = [sys.executable, "-m", "benchmarks.soak", "--bundle", str(tiny_bundle), "--engine", "tflite"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.soak.__main__",
+        "--bundle",
+        str(tiny_bundle),
+        "--engine",
+        "tflite",
+    ]
     command += ["--minutes", "0.3", "--width", "160", "--height", "120", "--fps", "30", "--every", "2"]
     root = Path(__file__).parents[1]
     done = subprocess.run(

@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import cli
-from edge.bundle import write_bundle
-from firmware_bridge.slots.audit import LOG
-from firmware_bridge.slots.signal import SignalLock
-from firmware_bridge.slots.store import open_store
+from edge.bundle.reader import write_bundle
+from edge_difom.cli import main as cli
+from firmware_bridge.fleet.slots.audit import LOG
+from firmware_bridge.fleet.slots.signal import SignalLock
+from firmware_bridge.fleet.slots.store import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.manifest import Manifest
+    from edge.bundle.manifest import Manifest
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_keys_are_changed_and_times_renewed_by_a_command(repository: Path, tmp_p
 def test_the_passphrase_is_asked_for(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from firmware_bridge.trust.commands import keygen
+    from edge_difom.cli.bundle_sign import keygen
 
     done = CliRunner().invoke(keygen, [str(tmp_path / "keys")], input="secret\nsecret\n")
     assert done.exit_code == 0, done.output

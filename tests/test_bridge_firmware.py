@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer, frame
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
 from tests.cart import RUNNING, Cart
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer, frame
-from firmware_bridge.simcart.controller import Controller
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
+from firmware_bridge.cart.simcart.controller import Controller
 
 RUNNING = 3
 

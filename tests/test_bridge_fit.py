@@ -9,18 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge import cli
-from edge.device_info import at_least
-from edge.manifest import (
-    SCHEMA_VERSION,
-    EngineEntry,
-    GoldenSet,
-    Input,
-    Manifest,
-    Output,
-    Provenance,
-)
-from edge.runtimes import Runtime
+from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, GoldenSet, Input, Manifest, Output, Provenance
+from edge.engines.runtimes import Runtime
+from edge.util.host import at_least
+from edge_difom.cli import main as cli
 from firmware_bridge.fit import fit
 
 if TYPE_CHECKING:
@@ -127,7 +119,7 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_bundle_that_cannot_run_exits_with_8(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge.runtimes.find_runtimes", lambda: {"openvino": None, "tflite": None})
+    monkeypatch.setattr("edge.engines.runtimes.find_runtimes", lambda: {"openvino": None, "tflite": None})
     with pytest.raises(SystemExit) as ended:
         cli.main(["device", "fit", "--bundle", str(tiny_bundle)])
     assert ended.value.code == 8

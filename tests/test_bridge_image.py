@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bridge.image.provision import Settings, apply, plan, render
+from firmware_bridge.fleet.system.provision import Settings, apply, plan, render
 
 ROOT = Path(__file__).parent.parent
 RUNTIME, PRESENTER, EXPORTER = (
@@ -132,7 +132,7 @@ def test_the_runtime_works_where_no_connection_does(tiny_bundle: Path, tmp_path:
             *apart,
             sys.executable,
             "-m",
-            "edge",
+            "edge_difom",
             "run",
             "--bundle",
             tiny_bundle,
@@ -174,8 +174,8 @@ def test_the_runtime_gets_its_devices_and_no_others(system: Path) -> None:
 
 
 def test_the_options_of_the_units_are_options_of_the_programs(system: Path) -> None:
-    from edge.commands.run import command
     from edge.presenter.__main__ import command as presenter
+    from edge_difom.cli.run import command
 
     for unit, parsed in ((RUNTIME, command), (PRESENTER, presenter)):
         line = settings_of(system, unit)["ExecStart"][0]
@@ -246,7 +246,7 @@ def test_rauc_reads_its_configuration_and_packs_by_the_manifest(system: Path, tm
     content = tmp_path / "content"
     content.mkdir()
     (content / "rootfs.ext4").write_bytes(os.urandom(8192))
-    manifest = (ROOT / "firmware_bridge/image/rauc/manifest.raucm").read_text()
+    manifest = (ROOT / "firmware_bridge/fleet/system/rauc/manifest.raucm").read_text()
     (content / "manifest.raucm").write_text(manifest.replace("@VERSION@", "1.0"))
     key, certificate, bundle = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "system.raucb"
     subject = ("-subj", "/CN=test", "-days", "2", "-keyout", key, "-out", certificate)
@@ -265,7 +265,7 @@ def test_rauc_reads_its_configuration_and_packs_by_the_manifest(system: Path, tm
 
 def test_the_files_come_with_the_wheel() -> None:
     """Each file of the folder is written somewhere, or is the script or the manifest that somebody takes from there."""
-    folder = ROOT / "firmware_bridge/image"
+    folder = ROOT / "firmware_bridge/fleet/system"
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     data = {name for name in there if not name.endswith((".py", ".pyc"))} - {
         "install.sh",

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from firmware_bridge.image.provision import HIDDEN
-from firmware_bridge.trust.publishing import publish
+from firmware_bridge.fleet.system.provision import HIDDEN
+from firmware_bridge.fleet.trust.publishing import publish
 
 ROOT = Path(__file__).parent.parent
 LONGEST_S = 400

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from edge.cli import group
 from edge.errors import DataError, UsageError
-from firmware_bridge.image.provision import RECORD, Settings, apply, plan
+from edge_difom.cli.main import group
+from firmware_bridge.fleet.system.provision import RECORD, Settings, apply, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / "firmware_bridge/image/install.sh"
+SCRIPT = ROOT / "firmware_bridge/fleet/system/install.sh"
 PYTHON = "/opt/edge-difom/bin/python"
 SETTINGS = Settings(python=PYTHON)
 UNIT = "etc/systemd/system/edge-difom.service"
@@ -46,7 +46,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     assert f"+++ {tmp_path / UNIT}" in done.output
     assert "+PrivateNetwork=yes" in done.output
-    assert f"+ExecStart={PYTHON} -I -m edge run" in done.output
+    assert f"+ExecStart={PYTHON} -I -m edge_difom run" in done.output
 
 
 def test_files_are_written_once_and_the_next_commands_are_told(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_without_the_right_nothing_is_written(tmp_path: Path) -> None:
             path.chmod(path.stat().st_mode | 0o055)
     code = (
         "import sys; from pathlib import Path; from edge.errors import UsageError\n"
-        "from firmware_bridge.image.provision import Settings, apply, plan\n"
+        "from firmware_bridge.fleet.system.provision import Settings, apply, plan\n"
         "root = Path(sys.argv[1])\n"
         "changes = plan(root, Settings(python='/bin/sh'))\n"
         "import os; os.geteuid() or os.setuid(65534)\n"

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.types import CartEvent, State, Status
-from firmware_bridge.link import session as s
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer, frame
-from firmware_bridge.simcart.controller import Controller
+from edge.contracts import CartEvent, State, Status
+from firmware_bridge.cart.link import session as s
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
+from firmware_bridge.cart.simcart.controller import Controller
 
 if TYPE_CHECKING:
     from collections.abc import Callable

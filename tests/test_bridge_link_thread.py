@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge.contracts import CartEvent, CartLink, State, Status
 from edge.errors import UsageError
-from edge.types import CartEvent, CartLink, State, Status
-from firmware_bridge.link import connectors, transports
-from firmware_bridge.link.cart import ThreadedCart, open_cart
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer
-from firmware_bridge.simcart.controller import Controller
+from firmware_bridge.cart.link import connectors, transports
+from firmware_bridge.cart.link.cart import ThreadedCart, open_cart
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer
+from firmware_bridge.cart.simcart.controller import Controller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

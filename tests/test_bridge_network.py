@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firmware_bridge.slots.store import open_store
-from firmware_bridge.trust import believed
-from firmware_bridge.trust.client import first_trust
-from firmware_bridge.trust.publishing import publish
+from firmware_bridge.fleet.slots.store import open_store
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.client import first_trust
+from firmware_bridge.fleet.trust.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_a_device_opens_no_socket(
     state = tmp_path / "state"
     state.mkdir()
     believed.save(state, first_trust(publisher.root.read_bytes()))
-    edge = ("-m", "edge")
+    edge = ("-m", "edge_difom")
 
     def call(*arguments: object) -> None:
         done = offline(*edge, *arguments)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import PAYLOAD_MAX, Deframer, frame
-from firmware_bridge.simcart.controller import reencode, reframe
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import PAYLOAD_MAX, Deframer, frame
+from firmware_bridge.cart.simcart.controller import reencode, reframe
 
 if TYPE_CHECKING:
     import random

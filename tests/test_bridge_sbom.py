@@ -10,11 +10,11 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edge import cli
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
 from edge.errors import MissingDependencyError, UsageError
-from firmware_bridge.sbom.bill import make_bill, soup_table
-from firmware_bridge.sbom.packages import Package, needed
+from edge_difom.cli import main as cli
+from firmware_bridge.fleet.sbom.bill import make_bill, soup_table
+from firmware_bridge.fleet.sbom.packages import Package, needed
 
 if TYPE_CHECKING:
     from pathlib import Path

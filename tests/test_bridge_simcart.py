@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from edge.contracts import CartEvent, State, Status
 from edge.errors import MissingDependencyError
-from edge.types import CartEvent, State, Status
-from firmware_bridge.link.cart import open_cart
-from firmware_bridge.link.session import Beat, Session
-from firmware_bridge.simcart import build
-from firmware_bridge.simcart.faults import SimCart, parse_command, parse_fault
+from firmware_bridge.cart.link.cart import open_cart
+from firmware_bridge.cart.link.session import Beat, Session
+from firmware_bridge.cart.simcart import build
+from firmware_bridge.cart.simcart.faults import SimCart, parse_command, parse_fault
 
 RUNNING = Status(State.RUNNING, "", 0)
 
@@ -93,7 +93,7 @@ def wait_for(condition: Any, seconds: float = 20.0) -> None:
 
 @pytest.mark.row(26, "the simulated cart's device vanishes and comes back on another node")
 def test_a_cart_in_a_process_of_its_own() -> None:
-    from firmware_bridge.simcart.process import SimConnector
+    from firmware_bridge.cart.simcart.process import SimConnector
 
     with open_cart("sim") as cart:
         simulated = cart.connector
@@ -115,7 +115,7 @@ def test_a_cart_in_a_process_of_its_own() -> None:
 
 def run_alone(*options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "firmware_bridge.simcart", *options],
+        [sys.executable, "-m", "firmware_bridge.cart.simcart", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -142,14 +142,14 @@ def test_the_command_prints_its_device_and_takes_faults(tmp_path: Path) -> None:
 
 def test_the_command_explains_itself() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "firmware_bridge.simcart", "--help"],
+        [sys.executable, "-m", "firmware_bridge.cart.simcart", "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     assert "press pedal N (1 to 4) for 80 ms" in shown
     refused = subprocess.run(
-        [sys.executable, "-m", "firmware_bridge.simcart", "--pty", "--at", "1=fly"],
+        [sys.executable, "-m", "firmware_bridge.cart.simcart", "--pty", "--at", "1=fly"],
         capture_output=True,
         text=True,
         check=False,

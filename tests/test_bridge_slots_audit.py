@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.slots.audit import HEAD, LOG, AuditLog
+from firmware_bridge.fleet.slots.audit import HEAD, LOG, AuditLog
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from edge.runtimes import Runtime
-from edge.selftest import SelfTest
-from firmware_bridge.slots.install import install
-from firmware_bridge.slots.store import SlotStore
-from firmware_bridge.trust import believed
-from firmware_bridge.trust.client import first_trust
+from edge.engines.runtimes import Runtime
+from edge.engines.selftest import SelfTest
+from firmware_bridge.fleet.slots.install import install
+from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.client import first_trust
 
 SCRIPT = Path(__file__).parent / "crash_points.py"
 

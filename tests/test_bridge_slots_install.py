@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge.bundle.manifest import EngineEntry
+from edge.engines.runtimes import Runtime
+from edge.engines.selftest import SelfTest
 from edge.errors import (
     BundleError,
     BusyError,
@@ -21,16 +24,14 @@ from edge.errors import (
     ParityError,
     UsageError,
 )
-from edge.manifest import EngineEntry
-from edge.runtimes import Runtime
-from edge.selftest import SelfTest
-from firmware_bridge.slots import durable, state
-from firmware_bridge.slots.audit import AuditLog
-from firmware_bridge.slots.install import install
-from firmware_bridge.slots.signal import SignalLock
-from firmware_bridge.slots.store import SlotStore
-from firmware_bridge.trust import believed
-from firmware_bridge.trust.client import first_trust
+from firmware_bridge import durable
+from firmware_bridge.fleet.slots import state
+from firmware_bridge.fleet.slots.audit import AuditLog
+from firmware_bridge.fleet.slots.install import install
+from firmware_bridge.fleet.slots.signal import SignalLock
+from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.client import first_trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ class Device:
 
     def start(self) -> tuple[SlotStore, bytes | None]:
         """A start of the runtime: its store, and the model that it would run."""
-        from edge.bundle import Bundle
+        from edge.bundle.reader import Bundle
 
         store = SlotStore(self.folder, now=lambda: self.now)
         path = store.current()
@@ -154,13 +155,13 @@ def test_a_signed_bundle_that_does_not_hold_together_is_refused(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pack_damaged(bundle: Any, out: Path) -> Path:
-        from edge.bundle import pack
+        from edge.bundle.reader import pack
 
         pack(bundle, out)
         out.write_bytes(out.read_bytes().replace(b"second", b"sECond"))
         return out
 
-    monkeypatch.setattr("firmware_bridge.trust.publishing.pack", pack_damaged)
+    monkeypatch.setattr("firmware_bridge.fleet.trust.publishing.pack", pack_damaged)
     device.publisher.publish(b"second")
     refused(device, BundleError, "does not hold together")
 
@@ -191,7 +192,7 @@ def test_an_older_version_in_newer_metadata_is_refused(
     for path in (device.publisher.repository / "targets").iterdir():
         path.unlink()
     monkeypatch.setattr(
-        "firmware_bridge.trust.publishing.read_offer", lambda *_: type("O", (), {"version": 0})
+        "firmware_bridge.fleet.trust.publishing.read_offer", lambda *_: type("O", (), {"version": 0})
     )
     device.publisher.publish(b"second", version=2)
     assert len(list(metadata.glob("*.targets.json"))) == 3
@@ -257,14 +258,14 @@ def test_a_missing_or_old_runtime_is_refused_before_anything_is_read(
 def test_a_bundle_that_is_not_what_was_offered_is_refused(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from firmware_bridge.trust.offer import make_offer
+    from firmware_bridge.fleet.trust.offer import make_offer
 
     def lie(bundle: Any, version: int) -> Any:
         import msgspec
 
         return msgspec.structs.replace(make_offer(bundle, version), manifest="0" * 64)
 
-    monkeypatch.setattr("firmware_bridge.trust.publishing.make_offer", lie)
+    monkeypatch.setattr("firmware_bridge.fleet.trust.publishing.make_offer", lie)
     device.publisher.publish(b"second")
     refused(device, BundleError, "does not hold together")
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge.errors import BundleError, UsageError
-from edge.files import sha256
-from edge.lookup import resolve
-from firmware_bridge.slots import state
-from firmware_bridge.slots.audit import AuditLog
-from firmware_bridge.slots.state import Held, State
-from firmware_bridge.slots.status import examine
-from firmware_bridge.slots.store import SlotStore
+from edge.util.extras import resolve
+from edge.util.files import sha256
+from firmware_bridge.fleet.slots import state
+from firmware_bridge.fleet.slots.audit import AuditLog
+from firmware_bridge.fleet.slots.state import Held, State
+from firmware_bridge.fleet.slots.status import examine
+from firmware_bridge.fleet.slots.store import SlotStore
 
 if TYPE_CHECKING:
-    from edge.types import BundleStore
+    from edge.contracts import BundleStore
 
 
 class Device:
@@ -65,7 +65,7 @@ def device(tmp_path: Path) -> Device:
 
 
 def test_the_store_is_what_the_runtime_asks_for(device: Device) -> None:
-    store: BundleStore = resolve("firmware_bridge.slots.store:open_store")(device.folder)
+    store: BundleStore = resolve("firmware_bridge.fleet.slots.store:open_store")(device.folder)
     current, previous = store.current(), store.previous()
     assert current is not None
     assert previous is not None
@@ -94,7 +94,7 @@ def test_a_try_is_counted_before_the_bundle_is_handed_out(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("firmware_bridge.slots.durable.write", full)
+    monkeypatch.setattr("firmware_bridge.durable.write", full)
     assert device.version() == 1
     monkeypatch.undo()
     assert device.version() == 2
@@ -145,7 +145,7 @@ def test_a_read_error_is_a_bad_slot(device: Device, slot: str, monkeypatch: pyte
             raise OSError(errno.EIO, "Input/output error", str(path))
         return sha256(path)
 
-    monkeypatch.setattr("firmware_bridge.slots.store.sha256", digest)
+    monkeypatch.setattr("firmware_bridge.fleet.slots.store.sha256", digest)
     store = device.start()
     current = store.current()
     assert current is not None

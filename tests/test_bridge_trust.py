@@ -20,15 +20,16 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edge.errors import BundleError, UsageError
-from firmware_bridge.trust import believed, key_files, publishing
-from firmware_bridge.trust.client import first_trust, refresh
-from firmware_bridge.trust.folder import open_folder
-from firmware_bridge.trust.roles import DAYS, days_of
+from firmware_bridge.fleet.trust import key_files, publishing
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.client import first_trust, refresh
+from firmware_bridge.fleet.trust.folder import open_folder
+from firmware_bridge.fleet.trust.roles import DAYS, days_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from firmware_bridge.trust.believed import Trusted
+    from firmware_bridge.fleet.trust.trust_store import Trusted
 
 
 class Files(FetcherInterface):
@@ -168,7 +169,7 @@ def test_an_unknown_key_is_refused(both: Both, role: str, monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=f"is not the {role} key"):
         both.publisher.publish(b"second")
     monkeypatch.setattr(
-        "firmware_bridge.trust.repository.load_signer",
+        "firmware_bridge.fleet.trust.repository.load_signer",
         lambda keys, role, *_: key_files.load(key_files.key_path(keys, role)),
     )
     both.publisher.publish(b"second")

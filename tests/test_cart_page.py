@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 import pytest
 
-from edge.cli import VERBS
-from edge.commands.bench import BenchGroup
-from edge.lookup import resolve
-from edge.types import State
-from firmware_bridge.image.commands import NEXT
-from firmware_bridge.link.session import LAMPS
-from firmware_bridge.protocol import messages as m
+from edge.contracts import State
+from edge.util.extras import resolve
+from edge_difom.cli.bench import BenchGroup
+from edge_difom.cli.device_provision import NEXT
+from edge_difom.cli.main import VERBS
+from firmware_bridge.cart.link.session import LAMPS
+from firmware_bridge.cart.protocol import messages as m
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/cart.md").read_text()

@@ -60,12 +60,12 @@ def tflite_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return fresh(tmp_path_factory.mktemp("tflite-device"), wheel, "tflite")
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_five_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     roots = {name.partition("/")[0] for name in names if ".dist-info" not in name}
-    assert roots == {"edge", "distill", "quantize", "firmware_bridge"}
-    assert "edge/cli.py" in names
-    held = {"edge/sinks/edge_difom_shm.h", "edge/sinks/web_page.html", "distill/configs/edge-s.yaml"}
+    assert roots == {"edge_difom", "edge", "distill", "quantize", "firmware_bridge"}
+    assert "edge_difom/cli/main.py" in names
+    held = {"edge/shm/edge_difom_shm.h", "edge/sinks/web_page.html", "distill/configs/edge-s.yaml"}
     assert held <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -99,7 +99,7 @@ def test_it_runs_from_a_synthetic_source(python: Path, tiny_bundle: Path, tmp_pa
         f"jsonl:{log}",
     ]
     code = (
-        "import sys\nfrom edge.cli import main\n"
+        "import sys\nfrom edge_difom.cli.main import main\n"
         f"try:\n    main(['run', *{arguments}])\n"
         "finally:\n    assert not {'torch', 'nncf'} & set(sys.modules)"
     )

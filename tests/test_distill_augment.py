@@ -4,7 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from distill.augment import photometric, random_affine, sample_rng, theta_batch, warp, warp_maps
+from distill.data.augment import (
+    photometric,
+    random_affine,
+    sample_rng,
+    theta_batch,
+    warp,
+    warp_maps,
+)
 
 
 def smooth_picture(size: int, seed: int = 0) -> np.ndarray:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill import cache as cache_module
-from distill.cache import BLOCK, TeacherCache
-from distill.data import ImageStore
-from distill.teachers import Teacher
+from distill.data.image_store import ImageStore
 from distill.teachers.base import resample
+from distill.teachers.build import Teacher
+from distill.teachers.cache import maps as cache_module
+from distill.teachers.cache.maps import BLOCK, TeacherCache
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.cache import BLOCK
+from distill.teachers.cache.maps import BLOCK
 
 ROWS, GRID = 5 * BLOCK + 3, (4, 6)
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,8 +21,8 @@ import sys, time
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from distill.cache import TeacherCache
-from distill.data import ImageStore
+from distill.teachers.cache.maps import TeacherCache
+from distill.data.image_store import ImageStore
 from distill.teachers.base import Teacher, resample
 
 class Mixed(Teacher):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from distill.clean_views import remove_polyps
 from distill.config import make_config
-from distill.opening import open_data
+from distill.data.load import open_data
+from distill.data.polyp_removal import remove_polyps
+from edge.datasets.phantom.render import render, write_dataset
 from edge.errors import UsageError
-from edge.phantom import render, write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

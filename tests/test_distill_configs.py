@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill import config
-from distill.students import STUDENTS
+from distill.students.build import STUDENTS
 from edge.errors import UsageError
 
 FILES = sorted((Path(config.__file__).parent / "configs").glob("*.yaml"))

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import data as data_module
-from distill.data import Sample, data_digest, load_splits, materialise
-from distill.splits import _draw
+from distill.data import image_store as data_module
+from distill.data.image_store import Sample, data_digest, load_splits, materialise
+from distill.data.splits import _draw
+from edge.datasets.pairs import read_pair
 from edge.errors import DataError, UsageError
-from edge.pairs import read_pair
-from edge.preprocess import to_input
+from edge.imaging.preprocess import to_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,18 +11,18 @@ import pytest
 from click.testing import CliRunner
 
 from distill.config import make_config
-from distill.ensemble import Ensemble
-from distill.evaluation import student_logits
-from distill.label_commands import label
-from distill.labelling import Labels, count_frames, doubt, label_frames
-from distill.opening import open_data
-from distill.runs import describe_run, load_run, save_checkpoint
-from distill.splits import load_splits
-from distill.students import build_student
+from distill.data.load import open_data
+from distill.data.splits import load_splits
+from distill.run_folder import describe_run, load_run, save_checkpoint
+from distill.self_training.ensemble import Ensemble
+from distill.self_training.labeling import Labels, count_frames, doubt, label_frames
+from distill.students.build import build_student
+from distill.train.evaluation import student_logits
 from edge.errors import DataError, UsageError
-from edge.frames.crop import cut, seen_part
-from edge.postprocess import in_frame
-from edge.protocol_a import sigmoid
+from edge.evaluation.protocol_a import sigmoid
+from edge.imaging.crop import cut, seen_part
+from edge.imaging.postprocess import in_frame
+from edge_difom.cli.label import label
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,20 +10,14 @@ import pytest
 import torch
 
 from distill.config import DistillConfig, make_config
-from distill.losses import (
-    TASK_LOSSES,
-    clean_loss,
-    presence_loss,
-    segmentation_loss,
-    structure_loss,
-)
-from distill.opening import open_data
-from distill.runs import load_run, load_start
-from distill.splits import data_digest, load_negatives
-from distill.students import build_student
-from distill.training import train_run
+from distill.data.load import open_data
+from distill.data.splits import data_digest, load_negatives
+from distill.losses.task import TASK_LOSSES, clean_loss, presence_loss, segmentation_loss, structure_loss
+from distill.run_folder import load_run, load_start
+from distill.students.build import build_student
+from distill.train.trainer import train_run
+from edge.datasets.negatives import sequence_of
 from edge.errors import DataError, TrainingError
-from edge.negatives import sequence_of
 
 if TYPE_CHECKING:
     from pathlib import Path

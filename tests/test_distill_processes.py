@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from distill.runs import load_run
-from edge.phantom import write_dataset
+from distill.run_folder import load_run
+from edge.datasets.phantom.render import write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +19,9 @@ STEP = """
 import sys
 from pathlib import Path
 import torch
-from distill.opening import open_data
+from distill.data.load import open_data
 from distill.config import make_config
-from distill.training import Trainer
+from distill.train.trainer import Trainer
 
 data, out, frozen = sys.argv[1:]
 config = make_config({
@@ -102,7 +102,7 @@ def test_a_command_launched_twice_trains_one_run(phantom: Path, monkeypatch: pyt
     launch(
         2,
         "-m",
-        "edge",
+        "edge_difom",
         "distill",
         *arguments,
         "--epochs",

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.averaging import WeightAverage
-from distill.batches import Batch
 from distill.config import DistillConfig, make_config
-from distill.guards import Guard, explained_variance, target_deviation
-from distill.objectives import Difom, Objective
-from distill.paper import Paper, notebook_bands
-from distill.spectral import low_band
-from distill.spectral.weighted import focal_frequency_loss
+from distill.data.batches import Batch
+from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
+from distill.losses.spectral.loss import low_band
+from distill.losses.spectral.weighted import focal_frequency_loss
+from distill.recipes.objectives import Difom, Objective
+from distill.recipes.published import Paper, notebook_bands
+from distill.recipes.target_monitor import Guard, explained_variance, target_deviation
 from distill.students.base import Student, StudentMaps
-from distill.terms import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
-from distill.training import Trainer, train_run
+from distill.train.ema import WeightAverage
+from distill.train.trainer import Trainer, train_run
+from edge.datasets.phantom.render import write_dataset
 from edge.errors import TrainingError, UsageError
-from edge.phantom import write_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

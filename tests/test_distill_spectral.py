@@ -10,17 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.spectral import (
+from distill.losses.spectral import cpu as cpu_path
+from distill.losses.spectral import triton_box, triton_weighted
+from distill.losses.spectral.loss import (
     Band,
     focal_frequency_loss,
     low_band,
     reference_loss,
     spectral_loss,
-    triton_box,
-    triton_weighted,
     weighted_loss,
 )
-from distill.spectral import cpu as cpu_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +197,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from distill.spectral import triton_box, triton_weighted
+from distill.losses.spectral.loss import triton_box, triton_weighted
 
 capability = int(sys.argv[1])
 blocks = {"RANK": 32, "BH": 64, "BW": 64}

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.hadamard import hadamard, levelling
-from distill.standardize import Moments, Standardizer
+from distill.teachers.cache.hadamard import hadamard, levelling
+from distill.teachers.cache.standardize import Moments, Standardizer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from distill.batches import to_tensor
-from distill.efficientnet_lite import drop_paths, lite_features
-from distill.students import STUDENTS, build_student
+from distill.data.batches import to_tensor
+from distill.students.build import STUDENTS, build_student
 from distill.students.edge import EdgeXS
+from distill.students.efficientnet_lite import drop_paths, lite_features
+from edge.datasets.phantom.render import render
 from edge.errors import UsageError
-from edge.phantom import render
 
 
 @pytest.mark.parametrize("name", sorted(STUDENTS))

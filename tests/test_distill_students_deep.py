@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from distill.students import Student, build_student, student_size
+from distill.students.build import Student, build_student, student_size
 from distill.students.edge import EdgeXS
 from distill.students.pranet import PraNet
 from distill.students.res2net import Res2Net

@@ -11,15 +11,15 @@ import transformers
 from torch import nn
 
 from distill.config import make_config
-from distill.runs import describe_run, save_checkpoint
-from distill.students import build_student
-from distill.teachers import SAM_PTH, TEACHERS, build_answering, build_teacher, spec_forms
+from distill.run_folder import describe_run, save_checkpoint
+from distill.students.build import build_student
+from distill.teachers.build import SAM_PTH, TEACHERS, build_answering, build_teacher, spec_forms
 from distill.teachers.huggingface import PatchTokens
 from distill.teachers.segment_anything import encoder_architecture
 from distill.teachers.student import TaskTeacher
 from distill.teachers.timm_models import load_timm
 from edge.errors import DataError, MissingDependencyError, TrainingError, UsageError
-from edge.lookup import resolve
+from edge.util.extras import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path

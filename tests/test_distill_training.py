@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from distill import batches
-from distill.batches import made_ahead
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
-from distill.opening import open_data
-from distill.optimisation import parameter_groups
-from distill.runs import load_checkpoint, load_run
-from distill.students import build_student
-from distill.training import Trainer, build_objective, train_run
+from distill.data import batches
+from distill.data.batches import made_ahead
+from distill.data.load import open_data
+from distill.run_folder import load_checkpoint, load_run
+from distill.students.build import build_student
+from distill.train.optimizer import parameter_groups
+from distill.train.trainer import Trainer, build_objective, train_run
 from edge.errors import DataError, TrainingError, UsageError
 
 if TYPE_CHECKING:

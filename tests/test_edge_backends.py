@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from openvino import opset13 as ops
 
-from edge import backends
-from edge.backends import BACKENDS, available, open_engine, open_engine_files
-from edge.backends.onnx import PROVIDERS, OnnxEngine
-from edge.backends.openvino import OpenVinoEngine, openvino_core
-from edge.bundle import Bundle, write_bundle
+from edge.bundle.manifest import Manifest
+from edge.bundle.reader import Bundle, write_bundle
+from edge.contracts import Engine, InferenceFault
+from edge.engines import open as backends
+from edge.engines.onnxruntime import PROVIDERS, OnnxEngine
+from edge.engines.open import BACKENDS, available, open_engine, open_engine_files
+from edge.engines.openvino import OpenVinoEngine, openvino_core
 from edge.errors import BundleError, MissingDependencyError, UsageError
-from edge.lookup import resolve
-from edge.manifest import Manifest
-from edge.types import Engine, InferenceFault
+from edge.util.extras import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -378,7 +378,7 @@ def test_a_changed_byte_is_never_loaded(tiny_bundle: Path, tmp_path: Path) -> No
 
 def test_asking_for_versions_imports_no_runtime() -> None:
     code = (
-        "import sys; from edge.backends import available; print(available());"
+        "import sys; from edge.engines.open import available; print(available());"
         "assert not {'openvino', 'ai_edge_litert', 'onnxruntime', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

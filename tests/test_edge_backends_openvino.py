@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.backends import open_engine, open_engine_files, split_name
-from edge.backends.openvino import candidates, openvino_core
-from edge.backends.openvino_cache import CompiledCache, cache_folder
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.engines.open import open_engine, open_engine_files, split_name
+from edge.engines.openvino import candidates, openvino_core
+from edge.engines.openvino_cache import CompiledCache, cache_folder
 from edge.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 Files = dict[str, list[bytes]]
 
@@ -94,7 +94,7 @@ class Machine:
                     raise RuntimeError("[GPU] out of resources")
                 return real.compile_model(model, device, options)
 
-        monkeypatch.setattr("edge.backends.openvino.openvino_core", Core)
+        monkeypatch.setattr("edge.engines.openvino.openvino_core", Core)
 
 
 def test_auto_falls_back_to_the_device_that_takes_the_model(
@@ -230,8 +230,8 @@ def test_what_is_measured_and_verified_is_compiled(tiny_bundle: Path) -> None:
 
 DROPPED_ELSEWHERE = """
 import os, signal, sys, threading, time
-from edge.backends import open_engine
-from edge.bundle import Bundle
+from edge.engines.open import open_engine
+from edge.bundle.reader import Bundle
 
 held = [open_engine(Bundle.open(sys.argv[1]), "openvino", threads=1)]
 dropping = threading.Thread(target=held.clear)

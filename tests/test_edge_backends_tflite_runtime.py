@@ -15,14 +15,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge import doctor
-from edge.backends import available, open_engine, open_engine_files
-from edge.bundle import Bundle, write_bundle
+from edge.bundle.reader import Bundle, write_bundle
+from edge.engines.golden_check import verify_bundle
+from edge.engines.open import available, open_engine, open_engine_files
+from edge.engines.runtimes import Runtime, find_runtime
 from edge.errors import BundleError, MissingDependencyError
-from edge.runtimes import Runtime, find_runtime
-from edge.verify import verify_bundle
+from edge_difom import doctor
 from firmware_bridge.fit import fit
-from quantize.old_runtime import ABSENT, find_old_python
+from quantize.certify.tflite_legacy import ABSENT, find_old_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.manifest import Manifest
+    from edge.bundle.manifest import Manifest
 
     Install = Callable[..., None]
 
@@ -169,7 +169,7 @@ def test_the_older_one_gives_the_scores_of_the_newer(
     paths = [tmp_path / name for name in ("model.tflite", "frames.npy", "scores.npy")]
     paths[0].write_bytes(tiny_engine_files["tflite"][0])
     np.save(paths[1], frames)
-    done = run_old("-m", "edge.backends.batch", "tflite", *paths, str(threads))
+    done = run_old("-m", "edge.engines.scores_subprocess", "tflite", *paths, str(threads))
     assert done.returncode == 0, done.stderr
     settings = json.loads(done.stdout)
     assert settings["package"] == "tflite-runtime"
@@ -191,7 +191,7 @@ def test_frames_of_another_size_are_refused(
     paths[0].write_bytes(tiny_engine_files["tflite"][0])
     # A picture of one pixel would broadcast.
     np.save(paths[1], np.zeros((1, 1, 1, 3), np.uint8))
-    done = run_old("-m", "edge.backends.batch", "tflite", *paths, "1")
+    done = run_old("-m", "edge.engines.scores_subprocess", "tflite", *paths, "1")
     assert done.returncode == 2
     assert "frames.npy does not fit the model" in done.stderr
     assert not paths[2].exists()
@@ -200,7 +200,9 @@ def test_frames_of_another_size_are_refused(
 @needs_old_python
 def test_a_device_with_the_older_one_verifies_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "verify.json"
-    done = run_old("-m", "edge", "verify", "--bundle", tiny_bundle, "--engine", "tflite", "--json", path)
+    done = run_old(
+        "-m", "edge_difom", "verify", "--bundle", tiny_bundle, "--engine", "tflite", "--json", path
+    )
     assert done.returncode == 0, done.stderr
     (check,) = json.loads(path.read_text())["engines"]
     assert check["checked"]
@@ -209,7 +211,7 @@ def test_a_device_with_the_older_one_verifies_a_bundle(tiny_bundle: Path, tmp_pa
 
 @needs_old_python
 def test_its_doctor_names_it() -> None:
-    done = run_old("-m", "edge", "doctor", "--json")
+    done = run_old("-m", "edge_difom", "doctor", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["engines"]["tflite"]["package"] == "tflite-runtime"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.background import Background
-from edge.line_file import LineFile
+from edge.util.append_file import LineFile
+from edge.util.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge import manifest as m
-from edge.bench import journal as j
-from edge.bench.environment import Snapshot
-from edge.bench.record import BenchReport
-from edge.bench.run import measure, run_bench
-from edge.bench.sampler import Sampler, Soak
-from edge.bench.sensors import Reading
-from edge.bench.stream import STAGES, Load, Stream, run_load
-from edge.bench.summary import summarise
+from edge.bench.measure.environment import Snapshot
+from edge.bench.measure.run import measure, run_bench
+from edge.bench.measure.sampler import Sampler, Soak
+from edge.bench.measure.sensors import Reading
+from edge.bench.measure.stream import STAGES, Load, Stream, run_load
+from edge.bench.report import journal as j
+from edge.bench.report.record import BenchReport
+from edge.bench.report.summary import summarise
+from edge.bundle import manifest as m
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.bench.record import LoadReport
-    from edge.types import ImageU8
+    from edge.bench.report.record import LoadReport
+    from edge.contracts import ImageU8
 
 MANIFEST = m.Manifest(
     schema_version=m.SCHEMA_VERSION,
@@ -107,7 +107,7 @@ class FakeEngine:
 
 
 def header(**changes: Any) -> j.Header:
-    from edge.device_info import read_device
+    from edge.util.host import read_device
 
     values: dict[str, Any] = {
         "seconds": 1.0,
@@ -358,7 +358,7 @@ def test_loads_have_one_name_each() -> None:
 
 
 def test_the_command_writes_record_and_reports(tiny_bundle: Path, tmp_path: Path) -> None:
-    from edge.commands.bench import command
+    from edge_difom.cli.bench import command
 
     json, out = tmp_path / "bench.json", tmp_path / "run"
     arguments = ["--bundle", tiny_bundle, "--engine", "openvino", "--seconds", "0.3", "--threads", "1"]
@@ -395,8 +395,8 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
 ) -> None:
     import cv2
 
-    from edge.bundle import write_bundle
-    from edge.pairs import find_pairs
+    from edge.bundle.reader import write_bundle
+    from edge.datasets.pairs import find_pairs
 
     manifest, files = tiny_parts
     rows = [

@@ -8,19 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.bench import compare as c
-from edge.bench.compare import Ratio, compare_runs, load_reports
-from edge.bench.journal import Journal
-from edge.bench.resampling import blocks_of, interval, quantile_draws
-from edge.bench.summary import summarise
-from edge.cli import main
+from edge.bench.report import compare as c
+from edge.bench.report.compare import Ratio, compare_runs, load_reports
+from edge.bench.report.journal import Journal
+from edge.bench.report.resampling import blocks_of, interval, quantile_draws
+from edge.bench.report.summary import summarise
 from edge.errors import DataError, LatencyError
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.bench.record import BenchReport
+    from edge.bench.report.record import BenchReport
 
 
 def latencies(seed: int, factor: float = 1.0, seconds: int = 40, frames: int = 30) -> list[list[float]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge.bench.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
-from edge.device_info import usable_cpus
+from edge.bench.measure.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
+from edge.util.host import usable_cpus
 
 BEFORE = Snapshot(
     at_s=100.0,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.bench.displays import FramebufferDisplay, Loopback, SinkDisplay, open_display
-from edge.bench.glass import Marker, measure_glass
+from edge.bench.measure.displays import FramebufferDisplay, Loopback, SinkDisplay, open_display
+from edge.bench.measure.glass import Marker, measure_glass
+from edge.contracts import Interruption, State
 from edge.errors import SourceError, UsageError
-from edge.types import Interruption, State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.types import Frame, Result
+    from edge.contracts import Frame, Result
 
 
 class Clock:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from edge import manifest as m
-from edge.bench.journal import Journal
-from edge.bench.matrix import Cell, MatrixReport, MatrixRow, mark_front, matrix_page, run_cell, run_matrix
+from edge.bench.report.journal import Journal
+from edge.bench.report.matrix import (
+    Cell,
+    MatrixReport,
+    MatrixRow,
+    mark_front,
+    matrix_page,
+    run_cell,
+    run_matrix,
+)
+from edge.bundle import manifest as m
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+BENCH_RUN = (sys.executable, "-m", "edge_difom", "bench", "run")
 CELLS = [
     Cell(Path("B.difom"), engine, "int8", threads) for engine in ("openvino", "tflite") for threads in (1, 2)
 ]
@@ -112,9 +122,9 @@ def test_a_matrix_without_cells_or_with_none_measured_is_refused(tmp_path: Path)
         raise DataError("no", got="no engine")
 
     with pytest.raises(UsageError, match="cells"):
-        run_matrix([], tmp_path)
+        run_matrix([], tmp_path, execute=fail)
     with pytest.raises(UsageError, match="different names"):
-        run_matrix([CELLS[0], CELLS[0]], tmp_path)
+        run_matrix([CELLS[0], CELLS[0]], tmp_path, execute=fail)
     with pytest.raises(DataError, match="no cell"):
         run_matrix(CELLS, tmp_path, execute=fail)
 
@@ -132,8 +142,8 @@ def test_the_page_draws_dice_against_cpu() -> None:
 
 def test_a_cell_runs_in_a_process_of_its_own(tiny_bundle: Path, tmp_path: Path) -> None:
     cell = Cell(tiny_bundle, "tflite", "int8", 1)
-    run_cell(cell, tmp_path / "cell", ["--seconds", "0.2", "--frame", "160x120"])
+    run_cell(BENCH_RUN, cell, tmp_path / "cell", ["--seconds", "0.2", "--frame", "160x120"])
     assert (tmp_path / "cell" / "report.json").is_file()
     with pytest.raises(DataError, match="not measured") as caught:
-        run_cell(cell._replace(precision="f32"), tmp_path / "none", [])
+        run_cell(BENCH_RUN, cell._replace(precision="f32"), tmp_path / "none", [])
     assert "f32" in caught.value.got

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bench.percentiles import (
+from edge.bench.measure.percentiles import (
     PERCENTILES,
     bounds,
     least_samples,

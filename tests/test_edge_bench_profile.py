@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge.backends import open_engine_files
-from edge.bench import profiling
-from edge.bench.dense import DENSE, dense_files, dense_work
-from edge.bench.environment import Snapshot
-from edge.bench.operations import bundle_work, ir_work
-from edge.bench.profile_record import DeviceProfile, Work
-from edge.bench.profiling import memory_bandwidth, profile_device, read_profile
-from edge.bundle import Bundle
-from edge.commands.bench.device import command
+from edge.bench.measure import profiling
+from edge.bench.measure.dense import DENSE, dense_files, dense_work
+from edge.bench.measure.environment import Snapshot
+from edge.bench.measure.operations import bundle_work, ir_work
+from edge.bench.measure.profiling import memory_bandwidth, profile_device, read_profile
+from edge.bench.report.profile_record import DeviceProfile, Work
+from edge.bundle.reader import Bundle
+from edge.engines.open import open_engine_files
 from edge.errors import DataError
+from edge_difom.cli.bench.device import command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.bench.journal import RECORD_NAME, Journal, read_journal
-from edge.bench.record import BenchReport
-from edge.bench.summary import summarise
-from edge.commands.bench.report import command
+from edge.bench.report.journal import RECORD_NAME, Journal, read_journal
+from edge.bench.report.record import BenchReport
+from edge.bench.report.summary import summarise
 from edge.errors import DataError
+from edge_difom.cli.bench.report import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_leaves_a_record_that_makes_a_report(tiny_bundle: P
     out = tmp_path / "run"
     arguments = ["--bundle", str(tiny_bundle), "--engine", "tflite", "--seconds", "600", "--frame", "160x120"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge", "bench", "run", *arguments, "--threads", "1", "--out", str(out)],
+        [sys.executable, "-m", "edge_difom", "bench", "run", *arguments, "--threads", "1", "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

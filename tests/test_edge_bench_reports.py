@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge import manifest as m
-from edge.bench.drawing import Chart, Scale, number
-from edge.bench.markdown import cell, markdown_report, table
-from edge.bench.output import write_reports
-from edge.bench.page import report_page
-from edge.bench.profile_record import DeviceProfile, Peak, Work
-from edge.bench.record import BenchReport, GoldenCheck
-from edge.bench.schema import SCHEMA_FILE, schema
-from edge.bench.summary import summarise
-from edge.device_info import read_device
+from edge.bench.report.drawing import Chart, Scale, number
+from edge.bench.report.markdown import cell, markdown_report, table
+from edge.bench.report.page import report_page
+from edge.bench.report.profile_record import DeviceProfile, Peak, Work
+from edge.bench.report.record import BenchReport, GoldenCheck
+from edge.bench.report.schema import SCHEMA_FILE, schema
+from edge.bench.report.summary import summarise
+from edge.bundle import manifest as m
 from edge.errors import MissingDependencyError
+from edge.util.host import read_device
+from edge_difom.cli.bench.show import write_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def report(bench_lines: Callable[..., list[Any]]) -> BenchReport:
 
 
 def test_the_schema_in_the_repository_is_current() -> None:
-    assert SCHEMA_FILE.read_bytes() == schema(), "python -m edge.bench.schema"
+    assert SCHEMA_FILE.read_bytes() == schema(), "python -m edge.bench.report.schema"
     names = msgspec.json.decode(schema())["$defs"]
     assert {"BenchReport", "LoadReport", "DeviceProfile", "Accuracy"} <= set(names)
 
@@ -136,7 +136,7 @@ def test_without_jinja2_the_page_is_left_out_with_a_warning(
     def gone(_: BenchReport) -> str:
         raise MissingDependencyError("reports need jinja2", mend="pip install 'edge-difom[report]'")
 
-    monkeypatch.setattr("edge.bench.page.report_page", gone)
+    monkeypatch.setattr("edge.bench.report.page.report_page", gone)
     written = write_reports(report, tmp_path)
     assert [path.name for path in written] == ["report.json", "report.md"]
     assert "pip install 'edge-difom[report]'" in capsys.readouterr().err

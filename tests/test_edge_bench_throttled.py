@@ -28,9 +28,9 @@ BENCH = f"""
 import sys, time
 import numpy as np
 from edge.bench import summary
-from edge.bench.journal import Second
-from edge.bench.sampler import Sampler
-from edge.bench.stream import Load, Stream, run_load
+from edge.bench.report.journal import Second
+from edge.bench.measure.sampler import Sampler
+from edge.bench.measure.stream import Load, Stream, run_load
 from tests.test_edge_bench import IMAGES, MANIFEST, FakeEngine, header
 
 class Spinning(FakeEngine):

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.benchmark_lists import TEST_FRAMES
-from edge.benchmark_sets import SETS, find_labelled
+from edge.datasets.pairs import read_pair
+from edge.datasets.public_lists import TEST_FRAMES
+from edge.datasets.public_sets import SETS, find_labelled
 from edge.errors import DataError, UsageError
-from edge.pairs import read_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

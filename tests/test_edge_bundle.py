@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.bundle import MANIFEST, MANIFEST_HASH, Bundle, pack, unpack, write_bundle
-from edge.bundle_store import check_name
-from edge.cli import main
+from edge.bundle.manifest import Golden, Manifest
+from edge.bundle.reader import MANIFEST, MANIFEST_HASH, Bundle, pack, unpack, write_bundle
+from edge.bundle.store import check_name
 from edge.errors import BundleError, UsageError
-from edge.files import sha256
-from edge.manifest import Golden, Manifest
+from edge.util.files import sha256
+from edge_difom.cli.main import main
 
 Parts = tuple[Manifest, dict[str, bytes]]
 MODEL = "engines/tflite/model.tflite"
@@ -285,7 +285,7 @@ def test_commands_pack_show_and_unpack(
 
 def test_reading_a_bundle_imports_no_engine(tiny_bundle: Path) -> None:
     code = (
-        f"import sys; from edge.bundle import Bundle; Bundle.open({str(tiny_bundle)!r}).verify_hashes();"
+        f"import sys; from edge.bundle.reader import Bundle; Bundle.open({str(tiny_bundle)!r}).verify_hashes();"
         "assert not {'cv2', 'numpy', 'openvino', 'ai_edge_litert', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge import bundle_store
-from edge.bundle import MANIFEST, MANIFEST_HASH, Bundle, unpack
-from edge.bundle_store import check_names
+from edge.bundle import store as bundle_store
+from edge.bundle.reader import MANIFEST, MANIFEST_HASH, Bundle, unpack
+from edge.bundle.store import check_names
 from edge.errors import BundleError
-from edge.files import sha256
+from edge.util.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

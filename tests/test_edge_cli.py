@@ -8,14 +8,15 @@ import sys
 import click
 import pytest
 
-from edge import __version__, cli, errors
+from edge import __version__, errors
 from edge.errors import EdgeDifomError, MissingDependencyError
-from edge.lookup import EXTRA_OF, missing
+from edge.util.extras import EXTRA_OF, missing
+from edge_difom.cli import main as cli
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "edge", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "edge_difom", *arguments], capture_output=True, text=True, check=False
     )
 
 
@@ -51,7 +52,7 @@ def test_every_verb_loads_and_has_three_examples(verb: str, capsys: pytest.Captu
 
 def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom edge.cli import main\n"
+        "import sys\nfrom edge_difom.cli.main import main\n"
         "try:\n    main(['--help'])\n"
         "finally:\n    print(sorted(set(sys.modules) & {'numpy', 'cv2', 'torch', 'openvino', 'ai_edge_litert', "
         "'msgspec', 'matplotlib', 'distill', 'quantize', 'firmware_bridge'}), file=sys.stderr)"
@@ -143,8 +144,8 @@ def test_resolving_reports_a_missing_package_and_nothing_else(monkeypatch: pytes
     with pytest.raises(ModuleNotFoundError, match="edge_nowhere"):
         cli.resolve("edge_nowhere:thing")
     with pytest.raises(AttributeError):
-        cli.resolve("edge.cli:thing")
-    assert cli.resolve("edge.cli:main") is cli.main
+        cli.resolve("edge_difom.cli.main:thing")
+    assert cli.resolve("edge_difom.cli.main:main") is cli.main
 
 
 def test_a_verb_that_misses_a_package_while_it_runs_names_the_extra(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge import console
+from edge_difom.cli import console
 
 if TYPE_CHECKING:
     from pathlib import Path

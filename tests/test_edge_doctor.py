@@ -12,10 +12,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from edge import device_info, doctor
-from edge.commands.doctor import command
-from edge.doctor import DoctorReport
-from edge.lookup import EXTRA_OF
+from edge.util import host as device_info
+from edge.util.extras import EXTRA_OF
+from edge_difom import doctor
+from edge_difom.cli.doctor import command
+from edge_difom.doctor import DoctorReport
 
 
 def test_json_without_a_file_is_alone_on_stdout() -> None:
@@ -72,7 +73,7 @@ def test_without_any_extra_it_works_and_says_what_to_install() -> None:
         "import importlib.util\nfind = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name in hidden else find(name, *a)\n"
         "sys.modules.update(dict.fromkeys(hidden))\n"
-        "from edge.cli import main\nmain(['doctor'])"
+        "from edge_difom.cli.main import main\nmain(['doctor'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,17 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import lookup
-from edge.bundle import Bundle
-from edge.bundle_accuracy import evaluate_bundle
-from edge.cli import main
-from edge.commands import evaluate as command
+from edge.bundle.reader import Bundle
+from edge.contracts import OperatingPoint
+from edge.datasets.pairs import find_pairs, read_mask
 from edge.errors import DataError
-from edge.evaluate import evaluate, read_splits
-from edge.metrics import summarise
-from edge.pairs import find_pairs, read_mask
-from edge.protocol_a import sigmoid
-from edge.types import OperatingPoint
+from edge.evaluation.bundle import evaluate_bundle
+from edge.evaluation.evaluator import evaluate, read_splits
+from edge.evaluation.metrics import summarise
+from edge.evaluation.protocol_a import sigmoid
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.metrics import EvaluationReport
-    from edge.pairs import Pair
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.metrics import EvaluationReport
 
     U8 = NDArray[np.uint8]
 
@@ -183,17 +181,10 @@ def test_a_checkpoint_goes_to_the_training_side(
         asked.append((run, len(pairs), options["protocol_a"]))
         return evaluate(pairs, lambda _: np.ones((4, 4), np.float32))
 
-    monkeypatch.setattr(
-        command, "resolve", lambda reference: {"distill.evaluation:evaluate_run": evaluate_run}[reference]
-    )
+    monkeypatch.setattr("distill.train.evaluation.evaluate_run", evaluate_run)
     assert status("evaluate", "--checkpoint", tmp_path, "--data", data) == 0
     assert status("evaluate", "--checkpoint", tmp_path, "--data", data, "--protocol", "b") == 0
     assert asked == [(tmp_path, 5, True), (tmp_path, 5, False)]
-
-
-@pytest.mark.slow
-def test_the_checkpoint_reference_exists() -> None:
-    assert callable(lookup.resolve(command._RUN_EVALUATION))
 
 
 @pytest.mark.parametrize(

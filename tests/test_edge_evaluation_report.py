@@ -12,21 +12,21 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.cli import main
-from edge.commands import evaluate as command
+from edge.datasets.phantom.render import write_dataset
 from edge.errors import DataError, MissingDependencyError
-from edge.evaluate import evaluate
-from edge.evaluation_report import Gallery, dice_histogram, evaluation_page, fit_curves, read_metrics
-from edge.metrics import ImageScore, summarise
-from edge.phantom import write_dataset
+from edge.evaluation.evaluator import evaluate
+from edge.evaluation.metrics import ImageScore, summarise
+from edge.evaluation.page import Gallery, dice_histogram, evaluation_page, fit_curves, read_metrics
+from edge_difom.cli import evaluate as command
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge.metrics import EvaluationReport
-    from edge.pairs import Pair
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.metrics import EvaluationReport
 
 
 def row(name: str, dice: float | None, *, flagged: bool = True, area: float = 0.05) -> ImageScore:

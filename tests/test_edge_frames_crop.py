@@ -11,31 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data import materialise
-from distill.splits import load_splits
-from edge import manifest as m
-from edge.bundle import Bundle, write_bundle
-from edge.bundle_accuracy import count_clean, evaluate_bundle
+from distill.data.image_store import materialise
+from distill.data.splits import load_splits
+from edge.bundle import manifest as m
+from edge.bundle.reader import Bundle, write_bundle
+from edge.contracts import Frame, OperatingPoint, Result
+from edge.datasets.pairs import find_pairs
+from edge.datasets.phantom.render import render
 from edge.errors import BundleError
-from edge.evaluate import evaluate
-from edge.frames.crop import MARGIN, STEP, cut, part_of, seen_part
-from edge.frames.field_of_view import estimate
-from edge.frames.view import View, whole_frame
-from edge.pairs import find_pairs
-from edge.phantom import render
+from edge.evaluation.bundle import count_clean, evaluate_bundle
+from edge.evaluation.evaluator import evaluate
+from edge.evaluation.protocol_a import field_map
+from edge.imaging.crop import MARGIN, STEP, cut, part_of, seen_part
+from edge.imaging.field_of_view import estimate
+from edge.imaging.postprocess import native_scores, regions
+from edge.imaging.preprocess import to_input
+from edge.imaging.view import View, whole_frame
 from edge.pipeline.analysis import analyse
 from edge.pipeline.smoothing import Smoother, Smoothing
-from edge.postprocess import native_scores, regions
-from edge.preprocess import to_input
-from edge.protocol_a import field_map
 from edge.stills.still import shown_mask
-from edge.types import Frame, OperatingPoint, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.types import Box, ImageU8
+    from edge.contracts import Box, ImageU8
 
 SCREEN = (540, 960)
 PLACE: Box = (420, 40, 480, 480)

@@ -8,18 +8,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.frames.guard import FrameGuard
-from edge.phantom import clip
+from edge.contracts import State
+from edge.datasets.phantom.render import clip
+from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.smoothing import Smoother, Smoothing
 from edge.sources.base import BaseSource
-from edge.types import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge.manifest import Manifest
-    from edge.types import Frame, ImageU8, Result, Status
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import Frame, ImageU8, Result, Status
 
 PERIOD_NS = 33_333_333
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.frames.field_of_view import WINDOW, ViewEstimator, estimate
-from edge.frames.small import small
-from edge.frames.view import View, black_outside, inside, restrict, whole_frame
-from edge.phantom import clip
-from edge.types import Region, Result
+from edge.contracts import Region, Result
+from edge.datasets.phantom.render import clip
+from edge.imaging.field_of_view import WINDOW, ViewEstimator, estimate
+from edge.imaging.thumbnail import small
+from edge.imaging.view import View, black_outside, inside, restrict, whole_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

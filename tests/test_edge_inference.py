@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.contracts import InferenceFault
 from edge.errors import BundleError, MissingDependencyError, UsageError
-from edge.inference.engines import bundle_spec
+from edge.inference.engine_spec import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
-from edge.types import InferenceFault
 from tests.processes import alive, handles, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 SIZE = 8
@@ -287,6 +287,8 @@ def test_what_cannot_run_here_is_told_before_a_process_is_started(tiny_bundle: P
 def test_an_engine_that_is_not_installed_is_told_with_its_extra(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.backends.available", lambda: {"openvino": None, "tflite": None, "onnx": None})
+    monkeypatch.setattr(
+        "edge.engines.open.available", lambda: {"openvino": None, "tflite": None, "onnx": None}
+    )
     with pytest.raises(MissingDependencyError, match="no engine"):
         bundle_spec(Bundle.open(tiny_bundle))

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.contracts import BundleStore, InferenceFault
 from edge.inference.messages import EngineSpec
 from edge.inference.supervisor import MOST_FAULTS, SingleBundle, Supervisor
-from edge.types import BundleStore, InferenceFault
 from tests.processes import alive, handles, until
 
 if TYPE_CHECKING:
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 HANG, CRASH, NAN, SHAPE = 201, 202, 204, 205
 SIZE = 8
@@ -352,7 +352,7 @@ def test_a_bundle_that_cannot_be_read_is_a_bad_slot(slots: TwoSlots, harm: str) 
 def test_golden_frames_that_differ_condemn_the_bundle(
     slots: TwoSlots, tiny_parts: Any, tmp_path: Path
 ) -> None:
-    from edge.bundle import write_bundle
+    from edge.bundle.reader import write_bundle
 
     manifest, files = tiny_parts
     swapped = {**files, "golden/0.scores.png": files["golden/2.scores.png"]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.errors import DataError
-from edge.metrics import ImageScore, bootstrap_ci, dice_iou, resampled_means, summarise
+from edge.evaluation.metrics import ImageScore, bootstrap_ci, dice_iou, resampled_means, summarise
 
 
 def row(dice: float | None, *, flagged: bool = False, area: float = 0.1) -> ImageScore:

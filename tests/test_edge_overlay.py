@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.overlay import NOTICE, LayerPainter, layer, overlay, paint, without_frame
-from edge.types import Box, Region, Result, State, Status, kind_of
+from edge.contracts import Box, Region, Result, State, Status, kind_of
+from edge.overlay.paint import NOTICE, LayerPainter, layer, overlay, paint, without_frame
 
 
 def region(x: int, y: int, w: int, h: int) -> Region:

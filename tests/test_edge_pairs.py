@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.datasets.pairs import find_pairs, pair_folders, read_image, read_mask, read_pair
 from edge.errors import DataError
-from edge.pairs import find_pairs, pair_folders, read_image, read_mask, read_pair
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import phantom
+from edge.datasets.pairs import find_pairs, read_pair
+from edge.datasets.phantom import render as phantom
 from edge.errors import SourceError, UsageError
-from edge.pairs import find_pairs, read_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,8 @@ def test_negatives_hold_none_and_the_seed_decides_otherwise() -> None:
 
 def test_the_polyp_changes_the_picture_where_the_mask_is() -> None:
     """Without its polyp the same scene differs inside the mask and hardly elsewhere."""
-    from edge.phantom.paint import paint
-    from edge.phantom.scene import Pose, draw_polyp, draw_scene
+    from edge.datasets.phantom.paint import paint
+    from edge.datasets.phantom.scene import Pose, draw_polyp, draw_scene
 
     visible = 0
     for seed in range(12):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.picture_memory import MOST, PictureMemory, blank
+from edge.imaging.buffer_pool import MOST, PictureMemory, blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edge.contracts import Frame, InferenceFault, Interruption, Result, State, Status
 from edge.errors import SourceError
 from edge.pipeline.analysis import analyse
 from edge.pipeline.loop import MAX_AGE_MS, STAGES, FrameLoop
-from edge.pipeline.tally import Tally
+from edge.pipeline.run_stats import Tally
 from edge.sources.base import BaseSource
-from edge.types import Frame, InferenceFault, Interruption, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from edge.manifest import Manifest
-    from edge.pipeline.tally import RunSummary
-    from edge.types import ImageU8, Status
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import ImageU8, Status
+    from edge.pipeline.run_stats import RunSummary
 
 
 class FakeClock:
@@ -355,7 +355,7 @@ def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, picture
 def test_the_summary_of_a_long_run_is_of_its_newest_frames(
     pictures: list[ImageU8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.pipeline.tally._KEPT", 5)
+    monkeypatch.setattr("edge.pipeline.run_stats._KEPT", 5)
     tally = Tally()
     for number in range(23):
         begin = 40_000_000 * (number + 1)

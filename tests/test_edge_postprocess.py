@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge.contracts import OperatingPoint
 from edge.errors import UsageError
-from edge.postprocess import level, mask_area, native_scores, regions, to_units
-from edge.types import OperatingPoint
+from edge.imaging.postprocess import level, mask_area, native_scores, regions, to_units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

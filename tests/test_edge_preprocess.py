@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import DataError, UsageError
-from edge.preprocess import normalise, to_input
+from edge.imaging.preprocess import normalise, to_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

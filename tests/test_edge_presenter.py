@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
-from edge.presenter.look import CHROMA, Look, compose
+from edge.overlay.layer_cache import LayerDrawing
+from edge.presenter.display_options import CHROMA, Look, compose
 from edge.presenter.presenter import SILENCE_MS, Presenter
 from edge.presenter.screen import SdlScreen
+from edge.presenter.window_sink import Keeper, WindowSink
+from edge.shm.reader import SegmentReader
 from edge.sinks.base import SinkOptions
-from edge.sinks.drawing import LayerDrawing
 from edge.sinks.shm import ShmSink
-from edge.sinks.shm_reader import SegmentReader
-from edge.sinks.window import Keeper, WindowSink
-from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 MS = 1_000_000
 SIZE = 240, 320
@@ -42,7 +42,7 @@ from pathlib import Path
 import numpy as np
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
-from edge.types import Frame, Region, Result, State, Status
+from edge.contracts import Frame, Region, Result, State, Status
 x, y, w, h = 100, 80, 120, 90
 region = Region((x, y, w, h), ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.9)
 with ShmSink(Path(sys.argv[1]), SinkOptions(live=True)) as sink:

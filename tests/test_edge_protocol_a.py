@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.metrics import ProtocolA, bootstrap_ci
-from edge.protocol_a import FieldScore, field_map, field_score, sigmoid, summarise_field
-from edge.saliency import mean_absolute_error, structure_measure, threshold_curves, weighted_f
+from edge.evaluation.metrics import ProtocolA, bootstrap_ci
+from edge.evaluation.protocol_a import FieldScore, field_map, field_score, sigmoid, summarise_field
+from edge.evaluation.saliency import mean_absolute_error, structure_measure, threshold_curves, weighted_f
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import pytest
 
-from edge.cli import main
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +134,7 @@ def test_a_signal_ends_a_live_run_with_whole_outputs(
     tiny_bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     video, lines = tmp_path / "o.mp4", tmp_path / "f.jsonl"
-    command = [sys.executable, "-m", "edge", "run", "--bundle", str(tiny_bundle), "--engine", "tflite"]
+    command = [sys.executable, "-m", "edge_difom", "run", "--bundle", str(tiny_bundle), "--engine", "tflite"]
     command += ["--source", "synthetic:?width=96&height=64&frames=0&fps=60", "--threads", "1"]
     command += ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}"]
     process = subprocess.Popen(

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle, write_bundle
-from edge.selftest import check_in_process, self_test
+from edge.bundle.reader import Bundle, write_bundle
+from edge.engines.selftest import check_in_process, self_test
 
 if TYPE_CHECKING:
-    from edge.manifest import Manifest
+    from edge.bundle.manifest import Manifest
 
 Parts = tuple["Manifest", dict[str, bytes]]
 
@@ -85,7 +85,7 @@ def test_strange_scores_fail(
 ) -> None:
     engine = Strange(scores)
     bundle = Bundle.open(with_one_engine(tiny_parts, tmp_path / "b"))
-    monkeypatch.setattr("edge.backends.open_engine", lambda *_: engine)
+    monkeypatch.setattr("edge.engines.open.open_engine", lambda *_: engine)
     outcome = self_test(bundle, limit_ms=1e6)
     assert (outcome.ok, outcome.late, outcome.problems) == (False, False, [problem])
     assert engine.closed

@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from distill.domain_shift import shift_domain
-from edge import shifts
-from edge.bundle import Bundle, write_bundle
-from edge.bundle_accuracy import evaluate_bundle_shifts
-from edge.cli import main
-from edge.metrics import wilson
-from edge.negatives import phantom_negatives, polyp_free_crops, polyp_free_window
-from edge.pairs import find_pairs, read_mask
-from edge.phantom import render
-from edge.shift_report import NONE, SHIFTS, Given, evaluate_shifts
+from distill.data.appearance import shift_domain
+from edge.bundle.reader import Bundle, write_bundle
+from edge.datasets import appearance_shift as shifts
+from edge.datasets.negatives import phantom_negatives, polyp_free_crops, polyp_free_window
+from edge.datasets.pairs import find_pairs, read_mask
+from edge.datasets.phantom.render import render
+from edge.evaluation.bundle import evaluate_bundle_shifts
+from edge.evaluation.metrics import wilson
+from edge.evaluation.shift_report import NONE, SHIFTS, Given, evaluate_shifts
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge import manifest as m
+    from edge.bundle import manifest as m
 
     U8 = NDArray[np.uint8]
 

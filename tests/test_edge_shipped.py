@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.cli import main
-from edge.commands import run as run_command
-from edge.lookup import resolve
-from edge.shipped import default_bundle, find_bundle, shipped_bundles
-from firmware_bridge.slots import store
+from edge.bundle.shipped import default_bundle, find_bundle, shipped_bundles
+from edge_difom.cli.main import main
+from firmware_bridge.fleet.slots import store
+from firmware_bridge.fleet.slots.store import installed_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,7 @@ PHANTOM = "synthetic:?width=96&height=64&frames=2&live=0"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What stands for the package's own folder; there is nothing in it."""
-    monkeypatch.setattr("edge.shipped.files", lambda _: tmp_path / "package")
+    monkeypatch.setattr("edge.bundle.shipped.files", lambda _: tmp_path / "package")
     monkeypatch.setattr(store, "DEFAULT_STATE", tmp_path / "state")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "package" / "bundles"
@@ -109,7 +108,7 @@ def test_what_is_installed_on_the_device_comes_before_the_shipped_bundle(
     ship("edge-s")
     state = tmp_path / "state"
     state.mkdir()
-    assert resolve(run_command._INSTALLED)() is None, "a folder in which nothing was ever installed"
+    assert installed_state() is None, "a folder in which nothing was ever installed"
     (state / "state.json").write_text('{"format": 1, "slots": {}}')
     assert call("run", "--source", "synthetic:?width=96&height=64&fps=60", "--frames", 1) == 0
     out = capsys.readouterr().out

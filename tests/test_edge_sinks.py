@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
-from edge.sinks import SINKS, open_sinks
 from edge.sinks.base import SinkOptions
 from edge.sinks.jsonl import JsonlSink
+from edge.sinks.open import SINKS, open_sinks
 from edge.sinks.video import CODECS, VideoSink
-from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.types import Sink
+    from edge.contracts import Sink
 
 HEIGHT, WIDTH = 96, 128
 RUNNING = Status(State.RUNNING, "", 3)

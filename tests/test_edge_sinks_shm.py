@@ -17,21 +17,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
-from edge.presenter.look import Look, compose
-from edge.sinks import shm_layout as layout
+from edge.overlay.layer_cache import LayerDrawing
+from edge.presenter.display_options import Look, compose
+from edge.shm import layout as layout
+from edge.shm.reader import SegmentReader
+from edge.shm.writer import sweep
 from edge.sinks.base import SinkOptions
-from edge.sinks.drawing import LayerDrawing
 from edge.sinks.shm import ShmSink
-from edge.sinks.shm_reader import SegmentReader
-from edge.sinks.shm_writer import sweep
-from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.sinks.shm_reader import Snapshot
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
+    from edge.shm.reader import Snapshot
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
 FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
@@ -239,7 +239,7 @@ def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
 
 def test_a_name_has_one_living_writer_and_a_dead_one_s_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    code = "import sys; from edge.sinks import open_sinks\n"
+    code = "import sys; from edge.sinks.open import open_sinks\n"
     code += "s = open_sinks([f'shm:{sys.argv[1]}'])[0]; s.__enter__(); print('up', flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

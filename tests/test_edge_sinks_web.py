@@ -18,17 +18,17 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import UsageError
-from edge.overlay import overlay
+from edge.overlay.paint import overlay
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
-from edge.types import Frame, Region, Result, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 
@@ -228,7 +228,7 @@ def test_only_this_machine_s_own_pages_are_answered() -> None:
     "target", ["0.0.0.0", "0.0.0.0:8080", "::1", "localhost:80", "0", "-1", "65536", "\uff18\uff10"]
 )
 def test_no_other_address_can_be_asked_for(target: str) -> None:
-    from edge.sinks import open_sinks
+    from edge.sinks.open import open_sinks
 
     with pytest.raises(UsageError, match="a port of 127"):
         open_sinks([f"web:{target}"])

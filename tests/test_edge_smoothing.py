@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.contracts import Frame, OperatingPoint, Region, Result
 from edge.errors import UsageError
+from edge.imaging.postprocess import regions
 from edge.pipeline.smoothing import FORGET_MS, Smoother, Smoothing, overlap
-from edge.postprocess import regions
-from edge.types import Frame, OperatingPoint, Region, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge import manifest as m
-    from edge.types import Box
+    from edge.bundle import manifest as m
+    from edge.contracts import Box
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 BOX = (40, 40, 20, 20)

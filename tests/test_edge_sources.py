@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge import picture_memory
+from edge.contracts import Interruption
 from edge.errors import SourceError, UsageError
-from edge.sources import SOURCES, open_source, parse_source
+from edge.imaging import buffer_pool as picture_memory
 from edge.sources.base import BaseSource, Pacer
 from edge.sources.clip import ClipSource
 from edge.sources.faults import Timetable
 from edge.sources.images import ImagesSource
+from edge.sources.open import SOURCES, open_source, parse_source
+from edge.sources.opencv_camera import V4l2Source
 from edge.sources.synthetic import SyntheticSource
-from edge.sources.v4l2 import V4l2Source
-from edge.types import Interruption
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edge.types import Frame, ImageU8
+    from edge.contracts import Frame, ImageU8
 
 HEIGHT, WIDTH, COUNT = 48, 64, 8
 
@@ -347,7 +347,7 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_synthetic_frames_repeat_by_seed_and_turn_to_bgr() -> None:
-    from edge.phantom import clip
+    from edge.datasets.phantom.render import clip
 
     text = f"synthetic:?width={WIDTH}&height={HEIGHT}&frames=3&live=0&seed="
     with open_source(text + "5") as one, open_source(text + "6") as other:

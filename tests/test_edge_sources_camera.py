@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.cameras import find_cameras
+from edge.contracts import Frame
 from edge.errors import EdgeDifomError, SourceError
-from edge.sources.newest import NewestFrame
-from edge.sources.v4l2 import V4l2Source
-from edge.types import Frame
+from edge.sources.camera_discovery import find_cameras
+from edge.sources.latest_frame import NewestFrame
+from edge.sources.opencv_camera import V4l2Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.contracts import Frame, Interruption, State
 from edge.errors import UsageError
-from edge.frames.guard import FrameGuard
-from edge.sources import open_source
+from edge.pipeline.frame_guard import FrameGuard
 from edge.sources.faults import FAULTS, Fault, Timetable, read_faults
+from edge.sources.open import open_source
 from edge.sources.synthetic import SyntheticSource
-from edge.types import Frame, Interruption, State
 
 
 class Clock:

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.contracts import Frame, Interruption, State
 from edge.errors import SourceError, UsageError
-from edge.sources import open_source
 from edge.sources.formats import VideoFormat
-from edge.sources.gst_source import GstCameraSource, RtspSource
+from edge.sources.gst_sources import GstCameraSource, RtspSource
 from edge.sources.jpeg import jpeg_damage
-from edge.sources.newest import NewestFrame
-from edge.sources.watch import DamageWatch, StallWatch
-from edge.types import Frame, Interruption, State
+from edge.sources.latest_frame import NewestFrame
+from edge.sources.open import open_source
+from edge.sources.stall_detection import DamageWatch, StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ def test_a_change_of_format_is_told_and_followed() -> None:
     with open_source(f"gst:{text}?reopen=0") as source:
         frames_of(source, 2)
         running = source.pipeline.running  # type: ignore[attr-defined] # a PipelineSource
-        from edge.sources.gstreamer import load
+        from edge.sources.gst_bindings import load
 
         caps = load().gst.Caps.from_string("video/x-raw,width=640,height=360")
         running.get_by_name("size").set_property("caps", caps)
@@ -190,7 +190,7 @@ def test_interlaced_caps_are_refused_by_name() -> None:
 @pytest.mark.row(13, "buffers with the error flag, pushed into the pipeline")
 @pytest.mark.row(14, "buffers whose numbers have a gap")
 def test_flagged_buffers_are_dropped_and_gaps_counted() -> None:
-    from edge.sources.gstreamer import load
+    from edge.sources.gst_bindings import load
 
     gst = load().gst
     text = (
@@ -331,8 +331,8 @@ def test_a_stall_is_three_periods_by_the_clock() -> None:
 def test_an_error_of_an_engine_does_not_end_a_process_that_has_read_pictures() -> None:
     program = """
 from contextlib import suppress
-from edge.backends.openvino import openvino_core
-from edge.sources import open_source
+from edge.engines.openvino import openvino_core
+from edge.sources.open import open_source
 caps = "video/x-raw,format=BGR,width=64,height=48,framerate=30/1"
 with open_source(f"gst:videotestsrc is-live=true ! {caps}?reopen=0") as source, suppress(TimeoutError):
     source.read()

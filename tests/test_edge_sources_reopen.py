@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edge.contracts import Frame, Interruption, State
 from edge.errors import SourceError
 from edge.sources.base import BaseSource
-from edge.sources.newest import NewestFrame
-from edge.sources.reopen import ReopeningSource
-from edge.types import Frame, Interruption, State
+from edge.sources.latest_frame import NewestFrame
+from edge.sources.reconnect import ReopeningSource
 
 if TYPE_CHECKING:
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 
 class Flaky(BaseSource):

@@ -21,23 +21,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replace_record
 
-from edge.bundle import Bundle
-from edge.cli import main
+from edge.bundle.reader import Bundle
+from edge.contracts import CartEvent, Frame, OperatingPoint, Result, State, Status
+from edge.datasets.phantom.render import clip
 from edge.errors import DataError, UsageError
-from edge.frames.view import View, whole_frame
+from edge.imaging.postprocess import regions
+from edge.imaging.view import View, whole_frame
 from edge.inference.supervisor import SingleBundle
-from edge.phantom import clip
 from edge.pipeline.analysis import refuse_stale
 from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver
 from edge.pipeline.stills import PATIENCE_NS, StillObserver
-from edge.postprocess import regions
-from edge.sources import open_source
+from edge.sources.open import open_source
 from edge.stills import keeper as keeping
 from edge.stills.files import read_still, write_still
 from edge.stills.keeper import StillKeeper
 from edge.stills.still import BundleIdentity, Still, compose, shown_mask
-from edge.types import CartEvent, Frame, OperatingPoint, Result, State, Status
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 RUNNING = Status(State.RUNNING, "", 0)
 WHO = BundleIdentity(

@@ -10,24 +10,24 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
-from edge.bundle import Bundle
-from edge.cli import main
-from edge.commands.still import IMAGE, SEGMENTATION
+from edge.bundle.manifest import RESEARCH_USE
+from edge.bundle.reader import Bundle
+from edge.contracts import Frame, OperatingPoint, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
-from edge.frames.field_of_view import estimate
-from edge.frames.view import View
-from edge.manifest import RESEARCH_USE
-from edge.postprocess import regions
+from edge.imaging.field_of_view import estimate
+from edge.imaging.postprocess import regions
+from edge.imaging.view import View
 from edge.stills import dicom
 from edge.stills.files import write_still
 from edge.stills.still import BundleIdentity, Still, compose
-from edge.types import Frame, OperatingPoint, Result, State, Status
+from edge_difom.cli.device_still import IMAGE, SEGMENTATION
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 WHO = BundleIdentity(
     name="polyps\\" + "x" * 80,

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge import prometheus
+from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
-from edge.journal import CAPACITY, Journal
-from edge.line_file import LineFile
-from edge.metrics_file import MetricsFile
-from edge.numbers import BUCKETS_MS, Numbers
-from edge.telemetry import COUNTERS_S, Telemetry
-from edge.types import Frame, Region, Result, State, Status
+from edge.telemetry import prometheus
+from edge.telemetry.counters import BUCKETS_MS, Numbers
+from edge.telemetry.journal import CAPACITY, Journal
+from edge.telemetry.metrics_file import MetricsFile
+from edge.telemetry.observer import COUNTERS_S, Telemetry
+from edge.util.append_file import LineFile
 
 MS = 1_000_000
 FOUND = Region(box=(1, 2, 3, 4), contour=((1, 2),), area=0.1, score=0.9)
@@ -197,7 +197,7 @@ def test_a_journal_outlives_a_limit_that_the_kernel_sets(tmp_path: Path) -> None
     code = """
 import resource, sys, time
 from pathlib import Path
-from edge.journal import Journal
+from edge.telemetry.journal import Journal
 path = Path(sys.argv[1])
 journal = Journal(path, retry_s=0.001)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
@@ -376,5 +376,5 @@ def test_without_files_everything_is_silent(tmp_path: Path) -> None:
 
 
 def test_starting_imports_no_prometheus() -> None:
-    code = "import sys, edge.telemetry; sys.exit('prometheus_client' in sys.modules)"
+    code = "import sys, edge.telemetry.observer; sys.exit('prometheus_client' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.v4l2 import ENUMINPUT, QUERY_DV_TIMINGS, SignalProbe, device_number, release
+from edge.sources.v4l2_ioctl import ENUMINPUT, QUERY_DV_TIMINGS, SignalProbe, device_number, release
 
 
 class Kernel:

@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge import backends, verify
-from edge.bundle import MANIFEST, Bundle, pack, write_bundle
-from edge.cli import main
+from edge.bundle.manifest import GoldenSet, Manifest
+from edge.bundle.reader import MANIFEST, Bundle, pack, write_bundle
+from edge.engines import golden_check as verify
+from edge.engines import open as backends
+from edge.engines.golden_check import compare, verify_bundle
 from edge.errors import BundleError, MissingDependencyError, ParityError, UsageError
-from edge.manifest import GoldenSet, Manifest
-from edge.verify import compare, verify_bundle
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path

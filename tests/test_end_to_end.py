@@ -11,10 +11,10 @@ import cv2
 import msgspec
 import pytest
 
-from edge.cli import main
-from edge.demo import run_demo
-from edge.demo_record import DemoSettings, DemoSummary
 from edge.errors import UsageError
+from edge_difom.cli.main import main
+from edge_difom.demo.record import DemoSettings, DemoSummary
+from edge_difom.demo.run import run_demo
 
 if TYPE_CHECKING:
     from pathlib import Path

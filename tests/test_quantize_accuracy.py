@@ -11,17 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import make_config
-from edge.pairs import Pair
-from quantize.accuracy import (
-    F32,
-    LEAST_SMALL,
-    PTQ,
-    QAT,
-    AccuracyRow,
-    judge,
-    score_student,
-)
-from quantize.runs import QatConfig
+from edge.datasets.pairs import Pair
+from quantize.certify.accuracy import F32, LEAST_SMALL, PTQ, QAT, AccuracyRow, judge, score_student
+from quantize.runs.folder import QatConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from distill.batches import to_tensor
-from distill.students import build_student
-from edge.bundle import Bundle
-from edge.shipped import shipped_bundles
-from quantize.bundle_weights import bundle_weights
+from distill.data.batches import to_tensor
+from distill.students.build import build_student
+from edge.bundle.reader import Bundle
+from edge.bundle.shipped import shipped_bundles
+from quantize.bundle.weights import bundle_weights
 
 
 @pytest.mark.parametrize("name", sorted(shipped_bundles()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.bundle import Bundle
-from quantize.cards import model_card
+from edge.bundle.reader import Bundle
+from quantize.bundle.model_card import model_card
 
 
 def test_the_grid_of_the_weights_is_told(publisher: Any) -> None:

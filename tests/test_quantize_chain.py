@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.bundle import Bundle
-from edge.cli import main
-from edge.phantom import write_dataset
-from edge.verify import verify_bundle
-from quantize import chain
+from edge.bundle.reader import Bundle
+from edge.datasets.phantom.render import write_dataset
+from edge.engines.golden_check import verify_bundle
+from edge_difom.cli.main import main
+from quantize.bundle import train as chain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,20 +8,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.batches import Batch
 from distill.config import DistillConfig
-from distill.objectives import Difom
-from distill.runs import LoadedRun, load_checkpoint, save_checkpoint
+from distill.data.batches import Batch
+from distill.recipes.objectives import Difom
+from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
 from edge.errors import TrainingError, UsageError
-from quantize.canonical import canonicalize
-from quantize.distilling import kept_objective, quantized_maps, refuse_without_recipe, take_heads
-from quantize.finetuning import Finetuning
-from quantize.nncf_qat import quantize_student, quantized_state, restore
-from quantize.runs import QatConfig
+from quantize.graph.canonical import canonicalize
+from quantize.qat.finetuning import Finetuning
+from quantize.qat.keep_distillation import (
+    kept_objective,
+    quantized_maps,
+    refuse_without_recipe,
+    take_heads,
+)
+from quantize.qat.nncf import quantize_student, quantized_state, restore
+from quantize.runs.folder import QatConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

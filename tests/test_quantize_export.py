@@ -11,20 +11,20 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from distill.runs import load_checkpoint, save_checkpoint
-from distill.students import build_student
+from distill.run_folder import load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
+from distill.students.build import build_student
 from distill.students.edge import EdgeXS
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
-from edge.backends.openvino import openvino_core
+from edge.engines.openvino import openvino_core
 from edge.errors import TrainingError, UsageError
-from quantize.canonical import Canonical, canonicalize
-from quantize.export import ExportedEngine, export_engines
-from quantize.nncf_qat import quantize_student, quantized_state, restore
-from quantize.parity import canonical_scores, compare_maps, engine_scores, images_tensor, torch_scores
-from quantize.tracing import quantizers
+from quantize.certify.parity import canonical_scores, compare_maps, engine_scores, images_tensor, torch_scores
+from quantize.export.engines import ExportedEngine, export_engines
+from quantize.graph.canonical import Canonical, canonicalize
+from quantize.graph.tracing import quantizers
+from quantize.qat.nncf import quantize_student, quantized_state, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,9 +348,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 
 def test_commands_import_nothing_heavy() -> None:
-    code = (
-        "import sys, quantize.commands; print([m for m in ('torch', 'nncf', 'openvino') if m in sys.modules])"
-    )
+    code = "import sys, edge_difom.cli.qat; print([m for m in ('torch', 'nncf', 'openvino') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -362,7 +360,7 @@ def test_nothing_is_sent_when_the_exporters_are_imported() -> None:
         "    if event in ('socket.connect', 'socket.getaddrinfo') or event == 'os.fork':\n"
         "        sys.stderr.write(f'{event} {arguments}'); os._exit(9)\n"
         "sys.addaudithook(guard)\n"
-        "import quantize.openvino_export, quantize.nncf_qat\n"
+        "import quantize.export.openvino, quantize.qat.nncf\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]

@@ -10,13 +10,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from distill.students import STUDENTS, Student
+from distill.students.build import STUDENTS, Student
 from distill.students.edge import EdgeXS
+from edge.datasets.phantom.render import render
 from edge.errors import DataError, TrainingError, UsageError
-from edge.phantom import render
-from quantize.commands import export
-from quantize.foreign import NESTED, foreign_engines, load_student_file
-from quantize.parity import engine_scores, torch_scores
+from edge_difom.cli.qat import export
+from quantize.certify.parity import engine_scores, torch_scores
+from quantize.export.external_checkpoint import NESTED, foreign_engines, load_student_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from distill.students.base import Student, StudentMaps
 from edge.errors import UsageError
-from quantize.alignment import align
-from quantize.canonical import canonicalize
-from quantize.grids import (
+from quantize.certify.parity import images_tensor
+from quantize.graph.canonical import canonicalize
+from quantize.graph.grids import (
     ADD_DENOMINATOR,
     CONV_DENOMINATOR,
     INPUT_GRID,
@@ -25,9 +25,9 @@ from quantize.grids import (
     target_grid,
     tie_free_scales,
 )
-from quantize.nncf_qat import quantize_student
-from quantize.parity import images_tensor
-from quantize.tracing import arguments, operator, trace
+from quantize.graph.tracing import arguments, operator, trace
+from quantize.qat.grid_alignment import align
+from quantize.qat.nncf import quantize_student
 
 SIZE = 32
 scales = st.floats(1e-6, 1.0)

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.batches import Batch
+from distill.data.batches import Batch
 from distill.students.base import Student, StudentMaps
 from edge.errors import UsageError
-from quantize.canonical import canonicalize
-from quantize.equalize import equalize
-from quantize.export import export_engines
-from quantize.finetuning import Finetuning
-from quantize.layers import convolutions
-from quantize.low_bits import best_scale
-from quantize.nncf_qat import quantize_student, quantized_state, restore
-from quantize.parity import canonical_scores, engine_scores, images_tensor
-from quantize.runs import QatConfig
-from quantize.sensitivity import layer_sqnr
-from quantize.tracing import trace
+from quantize.certify.parity import canonical_scores, engine_scores, images_tensor
+from quantize.certify.sensitivity import layer_sqnr
+from quantize.export.engines import export_engines
+from quantize.graph.canonical import canonicalize
+from quantize.graph.layers import convolutions
+from quantize.graph.tracing import trace
+from quantize.qat.equalize import equalize
+from quantize.qat.finetuning import Finetuning
+from quantize.qat.low_bits import best_scale
+from quantize.qat.nncf import quantize_student, quantized_state, restore
+from quantize.runs.folder import QatConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,15 +12,15 @@ import torch
 
 from distill.students.edge import EdgeXS
 from distill.students.unet import UNet
+from edge.datasets.phantom.render import render
 from edge.errors import BundleError, MissingDependencyError, UsageError
-from edge.phantom import render
-from edge.preprocess import to_input
-from quantize import old_runtime
-from quantize.canonical import canonicalize
-from quantize.export import export_engines
-from quantize.nncf_qat import quantize_student
-from quantize.old_runtime import ABSENT, VARIABLE, find_old_python, old_runtime_scores
-from quantize.parity import canonical_scores, engine_scores, images_tensor
+from edge.imaging.preprocess import to_input
+from quantize.certify import tflite_legacy as old_runtime
+from quantize.certify.parity import canonical_scores, engine_scores, images_tensor
+from quantize.certify.tflite_legacy import ABSENT, VARIABLE, find_old_python, old_runtime_scores
+from quantize.export.engines import export_engines
+from quantize.graph.canonical import canonicalize
+from quantize.qat.nncf import quantize_student
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,21 +11,21 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from distill.students import STUDENTS, build_student
 from distill.students.base import Student, StudentMaps
+from distill.students.build import STUDENTS, build_student
 from distill.students.edge import EdgeS, EdgeXS
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
-from edge.backends.onnx import OnnxEngine
+from edge.datasets.phantom.render import render
+from edge.engines.onnxruntime import OnnxEngine
 from edge.errors import TrainingError, UsageError
-from edge.phantom import render
-from edge.preprocess import to_input
-from quantize.canonical import Canonical, canonicalize
-from quantize.export import ExportedEngine, bf16_engine, export_engines
-from quantize.nncf_qat import quantize_student
-from quantize.onnx_export import IR_VERSION, OPSET, export_onnx, onnx_float_ops
-from quantize.parity import FrameSet, canonical_scores, images_tensor, parity_rows, torch_scores
+from edge.imaging.preprocess import to_input
+from quantize.certify.parity import FrameSet, canonical_scores, images_tensor, parity_rows, torch_scores
+from quantize.export.engines import ExportedEngine, bf16_engine, export_engines
+from quantize.export.onnx import IR_VERSION, OPSET, export_onnx, onnx_float_ops
+from quantize.graph.canonical import Canonical, canonicalize
+from quantize.qat.nncf import quantize_student
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.contracts import OperatingPoint
+from edge.datasets.pairs import Pair, find_pairs
 from edge.errors import DataError
-from edge.evaluate import evaluate
-from edge.metrics import FLAG_AREA
-from edge.pairs import Pair, find_pairs
-from edge.postprocess import regions
-from edge.types import OperatingPoint
-from quantize.operating_point import SLACK, calibrate, dice_curve
+from edge.evaluation.evaluator import evaluate
+from edge.evaluation.metrics import FLAG_AREA
+from edge.imaging.postprocess import regions
+from quantize.certify.operating_point import SLACK, calibrate, dice_curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantize.parity import FrameSet, compare_maps, hard_frames
+from quantize.certify.parity import FrameSet, compare_maps, hard_frames
 
 
 def maps() -> tuple[np.ndarray, np.ndarray]:

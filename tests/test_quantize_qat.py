@@ -9,22 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.batches import Batch
 from distill.config import make_config
-from distill.runs import describe_run, load_checkpoint, save_checkpoint
-from distill.students import STUDENTS
+from distill.data.batches import Batch
+from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
+from distill.students.build import STUDENTS
+from edge.bundle.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
 from edge.errors import DataError, ParityError, TrainingError, UsageError
-from edge.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
-from quantize.canonical import Canonical, canonicalize
-from quantize.export import export_engines
-from quantize.finetuning import Finetuning
-from quantize.golden import check_golden, choose_golden
-from quantize.nncf_qat import quantize_student, restore
-from quantize.parity import canonical_scores
-from quantize.qat import calibration_images, train_qat
-from quantize.runs import QatConfig, load_quantized, make_qat_config, qat_path
-from quantize.tracing import quantizers
+from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.parity import canonical_scores
+from quantize.export.engines import export_engines
+from quantize.graph.canonical import Canonical, canonicalize
+from quantize.graph.tracing import quantizers
+from quantize.qat.finetuning import Finetuning
+from quantize.qat.nncf import quantize_student, restore
+from quantize.runs.folder import QatConfig, load_quantized, make_qat_config, qat_path
+from quantize.runs.train import calibration_images, train_qat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,7 @@ def test_ranges_train_in_the_first_half_and_rest_in_the_second(tmp_path: Path) -
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantize.finetuning.align", lambda *_: None)
+        patch.setattr("quantize.qat.finetuning.align", lambda *_: None)
         patch.setattr(Finetuning, "_train_epoch", watched)
         tuned(tmp_path, model, 4).train()
     moved = [any(not torch.equal(a[n], b[n]) for n in a) for a, b in zip(seen[::2], seen[1::2], strict=True)]
@@ -247,7 +247,7 @@ class Always:
 
 @pytest.mark.parametrize("score", [0, 255])
 def test_agreement_on_nothing_is_no_agreement(score: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantize.golden.GOLDEN_SEEDS", 6)
+    monkeypatch.setattr("quantize.certify.golden.GOLDEN_SEEDS", 6)
     canonical: Canonical = Always(score)  # type: ignore[assignment]
     with pytest.raises(ParityError, match="only 0 of"):
         choose_golden(canonical)

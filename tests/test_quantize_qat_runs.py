@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 from distill.config import make_config
-from distill.opening import open_data
-from distill.runs import describe_run, load_checkpoint, save_checkpoint
-from distill.training import Trainer
-from edge.backends import open_engine
-from edge.cli import main
+from distill.data.load import open_data
+from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
+from distill.train.trainer import Trainer
+from edge.datasets.phantom.render import render, write_dataset
+from edge.engines.golden_check import verify_bundle
+from edge.engines.open import open_engine
 from edge.errors import AccuracyError, TrainingError, UsageError
-from edge.phantom import render, write_dataset
-from edge.verify import verify_bundle
-from quantize.bundling import make_bundle
-from quantize.export import export_engines
-from quantize.finetuning import Finetuning
-from quantize.operating_point import SLACK
-from quantize.qat import train_qat
-from quantize.qat_record import QatReport, read_report
-from quantize.runs import QatConfig, QuantizedRun, exported_engines, load_quantized
+from edge_difom.cli.main import main
+from quantize.bundle.make import make_bundle
+from quantize.certify.operating_point import SLACK
+from quantize.export.engines import export_engines
+from quantize.qat.finetuning import Finetuning
+from quantize.runs.folder import QatConfig, QuantizedRun, exported_engines, load_quantized
+from quantize.runs.record import QatReport, read_report
+from quantize.runs.train import train_qat
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from edge.cli import VERBS
-from edge.commands.bench import BenchGroup
-from edge.lookup import resolve
+from edge.util.extras import resolve
+from edge_difom.cli.bench import BenchGroup
+from edge_difom.cli.main import VERBS
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle
-from edge.shipped import default_bundle, shipped_bundles
-from edge.verify import verify_bundle
+from edge.bundle.reader import Bundle
+from edge.bundle.shipped import default_bundle, shipped_bundles
+from edge.engines.golden_check import verify_bundle
 
 SHIPPED = shipped_bundles()
 ABSOLUTE = re.compile(r"[\"'`\s]/(home|root|mnt|media|tmp|srv|work|Users)/")

@@ -12,9 +12,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from distill.augment import random_affine, sample_rng, theta_batch, warp, warp_maps
-from distill.students import build_student
-from distill.teachers import Teacher, build_teacher, huggingface
+from distill.data.augment import random_affine, sample_rng, theta_batch, warp, warp_maps
+from distill.students.build import build_student
+from distill.teachers import huggingface
+from distill.teachers.build import Teacher, build_teacher
 from distill.teachers.efficientnet_lite import EfficientNetLite2
 from distill.teachers.huggingface import PatchTokens, PixelDecoder
 from distill.teachers.segment_anything import SamPth

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Write the controller's CBOR codec from its schema: make-codec.sh [FOLDER], firmware_bridge/firmware/codec by default.
+# Write the controller's CBOR codec from its schema: make-codec.sh [FOLDER], firmware_bridge/cart/firmware/codec by default.
 # The generator stands in an environment of its own, made once: it needs an older cbor2 than the host's codec.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-out=${1:-$root/firmware_bridge/firmware/codec}
+out=${1:-$root/firmware_bridge/cart/firmware/codec}
 venv=${ZCBOR_VENV:-$root/.venv-zcbor}
 if [ ! -e "$venv/.complete" ]; then
     rm -rf "$venv"
@@ -12,6 +12,6 @@ if [ ! -e "$venv/.complete" ]; then
     touch "$venv/.complete"
 fi
 mkdir -p "$out"
-"$venv/bin/zcbor" code --cddl "$root/firmware_bridge/protocol/cart.cddl" --decode --encode --entry-types envelope \
+"$venv/bin/zcbor" code --cddl "$root/firmware_bridge/cart/protocol/cart.cddl" --decode --encode --entry-types envelope \
     --copy-sources --output-c "$out/cart.c" --output-h "$out/cart.h" --output-h-types "$out/cart_types.h" >/dev/null
 rm -f "$out/zcbor_print.c" # logging, which is off

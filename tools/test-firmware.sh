@@ -19,6 +19,6 @@ if [ -n "$missing" ]; then
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 out=${OUT:-$root/build/firmware}
-make -s -C "$root/firmware_bridge/firmware" "OUT=$out" check firmware fuzz
+make -s -C "$root/firmware_bridge/cart/firmware" "OUT=$out" check firmware fuzz
 cd "$root"
 exec "$python" -m pytest tests/firmware "$@"

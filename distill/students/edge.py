@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.efficientnet_lite import Variant, lite_features, lite_stages
 from distill.students.base import Student, StudentMaps
+from distill.students.efficientnet_lite import Variant, lite_features, lite_stages
 
 CHANNELS: dict[Variant, tuple[int, int, int, int, int]] = {
     "lite0": (16, 24, 40, 112, 320),

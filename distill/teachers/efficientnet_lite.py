@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import nn
 
-from distill.efficientnet_lite import lite_features
+from distill.students.efficientnet_lite import lite_features
 from distill.teachers.base import Teacher, resample
 
 if TYPE_CHECKING:

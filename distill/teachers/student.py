@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from distill.runs import load_run
+from distill.run_folder import load_run
 from distill.teachers.alignment import measure_offsets, to_grid
 from distill.teachers.base import Teacher, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.students import Student, StudentMaps
+    from distill.students.build import Student, StudentMaps
 
 _LEAST = 1e-5
 """Probability from which on a logit counts as certain."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge.backends import DEVICES
+from edge.contracts import InferenceFault
+from edge.engines.open import DEVICES
 from edge.errors import EdgeDifomError
-from edge.inference.engines import bundle_spec
+from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import ProcessEngine
-from edge.types import InferenceFault
 
 if TYPE_CHECKING:
-    from edge.bundle import Bundle
+    from edge.bundle.reader import Bundle
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edge.contracts import InferenceFault
 from edge.errors import BundleError, EdgeDifomError
 from edge.inference.messages import (
     FRAME_BYTES,
@@ -28,11 +29,10 @@ from edge.inference.messages import (
     decode_answer,
     encode,
 )
-from edge.inference.planes import Planes, anonymous
-from edge.types import InferenceFault
+from edge.inference.shared_buffers import Planes, anonymous
 
 if TYPE_CHECKING:
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 TIMEOUT_MS = 100.0
 """Longest time for the scores of a frame: the oldest mask that is drawn has 120 ms for everything."""
@@ -51,7 +51,7 @@ _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class ProcessEngine:
-    """An engine behind `edge.types.Engine` whose process may hang or die.
+    """An engine behind `edge.contracts.Engine` whose process may hang or die.
 
     The process starts when this is made and opens the engine by itself; `wait_ready` comes before all else. The
     thread that makes this must outlive the process: the kernel ends a child with the thread that made it.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.contracts import InferenceFault
 from edge.errors import BundleError, ParityError
-from edge.inference.bundles import SingleBundle, UsableBundles
-from edge.inference.engines import bundle_spec
+from edge.inference.candidate_bundles import SingleBundle, UsableBundles
+from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import HANG_MS, TIMEOUT_MS, ProcessEngine
-from edge.types import InferenceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import BundleStore, ImageU8
     from edge.inference.messages import EngineSpec
-    from edge.manifest import Manifest
-    from edge.types import BundleStore, ImageU8
 
 __all__ = ["News", "SingleBundle", "Supervisor"]
 
@@ -60,14 +60,14 @@ class News(NamedTuple):
 
 
 class Supervisor:
-    """An engine (`edge.types.Engine`) that outlives its process; a context manager.
+    """An engine (`edge.contracts.Engine`) that outlives its process; a context manager.
 
     `infer` and `news` are called by the frame loop; opening, testing and killing happen in a thread of its own, so
     that the loop never waits for them.
 
     Args:
         store: The bundles.
-        engine: As `edge.backends.open_engine`.
+        engine: As `edge.engines.open.open_engine`.
         threads: Likewise.
         precision: Likewise.
         timeout_ms: Longest time for the scores of a frame.
@@ -369,7 +369,7 @@ def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
         ParityError: It disagrees with the golden scores.
         BundleError: They cannot be read.
     """
-    from edge.verify import check_golden
+    from edge.engines.golden_check import check_golden
 
     # The first inference is slow and belongs here.
     engine.infer(np.zeros((*engine.input_size, 3), np.uint8))

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.contracts import InferenceFault
 from edge.errors import EdgeDifomError
-from edge.inference.check import damage
 from edge.inference.messages import (
     FRAME_BYTES,
     Damaged,
@@ -30,12 +30,12 @@ from edge.inference.messages import (
     decode_spec,
     encode,
 )
-from edge.inference.planes import Planes
-from edge.lookup import resolve
-from edge.types import InferenceFault
+from edge.inference.score_check import damage
+from edge.inference.shared_buffers import Planes
+from edge.util.extras import resolve
 
 if TYPE_CHECKING:
-    from edge.types import Engine
+    from edge.contracts import Engine
 
 _PR_SET_PDEATHSIG = 1
 _MESSAGE_BYTES = 1 << 16

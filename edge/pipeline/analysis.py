@@ -6,18 +6,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.frames.crop import cut, part_of
-from edge.inference.check import damage
-from edge.postprocess import mask_area, regions
-from edge.preprocess import to_input
-from edge.types import InferenceFault, Result
+from edge.contracts import InferenceFault, Result
+from edge.imaging.crop import cut, part_of
+from edge.imaging.postprocess import mask_area, regions
+from edge.imaging.preprocess import to_input
+from edge.inference.score_check import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.frames.view import View
-    from edge.manifest import Manifest
-    from edge.types import Engine, Frame, ImageU8, Region
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import Engine, Frame, ImageU8, Region
+    from edge.imaging.view import View
 
 MAX_MASK_AREA = 0.9
 """Largest believable share of what is looked at under the mask."""

@@ -6,14 +6,12 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
-from edge.frames.guard import FrameGuard
 from edge.inference.process import TIMEOUT_MS
 from edge.inference.supervisor import Supervisor
-from edge.lookup import resolve
-from edge.pipeline.heat import Heat
+from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
     CartObserver,
@@ -25,17 +23,19 @@ from edge.pipeline.observers import (
 )
 from edge.pipeline.smoothing import Smoother
 from edge.pipeline.stills import StillObserver
+from edge.pipeline.thermal import Heat
 from edge.pipeline.watchdog import Watchdog
 from edge.stills.keeper import StillKeeper
-from edge.telemetry import Telemetry
+from edge.telemetry.observer import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from edge.contracts import BundleStore, CartLink, Frame, Result, Sink
     from edge.pipeline.loop import Observer
+    from edge.pipeline.observers import SignalLock
     from edge.sources.base import BaseSource
-    from edge.types import BundleStore, CartLink, Frame, Result, Sink
 
 _USUAL_FPS = 25.0
 _PATIENT_MS = 30_000.0
@@ -47,14 +47,12 @@ class DeviceOptions:
     """What a device may be built with.
 
     Attributes:
-        engine: As `edge.backends.open_engine`.
+        engine: As `edge.engines.open.open_engine`.
         threads: Likewise.
         log: Journal.
         metrics: Metrics file.
-        cart: The cart's controller, as `firmware_bridge.link.cart.open_cart` reads it; none where it is empty.
         guard: Whether frames that are unfit for the student are told and left out; single pictures never are.
         smooth: Whether a region is shown only once it was seen on several frames; of single pictures every one is.
-        state: State folder of the device, which is told whether a signal is present; None without slots.
         stills: Where stills are kept that a pedal or `open_device`'s `still` asks for; none are without it.
     """
 
@@ -62,10 +60,8 @@ class DeviceOptions:
     threads: int | None = None
     log: Path | None = None
     metrics: Path | None = None
-    cart: str = ""
     guard: bool = True
     smooth: bool = True
-    state: Path | None = None
     stills: Path | None = None
 
 
@@ -76,6 +72,8 @@ def open_device(
     store: BundleStore,
     options: DeviceOptions,
     *,
+    cart: CartLink | None = None,
+    lock: SignalLock | None = None,
     stop: threading.Event | None = None,
     still: threading.Event | None = None,
     on_frame: Callable[[Frame, Result], None] | None = None,
@@ -88,14 +86,16 @@ def open_device(
         sinks: Where results go; likewise.
         store: The bundles.
         options: What to build.
+        cart: The cart's controller; entered here. None without one.
+        lock: Is told whether a signal is present, so that updates wait; entered here. None without slots.
         stop: Ends the run when set.
         still: Asks for a still when set.
         on_frame: Called after each frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: The cart's text names none, or stills cannot be kept.
-        MissingDependencyError: The cart or the metrics need a package that is not installed.
+        UsageError: Stills cannot be kept.
+        MissingDependencyError: The metrics need a package that is not installed.
         OSError: The journal cannot be made.
     """
     stop = stop or threading.Event()
@@ -139,15 +139,12 @@ def open_device(
             WatchdogObserver(stack.enter_context(Watchdog(clock=clock))),
             telemetry,
         ]
-        cart: Any = None
-        if options.cart:
-            cart = resolve("firmware_bridge.link.cart:open_cart")(options.cart)
-            link = cast("CartLink", stack.enter_context(cart))
+        if cart is not None:
+            link = stack.enter_context(cart)
             observers.append(CartObserver(link, telemetry, stop, None if stills is None else stills.ask))
         if stills is not None:
             observers.append(stills)
-        if options.state is not None:
-            lock = resolve("firmware_bridge.slots.signal:open_signal")(options.state)
+        if lock is not None:
             observers.append(SignalObserver(stack.enter_context(lock)))
         counted = {"source": source, "inference": supervisor, "cart": cart, "still": stills}
         counted |= {f"sink.{number}": sink for number, sink in enumerate(sinks)}

@@ -8,22 +8,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from edge.frames.field_of_view import estimate
-from edge.frames.view import restrict
+from edge.contracts import Interruption, Result, State
+from edge.imaging.field_of_view import estimate
+from edge.imaging.view import restrict
 from edge.pipeline.analysis import analyse
-from edge.pipeline.states import StateMachine
-from edge.pipeline.tally import RunSummary, Tally
-from edge.sources.newest import NewestFrame
-from edge.types import Interruption, Result, State
+from edge.pipeline.run_stats import RunSummary, Tally
+from edge.pipeline.state_machine import StateMachine
+from edge.sources.latest_frame import NewestFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from edge.frames.guard import FrameGuard
-    from edge.manifest import Manifest
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import Engine, Frame, Sink, Source, Status
+    from edge.pipeline.frame_guard import FrameGuard
     from edge.pipeline.smoothing import Smoother
-    from edge.pipeline.states import Condition
-    from edge.types import Engine, Frame, Sink, Source, Status
+    from edge.pipeline.state_machine import Condition
 
 __all__ = ["MAX_AGE_MS", "STAGES", "FrameLoop", "Observer", "RunSummary"]
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from edge.types import State, kind_of
+from edge.contracts import State, kind_of
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
 
+    from edge.contracts import CartLink, Frame, Result, Status
     from edge.inference.supervisor import Supervisor
-    from edge.pipeline.heat import Heat
-    from edge.pipeline.states import Condition
+    from edge.pipeline.state_machine import Condition
+    from edge.pipeline.thermal import Heat
     from edge.pipeline.watchdog import Watchdog
-    from edge.telemetry import Telemetry
-    from edge.types import CartLink, Frame, Result, Status
+    from edge.telemetry.observer import Telemetry
 
 PHASES = {
     "boot": (State.BOOT, "starting: the student is loaded"),

@@ -6,7 +6,7 @@ to `gap` frames without it. Nothing is ever drawn that was not found on the very
 can be stale, and smoothing of the score map only lowers scores.
 
 The default, 4 of 6 and 130 ms, delays the first outline of a polyp by 133 ms at 30 and at 60 frames a second, and
-adds nothing to the age of a mask. `python -m benchmarks.smoothing` compares settings. With a made-up detector whose
+adds nothing to the age of a mask. `python -m benchmarks.studies.smoothing` compares settings. With a made-up detector whose
 false positives last as long as those of the GI Genius study (88 % at most 6 frames), on the phantom, it left 1.5 of
 9.1 false positives a minute at 30 frames a second and 3.3 of 14.3 at 60, and lost no polyp. Smoothed score maps spare
 about as many for the same delay and lose more frames of the polyps, so `weight` leaves them alone. Where frames are
@@ -23,14 +23,14 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
-from edge.frames.dating import moment_ns
-from edge.postprocess import mask_area, regions
+from edge.imaging.postprocess import mask_area, regions
+from edge.pipeline.frame_time import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.manifest import Output
-    from edge.types import Box, Frame, ImageU8, Region, Result
+    from edge.bundle.manifest import Output
+    from edge.contracts import Box, Frame, ImageU8, Region, Result
 
 WHOLE = 256
 """Weight of a new score map that leaves it as it is."""
@@ -102,7 +102,7 @@ class Smoother:
         settings: What is held back.
         output: Threshold and least region of the bundle in use, asked for each frame; needed for a `weight` below
             256 only.
-        fps: None for a live source; of a clip its rate, by which its frames are dated (`edge.frames.dating`).
+        fps: None for a live source; of a clip its rate, by which its frames are dated (`edge.pipeline.frame_time`).
     """
 
     def __init__(

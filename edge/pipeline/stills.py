@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.frames.view import View
+    from edge.contracts import Frame, Result, Status
+    from edge.imaging.view import View
     from edge.inference.supervisor import Supervisor
-    from edge.pipeline.states import Condition
+    from edge.pipeline.state_machine import Condition
     from edge.stills.keeper import StillKeeper
-    from edge.telemetry import Telemetry
-    from edge.types import Frame, Result, Status
+    from edge.telemetry.observer import Telemetry
 
 PATIENCE_NS = 1_000_000_000
 """How long a still waits for a frame, where none comes."""

@@ -11,11 +11,11 @@ import time
 import click
 
 from edge.errors import EdgeDifomError
-from edge.presenter.look import Look
+from edge.presenter.display_options import Look
 from edge.presenter.presenter import Presenter
 from edge.presenter.screen import SdlScreen
-from edge.sinks.shm_layout import segment_path
-from edge.sinks.shm_reader import SegmentReader
+from edge.shm.layout import segment_path
+from edge.shm.reader import SegmentReader
 
 _POLL_S = 0.002
 _ORPHAN_MS = 5_000.0

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
-from edge.presenter.look import compose
-from edge.sinks.drawing import LayerDrawing
-from edge.types import Result, Status
+from edge.contracts import Result, Status
+from edge.overlay.layer_cache import LayerDrawing
+from edge.presenter.display_options import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.presenter.look import Look
-    from edge.sinks.shm_reader import SegmentReader, Snapshot
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
+    from edge.presenter.display_options import Look
+    from edge.shm.reader import SegmentReader, Snapshot
 
 SILENCE_MS = 120.0
 """How long nothing may be heard before everything is taken from view."""

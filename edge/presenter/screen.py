@@ -6,15 +6,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import MissingDependencyError
-from edge.lookup import require
+from edge.util.extras import require
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.presenter.look import Look
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
+    from edge.presenter.display_options import Look
 
 TITLE = "edge-difom overlay - RESEARCH USE ONLY"
 

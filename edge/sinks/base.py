@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edge.sinks.drawing import LayerDrawing
-from edge.types import State, Status
+from edge.contracts import State, Status
+from edge.overlay.layer_cache import LayerDrawing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, Result
+    from edge.contracts import Frame, Result
 
 
 @dataclass(frozen=True, slots=True)

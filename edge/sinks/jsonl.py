@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.background import Background
-from edge.files import refuse_existing
-from edge.line_file import LineFile
 from edge.sinks.base import BaseSink, SinkOptions
+from edge.util.append_file import LineFile
+from edge.util.background import Background
+from edge.util.files import refuse_existing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, Result
+    from edge.contracts import Frame, Result
 
 _CAPACITY = 512
 _CLOSE_S = 1.0

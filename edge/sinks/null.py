@@ -10,8 +10,8 @@ from edge.sinks.base import BaseSink
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge.contracts import Frame, Result
     from edge.sinks.base import SinkOptions
-    from edge.types import Frame, Result
 
 
 class NullSink(BaseSink):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from edge.contracts import Result, State, kind_of
 from edge.errors import MissingDependencyError, UsageError
-from edge.overlay import without_frame
-from edge.sinks.base import BaseSink, SinkOptions
-from edge.sinks.shm_layout import (
+from edge.overlay.paint import without_frame
+from edge.shm.layout import (
     HAS_FRAME,
     HAS_MASK,
     HAS_PICTURE,
@@ -25,8 +25,8 @@ from edge.sinks.shm_layout import (
     Plan,
     segment_path,
 )
-from edge.sinks.shm_writer import SegmentWriter, claim
-from edge.types import Result, State, kind_of
+from edge.shm.writer import SegmentWriter, claim
+from edge.sinks.base import BaseSink, SinkOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.sinks.shm_writer import Slot
-    from edge.types import Frame, Status
+    from edge.contracts import Frame, Status
+    from edge.shm.writer import Slot
 
 MAX_SHOWN_MS = 120.0
 """How long after its capture a frame's overlay may be shown."""

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edge.background import Background
 from edge.errors import DataError, MissingDependencyError, UsageError
-from edge.ffmpeg import quiet
-from edge.files import refuse_existing
-from edge.picture_memory import PictureMemory
+from edge.imaging.buffer_pool import PictureMemory
+from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
-from edge.sinks.drawing import paint_on
+from edge.util.background import Background
+from edge.util.ffmpeg import quiet
+from edge.util.files import refuse_existing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.types import Frame, ImageU8, Result, Status
+    from edge.contracts import Frame, ImageU8, Result, Status
 
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name -> the four letters that OpenCV knows it by."""

@@ -7,6 +7,7 @@ done in a thread from the newest one.
 from __future__ import annotations
 
 import base64
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import msgspec
 
-from edge import console
+from edge.contracts import State
 from edge.errors import UsageError
-from edge.overlay import without_frame
-from edge.picture_memory import PictureMemory
+from edge.imaging.buffer_pool import PictureMemory
+from edge.overlay.layer_cache import paint_on
+from edge.overlay.paint import without_frame
 from edge.sinks.base import BaseSink
-from edge.sinks.drawing import paint_on
 from edge.sinks.web_server import Feed, WebServer
-from edge.types import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edge.contracts import Frame, ImageU8, Result, Status
     from edge.sinks.base import SinkOptions
-    from edge.types import Frame, ImageU8, Result, Status
+
+logger = logging.getLogger(__name__)
 
 PERIOD_MS = 80.0
 """Least time between two pictures."""
@@ -124,7 +126,7 @@ class WebSink(BaseSink):
                 f"port {self._port} of 127.0.0.1 cannot be used", got=str(error), mend="--view"
             ) from error
         self.url = self._server.url
-        console.say(f"view: {self.url}")
+        logger.info("view: %s", self.url)
         self._thread = threading.Thread(target=self._run, name="web encoder", daemon=True)
         self._thread.start()
         return self

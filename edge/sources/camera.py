@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
-from edge.sources.gst_source import GstCameraSource
-from edge.sources.gstreamer import elements_found
-from edge.sources.v4l2 import V4l2Source
+from edge.sources.gst_bindings import elements_found
+from edge.sources.gst_sources import GstCameraSource
+from edge.sources.opencv_camera import V4l2Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from edge.errors import SourceError
-from edge.ffmpeg import quiet
 from edge.sources.base import BaseSource, Pacer, read_options, switch
+from edge.util.ffmpeg import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from typing_extensions import Self
 
-    from edge.types import Frame
+    from edge.contracts import Frame
 
 _MEND = "check it in a player; encode it again with `ffmpeg -i CLIP -c:v libx264 NEW.mp4`"
 _USUAL_FPS = 25.0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edge.types import Interruption, State
+from edge.contracts import Interruption, State
 
 if TYPE_CHECKING:
-    from edge.picture_memory import PictureMemory
-    from edge.sources.watch import StallWatch
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
+    from edge.imaging.buffer_pool import PictureMemory
+    from edge.sources.stall_detection import StallWatch
 
 FAULTS = (
     "black",

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from edge.picture_memory import PictureMemory
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
+    from edge.imaging.buffer_pool import PictureMemory
 
 LEAST, MOST = (16, 16), (4096, 4096)
 """Width and height of pictures that are taken."""

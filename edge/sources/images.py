@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from edge.datasets.pairs import SUFFIXES, read_image
 from edge.errors import DataError, SourceError
-from edge.pairs import SUFFIXES, read_image
 from edge.sources.base import BaseSource, read_options
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.types import Frame
+    from edge.contracts import Frame
 
 
 class ImagesSource(BaseSource):

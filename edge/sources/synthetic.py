@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
-from edge.picture_memory import PictureMemory
+from edge.imaging.buffer_pool import PictureMemory
 from edge.sources.base import BaseSource, Pacer, number, rate, read_options, switch, whole
 from edge.sources.faults import Timetable, read_faults, refuse_frame, spoil
-from edge.sources.watch import StallWatch
+from edge.sources.stall_detection import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from typing_extensions import Self
 
-    from edge.types import Frame, ImageU8
+    from edge.contracts import Frame, ImageU8
 
 _READY = 30
 _READY_SIDE = 320
@@ -104,7 +104,7 @@ class SyntheticSource(BaseSource):
 
     def _open(self) -> None:
         self._lost = 0
-        from edge.phantom import clip
+        from edge.datasets.phantom.render import clip
 
         if not self.live:
             self._pictures = (_bgr(picture.image) for picture in clip(self.seed, self.frames, size=self.size))

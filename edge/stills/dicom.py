@@ -15,8 +15,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from edge import __version__
+from edge.bundle.manifest import RESEARCH_USE
 from edge.errors import UsageError
-from edge.manifest import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

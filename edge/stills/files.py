@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 
 from edge.errors import DataError
-from edge.files import atomic_dir, atomic_write, sha256
-from edge.frames.view import View, black_outside
+from edge.imaging.view import View, black_outside
 from edge.stills.still import SCHEMA, Still, StillRecord
+from edge.util.files import atomic_dir, atomic_write, sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.types import ImageU8
+    from edge.contracts import ImageU8
 
 RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask.png", "scores.png"
 

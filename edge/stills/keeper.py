@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge import __version__
-from edge.background import Background
 from edge.errors import EdgeDifomError, UsageError
 from edge.stills.files import FOLDER_MODE, write_still
 from edge.stills.still import compose, now
+from edge.util.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
-    from edge.frames.view import View
+    from edge.contracts import Frame, Result, Status
+    from edge.imaging.view import View
     from edge.stills.still import BundleIdentity
-    from edge.types import Frame, Result, Status
 
 MAX_STILLS = 500
 """Stills that a folder holds at most."""

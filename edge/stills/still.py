@@ -10,14 +10,14 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.frames.view import black_outside
-from edge.manifest import RESEARCH_USE, Strict
-from edge.postprocess import native_scores
+from edge.bundle.manifest import RESEARCH_USE, Strict
+from edge.imaging.postprocess import native_scores
+from edge.imaging.view import black_outside
 
 if TYPE_CHECKING:
-    from edge.bundle import Bundle
-    from edge.frames.view import View
-    from edge.types import Frame, ImageU8, Result, Status
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.imaging.view import View
 
 SCHEMA = 2
 

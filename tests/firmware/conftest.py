@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.types import CartEvent, State, Status
-from firmware_bridge.link.cart import ThreadedCart
-from firmware_bridge.protocol import messages as m
-from firmware_bridge.protocol.framing import Deframer, frame
+from edge.contracts import CartEvent, State, Status
+from firmware_bridge.cart.link.cart import ThreadedCart
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FIRMWARE = Path(__file__).parents[2] / "firmware_bridge" / "firmware"
+FIRMWARE = Path(__file__).parents[2] / "firmware_bridge" / "cart" / "firmware"
 RELAY_REGISTER = 0x40028000
 RUNNING = Status(State.RUNNING, "", 0)
 START_S = 60.0

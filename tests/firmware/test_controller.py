@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from firmware_bridge.protocol import messages as m
+from firmware_bridge.cart.protocol import messages as m
 
 SLACK_S = 1.5
 """What a busy machine may add to any time."""
 
 HOST = """
 import sys, time
-from edge.types import State, Status
-from firmware_bridge.link.cart import open_cart
+from edge.contracts import State, Status
+from firmware_bridge.cart.link.cart import open_cart
 with open_cart(sys.argv[1]) as cart:
     while True:
         cart.beat(Status(State.RUNNING, "", 0), frame_age_ms=20.0, mask=True)

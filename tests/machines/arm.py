@@ -124,7 +124,7 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
             start = f'qemu-aarch64-static -cpu {PROCESSOR} -L "{root}" -0 "$0" "{root}/usr/bin/{python}"'
             scripts = {
                 "python3": f'exec {start} "$@"',
-                "edge-difom": f'exec "{folder}/bin/python3" -m edge "$@"',
+                "edge-difom": f'exec "{folder}/bin/python3" -m edge_difom "$@"',
             }
             for name, line in scripts.items():
                 (made / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
@@ -136,7 +136,7 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
 def quick_bundle() -> Path:
     """A bundle of `edge-xs` that learnt on the phantom for a moment; made again when the code that makes it changes."""
     digest = hashlib.sha256()
-    for package in ("edge", "distill", "quantize"):
+    for package in ("edge_difom", "edge", "distill", "quantize"):
         for path in sorted((REPOSITORY / package).rglob("*.py")):
             digest.update(path.read_bytes())
     folder = cache("bundles") / digest.hexdigest()[:12]
@@ -149,7 +149,7 @@ def quick_bundle() -> Path:
 
         def edge(*arguments: str | Path) -> None:
             settings = {"EDGE_DIFOM_RUNS": temporary, "PYTHONPATH": str(REPOSITORY)}
-            call(sys.executable, "-m", "edge", *arguments, environment=settings)
+            call(sys.executable, "-m", "edge_difom", *arguments, environment=settings)
 
         data, run = Path(temporary) / "phantom", Path(temporary) / "run"
         edge(

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle, write_bundle
-from edge.phantom import clip
+from edge.bundle.reader import Bundle, write_bundle
+from edge.datasets.phantom.render import clip
 
 pytestmark = pytest.mark.arm
 
@@ -33,7 +33,7 @@ FRAMES = 20
 MOST_OTHERS = 3
 """Frames of OpenVINO with another mask."""
 ROOT = Path(__file__).parents[3]
-HERE = [sys.executable, "-m", "edge"]
+HERE = [sys.executable, "-m", "edge_difom"]
 
 both = pytest.mark.parametrize("extra", sorted(ENGINES))
 

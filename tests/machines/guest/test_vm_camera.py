@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.contracts import Interruption, State, kind_of
 from edge.pipeline.loop import MAX_AGE_MS, FrameLoop
-from edge.sources import open_source
-from edge.sources.reopen import PATIENCE_S as LONG_S
-from edge.types import Interruption, State, kind_of
+from edge.sources.open import open_source
+from edge.sources.reconnect import PATIENCE_S as LONG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from edge.contracts import Frame, ImageU8, Result, Status
     from edge.sources.base import BaseSource
-    from edge.types import Frame, ImageU8, Result, Status
 
 pytestmark = pytest.mark.vm
 

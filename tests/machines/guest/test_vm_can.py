@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_bridge.link.connectors import parse
-from firmware_bridge.link.transports import CAN_IDS, IsoTpTransport
+from firmware_bridge.cart.link.connectors import parse
+from firmware_bridge.cart.link.transports import CAN_IDS, IsoTpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from firmware_bridge.link.transports import Transport
+    from firmware_bridge.cart.link.transports import Transport
 
 pytestmark = pytest.mark.vm
 

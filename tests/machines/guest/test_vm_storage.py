@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from edge.backends import open_engine
-from edge.bundle import Bundle
+from edge.bundle.reader import Bundle
+from edge.engines.open import open_engine
 from edge.errors import BundleError
-from edge.files import sha256
-from firmware_bridge.slots import state
-from firmware_bridge.slots.state import Held, State
-from firmware_bridge.slots.store import SlotStore
+from edge.util.files import sha256
+from firmware_bridge.fleet.slots import state
+from firmware_bridge.fleet.slots.state import Held, State
+from firmware_bridge.fleet.slots.store import SlotStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[Path], Disk]]:
 
 
 def verify(bundle: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge", "verify", "--bundle", str(bundle), "--engine", "tflite"]
+    command = [sys.executable, "-m", "edge_difom", "verify", "--bundle", str(bundle), "--engine", "tflite"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

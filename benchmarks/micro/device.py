@@ -1,0 +1,274 @@
+"""What the device pays around inference: per frame, at start, in memory."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from benchmarks.micro.engines import SIZE, THREADS, student_files, timed_ms
+from benchmarks.micro.screens import screens, shown
+from benchmarks.record import Comparison, Goal, Side, compare, interleave
+from edge import __version__
+from edge.bench.measure.stream import phantom_images
+from edge.bundle import manifest
+from edge.bundle.reader import write_bundle
+from edge.contracts import Frame
+from edge.datasets.phantom.render import render
+from edge.engines.open import open_engine_files
+from edge.errors import ParityError
+from edge.imaging.crop import cut
+from edge.imaging.preprocess import to_input
+from edge.pipeline.analysis import analyse
+from edge.util.host import read_text
+from edge_difom.cli.main import VERBS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.contracts import ImageU8
+
+_FRAME = (1080, 1920)
+_MAX_RESIZE_DIFFERENCE = 1.5
+_WARM_ROUNDS = 3
+_MEMORY_ROUNDS = 5
+_SPIN_SECONDS = 0.02
+"""After which the threads of an engine sleep."""
+_STEADY_FRAMES = 5
+"""In a row; the first wakes the processor and is left out."""
+_LOOK_SECONDS = 0.02
+_IMPORTS = "import time, click, cv2, msgspec, numpy, openvino; openvino.Core(); time.sleep(0.2)"
+
+
+class Recorded:
+    """An engine that answers with given scores at once.
+
+    Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise; an engine's
+    threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
+    """
+
+    name = "recorded"
+
+    def __init__(self, size: tuple[int, int], scores: ImageU8) -> None:
+        self.input_size, self._scores = size, scores
+
+    def infer(self, image: ImageU8) -> ImageU8:  # noqa: ARG002 - the answer is recorded
+        """The recorded scores."""
+        return self._scores
+
+    def settings(self) -> dict[str, object]:
+        """None."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
+    """CPU of preprocessing and postprocessing a 1080p frame beside inference alone on edge-s in INT8.
+
+    Args:
+        rounds: Frames.
+        size: Height and width of the engine's input.
+        bound: Promised CPU milliseconds.
+    """
+    return _around(phantom_images(_FRAME), "full-frame", rounds, size, bound)
+
+
+def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
+    """`frame_cost` of a processor's screen, of which the student is shown the field of view, as the shipped ones are."""
+    return _around(screens(_FRAME), "view", rounds, size, bound)
+
+
+def _around(
+    images: list[ImageU8], rule: manifest.Rule, rounds: int, size: tuple[int, int], bound: float
+) -> Comparison:
+    mask = render(0, polyp=True).mask
+    view, part = shown(images[0], rule)
+    check = check_resize(cut(images[0], part), size)
+    engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
+    prepared = to_input(images[0], size, bgr=True)
+    shape = engine.infer(prepared).shape
+    scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
+    recorded = Recorded(size, cast("ImageU8", scores))
+    described = untrained_manifest(size, shape, rule=rule)
+    frames = itertools.cycle(images)
+
+    def around() -> float:
+        time.sleep(_SPIN_SECONDS)
+        found = []
+        for _ in range(_STEADY_FRAMES):
+            frame = Frame(0, next(frames), 0)
+            analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
+            spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+            found.append(sum(end - begin for begin, end in spans) / 1e6)
+        return float(np.mean(found[1:]))
+
+    try:
+        interleave(around, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
+        cost, inference = interleave(around, lambda: timed_ms(engine, prepared), rounds=rounds)
+        left = Side(what="preprocess + postprocess, CPU", samples=cost)
+        goal = Goal(what="CPU ms of preprocess + postprocess", value=left.median, bound=bound)
+        right = Side(what="inference alone, edge-s INT8", samples=inference)
+        settings = engine.settings()
+        about = {"frame": _FRAME, "part": part, "engine": settings}
+        return compare(left, right, check=check, unit="ms", goal=goal, **about)
+    finally:
+        engine.close()
+
+
+def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
+    """Wall time of `edge-difom --help` beside that of a Python that does nothing."""
+    shown = _output([sys.executable, "-m", "edge_difom", "--help"])
+    if lost := [verb for verb in VERBS if f"  {verb} " not in shown]:
+        raise ParityError("--help does not list every verb", expected=", ".join(VERBS), got=f"no {lost}")
+    took, empty = interleave(
+        lambda: _wall_ms([sys.executable, "-m", "edge_difom", "--help"]),
+        lambda: _wall_ms([sys.executable, "-c", "pass"]),
+        rounds=rounds,
+    )
+    left = Side(what="edge-difom --help", samples=took)
+    goal = Goal(what="ms of --help", value=left.median, bound=bound)
+    right = Side(what="python -c pass", samples=empty)
+    return compare(left, right, check=f"lists all {len(VERBS)} verbs", unit="ms", goal=goal)
+
+
+def device_memory(
+    rounds: int, *, size: tuple[int, int] = SIZE, frames: int = 90, bound: float = 300.0
+) -> Comparison:
+    """Highest memory of `edge-difom run` and its student's process on a 1080p clip beside that of its imports alone.
+
+    Memory that both share counts once.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        bundle, clip, log = (Path(folder) / name for name in ("bundle", "clip.mp4", "frames.jsonl"))
+        write_untrained(bundle, size)
+        write_clip(clip, frames)
+        command = [
+            *(sys.executable, "-m", "edge_difom", "run", "--source", f"file:{clip}", "--bundle", str(bundle)),
+            *("--engine", "openvino", "--sink", f"jsonl:{log}", "--force"),
+        ]
+        _output(command)
+        if (written := len(log.read_text().splitlines())) != frames:
+            raise ParityError("run lost frames", expected=f"{frames} lines", got=f"{written}")
+        used, imports = interleave(
+            lambda: _peak_mib(command),
+            lambda: _peak_mib([sys.executable, "-c", _IMPORTS]),
+            rounds=min(rounds, _MEMORY_ROUNDS),
+        )
+    left = Side(what="edge-difom run", samples=used)
+    goal = Goal(what="MiB of the device process", value=max(used), bound=bound)
+    right = Side(what="its imports alone", samples=imports)
+    return compare(left, right, check=f"{frames} frames in, {frames} lines out", unit="MiB", goal=goal)
+
+
+def write_clip(path: Path, frames: int) -> None:
+    """A clip of 1080p frames of the phantom."""
+    images = phantom_images(_FRAME)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, _FRAME[::-1])
+    for number in range(frames):
+        writer.write(images[number % len(images)])
+    writer.release()
+
+
+def check_resize(image: ImageU8, size: tuple[int, int]) -> str:
+    """The engine's input stays near an area resize, the slow antialiased reference."""
+    area = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)[..., ::-1]
+    difference = float(np.abs(to_input(image, size, bgr=True).astype(float) - area).mean())
+    if difference > _MAX_RESIZE_DIFFERENCE:
+        raise ParityError(
+            "the resize strays from an area resize",
+            expected=f"mean difference of at most {_MAX_RESIZE_DIFFERENCE} grey levels",
+            got=f"{difference:.2f}",
+        )
+    return f"mean difference to an area resize {difference:.2f} grey levels"
+
+
+def write_untrained(out: Path, size: tuple[int, int]) -> None:
+    """A bundle of edge-s in INT8 for OpenVINO, untrained."""
+    names = ["engines/openvino/model.xml", "engines/openvino/model.bin"]
+    files = student_files("edge-s", size)["openvino", "int8"]
+    engine = open_engine_files("openvino", files, THREADS)
+    shape = engine.infer(np.zeros((*size, 3), np.uint8)).shape
+    engine.close()
+    entry = manifest.EngineEntry(runtime="openvino", precision="int8", files=names, min_version="2025.2")
+    write_bundle(out, untrained_manifest(size, shape, [entry]), dict(zip(names, files, strict=True)))
+
+
+def untrained_manifest(
+    size: tuple[int, int],
+    output: tuple[int, ...],
+    engines: Sequence[manifest.EngineEntry] = (),
+    rule: manifest.Rule = "full-frame",
+) -> manifest.Manifest:
+    """The manifest of a bundle whose student was never trained."""
+    return manifest.Manifest(
+        schema_version=manifest.SCHEMA_VERSION,
+        name="untrained",
+        intended_use=manifest.RESEARCH_USE,
+        licence="Apache-2.0",
+        input=manifest.Input(height=size[0], width=size[1], field_of_view=rule),
+        output=manifest.Output(height=output[0], width=output[1]),
+        engines=list(engines),
+        golden=manifest.GoldenSet(frames=[]),
+        parity=[],
+        accuracy=[],
+        provenance=manifest.Provenance(
+            student="edge-s",
+            teachers=[],
+            recipe="none",
+            data={},
+            versions={"edge-difom": __version__},
+            seed=0,
+            created="",
+        ),
+        files={},
+    )
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ParityError(f"{' '.join(command)} fails", expected="exit code 0", got=done.stderr.strip())
+    return done.stdout
+
+
+def _wall_ms(command: list[str]) -> float:
+    begin = time.perf_counter_ns()
+    subprocess.run(command, capture_output=True, check=True)
+    return (time.perf_counter_ns() - begin) / 1e6
+
+
+def _peak_mib(command: list[str]) -> float:
+    """Highest memory of a command and what it starts, MiB, shared memory once."""
+    highest = 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            highest = max(highest, sum(_pss_mib(pid) for pid in _family(process.pid)))
+            time.sleep(_LOOK_SECONDS)
+    if process.returncode:
+        raise ParityError(f"{' '.join(command)} fails", expected="exit code 0", got=f"{process.returncode}")
+    return highest
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [one for child in (read_text(task) or "").split() for one in _family(int(child))]
+    return found
+
+
+def _pss_mib(pid: int) -> float:
+    """Memory of a process, where several share a page only its part of it; 0 where the process has ended."""
+    for line in (read_text(f"/proc/{pid}/smaps_rollup") or "").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

@@ -1,0 +1,66 @@
+"""What the latency harness itself costs: the time between two frames that is in no frame's latency."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.micro.device import Recorded, untrained_manifest
+from benchmarks.record import Comparison, Goal, Side, compare
+from edge.bench.measure.sampler import Sampler
+from edge.bench.measure.stream import Load, Stream, phantom_images, run_load
+from edge.bench.report.journal import Journal, Second
+from edge.errors import ParityError
+
+if TYPE_CHECKING:
+    from edge.contracts import ImageU8
+
+_RUNS = 5
+
+
+def harness_cost(
+    rounds: int, *, size: tuple[int, int] = (64, 64), seconds: float = 2.2, bound: float = 20.0
+) -> Comparison:
+    """Microseconds of the harness per frame, stamping and keeping samples and writing a record, beside the frame itself.
+
+    The engine answers at once, so that as many frames as can be pass in a second.
+
+    Args:
+        rounds: At most this many runs.
+        size: Height and width of frames and engine.
+        seconds: Of each.
+        bound: Promised microseconds.
+
+    Raises:
+        ParityError: Frames are lost or counted twice.
+    """
+    scores: ImageU8 = np.zeros((size[0] // 4, size[1] // 4), np.uint8)
+    engine = Recorded(size, scores)
+    costs, frames_us = [], []
+    counted = 0
+    with Sampler() as sampler, tempfile.TemporaryDirectory() as folder:
+        for number in range(max(2, min(rounds, _RUNS))):
+            stream = Stream(engine, phantom_images(size), untrained_manifest(size, scores.shape))
+            with Journal(Path(folder) / f"{number}.jsonl") as journal:
+                for line in run_load(
+                    stream, Load("max", None), seconds, sample=sampler.look, newest=sampler.newest
+                ):
+                    journal.add(line)
+            lines = [line for line in journal.lines if isinstance(line, Second)]
+            whole = [value for line in lines for value in line.whole_ns()]
+            between = lines[-1].at_ns - sum(whole)
+            if between < 0 or not all(whole):
+                raise ParityError(
+                    "frames overlap", expected="frames one after the other", got=f"{between} ns"
+                )
+            costs.append(between / len(whole) / 1e3)
+            frames_us.append(sum(whole) / len(whole) / 1e3)
+            counted += len(whole)
+    left = Side(what="the harness, per frame", samples=costs)
+    right = Side(what=f"a frame of {size[1]}x{size[0]} without an engine", samples=frames_us)
+    goal = Goal(what="microseconds of the harness per frame", value=left.median, bound=bound)
+    check = f"{counted} frames one after the other, their stages summing to the whole"
+    return compare(left, right, check=check, unit="us", goal=goal, seconds=seconds)

@@ -1,0 +1,1 @@
+"""This project beside other projects' runtimes, each in a process of its own, in one interleaved run."""

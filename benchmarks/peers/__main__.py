@@ -1,0 +1,288 @@
+"""`python -m benchmarks.peers.__main__`: us beside others on the same student, each in a process of its own, in one interleaved run.
+
+Whole frames, 1080p in: ours ends with contours in frame coordinates, openvino-model-api's with a mask of the frame, ultralytics'
+with what its own model and pipeline give. Inference alone in OpenVINO, onnxruntime and LiteRT is the floor of each runtime.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+import numpy as np
+
+from benchmarks.micro.engines import FILED, SIZE, THREADS, student_files
+from benchmarks.peers.checks import FRAME, check_peer, dice_of
+from benchmarks.peers.process import KINDS, Kind, Worker, environments_folder, interpreter
+from benchmarks.record import interleave, ratio_with_interval
+from edge.bench.measure.environment import Guard
+from edge.bench.measure.stream import phantom_images
+from edge.datasets.pairs import Pair, find_pairs
+from edge.errors import EdgeDifomError, ParityError, UsageError
+from edge.imaging.preprocess import to_input
+from edge.util.host import Device, read_device, versions
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.micro.engines import Files
+
+_WARM_ROUNDS = 3
+
+
+class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer.
+
+    Attributes:
+        name: Of the peer.
+        what: What is timed.
+        facts: Version and precision, as the peer says.
+        check: The correctness check that was passed before anything was timed.
+        dice: Mean over the labelled images, at native size; None where there are none, or where it finds no polyps.
+        wall_ms: One value per round, in order.
+        cpu_ms: CPU of the whole process, likewise.
+        wall_ratio: Median over that of the first peer.
+        wall_ratio_ci95: Its paired bootstrap interval.
+        cpu_ratio: Likewise of the CPU.
+        cpu_ratio_ci95: Likewise.
+    """
+
+    name: str
+    what: str
+    facts: dict[str, str]
+    check: str
+    dice: float | None
+    wall_ms: list[float]
+    cpu_ms: list[float]
+    wall_ratio: float
+    wall_ratio_ci95: tuple[float, float]
+    cpu_ratio: float
+    cpu_ratio_ci95: tuple[float, float]
+
+
+class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All peers of one run.
+
+    Attributes:
+        valid: The environment guard saw nothing that spoils it; the peers are other processes, so their CPU counts as ours.
+        reason: What it saw.
+        rows: Peers.
+        missing: Peer -> why it was left out.
+        student: What all but ultralytics run.
+        images: Labelled images that they were scored on.
+        size: Height and width of its input.
+        threads: Of every engine.
+        device: The machine.
+        versions: Of this environment.
+        created: UTC, ISO 8601.
+    """
+
+    valid: bool
+    reason: str | None
+    rows: list[PeerRow]
+    missing: dict[str, str]
+    student: str
+    images: int
+    size: tuple[int, int]
+    threads: int
+    device: Device
+    versions: dict[str, str | None]
+    created: str
+
+
+def run_peers(
+    *,
+    rounds: int,
+    environments: Path,
+    files: Files,
+    student: str,
+    size: tuple[int, int],
+    pairs: Sequence[Pair] = (),
+    threads: int = THREADS,
+    kinds: Sequence[Kind] = KINDS,
+) -> PeersReport:
+    """Start every peer, check what it gives, and time them in turn.
+
+    Args:
+        rounds: Frames of each.
+        environments: Folder of `tools/make-env-peers.sh`.
+        files: Engines of the student.
+        student: What it is, for the report.
+        size: Height and width of its input.
+        pairs: Labelled images to score the student on, by each peer that finds polyps.
+        threads: Of every engine.
+        kinds: Which peers; the first is what the others are compared with.
+
+    Raises:
+        ParityError: A peer computes something else, or the first is missing.
+    """
+    missing: dict[str, str] = {}
+    checks: list[str] = []
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        write_inputs(folder, files, size)
+        workers: list[Worker] = []
+        for kind in kinds:
+            python = interpreter(environments, kind)
+            if python is None:
+                missing[kind.name] = f"no environment of it: sh tools/make-env-peers.sh {environments}"
+            else:
+                workers.append(stack.enter_context(Worker(kind, python, folder, threads)))
+        if not workers or workers[0].kind != kinds[0]:
+            raise ParityError(f"{kinds[0].name} is missing", got=missing.get(kinds[0].name, "no peer"))
+        reference = workers[0].shown()
+        assert reference is not None
+        checks = [check_peer(worker.kind, worker.shown(), reference) for worker in workers]
+        dice = [dice_of(worker, pairs) for worker in workers]
+        sides = [worker.frame for worker in workers]
+        interleave(*sides, rounds=_WARM_ROUNDS)
+        for worker in workers:
+            worker.cpu_ms.clear()
+        with Guard() as guard:
+            walls = interleave(*sides, rounds=rounds)
+    rows = []
+    for worker, wall, check, found in zip(workers, walls, checks, dice, strict=True):
+        ratio, interval = ratio_with_interval(wall, walls[0])
+        cpu, cpu_interval = ratio_with_interval(worker.cpu_ms, workers[0].cpu_ms)
+        rows.append(
+            PeerRow(
+                name=worker.kind.name,
+                what=worker.kind.what,
+                facts=worker.facts,
+                check=check,
+                dice=found,
+                wall_ms=wall,
+                cpu_ms=worker.cpu_ms,
+                wall_ratio=ratio,
+                wall_ratio_ci95=interval,
+                cpu_ratio=cpu,
+                cpu_ratio_ci95=cpu_interval,
+            )
+        )
+    # The guard counts every process but this one; what the peers used is no disturbance.
+    verdict = guard.verdict_without(sum(sum(row.cpu_ms) for row in rows) / 1e3)
+    return PeersReport(
+        valid=verdict.valid,
+        reason=verdict.reason,
+        rows=rows,
+        missing=missing,
+        student=student,
+        images=len(pairs),
+        size=size,
+        threads=threads,
+        device=read_device(),
+        versions=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def write_inputs(folder: Path, files: Files, size: tuple[int, int]) -> None:
+    """Frames, a prepared input, and every engine's files, `RUNTIME-PRECISION-NUMBER`."""
+    for (runtime, precision), contents in files.items():
+        for number, content in enumerate(contents):
+            (folder / f"{runtime}-{precision}-{number}").write_bytes(content)
+    images = phantom_images(FRAME)
+    np.save(folder / "frames.npy", np.stack(images))
+    np.save(folder / "prepared.npy", to_input(images[0], size, bgr=True)[None])
+
+
+def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
+    """All engines of a quantized run, and the size of their input."""
+    from distill.run_folder import load_config
+    from quantize.runs.folder import exported_engines
+
+    size = load_config(run).size
+    files = {
+        (engine.runtime, engine.precision): engine.contents
+        for engine in exported_engines(run, "all")
+        if engine.runtime in FILED
+    }
+    return files, (size, size)
+
+
+@click.command(
+    epilog=console.examples(
+        "python -m benchmarks.peers.__main__",
+        "python -m benchmarks.peers.__main__ --rounds 100 --run RUN --data DIR/Kvasir-SEG/validation --out peers.json",
+        "python -m benchmarks.peers.__main__ --only edge-difom --only OpenVINO",
+    )
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Frames of each peer."
+)
+@click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Of `edge-difom qat`: the student that all run; by default an untrained edge-s.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="With --run: images and masks to score it on.",
+)
+@click.option("--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable.")
+@click.option("--out", "json_path", metavar="FILE", help="Write the report as JSON.")
+def command(
+    rounds: int,
+    threads: int,
+    run: Path | None,
+    data: Path | None,
+    only: tuple[str, ...],
+    json_path: str | None,
+) -> None:
+    """Whole-frame and CPU cost of us and of others, interleaved; environments by `sh tools/make-env-peers.sh`."""
+    kinds = [kind for kind in KINDS if not only or kind == KINDS[0] or kind.name.startswith(only)]
+    if only and len(kinds) < 2:
+        raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
+    if data and not run:
+        raise UsageError("--data needs a trained student", mend="--run RUN, quantized by `edge-difom qat`")
+    files, size = engines_of(run) if run else (student_files("edge-s", SIZE), SIZE)
+    report = run_peers(
+        rounds=rounds,
+        environments=environments_folder(),
+        files=files,
+        student=f"the student of {run.name}" if run else "edge-s, untrained",
+        size=size,
+        pairs=find_pairs(data) if data else [],
+        threads=threads,
+        kinds=kinds,
+    )
+    console.say("VALID" if report.valid else f"INVALID: {report.reason}")
+    console.table(
+        ["peer", "what", "median ms", "over the first", "CPU ms", "over the first", "Dice", "check"],
+        [
+            [
+                row.name,
+                row.what,
+                float(np.median(row.wall_ms)),
+                row.wall_ratio,
+                float(np.median(row.cpu_ms)),
+                row.cpu_ratio,
+                row.dice,
+                row.check,
+            ]
+            for row in report.rows
+        ],
+    )
+    for name, why in report.missing.items():
+        console.say(f"left out: {name}: {why}")
+    if json_path:
+        console.write_json(json_path, report)
+        console.made(json_path)
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,74 @@
+"""What a peer is asked before and beside its timing: that it computes the same, and how good its masks are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge.errors import ParityError
+from edge.evaluation.evaluator import evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.peers.process import Kind, Worker
+    from edge.contracts import ImageU8
+    from edge.datasets.pairs import Pair
+
+FRAME = (1080, 1920)
+"""Height and width of the frames that are timed."""
+_MAX_SCORE_DIFFERENCE = 8.0
+_LEAST_AGREEMENT = 0.9
+
+
+def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
+    """What was checked of a peer, in words.
+
+    Args:
+        kind: The peer.
+        shown: What it gave for the first frame; None where it gave no map.
+        reference: Scores of ours, (h, w) uint8.
+
+    Raises:
+        ParityError: It computes something else.
+    """
+    if shown is None:
+        raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
+    if kind.worker == "ultralytics":
+        if shown.shape != FRAME:
+            raise ParityError(f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}")
+        return "a mask of the frame; its model is its own, and was never trained"
+    if shown.shape == reference.shape:
+        difference = float(np.abs(shown.astype(float) - reference).mean())
+        if not difference <= _MAX_SCORE_DIFFERENCE:
+            raise ParityError(
+                f"{kind.name} computes something else",
+                expected=f"mean score difference of at most {_MAX_SCORE_DIFFERENCE}/256",
+                got=f"{difference:.2f}/256",
+            )
+        return f"mean score difference {difference:.2f}/256"
+    mask = cv2.resize((reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    agreement = float((mask == shown).mean())
+    if not agreement >= _LEAST_AGREEMENT:
+        raise ParityError(
+            f"{kind.name} computes something else",
+            expected=f"at least {_LEAST_AGREEMENT:.0%} of the mask's pixels alike",
+            got=f"{agreement:.1%}",
+        )
+    return f"{agreement:.1%} of the mask's pixels alike; its resize is another one"
+
+
+def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
+    """Mean Dice of what a peer finds, at native size and threshold .5."""
+    if not pairs or not worker.kind.finds_polyps:
+        return None
+
+    def score(image: ImageU8) -> np.ndarray:
+        shown = worker.look(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        assert shown is not None
+        # A mask of the whole picture is one of sure scores.
+        return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown
+
+    return evaluate(pairs, score).dice

@@ -1,0 +1,125 @@
+"""MLPerf's LoadGen around our engine: its percentiles of the very queries that we stamped, beside ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from benchmarks.micro.engines import SIZE, THREADS, student_files
+from benchmarks.peers.__main__ import write_inputs
+from benchmarks.peers.process import environments_folder
+from benchmarks.record import Comparison, Goal, Side, compare
+from edge.bench.measure.percentiles import PERCENTILES, plain_quantile, upper_bound
+from edge.errors import MissingDependencyError, ParityError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+QUERIES = 700
+"""Just over what p99 needs."""
+
+_MAX_DIFFERENCE = 0.02
+_RUNS = 3
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run of LoadGen gave.
+
+    Attributes:
+        took_ns: Our stamps around each query's inference, in order.
+        percentiles_ns: Percentile, such as `90.00` -> LoadGen's plain value.
+        early_ns: Percentile, such as `90.0` -> LoadGen's early-stopping estimate.
+    """
+
+    took_ns: list[int]
+    percentiles_ns: dict[str, int]
+    early_ns: dict[str, int]
+
+
+def percentiles_agree(rounds: int, *, size: tuple[int, int] = SIZE, queries: int = QUERIES) -> Comparison:
+    """Our early-stopping p90 over LoadGen's, of the same queries.
+
+    Args:
+        rounds: At most this many runs of LoadGen.
+        size: Height and width of the input of edge-s, untrained.
+        queries: In each run.
+
+    Raises:
+        MissingDependencyError: LoadGen's environment is not there.
+        ParityError: A percentile of ours differs from LoadGen's by more than 2 %.
+    """
+    python = environments_folder() / "loadgen" / "bin" / "python"
+    if not python.exists():
+        raise MissingDependencyError("LoadGen has no environment", mend="sh tools/make-env-peers.sh")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder, student_files("edge-s", size), size)
+        answers = [run_loadgen(python, folder, queries) for _ in range(max(2, min(rounds, _RUNS)))]
+    worst = max(check_agreement(answer) for answer in answers)
+    ours = [bound / 1e6 for answer in answers if (bound := upper_bound(answer.took_ns, 0.9)) is not None]
+    left = Side(what="our early-stopping p90", samples=ours)
+    right = Side(what="LoadGen's", samples=[answer.early_ns["90.0"] / 1e6 for answer in answers])
+    goal = Goal(what="largest relative difference of a percentile", value=worst, bound=_MAX_DIFFERENCE)
+    check = f"p50 to p99 and both estimates within {worst:.2%} of LoadGen's over {queries} queries a run"
+    return compare(left, right, check=check, unit="ms", goal=goal, queries=queries)
+
+
+def run_loadgen(python: Path, folder: Path, queries: int) -> Answer:
+    """One run in a process and an environment of its own.
+
+    Raises:
+        ParityError: It failed; holds the end of what it said.
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [str(python), "-m", "benchmarks.peers.loadgen_worker", str(folder), str(queries), str(THREADS)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    if done.returncode:
+        raise ParityError("LoadGen failed", got=" / ".join(done.stderr.strip().splitlines()[-2:]))
+    return msgspec.json.decode(done.stdout, type=Answer)
+
+
+def check_agreement(answer: Answer) -> float:
+    """The largest relative difference of a percentile to LoadGen's, whose time holds the hand-over too.
+
+    Raises:
+        ParityError: It is more than 2 %.
+    """
+    shares = [p for p in PERCENTILES.values() if plain_quantile(answer.took_ns, p) is not None]
+    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest, one sample above ours where p q is whole.
+    ordered = sorted(answer.took_ns)
+    plain = {f"{100 * p:.2f}": ordered[int(len(ordered) * p)] for p in shares}
+    early = {f"{100 * p:.1f}": upper_bound(answer.took_ns, p) for p in shares}
+    differences = {
+        **_differences("plain", plain, answer.percentiles_ns),
+        **_differences("early-stopping", early, answer.early_ns),
+    }
+    if not {"early-stopping p90.0", "early-stopping p99.0", "plain p50.00"} <= differences.keys():
+        raise ParityError("LoadGen's log lacks percentiles", got=", ".join(differences))
+    worst = max(differences, key=lambda name: differences[name])
+    if differences[worst] > _MAX_DIFFERENCE:
+        raise ParityError(
+            "our percentiles and LoadGen's disagree",
+            expected=f"at most {_MAX_DIFFERENCE:.0%}",
+            got=f"{differences[worst]:.1%} at {worst}",
+        )
+    return differences[worst]
+
+
+def _differences(
+    kind: str, ours: Mapping[str, float | int | None], theirs: Mapping[str, int]
+) -> dict[str, float]:
+    return {
+        f"{kind} p{name}": abs(value / theirs[name] - 1)
+        for name, value in ours.items()
+        if value is not None and name in theirs
+    }

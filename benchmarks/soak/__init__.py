@@ -1,0 +1,1 @@
+"""A device that runs for long while faults are injected, and what must hold all the while."""

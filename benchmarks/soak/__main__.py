@@ -1,0 +1,361 @@
+"""`python -m benchmarks.soak.__main__`: a device that runs for long while everything goes wrong again and again.
+
+The real `edge-difom run` takes the phantom at 1080p60, whose source has a fault every few seconds. From outside its
+student's process is killed and stopped, its journal moved and removed, its metrics file removed. Meanwhile its shared
+memory is read as a display would read it. In the second half nothing is done to the student's process, so that its
+memory can be followed. The record is renewed every half minute: a soak that was killed is judged so far.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from benchmarks.soak.checks import (
+    ANSWERS,
+    Check,
+    Span,
+    changes_of,
+    check_calm,
+    check_faults,
+    check_leak,
+    check_lines,
+    check_worker,
+    read_journal,
+)
+from benchmarks.soak.runtime import Runtime
+from benchmarks.soak.screen import Screen
+from edge.bench.measure.environment import Guard
+from edge.errors import EdgeDifomError, LatencyError, UsageError
+from edge.shm.reader import SegmentReader
+from edge.sources.faults import FAULTS, Timetable
+from edge.util.host import Device, read_device, versions
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.bench.measure.environment import Verdict
+
+_POLL_S = 0.004
+_SECOND = 1_000_000_000
+_SAVE_S = 30.0
+_WORKER_EVERY_S = 40.0
+"""Three faults of the student's process within a minute would rightly condemn the bundle."""
+_LONGEST_BACK_NS = 1_500_000_000
+
+
+class Protocol(msgspec.Struct, frozen=True, kw_only=True):
+    """How it was soaked.
+
+    Attributes:
+        minutes: How long.
+        size: Width and height of the frames.
+        fps: Their rate.
+        every_s: Seconds from one fault of the source to the next.
+        length_s: How long each lasts.
+        least_rate: Share of the rate that must hold.
+        bundle: Name of the bundle.
+        engine: As asked for.
+        poll_ms: Time between two looks at the shared memory.
+    """
+
+    minutes: float
+    size: tuple[int, int]
+    fps: float
+    every_s: float
+    length_s: float
+    least_rate: float
+    bundle: str
+    engine: str
+    poll_ms: float = 1000 * _POLL_S
+
+
+class Soak(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a soak.
+
+    Attributes:
+        finished: False in the record of one that was killed.
+        passed: No check failed; those of None could not be told.
+        protocol: How it was soaked.
+        seconds: How long it ran.
+        faults: Faults of the source that it had.
+        injected: What was done from outside -> how often.
+        checks: What it shows.
+        watching_cpu: CPU of the watching process, share of one core.
+        valid: Nothing disturbed the machine; the answers in time of a soak that was disturbed tell less.
+        reason: What did.
+        device: The machine.
+        versions: Software.
+        created: UTC, ISO 8601.
+    """
+
+    finished: bool
+    passed: bool
+    protocol: Protocol
+    seconds: float
+    faults: int
+    injected: dict[str, int]
+    checks: list[Check]
+    watching_cpu: float
+    valid: bool | None
+    reason: str | None
+    device: Device
+    versions: dict[str, str | None]
+    created: str
+
+
+def plan(turn: int, *, every_s: float, seconds: float) -> str:
+    """What is done from outside after a turn of the source's faults; empty for nothing.
+
+    Args:
+        turn: Number of the fault that is over, from 1.
+        every_s: Seconds between two.
+        seconds: Length of the soak.
+    """
+    rounds = max(9, math.ceil(_WORKER_EVERY_S / every_s))
+    lap, at = divmod(turn, rounds)
+    if at == 3 and turn * every_s < seconds / 2:
+        return ("kill", "stop")[lap % 2]
+    if at == 5:
+        return ("journal-moved", "journal-removed")[lap % 2]
+    return "metrics-removed" if at == 7 else ""
+
+
+def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None]) -> Soak:
+    """Soak, and judge.
+
+    Args:
+        protocol: How.
+        arguments: What the device is started with, besides its outputs.
+        save: Gets a record now and then, and the last one.
+    """
+    timetable = Timetable(every_s=protocol.every_s, length_s=protocol.length_s)
+    screen, device, software = Screen(protocol.fps), read_device(), versions()
+    with (
+        tempfile.TemporaryDirectory(prefix="edge-difom-soak-") as folder,
+        Runtime(Path(folder), arguments) as runtime,
+    ):
+        begin, cpu = time.monotonic_ns(), time.process_time()
+        judge = _Judge(protocol, timetable, runtime, screen)
+
+        def record(end: Check | None = None, verdict: Verdict | None = None) -> Soak:
+            checks = judge.checks(end)
+            lasted = (time.monotonic_ns() - begin) / 1e9
+            kinds = [one.kind for one in runtime.injections]
+            return Soak(
+                finished=end is not None,
+                passed=all(check.passed is not False for check in checks),
+                protocol=protocol,
+                seconds=lasted,
+                faults=len(judge.over(time.monotonic_ns())),
+                injected={kind: kinds.count(kind) for kind in sorted(set(kinds))},
+                checks=checks,
+                watching_cpu=(time.process_time() - cpu) / lasted,
+                valid=None if verdict is None else verdict.valid,
+                reason=None if verdict is None else verdict.reason,
+                device=device,
+                versions=software,
+                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            )
+
+        with Guard() as guard:
+            until = begin + round(60e9 * protocol.minutes)
+            _watch(runtime, screen, protocol, until, lambda: save(record()))
+            runtime.sample()
+        judge.stopped_ns = time.monotonic_ns()
+        end = runtime.terminate()
+        done = record(end, guard.verdict_without(runtime.cpu_s))
+    save(done)
+    return done
+
+
+def _watch(
+    runtime: Runtime, screen: Screen, protocol: Protocol, until: int, save: Callable[[], None]
+) -> None:
+    """Look at the stream until the time is over; between two faults of the source something is done."""
+    reader = SegmentReader(runtime.segment)
+    snapshot, turn = None, 0
+    begin = saved = sampled = time.monotonic_ns()
+    every, gap = protocol.every_s, 0.4 * (protocol.every_s - protocol.length_s)
+    while (now := time.monotonic_ns()) < until and runtime.alive:
+        number, news = reader.news()
+        if snapshot is None or number != snapshot.number:
+            snapshot = reader.read(pixels=False) or snapshot
+        screen.look(time.monotonic_ns(), snapshot, news)
+        if now - sampled >= _SECOND:
+            sampled = now
+            runtime.sample()
+        if screen.origin_ns is not None:
+            passed_s = (now - screen.origin_ns) / 1e9
+            over = int((passed_s - protocol.length_s - gap) // every)
+            if over > turn:
+                turn = over
+                if kind := plan(turn, every_s=every, seconds=(until - begin) / 1e9):
+                    runtime.inject(kind)
+                elif now - saved >= _SAVE_S * _SECOND:
+                    saved = now
+                    save()
+        time.sleep(_POLL_S)
+    reader.close()
+
+
+class _Judge:
+    """Brings together what was recorded.
+
+    Attributes:
+        stopped_ns: When the device was told to end; None before.
+    """
+
+    def __init__(self, protocol: Protocol, timetable: Timetable, runtime: Runtime, screen: Screen) -> None:
+        self.stopped_ns: int | None = None
+        self._protocol, self._timetable = protocol, timetable
+        self._runtime, self._screen = runtime, screen
+
+    def over(self, now: int) -> list[Span]:
+        """Faults of the source whose answers have had their time."""
+        origin = self._screen.origin_ns
+        if origin is None:
+            return []
+        spans = [
+            Span(fault.kind, origin + round(fault.begin_s * 1e9), origin + round(fault.end_s * 1e9))
+            for fault in self._timetable.until((now - origin) / 1e9)
+        ]
+        return [span for span in spans if span.end + _LONGEST_BACK_NS < now]
+
+    def checks(self, end: Check | None) -> list[Check]:
+        """Every check of what there is so far; with `end` of the whole."""
+        now, screen, protocol = self.stopped_ns or time.monotonic_ns(), self._screen, self._protocol
+        journals = self._runtime.journals()
+        events, torn = read_journal(journals, self._runtime.pid)
+        changes, all_spans = changes_of(events), self._spans(now)
+        answered = [one for one in self._runtime.injections if now - one.at > 10 * _SECOND]
+        worker, away = check_worker(events, answered, screen.shown)
+        away += [(one.at, now) for one in self._runtime.injections if one not in answered]
+        first = next((change.at for change in changes if change.state == "running"), now)
+        over = [span for span in self.over(now) if span.begin > first]
+        wrong = [
+            *away,
+            *((span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6)) for span in all_spans),
+        ]
+        round_s = protocol.every_s * len(FAULTS)
+        warm_s = min(300.0, 12 * protocol.minutes)
+        leaks = [
+            check_leak(name, series, block_s=round_s, warm_s=warm_s)
+            for name, series in self._runtime.memory.items()
+        ]
+        found = [
+            screen.check_masks(),
+            screen.check_order(),
+            check_faults(changes, over, away, screen.shown, screen.sizes),
+            check_calm(changes, all_spans, away, now),
+            worker,
+            check_lines(events, torn, files=len(journals), ended=end is not None),
+            self._runtime.check_metrics(),
+            *leaks,
+            screen.check_rate(
+                lambda begin, last: not any(first < last and over > begin for first, over in wrong),
+                least=protocol.least_rate,
+            ),
+        ]
+        return [*found, end] if end is not None else found
+
+    def _spans(self, now: int) -> list[Span]:
+        """Every fault that has begun."""
+        origin = self._screen.origin_ns or now
+        return [
+            Span(fault.kind, origin + round(fault.begin_s * 1e9), origin + round(fault.end_s * 1e9))
+            for fault in self._timetable.until((now - origin) / 1e9)
+        ]
+
+
+@click.command(
+    epilog=console.examples(
+        "python -m benchmarks.soak.__main__ --bundle B --minutes 30 --out soak.json",
+        "python -m benchmarks.soak.__main__ --bundle B --minutes 2 --width 640 --height 480 --fps 30",
+    )
+)
+@click.option("--bundle", required=True, type=click.Path(path_type=Path, exists=True), metavar="B")
+@click.option("--engine", default="auto", show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=30.0, show_default=True)
+@click.option("--width", type=click.IntRange(min=32), default=1920, show_default=True)
+@click.option("--height", type=click.IntRange(min=32), default=1080, show_default=True)
+@click.option("--fps", type=click.FloatRange(min=1), default=60.0, show_default=True)
+@click.option(
+    "--every", type=click.FloatRange(min=2), default=4.0, show_default=True, help="Seconds between faults."
+)
+@click.option(
+    "--length", type=click.FloatRange(min=0.1), default=0.7, show_default=True, help="Seconds of a fault."
+)
+@click.option("--least-rate", default=0.95, show_default=True, help="Share of the rate that must hold.")
+@click.option("--out", "json_path", metavar="FILE", help="Write the record as JSON, renewed meanwhile.")
+def command(
+    bundle: Path,
+    engine: str,
+    minutes: float,
+    width: int,
+    height: int,
+    fps: float,
+    every: float,
+    length: float,
+    least_rate: float,
+    json_path: str | None,
+) -> None:
+    """Run a device on faults without end, and show what it did; exit code 7 where a check fails."""
+    if length > every - 1.2:
+        raise UsageError(
+            "the device has no time to recover between faults", expected="--every >= length + 1.2"
+        )
+    from edge.bundle.reader import Bundle
+
+    protocol = Protocol(
+        minutes=minutes,
+        size=(width, height),
+        fps=fps,
+        every_s=every,
+        length_s=length,
+        least_rate=least_rate,
+        bundle=Bundle.open(bundle).manifest.name,
+        engine=engine,
+    )
+    source = (
+        f"synthetic:?width={width}&height={height}&fps={fps:g}&frames=0&every={every:g}&length={length:g}"
+    )
+    arguments = ["--source", source, "--bundle", str(bundle.resolve()), "--engine", engine]
+    done = soak(protocol, arguments, lambda so_far: _save(json_path, so_far))
+    console.say("VALID" if done.valid else f"INVALID: {done.reason}")
+    console.say(f"{done.seconds:.0f} s, {done.faults} faults of the source, {done.injected} from outside")
+    words = {True: "passed", False: "FAILED", None: "not told"}
+    console.table(
+        ["check", "", "what"], [[check.name, words[check.passed], check.what] for check in done.checks]
+    )
+    failures = [f"{check.name}: {failure}" for check in done.checks for failure in check.failures]
+    for failure in failures:
+        console.say(failure)
+    if json_path:
+        console.made(json_path)
+    if not done.passed:
+        raise LatencyError(
+            f"{len([check for check in done.checks if check.passed is False])} checks failed", got=failures[0]
+        )
+
+
+def _save(path: str | None, so_far: Soak) -> None:
+    if path:
+        console.write_json(path, so_far)
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

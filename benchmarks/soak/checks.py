@@ -1,0 +1,439 @@
+"""What a soak is judged by: the journal, what a reader of the shared memory saw, and the timetable of the faults.
+
+Everything here is a function of what was recorded, so that a killed soak is judged as a whole one. Times are
+CLOCK_MONOTONIC nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from edge.contracts import State, kind_of
+from edge.inference.process import HANG_MS, TIMEOUT_MS
+from edge.pipeline.frame_guard import ENTER_MS, FREEZE_MS, LEAVE_MS
+from edge.pipeline.loop import MAX_AGE_MS, POLL_S
+from edge.pipeline.state_machine import RECOVERY_MS
+from edge.sources.stall_detection import LEAST_S
+from edge.telemetry.journal import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+MOST_MB_PER_HOUR = 10.0
+"""Growth of a process's resident memory from which it leaks."""
+
+RESTART_MS = 5000.0
+"""Longest time from the death of the student's process to the next mask: opening, golden frames, one frame."""
+
+_NOTICE_MS = MAX_AGE_MS
+"""A frame that shows a fault is through the loop before it is too old to be drawn."""
+_LEAST_BLOCKS = 10
+_RESAMPLES = 2000
+_SHORT_OF_TIME = ("stale", "late")
+_PREPARING = (State.BOOT.value, State.SELFTEST.value)
+
+
+class Answer(NamedTuple):
+    """What a fault of the source must lead to.
+
+    Attributes:
+        state: State that is asked for; None where the device must stay RUNNING.
+        kind: Of the reason.
+        within_ms: Longest time from the fault's begin to the state.
+        off_ms: Longest time from the fault's begin to the last moment at which a mask is shown.
+        back_ms: Longest time from the fault's end to RUNNING.
+    """
+
+    state: State | None
+    kind: str = ""
+    within_ms: float = 0.0
+    off_ms: float = 0.0
+    back_ms: float = 0.0
+
+
+def _paused(kind: str, enter_ms: float) -> Answer:
+    within = enter_ms + _NOTICE_MS
+    return Answer(State.PAUSED, kind, within, within, LEAVE_MS + _NOTICE_MS)
+
+
+_AWAY_MS = MAX_AGE_MS + 1000 * POLL_S
+ANSWERS = {
+    "black": _paused("black", ENTER_MS["black"]),
+    "overexposed": _paused("light", ENTER_MS["light"]),
+    "blur": _paused("blurred", ENTER_MS["blurred"]),
+    "freeze": _paused("freeze", FREEZE_MS),
+    "stall": Answer(State.NO_SIGNAL, "stalled", 1000 * LEAST_S + _AWAY_MS, MAX_AGE_MS, _AWAY_MS),
+    "unplug": Answer(State.NO_SIGNAL, "unplugged", _AWAY_MS, MAX_AGE_MS, _AWAY_MS),
+    "corrupt": Answer(State.DEGRADED, "corrupt", _AWAY_MS, MAX_AGE_MS, RECOVERY_MS + _AWAY_MS),
+    "format": Answer(None, back_ms=_NOTICE_MS),
+    "drop": Answer(None, back_ms=_NOTICE_MS),
+    "fov": Answer(None, back_ms=_NOTICE_MS),
+    "text": Answer(None, back_ms=_NOTICE_MS),
+}
+"""Kind of a fault of the source -> its answer, by rows 1, 5, 6, 8 to 12 and 14 of the table of failures and the bounds
+of what answers them. A view that is another for less than two seconds is no new view."""
+
+WORKER_ANSWERS = {
+    "kill": ("memory", 2 * _NOTICE_MS, RESTART_MS),
+    "stop": ("hang", 1.5 * HANG_MS + TIMEOUT_MS, 1.5 * HANG_MS + TIMEOUT_MS + RESTART_MS),
+}
+"""What is done to the student's process -> kind that the journal names, and within how many milliseconds it does and
+the next mask is shown."""
+
+
+class Span(NamedTuple):
+    """A fault of the source: its kind, begin and end."""
+
+    kind: str
+    begin: int
+    end: int
+
+
+class Injection(NamedTuple):
+    """Something that was done from outside: `kill`, `stop`, `journal-moved`, `journal-removed`, `metrics-removed`."""
+
+    kind: str
+    at: int
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a soak shows.
+
+    Attributes:
+        name: Short.
+        what: What must hold, with its bound.
+        passed: Whether it does; None where the soak was too short to tell.
+        figures: What was found.
+        failures: What speaks against it, at most 20.
+    """
+
+    name: str
+    what: str
+    passed: bool | None
+    figures: dict[str, Any]
+    failures: list[str] = []
+
+
+class Change(NamedTuple):
+    """A state that began, by the journal."""
+
+    at: int
+    state: str
+    kind: str
+
+
+def changes_of(events: Iterable[Event]) -> list[Change]:
+    """The states of a journal, in order."""
+    return [
+        Change(event.mono_ns, event.details["state"], kind_of(event.details["reason"]))
+        for event in events
+        if event.kind == "state"
+    ]
+
+
+def read_journal(contents: Mapping[str, bytes], pid: int) -> tuple[list[Event], int]:
+    """The events of the run of a process from all files of its journal, as they stand, and how many lines are torn.
+
+    Args:
+        contents: Name -> content; other runs may be in them.
+        pid: Of the process.
+    """
+    lines = [line for content in contents.values() for line in content.splitlines()]
+    found = [_event(line) for line in lines]
+    events = [event for event in found if event is not None]
+    torn = len(found) - len(events)
+    runs = {event.run for event in events if event.kind == "start" and event.details.get("pid") == pid}
+    return sorted((event for event in events if event.run in runs), key=lambda event: event.seq), torn
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        return msgspec.json.decode(line, type=Event)
+    except msgspec.DecodeError:
+        return None
+
+
+def check_lines(events: Sequence[Event], torn: int, *, files: int, ended: bool) -> Check:
+    """No line of the journal is lost, doubled or torn.
+
+    Args:
+        events: Of one run, in the order of their numbers.
+        torn: Lines that are no events.
+        files: In which they were.
+        ended: The run ended, so that its last line is there.
+    """
+    counts = Counter(event.seq for event in events)
+    last = max(counts, default=0)
+    lost = [seq for seq in range(1, last + 1) if seq not in counts]
+    double = [seq for seq, count in counts.items() if count > 1]
+    failures = [f"line {seq} is lost" for seq in lost] + [f"line {seq} is there twice" for seq in double]
+    failures += [f"{torn} lines are torn"] * bool(torn)
+    if not events:
+        failures.append("there is no line")
+    elif ended and events[-1].kind != "stop":
+        failures.append(f"the last line is {events[-1].kind!r}")
+    return Check(
+        name="journal",
+        what="numbers of the lines without gap or repetition over all files",
+        passed=not failures,
+        figures={
+            "lines": len(events),
+            "lost": len(lost),
+            "double": len(double),
+            "torn": torn,
+            "files": files,
+        },
+        failures=failures[:20],
+    )
+
+
+def check_faults(
+    changes: Sequence[Change],
+    spans: Sequence[Span],
+    disturbed: Sequence[tuple[int, int]],
+    shown: Sequence[tuple[int, bool]],
+    sizes: Sequence[tuple[int, tuple[int, int]]] = (),
+) -> Check:
+    """Every fault of the source is answered in its time, and so is its end.
+
+    Args:
+        changes: States of the journal.
+        spans: Faults that are over by now.
+        disturbed: Begin and end of the times in which something else was wrong; there a fault that must not be
+            noticed is not looked at, and nobody asks whether all is well after a fault.
+        shown: Moments at which a mask came into view (True) or went (False).
+        sizes: Moments at which frames of another size came, and the size.
+    """
+    took: defaultdict[str, list[float]] = defaultdict(list)
+    back: defaultdict[str, list[float]] = defaultdict(list)
+    failures, looked = [], Counter[str]()
+    for span in spans:
+        answer = ANSWERS[span.kind]
+        name = f"{span.kind} at {span.begin / 1e9:.2f} s"
+        until = span.end + round(answer.back_ms * 1e6)
+        calm = not any(begin < until and end > span.begin for begin, end in disturbed)
+        if answer.state is None:
+            if not calm:
+                continue
+            looked[span.kind] += 1
+            wrong = [c for c in changes if span.begin <= c.at < until and c.state != State.RUNNING.value]
+            failures += [f"{name}: {c.state} ({c.kind})" for c in wrong if c.kind not in _SHORT_OF_TIME]
+            if span.kind == "format":
+                _time(_resized(sizes, span), _NOTICE_MS, name, took[span.kind], failures)
+            continue
+        looked[span.kind] += 1
+        state, kind = answer.state.value, answer.kind
+        at = next(
+            (c.at for c in changes if span.begin <= c.at <= until and (c.state, c.kind) == (state, kind)),
+            None,
+        )
+        _time(_since(at, span.begin), answer.within_ms, f"{name}: {state}", took[span.kind], failures)
+        limit = span.begin + round(answer.off_ms * 1e6)
+        if shown_between(shown, limit, span.end):
+            failures.append(f"{name}: a mask is shown more than {answer.off_ms:.0f} ms after its begin")
+        if calm and at is not None:
+            over = next((c.at for c in changes if c.at > at and c.state == State.RUNNING.value), None)
+            _time(_since(over, span.end), answer.back_ms, f"{name}: its end", back[span.kind], failures)
+    figures = {
+        kind: {
+            "faults": looked[kind],
+            "worst_ms": _worst(took[kind]),
+            "bound_ms": ANSWERS[kind].within_ms if ANSWERS[kind].state else None,
+            "worst_end_ms": _worst(back[kind]),
+            "bound_end_ms": ANSWERS[kind].back_ms if ANSWERS[kind].state else None,
+        }
+        for kind in looked
+    }
+    return Check(
+        name="faults",
+        what="every fault of the source leads to its state in its time, and its end to RUNNING",
+        passed=not failures if looked else None,
+        figures=figures,
+        failures=failures[:20],
+    )
+
+
+def check_worker(
+    events: Sequence[Event], injections: Sequence[Injection], shown: Sequence[tuple[int, bool]]
+) -> tuple[Check, list[tuple[int, int]]]:
+    """The student's process is found to be dead or hung and comes back; also the times in which it was away.
+
+    Args:
+        events: The journal.
+        injections: What was done to it, long enough ago.
+        shown: As for `check_faults`.
+    """
+    told: defaultdict[str, list[float]] = defaultdict(list)
+    recovered: defaultdict[str, list[float]] = defaultdict(list)
+    failures: list[str] = []
+    away = []
+    for what, at in injections:
+        if what not in WORKER_ANSWERS:
+            continue
+        kind, told_ms, mask_ms = WORKER_ANSWERS[what]
+        name = f"{what} at {at / 1e9:.2f} s"
+        said = next((event.mono_ns for event in events if event.kind == kind and event.mono_ns >= at), None)
+        _time(_since(said, at), told_ms, f"{name}: {kind!r} in the journal", told[what], failures)
+        gone = next((moment for moment, on in shown if moment >= at and not on), None)
+        mask = None if gone is None else next((moment for moment, on in shown if moment > gone and on), None)
+        _time(_since(mask, at), mask_ms, f"{name}: the next mask", recovered[what], failures)
+        settled = round((RECOVERY_MS + _NOTICE_MS) * 1e6)
+        away.append((at, (at + round(mask_ms * 1e6) if mask is None else mask) + settled))
+    figures = {
+        what: {
+            "injected": len(told[what]),
+            "worst_told_ms": _worst(told[what]),
+            "told_bound_ms": WORKER_ANSWERS[what][1],
+            "worst_mask_ms": _worst(recovered[what]),
+            "median_mask_ms": float(np.median(recovered[what])) if recovered[what] else None,
+            "mask_bound_ms": WORKER_ANSWERS[what][2],
+        }
+        for what in told
+    }
+    check = Check(
+        name="student's process",
+        what="a killed or stopped process is told and replaced in its time",
+        passed=not failures if told else None,
+        figures=figures,
+        failures=failures[:20],
+    )
+    return check, away
+
+
+def check_calm(
+    changes: Sequence[Change], spans: Sequence[Span], disturbed: Sequence[tuple[int, int]], until: int
+) -> Check:
+    """Nothing is told that nobody did; masks that come too late for their frame are counted, and no error."""
+    known = [*disturbed]
+    known += [(span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6)) for span in spans]
+    ready = next((change.at for change in changes if change.state == State.RUNNING.value), until)
+    strange = [
+        change
+        for change in changes
+        if ready < change.at < until
+        and change.state != State.RUNNING.value
+        and not any(begin <= change.at <= end for begin, end in known)
+    ]
+    wrong = [change for change in strange if change.kind not in _SHORT_OF_TIME]
+    return Check(
+        name="calm",
+        what="no state but those of the faults; `stale` and `late` are counted, for the machine may be short of time",
+        passed=not wrong,
+        figures={
+            "unexplained": len(wrong),
+            "short_of_time": len(strange) - len(wrong),
+            "states": len(changes),
+        },
+        failures=[f"{change.state} ({change.kind}) at {change.at / 1e9:.2f} s" for change in wrong][:20],
+    )
+
+
+class Slope(NamedTuple):
+    """Growth in MB per hour with its 95 % bootstrap interval."""
+
+    per_hour: float
+    low: float
+    high: float
+
+
+def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope | None:
+    """Least squares over the means of blocks, so that what recurs within a block is no growth.
+
+    Args:
+        samples: Seconds and MB, in order.
+        block_s: Length of a block; a whole round of the faults.
+
+    Returns:
+        None where there are too few blocks.
+    """
+    if not samples:
+        return None
+    times, values = np.array(samples, float).T
+    numbers = ((times - times[0]) // block_s).astype(int)
+    whole = range(int(numbers[-1]))  # the last is not over
+    if len(whole) < _LEAST_BLOCKS:
+        return None
+    points = np.array([[times[numbers == n].mean(), values[numbers == n].mean()] for n in whole])
+    drawn = np.random.default_rng(0).integers(len(points), size=(_RESAMPLES, len(points)))
+    slopes = _fit(points[drawn])
+    low, high = np.nanquantile(slopes, [0.025, 0.975])
+    return Slope(float(_fit(points[None])[0]), float(low), float(high))
+
+
+def _fit(points: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Slopes in MB per hour of (N, K, 2) points, seconds and MB."""
+    centred = points - points.mean(axis=1, keepdims=True)
+    spread = (centred[..., 0] ** 2).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fitted: np.ndarray[Any, np.dtype[np.float64]] = 3600 * centred.prod(axis=2).sum(axis=1) / spread
+    return fitted
+
+
+def check_leak(
+    name: str, series: Mapping[int, Sequence[tuple[float, float]]], *, block_s: float, warm_s: float
+) -> Check:
+    """A process's resident memory does not grow.
+
+    Args:
+        name: Of the process.
+        series: Process id -> seconds and MB; a process that was started again is another series.
+        block_s: As for `slope_of`.
+        warm_s: Seconds of each series that do not count.
+    """
+    slopes, figures, failures = [], {}, []
+    for pid, samples in series.items():
+        warm = [sample for sample in samples if sample[0] - samples[0][0] >= warm_s]
+        slope = slope_of(warm, block_s=block_s)
+        lasted = samples[-1][0] - samples[0][0]
+        entry: dict[str, Any] = {"seconds": round(lasted, 1), "highest_mb": max(mb for _, mb in samples)}
+        entry |= {"first_mb": samples[0][1], "last_mb": samples[-1][1]}
+        if slope is not None:
+            slopes.append(slope)
+            entry |= {"mb_per_hour": slope.per_hour, "ci95": [slope.low, slope.high]}
+            if slope.high > MOST_MB_PER_HOUR:
+                failures.append(f"{name} {pid}: up to {slope.high:.1f} MB per hour")
+        figures[str(pid)] = entry
+    return Check(
+        name=f"memory of the {name}",
+        what=f"grows by at most {MOST_MB_PER_HOUR:g} MB per hour, upper end of the 95 % interval",
+        passed=not failures if slopes else None,
+        figures={"warm_up_s": warm_s, "block_s": block_s, "processes": figures},
+        failures=failures[:20],
+    )
+
+
+def shown_between(shown: Sequence[tuple[int, bool]], begin: int, end: int) -> bool:
+    """Whether a mask was in view at any moment from `begin` to before `end`."""
+    before = False
+    for at, on in shown:
+        if at <= begin:
+            before = on
+        elif at < end and on:
+            return True
+    return before and begin < end
+
+
+def _resized(sizes: Sequence[tuple[int, tuple[int, int]]], span: Span) -> float | None:
+    """Milliseconds from a fault's begin to the first frame of another size."""
+    return _since(next((at for at, _ in sizes if span.begin <= at < span.end), None), span.begin)
+
+
+def _since(at: int | None, begin: int) -> float | None:
+    return None if at is None else max(0.0, (at - begin) / 1e6)
+
+
+def _time(ms: float | None, bound_ms: float, name: str, took: list[float], failures: list[str]) -> None:
+    if ms is None:
+        failures.append(f"{name} never came")
+        return
+    took.append(ms)
+    if ms > bound_ms:
+        failures.append(f"{name} after {ms:.0f} ms, at most {bound_ms:.0f}")
+
+
+def _worst(values: Sequence[float]) -> float | None:
+    return max(values, default=None)

@@ -1,0 +1,218 @@
+"""The process that a soak watches, and what is done to it from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from benchmarks.soak.checks import Check, Injection
+from edge.shm.layout import segment_path
+from edge.telemetry.journal import MAX_BYTES, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
+
+EXIT_S = 3.0
+"""Longest time from SIGTERM to the end (row 43)."""
+
+_METRICS_BACK_MS = 3000.0
+_PREFILLED = 6000
+"""Bytes that the journal may still take before it rotates by itself."""
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Runtime:
+    """`edge-difom run` with shared memory, journal and metrics; a context manager that leaves no process behind.
+
+    Args:
+        folder: For its files.
+        arguments: Source, bundle, engine and the like.
+
+    Attributes:
+        memory: Process -> process id -> seconds since the start and resident MB.
+        injections: What was done to it.
+    """
+
+    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+        self.journal, self.metrics = folder / "journal.jsonl", folder / "metrics.prom"
+        self._summary, self._errors = folder / "summary.json", folder / "stderr.txt"
+        name = f"edge-difom-soak-{os.getpid()}"
+        self.segment = segment_path(name)
+        self.command = [
+            *(sys.executable, "-m", "edge_difom", "run", *arguments, "--sink", f"shm:{name}", "--force"),
+            *("--log", str(self.journal), "--metrics", str(self.metrics), "--json", str(self._summary)),
+        ]
+        self.memory: dict[str, defaultdict[int, list[tuple[float, float]]]] = {
+            "runtime": defaultdict(list),
+            "student": defaultdict(list),
+        }
+        self.injections: list[Injection] = []
+        self._cpu: dict[int, float] = {}
+        self._metrics_back_ms: list[float] = []
+        self._metrics_gone_ns: int | None = None
+
+    def __enter__(self) -> Self:
+        # Lines of a run before this one, so that the journal is rotated while it is watched.
+        old = msgspec.json.encode(Event(1, "00000000", 0, "", "old", {"text": "x" * 400})) + b"\n"
+        self.journal.write_bytes(old * ((MAX_BYTES - _PREFILLED) // len(old)))
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                self.command, stdout=subprocess.DEVNULL, stderr=errors, cwd=Path(__file__).parents[2]
+            )
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            # With its own end it takes the student's process along.
+            self._process.kill()
+            self._process.wait()
+            self.segment.unlink(missing_ok=True)
+
+    @property
+    def pid(self) -> int:
+        """Of the runtime."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the runtime and of every student's process, as last seen."""
+        return sum(self._cpu.values())
+
+    def worker(self) -> int | None:
+        """The student's process; None while there is none."""
+        for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(OSError):
+                for child in task.read_text().split():
+                    if b"edge.inference.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return int(child)
+        return None
+
+    def sample(self) -> None:
+        """Note memory and CPU of both processes, and whether the metrics file is back."""
+        seconds = time.monotonic() - self._began
+        for name, pid in (("runtime", self.pid), ("student", self.worker())):
+            with suppress(OSError, IndexError):
+                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                if pid is not None and pages:
+                    self.memory[name][pid].append((seconds, pages * _PAGE_MB))
+                    self._cpu[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
+        if self._metrics_gone_ns is not None and self.metrics.exists():
+            self._metrics_back_ms.append((time.monotonic_ns() - self._metrics_gone_ns) / 1e6)
+            self._metrics_gone_ns = None
+
+    def inject(self, kind: str) -> None:
+        """Do something to it; without a student's process nothing is done to one."""
+        number = len(self.injections)
+        worker = self.worker() if kind in ("kill", "stop") else None
+        at = time.monotonic_ns()
+        if worker is not None:
+            os.kill(worker, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+        elif kind == "journal-moved":
+            self.journal.rename(self.journal.with_name(f"{self.journal.name}.moved-{number}"))
+        elif kind == "journal-removed":
+            # Another name keeps what was written, to be counted.
+            os.link(self.journal, self.journal.with_name(f"{self.journal.name}.removed-{number}"))
+            self.journal.unlink()
+        elif kind == "metrics-removed":
+            self.metrics.unlink(missing_ok=True)
+            self._metrics_gone_ns = at
+        else:
+            return
+        self.injections.append(Injection(kind, at))
+
+    def journals(self) -> dict[str, bytes]:
+        """Every file of the journal, once: a rotation while they are read renames some."""
+        found: dict[tuple[int, int], tuple[str, bytes]] = {}
+        for path in self.journal.parent.glob(f"{self.journal.name}*"):
+            with suppress(OSError), path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                found[status.st_dev, status.st_ino] = path.name, file.read()
+        return dict(found.values())
+
+    def check_metrics(self) -> Check:
+        """The metrics file comes back where somebody removed it."""
+        removed = sum(one.kind == "metrics-removed" for one in self.injections)
+        worst = max(self._metrics_back_ms, default=None)
+        failures = [f"away for {worst:.0f} ms"] * bool(worst and worst > _METRICS_BACK_MS)
+        if self._metrics_gone_ns is not None:
+            away = (time.monotonic_ns() - self._metrics_gone_ns) / 1e6
+            failures += [f"away since {away:.0f} ms"] * (away > _METRICS_BACK_MS)
+        return Check(
+            name="metrics",
+            what=f"a metrics file that was removed is there again within {_METRICS_BACK_MS:.0f} ms",
+            passed=not failures if removed else None,
+            figures={"removed": removed, "back": len(self._metrics_back_ms), "worst_ms": worst},
+            failures=failures,
+        )
+
+    def terminate(self) -> Check:
+        """End it by SIGTERM: in time, without an error, every output closed."""
+        begin = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10 * EXIT_S)
+        return check_end(
+            seconds=time.monotonic() - begin,
+            code=self._process.poll(),
+            summary=self._summary.read_bytes() if self._summary.exists() else b"",
+            metrics=self.metrics.read_text() if self.metrics.exists() else "",
+            errors=self._errors.read_text(errors="replace"),
+            segment_left=self.segment.exists(),
+        )
+
+
+def check_end(
+    *, seconds: float, code: int | None, summary: bytes, metrics: str, errors: str, segment_left: bool
+) -> Check:
+    """The run ended as asked, and what it wrote is whole.
+
+    Args:
+        seconds: From SIGTERM to its end.
+        code: Its exit code; None where it still runs.
+        summary: Content of its summary.
+        metrics: Content of its metrics file.
+        errors: What it said on stderr.
+        segment_left: Whether the name of its shared memory is still there.
+    """
+    failures = [f"{seconds:.2f} s"] * (seconds >= EXIT_S)
+    last = errors.strip().rpartition("\n")[2]
+    failures += [f"exit code {code}: {last}"] * (code != 0)
+    found: Mapping[str, Any] = {}
+    try:
+        found = msgspec.json.decode(summary)
+    except msgspec.DecodeError:
+        failures.append("the summary is not whole")
+    else:
+        failures += [f"ended by {found['ended']!r}"] * (found["ended"] != "stopped")
+        failures += ["the metrics are not the last"] * (
+            f"edge_difom_frames_total {float(found['frames'])}\n" not in metrics
+        )
+    failures += ["the shared memory is left"] * segment_left
+    failures += ["stderr has a traceback"] * ("Traceback" in errors)
+    keys = ("frames", "dropped", "fps", "frames_with_mask", "reasons", "age_ms", "max_age_ms", "stages_ms")
+    return Check(
+        name="end",
+        what=f"SIGTERM ends it within {EXIT_S:g} s with code 0, its outputs closed",
+        passed=not failures,
+        figures={"seconds": seconds, "code": code, **{key: found[key] for key in keys if key in found}},
+        failures=failures,
+    )

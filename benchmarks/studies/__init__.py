@@ -1,0 +1,1 @@
+"""Paired trainings and settings compared over several seeds."""

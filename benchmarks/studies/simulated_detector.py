@@ -1,0 +1,117 @@
+"""A detector that is made up, for what is not to depend on a student: true boxes, and mistakes by a stated process.
+
+False positives begin at random, `per_minute` times a minute, and last a geometric number of frames. The GI Genius study
+counted most of them under 3 frames and 88 % at most 6 (at 25 to 30 frames a second): `staying` = .7 gives 51 % under 3
+and 88 % at most 6. A polyp is missed in runs, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edge.contracts import Box, ImageU8
+
+MAP = (88, 88)
+"""Height and width of the score maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """The process of a made-up detector's mistakes, by frame at 30 a second; at other rates it lasts as long.
+
+    Attributes:
+        per_minute: False positives that begin in a minute.
+        staying: Chance that a false positive lasts one frame more.
+        missing: Chance that a polyp that was found is missed on the next frame.
+        missing_on: Chance that a polyp that was missed is missed again.
+        late: Largest number of frames that a polyp is not found at first.
+    """
+
+    per_minute: float = 10.0
+    staying: float = 0.7
+    missing: float = 0.05
+    missing_on: float = 0.6
+    late: int = 5
+
+
+def scores_of(
+    truth: Sequence[Sequence[Box]],
+    frame_size: tuple[int, int],
+    *,
+    fps: float,
+    mistakes: Mistakes | None = None,
+    seed: int = 0,
+) -> Iterator[ImageU8]:
+    """Score maps of a made-up detector.
+
+    Args:
+        truth: Boxes of the polyps on each frame, frame pixels.
+        frame_size: Height and width of the frames.
+        fps: Frames per second.
+        mistakes: What it does wrong.
+        seed: Of all that is drawn.
+
+    Yields:
+        (h, w) uint8 in 1/256, one for each frame.
+    """
+    process, rng = mistakes or Mistakes(), np.random.default_rng(seed)
+    begin, stay = process.per_minute / 60 / fps, process.staying ** (30 / fps)
+    miss, stay_missed = process.missing * 30 / fps, process.missing_on ** (30 / fps)
+    false: list[_Blob] = []
+    missed, late = False, 0
+    for number, boxes in enumerate(truth):
+        scores = np.zeros(MAP, np.uint8)
+        if boxes and (number == 0 or not truth[number - 1]):
+            late = int(rng.integers(process.late + 1) * fps / 30)
+        missed = bool(rng.random() < (stay_missed if missed else miss)) or late > 0
+        late -= late > 0
+        for box in () if missed else boxes:
+            _draw(scores, _cells(box, frame_size, rng), int(rng.normal(215, 20)))
+        false = [blob.moved(rng) for blob in false if rng.random() < stay]
+        for _ in range(rng.poisson(begin)):
+            false.append(_Blob(*rng.uniform((0.1, 0.1, 0.02), (0.9, 0.9, 0.12)).tolist()))
+        for blob in false:
+            _draw(scores, blob.cells(), int(rng.normal(180, 25)))
+        yield scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """A false positive: centre and radius as shares of the frame."""
+
+    x: float
+    y: float
+    radius: float
+
+    def moved(self, rng: np.random.Generator) -> _Blob:
+        dx, dy = rng.normal(0, 0.01, 2).tolist()
+        return _Blob(self.x + dx, self.y + dy, self.radius)
+
+    def cells(self) -> tuple[float, float, float, float]:
+        height, width = MAP
+        return self.x * width, self.y * height, self.radius * width, self.radius * height
+
+
+def _cells(
+    box: Box, frame_size: tuple[int, int], rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Centre and half axes of an ellipse in a box, a little off, in cells."""
+    fx, fy = MAP[1] / frame_size[1], MAP[0] / frame_size[0]
+    x, y, w, h = box
+    off = rng.normal(0, 0.05, 2)
+    return (x + w * (0.5 + off[0])) * fx, (y + h * (0.5 + off[1])) * fy, w * fx / 2, h * fy / 2
+
+
+def _draw(scores: ImageU8, ellipse: tuple[float, float, float, float], value: int) -> None:
+    x, y, a, b = ellipse
+    centre, axes = (round(x * 16), round(y * 16)), (max(8, round(a * 16)), max(8, round(b * 16)))
+    canvas = np.zeros_like(scores)
+    cv2.ellipse(canvas, centre, axes, 0, 0, 360, min(max(value, 0), 255), cv2.FILLED, cv2.LINE_8, 4)
+    cv2.max(scores, canvas, dst=scores)

@@ -1,0 +1,270 @@
+"""Training and validation batches of a configuration, each a function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.data.appearance import shift_domain
+from distill.data.augment import (
+    photometric,
+    polyp_free_affine,
+    random_affine,
+    sample_rng,
+    theta_batch,
+    warp,
+    warp_maps,
+)
+from distill.data.polyp_removal import remove_polyps
+from edge.evaluation.metrics import FLAG_AREA
+from edge.imaging.preprocess import normalise
+from edge.util.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from distill.config import DistillConfig
+    from distill.data.image_store import ImageStore, Splits
+    from distill.teachers.cache.maps import TeacherCache
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+ORDER = 0xFFFFFFFF
+"""Stands in for a sample's index in the random numbers that order an epoch."""
+SHUFFLE = 0xFFFFFFFE
+"""Likewise in those that give every image another image's maps."""
+CLEAN = 0xFFFFFFFB
+"""Likewise in those that order the frames without a polyp."""
+SCALE = 0xFFFFFFFD
+"""Likewise in those that choose a step's scale."""
+DEPTH = 0xFFFFFFFC
+"""Likewise in those that choose the blocks that a step leaves out."""
+LOADERS = 4
+"""Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
+SPECIFICITY = 0.95
+"""Share of the clean validation frames that stay unflagged where epochs are compared."""
+ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
+"""The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
+
+
+class Batch(NamedTuple):
+    """One step's images.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised, channels last.
+        masks: (B, 1, H, W) float32, 0 to 1.
+        targets: Per teacher (B, C, gh, gw) float32, standardised.
+        answers: Logits (B, 1, gh, gw) float32 of the task teacher, if there is one.
+    """
+
+    images: Tensor
+    masks: Tensor
+    targets: list[Tensor]
+    answers: Tensor | None = None
+
+
+class TrainingData:
+    """The images of a run, decoded once, and their teachers' cached maps.
+
+    Args:
+        config: The run's configuration.
+        splits: Which frame is for what.
+        train: Training images at the student's input size.
+        validation: Validation images likewise.
+        caches: One per teacher, over the training images.
+        answers: The task teacher's logits on the same images.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        splits: Splits,
+        train: ImageStore,
+        validation: ImageStore,
+        caches: Sequence[TeacherCache],
+        answers: TeacherCache | None = None,
+    ) -> None:
+        self.config, self.splits, self.train, self.validation = config, splits, train, validation
+        self.caches, self.answers = caches, answers
+        self.labeled = len(train) - len(splits.clean_train)
+        self.batch_size = min(config.batch_size, self.labeled)
+        share = config.negative_share if splits.clean_train else 0.0
+        self.clean_in_batch = min(round(share * self.batch_size), self.batch_size - 1)
+        self.steps = self.labeled // (self.batch_size - self.clean_in_batch)
+        self.teacher_channels = [cache.channels for cache in caches]
+        self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
+        self.shown_to_teachers = np.arange(len(train))
+        if config.shuffle_teacher:
+            # A rotation of a random order is a random order in which nothing stays in its place.
+            order = sample_rng(config.seed, 0, SHUFFLE).permutation(len(train))
+            self.shown_to_teachers[order] = np.roll(order, 1)
+
+    def write_splits(self, path: Path) -> None:
+        """Write which frames train and which validate, for `evaluate --pairs`."""
+        atomic_write(path, msgspec.json.format(msgspec.json.encode(self.splits)))
+
+    def batches(self, epoch: int, start: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
+        """Augmented training batches of an epoch; the last, partial one is left out.
+
+        Args:
+            epoch: From 0.
+            start: Step to begin with.
+            part: Samples of each batch, for one of several processes.
+        """
+        steps = ((step, indices[part]) for step, indices in enumerate(self._order(epoch)) if step >= start)
+        yield from made_ahead(lambda item: self._batch(epoch, *item), steps, self.loaders)
+
+    def _order(self, epoch: int) -> list[np.ndarray]:
+        """Rows of the training store of each step: every labeled frame once, and as many clean ones as belong there."""
+        labeled = sample_rng(self.config.seed, epoch, ORDER).permutation(self.labeled)
+        count = self.batch_size - self.clean_in_batch
+        steps = [labeled[step * count :][:count] for step in range(self.steps)]
+        if not self.clean_in_batch:
+            return steps
+        rng = sample_rng(self.config.seed, epoch, CLEAN)
+        wanted, total = self.steps * self.clean_in_batch, len(self.train) - self.labeled
+        rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
+        clean = self.labeled + np.concatenate(rounds)[:wanted].reshape(self.steps, self.clean_in_batch)
+        return [np.concatenate(rows) for rows in zip(steps, clean, strict=True)]
+
+    def _batch(self, epoch: int, step: int, indices: np.ndarray) -> Batch:
+        images, masks, thetas = [], [], []
+        for index in indices:
+            # A clean frame may come several times in an epoch, each time as another view.
+            again = [step] if index >= self.labeled else []
+            rng = sample_rng(self.config.seed, epoch, int(index), *again)
+            picture, truth = self.train.images[index], self.train.masks[index]
+            if self.config.removed_polyps and rng.random() < self.config.removed_polyps:
+                cleaned = remove_polyps(picture, truth, rng)
+                if cleaned is not None:
+                    picture, truth = cleaned, np.zeros_like(truth)
+            share = self.config.shifted_views
+            # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
+            shifted = rng.random() < share if 0 < share < 1 else share == 1
+            theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
+            if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
+                found = polyp_free_affine(truth, rng)
+                theta = theta if found is None else found
+            image, mask = warp(picture, theta), warp(truth, theta)
+            if shifted:
+                other = self.train.images[int(rng.integers(len(self.train)))]
+                image, mask = shift_domain(image, mask, other, rng)
+            images.append(photometric(image, rng))
+            masks.append(mask)
+            thetas.append(theta)
+        warps = theta_batch(thetas)
+        shown = self.shown_to_teachers[indices]
+        targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
+        answers = None if self.answers is None else warp_maps(self.answers.raw(shown), warps)
+        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, answers)
+
+    def calibration(self, count: int) -> Iterator[Tensor]:
+        """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
+        for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
+            yield to_tensor(self.train.images[index : index + 1])
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Figures of the validation frames at the student's input size, threshold .5.
+
+        Returns:
+            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, by which the best epoch is chosen:
+            Dice itself, or, where there are clean frames, what is left of it when every frame stays empty whose highest
+            scores do not exceed those of `SPECIFICITY` of the clean ones. These add `flagged_val`, the share of the
+            clean frames with a mask.
+        """
+        model.eval()
+        device = next(model.parameters()).device
+        dice, iou, peaks, with_polyp = [], [], [], []
+        with torch.inference_mode():
+            for begin in range(0, len(self.validation), self.batch_size):
+                rows = slice(begin, begin + self.batch_size)
+                logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
+                truth = mask_tensor(self.validation.masks[rows]) >= 0.5
+                found = (
+                    F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0
+                )
+                both = (truth & found).sum(dim=(1, 2, 3)).float()
+                sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
+                polyp = truth.any(dim=3).any(dim=2).any(dim=1)
+                dice.append((2 * both / sizes)[polyp])
+                iou.append((both / (sizes - both))[polyp])
+                peaks.append(_peaks(logits))
+                with_polyp.append(polyp)
+        return _figures(torch.cat(dice), torch.cat(iou), torch.cat(peaks), torch.cat(with_polyp))
+
+
+def _peaks(logits: Tensor) -> Tensor:
+    """(B,) of (B, 1, h, w): the logit that `FLAG_AREA` of the cells reach, so that a region can be flagged there."""
+    cells = logits.flatten(1)
+    return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
+
+
+def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
+    """What `TrainingData.validate` returns.
+
+    Args:
+        dice: (n,) of the frames with a polyp, in their order.
+        iou: (n,) likewise.
+        peaks: (N,) of all frames.
+        polyp: (N,) bool, whether a frame has one.
+    """
+    figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
+    clean = peaks[~polyp]
+    if len(clean) == 0:
+        return figures | {"score": figures["dice_val"]}
+    least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
+    kept = dice * (peaks[polyp] > least)
+    return figures | {"flagged_val": (clean >= 0).float().mean().item(), "score": kept.mean().item()}
+
+
+def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
+    """`map`, in order, by threads that are at most one item each ahead of whoever reads.
+
+    Args:
+        make: A function of its argument alone.
+        items: Its arguments.
+        workers: Threads; 0 makes each when it is asked for.
+    """
+    if workers < 1:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) -> int:
+    """Height and width that a step's images are brought to: one of the configuration's scales, a multiple of `divisor`."""
+    rng = np.random.default_rng([config.seed, epoch, SCALE, step])
+    scale = config.scales[rng.integers(len(config.scales))]
+    return max(1, round(config.size * scale / divisor)) * divisor
+
+
+def step_seed(config: DistillConfig, epoch: int, step: int, process: int) -> int:
+    """Seed of what one process draws in one step, beside its pictures."""
+    return int(np.random.default_rng([config.seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalised float32, channels last in memory."""
+    return torch.from_numpy(normalise(images)).permute(0, 3, 1, 2)
+
+
+def mask_tensor(masks: np.ndarray) -> Tensor:
+    """(B, H, W) uint8 coverage to (B, 1, H, W) float32, 0 to 1."""
+    return torch.from_numpy(masks.astype(np.float32) / 255)[:, None]

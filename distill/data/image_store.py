@@ -1,0 +1,195 @@
+"""The data of a run: samples and splits (`distill.data.splits`), and every image decoded and resized once.
+
+The store is memory-mapped, keyed by content, and may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cv2
+import msgspec
+import numpy as np
+
+from distill.data.splits import Sample, Splits, data_digest, load_negatives, load_splits
+from edge.datasets.pairs import read_image, read_pair
+from edge.errors import DataError
+from edge.imaging.crop import cut, seen_part
+from edge.imaging.preprocess import to_input
+from edge.util.files import atomic_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge.bundle.manifest import Rule
+    from edge.contracts import ImageU8
+
+    Progress = Callable[[int, int], None]
+    """Called with how many are done and how many there are."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+__all__ = [
+    "ImageStore",
+    "Sample",
+    "Splits",
+    "create_rows",
+    "data_digest",
+    "load_negatives",
+    "load_splits",
+    "materialise",
+    "require_space",
+]
+
+RULES = "images stretch-antialiased, masks area, 4"
+"""Changes whenever the same file would give other pixels, so that an older store is not read."""
+_CHUNK = 64
+
+
+class ImageStore(msgspec.Struct, frozen=True):
+    """The samples of one split, ready to train on.
+
+    Attributes:
+        images: (N, h, w, 3) uint8 RGB, read-only memory map.
+        masks: (N, h, w) uint8, share of a pixel that the polyp covers in 1/255, read-only memory map.
+        key: Hash of all contents, the size and the rules.
+        size: h, w.
+    """
+
+    images: ImageU8
+    masks: ImageU8
+    key: str
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def materialise(
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    cache_dir: Path,
+    progress: Progress | None = None,
+    *,
+    rule: Rule = "full-frame",
+) -> ImageStore:
+    """Decode and resize all samples, or find them done.
+
+    Images go through the device's own `edge.imaging.preprocess.to_input`; masks are resized by area, so that a boundary
+    pixel holds how much of it the polyp covers. The arrays appear under their final name only when whole.
+
+    Args:
+        samples: In the order of the rows.
+        size: Height and width.
+        cache_dir: Folder of the stores.
+        progress: Called after each chunk.
+        rule: What of a picture is kept, as in `edge.imaging.crop`.
+
+    Raises:
+        DataError: A file is unreadable, a mask does not fit its image or is none, or the disk is too small.
+    """
+    height, width = size
+    named = f"{RULES} {rule} {height}x{width} {data_digest(samples)}"
+    key = hashlib.sha256(named.encode()).hexdigest()
+    folder = cache_dir / f"images-{key[:20]}"
+    shapes = ((len(samples), height, width, 3), (len(samples), height, width))
+    store = _open(folder, shapes, key, size)
+    if store is not None:
+        if progress is not None:
+            progress(len(samples), len(samples))
+        return store
+    require_space(cache_dir, sum(int(np.prod(shape)) for shape in shapes), "the resized images")
+    with atomic_dir(folder, force=True) as temporary:
+        images = create_rows(temporary / "images.npy", shapes[0], np.uint8)
+        masks = create_rows(temporary / "masks.npy", shapes[1], np.uint8)
+        with ThreadPoolExecutor() as pool:
+            for begin in range(0, len(samples), _CHUNK):
+                chunk = samples[begin : begin + _CHUNK]
+                resized = pool.map(lambda sample: _resized(sample, size, rule), chunk)
+                for row, (image, mask) in enumerate(resized, begin):
+                    images[row], masks[row] = image, mask
+                if progress is not None:
+                    progress(begin + len(chunk), len(samples))
+        images.flush()
+        masks.flush()
+        del images, masks
+    store = _open(folder, shapes, key, size)
+    if store is None:
+        raise DataError(f"{folder} was not written whole", mend=f"remove {folder} and try again")
+    return store
+
+
+def require_space(where: Path, needed: int, what: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Args:
+        where: Folder that will hold it; made if missing.
+        needed: Bytes.
+        what: Named in the error.
+
+    Raises:
+        DataError: Less than `needed` bytes and a reserve of 64 MB are free.
+    """
+    where.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(where).free
+    if free < needed + (64 << 20):
+        raise DataError(
+            f"not enough room in {where} for {what}",
+            expected=f"{needed / 1e9:.2f} GB and a reserve of 0.07 GB",
+            got=f"{free / 1e9:.2f} GB free",
+            mend="free some, or give a cache folder on another disk",
+        )
+
+
+def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.memmap[Any, np.dtype[Scalar]]:
+    """A new memory-mapped `.npy` file whose room on disk is reserved.
+
+    Without the reservation a full disk would kill the process at some write into the map.
+
+    Raises:
+        DataError: The disk is too small after all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise DataError(f"no room for {path}", got=error.strerror or str(error)) from error
+    return rows
+
+
+def _resized(sample: Sample, size: tuple[int, int], rule: Rule) -> tuple[ImageU8, ImageU8]:
+    if sample.mask:
+        image, inside = read_pair(Path(sample.image), Path(sample.mask))
+    else:
+        image = read_image(Path(sample.image))
+        inside = np.zeros(image.shape[:2], dtype=bool)
+    part = seen_part(image, rule)
+    image, inside = cut(image, part), cut(inside, part)
+    shrinks = inside.shape[0] >= size[0] and inside.shape[1] >= size[1]
+    mask: ImageU8 = cv2.resize(
+        inside.astype(np.uint8) * 255,
+        (size[1], size[0]),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    return to_input(image, size, bgr=False), mask
+
+
+def _open(
+    folder: Path, shapes: tuple[tuple[int, ...], tuple[int, ...]], key: str, size: tuple[int, int]
+) -> ImageStore | None:
+    """The store in `folder`; None where there is none or its files do not have the shape that they must have."""
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        masks = np.load(folder / "masks.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    if images.shape != shapes[0] or masks.shape != shapes[1] or images.dtype != np.uint8:
+        return None
+    return ImageStore(images, masks, key, size)

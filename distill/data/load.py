@@ -1,0 +1,115 @@
+"""From a configuration to its training data: splits, decoded images, and what its teachers say of them, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import PartialState
+
+from distill.data.batches import TrainingData
+from distill.data.image_store import ImageStore, Splits, load_negatives, load_splits, materialise
+from distill.run_folder import runs_root
+from distill.students.build import build_student
+from distill.teachers.build import build_answering, build_teacher
+from distill.teachers.cache.maps import TeacherCache
+from edge.errors import UsageError
+from edge.util.progress import counter, silent
+
+if TYPE_CHECKING:
+    from distill.config import DistillConfig
+    from distill.teachers.build import Teacher
+    from edge.util.progress import Reporter
+
+GRID_STRIDE = 8
+"""Pixels of the student's input to a cell of the teachers' maps."""
+ANSWER_STRIDE = 4
+"""Likewise of the task teachers' answers."""
+
+
+def open_data(
+    config: DistillConfig, *, with_teachers: bool = True, report: Reporter = silent
+) -> TrainingData:
+    """Decode the images of a configuration and let its teachers look at them, both once.
+
+    Args:
+        config: Names the folders, the size, the teachers.
+        with_teachers: False where the targets are not needed.
+        report: Shows the progress of reading images and of the teachers.
+
+    Raises:
+        UsageError: The size does not fit the student, or a name is unknown.
+        DataError: The images cannot be used.
+    """
+    divisor = build_student(config.student, pretrained=False).divisor
+    if config.size % divisor:
+        raise UsageError(
+            f"--size {config.size} does not fit {config.student}",
+            expected=f"a multiple of {divisor}",
+            mend=f"--size {max(1, round(config.size / divisor)) * divisor}",
+        )
+    splits = _splits(config)
+    taught = with_teachers and config.recipe != "none"
+    if config.removed_polyps and config.recipe != "none":
+        raise UsageError(
+            f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
+            expected="recipe none: the teachers' maps show the polyp that is removed",
+            mend="--recipe none, or --set removed_polyps=0",
+        )
+    teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
+    answering = (
+        build_answering(config.task_teachers)
+        if taught and config.recipe == "difom" and config.task_teachers
+        else None
+    )
+    stores = []
+    for label, samples in (
+        ("training", [*splits.train, *splits.clean_train]),
+        ("validation", [*splits.validation, *splits.clean_validation]),
+    ):
+        with report(len(samples), f"read {label} images") as bar:
+            stores.append(
+                materialise(
+                    samples,
+                    (config.size, config.size),
+                    runs_root() / "cache" / "images",
+                    counter(bar),
+                    rule=config.field_of_view,
+                )
+            )
+    train, validation = stores
+    caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
+    answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE, report)
+    return TrainingData(config, splits, train, validation, caches, answers)
+
+
+def _splits(config: DistillConfig) -> Splits:
+    splits = load_splits(
+        [Path(root) for root in config.data],
+        val_sequences=config.val_sequences,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+    )
+    train, validation = load_negatives(
+        [Path(root) for root in config.negatives], val_fraction=config.val_negatives, seed=config.seed
+    )
+    return Splits(splits.train, splits.validation, train, validation)
+
+
+def _look(
+    config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int, report: Reporter
+) -> TeacherCache:
+    """The cache of a teacher's maps, a cell for `stride` pixels."""
+    side = config.size // stride
+    teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
+    megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
+    with report(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
+        return TeacherCache.build(
+            teacher,
+            store,
+            (side, side),
+            runs_root() / "cache" / "teachers",
+            progress=counter(bar),
+            standardize=config.standardize,
+        )

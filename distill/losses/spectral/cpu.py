@@ -1,0 +1,119 @@
+"""The spectral loss on the CPU: a few maps at a time, which stay in the cache from the target to the gradient.
+
+The low band is never written: `low - U B U^T` is one matrix product that starts from `low`. It is the gradient up to a
+factor, so the forward pass writes it where the gradient will be and sums its squares while they are in the cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from distill.losses.spectral.bands import Band, basis, low_band
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LARGE = 32 << 20
+"""Bytes from which the allocator gives every tensor fresh pages."""
+_HUGE: int = getattr(mmap, "MADV_HUGEPAGE", 0)
+CHUNK_BYTES = 1 << 20
+"""Of one of the maps that a chunk works on, in float32."""
+
+
+class CpuSpectralLoss(torch.autograd.Function):
+    """`reference_loss` with gradients to `low` and `high`, which have the dtypes of their maps."""
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band) -> Tensor:
+        """Scalar float32 loss of three (B, C, H, W) maps."""
+        ctx.save_for_backward(low, high, target)
+        ctx.radius, ctx.band = radius, band
+        loss, ctx.grads = _loss_and_grads(low, high, target, radius, band, keep=any(ctx.needs_input_grad))
+        return torch.tensor(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
+        # Handed over, not shared: who keeps a gradient may change it. A second pass computes them again.
+        found, ctx.grads = ctx.grads, None
+        if found is None:
+            low, high, target = ctx.saved_tensors
+            _, found = _loss_and_grads(low, high, target, ctx.radius, ctx.band, keep=True)
+        factor = grads[0].item()
+        if factor != 1:
+            for grad in found:
+                grad.mul_(factor)
+        return *found, None, None, None
+
+
+def _loss_and_grads(
+    low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band, *, keep: bool
+) -> tuple[float, tuple[Tensor, ...]]:
+    """The loss, and its gradients to `low` and `high` where they are to be kept."""
+    H, W = low.shape[-2:]
+    step = max(1, CHUNK_BYTES // (4 * H * W))
+    grads = tuple(_large_empty(m) for m in (low, high)) if keep else ()
+    in_place = keep and low.dtype == high.dtype == torch.float32
+    buffers = [torch.empty(step, H, W) for _ in range(0 if in_place else 2)]
+    scale = 2 / low.numel()
+    total = 0.0
+    outputs = _split(step, *grads) if keep else ((),) * -(-low.numel() // (step * H * W))
+    for part, out in zip(_split(step, low, high, target), outputs, strict=True):
+        residuals = out if in_place else tuple(buffer[: len(part[0])] for buffer in buffers)
+        _residuals(part, radius, band, scale, *residuals)
+        for residual in residuals:
+            total += torch.dot(residual.view(-1), residual.view(-1)).item()
+        if not in_place:
+            for kept, residual in zip(out, residuals, strict=False):
+                kept.copy_(residual)
+    return total / scale / scale / low.numel(), grads
+
+
+def _large_empty(like: Tensor) -> Tensor:
+    """An empty contiguous tensor; a large one asks Linux for huge pages, or touching it costs as much as filling it."""
+    made = torch.empty(like.shape, dtype=like.dtype)
+    size = made.numel() * made.element_size()
+    if size >= _LARGE and (madvise := _madvise()) is not None:
+        begin = -(-made.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        # Advice alone: what the kernel answers does not matter.
+        madvise(begin, made.data_ptr() + size - begin, _HUGE)
+    return made
+
+
+@lru_cache(maxsize=1)
+def _madvise() -> Callable[[int, int, int], int] | None:
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return None
+    found = ctypes.CDLL(None).madvise
+    found.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    function: Callable[[int, int, int], int] = found
+    return function
+
+
+def _split(step: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same `step` (H, W) maps of each at a time."""
+    return zip(*(m.reshape(-1, *m.shape[-2:]).split(step) for m in maps), strict=True)
+
+
+def _residuals(
+    part: tuple[Tensor, ...], radius: int, band: Band, scale: float, first: Tensor, second: Tensor
+) -> None:
+    """Write `scale (low - L)` and `scale (high - H)` of (n, H, W) maps into two float32 tensors."""
+    low, high, target = (m.float() for m in part)
+    count, H, W = low.shape
+    if band != "box":
+        smooth = low_band(target, radius, band)
+        torch.sub(low, smooth, out=first).mul_(scale)
+        torch.sub(high, target, out=second).add_(smooth).mul_(scale)
+        return
+    rows, columns = basis(H, radius, low.device), basis(W, radius, low.device)
+    half = (target.reshape(-1, W) @ columns).view(count, H, -1)
+    small = (rows @ (rows.T @ half)).view(count * H, -1)
+    torch.addmm(low.reshape(-1, W), small, columns.T, beta=scale, alpha=-scale, out=first.view(-1, W))
+    torch.sub(high, target, out=second).view(-1, W).addmm_(small, columns.T, beta=scale, alpha=scale)

@@ -1,0 +1,136 @@
+"""Losses on the masks: segmentation, images without a polyp, and whether there is a polyp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "TASK_LOSSES",
+    "clean_loss",
+    "cross_entropy_loss",
+    "even_structure_loss",
+    "presence_loss",
+    "segmentation_loss",
+    "structure_loss",
+]
+
+CLEAN_SHARE = 0.02
+"""Share of the cells of an image without a polyp that its loss looks at."""
+LEAST_SHOWN = 0.001
+"""Share of a view that a polyp covers, under which it is not asked whether there is one."""
+
+
+def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Weighted binary cross-entropy plus weighted IoU (Wei et al., F3Net, AAAI 2020; used by PraNet).
+
+    Pixels near the outline count up to six times: w = 1 + 5 |avgpool31(m) - m|.
+
+    Args:
+        logits: (B, 1, h, w), upsampled bilinearly to the mask.
+        mask: (B, 1, H, W), 0 to 1.
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    # Along one axis after the other: 2 x 31 additions a pixel instead of 31 x 31.
+    near = F.avg_pool2d(mask, (31, 1), stride=1, padding=(15, 0), count_include_pad=False)
+    near = F.avg_pool2d(near, (1, 31), stride=1, padding=(0, 15), count_include_pad=False)
+    return _weighted(logits, mask, 1 + 5 * (near - mask).abs())
+
+
+def even_structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """`structure_loss` to which every pixel counts the same: binary cross-entropy plus IoU."""
+    return _weighted(logits, mask, torch.ones_like(mask))
+
+
+def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of every pixel, and nothing of the region; arguments as `structure_loss`."""
+    return F.binary_cross_entropy_with_logits(_as_large(logits, mask), mask)
+
+
+def clean_loss(logits: Tensor) -> Tensor:
+    """Loss of images that show no polyp: the mean softplus of the highest `CLEAN_SHARE` of the logits.
+
+    What harms there is one false region; the mean over all pixels would hardly see it, and an IoU of an empty mask has
+    next to no gradient.
+
+    Args:
+        logits: (B, 1, h, w).
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    cells = logits.flatten(1)
+    count = max(1, round(CLEAN_SHARE * cells.shape[1]))
+    return F.softplus(cells.topk(count, dim=1).values).mean()
+
+
+def segmentation_loss(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, mask: Tensor, clean_weight: float = 1.0
+) -> Tensor:
+    """A task loss on the images with a polyp and `clean_loss` on those without one.
+
+    Args:
+        loss: One of `TASK_LOSSES`, a mean over its batch.
+        logits: (B, 1, h, w).
+        mask: (B, 1, H, W), 0 to 1.
+        clean_weight: Weight of an image without a polyp against one with.
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    clean = mask.flatten(1).amax(dim=1) == 0
+    count = int(clean.sum())
+    if count == 0:
+        return loss(logits, mask)
+    total = clean_weight * clean_loss(logits[clean]) * count
+    if count < len(mask):
+        total = total + loss(logits[~clean], mask[~clean]) * (len(mask) - count)
+    return total / len(mask)
+
+
+def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of "is there a polyp", of all views but those that show a sliver of one.
+
+    Args:
+        presence: (B, 1, 1, 1) logits.
+        mask: (B, 1, H, W), 0 to 1; a polyp that covers more than 0 and less than `LEAST_SHOWN` of it has no weight.
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    share = mask.mean(dim=(1, 2, 3), keepdim=True)
+    weight = ((share == 0) | (share >= LEAST_SHOWN)).to(presence.dtype)
+    entropy = F.binary_cross_entropy_with_logits(presence, (share > 0).to(presence.dtype), reduction="none")
+    return (weight * entropy).sum() / weight.sum().clamp_min(1)
+
+
+TASK_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "structure": structure_loss,
+    "bce-iou": even_structure_loss,
+    "bce": cross_entropy_loss,
+}
+"""Name in a configuration -> loss of logits and mask."""
+
+
+def _weighted(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    logits = _as_large(logits, mask)
+    entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    entropy = (weight * entropy).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
+    score = torch.sigmoid(logits)
+    inter = (weight * score * mask).sum(dim=(1, 2, 3))
+    union = (weight * (score + mask)).sum(dim=(1, 2, 3)) - inter
+    return (entropy + 1 - (inter + 1) / (union + 1)).mean()
+
+
+def _as_large(logits: Tensor, mask: Tensor) -> Tensor:
+    if logits.shape[-2:] == mask.shape[-2:]:
+        return logits
+    return F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=False)

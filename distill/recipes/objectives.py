@@ -1,0 +1,213 @@
+"""What a recipe minimises: a student and whatever its teachers need beside it, as one module.
+
+One module, so that several processes can wrap it: gradients of student and heads are reduced together. Nothing in
+here but the student is exported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distill.losses import TASK_LOSSES, low_band, presence_loss, segmentation_loss, spectral_loss
+from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
+from distill.losses.spectral.weighted import focal_frequency_loss
+from distill.recipes.target_monitor import explained_variance
+from distill.students.build import StudentMaps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distill.config import DistillConfig
+    from distill.students.build import Student
+
+
+class Losses(NamedTuple):
+    """One step's losses.
+
+    Attributes:
+        total: What is minimised, a scalar.
+        task: On the masks, a scalar.
+        teachers: Per teacher, a scalar each; empty without teachers.
+        targets: What each of them was compared with, for the guard.
+        cwd: Distance to the task teacher's logits, a scalar; None without one.
+    """
+
+    total: Tensor
+    task: Tensor
+    teachers: list[Tensor]
+    targets: list[Tensor]
+    cwd: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """The task loss alone: recipe `none`.
+
+    Args:
+        student: Trained in place.
+        config: Of the run.
+    """
+
+    def __init__(self, student: Student, config: DistillConfig) -> None:
+        super().__init__()
+        self.student = student
+        self.config = config
+
+    def forward(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        targets: Sequence[Tensor],
+        epoch: int,
+        step: int,
+        answers: Tensor | None = None,
+    ) -> Losses:
+        """Losses of a batch.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            masks: (B, 1, H, W), 0 to 1.
+            targets: Per teacher (B, C, gh, gw), standardised.
+            epoch: From 0.
+            step: Of the epoch, from 0.
+            answers: Logits (B, 1, gh, gw) of the task teacher, if there is one.
+        """
+        del targets, epoch, step, answers
+        task = self.task_loss(self.maps(images), masks)
+        return Losses(task, task, [], [])
+
+    def maps(self, images: Tensor) -> StudentMaps:
+        """The student's maps in float32, computed in the run's precision."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            found = self.student.maps(images)
+        return StudentMaps(
+            found.logits.float(),
+            found.low.float(),
+            found.high.float(),
+            tuple(further.float() for further in found.auxiliary),
+            None if found.presence is None else found.presence.float(),
+        )
+
+    def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
+        """The configured loss of the logits, averaged with that of further logits under deep supervision.
+
+        Images without a polyp have a loss of their own, and a student's presence logit its cross-entropy.
+        """
+        loss = TASK_LOSSES[self.config.task_loss]
+        found = [
+            segmentation_loss(loss, logits, masks, self.config.clean_weight)
+            for logits in (maps.logits, *maps.auxiliary)
+        ]
+        total = torch.stack(found).mean()
+        if maps.presence is not None and self.config.presence_weight:
+            total = total + self.config.presence_weight * presence_loss(maps.presence, masks)
+        return total
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch, after `train()`."""
+
+    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+        """R^2 of the low and of the high band per teacher on a batch."""
+        del images, targets
+        return []
+
+
+class SpectralHeads(nn.Module):
+    """1x1 projections of a student's two maps to a teacher's channels.
+
+    Args:
+        student: Whose maps are projected.
+        channels: The teacher's channels.
+    """
+
+    def __init__(self, student: Student, channels: int) -> None:
+        super().__init__()
+        self.low = nn.Conv2d(student.low_channels, channels, 1)
+        self.high = nn.Conv2d(student.high_channels, channels, 1)
+
+    def forward(self, maps: StudentMaps, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Both maps (B, channels, *grid): projected where they are small, then resized, which commutes."""
+        low, high = self.low(maps.low), self.high(maps.high)
+        return resized(low, grid), resized(high, grid)
+
+
+class Difom(Objective):
+    """The task loss and the spectral loss on each teacher's map: recipe `difom`, ours.
+
+    Targets come from a cache and take no gradient; the distilled maps lie on the way to the logits; the high band is
+    compared on the grid of the student's finer map.
+
+    Args:
+        student: Trained in place.
+        config: Of the run.
+        channels: Of each teacher's map.
+    """
+
+    def __init__(self, student: Student, config: DistillConfig, channels: Sequence[int]) -> None:
+        super().__init__(student, config)
+        self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
+
+    def forward(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        targets: Sequence[Tensor],
+        epoch: int,
+        step: int,
+        answers: Tensor | None = None,
+    ) -> Losses:
+        """Losses of a batch."""
+        maps = self.maps(images)
+        task = self.task_loss(maps, masks)
+        task_weight, distil_weight, cwd_weight = self._weights(epoch)
+        total = task_weight * task
+        found = [self._distance(head, maps, target) for head, target in zip(self.heads, targets, strict=True)]
+        if found:
+            total = total + distil_weight * (torch.stack(found) * self._kept(found, epoch, step)).mean()
+        cwd = None if answers is None else channel_wise_loss(maps.logits, answers)
+        if cwd is not None:
+            total = total + cwd_weight * cwd
+        return Losses(total, task, found, list(targets), cwd)
+
+    def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
+        """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
+        config = self.config
+        low, high = head(maps, target.shape[-2:])
+        loss = spectral_loss(low, high, target, radius=config.radius, band=config.band)
+        if config.similarity_weight:
+            loss = loss + config.similarity_weight * patch_similarity_loss(maps.high, target)
+        if config.focal_weight:
+            smooth = low_band(target, config.radius)
+            focal = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
+            loss = loss + config.focal_weight * focal
+        return loss
+
+    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+        """R^2 of the low and of the high band per teacher on a batch."""
+        with torch.no_grad():
+            maps = self.maps(images)
+            found = []
+            for head, target in zip(self.heads, targets, strict=True):
+                low, high = head(maps, target.shape[-2:])
+                found.append(explained_variance(low, high, target, self.config.radius))
+            return found
+
+    def _weights(self, epoch: int) -> tuple[float, float, float]:
+        """Of task, teachers' maps and task teacher's logits: all together, or teachers first (GKD's order)."""
+        config = self.config
+        if config.schedule == "joint":
+            return 1.0, config.distill_weight, config.cwd_weight
+        return (0.0, 1.0, config.cwd_weight) if 2 * epoch < config.epochs else (1.0, 0.0, 0.0)
+
+    def _kept(self, losses: list[Tensor], epoch: int, step: int) -> Tensor:
+        """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
+        kept = torch.ones(len(losses), device=losses[0].device)
+        if self.config.teacher_dropping and len(losses) > 1:
+            rng = np.random.default_rng([self.config.seed, epoch, step])
+            drawn = rng.random(len(losses)) >= self.config.teacher_dropping
+            kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
+            kept[torch.stack(losses).detach().argmax()] = 1.0
+        return kept

@@ -1,0 +1,201 @@
+"""Run folders: where they lie, what they hold, and how a checkpoint is written and read.
+
+RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, checkpoints/{best.pt, last.pt}, report.json}
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import platform
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+
+from distill.config import DistillConfig, dump_config, make_config, read_config_file
+from distill.students.build import Student, build_student
+from edge.errors import TrainingError, UsageError
+from edge.util.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSIONED = (
+    "edge-difom",
+    "torch",
+    "timm",
+    "transformers",
+    "nncf",
+    "openvino",
+    "litert-torch",
+    "ai-edge-litert",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished or running distillation.
+
+    Attributes:
+        path: Its folder.
+        config: Its configuration.
+        student: In evaluation mode with the best weights.
+        metrics: Validation figures of those weights.
+    """
+
+    path: Path
+    config: DistillConfig
+    student: Student
+    metrics: dict[str, float]
+
+
+def runs_root() -> Path:
+    """Where runs and caches lie: `EDGE_DIFOM_RUNS`, else ./runs."""
+    return Path(os.environ.get("EDGE_DIFOM_RUNS", "runs"))
+
+
+def new_run_path(verb: str, name: str) -> Path:
+    """A folder name for a new run, after the time and what it is."""
+    return runs_root() / verb / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers; packages that are not installed are left out."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    return found | {name: version for name in VERSIONED if (version := _version(name))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def describe_run(run: Path, config: msgspec.Struct) -> None:
+    """Write `resolved.yaml` and `env.json`."""
+    atomic_write(run / "resolved.yaml", dump_config(config))
+    atomic_write(run / "env.json", msgspec.json.format(msgspec.json.encode(versions())))
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    atomic_write(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; only tensors and plain values are accepted.
+
+    Raises:
+        TrainingError: It is missing or damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(
+            f"no checkpoint {path}", expected="a run of `edge-difom distill`", mend="name the run's folder"
+        ) from None
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"{path} is no readable checkpoint",
+            expected="the file as it was written",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            mend="restore it, or train again",
+        ) from None
+    if not isinstance(state, dict):
+        raise TrainingError(
+            f"{path} is no checkpoint of a run", expected="a mapping", got=type(state).__name__
+        )
+    return state
+
+
+def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
+    """Add a line to `metrics.jsonl`."""
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(msgspec.json.encode(dict(row)) + b"\n")
+
+
+def keep_metrics_before(run: Path, epoch: int) -> None:
+    """Drop lines of epochs that a resumed run will write again."""
+    path = run / "metrics.jsonl"
+    if path.exists():
+        rows = [line for line in path.read_bytes().splitlines() if line]
+        kept = [line for line in rows if msgspec.json.decode(line)["epoch"] < epoch]
+        atomic_write(path, b"".join(line + b"\n" for line in kept))
+
+
+def load_config(run: Path) -> DistillConfig:
+    """The configuration of a run.
+
+    Raises:
+        UsageError: The folder holds no run.
+    """
+    if not (run / "resolved.yaml").is_file():
+        raise UsageError(
+            f"{run} is no run",
+            expected="a folder with resolved.yaml and checkpoints/",
+            mend="edge-difom distill --data DIR prints its run's folder",
+        )
+    return make_config(read_config_file(run / "resolved.yaml"))
+
+
+def load_start(path: Path, student: Student) -> list[str]:
+    """Load the weights that a student starts from.
+
+    Args:
+        path: A state dict written by `edge-difom bundle weights`, or a run, of which the best weights are taken.
+        student: Changed in place.
+
+    Returns:
+        Names of the parameters that the file does not hold.
+
+    Raises:
+        TrainingError: It is missing or damaged, or holds weights of another student.
+    """
+    if path.is_dir():
+        state = load_checkpoint(path / "checkpoints" / "best.pt").get("student", {})
+    else:
+        state = load_checkpoint(path)
+    own = student.state_dict()
+    wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+    if wrong or not state:
+        raise TrainingError(
+            f"{path} does not hold weights of this student",
+            expected="the state dict of the same student",
+            got=f"{wrong[0]} does not fit" if wrong else "no weights",
+        )
+    student.load_state_dict(state, strict=False)
+    return [name for name, _ in student.named_parameters() if name not in state]
+
+
+def load_run(run: Path) -> LoadedRun:
+    """A run's student with its best weights.
+
+    Raises:
+        UsageError: The folder holds no run.
+        TrainingError: The checkpoint is missing, damaged, or holds values that are not finite.
+    """
+    config = load_config(run)
+    path = run / "checkpoints" / "best.pt"
+    state = load_checkpoint(path)
+    student = build_student(config.student, pretrained=False)
+    try:
+        student.load_state_dict(state["student"])
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(
+            f"{path} does not hold the weights of {config.student}", got=str(error).splitlines()[0]
+        ) from None
+    if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
+        raise TrainingError(
+            f"{path} holds weights that are not finite", mend="train again, with a smaller --lr"
+        )
+    return LoadedRun(run, config, student.eval(), dict(state["metrics"]))

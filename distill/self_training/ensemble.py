@@ -1,0 +1,57 @@
+"""Students trained here that answer as one: the mean of their probabilities (Hansen & Salamon, IEEE TPAMI 1990)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distill.run_folder import load_run
+from distill.train.evaluation import student_logits
+from edge.errors import UsageError
+from edge.evaluation.protocol_a import sigmoid
+from edge.imaging.crop import cut, seen_part
+from edge.imaging.postprocess import in_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import ImageU8
+
+
+class Ensemble:
+    """The best students of some runs, each shown a picture by its own rule and at its own size.
+
+    Args:
+        runs: Folders of runs.
+
+    Raises:
+        UsageError: No run, the same twice, or a folder that holds none.
+        TrainingError: A checkpoint is missing or damaged.
+    """
+
+    def __init__(self, runs: Sequence[Path]) -> None:
+        if not runs or len({run.resolve() for run in runs}) < len(runs):
+            raise UsageError("nothing can answer", expected="at least one run, each once", mend="--run RUN")
+        self.members = [load_run(run) for run in runs]
+
+    def scores(self, image: ImageU8) -> NDArray[np.float32]:
+        """How likely each pixel belongs to a polyp; 0 where no student is shown the picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (H, W) float32, 0 to 1.
+        """
+        size = (image.shape[0], image.shape[1])
+        maps = []
+        for member in self.members:
+            part = seen_part(image, member.config.field_of_view)
+            logits = student_logits(member.student, cut(image, part), member.config.size)
+            maps.append(in_frame(sigmoid(logits).astype(np.float32), size, part))
+        mean: NDArray[np.float32] = np.mean(maps, axis=0, dtype=np.float32)
+        return mean

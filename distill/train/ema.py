@@ -1,0 +1,48 @@
+"""An exponential moving average of a student's weights, which is often better than any of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from distill.students.build import Student
+
+
+class WeightAverage:
+    """The average, as a student of its own.
+
+    The decay grows with the number of updates up to its bound, so that the first weights are soon forgotten.
+
+    Args:
+        student: Whose weights are averaged.
+        decay: Bound of the weight that the past keeps in an update.
+    """
+
+    def __init__(self, student: Student, decay: float) -> None:
+        self.student = copy.deepcopy(student).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, student: Student) -> None:
+        """Take in the weights of a step; what is no floating-point number is copied."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        current = student.state_dict()
+        for name, kept in self.student.state_dict().items():
+            if kept.is_floating_point():
+                kept.lerp_(current[name], 1 - decay)
+            else:
+                kept.copy_(current[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+        return {"student": self.student.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.student.load_state_dict(state["student"])
+        self.updates = int(state["updates"])

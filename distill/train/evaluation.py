@@ -1,0 +1,73 @@
+"""Accuracy of the FP32 student of a run: the device's own protocol with torch in the engine's place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from distill.data.batches import to_tensor
+from distill.run_folder import load_run
+from edge.evaluation.evaluator import evaluate
+from edge.imaging.preprocess import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distill.students.build import Student
+    from edge.contracts import ImageU8
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.evaluator import Seen
+    from edge.evaluation.metrics import EvaluationReport
+
+
+def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.float32]:
+    """Logits of one picture, (h, w).
+
+    Args:
+        student: In evaluation mode.
+        image: (H, W, 3) uint8 RGB, any size: what it is shown of a frame.
+        size: Height and width of the student's input.
+    """
+    with torch.inference_mode():
+        logits = student(to_tensor(to_input(image, (size, size), bgr=False)[None]))
+    values: NDArray[np.float32] = logits[0, 0].float().numpy()
+    return values
+
+
+def evaluate_run(
+    run: Path,
+    pairs: Sequence[Pair],
+    *,
+    protocol_a: bool = False,
+    done: Callable[[str], None] | None = None,
+    seen: Seen | None = None,
+) -> EvaluationReport:
+    """Accuracy of a run's best FP32 student, at threshold 0.5.
+
+    Args:
+        run: Folder of a distillation.
+        pairs: Images and masks.
+        protocol_a: Measure by the field's protocol too, from the logits.
+        done: Called with the name of each pair when it is through.
+        seen: As in `edge.evaluation.evaluator.evaluate`.
+
+    Raises:
+        UsageError: The folder holds no run.
+        TrainingError: Its checkpoint cannot be used.
+        DataError: An image or mask cannot be used.
+    """
+    loaded = load_run(run)
+    return evaluate(
+        pairs,
+        lambda image: student_logits(loaded.student, image, loaded.config.size),
+        logits=True,
+        rule=loaded.config.field_of_view,
+        protocol_a=protocol_a,
+        done=done,
+        seen=seen,
+    )

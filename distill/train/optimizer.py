@@ -1,0 +1,107 @@
+"""How a run's weights move: AdamW under a one-cycle schedule, clipped gradients, and the average of the weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from distill.train.ema import WeightAverage
+from edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from distill.config import DistillConfig
+    from distill.students.build import Student
+
+_LARGEST_GRADIENT = 5.0
+_RISING = 0.2
+"""Share of the schedule in which the learning rate rises."""
+
+
+def frozen_stages(student: Student, config: DistillConfig) -> list[nn.Module]:
+    """The parts of the student's encoder that a run leaves as they are; their parameters take no gradient any more.
+
+    Raises:
+        UsageError: The student has fewer of them, or its encoder is not pretrained.
+    """
+    stages = student.stages()
+    if config.frozen_stages > len(stages) or (config.frozen_stages and not config.pretrained):
+        raise UsageError(
+            f"frozen_stages={config.frozen_stages} does not fit {config.student}",
+            expected=f"at most {len(stages)} stages of a pretrained encoder",
+            got="" if config.pretrained else "pretrained=false",
+        )
+    frozen = stages[: config.frozen_stages]
+    for stage in frozen:
+        stage.requires_grad_(False)
+    return frozen
+
+
+def parameter_groups(module: nn.Module, student: Student, config: DistillConfig) -> list[dict[str, Any]]:
+    """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
+    encoder = getattr(student, "encoder", None)
+    inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in inside], "lr": config.lr},
+        {"params": [p for p in trained if id(p) in inside], "lr": config.lr * config.encoder_lr},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class Optimisation:
+    """Optimiser, schedule (Smith & Topin, 2018) and weight average of one run.
+
+    Args:
+        module: What is trained: the student and what its recipe adds.
+        student: Its student.
+        config: Of the run.
+        steps: In the whole run.
+    """
+
+    def __init__(self, module: nn.Module, student: Student, config: DistillConfig, steps: int) -> None:
+        self._student = student
+        groups = parameter_groups(module, student, config)
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, max_lr=[group["lr"] for group in groups], total_steps=steps, pct_start=_RISING
+        )
+        self._average = WeightAverage(student, config.ema) if config.ema else None
+
+    @property
+    def scored(self) -> Student:
+        """The average of the weights where the run keeps one, else the student itself."""
+        return self._average.student if self._average else self._student
+
+    @property
+    def lr(self) -> float:
+        """Of what is no encoder."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def begin(self) -> None:
+        """Forget the gradients of the step before."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Move the weights by the gradients that they have now."""
+        nn.utils.clip_grad_norm_(self._student.parameters(), _LARGEST_GRADIENT)
+        self._optimizer.step()
+        self._schedule.step()
+        if self._average:
+            self._average.update(self._student)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "average": self._average.state_dict() if self._average else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self._average:
+            self._average.load_state_dict(state["average"])

@@ -1,0 +1,360 @@
+"""The training loop: one-cycle AdamW, validation decides, and a killed run continues bit for bit.
+
+One process or several (`accelerate launch`): each computes its part of every batch, gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import accelerate
+import torch
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import Tensor, nn
+
+from distill.data.batches import Batch, TrainingData, step_seed, training_side
+from distill.data.load import open_data
+from distill.losses.auxiliary import resized
+from distill.recipes.objectives import Difom, Objective
+from distill.recipes.published import Paper
+from distill.recipes.target_monitor import Guard
+from distill.run_folder import (
+    append_metrics,
+    describe_run,
+    keep_metrics_before,
+    load_checkpoint,
+    load_config,
+    load_start,
+    new_run_path,
+    save_checkpoint,
+)
+from distill.students.build import Student, build_student
+from distill.students.efficientnet_lite import drop_paths
+from distill.train.optimizer import Optimisation, frozen_stages
+from edge.errors import TrainingError, UsageError
+from edge.util.files import refuse_existing
+from edge.util.progress import silent
+
+if TYPE_CHECKING:
+    from distill.config import DistillConfig
+    from edge.util.progress import Reporter
+
+GUARDED_EVERY = 10
+"""Steps from one look at the targets to the next."""
+
+
+def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
+    """The module that a recipe trains."""
+    if config.recipe == "none" or not (channels or config.task_teachers):
+        return Objective(student, config)
+    return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
+
+
+class Trainer:
+    """One run: its student, what its recipe adds, optimiser and place in the schedule.
+
+    Args:
+        run: Folder of the run, with `resolved.yaml`.
+        config: Its configuration.
+        data: Its images.
+        report: Shows the progress of the steps.
+
+    Raises:
+        UsageError: The batch cannot be shared by the processes and parts that it is to be computed in.
+    """
+
+    def __init__(
+        self, run: Path, config: DistillConfig, data: TrainingData, *, report: Reporter = silent
+    ) -> None:
+        self.run, self.config, self.data, self.report = run, config, data, report
+        unused = DistributedDataParallelKwargs(find_unused_parameters=config.recipe == "paper")
+        self.accelerator = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+        shares = self.accelerator.num_processes * config.accumulate
+        if data.batch_size % shares:
+            raise UsageError(
+                f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
+                expected="processes times --set accumulate= to divide it",
+                mend=f"--batch-size {max(1, data.batch_size // shares) * shares}",
+            )
+        torch.manual_seed(config.seed)
+        self.student = build_student(config.student, pretrained=config.pretrained)
+        if config.start:
+            load_start(Path(config.start), self.student)
+        self.student.to(memory_format=torch.channels_last)
+        self.frozen = frozen_stages(self.student, config)
+        if config.drop_path and not drop_paths(self.student, config.drop_path):
+            raise UsageError(
+                f"drop_path={config.drop_path:g} does not fit {config.student}",
+                expected="a student with an EfficientNet-Lite encoder",
+                mend="--set drop_path=0",
+            )
+        self.objective = build_objective(self.student, config, data.teacher_channels)
+        module: nn.Module = self.objective
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        module.to(self.accelerator.device)  # before the average of its weights is made there
+        self.optimisation = Optimisation(module, self.student, config, config.epochs * data.steps)
+        self.wrapped = self.accelerator.prepare_model(module)
+        self.guard = Guard(only_warn=config.recipe == "paper")
+        self.epoch = self.step = 0
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
+        self.sums: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "student": self.student.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimisation": self.optimisation.state_dict(),
+            "guard": self.guard.start,
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "sums": self.sums,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimisation.load_state_dict(state["optimisation"])
+        self.guard.start = dict(state["guard"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
+
+    def train(self) -> dict[str, float]:
+        """Run to the end of the schedule, or until patience is spent.
+
+        Returns:
+            Validation figures of the best epoch.
+
+        Raises:
+            TrainingError: The loss is no longer finite, or a guard objects.
+        """
+        done = self.epoch * self.data.steps + self.step
+        left = self.config.epochs * self.data.steps - done
+        label = f"distil {self.config.student}" + (f" from step {done}" if done else "")
+        main = self.accelerator.is_main_process
+        # The time left is told from the rate of these steps, not of those before a resume.
+        with (self.report if main else silent)(left, label) as bar:
+            while self.epoch < self.config.epochs and not self._spent():
+                batch = self._train_epoch(bar)
+                self._validate(batch, bar)
+        return self.best
+
+    def _spent(self) -> bool:
+        return 0 < self.config.patience <= self.epoch - 1 - self.best["epoch"]
+
+    def _train_epoch(self, bar: Any) -> Batch | None:
+        """The rest of epoch `self.epoch`.
+
+        Returns:
+            Its last batch.
+        """
+        self.prepare_epoch()
+        begin = saved = time.monotonic()
+        batch = None
+        for batch in self.data.batches(self.epoch, start=self.step, part=self.share()):
+            losses = self.train_step(batch)
+            self.step += 1
+            for name, value in losses.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            bar.update(
+                1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}"
+            )
+            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                now = time.monotonic()
+                self.seconds, begin = self.seconds + now - begin, now
+                self._save("last.pt", self.state())
+                saved = now
+        self.seconds += time.monotonic() - begin
+        return batch
+
+    def prepare_epoch(self) -> None:
+        """Go to training mode, as far as the configuration and the recipe's phase want it."""
+        self.wrapped.train()
+        for stage in self.frozen:
+            stage.eval()
+        if self.config.freeze_batchnorm:
+            for module in self.student.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        self.objective.begin_epoch(self.epoch)
+
+    def share(self) -> slice:
+        """The samples of a batch that this process computes."""
+        return slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step on this process's part of a batch.
+
+        Returns:
+            `loss`, `task` and, where there are teachers, `distill` and `cwd`.
+
+        Raises:
+            TrainingError: The loss is not finite, or a guard objects.
+        """
+        self.optimisation.begin()
+        # The one use of this generator in a step: a resumed run draws what a whole one does.
+        torch.manual_seed(step_seed(self.config, self.epoch, self.step, self.accelerator.process_index))
+        side = training_side(self.config, self.student.divisor, self.epoch, self.step)
+        parts = self.config.accumulate
+        found: dict[str, float] = {}
+        for number in range(parts):
+            part = _on(self.accelerator.device, batch, slice(number, None, parts))
+            last = number == parts - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                losses = self.wrapped(
+                    resized(part.images, (side, side)),
+                    part.masks,
+                    part.targets,
+                    self.epoch,
+                    self.step,
+                    part.answers,
+                )
+                values = {"loss": losses.total.item(), "task": losses.task.item()}
+                if losses.teachers:
+                    values["distill"] = torch.stack(losses.teachers).mean().item()
+                if losses.cwd is not None:
+                    values["cwd"] = losses.cwd.item()
+                self._refuse_nonfinite(values["loss"], batch)
+                if self.step % GUARDED_EVERY == 0:
+                    for name, target, loss in zip(
+                        self._teacher_names(losses.targets), losses.targets, losses.teachers, strict=True
+                    ):
+                        self.guard.check(name, target, loss.item())
+                self.accelerator.backward(losses.total / parts)
+            for name, value in values.items():
+                found[name] = found.get(name, 0.0) + value / parts
+        self.optimisation.step()
+        return found
+
+    def _teacher_names(self, targets: list[Tensor]) -> list[str]:
+        names = ["fused"] if self.config.recipe == "paper" else self.config.teachers
+        return names[: len(targets)]
+
+    def _refuse_nonfinite(self, loss: float, batch: Batch) -> None:
+        if math.isfinite(loss):
+            return
+        path = self.run / "checkpoints" / "diverged-batch.pt"
+        save_checkpoint(
+            path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step}
+        )
+        raise TrainingError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
+            expected="a finite loss",
+            got=f"the batch is saved as {path}",
+            mend=f"--lr {self.config.lr / 3:g}, or look at the batch",
+        )
+
+    def _validate(self, batch: Batch | None, bar: Any) -> None:
+        """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
+        scored = self.optimisation.scored
+        score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
+        broadcast_object_list(score)
+        row = self._mean_losses()
+        if batch is not None:
+            part = _on(self.accelerator.device, batch, slice(None))
+            self.objective.eval()
+            for name, (low, high) in zip(
+                self.config.teachers, self.objective.fit(part.images, part.targets), strict=False
+            ):
+                row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
+        row |= {
+            "epoch": self.epoch,
+            "lr": self.optimisation.lr,
+            "seconds": self.seconds,
+            **score[0],
+        }
+        if score[0]["score"] > self.best["score"]:
+            self.best = {"epoch": float(self.epoch), **score[0]}
+            self._save("best.pt", {"student": scored.state_dict(), "metrics": self.best})
+        if self.accelerator.is_main_process:
+            append_metrics(self.run, row)
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
+        self._save("last.pt", self.state())
+        bar.update(
+            0,
+            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}{_clean(score[0])}, best "
+            f"{self.best['dice_val']:.4f}{_clean(self.best)}",
+        )
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Of this epoch, over all processes."""
+        names = sorted(self.sums)
+        sums = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
+        sums = self.accelerator.reduce(sums.to(self.accelerator.device), "mean")
+        return dict(zip(names, (sums / self.data.steps).tolist(), strict=True))
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.run / "checkpoints" / name, state)
+
+
+def _clean(figures: dict[str, float]) -> str:
+    """What validation says of clean frames, for the progress bar."""
+    return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
+
+
+def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
+    return Batch(
+        batch.images[part].to(device),
+        batch.masks[part].to(device),
+        [target[part].to(device) for target in batch.targets],
+        None if batch.answers is None else batch.answers[part].to(device),
+    )
+
+
+def train_run(
+    config: DistillConfig | None,
+    *,
+    out: Path | None = None,
+    resume: Path | None = None,
+    force: bool = False,
+    report: Reporter = silent,
+) -> Path:
+    """Distil a student, from the start or from where a run stopped.
+
+    Args:
+        config: Of a new run; None with `resume`.
+        out: Folder of a new run; by default one named after the time.
+        resume: Folder of a run to continue.
+        force: Train again in a folder that holds something.
+        report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: `out` holds something already, or `resume` holds no run.
+        TrainingError: Training diverged, or the checkpoint cannot be read.
+        DataError: The images cannot be used.
+    """
+    if resume is not None:
+        config = load_config(resume)
+    if config is None:
+        raise UsageError("nothing to train", expected="a configuration or a run to resume")
+    run = resume or out or new_run_path("distill", config.student)
+    if resume is None:
+        refuse_existing(run, force=force)
+    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    process = accelerate.PartialState(cpu=not torch.cuda.is_available())
+    with process.main_process_first():
+        data = open_data(config, report=report)
+    trainer = Trainer(run, config, data, report=report)
+    if resume is not None:
+        trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
+        if process.is_main_process:
+            keep_metrics_before(run, trainer.epoch)
+    elif process.is_main_process:
+        (run / "metrics.jsonl").unlink(missing_ok=True)
+        describe_run(run, config)
+        data.write_splits(run / "splits.json")
+    process.wait_for_everyone()
+    trainer.train()
+    return run

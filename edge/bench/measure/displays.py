@@ -1,0 +1,223 @@
+"""What can show the marker of `bench glass`: a sink of `run`, the console's framebuffer, or a loopback without any glass."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from edge.contracts import Frame, Result
+from edge.errors import SourceError, UsageError
+from edge.sources.base import BaseSource, Pacer
+from edge.util.host import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.bench.measure.glass import Display
+    from edge.contracts import ImageU8, Sink, Source
+
+DISPLAYS = "loopback | fb:/dev/fb0 | a sink of `edge-difom run` that shows pictures"
+
+_LIT, _DARK = 255, 0
+_SIZE = (1080, 1920)
+
+
+def open_display(text: str) -> tuple[Display, Source | None]:
+    """The display that a text names, and of a loopback the source that sees it.
+
+    Args:
+        text: One of `DISPLAYS`.
+
+    Raises:
+        UsageError: There is none of that name.
+        SourceError: The framebuffer cannot be used.
+    """
+    kind, _, target = text.partition(":")
+    if kind == "loopback":
+        loopback = Loopback()
+        return loopback, loopback.source
+    if kind == "fb":
+        return FramebufferDisplay(Path(target or "/dev/fb0")), None
+    from edge.sinks.open import SINKS, open_sinks
+
+    if kind not in SINKS:
+        raise UsageError(f"unknown display {text!r}", expected=DISPLAYS, mend="--display loopback")
+    return SinkDisplay(open_sinks([text], force=True)[0], text), None
+
+
+class SinkDisplay:
+    """The marker in the middle of pictures that a sink takes, so that the sink's own work is in the delay.
+
+    Args:
+        sink: Shows what it is given.
+        description: One line for the report.
+        size: Height and width of the pictures.
+    """
+
+    def __init__(self, sink: Sink, description: str, size: tuple[int, int] = _SIZE) -> None:
+        self.description = description
+        self._sink = sink
+        self._stack = ExitStack()
+        self._pictures = {lit: _picture(size, lit) for lit in (False, True)}
+        self._shown = 0
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._sink)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def show(self, lit: bool) -> None:
+        """Give the sink one picture."""
+        now = time.monotonic_ns()
+        frame = Frame(self._shown, self._pictures[lit], now, {"capture": (now, now), "output": (now, now)})
+        self._sink.write(frame, Result(scores=None, regions=(), mask_area=0.0, reason=None))
+        self._shown += 1
+
+
+class FramebufferDisplay:
+    """The marker in the middle of Linux's framebuffer, which needs no window system.
+
+    Args:
+        path: The device.
+        sysfs: Where `/sys` tells its form.
+
+    Raises:
+        SourceError: Its form is not known, or has other than 16, 24 or 32 bits per pixel.
+    """
+
+    def __init__(self, path: Path, sysfs: Path = Path("/sys/class/graphics")) -> None:
+        self._path, folder = path, sysfs / path.name
+        texts = [
+            (read_text(folder / name) or "").strip() for name in ("virtual_size", "bits_per_pixel", "stride")
+        ]
+        try:
+            width, height = (int(part) for part in texts[0].split(","))
+            bits, stride = int(texts[1]), int(texts[2])
+        except ValueError as error:
+            raise SourceError(
+                f"{path} is no framebuffer",
+                expected="a device that /sys/class/graphics lists",
+                got=str(texts),
+            ) from error
+        if bits not in (16, 24, 32):
+            raise SourceError(
+                f"{path} has another form", expected="16, 24 or 32 bits per pixel", got=f"{bits}"
+            )
+        self.description = f"{path}, {width}x{height}"
+        self._file: BinaryIO | None = None
+        top, rows, left, columns = height // 3, height // 3, width // 3, width // 3
+        # All bits set is white in each of these forms, and none set is black.
+        self._lines = {lit: bytes([_LIT if lit else _DARK]) * (columns * bits // 8) for lit in (False, True)}
+        self._offsets = [(top + row) * stride + left * bits // 8 for row in range(rows)]
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("r+b", buffering=0)
+        except OSError as error:
+            raise SourceError(
+                f"{self._path} cannot be written", got=error.strerror or "", mend="join the group `video`"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def show(self, lit: bool) -> None:
+        """Write the marker's lines."""
+        assert self._file is not None, "a display is entered before it shows"
+        for offset in self._offsets:
+            self._file.seek(offset)
+            self._file.write(self._lines[lit])
+
+
+class Loopback:
+    """A display whose light reaches its own synthetic camera after a known time: shows what the method itself adds.
+
+    Args:
+        delay_s: From showing to the light.
+        fps: Of the camera, which then waits for its next picture.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+        sleep: Waits for seconds on it.
+    """
+
+    def __init__(
+        self,
+        *,
+        delay_s: float = 0.05,
+        fps: float = 60.0,
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.description = f"loopback, light after {delay_s * 1e3:g} ms"
+        self._delay_ns, self._clock = round(delay_s * 1e9), clock
+        self._changes: deque[tuple[int, bool]] = deque([(0, False)])
+        self.source = _LoopbackSource(self, fps, clock, sleep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def show(self, lit: bool) -> None:
+        """Light or darken from now on."""
+        self._changes.append((self._clock() + self._delay_ns, lit))
+
+    def light(self, at_ns: int) -> bool:
+        """Whether a camera sees light at a moment, none of which is before one that was asked for."""
+        while len(self._changes) > 1 and self._changes[1][0] <= at_ns:
+            self._changes.popleft()
+        return self._changes[0][1]
+
+
+class _LoopbackSource(BaseSource):
+    """Sees a loopback's light."""
+
+    live = True
+
+    def __init__(
+        self, loopback: Loopback, fps: float, clock: Callable[[], int], sleep: Callable[[float], None]
+    ) -> None:
+        super().__init__(clock=clock, sleep=sleep)
+        self.fps = fps
+        self.description = f"synthetic camera at {fps:g} fps"
+        self._loopback = loopback
+        self._pictures = {lit: _picture((120, 160), lit) for lit in (False, True)}
+        self._pacer: Pacer | None = None
+
+    def _open(self) -> None:
+        self._pacer = Pacer(self.fps or 1.0, self._clock, self._sleep)
+
+    def _next(self) -> Frame | None:
+        assert self._pacer is not None
+        skipped, moment = self._pacer.wait()
+        return self._frame(self._pictures[self._loopback.light(moment)], captured_ns=moment, skipped=skipped)
+
+    def _close(self) -> None:
+        self._pacer = None
+
+
+def _picture(size: tuple[int, int], lit: bool) -> ImageU8:
+    """Grey, with the marker in its middle third."""
+    picture = np.full((*size, 3), 64, np.uint8)
+    height, width = size
+    picture[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = _LIT if lit else _DARK
+    return picture

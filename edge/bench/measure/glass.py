@@ -1,0 +1,274 @@
+"""Glass to glass: a marker on a display, looked for in the pictures of a camera that sees the display.
+
+One delay runs from the moment at which the program hands the lit marker to the output until a picture that shows it lies in
+memory: output, display, light, sensor, transmission and capture. Each pulse begins at a random phase of the camera's period, for
+a marker in step with the camera would always wait equally long for the next picture.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.bench.measure.percentiles import bounds, quantiles
+from edge.contracts import Box, Interruption
+from edge.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.contracts import Frame, ImageU8, Source
+
+PULSES = 662
+"""Least number of pulses that a p99 needs."""
+
+_LEAST_CONTRAST = 24.0
+_SETTLE_S = 1.0
+_TIMEOUT_S = 2.0
+_FRAMES_BETWEEN = (2, 8)
+_MOST_LOST = 0.05
+
+
+class Display(Protocol):
+    """Shows a marker; a context manager."""
+
+    @property
+    def description(self) -> str:
+        """One line for the report."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, lit: bool) -> None:
+        """Hand the marker to the output, bright or dark; returns when the output has taken it."""
+        ...
+
+
+class Marker(NamedTuple):
+    """Where a camera sees the marker, and how bright.
+
+    Attributes:
+        box: In pixels of the frame.
+        dark: Mean grey level there while the marker is dark.
+        lit: Likewise while it is bright.
+    """
+
+    box: Box
+    dark: float
+    lit: float
+
+    def is_lit(self, image: ImageU8) -> bool:
+        """Whether a picture shows the marker bright: over the middle of both levels."""
+        return _grey(image, self.box) > (self.dark + self.lit) / 2
+
+
+class GlassReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Delays from a display to a camera.
+
+    Attributes:
+        display: What showed the marker.
+        source: What saw it.
+        pulses: Pulses that were seen.
+        lost: Pulses that were not seen within two seconds.
+        marker: Where the marker was seen, frame pixels.
+        levels: Grey level of the dark and of the lit marker.
+        period_ms: Median time between pictures.
+        delay_ms: Early-stopping percentiles, from handing over the marker to the picture in memory.
+        delay_empirical_ms: Plain quantiles of the same.
+        to_capture_ms: Plain quantiles to the source's capture stamp of that picture.
+        samples_ms: Every delay, in order.
+        notes: What a reader must know.
+    """
+
+    display: str
+    source: str
+    pulses: int
+    lost: int
+    marker: Box
+    levels: tuple[float, float]
+    period_ms: float
+    delay_ms: dict[str, float | None]
+    delay_empirical_ms: dict[str, float | None]
+    to_capture_ms: dict[str, float | None]
+    samples_ms: list[float]
+    notes: list[str]
+
+
+def measure_glass(
+    display: Display,
+    source: Source,
+    *,
+    pulses: int = PULSES,
+    seed: int = 0,
+    clock: Callable[[], int] = time.monotonic_ns,
+    sleep: Callable[[float], None] = time.sleep,
+    done: Callable[[], None] = lambda: None,
+) -> GlassReport:
+    """Show pulses and wait for each in the pictures.
+
+    Args:
+        display: Entered and closed here.
+        source: Likewise; live, and looking at the display.
+        pulses: How many.
+        seed: Of the phases.
+        clock: CLOCK_MONOTONIC in nanoseconds, the clock of the source.
+        sleep: Waits for seconds on it.
+        done: Called after each pulse.
+
+    Raises:
+        SourceError: The source ended, the marker cannot be seen, or more than one pulse in 20 is lost.
+    """
+    phases = random.Random(seed)
+    delays: list[float] = []
+    captures: list[float] = []
+    lost = 0
+    with display, source:
+        eye = _Eye(source, clock)
+        marker = _find_marker(display, eye)
+        for _ in range(pulses):
+            display.show(False)
+            eye.until(lambda frame: not marker.is_lit(frame.image), _TIMEOUT_S)
+            for _ in range(phases.randint(*_FRAMES_BETWEEN)):
+                eye.read()
+            sleep(phases.uniform(0, eye.period_s))
+            shown = clock()
+            display.show(True)
+            frame = eye.until(lambda frame: marker.is_lit(frame.image), _TIMEOUT_S)
+            if frame is None:
+                lost += 1
+            else:
+                delays.append((clock() - shown) / 1e6)
+                captures.append((frame.captured_ns - shown) / 1e6)
+            done()
+        display.show(False)
+        described = source.description
+    if lost > _MOST_LOST * pulses:
+        raise SourceError(
+            "the marker was lost too often",
+            expected=f"at most {_MOST_LOST:.0%} of {pulses} pulses",
+            got=f"{lost}",
+        )
+    found = bounds(delays)
+    notes = (
+        []
+        if found["p99"] is not None
+        else [f"{len(delays)} pulses are too few for p99, which needs {PULSES}"]
+    )
+    if lost:
+        notes.append(f"{lost} pulses were not seen within {_TIMEOUT_S:g} s and are in no figure")
+    return GlassReport(
+        display=display.description,
+        source=described,
+        pulses=len(delays),
+        lost=lost,
+        marker=marker.box,
+        levels=(round(marker.dark, 1), round(marker.lit, 1)),
+        period_ms=eye.period_s * 1e3,
+        delay_ms=found,
+        delay_empirical_ms=quantiles(delays),
+        to_capture_ms=quantiles(captures),
+        samples_ms=[round(value, 3) for value in delays],
+        notes=notes,
+    )
+
+
+class _Eye:
+    """Reads pictures and knows the time between them."""
+
+    def __init__(self, source: Source, clock: Callable[[], int]) -> None:
+        self._source, self._clock = source, clock
+        self._gaps: list[float] = []
+        self._last: Frame | None = None
+
+    @property
+    def period_s(self) -> float:
+        """Median time between the pictures so far, a 30th of a second before there are any."""
+        return float(np.median(self._gaps)) if self._gaps else 1 / 30
+
+    def read(self) -> Frame | None:
+        """The next picture; None where none comes for now.
+
+        Raises:
+            SourceError: There is no more.
+        """
+        try:
+            frame = self._source.read()
+        except (TimeoutError, Interruption):
+            self._last = None
+            return None
+        if frame is None:
+            raise SourceError(
+                "the camera's pictures ended", expected="a live source", got="the end of the source"
+            )
+        if self._last is not None and frame.index == self._last.index + 1:
+            self._gaps = [*self._gaps[-99:], (frame.captured_ns - self._last.captured_ns) / 1e9]
+        self._last = frame
+        return frame
+
+    def until(self, wanted: Callable[[Frame], bool], seconds: float) -> Frame | None:
+        """The first picture that is wanted, None after `seconds`."""
+        end = self._clock() + seconds * 1e9
+        while self._clock() < end:
+            frame = self.read()
+            if frame is not None and wanted(frame):
+                return frame
+        return None
+
+    def settled(self) -> ImageU8:
+        """The last picture of a second.
+
+        Raises:
+            SourceError: None came.
+        """
+        kept: list[ImageU8] = []
+
+        def keep(frame: Frame) -> bool:
+            kept[:] = [frame.image]
+            return False
+
+        self.until(keep, _SETTLE_S)
+        if not kept:
+            raise SourceError(
+                "the camera gives no picture", expected="a live source", got="nothing for a second"
+            )
+        seen: ImageU8 = kept[0].copy()
+        return seen
+
+
+def _find_marker(display: Display, eye: _Eye) -> Marker:
+    """Look at the dark and at the lit marker, and find what changed."""
+    pictures = []
+    for lit in (False, True):
+        display.show(lit)
+        pictures.append(cv2.GaussianBlur(cv2.cvtColor(eye.settled(), cv2.COLOR_BGR2GRAY), (9, 9), 0))
+    change = pictures[1].astype(np.float32) - pictures[0]
+    if (most := float(change.max())) < _LEAST_CONTRAST:
+        raise SourceError(
+            "the camera does not see the marker",
+            expected=f"a place that brightens by at least {_LEAST_CONTRAST:g} grey levels",
+            got=f"{most:.0f} at most",
+            mend="point the camera at the display, and fix its exposure",
+        )
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((change > most / 2).astype(np.uint8))
+    largest = 1 + int(np.argmax(stats[1:count, cv2.CC_STAT_AREA]))
+    x, y, width, height = (int(value) for value in stats[largest, :4])
+    inside = labels == largest
+    levels = [float(picture[inside].mean()) for picture in pictures]
+    return Marker((x, y, width, height), *levels)
+
+
+def _grey(image: ImageU8, box: Box) -> float:
+    x, y, width, height = box
+    return float(cv2.cvtColor(image[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY).mean())

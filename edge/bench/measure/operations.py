@@ -1,0 +1,61 @@
+"""How many operations an inference takes, counted in an engine's files without its runtime."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from edge.bench.report.profile_record import Work
+
+if TYPE_CHECKING:
+    from edge.bundle.reader import Bundle
+
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
+
+
+def bundle_work(bundle: Bundle) -> Work | None:
+    """The work of a bundle's student, from its OpenVINO engine; None where it has none or that cannot be counted.
+
+    Raises:
+        BundleError: The engine's files are damaged.
+    """
+    for entry in bundle.manifest.engines:
+        if entry.runtime == "openvino":
+            return ir_work(bundle.engine_files("openvino", entry.precision)[0])
+    return None
+
+
+def ir_work(xml: bytes) -> Work | None:
+    """Operations of an OpenVINO IR; None where a shape is not fixed or nothing is computed.
+
+    Args:
+        xml: Of the model. Element and attribute names: OpenVINO's IR format, version 10 and 11.
+    """
+    macs = values = 0
+    # The file is verified by the bundle's hashes, and expat resolves no external entity.
+    for layer in ET.fromstring(xml).iter("layer"):
+        kind = layer.get("type")
+        if kind not in (*_CONVOLUTIONS, *_TRANSPOSED, "MatMul"):
+            continue
+        ports = [
+            [int(dim.text or 0) for dim in port.iter("dim")]
+            for side in ("input", "output")
+            for port in layer.iterfind(f"{side}/port")
+        ]
+        if len(ports) < 3 or any(extent < 0 for shape in ports for extent in shape):
+            return None
+        given, weights, made = ports[0], ports[1], ports[-1]
+        values += prod(given) + prod(weights) + prod(made)
+        if kind == "MatMul":
+            data = layer.find("data")
+            across = data is not None and data.get("transpose_a") == "true"
+            macs += prod(made) * given[-2 if across else -1]
+        elif kind in _TRANSPOSED:
+            # Every input value meets all the weights of its channel.
+            macs += prod(given) * prod(weights) // given[1]
+        else:
+            # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels they are one value's products.
+            macs += prod(made) * prod(weights) // made[1]
+    return Work(macs=macs, values=values) if macs else None

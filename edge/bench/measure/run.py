@@ -1,0 +1,215 @@
+"""Measures a bundle's engine: opens it, proves it, times it under each load, and keeps the record as it goes."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from edge.bench.measure.operations import bundle_work
+from edge.bench.measure.sampler import Sampler, Soak
+from edge.bench.measure.sensors import machine_settings
+from edge.bench.measure.stream import Load, Stream, phantom_images, run_load
+from edge.bench.report.journal import Aside, End, Header, Journal, Second
+from edge.bench.report.record import BenchReport, GoldenCheck
+from edge.bench.report.summary import summarise
+from edge.bundle.manifest import Accuracy
+from edge.errors import UsageError
+from edge.util.host import memory_used_mb, read_device, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edge.bench.report.profile_record import DeviceProfile
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Engine, Sink
+    from edge.datasets.pairs import Pair
+
+_SIDE_RUN_SECONDS = 5.0
+
+
+def run_bench(
+    bundle: Bundle,
+    *,
+    engine: str = "auto",
+    precision: str = "int8",
+    loads: Sequence[Load] = (Load("max", None),),
+    seconds: float = 600.0,
+    soak: bool = False,
+    threads: int | None = None,
+    size: tuple[int, int] = (1080, 1920),
+    sinks: Sequence[Sink] = (),
+    pairs: Sequence[Pair] = (),
+    data: str = "",
+    profile: DeviceProfile | None = None,
+    record: Path | None = None,
+    command: str = "",
+    on_second: Callable[[Second], None] | None = None,
+    sampler: Sampler | None = None,
+) -> BenchReport:
+    """Measure a bundle's engine on frames of the phantom.
+
+    Args:
+        bundle: An opened bundle.
+        engine: `openvino`, `tflite`, `onnx` or `auto`.
+        precision: `int8`, `f32` or `bf16`.
+        loads: One after the other.
+        seconds: Time to count frames for under each, after its warm-up.
+        soak: End a load early where the machine's temperature has settled.
+        threads: The engine's threads, its own choice by default.
+        size: Height and width of the frames.
+        sinks: Where results go; entered and closed here.
+        pairs: Labelled images on which this very engine is scored, beside what the bundle states.
+        data: What they are, for the report.
+        profile: What the machine reaches at best.
+        record: File to write lines to while the run goes on; must not exist.
+        command: That repeats the run.
+        on_second: Called with every second's line.
+        sampler: Looks at the machine.
+
+    Raises:
+        UsageError: `seconds` is not positive, there is no load, or no such engine.
+        MissingDependencyError: The engine's runtime is not installed.
+        BundleError: The bundle is damaged or has no such engine.
+        DataError: A pair cannot be used.
+    """
+    from edge.engines.open import open_engine
+
+    if not loads or not seconds > 0:
+        raise UsageError("the run has no length", expected="a load, and seconds > 0", got=f"{seconds} s")
+    images = phantom_images(size)
+    begin = time.perf_counter_ns()
+    opened = open_engine(bundle, engine, threads=threads, precision=precision)
+    compile_ms = (time.perf_counter_ns() - begin) / 1e6
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        looker = stack.enter_context(sampler or Sampler())
+        for sink in sinks:
+            stack.enter_context(sink)
+        stream = Stream(opened, images, bundle.manifest, sinks=sinks)
+        first_ms = stream.inference_ms()
+        name = f"{opened.name} {precision}"
+        header = Header(
+            seconds=seconds,
+            bundle=bundle.manifest.name,
+            digest=bundle.digest,
+            engine=opened.name,
+            precision=precision,
+            threads=threads,
+            frame_size=size,
+            compile_ms=compile_ms,
+            first_inference_ms=first_ms,
+            settings={**opened.settings(), "python_gc": gc.isenabled()},
+            accuracy=_accuracy(bundle, opened, name, pairs, data),
+            parity=[row for row in bundle.manifest.parity if name in (row.left, row.right)],
+            golden=_golden(bundle, opened) if precision == "int8" else None,
+            work=bundle_work(bundle),
+            profile=profile,
+            machine=machine_settings(),
+            sensors_missing=looker.sensors.missing,
+            energy_range=looker.sensors.energy_range,
+            device=read_device(),
+            versions=versions(),
+            command=command,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        journal = stack.enter_context(Journal(record))
+        journal.add(header)
+        measure(stream, journal, loads, seconds, looker, soak=soak, on_second=on_second)
+    return summarise(journal.lines)
+
+
+def measure(
+    stream: Stream,
+    journal: Journal,
+    loads: Sequence[Load],
+    seconds: float,
+    sampler: Sampler,
+    *,
+    soak: bool = False,
+    on_second: Callable[[Second], None] | None = None,
+) -> None:
+    """Run the loads and what follows them, into a journal that has its header.
+
+    Args:
+        stream: An engine with its frames, past its first inference.
+        journal: Takes the lines.
+        loads: One after the other.
+        seconds: Time to count frames for under each.
+        sampler: Looks at the machine.
+        soak: End a load early where the temperature has settled.
+        on_second: Called with every second's line, outside the measured time.
+    """
+    notes = []
+    for load in loads:
+        settled = Soak().settled if soak else lambda *_: False
+        elapsed = 0.0
+        for line in run_load(
+            stream, load, seconds, sample=sampler.look, newest=sampler.newest, settled=settled
+        ):
+            journal.add(line)
+            if isinstance(line, Second):
+                elapsed = line.at_ns / 1e9
+                if on_second:
+                    on_second(line)
+        if elapsed < seconds:
+            notes.append(f"load {load.name}: ended after {elapsed:.0f} s, when the temperature had settled")
+    side_run = min(seconds / 4, _SIDE_RUN_SECONDS)
+    journal.add(
+        Aside(
+            inference_ms=stream.repeat(side_run, stream.inference_ms),
+            around_cpu_ms=stream.repeat(side_run, stream.cpu_ms),
+            peak_rss_mb=memory_used_mb()[1],
+        )
+    )
+    notes += [f"{count} frames gave no mask: {kind}" for kind, count in sorted(stream.without_mask.items())]
+    journal.add(End(notes=notes))
+
+
+def _accuracy(bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], data: str) -> list[Accuracy]:
+    """What the bundle states of this engine, and what it scores here."""
+    rows = [row for row in bundle.manifest.accuracy if row.engine == name]
+    if not pairs:
+        return rows
+    from edge.evaluation.evaluator import evaluate
+    from edge.imaging.preprocess import to_input
+
+    def infer(image: Any) -> Any:
+        return engine.infer(to_input(image, engine.input_size, bgr=False))
+
+    found = evaluate(
+        pairs,
+        infer,
+        point=bundle.manifest.output.point,
+        rule=bundle.manifest.input.field_of_view,
+    )
+    if found.dice is None or found.iou is None or found.dice_ci95 is None:
+        return rows
+    measured = Accuracy(
+        dataset=f"{data}, scored in this run",
+        engine=name,
+        n=found.n,
+        dice=found.dice,
+        iou=found.iou,
+        dice_ci95=found.dice_ci95,
+        negatives=found.negatives.n,
+        flagged=found.negatives.flagged,
+    )
+    return [*rows, measured]
+
+
+def _golden(bundle: Bundle, engine: Engine) -> GoldenCheck | None:
+    from edge.engines.golden_check import check_golden
+
+    frames = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+    if not frames:
+        return None
+    return GoldenCheck(
+        frames=len(frames),
+        ok=all(frame.ok for frame in frames),
+        worst_iou=min((frame.iou for frame in frames if frame.iou is not None), default=None),
+        mean_difference=max(frame.mean_difference for frame in frames),
+    )

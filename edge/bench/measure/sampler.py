@@ -1,0 +1,84 @@
+"""Looks at the machine once a second, in a thread of its own: a sensor behind a slow bus holds up no frame."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from edge.bench.measure.environment import take_snapshot
+from edge.bench.measure.sensors import Sensors
+from edge.bench.report.journal import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.bench.measure.environment import Snapshot
+
+_STEADY_S, _STEADY_C = 300.0, 0.5
+_LEAST_SOAK_S = 600.0
+
+
+class Sampler:
+    """The newest look at the machine; a context manager.
+
+    Args:
+        snapshot: Where the environment guard reads the machine.
+        sensors: Of the machine.
+        every_s: Time between looks.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot] = take_snapshot,
+        sensors: Sensors | None = None,
+        every_s: float = 1.0,
+    ) -> None:
+        self.sensors = sensors or Sensors()
+        self._snapshot, self._every_s = snapshot, every_s
+        self._stop = threading.Event()
+        self._newest: Sample | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="bench-sampler", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def look(self) -> Sample:
+        """The machine now."""
+        return Sample(snapshot=self._snapshot(), reading=self.sensors.read())
+
+    def newest(self) -> Sample:
+        """The newest look of the thread."""
+        return self._newest or self.look()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self._newest = self.look()
+
+
+class Soak:
+    """Whether a machine has reached its steady temperature: under half a degree in five minutes, after ten."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, float]] = []
+
+    def settled(self, seconds: float, sample: Sample) -> bool:
+        """Take one look, `seconds` after the beginning; True where the temperature has settled."""
+        hottest = sample.reading.hottest_c
+        if hottest is None:
+            return False
+        self._seen.append((seconds, hottest))
+        window = [value for at, value in self._seen if at >= seconds - _STEADY_S]
+        return seconds >= _LEAST_SOAK_S and max(window) - min(window) < _STEADY_C

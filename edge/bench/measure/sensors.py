@@ -1,0 +1,188 @@
+"""Temperature, frequency, throttling, power and memory of the machine, read from the kernel's files.
+
+Files are looked for once; a reading takes those that were found. A kind of sensor that the machine does not show is named
+in `missing`. Sources: Linux `Documentation/driver-api/thermal`, `Documentation/hwmon/sysfs-interface`,
+`Documentation/power/powercap`, `Documentation/admin-guide/pm/cpufreq`; the INA3221 of Jetson boards is a hwmon device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from pathlib import Path
+
+import msgspec
+
+from edge.util.host import read_text
+
+_RAIL = re.compile(r"^(VDD_IN|.*_IN|POM_5V_IN|.*TOTAL.*)$")
+"""A rail through which the whole board is fed."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sensors say at one moment.
+
+    Attributes:
+        temperature_c: Sensor -> degrees Celsius.
+        frequency_mhz: Mean over the processors.
+        throttled: Times that the processors or the board were throttled since boot.
+        power_w: Meter -> watts.
+        energy_uj: Meter -> microjoules since some moment; wraps at `Sensors.energy_range`.
+        rss_mb: Resident memory of this process, MiB.
+    """
+
+    temperature_c: dict[str, float] = {}
+    frequency_mhz: float | None = None
+    throttled: int | None = None
+    power_w: dict[str, float] = {}
+    energy_uj: dict[str, int] = {}
+    rss_mb: float | None = None
+
+    @property
+    def hottest_c(self) -> float | None:
+        """The hottest sensor."""
+        return max(self.temperature_c.values(), default=None)
+
+
+class Sensors:
+    """The sensors of this machine.
+
+    Args:
+        root: Where `/sys` and `/proc` lie.
+
+    Attributes:
+        missing: Kinds of sensors that are not there.
+        energy_range: Meter -> value at which its energy wraps.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._temperatures = _named(root, "sys/class/thermal/thermal_zone*", "temp", "type")
+        self._temperatures |= _hwmon(root, "temp", "input")
+        # The supply of a power meter is told in microwatts, of an INA3221 as volts and amperes.
+        self._powers = _hwmon(root, "power", "input") or _hwmon(root, "power", "average")
+        self._currents = _rails(root)
+        self._energies = _named(root, "sys/class/powercap/intel-rapl:[0-9]*", "energy_uj", "name")
+        self._energies = {name: path for name, path in self._energies.items() if _number(path) is not None}
+        self.energy_range = {
+            name: int(_number(path.with_name("max_energy_range_uj")) or 2**32)
+            for name, path in self._energies.items()
+        }
+        self._frequencies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq"))
+        self._throttles = [
+            *sorted(root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")),
+            *sorted(root.glob("sys/class/hwmon/hwmon*/oc*_event_cnt")),
+        ]
+        kinds = {
+            "temperature": self._temperatures,
+            "frequency": self._frequencies,
+            "throttling": self._throttles,
+            "power or energy": [*self._powers, *self._currents, *self._energies],
+        }
+        self.missing = [kind for kind, found in kinds.items() if not found]
+
+    def read(self) -> Reading:
+        """Read what is there; a file that cannot be read this time is left out."""
+        frequencies = [value for path in self._frequencies if (value := _number(path)) is not None]
+        throttles = [value for path in self._throttles if (value := _number(path)) is not None]
+        pages = (read_text(self._root / "proc/self/statm") or "").split()
+        power = {name: value / 1e6 for name, value in _numbers(self._powers).items()}
+        for name, (volt, ampere) in self._currents.items():
+            if (u := _number(volt)) is not None and (i := _number(ampere)) is not None:
+                power[name] = u * i / 1e6
+        return Reading(
+            temperature_c={name: value / 1000 for name, value in _numbers(self._temperatures).items()},
+            frequency_mhz=statistics.fmean(frequencies) / 1000 if frequencies else None,
+            throttled=round(sum(throttles)) if throttles else None,
+            power_w=power,
+            energy_uj={name: round(value) for name, value in _numbers(self._energies).items()},
+            rss_mb=int(pages[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if len(pages) > 1 else None,
+        )
+
+
+def machine_settings(root: Path = Path("/")) -> dict[str, str]:
+    """How the machine is set: governor, boost, power mode, swap; what cannot be read is left out.
+
+    Args:
+        root: Where `/sys`, `/proc` and `/var` lie.
+    """
+    cpu = root / "sys/devices/system/cpu"
+    governors = {(read_text(path) or "").strip() for path in cpu.glob("cpufreq/policy*/scaling_governor")}
+    files = {
+        "boost": cpu / "cpufreq/boost",
+        "no_turbo": cpu / "intel_pstate/no_turbo",
+        "energy_performance_preference": cpu / "cpufreq/policy0/energy_performance_preference",
+        "smt": cpu / "smt/control",
+        "platform_profile": root / "sys/firmware/acpi/platform_profile",
+        "nvpmodel": root / "var/lib/nvpmodel/status",
+        "swappiness": root / "proc/sys/vm/swappiness",
+    }
+    found = {name: (read_text(path) or "").strip() for name, path in files.items()}
+    limits = sorted(
+        {(read_text(path) or "").strip() for path in cpu.glob("cpufreq/policy*/scaling_max_freq")}
+    )
+    found["governor"] = "/".join(sorted(governors - {""}))
+    found["max_frequency_khz"] = "/".join(value for value in limits if value)
+    return {name: value for name, value in found.items() if value}
+
+
+def board_power(reading: Reading) -> tuple[str, float] | None:
+    """The meter that stands for the board, and its watts: a supply rail, else all meters together."""
+    rails = {name: value for name, value in reading.power_w.items() if _RAIL.match(name.split("/")[-1])}
+    if rails:
+        name = max(rails, key=lambda rail: rails[rail])
+        return name, rails[name]
+    if reading.power_w:
+        return " + ".join(reading.power_w), sum(reading.power_w.values())
+    return None
+
+
+def energy_between(first: Reading, last: Reading, wraps: dict[str, int]) -> dict[str, float]:
+    """Joules that each meter counted between two readings that are less than one wrap apart."""
+    return {
+        name: ((last.energy_uj[name] - begin) % wraps.get(name, 2**32)) / 1e6
+        for name, begin in first.energy_uj.items()
+        if name in last.energy_uj
+    }
+
+
+def _named(root: Path, pattern: str, value: str, label: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in sorted(root.glob(pattern)):
+        if (folder / value).exists():
+            name = (read_text(folder / label) or folder.name).strip()
+            found[name if name not in found else f"{name} {folder.name}"] = folder / value
+    return found
+
+
+def _hwmon(root: Path, kind: str, value: str) -> dict[str, Path]:
+    found = {}
+    for path in sorted(root.glob(f"sys/class/hwmon/hwmon*/{kind}*_{value}")):
+        chip = (read_text(path.with_name("name")) or path.parent.name).strip()
+        number = path.name.removesuffix(f"_{value}")
+        label = (read_text(path.with_name(f"{number}_label")) or number).strip()
+        found[f"{chip}/{label}"] = path
+    return found
+
+
+def _rails(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Rail -> files of its millivolts and milliamperes."""
+    found = {}
+    for volt in sorted(root.glob("sys/class/hwmon/hwmon*/in*_input")):
+        ampere = volt.with_name(volt.name.replace("in", "curr", 1))
+        label = read_text(volt.with_name(volt.name.replace("_input", "_label")))
+        if ampere.exists() and label:
+            found[f"{(read_text(volt.with_name('name')) or '').strip()}/{label.strip()}"] = (volt, ampere)
+    return found
+
+
+def _numbers(paths: dict[str, Path]) -> dict[str, float]:
+    return {name: value for name, path in paths.items() if (value := _number(path)) is not None}
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(read_text(path) or "")
+    except ValueError:
+        return None

@@ -1,0 +1,186 @@
+"""Charts as SVG text whose colours are the page's own, so that one drawing serves light, dark and print.
+
+Every mark carries a class; `edge/reports/templates/bench.css` gives the classes their colours.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Points = Sequence[tuple[float, float]]
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 14, 42
+_LETTER = 6.6
+"""Width of a letter of a note, units of the drawing."""
+_TICKS = 6
+
+
+class Scale(NamedTuple):
+    """What an axis spans.
+
+    Attributes:
+        low: At its beginning; positive where `log`.
+        high: At its end, over `low`.
+        log: Equal factors are equally long.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    @classmethod
+    def over(cls, values: Sequence[float], *, log: bool = False, zero: bool = False) -> Scale:
+        """A scale with a margin around values; from 0 where `zero`."""
+        low, high = min(values), max(values)
+        if log:
+            return cls(low / 1.15, high * 1.15, True)
+        margin = (high - low) * 0.06 or abs(high) * 0.06 or 1.0
+        return cls(0.0 if zero else low - margin, high + margin)
+
+    def at(self, value: float) -> float:
+        """Where a value lies, 0 to 1; values beyond the ends are drawn at them."""
+        if self.log:
+            value = max(value, self.low)
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return min(max(share, 0.0), 1.0)
+
+    def ticks(self) -> list[float]:
+        """Round values between the ends."""
+        if not self.log:
+            return _round_values(self.low, self.high)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+            found = [f * 10.0**e for e in range(first, last + 1) for f in factors]
+            found = [value for value in found if self.low <= value <= self.high]
+            if len(found) >= 3:
+                return found[:: 1 + len(found) // 9]
+        return _round_values(self.low, self.high)
+
+
+class Chart:
+    """Axes and the marks between them.
+
+    Args:
+        x: Horizontal scale.
+        y: Vertical scale.
+        x_label: Quantity and unit.
+        y_label: Likewise.
+        width: Units of the drawing.
+        height: Likewise.
+        y_ticks: Value -> text, in the place of round numbers.
+    """
+
+    def __init__(
+        self,
+        x: Scale,
+        y: Scale,
+        *,
+        x_label: str,
+        y_label: str = "",
+        width: int = 760,
+        height: int = 260,
+        y_ticks: dict[float, str] | None = None,
+    ) -> None:
+        self.x, self.y, self.width, self.height = x, y, width, height
+        self._marks: list[str] = []
+        right, bottom = width - _RIGHT, height - _BOTTOM
+        for value in x.ticks():
+            at = self._px(value)
+            self._marks.append(f'<line class="grid" x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}"/>')
+            self._write(at, bottom + 16, number(value), "tick middle")
+        rows = {value: number(value) for value in y.ticks()} if y_ticks is None else y_ticks
+        for value, text in rows.items():
+            at = self._py(value)
+            self._marks.append(f'<line class="grid" x1="{_LEFT}" y1="{at}" x2="{right}" y2="{at}"/>')
+            self._write(_LEFT - 8, at + 4, text, "tick end")
+        self._marks.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
+        self._write((_LEFT + right) / 2, height - 6, x_label, "label middle")
+        if y_label:
+            middle = (_TOP + bottom) / 2
+            self._marks.append(
+                f'<text class="label middle" transform="translate(12 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'
+            )
+
+    def line(self, points: Points, kind: str, *, step: bool = False) -> None:
+        """A line through points; with `step` a value holds until the next."""
+        if not points:
+            return
+        path = f"M{self._px(points[0][0])} {self._py(points[0][1])}"
+        for x, y in points[1:]:
+            path += f"H{self._px(x)}V{self._py(y)}" if step else f"L{self._px(x)} {self._py(y)}"
+        self._marks.append(f'<path class="line {kind}" d="{path}"/>')
+
+    def dots(self, points: Points, kind: str, *, radius: float = 2.0) -> None:
+        """A dot at each point."""
+        marks = (f'<circle cx="{self._px(x)}" cy="{self._py(y)}" r="{radius}"/>' for x, y in points)
+        self._marks.append(f'<g class="dot {kind}">{"".join(marks)}</g>')
+
+    def span(self, low: float, high: float, y: float, kind: str) -> None:
+        """An interval of x at a height, with its ends marked."""
+        left, right, at = self._px(low), self._px(high), self._py(y)
+        self._marks.append(
+            f'<path class="span {kind}" d="M{left} {at}H{right}M{left} {at - 4:.1f}v8M{right} {at - 4:.1f}v8"/>'
+        )
+
+    def bar(self, low: float, high: float, y: float, kind: str, *, thickness: float = 16) -> None:
+        """A bar along x around a height."""
+        left, right = self._px(low), self._px(high)
+        wide = max(right - left, 1.5)
+        self._marks.append(
+            f'<rect class="bar {kind}" x="{left}" y="{self._py(y) - thickness / 2:.1f}" width="{wide:.1f}" '
+            f'height="{thickness}" rx="2"/>'
+        )
+
+    def note(self, x: float, y: float, text: str, *, lift: float = -6, push: float = 0) -> None:
+        """A text beside a point, `push` to its right and `lift` below; to its left where it would leave the drawing."""
+        at, end = self._px(x), self.width - _RIGHT
+        if at + push + _LETTER * len(text) <= end:
+            self._write(at + push, self._py(y) + lift, text, "note")
+        else:
+            self._write(at - push, self._py(y) + lift, text, "note end")
+
+    def svg(self, title: str) -> str:
+        """The drawing as an `<svg>` element."""
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title, quote=True)}">'
+            f"{''.join(self._marks)}</svg>"
+        )
+
+    def _write(self, x: float, y: float, text: str, kind: str) -> None:
+        self._marks.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
+
+    def _px(self, value: float) -> float:
+        return round(_LEFT + self.x.at(value) * (self.width - _LEFT - _RIGHT), 1)
+
+    def _py(self, value: float) -> float:
+        return round(self.height - _BOTTOM - self.y.at(value) * (self.height - _TOP - _BOTTOM), 1)
+
+
+def number(value: float) -> str:
+    """A short text of a number, as on an axis."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-4:
+        exponent = math.floor(math.log10(abs(value)))
+        mantissa = value / 10**exponent
+        return f"{'' if math.isclose(mantissa, 1) else f'{mantissa:g}·'}10{_superscript(exponent)}"
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def _superscript(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    raw = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -1,0 +1,201 @@
+"""The record of a run, written as it goes: JSON lines with the raw samples, whole up to the last second of a run that was killed.
+
+A header, then for each load its beginning and one line per second, then what was measured after the loads, then the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+# msgspec reads the annotations when a line is decoded.
+from edge.bench.measure.environment import Snapshot  # noqa: TC001
+from edge.bench.measure.sensors import Reading  # noqa: TC001
+from edge.bench.report.profile_record import DeviceProfile, Work  # noqa: TC001
+from edge.bench.report.record import GoldenCheck, WarmUp  # noqa: TC001
+from edge.bundle.manifest import Accuracy, ParityRow  # noqa: TC001
+from edge.errors import DataError
+from edge.util.host import Device  # noqa: TC001
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from typing_extensions import Self
+
+FORMAT = 1
+RECORD_NAME = "record.jsonl"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="header"):
+    """What is known before anything is timed; the fields are those of `BenchReport`.
+
+    Attributes:
+        format: Version of the lines.
+        seconds: That each load is to be counted for.
+        energy_range: Energy meter -> value at which it wraps.
+    """
+
+    format: int = FORMAT
+    seconds: float
+    bundle: str
+    digest: str
+    engine: str
+    precision: str
+    threads: int | None
+    frame_size: tuple[int, int]
+    compile_ms: float
+    first_inference_ms: float
+    settings: dict[str, Any]
+    accuracy: list[Accuracy]
+    parity: list[ParityRow]
+    golden: GoldenCheck | None
+    work: Work | None
+    profile: DeviceProfile | None
+    machine: dict[str, str]
+    sensors_missing: list[str]
+    energy_range: dict[str, int]
+    device: Device
+    versions: dict[str, str | None]
+    command: str
+    created: str
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine at one moment: what the guard judges, and what the sensors say."""
+
+    snapshot: Snapshot
+    reading: Reading
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="load"):
+    """A load is warm and counts from here.
+
+    Attributes:
+        load: Its name.
+        fps: At which pictures come; None at the highest rate.
+        warmup: What came before.
+        machine: As it is now.
+    """
+
+    load: str
+    fps: float | None
+    warmup: WarmUp
+    machine: Sample
+
+
+class Second(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="second"):
+    """The frames that ended in one second of a load.
+
+    Attributes:
+        load: Its name.
+        at_ns: Its end, since the load began.
+        stages_ns: Stage -> nanoseconds of each frame; frame i is element i of every list.
+        dropped: Pictures that were overwritten in it.
+        cpu_ns: CPU time of this process in it, all threads.
+        machine: The newest look at it, at most a second old.
+    """
+
+    load: str
+    at_ns: int
+    stages_ns: dict[str, list[int]]
+    dropped: int
+    cpu_ns: int
+    machine: Sample
+
+    def whole_ns(self) -> list[int]:
+        """Whole-frame latencies: the sum of the stages."""
+        return [sum(stages) for stages in zip(*self.stages_ns.values(), strict=True)]
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="aside"):
+    """What is measured after the loads.
+
+    Attributes:
+        inference_ms: The engine alone, one value each.
+        around_cpu_ms: CPU time of preprocessing and postprocessing, one value each.
+        peak_rss_mb: MiB.
+    """
+
+    inference_ms: list[float]
+    around_cpu_ms: list[float]
+    peak_rss_mb: float | None
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="end"):
+    """The run came to its end.
+
+    Attributes:
+        notes: What the run itself has to say.
+    """
+
+    notes: list[str]
+
+
+Line = Header | Begin | Second | Aside | End
+
+
+class Journal:
+    """Takes the lines of a run as they come; a context manager.
+
+    Args:
+        path: File to write them to, which must not exist; None to keep them only.
+
+    Attributes:
+        lines: What was taken.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.lines: list[Line] = []
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("xb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def add(self, line: Line) -> None:
+        """Keep a line, and hand it to the system: what was added survives the death of this process."""
+        self.lines.append(line)
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
+
+
+def read_journal(path: Path) -> list[Line]:
+    """The lines of a record; a last line that was cut is left out.
+
+    Args:
+        path: The file, or its folder.
+
+    Raises:
+        DataError: There is no such file, or it is no record of this form.
+    """
+    file = path / RECORD_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"there is no record {file}", expected=f"a {RECORD_NAME} of `edge-difom bench`")
+    data = file.read_bytes()
+    try:
+        lines = msgspec.json.Decoder(Line).decode_lines(data[: data.rfind(b"\n") + 1])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} cannot be read", expected="a record of `edge-difom bench`", got=str(error)
+        ) from error
+    if not lines or not isinstance(lines[0], Header) or lines[0].format != FORMAT:
+        raise DataError(
+            f"{file} is no record",
+            expected=f"a header of format {FORMAT} in its first line",
+            got="another line",
+        )
+    return lines

@@ -1,0 +1,249 @@
+"""Bundles x engines x precisions x threads, each in a process of its own, and which of them are on the Pareto front."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from edge.bench.report.charts import KINDS
+from edge.bench.report.compare import load_reports
+from edge.bench.report.drawing import Chart, Scale
+from edge.bench.report.journal import RECORD_NAME
+from edge.errors import DataError, UsageError
+from edge.reports.html import render
+from edge.util.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edge.bench.report.record import BenchReport
+
+_KEPT_LINES = 3
+
+
+class Cell(NamedTuple):
+    """One run of a matrix."""
+
+    bundle: Path
+    engine: str
+    precision: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.bundle.name.removesuffix('.difom')}-{self.engine}-{self.precision}-{self.threads}"
+
+
+class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One load of one cell.
+
+    Attributes:
+        cell: Name of the cell.
+        bundle: Name of the bundle.
+        engine: Of the cell.
+        precision: Likewise.
+        threads: Likewise.
+        load: Name of the load.
+        valid: The environment guard saw nothing that spoils it.
+        p50_ms: Plain quantile of the whole frame.
+        p99_ms: With 99 % confidence; None where the samples are too few.
+        cpu_ms: CPU of the process per frame.
+        peak_rss_mb: MiB.
+        share_of_peak: Of what the engine reaches on this machine; None without a profile.
+        dice: On the data set below; None where none is known.
+        dice_ci95: Its 95 % interval.
+        dataset: The last of the report's accuracy rows.
+        front: No other valid row of the load has both a higher Dice and less CPU.
+    """
+
+    cell: str
+    bundle: str
+    engine: str
+    precision: str
+    threads: int
+    load: str
+    valid: bool
+    p50_ms: float | None
+    p99_ms: float | None
+    cpu_ms: float
+    peak_rss_mb: float | None
+    share_of_peak: float | None
+    dice: float | None
+    dice_ci95: tuple[float, float] | None
+    dataset: str | None
+    front: bool = False
+
+
+class MatrixReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A matrix of runs.
+
+    Attributes:
+        rows: One per cell and load.
+        failed: Cell -> why it gave no row.
+        device: The machine, in words.
+    """
+
+    rows: list[MatrixRow]
+    failed: dict[str, str]
+    device: str
+
+
+def run_cell(command: Sequence[str], cell: Cell, folder: Path, options: Sequence[str]) -> None:
+    """Measure one cell in a process of its own.
+
+    Args:
+        command: Runs `bench run` in a process of its own.
+        cell: What to measure.
+        folder: For its record and reports; replaced.
+        options: More options of `bench run`.
+
+    Raises:
+        DataError: The process failed; holds the end of what it said.
+    """
+    arguments = [
+        *(*command, "--bundle", str(cell.bundle)),
+        *("--engine", cell.engine, "--precision", cell.precision, "--threads", str(cell.threads)),
+        *("--out", str(folder), "--force", *options),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise DataError(f"{cell.name} was not measured", got=" / ".join(said[-_KEPT_LINES:]))
+
+
+def run_matrix(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    options: Sequence[str] = (),
+    resume: bool = False,
+    execute: Callable[[Cell, Path, Sequence[str]], None],
+    done: Callable[[str], None] = lambda _: None,
+) -> MatrixReport:
+    """Measure every cell and write matrix.json and matrix.html beside the cells' folders.
+
+    Args:
+        cells: In the order in which they are measured.
+        out: Folder.
+        options: Of `bench run`, for every cell.
+        resume: Keep cells whose run came to its end.
+        execute: Measures one cell.
+        done: Called with the name of each cell when it is through.
+
+    Raises:
+        UsageError: There is no cell, or two have one name.
+        DataError: No cell could be measured.
+    """
+    names = [cell.name for cell in cells]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(
+            "the cells of the matrix are not usable", expected="different names", got=", ".join(names)
+        )
+    reports: dict[Cell, BenchReport] = {}
+    failed: dict[str, str] = {}
+    for cell in cells:
+        folder = out / cell.name
+        try:
+            kept = load_reports(folder)[0] if resume and (folder / RECORD_NAME).is_file() else None
+            if kept is None or not kept.complete:
+                execute(cell, folder, options)
+                kept = load_reports(folder)[0]
+            reports[cell] = kept
+        except DataError as error:
+            failed[cell.name] = error.got or error.what
+        done(cell.name)
+    if not reports:
+        raise DataError("no cell of the matrix was measured", got="; ".join(map(": ".join, failed.items())))
+    device = next(iter(reports.values())).device
+    report = MatrixReport(
+        rows=mark_front([row for cell, found in reports.items() for row in _rows(cell, found)]),
+        failed=failed,
+        device=f"{device.board or device.cpu or device.architecture}, {device.usable_cores} cores",
+    )
+    atomic_write(out / "matrix.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return report
+
+
+def mark_front(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
+    """The rows, those on the Pareto front of Dice against CPU marked; of equal rows all are on it."""
+
+    def beaten(row: MatrixRow) -> bool:
+        assert row.dice is not None
+        return any(
+            other.valid
+            and other.load == row.load
+            and other.dice is not None
+            and (other.dice, -other.cpu_ms) != (row.dice, -row.cpu_ms)
+            and other.dice >= row.dice
+            and other.cpu_ms <= row.cpu_ms
+            for other in rows
+        )
+
+    return [
+        msgspec.structs.replace(row, front=row.valid and row.dice is not None and not beaten(row))
+        for row in rows
+    ]
+
+
+def matrix_page(report: MatrixReport) -> str:
+    """The page as HTML.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    engines = list(dict.fromkeys(row.engine for row in report.rows))
+    loads = list(dict.fromkeys(row.load for row in report.rows))
+    pictures = {load: _picture([row for row in report.rows if row.load == load], engines) for load in loads}
+    return render("matrix.html.j2", report=report, pictures=pictures, engines=engines, kinds=KINDS)
+
+
+def _picture(rows: Sequence[MatrixRow], engines: Sequence[str]) -> str:
+    """Dice against CPU milliseconds, dots numbered as the table's rows; empty where no row has a Dice."""
+    points = [(number, row, row.dice) for number, row in enumerate(rows, 1) if row.dice is not None]
+    if not points:
+        return ""
+    ends = [end for _, row, _ in points for end in (row.dice_ci95 or ())] or [dice for *_, dice in points]
+    chart = Chart(
+        Scale.over([row.cpu_ms for _, row, _ in points], log=True),
+        Scale.over(ends),
+        x_label="CPU ms per frame",
+        y_label="Dice",
+        height=340,
+    )
+    front = sorted((row.cpu_ms, dice) for _, row, dice in points if row.front)
+    chart.line(front, "front", step=True)
+    for number, row, dice in points:
+        kind = KINDS[engines.index(row.engine) % len(KINDS)]
+        if row.dice_ci95:
+            chart.line([(row.cpu_ms, end) for end in row.dice_ci95], kind)
+        chart.dots([(row.cpu_ms, dice)], kind, radius=6 if row.front else 4)
+        chart.note(row.cpu_ms, dice, str(number), push=9, lift=-4)
+    return chart.svg("Dice against CPU time, with the Pareto front")
+
+
+def _rows(cell: Cell, report: BenchReport) -> list[MatrixRow]:
+    accuracy = report.accuracy[-1] if report.accuracy else None
+    return [
+        MatrixRow(
+            cell=cell.name,
+            bundle=report.bundle,
+            engine=report.engine,
+            precision=report.precision,
+            threads=cell.threads,
+            load=load.load,
+            valid=load.valid,
+            p50_ms=load.latency_empirical_ms["p50"],
+            p99_ms=load.latency_ms["p99"],
+            cpu_ms=load.cpu_ms_per_frame,
+            peak_rss_mb=report.peak_rss_mb,
+            share_of_peak=report.share_of_peak,
+            dice=accuracy.dice if accuracy else None,
+            dice_ci95=accuracy.dice_ci95 if accuracy else None,
+            dataset=accuracy.dataset if accuracy else None,
+        )
+        for load in report.loads
+    ]

@@ -1,0 +1,33 @@
+"""The latency report as one self-contained page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.bench.measure.percentiles import PERCENTILES, least_samples
+from edge.bench.report import charts
+from edge.reports.html import render
+
+if TYPE_CHECKING:
+    from edge.bench.report.record import BenchReport
+
+_SERIES = ("latency", "temperature_c", "frequency_mhz", "power_w", "rss_mb")
+
+
+def report_page(report: BenchReport) -> str:
+    """The page as HTML.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    return render(
+        "bench.html.j2",
+        report=report,
+        share=report.share_of_peak,
+        least={name: least_samples(p) for name, p in PERCENTILES.items()},
+        kinds=charts.KINDS,
+        waterfalls=[charts.waterfall(load) for load in report.loads],
+        distribution=charts.distribution(report.loads),
+        series={name: drawn for name in _SERIES if (drawn := charts.series(report.loads, name))},
+        roofline=charts.roofline(report),
+    )

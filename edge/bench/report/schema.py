@@ -1,0 +1,22 @@
+"""The JSON schema of a latency report: `python -m edge.bench.report.schema` writes it beside this module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge.bench.report.record import BenchReport
+from edge.util.files import atomic_write
+
+SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
+
+
+def schema() -> bytes:
+    """The schema (JSON Schema 2020-12) as indented JSON."""
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(BenchReport)}
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+
+
+if __name__ == "__main__":
+    atomic_write(SCHEMA_FILE, schema())

@@ -1,0 +1,265 @@
+"""The only reader and writer of bundles.
+
+A bundle is a directory, or the same files in one uncompressed zip (`.difom`). `manifest.json` describes it and
+lists the SHA-256 of every other file; `manifest.sha256` holds that of the manifest. Nothing is handed out whose
+hash was not checked in the same read. The hashes find damage; who made a bundle they do not tell.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
+from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
+from edge.errors import BundleError, UsageError
+from edge.util.files import atomic_dir, atomic_write, refuse_existing, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+
+_OWN = (MANIFEST, MANIFEST_HASH)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_LONGEST_SIDE = 8192
+
+
+class _Schema(msgspec.Struct):
+    schema_version: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle.
+
+    Attributes:
+        path: Directory or `.difom` file.
+        manifest: What the bundle says about itself.
+        digest: SHA-256 of `manifest.json`: names the bundle with all its files.
+    """
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    _store: Store = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Open a directory or a `.difom` file.
+
+        Raises:
+            BundleError: Not a bundle, damaged, of a newer schema, or its manifest does not hold together.
+        """
+        path = Path(path)
+        store = open_store(path)
+        encoded = store.read(MANIFEST)
+        digest = sha256(encoded)
+        manifest = _decode(encoded, path)
+        if store.read(MANIFEST_HASH) != _hash_line(digest):
+            raise BundleError(
+                f"{path}: {MANIFEST} was changed",
+                expected=f"the SHA-256 in {MANIFEST_HASH}",
+                got=digest,
+                mend=MEND,
+            )
+        return cls(path, manifest, digest, store)
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file, verified.
+
+        Args:
+            name: Path inside the bundle, as listed in `manifest.files`.
+
+        Raises:
+            BundleError: The file is not listed, missing, or not what the manifest says.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(
+                f"{self.path}: {name} is not a file of this bundle",
+                expected=", ".join(sorted(self.manifest.files)),
+            )
+        data = self._store.read(name)
+        digest = sha256(data)
+        if digest != self.manifest.files[name]:
+            raise BundleError(
+                f"{self.path}: {name} was changed",
+                expected=f"SHA-256 {self.manifest.files[name]}",
+                got=f"SHA-256 {digest}",
+                mend=MEND,
+            )
+        return data
+
+    def engine(self, name: str, precision: str = "int8") -> EngineEntry:
+        """The entry of an engine.
+
+        Args:
+            name: `openvino`, `tflite` or `onnx`.
+            precision: `int8`, `f32` or `bf16`.
+
+        Raises:
+            UsageError: The bundle has no such engine.
+        """
+        for entry in self.manifest.engines:
+            if (entry.runtime, entry.precision) == (name, precision):
+                return entry
+        held = ", ".join(f"{entry.runtime} {entry.precision}" for entry in self.manifest.engines)
+        raise UsageError(
+            f"{self.path} has no {precision} engine for {name}",
+            expected=held or "none: the bundle holds no engine",
+            mend="another --engine",
+        )
+
+    def engine_files(self, name: str, precision: str = "int8") -> list[bytes]:
+        """Verified contents of an engine's files, the model file first.
+
+        Raises:
+            UsageError: The bundle has no such engine.
+            BundleError: A file does not verify.
+        """
+        return [self.read(path) for path in self.engine(name, precision).files]
+
+    def verify_hashes(self) -> dict[str, str]:
+        """Every file of the bundle -> `ok`, `changed`, `missing`, or `unlisted` where the manifest lacks it."""
+        present = set(self._store.names())
+        states = dict.fromkeys(sorted(present - set(self.manifest.files) - set(_OWN)), "unlisted")
+        for name in sorted(self.manifest.files):
+            if name not in present:
+                states[name] = "missing"
+                continue
+            try:
+                self.read(name)
+                states[name] = "ok"
+            except BundleError:
+                states[name] = "changed"
+        return states
+
+
+def write_bundle(
+    out_dir: Path, manifest: Manifest, files: Mapping[str, bytes], *, force: bool = False
+) -> Bundle:
+    """Write a bundle directory.
+
+    Args:
+        out_dir: Where to; appears only when it is whole.
+        manifest: Its `files` are filled in here.
+        files: Path inside the bundle -> content.
+        force: Replace what is there.
+
+    Raises:
+        UsageError: `out_dir` exists and `force` is not set.
+        BundleError: A path leaves the bundle, or the manifest names a file that is not given.
+    """
+    manifest = msgspec.structs.replace(
+        manifest, files={name: sha256(data) for name, data in sorted(files.items())}
+    )
+    _check(manifest, out_dir)
+    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    with atomic_dir(out_dir, force=force) as folder:
+        for name, data in files.items():
+            atomic_write(folder / name, data)
+        atomic_write(folder / MANIFEST, encoded)
+        atomic_write(folder / MANIFEST_HASH, _hash_line(sha256(encoded)))
+    return Bundle.open(out_dir)
+
+
+def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
+    """Write a bundle as one uncompressed `.difom` zip; the same bundle gives the same bytes.
+
+    Raises:
+        UsageError: `out` exists and `force` is not set, or does not end in `.difom`.
+        BundleError: A file does not verify.
+    """
+    if out.suffix != SUFFIX:
+        raise UsageError(f"{out} is not the name of a packed bundle", expected=f"a name ending in {SUFFIX}")
+    refuse_existing(out, force=force)
+    held = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    contents = _contents(held)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in contents.items():
+                info = zipfile.ZipInfo(name, _EPOCH)
+                info.create_system, info.external_attr = 3, 0o100644 << 16
+                archive.writestr(info, data)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def unpack(packed: Path, out_dir: Path, *, force: bool = False) -> Bundle:
+    """Write a packed bundle as a directory, every file verified.
+
+    Raises:
+        UsageError: `out_dir` exists and `force` is not set.
+        BundleError: The bundle does not verify.
+    """
+    refuse_existing(out_dir, force=force)
+    contents = _contents(Bundle.open(packed))
+    with atomic_dir(out_dir, force=force) as folder:
+        for name, data in contents.items():
+            atomic_write(folder / name, data)
+    return Bundle.open(out_dir)
+
+
+def _contents(bundle: Bundle) -> dict[str, bytes]:
+    """Every file, the manifest first. An unlisted file is left behind."""
+    own = {name: bundle._store.read(name) for name in _OWN}
+    return own | {name: bundle.read(name) for name in sorted(bundle.manifest.files)}
+
+
+def _hash_line(digest: str) -> bytes:
+    """As `sha256sum` writes it, so that `sha256sum -c` checks it."""
+    return f"{digest}  {MANIFEST}\n".encode()
+
+
+def _decode(encoded: bytes, path: Path) -> Manifest:
+    try:
+        # The version first: what a newer manifest holds besides is not for this reader to judge.
+        version = msgspec.json.decode(encoded, type=_Schema).schema_version
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path} has manifest schema {version}, this edge-difom reads schema {SCHEMA_VERSION}",
+                expected=f"schema_version {SCHEMA_VERSION}",
+                got=f"schema_version {version}",
+                mend="pip install --upgrade edge-difom"
+                if version > SCHEMA_VERSION
+                else "make the bundle again",
+            )
+        manifest = msgspec.json.decode(encoded, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: {MANIFEST} cannot be read", got=str(error), mend=MEND) from error
+    _check(manifest, path)
+    return manifest
+
+
+def _check(manifest: Manifest, path: Path) -> None:
+    """Refuse a manifest whose parts do not hold together."""
+    check_names([*_OWN, *(name for name in manifest.files if name not in _OWN)], path)
+    for name in _OWN:
+        if name in manifest.files:
+            raise BundleError(f"{path}: {name} cannot list itself in {MANIFEST}")
+    named = [name for entry in manifest.engines for name in entry.files]
+    named += [name for golden in manifest.golden.frames for name in (golden.frame, golden.scores)]
+    for name in named:
+        if name not in manifest.files:
+            raise BundleError(f"{path}: {MANIFEST} uses a file that it does not list", got=name)
+    shape = manifest.input, manifest.output
+    if not all(1 <= side <= _LONGEST_SIDE for part in shape for side in (part.height, part.width)):
+        raise BundleError(
+            f"{path}: {MANIFEST} has an input or output out of range",
+            expected=f"1 <= height, width <= {_LONGEST_SIDE}",
+        )
+    threshold, min_region, least_peak = manifest.output.point
+    if not 0 < threshold <= 1 or not 0 <= min_region < 1 or not 0 <= least_peak <= 1:
+        raise BundleError(
+            f"{path}: {MANIFEST} has a threshold, min_region or least_peak out of range",
+            expected="0 < threshold <= 1, 0 <= min_region < 1, 0 <= least_peak <= 1",
+            got=f"{threshold}, {min_region}, {least_peak}",
+        )

@@ -1,0 +1,274 @@
+"""Where the files of a bundle lie: a directory, or one zip. Nothing here is verified yet; `edge.bundle.reader` does that.
+
+Whoever made it is not trusted either: links are not followed, and what is read is bounded before it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+import zipfile
+from contextlib import ExitStack
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Protocol
+
+from edge.bundle.shipped import shipped_bundles
+from edge.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SUFFIX = ".difom"
+MEND = "copy the bundle again from where it was made"
+
+LARGEST, LARGEST_SUM, MOST_FILES = 512 << 20, 1 << 30, 1000
+"""Bytes of one file, bytes of all, number of files. The largest student, U-Net in float, has 124 MB."""
+
+_LARGEST_DIRECTORY = 1 << 20
+"""Bytes of a zip's central directory; a thousand long names fill a third of it."""
+
+_LONGEST_NAME, _LOCAL_HEADER = 255, 30
+_RATIO, _RATIO_FROM = 200, 1 << 20
+"""How much smaller than its content an entry of so many bytes may be packed."""
+
+
+class Store(Protocol):
+    """The files of a bundle as they lie there."""
+
+    def names(self) -> list[str]:
+        """Paths inside the bundle, with forward slashes."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file.
+
+        Raises:
+            BundleError: Missing or unreadable.
+        """
+        ...
+
+
+def open_store(path: Path) -> Store:
+    """The files of a directory or zip.
+
+    Raises:
+        BundleError: There is none, or the zip holds what a bundle does not: names that leave it or meet, links,
+            ciphers, entries over each other, or too much.
+    """
+    if path.is_dir():
+        return _Directory(path)
+    if path.is_file():
+        return _Zip(path)
+    shipped = " | ".join(shipped_bundles())
+    raise BundleError(
+        f"{path} does not exist",
+        expected=f"a bundle: a directory with manifest.json, or a {SUFFIX} file"
+        + (f", or the name of one that comes with the package: {shipped}" if shipped else ""),
+        mend="edge-difom bundle make RUN --out DIR",
+    )
+
+
+def check_name(name: str, path: Path) -> None:
+    """Refuse a name that would leave the bundle.
+
+    Raises:
+        BundleError: `name` is absolute, has `..`, another system's separators or what cannot be printed, or is
+            longer than file systems take.
+    """
+    parts = PurePosixPath(name).parts
+    safe = name == "/".join(parts) and ".." not in parts and not name.startswith("/")
+    short = len(name.encode(errors="replace")) <= _LONGEST_NAME
+    if not safe or not name or "\\" in name or ":" in name or not name.isprintable() or not short:
+        raise BundleError(
+            f"{path}: a file name leaves the bundle", expected="a relative path without ..", got=repr(name)
+        )
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names that leave the bundle, or that one file system or another takes for the same.
+
+    Raises:
+        BundleError: As `check_name`; or two names differ in case or accents' encoding alone, one is the folder of
+            another, or there are too many.
+    """
+    if len(names) > MOST_FILES:
+        raise BundleError(
+            f"{path} has too many files", expected=f"at most {MOST_FILES}", got=f"{len(names)}", mend=MEND
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        check_name(name, path)
+        key = _key(name)
+        if key in seen:
+            raise BundleError(f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", mend=MEND)
+        seen[key] = name
+    for name in names:
+        folder = next(
+            (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in seen), None
+        )
+        if folder is not None:
+            raise BundleError(f"{path}: {seen[folder]} is a file and a folder", mend=MEND)
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _refuse_large(sizes: Sequence[tuple[str, int]], path: Path) -> None:
+    for name, size in sizes:
+        if size > LARGEST:
+            raise BundleError(
+                f"{path}: {name} is too large", expected=f"at most {LARGEST} bytes", got=f"{size} bytes"
+            )
+    total = sum(size for _, size in sizes)
+    if total > LARGEST_SUM:
+        raise BundleError(
+            f"{path} is too large", expected=f"at most {LARGEST_SUM} bytes in all", got=f"{total} bytes"
+        )
+
+
+class _Directory:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> list[str]:
+        return [(folder / name).relative_to(self._path).as_posix() for folder, name in self._walk()]
+
+    def _walk(self) -> list[tuple[Path, str]]:
+        """Everything that is no real folder, links to folders too; none is followed."""
+        found: list[tuple[Path, str]] = []
+        for place, folders, files in os.walk(self._path):
+            folder = type(self._path)(place)
+            links = [name for name in folders if (folder / name).is_symlink()]
+            found += [(folder, name) for name in (*files, *links)]
+            if len(found) > MOST_FILES:
+                raise BundleError(
+                    f"{self._path} has too many files", expected=f"at most {MOST_FILES}", mend=MEND
+                )
+        return found
+
+    def read(self, name: str) -> bytes:
+        try:
+            check_name(name, self._path)
+            with ExitStack() as stack, _open_inside(self._path, name, stack) as file:
+                size = os.fstat(file.fileno()).st_size
+                _refuse_large([(name, size)], self._path)
+                data = file.read(size + 1)
+        except OSError as error:
+            raise BundleError(
+                f"{self._path}: {name} cannot be read", got=error.strerror or str(error), mend=MEND
+            ) from error
+        if len(data) != size:
+            raise BundleError(f"{self._path}: {name} changes while it is read", mend=MEND)
+        return data
+
+
+def _open_inside(root: Path, name: str, stack: ExitStack) -> IO[bytes]:
+    """Open a regular file below a folder, each step of its path without following a link.
+
+    Raises:
+        OSError: A step is a link or missing, or the file is none.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    *folders, last = PurePosixPath(name).parts
+    place = os.open(root, flags | os.O_DIRECTORY)
+    stack.callback(os.close, place)
+    for folder in folders:
+        place = os.open(folder, flags | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+        stack.callback(os.close, place)
+    # O_NONBLOCK: a pipe must not hold the reader until somebody writes to it.
+    handle = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("it is no regular file")
+    return os.fdopen(handle, "rb")
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            _refuse_directory(path)
+            with zipfile.ZipFile(path) as archive:
+                entries = [info for info in archive.infolist() if not info.is_dir()]
+                end = archive.start_dir
+        except BundleError:
+            raise
+        # zipfile promises no kind of error for what is no zip: struct's, codecs' and its own are seen.
+        except Exception as error:
+            raise BundleError(
+                f"{path} is not a bundle",
+                expected=f"a directory, or a {SUFFIX} file",
+                got=str(error),
+                mend=MEND,
+            ) from error
+        self._names = [info.filename for info in entries]
+        check_names(self._names, path)
+        _refuse_large([(info.filename, info.file_size) for info in entries], path)
+        for info in entries:
+            _refuse_kind(info, path)
+        _refuse_overlap(entries, end, path)
+
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    def read(self, name: str) -> bytes:
+        if name not in self._names:
+            raise BundleError(f"{self._path}: {name} is missing", got="no such entry", mend=MEND)
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                # The file may be another one by now, so its sizes are looked at again.
+                _refuse_large([(name, archive.getinfo(name).file_size)], self._path)
+                return archive.read(name)
+        except BundleError:
+            raise
+        # zlib.error and the encryption's RuntimeError have no common base below Exception.
+        except Exception as error:
+            raise BundleError(f"{self._path}: {name} cannot be read", got=str(error), mend=MEND) from error
+
+
+def _refuse_directory(path: Path) -> None:
+    """Refuse a central directory that would fill the memory before its first entry is looked at."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - (1 << 16) - 22))
+        tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    size = int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
+    if size > _LARGEST_DIRECTORY:
+        raise BundleError(
+            f"{path} has too many files", expected=f"a directory of at most {_LARGEST_DIRECTORY} bytes"
+        )
+
+
+def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
+    """Refuse an entry that is no plain file, stored or deflated."""
+    mode = info.external_attr >> 16
+    wrong = ""
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        wrong = "a link or a device"
+    elif info.orig_filename != info.filename:
+        wrong = f"a name that ends early: {info.orig_filename!r}"
+    elif info.flag_bits & 0x1:
+        wrong = "encrypted"
+    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        wrong = f"compressed by method {info.compress_type}"
+    elif info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+        wrong = "of two sizes"
+    elif info.file_size > max(_RATIO_FROM, _RATIO * info.compress_size):
+        wrong = f"{info.compress_size} bytes that unpack to {info.file_size}"
+    if wrong:
+        raise BundleError(
+            f"{path}: {info.filename} is no file of a bundle", expected="plain files", got=wrong, mend=MEND
+        )
+
+
+def _refuse_overlap(entries: Sequence[zipfile.ZipInfo], end: int, path: Path) -> None:
+    """Refuse entries that share bytes, by which a small file becomes a large one."""
+    ordered = sorted(entries, key=lambda info: info.header_offset)
+    starts = [info.header_offset for info in ordered[1:]] + [end]
+    for info, following in zip(ordered, starts, strict=True):
+        if info.header_offset + _LOCAL_HEADER + info.compress_size > following:
+            raise BundleError(f"{path}: {info.filename} lies over another entry", mend=MEND)

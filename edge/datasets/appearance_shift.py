@@ -1,0 +1,192 @@
+"""What other hospitals' pictures look like, one change at a time: colours, light, optics, compression, screen furniture.
+
+Every function gives the same for the same arguments. Training draws the arguments at random (`distill.data.appearance`), the
+report of `evaluate --shifts` takes fixed ones (`edge.evaluation.shift_report`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import ImageU8
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/.-"
+SHADES = ((235, 235, 235), (235, 220, 60), (90, 230, 90))
+"""RGB of what processors write: white, yellow, green."""
+
+
+class Spot(NamedTuple):
+    """A highlight: an ellipse in pixels, turned by degrees."""
+
+    centre: tuple[int, int]
+    axes: tuple[int, int]
+    angle: float
+
+
+class TextLine(NamedTuple):
+    """A line that a processor writes into the picture.
+
+    Attributes:
+        letters: What it says.
+        place: x and y of its lower left corner, pixels.
+        size: Of the letters, OpenCV's scale.
+        shade: RGB.
+        panel: RGB of a rectangle behind it, None without one.
+    """
+
+    letters: str
+    place: tuple[int, int]
+    size: float
+    shade: tuple[int, int, int]
+    panel: tuple[int, int, int] | None = None
+
+
+def transfer_colours(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
+    """Mean and spread of each channel in CIELAB, taken over from another picture.
+
+    Source: Reinhard et al., Color transfer between images, IEEE CG&A 2001, in CIELAB instead of l-alpha-beta.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        other: (h, w, 3) uint8 RGB.
+        strength: 0 leaves the picture as it is, 1 takes the statistics over whole.
+    """
+    lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
+    (mean, spread), (aim, width) = ([m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted))
+    # A picture with little contrast is not blown up into noise.
+    gain = np.clip((width + 1) / (spread + 1), 0.5, 2.0)
+    # moved = (lab - mean) gain + aim, and lab + strength (moved - lab), as one table a channel.
+    levels = np.arange(256.0)[:, None]
+    table = np.clip(levels + strength * ((levels - mean) * gain + aim - levels), 0, 255).astype(np.uint8)
+    mixed = cv2.LUT(lab, table[None])
+    return cast("ImageU8", cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB))
+
+
+def expose(image: ImageU8, stops: float) -> ImageU8:
+    """Brighter or darker by so many stops, clipped at white."""
+    return _to_image(image * np.float32(2.0**stops))
+
+
+def light(image: ImageU8, centre: tuple[float, float], gain: float, fall: float) -> ImageU8:
+    """The light falls off from a point, the tip of the endoscope, or over-exposes around it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        centre: y and x of the point, share of the picture.
+        gain: Brightness there.
+        fall: How fast it falls off, per squared distance in shares of the picture.
+    """
+    H, W = image.shape[:2]
+    y, x = np.ogrid[:H, :W]
+    distance = ((y / H - centre[0]) ** 2 + (x / W - centre[1]) ** 2).astype(np.float32)
+    return _to_image(image * np.clip(gain * np.exp(-distance * fall), 0.25, 1.6)[..., None])
+
+
+def add_highlights(image: ImageU8, spots: Sequence[Spot], sigma: float, opacity: float) -> ImageU8:
+    """Wet mucosa mirrors the light: small, bright, soft-edged spots.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        spots: Where.
+        sigma: Of their edges, pixels.
+        opacity: 0 to 1.
+    """
+    bright = np.zeros(image.shape[:2], np.uint8)
+    for spot in spots:
+        cv2.ellipse(bright, spot.centre, spot.axes, spot.angle, 0, 360, 255, -1)
+    soft = cv2.GaussianBlur(bright, (0, 0), sigma).astype(np.float32)[..., None] / 255
+    return _to_image(image + (255 - image) * soft * opacity)
+
+
+def blur_motion(image: ImageU8, length: int, angle: float) -> ImageU8:
+    """A camera that moves while it exposes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        length: Of the way, pixels.
+        angle: Its direction, radians.
+    """
+    kernel = np.zeros((length, length), np.float32)
+    middle = (length - 1) / 2
+    reach = np.array([np.cos(angle), np.sin(angle)]) * middle
+    begin, end = (tuple(np.rint(middle + sign * reach).astype(int).tolist()) for sign in (-1, 1))
+    cv2.line(kernel, begin, end, 1.0)
+    return cast("ImageU8", cv2.filter2D(image, -1, kernel / kernel.sum()))
+
+
+def lose_resolution(image: ImageU8, share: float) -> ImageU8:
+    """An older, smaller sensor: down to a share of the width and height, and back."""
+    H, W = image.shape[:2]
+    small = cv2.resize(image, (max(8, int(W * share)), max(8, int(H * share))), interpolation=cv2.INTER_AREA)
+    return cast("ImageU8", cv2.resize(small, (W, H), interpolation=cv2.INTER_LINEAR))
+
+
+def octagon(size: tuple[int, int], cut: float) -> ImageU8:
+    """A view with cut corners.
+
+    Args:
+        size: Height and width.
+        cut: Share of width and height that a corner takes.
+
+    Returns:
+        (H, W) uint8, 255 inside.
+    """
+    H, W = size
+    view = np.zeros(size, np.uint8)
+    x, y = cut * W, cut * H
+    corners = [(x, 0), (W - x, 0), (W, y), (W, H - y), (W - x, H), (x, H), (0, H - y), (0, y)]
+    return cast("ImageU8", cv2.fillPoly(view, [np.array(corners, np.int32)], (255,)))
+
+
+def circle(size: tuple[int, int], centre: tuple[int, int], radius: int) -> ImageU8:
+    """A round view: x and y of its centre, and its radius, pixels; (H, W) uint8, 255 inside."""
+    return cast("ImageU8", cv2.circle(np.zeros(size, np.uint8), centre, radius, (255,), -1))
+
+
+def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[ImageU8, ImageU8]:
+    """Black outside of a view, where the mask is empty too.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8.
+        view: (H, W) uint8, 0 outside, 255 inside.
+        level: The grey of that black.
+    """
+    shown = image.copy()
+    shown[view == 0] = level
+    return shown, cast("ImageU8", np.minimum(mask, view))
+
+
+def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:
+    """What processors write into the picture, sometimes on a panel."""
+    written: ImageU8 = image.copy()
+    for line in lines:
+        x, y = line.place
+        if line.panel is not None:
+            tall = max(6, int(24 * line.size))
+            width = int(tall * len(line.letters) * 0.7)
+            written[max(0, y - tall) : y + 4, x : x + width] = line.panel
+        cv2.putText(
+            written, line.letters, (x, y), cv2.FONT_HERSHEY_SIMPLEX, line.size, line.shade, 1, cv2.LINE_AA
+        )
+    return written
+
+
+def compress(image: ImageU8, quality: int) -> ImageU8:
+    """Through JPEG of a quality, 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    decoded = cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], options)[1], cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return _to_image(decoded[..., ::-1])
+
+
+def _to_image(values: NDArray[Any]) -> ImageU8:
+    return np.ascontiguousarray(np.clip(values, 0, 255), dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""A procedural colonoscopy phantom: a seed gives frames, masks and clips. numpy and OpenCV only."""

@@ -1,0 +1,229 @@
+"""The field's five test sets by name, `kvasir:DIR`, in the folder layouts that people have.
+
+The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders, `TestDataset/SET/{images,
+masks}`: that folder is the list. An archive of the data set holds more frames than its test set: the names of the
+field's are known (`edge.datasets.public_lists`), for archives whose frames are renamed a list has to be given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge.datasets.pairs import find_pairs, pair_folders
+from edge.datasets.public_lists import TEST_FRAMES
+from edge.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edge.datasets.pairs import Pair
+
+
+class BenchmarkSet(NamedTuple):
+    """A test set of the field.
+
+    Attributes:
+        title: Its name in papers.
+        folders: Names that its folder goes by, in lower case.
+        frames: How many frames the field tests on.
+        source: What the archive holds besides them.
+        drawn: Whether those frames were drawn out of a larger archive.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    frames: int
+    source: str
+    drawn: bool = False
+
+
+SETS = {
+    "kvasir": BenchmarkSet(
+        "Kvasir", ("kvasir", "kvasir-seg"), 100, "Kvasir-SEG has 1000 frames, 900 for training", drawn=True
+    ),
+    "clinicdb": BenchmarkSet(
+        "CVC-ClinicDB",
+        ("cvc-clinicdb", "clinicdb", "cvc-612"),
+        62,
+        "CVC-ClinicDB has 612 frames, 550 for training",
+        drawn=True,
+    ),
+    "colondb": BenchmarkSet(
+        "CVC-ColonDB", ("cvc-colondb", "colondb"), 380, "the first release of CVC-ColonDB has 300 frames"
+    ),
+    "cvc300": BenchmarkSet(
+        "CVC-300",
+        ("cvc-300", "cvc300", "cvc-t"),
+        60,
+        "CVC-300 of EndoScene has 300 frames, 60 in its test part",
+    ),
+    "etis": BenchmarkSet(
+        "ETIS-LaribPolypDB",
+        ("etis-laribpolypdb", "etis-larib", "etis"),
+        196,
+        "ETIS-LaribPolypDB has 196 frames",
+    ),
+}
+"""Name on the command line -> set."""
+
+_LAYOUTS = (
+    ("images", "masks"),
+    ("image", "mask"),
+    ("Original", "Ground Truth"),
+    ("images", "Ground Truth"),
+    ("ETIS-LaribPolypDB", "Ground Truth"),
+)
+_FORMATS = ("PNG", "TIF")
+
+
+class Labelled(NamedTuple):
+    """Labelled frames to evaluate on.
+
+    Attributes:
+        pairs: Images and masks.
+        benchmark: Name in `SETS`, None for a folder that was given without one.
+        notes: What a reader of the figures has to know about the frames.
+    """
+
+    pairs: list[Pair]
+    benchmark: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_labelled(where: str, names: Path | None = None) -> Labelled:
+    """The frames of `SET:DIR`, or of a folder DIR with images/ and masks/.
+
+    DIR is the set's own folder or one above it: TestDataset, or what holds TestDataset.
+
+    Args:
+        where: `SET:DIR` with a name in `SETS`, or `DIR`.
+        names: File with a stem per line: only these frames, all of which have to be there.
+
+    Raises:
+        UsageError: The set is unknown.
+        DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or there are more
+            frames than the field tests on and neither their names nor a list say which.
+    """
+    prefix, colon, folder = where.partition(":")
+    if not colon or (prefix not in SETS and Path(where).exists()):
+        pairs = find_pairs(Path(where))
+        return Labelled(_chosen(pairs, names, Path(where)) if names else pairs)
+    if prefix not in SETS:
+        raise UsageError(
+            f"{prefix!r} is no benchmark set",
+            expected=f"{', '.join(SETS)}, or a folder without a name before it",
+            got=where,
+            mend=f"--data kvasir:{folder}" if folder else "--data DIR",
+        )
+    return _find_benchmark(prefix, Path(folder), names)
+
+
+def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
+    known = SETS[name]
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder", expected=f"the folder of {known.title}, or of TestDataset")
+    other = [item.title for item in SETS.values() if root.name.lower() in item.folders and item is not known]
+    if other:
+        raise DataError(
+            f"{root} is the folder of {other[0]}", expected=f"that of {known.title}", got=f"{name}:{root}"
+        )
+    layout = next(_layouts(root, known), None)
+    if layout is None:
+        raise DataError(
+            f"{root} holds no {known.title} in a known layout",
+            expected=f"TestDataset/{known.title}/{{images,masks}}, or in the set's own folder "
+            + " or ".join(f"{images}/ with {masks}/" for images, masks in _LAYOUTS),
+            got=", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())[:8])
+            or "no folder in it",
+        )
+    pairs = pair_folders(*layout)
+    if names:
+        chosen = _chosen(pairs, names, layout[0])
+        return Labelled(
+            chosen, name, (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen))
+        )
+    wanted = TEST_FRAMES.get(name, ())
+    if len(pairs) > known.frames and wanted:
+        listed = set(wanted)
+        chosen = [pair for pair in pairs if pair.name in listed]
+        if len(chosen) == len(listed):
+            return Labelled(
+                chosen, name, (f"the field's {len(chosen)} test frames of {len(pairs)}, by name",)
+            )
+    if len(pairs) > known.frames:
+        raise DataError(
+            f"{layout[0]} holds more than the test set of {known.title}",
+            expected=f"the {known.frames} frames that the field tests on ({known.source})",
+            got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
+            mend=f"give TestDataset/{known.title}, a list of the frames with --names FILE, or all of them by --data DIR",
+        )
+    notes = _shortfall(known, pairs)
+    same = {pair.name for pair in pairs} == set(wanted)
+    if known.drawn and not notes and not same and "testdataset" not in str(layout[0].resolve()).lower():
+        notes = (
+            f"{known.frames} frames, as in the field's test set of {known.title}; not checked to be the same ones",
+        )
+    return Labelled(pairs, name, notes)
+
+
+def _shortfall(known: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    if len(pairs) == known.frames:
+        return ()
+    return (
+        f"{len(pairs)} frames where the field's test set of {known.title} has {known.frames}: "
+        "not comparable with published figures",
+    )
+
+
+def _layouts(root: Path, known: BenchmarkSet) -> Iterator[tuple[Path, Path]]:
+    """Folders of images and of masks, the set's own first, then those below that bear its name."""
+    for here in _homes(root, known):
+        for images, masks in _LAYOUTS:
+            found = _inside(here, images), _inside(here, masks)
+            if found[0] and found[1]:
+                yield found[0], found[1]
+
+
+def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
+    """Where a set may lie: `root`, and below it or its TestDataset under the set's names, also by file format."""
+    above = [root]
+    test = _inside(root, "TestDataset")
+    named = [
+        path
+        for base in ([test] if test else []) + above
+        for name in known.folders
+        if (path := _inside(base, name))
+    ]
+    for home in named if test else [*above, *named]:
+        # Archives come packed in a second folder of the same name.
+        inner = [path for name in known.folders if (path := _inside(home, name))]
+        for here in (home, *inner):
+            yield here
+            yield from (path for name in _FORMATS if (path := _inside(here, name)))
+
+
+def _inside(root: Path, name: str) -> Path | None:
+    """The folder `name` in `root`, whatever its case."""
+    return next(
+        (path for path in sorted(root.iterdir()) if path.name.lower() == name.lower() and path.is_dir()), None
+    )
+
+
+def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
+    try:
+        lines = names.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{names} cannot be read", expected="a name per line", got=str(error)) from error
+    wanted = dict.fromkeys(Path(line.strip()).stem for line in lines if line.strip())
+    if not wanted:
+        raise DataError(f"{names} names no frame", expected="a name per line")
+    missing = sorted(wanted.keys() - {pair.name for pair in pairs})
+    if missing:
+        raise DataError(
+            f"{where} lacks frames that {names} names",
+            expected=f"all {len(wanted)} of them",
+            got=f"{len(missing)} missing: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            mend="the folder that the list was made for, with its names as they were",
+        )
+    return [pair for pair in pairs if pair.name in wanted]

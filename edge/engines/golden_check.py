@@ -1,0 +1,239 @@
+"""Whether a bundle is what its maker sent and computes here what it computed there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.engines.open import open_engine, split_name
+from edge.errors import BundleError, EdgeDifomError, MissingDependencyError, ParityError
+from edge.imaging.postprocess import level
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edge.bundle.manifest import Golden, Manifest
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Engine, ImageU8
+
+LEAST_PIXELS = 50
+"""Expected masks with fewer pixels are judged by their scores alone: one pixel would move their IoU too far."""
+
+
+class FrameCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine on one golden frame.
+
+    Attributes:
+        frame: Path inside the bundle.
+        mask_pixels: Pixels of the expected mask.
+        iou: Of the masks at the bundle's threshold, None where both are empty.
+        mean_difference: Mean score difference in 1/256.
+        max_difference: Largest score difference in 1/256.
+        ok: Within the manifest's tolerance.
+    """
+
+    frame: str
+    mask_pixels: int
+    iou: float | None
+    mean_difference: float
+    max_difference: int
+    ok: bool
+
+
+class EngineCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine on all golden frames.
+
+    Attributes:
+        engine: `openvino`, `tflite` or `onnx`.
+        checked: Whether it ran; False where its runtime is not installed, or not beside this numpy.
+        ok: Every frame within tolerance.
+        settings: What the runtime reports.
+        frames: One row per golden frame.
+        problem: Why it could not be checked, empty where it was.
+    """
+
+    engine: str
+    checked: bool
+    ok: bool
+    settings: dict[str, Any] = {}
+    frames: list[FrameCheck] = []
+    problem: str = ""
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of a verification.
+
+    Attributes:
+        ok: The hashes hold, and every engine that is installed here agrees with the golden frames.
+        bundle: Path of the bundle.
+        digest: SHA-256 of its manifest, None where that cannot be read.
+        files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so harmless, and reported).
+        engines: One row per INT8 engine that was asked for.
+        problems: What does not hold, empty where `ok`.
+    """
+
+    ok: bool
+    bundle: str
+    digest: str | None
+    files: dict[str, str]
+    engines: list[EngineCheck]
+    problems: list[str]
+
+    def raise_for_problems(self) -> None:
+        """Raise what a command ends with.
+
+        Raises:
+            BundleError: A file was changed or is missing, or nothing could be compared.
+            ParityError: An engine disagrees with the golden frames.
+        """
+        if self.ok:
+            return
+        damaged = any(state in ("changed", "missing") for state in self.files.values())
+        disagrees = any(check.checked and not check.ok for check in self.engines)
+        kind = ParityError if disagrees and not damaged else BundleError
+        raise kind(
+            f"{self.bundle} does not verify: " + "; ".join(self.problems),
+            expected="unchanged files, and every engine within the golden frames' tolerance",
+            mend="copy the bundle again from where it was made" if damaged else "",
+        )
+
+
+def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport:
+    """Check every hash, and each INT8 engine against the golden frames.
+
+    The golden scores are those of the quantized student, so an f32 engine is covered by its hashes only.
+
+    Args:
+        bundle: An open bundle.
+        engines: Names of engines; None for all of the bundle, of which those that are not installed are passed
+            over.
+
+    Raises:
+        UsageError: The bundle has no such engine.
+        MissingDependencyError: A named engine's runtime is not installed, or none at all.
+    """
+    files = bundle.verify_hashes()
+    problems = [f"{name} {state}" for name, state in files.items() if state in ("changed", "missing")]
+    held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
+    for name in engines or ():
+        bundle.engine(split_name(name)[0])
+    checks = [_check_engine(bundle, name, asked=engines is not None) for name in engines or held]
+    if held and all(check.ok and not check.checked for check in checks):
+        raise MissingDependencyError(
+            f"no engine of {bundle.path} can run here",
+            expected=" or ".join(held),
+            got="; ".join(check.problem for check in checks),
+            mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+        )
+    for check in checks:
+        if not check.ok:
+            bad = [frame for frame in check.frames if not frame.ok]
+            problems.append(check.problem or f"{check.engine}: {_describe(bad)}")
+    if not held or not bundle.manifest.golden.frames:
+        problems.append("the bundle has nothing to compare: no INT8 engine or no golden frames")
+    return VerifyReport(
+        ok=not problems,
+        bundle=str(bundle.path),
+        digest=bundle.digest,
+        files=files,
+        engines=checks,
+        problems=problems,
+    )
+
+
+def unreadable(path: Path, error: BundleError) -> VerifyReport:
+    """The report of a bundle that cannot even be opened."""
+    return VerifyReport(ok=False, bundle=str(path), digest=None, files={}, engines=[], problems=[error.what])
+
+
+def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
+    try:
+        engine = open_engine(bundle, name)
+    except MissingDependencyError as error:
+        if asked:
+            raise
+        return EngineCheck(engine=name, checked=False, ok=True, problem=error.what)
+    except EdgeDifomError as error:
+        return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
+    try:
+        frames = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
+        settings = engine.settings()
+    except BundleError as error:
+        return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
+    finally:
+        engine.close()
+    return EngineCheck(
+        engine=name, checked=True, ok=all(frame.ok for frame in frames), settings=settings, frames=frames
+    )
+
+
+def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
+    """Run an engine of a bundle on one of its golden frames.
+
+    Raises:
+        BundleError: The golden frame is damaged, or the engine has another output size.
+    """
+    manifest = bundle.manifest
+    frame = _decode(bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width))
+    wanted = _decode(
+        bundle, golden.scores, cv2.IMREAD_GRAYSCALE, (manifest.output.height, manifest.output.width)
+    )
+    got = engine.infer(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    if got.shape != wanted.shape:
+        raise BundleError(
+            f"{bundle.path}: the {engine.name} engine has another output size than the golden scores",
+            expected=f"{wanted.shape}",
+            got=f"{got.shape}",
+        )
+    return compare(golden.frame, got, wanted, manifest)
+
+
+def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> FrameCheck:
+    """Judge the scores of one golden frame by the manifest's threshold and tolerance.
+
+    Args:
+        name: Of the frame.
+        got: (h, w) uint8 scores of the engine.
+        wanted: (h, w) uint8 scores of the quantized student.
+        manifest: Threshold and tolerance.
+    """
+    difference = cv2.absdiff(got, wanted)
+    least = level(manifest.output.threshold)
+    expected, found = wanted >= least, got >= least
+    either = int(np.count_nonzero(expected | found))
+    iou = int(np.count_nonzero(expected & found)) / either if either else None
+    mean, pixels = float(difference.mean()), int(np.count_nonzero(expected))
+    tolerance = manifest.golden
+    agrees = pixels < LEAST_PIXELS or (iou is not None and iou >= tolerance.min_iou)
+    return FrameCheck(
+        frame=name,
+        mask_pixels=pixels,
+        iou=iou,
+        mean_difference=mean,
+        max_difference=int(difference.max()),
+        ok=agrees and mean <= tolerance.max_mean_difference,
+    )
+
+
+def _decode(bundle: Bundle, name: str, mode: int, size: tuple[int, int]) -> ImageU8:
+    picture = cv2.imdecode(np.frombuffer(bundle.read(name), np.uint8), mode)
+    if picture is None or picture.shape[:2] != size:
+        raise BundleError(
+            f"{bundle.path}: {name} is no golden picture",
+            expected=f"a PNG of {size[1]}x{size[0]} pixels",
+            got="no picture" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}",
+        )
+    return cast("ImageU8", picture)
+
+
+def _describe(frames: list[FrameCheck]) -> str:
+    worst = max(frames, key=lambda frame: (frame.mean_difference, -(frame.iou or 0)))
+    iou = "none" if worst.iou is None else f"{worst.iou:.4f}"
+    return (
+        f"{len(frames)} golden frames beyond tolerance, worst {worst.frame} "
+        f"(mask IoU {iou}, mean difference {worst.mean_difference:.2f}/256)"
+    )

@@ -1,0 +1,192 @@
+"""The engines, each behind the one contract `edge.contracts.Engine`.
+
+A backend takes bytes, never paths: what was verified is what is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+
+from edge.engines.runtimes import find_runtime, find_runtimes
+from edge.errors import BundleError, MissingDependencyError, UsageError
+from edge.util.extras import missing, resolve
+from edge.util.host import architecture, usable_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edge.bundle.manifest import EngineEntry
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Engine
+
+BACKENDS = {
+    "openvino": "edge.engines.openvino:OpenVinoEngine",
+    "tflite": "edge.engines.tflite:LiteRtEngine",
+    "onnx": "edge.engines.onnxruntime:OnnxEngine",
+}
+"""Engine name -> class, resolved when it is asked for; `auto` tries them in this order."""
+
+DEVICES = {"openvino": ("CPU", "GPU", "NPU", "AUTO")}
+"""Engine name -> devices that may follow it, as in `openvino:GPU`; several of a kind have numbers, `openvino:GPU.1`."""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Runtime and device of an engine's name: `openvino:GPU` is `openvino` on `GPU`; the device may be empty.
+
+    Raises:
+        UsageError: Unknown runtime, or a device that it does not know.
+    """
+    runtime, colon, device = name.partition(":")
+    if runtime not in BACKENDS or (colon and device.partition(".")[0] not in DEVICES.get(runtime, ())):
+        devices = [f"{runtime}:{device}" for runtime, known in DEVICES.items() for device in known]
+        raise UsageError(
+            f"unknown engine {name!r}",
+            expected=" | ".join(["auto", *BACKENDS, *devices]),
+            mend="--engine auto",
+        )
+    return runtime, device
+
+
+def available() -> dict[str, str | None]:
+    """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
+    return {name: None if found is None else found.version for name, found in find_runtimes().items()}
+
+
+def open_engine_files(
+    name: str,
+    files: Sequence[bytes],
+    threads: int | None = None,
+    precision: str | None = None,
+    cache: Path | None = None,
+) -> Engine:
+    """An engine from the contents of its files; OpenCV has one thread from then on.
+
+    Args:
+        name: One of `BACKENDS`, maybe with one of its `DEVICES`.
+        files: The model file first, as `EngineEntry.files`.
+        threads: CPU threads; None for every core that this process may use.
+        precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the files of an f32
+            engine in bfloat16. All else is in the files.
+        cache: Folder of models that OpenVINO compiled before; None compiles always. No other runtime compiles.
+
+    Raises:
+        UsageError: Unknown engine or device, less than one thread, or bf16 in another runtime than OpenVINO.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
+        BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks the contract.
+    """
+    runtime, device = split_name(name)
+    if threads is None:
+        threads = len(usable_cpus())
+    if threads < 1:
+        raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
+    if precision == "bf16" and runtime != "openvino":
+        raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", mend="--engine openvino")
+    how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
+    if device:
+        how["device"] = device
+    if cache is not None and runtime == "openvino":
+        how["cache"] = cache
+    engine = resolve(BACKENDS[runtime])
+    # The cores belong to the engine: a second thread saves a resize half a millisecond and costs more CPU than that.
+    cv2.setNumThreads(1)
+    try:
+        return cast("Engine", engine(files, threads=threads, **how))
+    except ModuleNotFoundError as error:
+        # A backend imports its runtime when the first engine is made.
+        named = missing(error)
+        if named is None:
+            raise
+        raise named from error
+
+
+def open_engine(
+    bundle: Bundle,
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    precision: str = "int8",
+    cache: Path | None = None,
+) -> Engine:
+    """An engine of a bundle, its files verified as they are read.
+
+    Args:
+        bundle: An open bundle.
+        name: As `open_engine_files`, or `auto`: the first runtime that the bundle has and this machine can load.
+        threads: CPU threads; None for every core that this process may use.
+        precision: `int8`, `f32` or `bf16`.
+        cache: As `open_engine_files`.
+
+    Raises:
+        UsageError: Unknown name, the bundle has no such engine, or the machine no such device.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
+        BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
+    """
+    name = choose_engine(bundle, name, precision)
+    runtime, _ = split_name(name)
+    entry = bundle.engine(runtime, precision)
+    engine = open_engine_files(name, bundle.engine_files(runtime, precision), threads, precision, cache)
+    declared = bundle.manifest.input
+    if engine.input_size != (declared.height, declared.width):
+        engine.close()
+        raise BundleError(
+            f"{entry.files[0]} in {bundle.path} has another input size than its manifest",
+            expected=f"{declared.height} x {declared.width}",
+            got=f"{engine.input_size[0]} x {engine.input_size[1]}",
+        )
+    return engine
+
+
+def choose_engine(bundle: Bundle, name: str = "auto", precision: str = "int8") -> str:
+    """Name of the engine that `open_engine` would open, after everything that can be told without opening it.
+
+    Args:
+        bundle: An open bundle.
+        name: As `open_engine`.
+        precision: Likewise.
+
+    Raises:
+        UsageError: Unknown name, or the bundle has no such engine.
+        MissingDependencyError: No runtime for it is installed (names the extra).
+        BundleError: The bundle asks for a newer runtime or another architecture.
+    """
+    if name == "auto":
+        name = _choose(bundle, precision)
+    _check_machine(bundle, bundle.engine(split_name(name)[0], precision))
+    return name
+
+
+def _choose(bundle: Bundle, precision: str) -> str:
+    held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == precision]
+    installed = available()
+    for name in BACKENDS:
+        if name in held and installed[name] is not None:
+            return name
+    raise MissingDependencyError(
+        f"no engine of {bundle.path} can be loaded here",
+        expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
+        got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
+        or "none installed",
+        mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+    )
+
+
+def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
+    machine = architecture()
+    if machine not in entry.architectures:
+        raise BundleError(
+            f"the {entry.runtime} engine of {bundle.path} was not built for this machine",
+            expected=" | ".join(entry.architectures),
+            got=machine,
+        )
+    runtime = find_runtime(entry.runtime)
+    if runtime is not None and not runtime.reaches(entry.min_version):
+        needed = runtime.needed(entry.min_version)
+        raise BundleError(
+            f"the {entry.runtime} engine of {bundle.path} needs a newer runtime",
+            expected=f"{runtime.package} {needed} or newer",
+            got=runtime.version,
+            mend=f"pip install '{runtime.package}>={needed}'",
+        )

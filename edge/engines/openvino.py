@@ -1,0 +1,267 @@
+"""OpenVINO: on the CPU, a GPU, an NPU, or the first of them that works."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from edge.engines.openvino_cache import CompiledCache
+from edge.errors import BundleError, UsageError
+from edge.util.host import architecture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edge.contracts import ImageU8
+
+_PREFERRED = ("GPU", "NPU", "CPU")
+"""Devices in the order in which `AUTO` tries them. OpenVINO's own plugin of that name may change devices, and scores, while
+it runs, and shows fewer settings."""
+_EXACT: dict[str, dict[str, Any]] = {"aarch64": {"LP_TRANSFORMS_MODE": False}}
+"""Options of an architecture that keep the student's scores. On ARM, 8-bit convolutions gave others (seen in 2025.4
+and 2026.2) or did not compile (2026.4); with this option the same integers are computed in float."""
+
+_IDENTITY = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+"""Properties of a device that tell whether a model that was compiled for it fits it still."""
+
+_COMPUTE = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
+
+
+def load_openvino() -> Any:
+    """OpenVINO, imported without its telemetry.
+
+    Importing it sends an event to the network, from a process that is forked for it, wherever `openvino_telemetry` can be
+    imported; where it cannot, OpenVINO takes a stub of its own.
+    """
+    telemetry = "openvino_telemetry"
+    known = sys.modules.get(telemetry)
+    sys.modules[telemetry] = None  # type: ignore[assignment]  # how Python is told that there is no such module
+    try:
+        import openvino
+    finally:
+        del sys.modules[telemetry]
+        if known is not None:
+            sys.modules[telemetry] = known
+    return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's entry, one for the process and kept to its end.
+
+    On CPUs with AVX-512 its CPU plugin gives the thread that loads it another stack for signals, and takes the memory back
+    when it is unloaded, in whichever thread that happens: a later signal to the first thread, and Python handles signals
+    on that stack, then ends the process by SIGSEGV (seen in 2026.4.1).
+    """
+    return load_openvino().Core()
+
+
+class OpenVinoEngine:
+    """An IR with a uint8 NHWC input, compiled for one stream.
+
+    Args:
+        files: `model.xml` and `model.bin`.
+        threads: CPU threads.
+        bf16: Let float operations run in bfloat16, which is another precision of the f32 files.
+        device: `CPU`, `GPU`, `NPU`, one of several as OpenVINO numbers them (`GPU.1`), or `AUTO`: the first that
+            compiles the model.
+        cache: Folder of compiled models; None compiles always.
+
+    Raises:
+        UsageError: This machine has no such device.
+        BundleError: OpenVINO cannot load the files, the model's input or output is not the contract's, or it does
+            not run in bfloat16 where that was asked for.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        files: Sequence[bytes],
+        *,
+        threads: int,
+        bf16: bool = False,
+        device: str = "CPU",
+        cache: Path | None = None,
+    ) -> None:
+        ov = load_openvino()
+        if len(files) != 2:
+            raise BundleError(
+                "an OpenVINO engine has two files", expected="model.xml, model.bin", got=f"{len(files)} files"
+            )
+        self._version = str(ov.get_version())
+        self._core = openvino_core()
+        # Looking for others loads their plugins, which takes longer than all else but compiling.
+        available = ["CPU"] if device == "CPU" else list(self._core.available_devices)
+        self._cache = None if cache is None else CompiledCache(cache)
+        self._compiled = self._compile(files, candidates(device, available), threads, bf16)
+        self._input_size, self._output_size = _sizes(self._compiled)
+        if bf16 and (most := _most(self._executed())) != "bf16":
+            raise BundleError(
+                "OpenVINO does not run this engine in bf16 on this machine",
+                expected="an f32 engine, and a CPU with bf16 instructions",
+                got=f"most convolutions executed in {most}",
+                mend="--precision f32",
+            )
+        self._request = self._compiled.create_infer_request()
+        # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in place.
+        self._input = self._request.get_input_tensor().data
+        self._output = self._request.get_output_tensor().data.reshape(self._output_size)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self._input_size
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call."""
+        np.copyto(self._input[0], image, casting="no")
+        self._request.infer()
+        return cast("ImageU8", self._output)
+
+    def settings(self) -> dict[str, Any]:
+        """Effective settings as OpenVINO reports them.
+
+        `precision` is that of most convolutions of the executed graph, `executed` counts all of them.
+        """
+        executed = self._executed()
+        hint = self._property("INFERENCE_PRECISION_HINT")
+        return {
+            "runtime": self.name,
+            "version": self._version,
+            "device": ", ".join(self._property("EXECUTION_DEVICES") or ()),
+            "precision": _most(executed),
+            "executed": dict(executed),
+            "precision_hint": None if hint is None else hint.to_string(),
+            "threads": self._property("INFERENCE_NUM_THREADS"),
+            "streams": self._property("NUM_STREAMS"),
+            "performance_hint": str(self._property("PERFORMANCE_HINT")),
+            "from_cache": self._from_cache,
+        }
+
+    def _compile(self, files: Sequence[bytes], devices: Sequence[str], threads: int, bf16: bool) -> Any:
+        """The model on the first of the devices that takes it."""
+        refused: RuntimeError | None = None
+        for device in devices:
+            try:
+                return self._take(files, device, _options(device, threads, bf16))
+            except RuntimeError as error:  # noqa: PERF203 - each device may refuse by itself
+                refused = error
+        raise BundleError("OpenVINO cannot load the engine", got=str(refused).strip()) from refused
+
+    def _take(self, files: Sequence[bytes], device: str, options: dict[str, Any]) -> Any:
+        """The model on a device: as it was compiled for it before, or compiled."""
+        key, self._from_cache = "", False
+        if self._cache is not None:
+            about = [self._core.get_property(device, name) for name in _IDENTITY]
+            key = CompiledCache.key(files, options, self._version, device, *map(str, about))
+            held = self._cache.take(key)
+            if held is not None:
+                try:
+                    compiled = self._core.import_model(io.BytesIO(held), device, options)
+                except (RuntimeError, TypeError):
+                    pass  # another build of the same version: compiled anew, and kept in its place
+                else:
+                    self._cache.keep(key)
+                    self._from_cache = True
+                    return compiled
+        compiled = self._core.compile_model(
+            self._core.read_model(model=files[0], weights=files[1]), device, options
+        )
+        if self._cache is not None:
+            exported = io.BytesIO()
+            with suppress(RuntimeError):  # not every device can
+                compiled.export_model(exported)
+                self._cache.write(key, exported.getvalue())
+        return compiled
+
+    def _property(self, name: str) -> Any:
+        """A property of the compiled model, None where its device has none of that name."""
+        try:
+            return self._compiled.get_property(name)
+        except RuntimeError:
+            return None
+
+    def _executed(self) -> Counter[str]:
+        """Convolutions of the executed graph by their precision; none where the device does not show its graph."""
+        try:
+            nodes = self._compiled.get_runtime_model().get_ops()
+        except RuntimeError:
+            return Counter()
+        return Counter(
+            node.get_rt_info()["runtimePrecision"].astype(str)
+            for node in nodes
+            if node.get_rt_info()["layerType"].astype(str) in _COMPUTE
+        )
+
+    def close(self) -> None:
+        """Release the compiled model; the engine cannot be used afterwards."""
+        for attribute in ("_output", "_input", "_request", "_compiled", "_core"):
+            self.__dict__.pop(attribute, None)
+
+
+def candidates(asked: str, available: Sequence[str]) -> list[str]:
+    """The devices to try, the preferred first.
+
+    Args:
+        asked: As `OpenVinoEngine`.
+        available: As OpenVINO names them: `CPU`, `GPU`, or `GPU.0` and `GPU.1` where there are two.
+
+    Raises:
+        UsageError: None of the available ones is meant.
+    """
+    if asked == "AUTO":
+        known = [device for device in available if device.partition(".")[0] in _PREFERRED]
+        return sorted(known, key=lambda device: _PREFERRED.index(device.partition(".")[0]))
+    if asked in available or asked in [device.partition(".")[0] for device in available]:
+        return [asked]
+    raise UsageError(
+        f"OpenVINO finds no {asked} on this machine",
+        expected=" | ".join([*available, "AUTO"]),
+        got=asked,
+        mend="--engine openvino:AUTO",
+    )
+
+
+def _options(device: str, threads: int, bf16: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    kind = device.partition(".")[0]
+    if kind != "NPU":  # which computes floats in f16 alone
+        # The default on a CPU with AVX512_BF16 is bf16, on a GPU f16: other scores from the same file.
+        options["INFERENCE_PRECISION_HINT"] = "bf16" if bf16 else "f32"
+    if kind == "CPU":
+        options |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, **_EXACT.get(architecture(), {})}
+    return options
+
+
+def _most(executed: Counter[str]) -> str:
+    """The precision of most convolutions as a manifest names it, `none` where there are none."""
+    most = executed.most_common(1)
+    return {"u8": "int8", "i8": "int8"}.get(most[0][0], most[0][0]) if most else "none"
+
+
+def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Input and output size of a compiled model that keeps the contract."""
+    ports = [*model.inputs, *model.outputs]
+    one_each = len(model.inputs) == len(model.outputs) == 1
+    if one_each and not any(port.get_partial_shape().is_dynamic for port in ports):
+        given, made = (tuple(port.get_shape()) for port in ports)
+        types = {port.get_element_type().to_string() for port in ports}
+        cells = [extent for extent in made if extent != 1]
+        if types == {"u8"} and len(given) == 4 and given[0] == 1 and given[3] == 3 and len(made) == 4:
+            # (1, h, w, 1) or (1, 1, h, w).
+            height, width = (made[1], made[2]) if made[3] == 1 else (made[2], made[3])
+            if int(np.prod(made)) == height * width and cells:
+                return (given[1], given[2]), (height, width)
+    raise BundleError(
+        "the OpenVINO model breaks the contract",
+        expected="one input u8 [1,H,W,3], one output u8 [1,h,w,1] or [1,1,h,w]",
+        got="; ".join(f"{port.get_element_type().to_string()} {port.get_partial_shape()}" for port in ports),
+    )

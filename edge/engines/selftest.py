@@ -1,0 +1,152 @@
+"""Whether a bundle works on this machine: golden frames, sane scores, and in time.
+
+`python -m edge.engines.selftest BUNDLE [LIMIT_MS]` is what `check_in_process` starts: an engine that hangs or takes its process
+down is a failed test and nothing more.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edge.errors import EdgeDifomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Engine
+
+LIMIT_MS = 74.0
+"""Longest inference, median: 120 ms, the oldest mask that is drawn, less 46 ms for everything else at 60 Hz."""
+
+TIMEOUT_S = 120.0
+_WARM, _RUNS = 3, 20
+
+
+class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of a self-test.
+
+    Attributes:
+        ok: Nothing is wrong.
+        engine: The one whose latency was taken, empty where none opened.
+        golden: Golden frames that were compared, over all engines.
+        median_ms: Of inference, None where none ran.
+        problems: What is wrong, empty where `ok`.
+        late: The only thing wrong is the latency.
+    """
+
+    ok: bool
+    engine: str = ""
+    golden: int = 0
+    median_ms: float | None = None
+    problems: list[str] = []
+    late: bool = False
+
+
+def self_test(
+    bundle: Bundle,
+    engine: str = "auto",
+    *,
+    limit_ms: float = LIMIT_MS,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> SelfTest:
+    """Run the golden frames through every INT8 engine that is installed, then time the one that will be used.
+
+    Args:
+        bundle: An open bundle.
+        engine: The engine that will be used.
+        limit_ms: Longest median inference.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+    """
+    from edge.engines.golden_check import verify_bundle
+    from edge.engines.open import open_engine
+
+    try:
+        report = verify_bundle(bundle)
+        student = open_engine(bundle, engine)
+    except EdgeDifomError as error:
+        return SelfTest(ok=False, problems=[error.what])
+    try:
+        strange, median = _watch(student, bundle, clock)
+    finally:
+        student.close()
+    golden = sum(len(check.frames) for check in report.engines)
+    wrong = [*report.problems, *strange]
+    late = median > limit_ms
+    slow = [f"{student.name}: {median:.1f} ms for an inference, at most {limit_ms:g} ms"] if late else []
+    return SelfTest(
+        ok=not wrong and not late,
+        engine=student.name,
+        golden=golden,
+        median_ms=median,
+        problems=wrong + slow,
+        late=late and not wrong,
+    )
+
+
+def check_in_process(path: Path, *, limit_ms: float = LIMIT_MS, timeout_s: float = TIMEOUT_S) -> SelfTest:
+    """`self_test` of a bundle in a process of its own.
+
+    Args:
+        path: The bundle.
+        limit_ms: Longest median inference.
+        timeout_s: Longest time for everything.
+    """
+    command = [sys.executable, "-m", "edge.engines.selftest", str(path.absolute()), str(limit_ms)]
+    try:
+        # `-m` imports from the working folder first, which may be somebody's stick.
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd="/")
+    except subprocess.TimeoutExpired:
+        return SelfTest(ok=False, problems=[f"no answer within {timeout_s:g} s"])
+    last = done.stdout.strip().rpartition(b"\n")[2]
+    try:
+        return msgspec.json.decode(last, type=SelfTest)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return SelfTest(ok=False, problems=[f"the engine's process ended with {done.returncode}: {said}"])
+
+
+def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:
+    """What is strange about the scores of noise, and the median time of an inference in ms."""
+    height, width = student.input_size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    output = bundle.manifest.output
+    problems, times = [], []
+    for run in range(_WARM + _RUNS):
+        begin = clock()
+        scores = np.asarray(student.infer(image))
+        if run >= _WARM:
+            times.append((clock() - begin) / 1e6)
+        if not np.isfinite(scores).all():
+            problems.append(f"{student.name}: scores that are not numbers")
+        elif scores.dtype != np.uint8 or scores.shape != (output.height, output.width):
+            problems.append(f"{student.name}: scores of {scores.dtype} {scores.shape}")
+    return list(dict.fromkeys(problems)), statistics.median(times)
+
+
+def main(arguments: list[str]) -> None:
+    """Test a bundle and print the outcome as a line of JSON.
+
+    Args:
+        arguments: Path of the bundle, and the limit in ms.
+    """
+    from edge.bundle.reader import Bundle
+
+    path, limit = arguments
+    try:
+        outcome = self_test(Bundle.open(path), limit_ms=float(limit))
+    except EdgeDifomError as error:
+        outcome = SelfTest(ok=False, problems=[error.what])
+    sys.stdout.buffer.write(b"\n" + msgspec.json.encode(outcome) + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

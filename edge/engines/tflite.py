@@ -1,0 +1,159 @@
+"""TFLite models on the CPU: LiteRT, or the older tflite-runtime where that alone is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge.contracts import InferenceFault
+from edge.engines.runtimes import Runtime, find_runtime
+from edge.errors import BundleError, MissingDependencyError
+from edge.imaging.postprocess import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import ImageU8
+
+_SIGN = np.uint8(0x80)
+"""int8 and uint8 with zero points 128 apart are the same number with the highest bit turned."""
+
+
+class LiteRtEngine:
+    """A `.tflite` with an int8 or uint8 NHWC input.
+
+    Args:
+        files: The `.tflite` alone.
+        threads: CPU threads.
+
+    Raises:
+        MissingDependencyError: tflite-runtime beside numpy 2, or without XNNPACK.
+        BundleError: The runtime cannot load the file, or the model's input or output is not the contract's.
+    """
+
+    name = "tflite"
+
+    def __init__(self, files: Sequence[bytes], *, threads: int) -> None:
+        self._runtime = _usable_runtime()
+        if len(files) != 1:
+            raise BundleError(
+                "a TFLite engine has one file", expected="model.tflite", got=f"{len(files)} files"
+            )
+        self._threads = threads
+        try:
+            self._interpreter = _open_interpreter(self._runtime, files[0], threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise BundleError(
+                f"{self._runtime.package} cannot load the engine", got=str(error).strip()
+            ) from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        _check(inputs, outputs)
+        given, made = inputs[0], outputs[0]
+        self._input_size = (int(given["shape"][1]), int(given["shape"][2]))
+        self._given, self._made = int(given["index"]), int(made["index"])
+        self._signed_input = given["dtype"] == np.int8
+        shape = [int(extent) for extent in made["shape"]]
+        self._output = np.empty((shape[1], shape[2]) if shape[3] == 1 else (shape[2], shape[3]), np.uint8)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self._input_size
+
+    def infer(self, image: ImageU8) -> ImageU8:
+        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+
+        Raises:
+            InferenceFault: A float model gave NaN or Inf, which its scores in 1/256 would hide.
+        """
+        # A view of the interpreter's memory may not outlive this call, so it is made anew for each frame.
+        into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
+        if self._signed_input:
+            np.bitwise_xor(image, _SIGN, out=into, casting="no")
+        else:
+            np.copyto(into, image, casting="no")
+        del into
+        self._interpreter.invoke()
+        self._copy_output(self._interpreter.tensor(self._made)())
+        return self._output
+
+    def settings(self) -> dict[str, Any]:
+        """Effective settings. The runtime reports no execution precision: `tensors` counts the graph's maps by type."""
+        maps = [
+            str(np.dtype(t["dtype"])) for t in self._interpreter.get_tensor_details() if len(t["shape"]) == 4
+        ]
+        tensors = {kind: maps.count(kind) for kind in sorted(set(maps))}
+        whole = tensors.get("int8", 0) + tensors.get("uint8", 0)
+        return {
+            "runtime": self.name,
+            "package": self._runtime.package,
+            "version": self._runtime.version,
+            "precision": "int8" if 2 * whole > len(maps) else "f32",
+            "tensors": tensors,
+            "threads": self._threads,
+            "streams": 1,
+        }
+
+    def close(self) -> None:
+        """Release the interpreter; the engine cannot be used afterwards."""
+        self.__dict__.pop("_interpreter", None)
+
+    def _copy_output(self, made: NDArray[Any]) -> None:
+        scores = made.reshape(self._output.shape)
+        if scores.dtype == np.int8:
+            np.bitwise_xor(scores.view(np.uint8), _SIGN, out=self._output)
+        elif scores.dtype == np.uint8:
+            np.copyto(self._output, scores)
+        else:
+            # The float model: its sigmoid in the same units.
+            if not np.isfinite(scores).all():
+                raise InferenceFault("damaged", "the engine gave NaN or Inf")
+            np.copyto(self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe")
+
+
+def _usable_runtime() -> Runtime:
+    runtime = find_runtime("tflite")
+    if runtime is None:
+        raise ModuleNotFoundError("no TFLite runtime is installed", name="ai_edge_litert")
+    if runtime.conflict:
+        raise MissingDependencyError(
+            f"the TFLite runtime cannot run here: {runtime.conflict}",
+            expected="numpy < 2 beside tflite-runtime",
+            got=f"numpy {np.__version__}",
+            mend="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' where that has no wheel",
+        )
+    return runtime
+
+
+def _open_interpreter(runtime: Runtime, model: bytes, threads: int) -> Any:
+    if runtime.package == "tflite-runtime":
+        from edge.engines.tflite_legacy import open_interpreter
+
+        return open_interpreter(model, threads)
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_content=model, num_threads=threads)
+
+
+def _check(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+    """Refuse a model that breaks the contract."""
+    if len(inputs) == len(outputs) == 1:
+        given, made = inputs[0], outputs[0]
+        shape, cells = list(given["shape"]), list(made["shape"])
+        scale, zero = made["quantization"]
+        offset = {np.dtype(np.int8): -128, np.dtype(np.uint8): 0}.get(np.dtype(made["dtype"]))
+        units = made["dtype"] == np.float32 or (offset == zero and abs(scale * UNITS - 1) < 1e-6)
+        image = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and given["dtype"] in (np.int8, np.uint8)
+        if image and units and len(cells) == 4 and cells[0] == 1 and 1 in (cells[1], cells[3]):
+            return
+    raise BundleError(
+        "the TFLite model breaks the contract",
+        expected="one input int8 or uint8 [1,H,W,3], one output in 1/256 (int8, uint8) or float32, [1,h,w,1] or [1,1,h,w]",
+        got="; ".join(
+            f"{np.dtype(t['dtype'])} {list(t['shape'])} {t['quantization']}" for t in [*inputs, *outputs]
+        ),
+    )

@@ -1,0 +1,143 @@
+"""Accuracy of a bundle's engine, through the device's own preprocessing: on labelled, clean and changed pictures."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from edge.evaluation.evaluator import evaluate, is_flagged
+from edge.evaluation.metrics import EvaluationReport, Negatives, ShiftReport, count_flagged
+from edge.evaluation.shift_report import evaluate_shifts
+from edge.imaging.crop import cut, seen_part
+from edge.imaging.preprocess import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from edge.bundle.reader import Bundle
+    from edge.contracts import Engine, ImageU8
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.evaluator import Score, Seen
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    pairs: Sequence[Pair],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "int8",
+    protocol_a: bool = False,
+    done: Callable[[str], None] | None = None,
+    seen: Seen | None = None,
+) -> EvaluationReport:
+    """Accuracy of a bundle's engine, through the device's own preprocessing.
+
+    Args:
+        bundle: An open bundle.
+        pairs: Images and masks.
+        engine: `openvino`, `tflite`, `onnx` or `auto`.
+        threads: CPU threads; None for every core.
+        precision: `int8`, `f32` or `bf16`.
+        protocol_a: Measure by the field's protocol too.
+        done: Called with the name of each pair when it is through.
+        seen: As in `edge.evaluation.evaluator.evaluate`.
+
+    Raises:
+        DataError: A pair cannot be used, or there is none.
+        BundleError: The engine does not verify or does not fit this machine.
+        UsageError: The bundle has no such engine.
+        MissingDependencyError: The engine's runtime is not installed.
+    """
+    with _open(bundle, engine, threads, precision) as score:
+        return evaluate(
+            pairs,
+            score,
+            point=bundle.manifest.output.point,
+            rule=bundle.manifest.input.field_of_view,
+            protocol_a=protocol_a,
+            done=done,
+            seen=seen,
+        )
+
+
+def count_clean(
+    bundle: Bundle,
+    images: Iterable[tuple[str, ImageU8]],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "int8",
+    done: Callable[[str], None] | None = None,
+) -> Negatives:
+    """How many of pictures without a polyp an engine flags.
+
+    Args:
+        bundle: An open bundle.
+        images: Name and picture, as `edge.datasets.negatives` makes them.
+        engine: As in `evaluate_bundle`, as are the other arguments and errors.
+        threads: Likewise.
+        precision: Likewise.
+        done: Called with the name of each picture when it is through.
+    """
+    point, rule = bundle.manifest.output.point, bundle.manifest.input.field_of_view
+    flags = []
+    with _open(bundle, engine, threads, precision) as score:
+        for name, image in images:
+            size, part = (image.shape[0], image.shape[1]), seen_part(image, rule)
+            flags.append(is_flagged(score(cut(image, part)), size, point, part=part))
+            if done:
+                done(name)
+    return count_flagged(flags)
+
+
+def evaluate_bundle_shifts(
+    bundle: Bundle,
+    pairs: Sequence[Pair],
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    done: Callable[[str], None] | None = None,
+) -> ShiftReport:
+    """Accuracy of an engine under every change of `edge.evaluation.shift_report`, INT8 and, where the bundle has it, f32 beside it.
+
+    Args:
+        bundle: An open bundle.
+        pairs: Images and masks.
+        engine: As in `evaluate_bundle`, as are the other arguments and errors.
+        threads: Likewise.
+        done: Called with the name of each pair when it is through.
+    """
+    from edge.engines.open import choose_engine, split_name
+
+    chosen = choose_engine(bundle, engine, "int8")
+    runtime = split_name(chosen)[0]
+    held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
+    with ExitStack() as stack:
+        scores = {
+            f"{runtime} {precision}": stack.enter_context(_open(bundle, chosen, threads, precision))
+            for precision in ("int8", "f32")
+            if precision in held
+        }
+        return evaluate_shifts(
+            scores,
+            pairs,
+            point=bundle.manifest.output.point,
+            rule=bundle.manifest.input.field_of_view,
+            done=done,
+        )
+
+
+@contextmanager
+def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+    from edge.engines.open import open_engine
+
+    opened = open_engine(bundle, engine, threads=threads, precision=precision)
+    try:
+        yield lambda image: _infer(opened, image)
+    finally:
+        opened.close()
+
+
+def _infer(engine: Engine, image: ImageU8) -> ImageU8:
+    return engine.infer(to_input(image, engine.input_size, bgr=False))

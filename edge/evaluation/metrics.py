@@ -1,0 +1,335 @@
+"""Protocol B: Dice and IoU per image at native mask size, raw scores at the bundle's threshold.
+
+The record of an evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it. Images without a polyp have no Dice: they are counted apart, with how many of them were flagged.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edge.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import MaskBool
+
+FLAG_AREA = 0.001
+"""Share of the image from which a region flags a polyp-free frame."""
+
+SIZES = {"small": 0.01, "medium": 0.1, "large": 1.0}
+"""Polyp size -> share of the image under which the true mask lies; the first that fits is taken.
+
+A disc of 10 % of a square image is a good third of its side across (0.36), one of 1 % a ninth (0.11).
+"""
+
+_DRAWS = 2000
+_Z = 1.959963984540054
+"""Two-sided 95 % of the normal distribution."""
+_BLOCK = 1 << 20
+
+
+class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One image.
+
+    Attributes:
+        name: Name of the pair.
+        dice: None where the true mask is empty.
+        iou: None where the true mask is empty.
+        area_true: Share of the image that the true mask covers.
+        area_found: Share of the image at or over the threshold.
+        flagged: Whether a region of at least .1 % of the image is left after threshold and postprocessing.
+    """
+
+    name: str
+    dice: float | None
+    iou: float | None
+    area_true: float
+    area_found: float
+    flagged: bool
+
+
+class Negatives(msgspec.Struct, frozen=True, kw_only=True):
+    """Images without a polyp, and how many of them were flagged.
+
+    Attributes:
+        n: All of them.
+        flagged: Those with a region of at least .1 % of the image.
+        ci95: Wilson 95 % interval of the share of flagged ones; None without any image.
+    """
+
+    n: int
+    flagged: int
+    ci95: tuple[float, float] | None = None
+
+
+def count_flagged(flags: Sequence[bool]) -> Negatives:
+    """The record of polyp-free images, of whether each was flagged."""
+    flagged = sum(flags)
+    return Negatives(n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None)
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
+
+    Args:
+        count: How often it happened.
+        n: Of how many, at least 1.
+    """
+    share, z2 = count / n, _Z * _Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+class SizeGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Images whose polyp is of one size (`SIZES`); no mean and no interval where there is none."""
+
+    n: int
+    dice: float | None
+    iou: float | None
+    dice_ci95: tuple[float, float] | None
+
+
+class ProtocolA(msgspec.Struct, frozen=True, kw_only=True):
+    """The field's figures over the images with a polyp (`edge.evaluation.protocol_a`), 0 to 1.
+
+    Attributes:
+        n: Images with a polyp. Polyp-free ones are never judged: min-max makes each of them a false positive.
+        upsampled: What was brought to native size: `logits`, as the field does, or an engine's `scores`.
+        mean_dice: Mean over 256 thresholds of the mean over images.
+        max_dice: Largest over thresholds of the mean over images.
+        mean_iou: As `mean_dice`.
+        max_iou: As `max_dice`.
+        weighted_f: Weighted F-measure.
+        s_measure: Structure measure, alpha .5.
+        mean_e: Enhanced-alignment measure, as `mean_dice`.
+        max_e: As `max_dice`.
+        mae: Mean absolute error; smaller is better.
+        ci95: Name of a figure -> bootstrap 95 % interval over images.
+    """
+
+    n: int
+    upsampled: str
+    mean_dice: float
+    max_dice: float
+    mean_iou: float
+    max_iou: float
+    weighted_f: float
+    s_measure: float
+    mean_e: float
+    max_e: float
+    mae: float
+    ci95: dict[str, tuple[float, float]]
+
+
+class ShiftFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine under one change.
+
+    Attributes:
+        n: Pictures with a polyp.
+        dice: Mean over those, None without any.
+        dice_ci95: Its bootstrap 95 % interval.
+        change: Mean of Dice less that of the same picture unchanged.
+        change_ci95: Its bootstrap 95 % interval.
+        negatives: The polyp-free pictures.
+    """
+
+    n: int
+    dice: float | None
+    dice_ci95: tuple[float, float] | None
+    change: float | None
+    change_ci95: tuple[float, float] | None
+    negatives: Negatives
+
+
+class ShiftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A change at one strength.
+
+    Attributes:
+        shift: Its name, `none` for the pictures as they are.
+        strength: How strong; 0 for `none`.
+        means: What a strength says.
+        engines: Engine and precision -> figures.
+    """
+
+    shift: str
+    strength: float
+    means: str
+    engines: dict[str, ShiftFigures]
+
+
+class ShiftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy under every change.
+
+    Attributes:
+        seed: Of places and directions; the same for all strengths of a change.
+        rows: The unchanged pictures first.
+    """
+
+    seed: int
+    rows: list[ShiftRow]
+
+
+class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy on a data set.
+
+    Attributes:
+        n: Images with a polyp; `n + negatives.n` are all.
+        dice: Mean over those, None without any.
+        iou: Mean over those, None without any.
+        dice_ci95: Bootstrap 95 % interval of the mean Dice.
+        negatives: The polyp-free images.
+        per_image: One row per image, in the order of the data.
+        by_size: Protocol B by the size of the polyp, keyed as `SIZES`.
+        protocol_a: The field's figures; None where they were not asked for or no image has a polyp.
+        benchmark: Name of the benchmark set, None for a folder without one.
+        notes: What a reader of the figures has to know about the data.
+        clean: Polyp-free pictures that were made for this, and how many were flagged: the phantom's, windows of the data.
+        shifts: Accuracy under every change of `edge.evaluation.shift_report`; None where it was not asked for.
+    """
+
+    n: int
+    dice: float | None
+    iou: float | None
+    dice_ci95: tuple[float, float] | None
+    negatives: Negatives
+    per_image: list[ImageScore]
+    by_size: dict[str, SizeGroup] = {}
+    protocol_a: ProtocolA | None = None
+    benchmark: str | None = None
+    notes: list[str] = []
+    clean: dict[str, Negatives] = {}
+    shifts: ShiftReport | None = None
+
+
+def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
+    """Dice and IoU of a mask.
+
+    Args:
+        found: (H, W) bool.
+        true: (H, W) bool.
+
+    Returns:
+        Dice `2 |A and B| / (|A| + |B|)` and IoU, or None where `true` is empty.
+
+    Raises:
+        DataError: The sizes differ.
+    """
+    if found.shape != true.shape:
+        raise DataError("two masks differ in size", expected=f"{true.shape}", got=f"{found.shape}")
+    area = int(np.count_nonzero(true))
+    if area == 0:
+        return None
+    both = int(np.count_nonzero(found & true))
+    total = area + int(np.count_nonzero(found))
+    return 2 * both / total, both / (total - both)
+
+
+def resampled_means(
+    values: NDArray[np.float64], *, seed: int = 0, draws: int = _DRAWS
+) -> NDArray[np.float64]:
+    """Means of bootstrap resamples of images.
+
+    Args:
+        values: (n, k), k values of each of n images.
+        seed: Seed of the draws; the same seed and n give the same resamples.
+        draws: Resamples.
+
+    Returns:
+        (draws, k).
+    """
+    n = len(values)
+    generator = np.random.default_rng(seed)
+    # In blocks, so that the draws of a large data set do not fill the memory.
+    block = max(1, _BLOCK // n)
+    means = []
+    for begin in range(0, draws, block):
+        rows = min(block, draws - begin)
+        chosen = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        means.append(np.bincount(chosen.ravel(), minlength=rows * n).reshape(rows, n) @ values / n)
+    return np.concatenate(means)
+
+
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Percentile 95 % interval of a statistic's bootstrap draws, (draws,)."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap_ci(values: Sequence[float], *, seed: int = 0, draws: int = _DRAWS) -> tuple[float, float]:
+    """Percentile bootstrap 95 % interval of a mean.
+
+    Args:
+        values: One value per image.
+        seed: Seed of the draws; the same seed gives the same interval.
+        draws: Resamples.
+
+    Raises:
+        DataError: No values.
+    """
+    if len(values) == 0:
+        raise DataError("an interval of no values", expected="at least one image with a polyp")
+    data = np.asarray(values, dtype=np.float64)
+    return interval(resampled_means(data[:, None], seed=seed, draws=draws)[:, 0])
+
+
+def size_of(area: float) -> str:
+    """Name of a polyp's size (`SIZES`), of the share of the image that it covers."""
+    return next((name for name, bound in SIZES.items() if area < bound), "large")
+
+
+def summarise(
+    rows: Sequence[ImageScore], *, seed: int = 0, protocol_a: ProtocolA | None = None
+) -> EvaluationReport:
+    """Means, intervals and the count of polyp-free images.
+
+    Args:
+        rows: One per image.
+        seed: Seed of the bootstrap.
+        protocol_a: The field's figures of the same images, where they were measured.
+
+    Raises:
+        DataError: No rows.
+    """
+    if len(rows) == 0:
+        raise DataError("nothing was evaluated", expected="at least one image")
+    positive = _group([row for row in rows if row.dice is not None], seed)
+    negatives = [row for row in rows if row.dice is None]
+    return EvaluationReport(
+        n=positive.n,
+        dice=positive.dice,
+        iou=positive.iou,
+        dice_ci95=positive.dice_ci95,
+        negatives=count_flagged([row.flagged for row in negatives]),
+        per_image=list(rows),
+        by_size={
+            name: _group(
+                [row for row in rows if row.dice is not None and size_of(row.area_true) == name], seed
+            )
+            for name in SIZES
+        },
+        protocol_a=protocol_a,
+    )
+
+
+def _group(rows: Sequence[ImageScore], seed: int) -> SizeGroup:
+    """Figures of images that all have a polyp."""
+    dice = [row.dice for row in rows if row.dice is not None]
+    iou = [row.iou for row in rows if row.iou is not None]
+    if not dice:
+        return SizeGroup(n=0, dice=None, iou=None, dice_ci95=None)
+    return SizeGroup(
+        n=len(dice),
+        dice=float(np.mean(dice)),
+        iou=float(np.mean(iou)),
+        dice_ci95=bootstrap_ci(dice, seed=seed),
+    )

@@ -1,0 +1,254 @@
+"""The page of an evaluation: both protocols, the spread of Dice, the best and the worst frames, a run's curves."""
+
+from __future__ import annotations
+
+import base64
+import re
+from bisect import insort
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.errors import DataError
+from edge.evaluation.metrics import SIZES, EvaluationReport, bootstrap_ci, size_of
+from edge.reports import plots
+from edge.reports.html import render
+from edge.util.extras import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edge.contracts import ImageU8, MaskBool
+    from edge.evaluation.metrics import ImageScore
+
+_KEPT = 4
+_WIDTH = 440
+_BINS = 20
+_TRUE, _FOUND = (64, 200, 255), (255, 176, 0)
+"""RGB of the contours; blue and orange stay apart for colour-blind readers."""
+
+_FIGURES = (
+    ("mean Dice", "mean_dice", "dice"),
+    ("max Dice", "max_dice", None),
+    ("mean IoU", "mean_iou", "iou"),
+    ("max IoU", "max_iou", None),
+    ("weighted F", "weighted_f", None),
+    ("S-measure", "s_measure", None),
+    ("mean E", "mean_e", None),
+    ("max E", "max_e", None),
+    ("MAE (smaller is better)", "mae", None),
+)
+
+
+class Picture(NamedTuple):
+    """A frame of the page: its row and the drawing as a data URL."""
+
+    row: ImageScore
+    url: str
+
+
+class Gallery:
+    """Keeps the frames to show while an evaluation goes on; `add` is its `seen`."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
+
+    def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
+        """Keep the frame where it is among those to show.
+
+        Args:
+            row: Its figures.
+            image: (H, W, 3) uint8 RGB.
+            true: (H, W) bool.
+            found: (H, W) bool.
+        """
+        if row.dice is not None:
+            ranks = {"best": -row.dice, "worst": row.dice}
+        else:
+            ranks = {"alarms": -row.area_found} if row.flagged else {}
+        places = [
+            (self._kept[kind], rank)
+            for kind, rank in ranks.items()
+            if len(self._kept[kind]) < _KEPT or rank < self._kept[kind][-1][0]
+        ]
+        if places:
+            picture = Picture(row, _jpeg_url(_drawing(image, true, found)))
+            for kept, rank in places:
+                insort(kept, (rank, picture), key=lambda item: item[0])
+                del kept[_KEPT:]
+
+    @property
+    def worst(self) -> list[Picture]:
+        """Lowest Dice first."""
+        return [picture for _, picture in self._kept["worst"]]
+
+    @property
+    def best(self) -> list[Picture]:
+        """Highest Dice first, without those among the worst."""
+        return [picture for _, picture in self._kept["best"] if picture not in self.worst]
+
+    @property
+    def alarms(self) -> list[Picture]:
+        """Polyp-free frames that were flagged, the largest found area first."""
+        return [picture for _, picture in self._kept["alarms"]]
+
+
+def require_extras() -> None:
+    """Stop before the work where the page could not be made.
+
+    Raises:
+        MissingDependencyError: jinja2 or matplotlib is not installed.
+    """
+    resolve("jinja2:Environment")
+    resolve("matplotlib.figure:Figure")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Rows of a run's `metrics.jsonl`, one an epoch; none where it wrote none.
+
+    Raises:
+        DataError: The file is not one JSON object per line.
+    """
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    try:
+        return msgspec.json.Decoder(dict[str, Any]).decode_lines(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read", expected="one JSON object per line", got=str(error)
+        ) from error
+
+
+def evaluation_page(
+    report: EvaluationReport,
+    gallery: Gallery,
+    *,
+    subject: str,
+    data: str,
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page as HTML in one file.
+
+    Args:
+        report: What was measured.
+        gallery: Which frames to show.
+        subject: What was evaluated, for the heading.
+        data: On what.
+        metrics: Rows of a run's `metrics.jsonl`.
+
+    Raises:
+        MissingDependencyError: jinja2 or matplotlib is not installed.
+    """
+    curves = [row for row in metrics if {"epoch", "dice_val"} <= row.keys()]
+    quality = fit_curves(curves)
+    return render(
+        "evaluation.html.j2",
+        report=report,
+        gallery=gallery,
+        subject=subject,
+        data=data,
+        figures=_rows(report),
+        sizes=_size_names(),
+        strengths={row.shift: row.means for row in report.shifts.rows} if report.shifts else {},
+        distribution=dice_histogram(report.per_image),
+        curve=plots.training_curve(curves) if curves else "",
+        quality=quality,
+    )
+
+
+def dice_histogram(rows: Sequence[ImageScore]) -> str:
+    """How many images have which Dice, by the size of the polyp, as SVG; empty where none has a polyp."""
+    columns = {
+        name: [row.dice for row in rows if row.dice is not None and size_of(row.area_true) == name]
+        for name in SIZES
+    }
+    if not any(columns.values()):
+        return ""
+    plot = plots.Plot()
+    edges = np.linspace(0, 1, _BINS + 1)
+    bottom = np.zeros(_BINS)
+    for name, values in columns.items():
+        if not values:
+            continue
+        counts = np.histogram(values, bins=edges)[0]
+        plot.axes.bar(
+            edges[:-1], counts, width=1 / _BINS, align="edge", bottom=bottom, label=f"{name}, {len(values)}"
+        )
+        bottom += counts
+    plot.axes.set_xlim(0, 1)
+    plot.axes.set_xlabel("Dice of an image, protocol B")
+    plot.axes.set_ylabel("images")
+    plot.axes.legend(loc="upper left")
+    return plot.svg()
+
+
+def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """R^2 per teacher and band over the epochs, as SVG; empty where the run has none.
+
+    Args:
+        metrics: Rows; each key with the word `r2` in it is a curve.
+    """
+    keys = sorted({key for row in metrics for key in row if "r2" in re.split(r"[^a-z0-9]+|_", key.lower())})
+    if not keys:
+        return ""
+    plot = plots.Plot()
+    for key in keys:
+        points = [(row["epoch"] + 1, row[key]) for row in metrics if isinstance(row.get(key), int | float)]
+        plot.axes.plot([x for x, _ in points], [y for _, y in points], ".-", label=key)
+    plot.axes.axhline(0, color="0.5", linewidth=0.8)
+    plot.axes.set_xlabel("epoch")
+    plot.axes.set_ylabel("R² of the teacher's bands")
+    plot.axes.legend()
+    return plot.svg()
+
+
+def _rows(report: EvaluationReport) -> list[dict[str, Any]]:
+    """One line per measure: protocol A with its interval, protocol B with its own where it has that measure."""
+    field = report.protocol_a
+    iou = [row.iou for row in report.per_image if row.iou is not None]
+    intervals = {"dice": report.dice_ci95, "iou": bootstrap_ci(iou) if iou else None}
+    return [
+        {
+            "label": label,
+            "a": getattr(field, name) if field else None,
+            "a_ci95": field.ci95.get(name) if field else None,
+            "b": getattr(report, ours) if ours else None,
+            "b_ci95": intervals[ours] if ours else None,
+        }
+        for label, name, ours in _FIGURES
+        if field or ours
+    ]
+
+
+def _size_names() -> dict[str, str]:
+    """Size -> its name with its bounds."""
+    names, low = {}, 0.0
+    for name, bound in SIZES.items():
+        over = f"{100 * low:g} % or more" if low else ""
+        under = f"under {100 * bound:g} %" if bound < 1 else ""
+        names[name] = f"{name}: {', '.join(filter(None, (over, under)))}"
+        low = bound
+    return names
+
+
+def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
+    """The frame at the page's width with the outlines of both masks, BGR."""
+    height, width = true.shape
+    size = (_WIDTH, max(1, round(height * _WIDTH / width)))
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR)
+    for mask, colour in ((true, _TRUE), (found, _FOUND)):
+        small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, (0, 0, 0), 4)
+        cv2.drawContours(canvas, outlines, -1, colour, 2)
+    bgr: ImageU8 = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)
+    return bgr
+
+
+def _jpeg_url(picture: ImageU8) -> str:
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

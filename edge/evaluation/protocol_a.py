@@ -1,0 +1,111 @@
+"""Protocol A, the field's (Fan et al., PraNet, MICCAI 2020, and its evaluation code).
+
+Logits at native mask size (bilinear, align_corners=False), sigmoid, min-max per image, 8 bits, as the field stores
+its maps; then 256 thresholds and the measures of `edge.evaluation.saliency`. Of an engine only scores can be had, in 1/256: they
+are brought to native size in the logits' place, and the record says so. A perfect mask scores under 1 in the mean
+over thresholds, since at the lowest one the whole picture is found. Masks are those of `edge.datasets.pairs.read_mask`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from edge.evaluation.metrics import ProtocolA, bootstrap_ci, interval, resampled_means
+from edge.evaluation.saliency import (
+    Curves,
+    mean_absolute_error,
+    structure_measure,
+    threshold_curves,
+    weighted_f,
+)
+from edge.imaging.postprocess import in_frame, native_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import Box, ImageU8, MaskBool
+
+
+class FieldScore(NamedTuple):
+    """The field's measures of one image with a polyp."""
+
+    curves: Curves
+    weighted_f: float
+    s_measure: float
+    mae: float
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) as float32, without overflow."""
+    clipped = np.clip(logits.astype(np.float32), -80, 80)
+    return cast("NDArray[np.float32]", 1 / (1 + np.exp(-clipped)))
+
+
+def field_map(
+    output: NDArray[Any], size: tuple[int, int], *, logits: bool, part: Box | None = None
+) -> ImageU8:
+    """The map that the field would have stored.
+
+    Args:
+        output: (h, w), logits, or scores: uint8 in 1/256 or floating point 0 to 1.
+        size: Height and width of the mask.
+        logits: Whether `output` is logits.
+        part: What of the picture it covers; None for all of it. The rest holds its lowest value.
+
+    Returns:
+        (H, W) uint8 from 0 to 255, all 0 where the output is the same everywhere.
+    """
+    if logits:
+        lowest = float(output.min())
+        scores = sigmoid(in_frame(output.astype(np.float32), size, part, outside=lowest))
+    else:
+        scores = native_scores(output, size, part)
+    low, high = float(scores.min()), float(scores.max())
+    if low == high:
+        return np.zeros(size, np.uint8)
+    return cast("ImageU8", ((scores.astype(np.float64) - low) / (high - low) * 255 + 0.5).astype(np.uint8))
+
+
+def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
+    """Measures of one map.
+
+    Args:
+        grey: (H, W) uint8, of `field_map`.
+        true: (H, W) bool with at least one true pixel.
+    """
+    return FieldScore(
+        threshold_curves(grey, true),
+        weighted_f(grey, true),
+        structure_measure(grey, true),
+        mean_absolute_error(grey, true),
+    )
+
+
+def summarise_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) -> ProtocolA | None:
+    """The field's figures with intervals, None of no rows.
+
+    Args:
+        rows: One per image with a polyp.
+        logits: Whether logits were brought to native size.
+        seed: Seed of the bootstrap over images.
+    """
+    if not rows:
+        return None
+    curves = {name: np.stack([getattr(row.curves, name) for row in rows]) for name in ("dice", "iou", "e")}
+    figures = {
+        name: [float(getattr(row, name)) for row in rows] for name in ("weighted_f", "s_measure", "mae")
+    }
+    figures |= {f"mean_{name}": table.mean(axis=1).tolist() for name, table in curves.items()}
+    values = {name: float(np.mean(column)) for name, column in figures.items()}
+    values |= {f"max_{name}": float(table.mean(axis=0).max()) for name, table in curves.items()}
+    intervals = {name: bootstrap_ci(column, seed=seed) for name, column in figures.items()}
+    # The threshold of the maximum is chosen anew in each resample, as it was in the sample.
+    intervals |= {
+        f"max_{name}": interval(resampled_means(table, seed=seed).max(axis=1))
+        for name, table in curves.items()
+    }
+    return ProtocolA(n=len(rows), upsampled="logits" if logits else "scores", ci95=intervals, **values)

@@ -1,0 +1,215 @@
+"""How accuracy changes under each change of `edge.datasets.appearance_shift`, at several strengths, with the same draws in every run."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edge.contracts import USUAL_POINT, OperatingPoint
+from edge.datasets import appearance_shift as shifts
+from edge.datasets.pairs import read_pair
+from edge.evaluation.evaluator import score_frame
+from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, bootstrap_ci, summarise
+from edge.imaging.crop import cut, seen_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.random import Generator
+
+    from edge.bundle.manifest import Rule
+    from edge.contracts import ImageU8
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.evaluator import Score
+
+    Changed = tuple[ImageU8, ImageU8]
+
+SEED = 0
+NONE = "none"
+"""Name of the row of pictures as they are."""
+
+
+class Given(NamedTuple):
+    """What a change works on.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8, 255 inside the polyp.
+        other: The picture half of the data away, whose colours are taken over.
+    """
+
+    image: ImageU8
+    mask: ImageU8
+    other: ImageU8
+
+
+class Shift(NamedTuple):
+    """A change.
+
+    Attributes:
+        strength: What a strength says.
+        strengths: From weak to strong.
+        apply: Makes image and mask.
+    """
+
+    strength: str
+    strengths: tuple[float, ...]
+    apply: Callable[[Given, float, Generator], Changed]
+
+
+def evaluate_shifts(
+    scores: Mapping[str, Score],
+    pairs: Sequence[Pair],
+    *,
+    point: OperatingPoint = USUAL_POINT,
+    rule: Rule = "full-frame",
+    done: Callable[[str], None] | None = None,
+) -> ShiftReport:
+    """Score every picture as it is and under every change.
+
+    Args:
+        scores: Engine and precision -> what scores a picture, as in `edge.evaluation.evaluator.evaluate`.
+        pairs: Images and masks.
+        point: As in `edge.evaluation.evaluator.evaluate`.
+        rule: As in `edge.evaluation.evaluator.evaluate`; the view is that of the changed picture.
+        done: Called with the name of each pair when it is through.
+
+    Raises:
+        DataError: A pair cannot be used, or there is none.
+    """
+    places = [
+        (NONE, 0.0),
+        *((name, strength) for name, shift in SHIFTS.items() for strength in shift.strengths),
+    ]
+    found: dict[tuple[str, float], dict[str, list[ImageScore]]] = {
+        place: {engine: [] for engine in scores} for place in places
+    }
+    for number, pair in enumerate(pairs):
+        image, true = read_pair(pair.image, pair.mask)
+        far = pairs[(number + len(pairs) // 2) % len(pairs)]
+        given = Given(image, true.astype(np.uint8) * 255, read_pair(far.image, far.mask)[0])
+        for name, strength in places:
+            shown, mask = _changed(name, strength, given, number)
+            part = seen_part(shown, rule)
+            given_part = cut(shown, part)
+            for engine, score in scores.items():
+                row = score_frame(pair.name, score(given_part), mask > 0, point, part=part)
+                found[name, strength][engine].append(row)
+        if done:
+            done(pair.name)
+    whole = found[NONE, 0.0]
+    return ShiftReport(
+        seed=SEED,
+        rows=[
+            ShiftRow(
+                shift=name,
+                strength=strength,
+                means=SHIFTS[name].strength if name in SHIFTS else "as they are",
+                engines={
+                    engine: _figures(rows, whole[engine]) for engine, rows in found[name, strength].items()
+                },
+            )
+            for name, strength in places
+        ],
+    )
+
+
+def _changed(name: str, strength: float, given: Given, number: int) -> Changed:
+    if name == NONE:
+        return given.image, given.mask
+    rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), number])
+    return SHIFTS[name].apply(given, strength, rng)
+
+
+def _figures(rows: Sequence[ImageScore], whole: Sequence[ImageScore]) -> ShiftFigures:
+    report = summarise(rows)
+    changes = [
+        row.dice - before.dice
+        for row, before in zip(rows, whole, strict=True)
+        if row.dice is not None and before.dice is not None
+    ]
+    return ShiftFigures(
+        n=report.n,
+        dice=report.dice,
+        dice_ci95=report.dice_ci95,
+        change=float(np.mean(changes)) if changes else None,
+        change_ci95=bootstrap_ci(changes) if changes else None,
+        negatives=report.negatives,
+    )
+
+
+def _colours(given: Given, strength: float, _: Generator) -> Changed:
+    return shifts.transfer_colours(given.image, given.other, strength), given.mask
+
+
+def _exposure(given: Given, strength: float, _: Generator) -> Changed:
+    return shifts.expose(given.image, strength), given.mask
+
+
+def _lighting(given: Given, strength: float, rng: Generator) -> Changed:
+    cy, cx = rng.uniform(0.2, 0.8, 2)
+    return shifts.light(given.image, (cy, cx), gain=1.2, fall=strength), given.mask
+
+
+def _highlights(given: Given, strength: float, rng: Generator) -> Changed:
+    H, W = given.mask.shape
+    spots = []
+    for _ in range(int(strength)):
+        centre = (int(rng.integers(W)), int(rng.integers(H)))
+        across, down = (int(side) for side in rng.integers(1, max(2, W // 28), 2))
+        spots.append(shifts.Spot(centre, (across, down), float(rng.uniform(0, 180))))
+    return shifts.add_highlights(given.image, spots, sigma=max(0.6, W / 200), opacity=0.9), given.mask
+
+
+def _motion(given: Given, strength: float, rng: Generator) -> Changed:
+    length = max(2, round(strength * given.mask.shape[1]))
+    return shifts.blur_motion(given.image, length, rng.uniform(0, math.pi)), given.mask
+
+
+def _resolution(given: Given, strength: float, _: Generator) -> Changed:
+    share = min(1.0, strength / given.mask.shape[1])
+    return shifts.lose_resolution(given.image, share), given.mask
+
+
+def _jpeg(given: Given, strength: float, _: Generator) -> Changed:
+    return shifts.compress(given.image, int(strength)), given.mask
+
+
+def _octagon(given: Given, strength: float, _: Generator) -> Changed:
+    H, W = given.mask.shape
+    return shifts.narrow(given.image, given.mask, shifts.octagon((H, W), strength), 8)
+
+
+def _circle(given: Given, strength: float, _: Generator) -> Changed:
+    H, W = given.mask.shape
+    view = shifts.circle((H, W), (W // 2, H // 2), int(min(H, W) * strength))
+    return shifts.narrow(given.image, given.mask, view, 8)
+
+
+def _text(given: Given, strength: float, rng: Generator) -> Changed:
+    H, W = given.mask.shape
+    lines = []
+    for _ in range(int(strength)):
+        letters = "".join(rng.choice(list(shifts.LETTERS), 12))
+        place = (int(rng.uniform(0, 0.8) * W), int(rng.uniform(0.06, 0.98) * H))
+        shade = shifts.SHADES[int(rng.integers(len(shifts.SHADES)))]
+        lines.append(shifts.TextLine(letters, place, 0.4 * W / 256, shade))
+    return shifts.write_text(given.image, lines), given.mask
+
+
+SHIFTS = {
+    "colours": Shift("share of another picture's colours", (0.3, 0.6, 0.9), _colours),
+    "exposure": Shift("stops", (-2.0, -1.0, 0.5, 1.0), _exposure),
+    "lighting": Shift("fall of the light off a point", (1.0, 2.0, 4.0), _lighting),
+    "highlights": Shift("spots", (4.0, 8.0, 16.0), _highlights),
+    "motion blur": Shift("length, share of the width", (0.01, 0.02, 0.04), _motion),
+    "resolution": Shift("pixels of the width that are left", (192.0, 128.0, 80.0), _resolution),
+    "JPEG": Shift("quality", (50.0, 25.0, 10.0), _jpeg),
+    "octagon": Shift("share of a side that a cut corner takes", (0.08, 0.16, 0.25), _octagon),
+    "circle": Shift("radius, share of the shorter side", (0.62, 0.55, 0.48), _circle),
+    "text": Shift("lines", (2.0, 5.0, 10.0), _text),
+}
+"""Name -> change."""

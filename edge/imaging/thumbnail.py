@@ -1,0 +1,57 @@
+"""The small picture on which everything about a frame is judged, made once for each frame.
+
+Every n-th pixel of every n-th row, at most 240 on the longer side: sampling keeps the sensor's noise, which tells a
+live picture from a frozen one, and costs a tenth of a millisecond at 1080p.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import cv2
+
+from edge.imaging.preprocess import check_image
+
+if TYPE_CHECKING:
+    from edge.contracts import ImageU8
+
+LONGEST = 240
+"""Cells of the longer side at most."""
+
+
+class Small(NamedTuple):
+    """A frame in small.
+
+    Attributes:
+        blue: (h, w) uint8.
+        green: Likewise.
+        red: Likewise.
+        bright: The brightest channel of each cell.
+        frame_size: Height and width of the frame.
+    """
+
+    blue: ImageU8
+    green: ImageU8
+    red: ImageU8
+    bright: ImageU8
+    frame_size: tuple[int, int]
+
+
+def small(image: ImageU8) -> Small:
+    """A frame in small.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+
+    Raises:
+        DataError: `image` is no such picture.
+    """
+    check_image(image)
+    height, width = image.shape[:2]
+    step = -(-max(height, width) // LONGEST)
+    # OpenCV takes a single cell for a scalar.
+    size = (max(2, width // step), max(2, height // step))
+    colours = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    blue, green, red = cast("tuple[ImageU8, ImageU8, ImageU8]", cv2.split(colours))
+    bright = cast("ImageU8", cv2.max(red, cv2.max(green, blue)))
+    return Small(blue, green, red, bright, (height, width))

@@ -1,0 +1,43 @@
+"""The picture and the scores in memory that two processes share: anonymous, so that nothing is left when they end."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from edge.contracts import ImageU8
+
+_ALIGNMENT = 4096
+
+
+class Planes:
+    """An input picture and a score map in one shared mapping.
+
+    Args:
+        handle: File descriptor of the memory; stays the caller's.
+        input_size: Height and width of the picture.
+        output_size: Height and width of the score map.
+
+    Attributes:
+        input: (H, W, 3) uint8.
+        output: (h, w) uint8.
+    """
+
+    def __init__(self, handle: int, input_size: tuple[int, int], output_size: tuple[int, int]) -> None:
+        offset = -(-3 * input_size[0] * input_size[1] // _ALIGNMENT) * _ALIGNMENT
+        length = offset + output_size[0] * output_size[1]
+        if os.fstat(handle).st_size < length:
+            os.ftruncate(handle, length)
+        self._memory = mmap.mmap(handle, length)
+        whole = np.frombuffer(self._memory, np.uint8)
+        self.input: ImageU8 = whole[: 3 * input_size[0] * input_size[1]].reshape(*input_size, 3)
+        self.output: ImageU8 = whole[offset:length].reshape(output_size)
+
+
+def anonymous() -> int:
+    """A file descriptor of memory that has no name and goes with its last user."""
+    return os.memfd_create("edge-difom", os.MFD_CLOEXEC)

@@ -1,0 +1,1 @@
+"""Drawing: regions, state icons and text on a frame or on a transparent layer."""

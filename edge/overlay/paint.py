@@ -1,0 +1,162 @@
+"""What is drawn over a frame: outline of each region, the sign of the state, field-of-view corners and the notice.
+
+Every pixel that is drawn is opaque, and every other pixel is left as it was (21 CFR 876.1520 asks for the pixel
+level degradation of the picture, which is none). The same drawing fills a picture or a transparent layer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from edge.contracts import Result, State
+from edge.imaging.buffer_pool import blank
+from edge.overlay.icons import DARK, FOUND, READY, around, corners, letters, mark_of, sign
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge.contracts import Box, ImageU8, Status
+
+NOTICE = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
+
+_OUTLINED = (State.RUNNING, State.DEGRADED)
+"""States in which a result may show outlines."""
+
+
+def overlay(
+    image: ImageU8, result: Result, status: Status | None = None, *, field_of_view: Box | None = None
+) -> ImageU8:
+    """A copy of a frame with everything drawn on it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        result: What was found; with a reason, no outline is drawn.
+        status: The device's, for the sign; without one the sign names the kind of the result's reason.
+        field_of_view: x, y, width, height that the corners mark; by default the result's, or the whole frame.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    return paint(image.copy(), result, status, field_of_view=field_of_view)
+
+
+def layer(
+    size: tuple[int, int],
+    result: Result,
+    status: Status | None = None,
+    *,
+    field_of_view: Box | None = None,
+) -> ImageU8:
+    """The drawing alone: (H, W, 4) uint8 BGRA, transparent where nothing is drawn.
+
+    Args:
+        size: Height and width of the frame.
+        result: As for `overlay`.
+        status: As for `overlay`.
+        field_of_view: As for `overlay`.
+    """
+    return paint(np.zeros((*size, 4), np.uint8), result, status, field_of_view=field_of_view)
+
+
+def without_frame(status: Status) -> Result:
+    """What stands for a result while there is no frame: no region, and the status's reason."""
+    return Result(None, (), 0.0, status.reason or None)
+
+
+def paint(
+    canvas: ImageU8, result: Result, status: Status | None = None, *, field_of_view: Box | None = None
+) -> ImageU8:
+    """Draw on a canvas in place, BGR or BGRA, and return it."""
+    view = field_of_view or result.field_of_view or (0, 0, canvas.shape[1], canvas.shape[0])
+    unit = _unit(view)
+    _outline(canvas, _outlines(result, status, unit), unit)
+    _surround(canvas, result, status, view)
+    return canvas
+
+
+class LayerPainter:
+    """Draws layer after layer into one buffer, of which only what was drawn is cleared.
+
+    Args:
+        size: Height and width of the frames.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self._layer = blank((*size, 4))
+        self._around: list[Box] = []
+        self._inside: list[Box] = []
+        self._shown: object = None
+
+    def paint(self, result: Result, status: Status | None = None) -> ImageU8:
+        """The layer of a result, the same pixels as `layer` gives.
+
+        Args:
+            result: What was found.
+            status: As for `layer`.
+
+        Returns:
+            (H, W, 4) uint8 BGRA; a view of the buffer, valid until the next call and not to be written to.
+        """
+        view = result.field_of_view or (0, 0, self.size[1], self.size[0])
+        unit = _unit(view)
+        outlines = _outlines(result, status, unit)
+        inside = [around(outline, 2 * unit + 1) for outline in outlines]
+        shown = (view, mark_of(result, status))
+        keep = shown == self._shown and not any(
+            _meet(one, other) for one in (*self._inside, *inside) for other in self._around
+        )
+        for box in self._inside if keep else (*self._inside, *self._around):
+            self._clear(box)
+        _outline(self._layer, outlines, unit)
+        if not keep:
+            self._around = _surround(self._layer, result, status, view)
+        self._inside, self._shown = inside, shown
+        return self._layer
+
+    def _clear(self, box: Box) -> None:
+        x, y, width, height = box
+        self._layer[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = 0
+
+
+def _unit(view: Box) -> int:
+    """Width of a line, pixels."""
+    return max(1, round(min(view[2:]) / 240))
+
+
+def _outlines(result: Result, status: Status | None, unit: int) -> list[NDArray[np.int32]]:
+    """Outlines that may be drawn."""
+    if result.reason is not None or (status is not None and status.state not in _OUTLINED):
+        return []
+    lines = [np.array(region.contour, np.int32) for region in result.regions if region.contour]
+    # Fewer corners within half a line: a thick line costs by the corner.
+    return [cast("NDArray[np.int32]", cv2.approxPolyDP(line, unit / 2, True)) for line in lines]
+
+
+def _outline(canvas: ImageU8, outlines: list[NDArray[np.int32]], unit: int) -> None:
+    cv2.polylines(canvas, outlines, True, DARK, 2 * unit + 1, cv2.LINE_8)
+    cv2.polylines(canvas, outlines, True, FOUND, unit, cv2.LINE_8)
+
+
+def _surround(canvas: ImageU8, result: Result, status: Status | None, view: Box) -> list[Box]:
+    """Corners, sign and notice; says which boxes they touched."""
+    x, y, w, h = view
+    unit = _unit(view)
+    touched = corners(canvas, view, unit)
+    touched.append(sign(canvas, mark_of(result, status), (x + 6 * unit, y + 6 * unit), unit))
+    lower_left = (x + 6 * unit, y + h - 6 * unit)
+    touched.append(letters(canvas, NOTICE, lower_left, max(9.0, 4.0 * unit), w - 12 * unit, READY))
+    return touched
+
+
+def _meet(one: Box, other: Box) -> bool:
+    """Whether two boxes share a pixel."""
+    return (
+        one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    )

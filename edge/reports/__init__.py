@@ -1,0 +1,1 @@
+"""HTML pages and plots, from Jinja templates and matplotlib (extra `report`)."""

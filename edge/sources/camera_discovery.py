@@ -1,0 +1,120 @@
+"""The V4L2 capture devices of this machine, as the kernel lists them, and the one that a text names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge.errors import SourceError
+from edge.sources.v4l2_ioctl import read_formats
+
+
+class NoCameraError(SourceError):
+    """The camera that was asked for is not on this machine, or there is none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A capture device of this machine.
+
+    Attributes:
+        node: Its node under `/dev`.
+        name: The driver's name for it.
+        ids: Its lasting names under `/dev/v4l/by-id`.
+        paths: Its lasting names by socket, under `/dev/v4l/by-path`.
+        formats: What it delivers, where that was asked and is readable.
+    """
+
+    node: str
+    name: str
+    ids: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.node} ({', '.join([self.name, *self.ids])})"
+
+    @property
+    def lasting(self) -> str:
+        """The name by which the same camera is found again on another node; the node where it has none."""
+        return next(iter((*self.ids, *self.paths)), self.node)
+
+
+def find_cameras(root: Path = Path("/")) -> list[Camera]:
+    """The V4L2 capture devices, without the metadata nodes that cameras also have.
+
+    Args:
+        root: Where `dev` and `sys` are.
+    """
+    by_id, by_path = _links(root / "dev/v4l/by-id"), _links(root / "dev/v4l/by-path")
+    cameras = []
+    for node in sorted((root / "dev").glob("video*"), key=lambda path: (len(path.name), path.name)):
+        about = root / "sys/class/video4linux" / node.name
+        if _text(about / "index", "0") == "0":
+            name = _text(about / "name", "unnamed")
+            ids, paths = (tuple(links.get(node.name, ())) for links in (by_id, by_path))
+            cameras.append(Camera(str(node), name, ids, paths))
+    return cameras
+
+
+def with_formats(camera: Camera) -> Camera:
+    """The camera and what it delivers; opens the device to ask."""
+    return replace(camera, formats=read_formats(camera.node))
+
+
+def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
+    """The cameras to try for a device's text, resolved at this moment.
+
+    Args:
+        device: Path, number, name under `/dev/v4l/by-id` or `by-path`, or empty for every camera in turn.
+        root: Where `dev` and `sys` are.
+
+    Raises:
+        NoCameraError: There is none; lists those that are there.
+    """
+    found = find_cameras(root)
+    if not device:
+        if not found:
+            raise NoCameraError(
+                "no camera gives a picture",
+                expected="a V4L2 device that delivers frames",
+                got="no /dev/video* on this machine",
+                mend=choices(found),
+            )
+        return found
+    for camera in found:
+        if device in (*camera.ids, *camera.paths):
+            return [camera]
+    node = f"/dev/video{device}" if device.isdecimal() else device
+    path = Path(node) if Path(node).is_relative_to(root) else root / node.lstrip("/")
+    if not node.startswith("/") or not path.exists():
+        raise NoCameraError(
+            f"there is no camera {device}",
+            expected="a path such as /dev/video0, its number, or a name under /dev/v4l/by-id",
+            got=f"found: {', '.join(map(str, found)) or 'no /dev/video* on this machine'}",
+            mend=choices(found),
+        )
+    actual = path.resolve()
+    return [camera for camera in found if Path(camera.node) == actual] or [Camera(str(path), "unnamed", ())]
+
+
+def choices(found: list[Camera]) -> str:
+    """What to pass as `--camera`, for the last line of an error."""
+    if found:
+        return f"--camera with one of: {', '.join(map(str, found))}"
+    return "plug a camera in (a container needs --device /dev/video0), or try --source synthetic:"
+
+
+def _links(folder: Path) -> dict[str, list[str]]:
+    """Node's name -> names of the links to it."""
+    names: dict[str, list[str]] = {}
+    for link in sorted(folder.glob("*")):
+        names.setdefault(link.resolve().name, []).append(link.name)
+    return names
+
+
+def _text(path: Path, otherwise: str) -> str:
+    try:
+        return path.read_text().strip() or otherwise
+    except OSError:
+        return otherwise

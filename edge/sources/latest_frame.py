@@ -1,0 +1,116 @@
+"""A thread that reads and one slot that the next frame overwrites: nothing queues behind a slow reader."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from edge.contracts import Interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.contracts import Frame
+
+
+class NewestFrame:
+    """The newest frame of something that blocks while it reads.
+
+    Frames that nobody took in time are overwritten; the gap shows in `Frame.index`.
+
+    Args:
+        read: Next frame, or None at the end; called in the thread only. It raises as `Source.read` does.
+        release: Called once in the thread after the last `read`, so that nothing is released under a
+            read that still runs.
+        name: Name of the thread.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Frame | None],
+        *,
+        release: Callable[[], None] | None = None,
+        name: str = "capture",
+    ) -> None:
+        self._read, self._release = read, release
+        self._changed = threading.Condition()
+        self._frame: Frame | None = None
+        self._interruption: Interruption | None = None
+        self._error: BaseException | None = None
+        self._ended = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until `take` would return or raise at once; False where the time ran out."""
+        with self._changed:
+            return self._changed.wait_for(self._has_news, timeout_s)
+
+    def take(self, timeout_s: float) -> Frame | None:
+        """The newest frame, once; None at the end.
+
+        Raises:
+            TimeoutError: None came in time.
+            Interruption: What `read` raised last, each time again until a frame comes; after the time has run out,
+                so that a caller in a loop does not spin.
+            SourceError: What `read` raised, after the last frame was taken.
+        """
+        with self._changed:
+            if not self._changed.wait_for(self._has_news, timeout_s):
+                if self._interruption is not None:
+                    raise Interruption(self._interruption.state, self._interruption.reason)
+                raise TimeoutError(f"no frame for {timeout_s:g} s")
+            if self._frame is not None:
+                frame, self._frame = self._frame, None
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """End the thread; one that hangs in `read` is left behind and ends with its read."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _has_news(self) -> bool:
+        return self._frame is not None or self._ended
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            while not self._stop.is_set():
+                interruption = None
+                try:
+                    frame = self._read()
+                except TimeoutError:
+                    continue
+                except Interruption as caught:
+                    frame, interruption = None, caught
+                if frame is None and interruption is None:
+                    break
+                with self._changed:
+                    # A frame from before the interruption is not drawn late.
+                    self._frame, self._interruption = frame, interruption
+                    self._changed.notify_all()
+        except BaseException as caught:  # noqa: BLE001 - handed to the reader, whoever that is
+            error = caught
+        with self._changed:
+            self._error, self._ended = error, True
+            self._changed.notify_all()
+        if self._release is not None:
+            with contextlib.suppress(Exception):
+                self._release()

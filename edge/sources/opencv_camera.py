@@ -1,0 +1,171 @@
+"""A camera or capture card through OpenCV, read in a thread so that only the newest frame waits.
+
+OpenCV tells a lost device only by a failed read and not the format that it converts from: a device that
+delivers nothing for a while, or a frame of another size, ends the source with an error.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from edge.errors import SourceError
+from edge.imaging.buffer_pool import PictureMemory
+from edge.sources.base import BaseSource, rate, read_options, whole
+from edge.sources.camera_discovery import choices, find_cameras, pick_cameras
+from edge.sources.latest_frame import NewestFrame
+from edge.util.ffmpeg import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
+
+    from edge.contracts import Frame
+
+_OLDEST_STAMP_NS = 2_000_000_000
+
+
+class V4l2Source(BaseSource):
+    """Frames of a camera.
+
+    Args:
+        device: Path, number, name under `/dev/v4l/by-id`, or empty for the first device that delivers.
+        width: Pixels to ask for; the device may choose others.
+        height: Pixels to ask for.
+        fps: Frames per second to ask for.
+        stall_ms: How long a frame may be late before the source fails.
+        start_ms: The same for the first frame.
+        capture: Opens a device node as `cv2.VideoCapture` does.
+        root: Where `dev` and `sys` are.
+        **timing: `clock` and `sleep` of `BaseSource`.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        device: str = "",
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        fps: float | None = None,
+        stall_ms: int = 1000,
+        start_ms: int = 5000,
+        capture: Callable[[str], Any] | None = None,
+        root: Path = Path("/"),
+        **timing: Any,
+    ) -> None:
+        super().__init__(**timing)
+        self.device, self.description = device, f"camera {device or '(first that works)'}"
+        self._wanted = {
+            cv2.CAP_PROP_FRAME_WIDTH: width,
+            cv2.CAP_PROP_FRAME_HEIGHT: height,
+            cv2.CAP_PROP_FPS: fps,
+        }
+        self._stall_s, self._start_s = stall_ms / 1e3, start_ms / 1e3
+        self._capture = capture or (lambda node: cv2.VideoCapture(node, cv2.CAP_V4L2))
+        self._root = root
+        self._newest: NewestFrame | None = None
+        self._memory = PictureMemory()
+        self._shape: tuple[int, ...] | None = None
+        self.kernel_stamps = False
+
+    @classmethod
+    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
+        """A device with options `width`, `height`, `fps`, `stall_ms`, `start_ms`."""
+        size, wait = whole(16, 8192), whole(10, 60_000)
+        known = {"width": size, "height": size, "fps": rate, "stall_ms": wait, "start_ms": wait}
+        return cls(target, **read_options("v4l2", options, known))
+
+    def _open(self) -> None:
+        self._shape = None
+        failures = []
+        for camera in pick_cameras(self.device, self._root):
+            trouble = self._start(camera.node)
+            if not trouble:
+                self.lasting = camera.lasting
+                return
+            failures.append(f"{camera.node}: {trouble}")
+        raise SourceError(
+            f"camera {self.device} gives no picture" if self.device else "no camera gives a picture",
+            expected="a V4L2 device that delivers frames",
+            got="; ".join(failures),
+            mend=choices(find_cameras(self._root)),
+        )
+
+    def _start(self, node: str) -> str:
+        """Open a node and wait for its first picture; returns what went wrong."""
+        if not os.access(node, os.R_OK | os.W_OK):
+            return "no permission (add the user to the group `video`)"
+        with quiet():
+            capture = self._capture(node)
+        if not capture.isOpened():
+            capture.release()
+            return "cannot be opened; another program may use it"
+        for key, value in self._wanted.items():
+            if value is not None:
+                capture.set(key, value)
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        newest = NewestFrame(
+            lambda: self._grab(capture, node), release=capture.release, name=f"capture {node}"
+        )
+        self._newest = newest.__enter__()
+        if not newest.wait(self._start_s):
+            newest.close()
+            return f"opened, but no frame within {self._start_s:g} s"
+        if self._shape is None:
+            newest.close()
+            return "opened, but its first read failed"
+        declared = capture.get(cv2.CAP_PROP_FPS)
+        self.fps = declared if 1 <= declared <= 1000 else None
+        pace = f" at {self.fps:g} fps" if self.fps else ""
+        stamps = "kernel stamps" if self.kernel_stamps else "stamped when read"
+        self.description = (
+            f"camera {node}, {self._shape[1]}x{self._shape[0]}{pace}, {stamps}, through OpenCV, which tells neither "
+            "lost nor damaged frames"
+        )
+        return ""
+
+    def _grab(self, capture: Any, node: str) -> Frame:
+        good, image = capture.read()
+        now = self._clock()
+        if not good or image is None:
+            raise SourceError(
+                f"camera {node} stopped delivering",
+                expected="a frame",
+                got="a failed read",
+                mend="check cable and power; `edge-difom doctor` lists the cameras",
+            )
+        if self._shape is not None and image.shape != self._shape:
+            raise SourceError(
+                f"camera {node} changed its format",
+                expected=f"{self._shape[1]}x{self._shape[0]}",
+                got=f"{image.shape[1]}x{image.shape[0]}",
+                mend="start again",
+            )
+        self._shape = image.shape
+        stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        # Some drivers stamp with the wall clock or not at all.
+        self.kernel_stamps = 0 <= now - stamp <= _OLDEST_STAMP_NS
+        return self._frame(self._memory.copy(image), captured_ns=stamp if self.kernel_stamps else now)
+
+    def _next(self) -> Frame | None:
+        assert self._newest is not None
+        try:
+            return self._newest.take(self._stall_s)
+        except TimeoutError as error:
+            raise SourceError(
+                f"{self.description} stalls",
+                expected=f"a frame at least every {self._stall_s:g} s",
+                got="none, without an error of the driver",
+                mend="check cable and power, or allow more by ?stall_ms=",
+            ) from error
+
+    def _close(self) -> None:
+        if self._newest is not None:
+            self._newest.close()
+            self._newest = None

@@ -1,0 +1,1 @@
+"""Journal, counters and Prometheus metrics of a running device."""

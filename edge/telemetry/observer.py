@@ -1,0 +1,177 @@
+"""What the frame loop tells of itself, to the journal and to the metrics; no call waits for anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from edge import __version__
+from edge.contracts import kind_of
+from edge.telemetry.counters import Numbers
+from edge.telemetry.journal import Journal
+from edge.telemetry.metrics_file import MetricsFile
+from edge.util.extras import require
+from edge.util.host import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.contracts import Frame, Result, State, Status
+
+COUNTERS_S = 60.0
+"""How often the journal gets the counters."""
+
+
+class Telemetry:
+    """Journal and metrics of a run; a context manager and an observer of the frame loop.
+
+    All calls come from one thread.
+
+    Args:
+        log: Where the journal is written; None without one.
+        metrics: Where the metrics file is written; None without one.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+
+    Raises:
+        UsageError: The journal cannot be made.
+        MissingDependencyError: The metrics need a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        log: Path | None = None,
+        metrics: Path | None = None,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.numbers = Numbers()
+        self._clock = clock
+        if metrics is not None:
+            require("prometheus_client")
+        self._journal = Journal(log, clock=clock) if log is not None else None
+        self._metrics = MetricsFile(metrics, self.numbers) if metrics is not None else None
+        self._status: Status | None = None
+        self._last_index: int | None = None
+        self._next_ns = clock() + round(COUNTERS_S * 1e9)
+        self.event(
+            "start",
+            version=__version__,
+            pid=os.getpid(),
+            boot=(read_text("/proc/sys/kernel/random/boot_id") or "").strip(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
+        self.close()
+
+    def conditions(self) -> Iterable[tuple[State, str]]:
+        """Nothing that is written or not asks for a state."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """The loop came round: with a frame that is done, or without one."""
+        self.status(status)
+        if frame is not None and result is not None:
+            self.frame(frame, result)
+
+    def frame(self, frame: Frame, result: Result) -> None:
+        """Count a frame whose stages are all stamped."""
+        numbers = self.numbers
+        numbers.frames += 1
+        if self._last_index is not None and frame.index > self._last_index:
+            numbers.dropped += frame.index - self._last_index - 1
+        self._last_index = frame.index
+        numbers.with_mask += bool(result.regions)
+        if result.reason is not None:
+            numbers.withhold(kind_of(result.reason))
+        last = frame.captured_ns
+        for name, (begin, end) in frame.stamps.items():
+            numbers.stages[name].add((end - begin) / 1e6)
+            last = max(last, end)
+        numbers.age.add((last - frame.captured_ns) / 1e6)
+        self._minute()
+
+    def status(self, status: Status) -> None:
+        """Take the status; a change of the state or of the kind of reason is an event."""
+        before, self._status = self._status, status
+        if before is not status and (
+            before is None
+            or before.state is not status.state
+            or kind_of(before.reason) != kind_of(status.reason)
+        ):
+            self.numbers.state = status.state
+            self.numbers.changes += 1
+            self.event(
+                "state",
+                state=status.state.value,
+                reason=status.reason,
+                since_ns=status.since_ns,
+                before=before.state.value if before is not None else "",
+            )
+        self._minute()
+
+    def event(self, kind: str, /, **details: object) -> None:
+        """Note an event in the journal.
+
+        Args:
+            kind: What happened, such as `restart`, `fault` or `source`.
+            **details: Plain values; of anything else only the type is noted.
+        """
+        if self._journal is not None:
+            self._journal.event(kind, **details)
+
+    def counters(self, values: Mapping[str, int]) -> None:
+        """Replace the counters of others; what journal and metrics file could not write is added.
+
+        Args:
+            values: `origin.event`, such as `source.corrupt`, to how often it happened since the start.
+        """
+        self.numbers.counters = {**values, **self._own_counters()}
+
+    def gauges(self, values: Mapping[str, float]) -> None:
+        """Replace what was measured last, such as `temperature_celsius`."""
+        self.numbers.gauges = dict(values)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Write what waits, as long as that takes no longer than so many seconds."""
+        begin = time.monotonic()
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close(timeout)
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            metrics.close(max(0.1, timeout - (time.monotonic() - begin)))
+
+    def _own_counters(self) -> dict[str, int]:
+        own: dict[str, int] = {}
+        if self._journal is not None:
+            own |= {"journal.dropped": self._journal.dropped, "journal.failed": self._journal.failed}
+        if self._metrics is not None:
+            own["metrics.failed"] = self._metrics.failed
+        return own
+
+    def _minute(self) -> None:
+        now = self._clock()
+        if now < self._next_ns:
+            return
+        self._next_ns = now + round(COUNTERS_S * 1e9)
+        numbers = self.numbers
+        self.event(
+            "counters",
+            frames=numbers.frames,
+            dropped=numbers.dropped,
+            with_mask=numbers.with_mask,
+            withheld=dict(numbers.withheld),
+            counters=dict(numbers.counters),
+            gauges=dict(numbers.gauges),
+        )

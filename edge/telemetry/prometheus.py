@@ -1,0 +1,89 @@
+"""Numbers in Prometheus' text format, as a file that node exporter's textfile collector reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from edge.contracts import State
+from edge.telemetry.counters import BUCKETS_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prometheus_client.core import Metric
+
+    from edge.telemetry.counters import Histogram, Numbers
+
+
+def write(path: Path, numbers: Numbers) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; the one before stays.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NumbersCollector(numbers))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+
+
+class NumbersCollector:
+    """Numbers as Prometheus' metric families; what `prometheus_client` calls a collector.
+
+    Args:
+        numbers: Read whenever the registry is asked.
+    """
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def collect(self) -> Iterator[Metric]:
+        """The families."""
+        numbers = self._numbers
+        for name, text, value in (
+            ("frames", "Frames that reached the outputs", numbers.frames),
+            ("frames_dropped", "Frames of the source that nobody took", numbers.dropped),
+            ("frames_with_mask", "Frames with at least one region", numbers.with_mask),
+            ("state_changes", "Changes of state or kind of reason", numbers.changes),
+        ):
+            yield CounterMetricFamily(f"edge_difom_{name}", text, value=value)
+        state = GaugeMetricFamily("edge_difom_state", "1 for the state that holds", labels=["state"])
+        for one in State:
+            state.add_metric([one.value], float(one is numbers.state))
+        yield state
+        withheld = CounterMetricFamily(
+            "edge_difom_masks_withheld", "Frames without a mask, by kind of reason", labels=["reason"]
+        )
+        for kind, count in list(numbers.withheld.items()):
+            withheld.add_metric([kind], count)
+        yield withheld
+        age = HistogramMetricFamily("edge_difom_frame_age_seconds", "Age of a frame when it was done")
+        age.add_metric([], *_buckets(numbers.age))
+        yield age
+        stages = HistogramMetricFamily("edge_difom_stage_seconds", "Time in a stage", labels=["stage"])
+        for name, histogram in list(numbers.stages.items()):
+            stages.add_metric([name], *_buckets(histogram))
+        yield stages
+        events = CounterMetricFamily(
+            "edge_difom_events", "What source, supervisor and outputs counted", labels=["origin", "event"]
+        )
+        for name, count in dict(numbers.counters).items():
+            origin, _, event = name.rpartition(".")
+            events.add_metric([origin, event], count)
+        yield events
+        gauges = GaugeMetricFamily("edge_difom_gauge", "What was measured last", labels=["name"])
+        for name, measured in dict(numbers.gauges).items():
+            gauges.add_metric([name], measured)
+        yield gauges
+
+
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    counts, running, buckets = list(histogram.counts), 0, []
+    for limit, count in zip((*BUCKETS_MS, None), counts, strict=True):
+        running += count
+        buckets.append(("+Inf" if limit is None else str(limit / 1e3), float(running)))
+    return buckets, histogram.sum_ms / 1e3

@@ -1,0 +1,1 @@
+"""Leaf helpers: files, background work, extras, the host. Imports nothing of this project but errors."""

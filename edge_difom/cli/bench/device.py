@@ -1,0 +1,62 @@
+"""`edge-difom bench device`: what the machine reaches at best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_difom.cli import console
+
+
+@click.command(
+    "device",
+    short_help="Measure what the machine reaches at best.",
+    epilog=console.examples(
+        "edge-difom bench device --out device.json",
+        "edge-difom bench device --threads 2 --seconds 10 --out device.json",
+        "edge-difom bench device --json -",
+    ),
+)
+@click.option("--threads", type=click.IntRange(min=1), help="One per usable core by default.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Time to run each engine for.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File for the profile, for --profile of `bench`."
+)
+@click.option("--force", is_flag=True, help="Replace the file.")
+@console.json_option("Print or write the profile as JSON.")
+def command(
+    threads: int | None, seconds: float, out: Path | None, force: bool, json_path: str | None
+) -> None:
+    """Measure memory bandwidth, and each installed engine in INT8 and f32 on a stack of dense convolutions.
+
+    A report with this profile says what share of the peak an engine reached.
+    """
+    from edge.bench.measure.dense import DENSE
+    from edge.bench.measure.profiling import PRECISIONS, profile_device
+    from edge.util.files import refuse_existing
+
+    if out:
+        refuse_existing(out, force=force)
+    with console.progress(1 + len(DENSE) * len(PRECISIONS), "measured") as bar:
+        profile = profile_device(threads=threads, seconds=seconds, done=lambda name: bar.update(note=name))
+    console.say("VALID" if profile.valid else f"INVALID: {profile.reason}")
+    console.say(f"{profile.device.cpu or profile.device.architecture}, {profile.threads} threads")
+    if profile.unknown:
+        console.say(f"not readable here: {', '.join(profile.unknown)}")
+    console.table(["memory", "GB/s"], [["copy", profile.copy_gb_s], ["a = b + s c", profile.triad_gb_s]])
+    rows = [[row.engine, row.precision, row.giga_operations_per_second] for row in profile.peaks]
+    console.table(["engine", "precision", "10^9 operations per second"], rows)
+    for name, why in profile.missing.items():
+        console.say(f"not measured: {name}: {why}")
+    for target in (out, json_path):
+        if target:
+            console.write_json(target, profile)
+    console.made(*(path for path in (out, json_path) if path and path != "-"))
+    console.next_command(f"edge-difom bench --bundle B --profile {out or 'device.json'}")

@@ -1,0 +1,233 @@
+"""`edge-difom bench [run]`: the latency of a bundle on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.errors import UsageError
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge.bench.report.journal import Second
+    from edge.bench.report.record import BenchReport
+    from edge.datasets.pairs import Pair
+
+
+@click.command(
+    "run",
+    short_help="Measure a bundle on this machine.",
+    epilog=console.examples(
+        "edge-difom bench run --bundle B --rate max --rate 30 --rate 60",
+        "edge-difom bench run --bundle B --engine tflite --threads 2 --seconds 30 --json -",
+        "edge-difom bench run --bundle B --soak 20 --profile device.json --out soak",
+    ),
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    required=True,
+    help="Bundle, or the name of a shipped one.",
+)
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino, tflite, onnx, or auto for the first that works.",
+)
+@click.option("--precision", type=click.Choice(["int8", "f32", "bf16"]), default="int8", show_default=True)
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    default=("max",),
+    show_default=True,
+    metavar="max|FPS",
+    help="The next frame as soon as the last is done, or pictures at FPS; repeatable, one after the other.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Time to count frames for, after warm-up, of each rate.",
+)
+@click.option(
+    "--soak",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Count for this long instead, or until the temperature has settled (after 10 minutes, under .5 C in 5).",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine; its own choice if not given."
+)
+@click.option("--frame", default="1920x1080", show_default=True, metavar="WxH", help="Size of the frames.")
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="KIND[:PATH]",
+    multiple=True,
+    help="As of `run`; its time is the stage `output`. Repeatable. Default: none.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled images: the very engine that is timed is scored on them.",
+)
+@click.option(
+    "--profile",
+    "profile_path",
+    type=click.Path(path_type=Path),
+    help="Of `bench device`: what the machine reaches at best.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for record.jsonl, report.json, report.html and report.md. Default: runs/bench/TIME-BUNDLE-ENGINE.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier run in this folder.")
+@console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
+def command(
+    bundle_path: Path,
+    engine: str,
+    precision: str,
+    rates: tuple[str, ...],
+    seconds: float,
+    soak: float | None,
+    threads: int | None,
+    frame: str,
+    sinks: tuple[str, ...],
+    data: Path | None,
+    profile_path: Path | None,
+    out: Path | None,
+    force: bool,
+    json_path: str | None,
+) -> None:
+    """Measure whole frames, 1080p in and regions out, in a single stream.
+
+    The first line says VALID, or INVALID and why: other processes' load, swapping, throttling. Percentiles hold
+    with 99 % confidence; one that has too few samples for that is refused, and shown as a dash. The record is
+    written while the run goes on: of one that is killed, `bench report` makes the report.
+    """
+    from edge.bench.measure.profiling import read_profile
+    from edge.bench.measure.run import run_bench
+    from edge.bench.measure.stream import Load
+    from edge.bench.report.journal import RECORD_NAME
+    from edge.bundle.reader import Bundle
+    from edge.sinks.open import open_sinks
+    from edge_difom.cli.bench.show import show_report, write_reports
+
+    loads = [Load.parse(rate) for rate in rates]
+    size = _frame_size(frame)
+    profile = read_profile(profile_path) if profile_path else None
+    opened = open_sinks(sinks, force=force)
+    bundle = Bundle.open(bundle_path)
+    pairs, named = _pairs(data)
+    folder = _prepare(out or _default_folder(bundle.manifest.name, engine), force=force)
+    counted = soak * 60 if soak else seconds
+    with ExitStack() as stack:
+        report = run_bench(
+            bundle,
+            engine=engine,
+            precision=precision,
+            loads=loads,
+            seconds=counted,
+            soak=soak is not None,
+            threads=threads,
+            size=size,
+            sinks=opened,
+            pairs=pairs,
+            data=named,
+            profile=profile,
+            record=folder / RECORD_NAME,
+            command=_command_line(click.get_current_context()),
+            on_second=_watcher(stack, counted * len(loads)),
+        )
+    show_report(report)
+    written = write_reports(report, folder)
+    if json_path:
+        console.write_json(json_path, report)
+    console.made(folder / RECORD_NAME, *written, *([json_path] if json_path and json_path != "-" else []))
+    console.next_command(_next(report, bundle_path, folder))
+
+
+def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
+    if report.valid:
+        return f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {report.engine}"
+    return f"edge-difom bench --bundle {bundle_path} --engine {report.engine} --out {folder} --force"
+
+
+def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
+    """Counts whole seconds on the console."""
+    total = max(int(seconds), 1)
+    progress = stack.enter_context(console.progress(total, "seconds measured"))
+    shown = 0
+
+    def on_second(_: Second) -> None:
+        nonlocal shown
+        if shown < total:
+            shown += 1
+            progress.update()
+
+    return on_second
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()) or not (int(width) and int(height)):
+        raise UsageError("the size of the frames is not usable", expected="WIDTHxHEIGHT", got=text)
+    return int(height), int(width)
+
+
+def _pairs(data: Path | None) -> tuple[Sequence[Pair], str]:
+    """Labelled images of a folder and its name, which is all of its path that a report may show."""
+    if data is None:
+        return (), ""
+    from edge.datasets.pairs import find_pairs
+
+    return find_pairs(data), data.name
+
+
+def _default_folder(bundle: str, engine: str) -> Path:
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return Path(os.environ.get("EDGE_DIFOM_RUNS", "runs")) / "bench" / f"{stamp}-{bundle}-{engine}"
+
+
+def _prepare(folder: Path, *, force: bool) -> Path:
+    """The folder, without the files of an earlier run.
+
+    Raises:
+        UsageError: It holds something, without `force`.
+    """
+    from edge.bench.report.journal import RECORD_NAME
+    from edge.util.files import refuse_existing
+    from edge_difom.cli.bench.show import REPORTS
+
+    refuse_existing(folder, force=force)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (RECORD_NAME, *REPORTS):
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def _command_line(context: click.Context) -> str:
+    """The command that repeats this run: its options as they were given, in their long form."""
+    words = ["edge-difom", "bench", "run"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name)
+        if given is None or given.name == "DEFAULT" or name in ("out", "json_path", "force"):
+            continue
+        value = context.params[name]
+        for item in value if isinstance(value, tuple) else (value,):
+            words += [parameter.opts[0], str(item)]
+    return shlex.join(words)

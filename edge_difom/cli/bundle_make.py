@@ -1,0 +1,184 @@
+"""`edge-difom bundle make` and `bundle train`: thin shells over `quantize.bundle.make` and `quantize.bundle.train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from edge.bundle.reader import Bundle
+
+
+@click.command(
+    "make",
+    short_help="Make a bundle of a quantized run.",
+    epilog=console.examples(
+        "edge-difom bundle make RUN --out B",
+        "edge-difom bundle make RUN --out B --with onnx --with f32",
+        "edge-difom bundle make RUN --out B --calibrate-threshold --negatives DIR",
+        "edge-difom bundle make RUN --out B --name ward-3 --force",
+    ),
+)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
+@click.option("--name", help="Of the bundle; by default student, size and run.")
+@click.option(
+    "--with",
+    "extra",
+    multiple=True,
+    type=click.Choice(["f32", "bf16", "onnx"]),
+    help="Engines beside the INT8 ones of OpenVINO and TFLite; repeatable.",
+)
+@click.option(
+    "--calibrate-threshold",
+    "calibrated",
+    is_flag=True,
+    help="Choose threshold, least region and least peak on the run's validation frames, instead of .5, .001 and 0.",
+)
+@click.option(
+    "--negatives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="For that, a folder of validation frames without a polyp; repeatable.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
+)
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def make(
+    run: Path,
+    out: Path,
+    name: str | None,
+    extra: tuple[str, ...],
+    calibrated: bool,
+    negatives: tuple[Path, ...],
+    threads: int | None,
+    force: bool,
+) -> None:
+    """Put the engines of RUN into a bundle with golden frames, accuracy, parity and provenance.
+
+    Nothing is written when an engine disagrees with the quantized student on a golden frame.
+    """
+    from quantize.bundle.make import make_bundle
+
+    bundle = make_bundle(
+        run,
+        out,
+        name=name,
+        extra=extra,
+        calibrated=calibrated,
+        negatives=negatives,
+        threads=threads,
+        force=force,
+    )
+    _tell(bundle, out)
+
+
+@click.command(
+    "train",
+    short_help="Train a student and make its bundle, from images in one go.",
+    epilog=console.examples(
+        "edge-difom bundle train edge-s --data KVASIR --data CLINICDB --negatives DIR --out B",
+        "edge-difom bundle train edge-s-4f --data KVASIR --data CLINICDB --qat-epochs 4 --out B",
+        "edge-difom bundle train MINE.yaml --set epochs=80 --data DIR --run RUN --out B",
+    ),
+)
+@click.argument("config", metavar="NAME|FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. By default the configuration's.",
+)
+@click.option(
+    "--negatives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of validation frames without a polyp, for the choice of the threshold; repeatable.",
+)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of the training.")
+@click.option(
+    "--qat-epochs",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Passes of fine-tuning to INT8; 0 only calibrates.",
+)
+@click.option("--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005).")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Folder of the training, which goes on there if it was stopped; by default the bundle's, with -run behind it.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
+@click.option("--name", help="Of the bundle; by default student, size and run.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def train(
+    config: Path,
+    data: tuple[Path, ...],
+    negatives: tuple[Path, ...],
+    assignments: tuple[str, ...],
+    qat_epochs: int,
+    max_drop: float | None,
+    run: Path | None,
+    out: Path,
+    name: str | None,
+    force: bool,
+) -> None:
+    """Train a student as a configuration says, quantize it, choose its threshold, write its bundle.
+
+    Of a configuration that comes along (edge-s, edge-xs, edge-s-4f) or a YAML file. The same command again goes on
+    where it was stopped.
+    """
+    from distill.config import parse_assignments, resolve_config
+    from quantize.bundle.train import train_bundle
+    from quantize.runs.folder import make_qat_config
+
+    settings = parse_assignments(assignments) | ({"data": list(data)} if data else {})
+    qat = {"epochs": qat_epochs} | ({} if max_drop is None else {"max_drop": max_drop})
+    bundle = train_bundle(
+        resolve_config(config, settings),
+        make_qat_config(qat),
+        out,
+        run=run or out.with_name(f"{out.name}-run"),
+        negatives=negatives,
+        name=name,
+        force=force,
+        report=console.progress,
+    )
+    _tell(bundle, out)
+
+
+def _tell(bundle: Bundle, out: Path) -> None:
+    """Print the chosen threshold and the accuracy of a bundle that was made."""
+    if (made := bundle.manifest.output.calibration) is not None:
+        console.table(
+            [
+                "threshold",
+                "Dice",
+                f"polyps found of {sum(made.data.values())}",
+                f"flagged of {sum(made.negatives.values())}",
+            ],
+            [
+                [f"{name}{point.threshold:.4f}", point.dice, point.found, point.flagged]
+                for name, point in (
+                    ("best Dice, ", made.best),
+                    ("chosen, ", made.chosen),
+                    *(("", point) for point in made.curve),
+                )
+            ],
+        )
+        console.say(f"least region: {made.min_region:.1%} of what is shown; least peak: {made.least_peak:g}")
+    console.table(
+        ["data set", "engine", "images", "Dice", "IoU"],
+        [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],
+    )
+    console.made(out)
+    console.next_command(f"edge-difom verify --bundle {out}")

@@ -1,0 +1,190 @@
+"""`edge-difom bundle keygen`, `publish` and `sign`: the publisher's side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.errors import UsageError
+from edge_difom.cli import console
+from firmware_bridge.fleet.trust.roles import DAYS, ROLES, days_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_PASSPHRASE = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help="File with the passphrase of the root key, its first line; asked for if not given.",
+)
+_EXPIRES = click.option(
+    "--expires",
+    multiple=True,
+    metavar="ROLE=DAYS",
+    help="When what a role signs expires; repeatable. By default "
+    + ", ".join(f"{role}={days}" for role, days in DAYS.items())
+    + ".",
+)
+_KEYS = click.option(
+    "--keys", type=click.Path(path_type=Path), required=True, help="Folder that keygen made."
+)
+_REPOSITORY = click.option(
+    "--repository", type=click.Path(path_type=Path), required=True, help="Folder or stick of the repository."
+)
+
+
+@click.command(
+    "keygen",
+    short_help="Make a publisher's keys.",
+    epilog=console.examples(
+        "edge-difom bundle keygen KEYS",
+        "edge-difom bundle keygen KEYS --passphrase-file /run/secrets/root",
+        "edge-difom bundle keygen KEYS --expires root=3650",
+    ),
+)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_PASSPHRASE
+@_EXPIRES
+def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...]) -> None:
+    """Make the keys of the four roles in DIR, and the root metadata that devices are to trust.
+
+    The root key, DIR/root.pem, signs keys alone: take it off this machine, and bring it back to change a key.
+    """
+    from firmware_bridge.fleet.slots.audit import utc_now
+    from firmware_bridge.fleet.trust import client, publishing
+    from firmware_bridge.fleet.trust import trust_store as believed
+
+    days = days_of(expires)
+    root = publishing.create_keys(folder, _passphrase(passphrase_file, new=True), utc_now(), days)
+    for keyid in believed.root_keys(client.first_trust(root.read_bytes())):
+        console.say(f"root key {keyid}")
+    console.made(folder)
+    console.say(f"keep offline: {folder / 'root.pem'}")
+    console.say(f"for devices:  edge-difom device trust {root}")
+    console.next_command(f"edge-difom bundle publish B --repository DIR --keys {folder}")
+
+
+@click.command(
+    "publish",
+    short_help="Sign a bundle into a repository for devices.",
+    epilog=console.examples(
+        "edge-difom bundle publish B --repository /media/stick/polyps --keys KEYS",
+        "edge-difom bundle publish B.difom --repository DIR --keys KEYS --name polyps",
+        "edge-difom bundle publish B --repository DIR --keys KEYS --as-version 7 --expires timestamp=30",
+    ),
+)
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
+@_REPOSITORY
+@_KEYS
+@click.option("--name", help="Name in the repository, by default the bundle's.")
+@click.option(
+    "--as-version", type=click.IntRange(min=1), help="Its version; by default one more than the last."
+)
+@_EXPIRES
+@console.json_option()
+def publish(
+    path: Path,
+    repository: Path,
+    keys: Path,
+    name: str | None,
+    as_version: int | None,
+    expires: tuple[str, ...],
+    json_path: str | None,
+) -> None:
+    """Put BUNDLE into a repository, a plain folder that may be copied to any file server or stick.
+
+    The folder is whole at every moment: files are added, and the one that leads to them is replaced last.
+    """
+    from firmware_bridge.fleet.slots.audit import utc_now
+    from firmware_bridge.fleet.trust import publishing
+
+    done = publishing.publish(
+        path, repository, keys, utc_now(), target=name, version=as_version, days=days_of(expires)
+    )
+    console.say(f"{done.target} {done.version}: {done.file.stat().st_size} bytes")
+    _show(done.expires)
+    console.made(repository)
+    if json_path:
+        console.write_json(json_path, done)
+    console.next_command(f"edge-difom device install {repository}")
+
+
+@click.command(
+    "sign",
+    short_help="Sign a repository anew, or change its keys.",
+    epilog=console.examples(
+        "edge-difom bundle sign --repository DIR --keys KEYS",
+        "edge-difom bundle sign --repository DIR --keys KEYS --rotate targets --rotate timestamp",
+        "edge-difom bundle sign --repository DIR --keys KEYS --rotate root --passphrase-file old --new-passphrase-file new",
+    ),
+)
+@_REPOSITORY
+@_KEYS
+@click.option(
+    "--rotate",
+    "roles",
+    multiple=True,
+    type=click.Choice(ROLES),
+    help="Give a role a new key, repeatable; needs the root key.",
+)
+@click.option("--renew-root", is_flag=True, help="Sign the root anew with the same keys; needs the root key.")
+@_PASSPHRASE
+@click.option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path),
+    help="Passphrase of a new root key; by default the old one's.",
+)
+@_EXPIRES
+def sign(
+    repository: Path,
+    keys: Path,
+    roles: tuple[str, ...],
+    renew_root: bool,
+    passphrase_file: Path | None,
+    new_passphrase_file: Path | None,
+    expires: tuple[str, ...],
+) -> None:
+    """Sign what a repository holds anew, before it expires; with --rotate, by new keys.
+
+    Devices follow a change of keys by themselves: each root is signed by the one before it.
+    """
+    from firmware_bridge.fleet.slots.audit import utc_now
+    from firmware_bridge.fleet.trust import publishing
+
+    days = days_of(expires)
+    if roles or renew_root:
+        root = publishing.rotate(
+            repository,
+            keys,
+            roles,
+            _passphrase(passphrase_file),
+            utc_now(),
+            new_passphrase=_passphrase(new_passphrase_file) if new_passphrase_file else None,
+            days=days,
+        )
+        console.made(root)
+    else:
+        _show(publishing.renew(repository, keys, utc_now(), days=days))
+    console.made(repository)
+    console.next_command(f"edge-difom device install {repository}")
+
+
+def _passphrase(path: Path | None, *, new: bool = False) -> bytes:
+    if path is None:
+        text: str = click.prompt(
+            "passphrase of the root key", hide_input=True, confirmation_prompt=new, err=True
+        )
+        return text.encode()
+    lines = path.read_text().splitlines()
+    if not lines or not lines[0]:
+        raise UsageError(f"{path} holds no passphrase", expected="a first line that is not empty")
+    return lines[0].encode()
+
+
+def _show(expires: Mapping[str, datetime]) -> None:
+    console.table(
+        ["role", "expires (UTC)"], [[role, f"{when:%Y-%m-%d %H:%M}"] for role, when in expires.items()]
+    )

@@ -1,0 +1,185 @@
+"""What commands say: lines, steps, tables, progress, and records as JSON.
+
+Text goes to stdout, unless the command prints its JSON there (`--json -`): then text goes to stderr.
+Steps and progress always go to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from edge.util.progress import Progress
+
+_TEXT_TO_STDERR = "edge_difom.cli.console.text_to_stderr"
+_LINE_EVERY_S = 5.0
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def say(text: str = "") -> None:
+    """Print a line for the reader."""
+    context = click.get_current_context(silent=True)
+    click.echo(text, err=context is not None and _TEXT_TO_STDERR in context.meta)
+
+
+def step(n: int, total: int, text: str) -> None:
+    """Announce step `n` of `total`."""
+    click.echo(f"[{n}/{total}] {text}", err=True)
+
+
+def warn(text: str) -> None:
+    """Say what may be wrong, and go on."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def made(*paths: str | Path) -> None:
+    """Say what the command made, folders with a slash at the end."""
+    for path in paths:
+        say(f"made: {path}{'/' if Path(path).is_dir() else ''}")
+
+
+def next_command(command: str) -> None:
+    """Say which command comes next."""
+    say(f"next: {command}")
+
+
+def examples(*commands: str) -> str:
+    """The examples of a command's help, for click's `epilog`, which keeps their lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns; columns of numbers stand right, None is a dash."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
+    right = [
+        bool(rows) and all(row[i] is None or isinstance(row[i], int | float) for row in rows)
+        for i in range(len(headers))
+    ]
+    for line in [list(headers), ["-" * width for width in widths], *cells]:
+        aligned = zip(line, widths, right, strict=True)
+        say("  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in aligned).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class BundlePath(click.ParamType[Path]):
+    """A bundle: a directory, a `.difom` file, or the name of one that comes with the package."""
+
+    name = "B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002 - click's
+        """The path of the bundle, which need not exist: opening it tells."""
+        from edge.bundle.shipped import find_bundle
+
+        return find_bundle(value)
+
+
+BUNDLE = BundlePath()
+
+
+def json_option(help: str = "Write the record as JSON; `-` prints it on stdout.") -> Callable[[F], F]:
+    """The option `--json FILE|-`, given to the command as `json_path: str | None`."""
+    return click.option(
+        "--json", "json_path", metavar="FILE", default=None, callback=keep_stdout_for_json, help=help
+    )
+
+
+def keep_stdout_for_json(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Callback of a `--json` option: with `-`, text gives way to stderr."""
+    if value == "-":
+        context.meta[_TEXT_TO_STDERR] = True
+    return value
+
+
+def write_json(target: str | Path, record: object) -> None:
+    """Write a record as indented JSON.
+
+    Args:
+        target: A file (written whole or not at all), or `-` for stdout.
+        record: msgspec structs, dataclasses, dicts, lists, paths, numpy values; NaN becomes null.
+    """
+    import msgspec
+
+    from edge.util.files import atomic_write
+
+    text = msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2) + b"\n"
+    if str(target) == "-":
+        click.echo(text, nl=False)
+    else:
+        atomic_write(Path(target), text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Progress]:
+    """A bar with the time left on a terminal, a plain line every few seconds off it.
+
+    Args:
+        total: How many updates are to come.
+        label: What is counted.
+    """
+    if not sys.stderr.isatty():
+        lines = _Lines(total, label)
+        yield lines
+        lines.finish()
+        return
+    with click.progressbar(
+        length=total,
+        label=label,
+        show_pos=True,
+        file=sys.stderr,
+        item_show_func=lambda note: note or "",
+    ) as bar:
+        yield _Bar(bar)
+
+
+class _Bar:
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        self._bar.update(n, note)
+
+
+class _Lines:
+    def __init__(self, total: int, label: str) -> None:
+        self._total, self._label = total, label
+        self._done, self._note = 0, ""
+        self._begin = self._last = time.monotonic()
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        self._note = note
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            left = (now - self._begin) / max(self._done, 1) * (self._total - self._done)
+            self._line(f"about {left:.0f} s left")
+
+    def finish(self) -> None:
+        self._line(f"in {time.monotonic() - self._begin:.1f} s")
+
+    def _line(self, when: str) -> None:
+        note = f", {self._note}" if self._note else ""
+        click.echo(f"{self._label}: {self._done}/{self._total}, {when}{note}", err=True)

@@ -1,0 +1,75 @@
+"""`edge-difom demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_difom.cli import console
+
+
+@click.command(
+    "demo",
+    epilog=console.examples(
+        "edge-difom demo --out demo",
+        "edge-difom demo --out demo --epochs 12 --force",
+        "edge-difom demo --out quick --size 128 --epochs 2 --bench-seconds 5",
+    ),
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the results.",
+)
+@click.option("--size", type=int, help="Height and width of the student's input.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes of the distillation.")
+@click.option("--bench-seconds", type=click.FloatRange(min=1), help="Time measured per engine.")
+@click.option("--force", is_flag=True, help="Replace the results of an earlier demo.")
+def command(
+    out: Path, size: int | None, epochs: int | None, bench_seconds: float | None, force: bool
+) -> None:
+    """Run the whole path on the built-in phantom: teacher, student, INT8, bundle, run, latency, report.
+
+    RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
+    """
+    import msgspec
+
+    from edge_difom.demo.record import DemoSettings
+    from edge_difom.demo.run import run_demo
+
+    given = {"size": size, "epochs": epochs, "bench_seconds": bench_seconds}
+    settings = msgspec.convert(
+        {name: value for name, value in given.items() if value is not None}, DemoSettings
+    )
+    summary = run_demo(out, settings, force=force)
+    rows: list[list[object]] = []
+    for name, dice in summary.dice.items():
+        latency = summary.latency_ms.get(name, {})
+        negatives = summary.negatives[name]
+        label = "FP32 student in torch" if name == "f32" else f"INT8 in {name}"
+        rows.append(
+            [
+                label,
+                dice,
+                f"{negatives['flagged']} of {negatives['n']}",
+                latency.get("p50"),
+                latency.get("p99"),
+            ]
+        )
+    console.table(["phantom", "Dice", "clean frames flagged", "p50 ms", "p99 ms"], rows)
+    console.say(
+        f"mask IoU of the two engines {summary.parity_iou:.5f}"
+        if summary.parity_iou
+        else "no masks to compare"
+    )
+    for name, reason in summary.latency_valid.items():
+        if reason:
+            console.say(f"latency of {name} is INVALID: {reason}")
+    console.say(
+        f"{summary.run['frames_with_mask']:.0f} of {summary.run['frames']:.0f} frames of the clip with a mask; {sum(summary.seconds.values()):.0f} s in all"
+    )
+    console.made(out / "bundle", out / "report.html", out / "overlay.mp4", out / "summary.json")
+    console.next_command(f"edge-difom run --camera --bundle {out / 'bundle'}")

@@ -1,0 +1,105 @@
+"""`edge-difom device provision`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edge_difom.cli import console
+
+_SERVICES = "edge-difom edge-difom-presenter edge-difom-exporter"
+_FILL = ("systemd-sysusers", "systemd-tmpfiles --create edge-difom.conf")
+_RELOAD = (
+    "systemctl restart systemd-modules-load",
+    "udevadm control --reload",
+    "udevadm trigger --subsystem-match=tty --subsystem-match=video4linux",
+    "systemctl daemon-reexec",
+)
+"""Of a running system; the last one reads units, as daemon-reload does, and the watchdog's setting too."""
+
+NEXT = (*_FILL, *_RELOAD)
+"""What makes a running system know the files; then the services may be enabled."""
+
+
+@click.command(
+    "provision",
+    short_help="Install the services, device names and watchdog of a cart computer.",
+    epilog=console.examples(
+        "edge-difom device provision --dry-run",
+        "edge-difom device provision --cart pci-0000:00:14.0-usb-0:3:1.0 --camera pci-0000:03:00.0",
+        "edge-difom device provision --root /mnt/image --python /opt/edge-difom/bin/python --rauc",
+    ),
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and change nothing.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    show_default=True,
+    help="Root of the system, such as an image that is being built.",
+)
+@click.option(
+    "--python",
+    default=sys.executable,
+    metavar="PATH",
+    help="Python of the services, as the system will have it. Default: the one that runs this.",
+)
+@click.option(
+    "--cart",
+    default="*",
+    show_default=True,
+    metavar="SOCKET",
+    help="Socket of the controller's line that becomes /dev/ttyCART: a name, or pattern, of /dev/serial/by-path.",
+)
+@click.option(
+    "--camera",
+    default="*",
+    show_default=True,
+    metavar="SOCKET",
+    help="Socket of the camera that becomes /dev/cart-camera: a name of /dev/v4l/by-path without `-video-index0`.",
+)
+@click.option("--rauc", is_flag=True, help="Also the two root slots of RAUC.")
+@click.option("--force", is_flag=True, help="Overwrite files that were changed on this machine.")
+def provision(
+    dry_run: bool, root: Path, python: str, cart: str, camera: str, rauc: bool, force: bool
+) -> None:
+    """Write systemd units, udev rule, user, folders, kernel modules and watchdog of a cart computer.
+
+    Files that were changed by hand are kept. Nothing is started, enabled or reloaded: the commands for that are printed.
+    """
+    from firmware_bridge.fleet.system.provision import Settings, apply, plan
+
+    settings = Settings(python=python, cart=cart, camera=camera, rauc=rauc)
+    changes = plan(root, settings, force=force)
+    if dry_run:
+        for change in changes:
+            if change.writes:
+                console.say(change.diff())
+    else:
+        apply(root, changes)
+    done = {"write": "written", "update": "updated", "replace": "replaced"}
+    console.table(
+        ["file", "would" if dry_run else "was"],
+        [
+            [str(change.path), change.action if dry_run else done.get(change.action, change.action)]
+            for change in changes
+        ],
+    )
+    for change in changes:
+        if change.action == "keep":
+            console.warn(f"{change.path} was changed on this machine and is kept; --force overwrites it")
+    if dry_run:
+        console.next_command("edge-difom device provision")
+        return
+    if root == Path("/"):
+        lines = [*NEXT, f"systemctl enable --now {_SERVICES}"]
+    else:
+        lines = [
+            line.replace(" ", f" --root={root} ", 1) if " " in line else f"{line} --root={root}"
+            for line in _FILL
+        ]
+        lines.append(f"systemctl --root={root} enable {_SERVICES}")
+    for line in lines:
+        console.next_command(line)

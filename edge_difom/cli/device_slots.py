@@ -1,0 +1,211 @@
+"""`edge-difom device trust`, `install`, `status`, `rollback` and `gc`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge.errors import BundleError, UsageError
+from edge_difom.cli import console
+from firmware_bridge.fleet.slots.store import DEFAULT_STATE, SlotStore
+
+_STATE = click.option(
+    "--state",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="State folder of the device.",
+)
+
+
+@click.command(
+    "trust",
+    short_help="Trust a publisher's root.",
+    epilog=console.examples(
+        "edge-difom device trust /media/stick/1.root.json",
+        "edge-difom device trust KEYS/1.root.json --state DIR",
+        "edge-difom device trust other/1.root.json --replace",
+    ),
+)
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Trust this publisher in the place of another.")
+@_STATE
+def trust(root: Path, replace: bool, folder: Path) -> None:
+    """Trust the publisher whose root metadata ROOT is: once, by hand; compare the key that is printed.
+
+    What is installed stays.
+    """
+    from firmware_bridge import durable
+    from firmware_bridge.fleet.trust import client
+    from firmware_bridge.fleet.trust import trust_store as believed
+
+    try:
+        trusted = client.first_trust(root.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{root} cannot be read", expected="root metadata", got=error.strerror or str(error)
+        ) from error
+    keys = believed.root_keys(trusted)
+    durable.make_folder(folder)
+    store = SlotStore(folder)
+    with store.installing():
+        if (folder / believed.TRUST).exists() and not replace:
+            raise UsageError(
+                f"{folder} trusts a publisher already",
+                expected="a device without one",
+                mend=f"edge-difom device trust {root} --replace",
+            )
+        store.audit.append("trusted", root=root.name, keys=", ".join(keys))
+        believed.save(folder, trusted)
+    for key in keys:
+        console.say(f"root key {key}")
+    console.next_command("edge-difom device install SOURCE")
+
+
+@click.command(
+    "install",
+    short_help="Install a bundle from a repository.",
+    epilog=console.examples(
+        "edge-difom device install /media/stick/polyps",
+        "edge-difom device install file:///media/stick/polyps --target polyps",
+        "edge-difom device install /media/stick/polyps --max-latency-ms 50 --json installed.json",
+    ),
+)
+@click.argument("source")
+@click.option("--target", metavar="NAME", help="Which bundle, where the repository holds several.")
+@click.option("--again", is_flag=True, help="Take a bundle that was marked bad on this device.")
+@click.option(
+    "--max-latency-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Longest inference, median, in the self-test; by default 74: a mask of 120 ms at most, less all other stages.",
+)
+@_STATE
+@console.json_option()
+def install(
+    source: str,
+    target: str | None,
+    again: bool,
+    max_latency_ms: float | None,
+    folder: Path,
+    json_path: str | None,
+) -> None:
+    """Install the newest bundle of SOURCE, a folder or stick, into the slot that is not in use.
+
+    Refused before anything is copied: what the trusted publisher did not sign, what is older than what was installed, expired,
+    or cannot run here. From the next start on it is on trial, with two starts to prove itself. Exits with
+    code 11 while a signal is present.
+    """
+    from edge.engines.selftest import LIMIT_MS, check_in_process
+    from firmware_bridge.fleet.slots.install import install as bring
+
+    held = bring(
+        source,
+        folder,
+        target=target,
+        again=again,
+        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or LIMIT_MS),
+    )
+    console.say(f"installed: {held.name} {held.version}, on trial from the next start on")
+    if json_path:
+        console.write_json(json_path, held)
+    console.next_command(f"edge-difom device status --state {folder}")
+
+
+@click.command(
+    "status",
+    short_help="Tell what is installed, and check the log.",
+    epilog=console.examples(
+        "edge-difom device status",
+        "edge-difom device status --state DIR --events 50",
+        "edge-difom device status --json -",
+    ),
+)
+@click.option("--events", type=click.IntRange(min=0), default=10, show_default=True, help="Events to show.")
+@_STATE
+@console.json_option()
+def status(events: int, folder: Path, json_path: str | None) -> None:
+    """Tell what the slots hold, check every hash and the audit log's chain; changes nothing.
+
+    Exits with code 4 where a slot is damaged or the log was tampered with. Keep the log's head somewhere
+    else: whoever may write the whole folder can forge the whole log.
+    """
+    from firmware_bridge.fleet.slots.status import examine
+
+    report = examine(folder)
+    console.table(
+        ["slot", "bundle", "version", "is", "tries left", "file"],
+        [
+            [slot.slot, slot.name, slot.version, slot.role, slot.tries, "ok" if slot.ok else "DAMAGED"]
+            for slot in report.slots
+        ],
+    )
+    for key in report.keys:
+        console.say(f"trusts root key {key}")
+    if report.signal:
+        console.say("a signal is present: nothing can be installed now")
+    for record in report.events[-events:] if events else []:
+        detail = ", ".join(f"{key} {value}" for key, value in record.detail.items() if value != "")
+        console.say(f"{record.n:6d}  {record.at}  {record.event}  {detail}")
+    if report.audit.head:
+        console.say(f"log: {report.audit.records} records, head {report.audit.head.digest}")
+    if json_path:
+        console.write_json(json_path, report)
+    if report.problems:
+        raise BundleError(
+            f"{folder}: " + "; ".join(report.problems),
+            expected="whole slots and an unbroken log",
+            mend="edge-difom device install SOURCE" if report.audit.ok else "",
+        )
+    console.next_command("edge-difom device install SOURCE")
+
+
+@click.command(
+    "rollback",
+    short_help="Go back to the bundle before.",
+    epilog=console.examples(
+        "edge-difom device rollback",
+        "edge-difom device rollback --state DIR",
+        "edge-difom device rollback --state /var/lib/edge-difom",
+    ),
+)
+@_STATE
+def rollback(folder: Path) -> None:
+    """Give up the bundle on trial, or change to the other slot's good one; from the next start on."""
+    held = _store(folder).roll_back()
+    console.say(f"from the next start on: {held.name} {held.version}")
+    console.next_command(f"edge-difom device status --state {folder}")
+
+
+@click.command(
+    "gc",
+    short_help="Remove what no slot needs.",
+    epilog=console.examples(
+        "edge-difom device gc",
+        "edge-difom device gc --state DIR",
+        "edge-difom device gc --reset",
+    ),
+)
+@click.option(
+    "--reset",
+    is_flag=True,
+    help="Empty both slots: for a state file that cannot be read, which is kept aside.",
+)
+@_STATE
+def gc(reset: bool, folder: Path) -> None:
+    """Remove older bundles, and what an interrupted installation left."""
+    store = _store(folder)
+    if reset:
+        store.reset()
+    for path in store.collect():
+        console.say(f"removed: {path}")
+    console.next_command(f"edge-difom device status --state {folder}")
+
+
+def _store(folder: Path) -> SlotStore:
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder} does not exist", expected="a state folder", mend="edge-difom device trust ROOT.json"
+        )
+    return SlotStore(folder)

@@ -1,0 +1,150 @@
+"""`edge-difom distill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_difom.cli.console import examples, made, next_command, progress, say
+
+NUMBERS = "3,8,13"
+
+
+class NumberList(click.ParamType[list[int]]):
+    """Comma-separated whole numbers."""
+
+    name = NUMBERS
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """Parse `3,8,13`."""
+        try:
+            return [int(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers such as {NUMBERS}", param, ctx)
+
+
+@click.command(
+    epilog=examples(
+        "edge-difom distill --data DIR --student edge-s --teacher efficientnet_lite2",
+        "edge-difom distill --data DIR1 --data DIR2 --val-sequences 3,8,13 --teacher dinov2:CHECKPOINT_DIR",
+        "edge-difom distill --resume RUN",
+    )
+)
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. Without it the built-in phantom.",
+)
+@click.option(
+    "--negatives",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of frames that are known to show no polyp, s03_0017.jpg being frame 17 of sequence s03; whole "
+    "sequences of it are kept for validation. Repeatable.",
+)
+@click.option(
+    "--val-sequences",
+    type=NumberList(),
+    help="Video sequences to validate on, where a folder has a sequences.json.",
+)
+@click.option(
+    "--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say."
+)
+@click.option("--student", help="edge-s | edge-xs | edge-l | unet | unet-32 | unetpp | unetpp-16 | pranet")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    help="efficientnet_lite2 | dinov2 | dinov3 | sam | sam2 | oneformer | mask2former, each also NAME:DIR | timm:NAME | run:RUN; repeatable.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(["difom", "paper", "none"]),
+    help="difom: task and spectral loss; paper: the published notebook's, whose target collapses; none: task loss alone.",
+)
+@click.option("--size", type=int, help="Height and width of the student's input.")
+@click.option("--epochs", type=int, help="Passes over the training images.")
+@click.option("--batch-size", type=int, help="Images in a step.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option(
+    "--patience", type=int, help="Epochs without improvement before the run stops; 0 never stops early."
+)
+@click.option("--seed", type=int, help="Of the weights, the order and the augmentation.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file with any of the settings, or the name of one that comes along (edge-s, edge-xs, edge-s-4f); "
+    "options override it.",
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; overrides everything else."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; by default under $EDGE_DIFOM_RUNS or ./runs.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Continue a run, bit for bit, where it stopped.",
+)
+@click.option("--force", is_flag=True, help="Train again in a folder that holds something.")
+def distill(
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Distil frozen teachers into a small student.
+
+    Every teacher sees each image once; its maps are cached, and training reads the cache. The checkpoint with
+    the best Dice on the validation frames is kept.
+    """
+    from distill.config import find_config, parse_assignments, read_config_file, resolve_config
+    from distill.run_folder import load_run
+    from distill.students.build import build_student
+    from distill.students.size import student_size
+    from distill.train.trainer import train_run
+    from edge.errors import UsageError
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if resume is not None:
+        if given or config_file or assignments or out:
+            raise UsageError(
+                "--resume takes no other settings",
+                expected="the run as it was",
+                mend=f"edge-difom distill --resume {resume}",
+            )
+        run = train_run(None, resume=resume, report=progress)
+    else:
+        settings = given | parse_assignments(assignments)
+        if not (
+            settings.get("data") or (config_file and read_config_file(find_config(config_file)).get("data"))
+        ):
+            settings["data"] = [_phantom()]
+        config = resolve_config(config_file, settings)
+        student = build_student(config.student, pretrained=False)
+        say(f"{config.student} at {config.size}x{config.size}: {student_size(student, config.size)}")
+        run = train_run(config, out=out, force=force, report=progress)
+    loaded = load_run(run)
+    say(
+        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
+    )
+    made(run)
+    next_command(f"edge-difom qat {run} --bits 8")
+
+
+def _phantom() -> Path:
+    from distill.data.phantom import phantom_folder
+
+    return phantom_folder()

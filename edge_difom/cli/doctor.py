@@ -1,0 +1,109 @@
+"""`edge-difom doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.inference.probe import Probe
+    from edge_difom.doctor import DoctorReport
+
+
+@click.command(
+    "doctor",
+    short_help="Tell what this machine can do and what is missing.",
+    epilog=console.examples(
+        "edge-difom doctor",
+        "edge-difom doctor --bundle B",
+        "edge-difom doctor --json doctor.json",
+    ),
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    help="Bundle whose engines are opened; the shipped one if not given.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    default=None,
+    callback=console.keep_stdout_for_json,
+    help="Write the record as JSON; without FILE, or with `-`, print it on stdout.",
+)
+def command(bundle_path: Path | None, json_path: str | None) -> None:
+    """Look at the machine, its engines, cameras and Python packages, and name what is missing.
+
+    With a bundle its engines are opened, each in a process of its own, and tell the precision and the device that they
+    really use.
+    """
+    from edge_difom.doctor import examine
+
+    report = examine(bundle_path)
+    _show(report)
+    if json_path:
+        console.write_json(json_path, report)
+        if json_path != "-":
+            console.made(json_path)
+    console.next_command(_next(report))
+
+
+def _next(report: DoctorReport) -> str:
+    if not any(report.engines.values()):
+        return report.extras["openvino"].install
+    if report.extras["train"].installed:
+        return "edge-difom demo --out demo"
+    return f"edge-difom run --source synthetic: --bundle {report.default_bundle or 'BUNDLE'}"
+
+
+def _told(probe: Probe) -> str:
+    if probe.problem:
+        return probe.problem
+    counted = probe.settings.get("executed", {})
+    shares = f" ({', '.join(f'{count} x {kind}' for kind, count in counted.items())})" if counted else ""
+    place = f" on {probe.device}" if probe.device else ""
+    return f"runs in {probe.executed}{shares}{place}, {probe.settings.get('threads')} threads"
+
+
+def _show(report: DoctorReport) -> None:
+    device = report.device
+    rows: list[tuple[str, str]] = [
+        ("machine", f"{device.board or device.cpu or 'unknown'} ({device.architecture}, {device.system})"),
+        ("cores", f"{device.usable_cores} of {device.cores}"),
+        ("memory", f"{device.memory_mb} MiB" if device.memory_mb else "unknown"),
+        ("fast INT8 and bf16", ", ".join(device.flags) or "none of the known instruction sets"),
+        ("frequency governor", ", ".join(device.governor) if device.governor else "not readable"),
+        ("CUDA", ", ".join(device.cuda) or "none"),
+    ]
+    for name, runtime in report.engines.items():
+        rows.append(
+            (f"engine {name}", f"{runtime.package} {runtime.version}" if runtime else "not installed")
+        )
+    rows += [(f"{probe.engine} as {probe.declared}", _told(probe)) for probe in report.precisions]
+    if not report.precisions:
+        rows.append(("precision of engines", "told with --bundle B"))
+    for name, extra in report.extras.items():
+        what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
+        if name == "tflite-runtime" and report.extras["tflite"].installed:
+            what = "not used beside [tflite]"
+        rows.append((f"extra [{name}]", what))
+    cameras = [str(camera) for camera in report.cameras]
+    gstreamer = [report.gstreamer.command or "", "Python bindings" if report.gstreamer.python else ""]
+    rows += [
+        ("cameras", ", ".join(cameras) or "none"),
+        ("GStreamer", ", ".join(filter(None, gstreamer)) or "not installed"),
+        ("default bundle", report.default_bundle or "none is shipped"),
+    ]
+    rows += [(name, version) for name, version in report.versions.items() if version]
+    console.table(["what", "here"], rows)
+    for problem in report.problems:
+        console.say(f"problem: {problem}")

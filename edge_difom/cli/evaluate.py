@@ -1,0 +1,285 @@
+"""`edge-difom evaluate`: accuracy on labelled images, by the field's protocol and by ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge.errors import UsageError
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from edge.bundle.reader import Bundle
+    from edge.datasets.public_sets import Labelled
+    from edge.evaluation.metrics import EvaluationReport, Negatives
+    from edge.evaluation.page import Gallery
+
+
+@click.command(
+    "evaluate",
+    short_help="Dice and IoU of a bundle or a run on labelled images.",
+    epilog=console.examples(
+        "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
+        "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
+        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean 500 --report shifts.html",
+        "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
+        "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
+    ),
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
+)
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Run of `distill`: its best checkpoint, in FP32."
+)
+@click.option(
+    "--data",
+    metavar="[SET:]DIR",
+    help="Folder with images/ and masks/; or a benchmark, kvasir:, clinicdb:, colondb:, cvc300: or etis: before "
+    "the folder of that set or of TestDataset.",
+)
+@click.option(
+    "--names", type=click.Path(path_type=Path), help="Of --data, only the frames named in this file."
+)
+@click.option("--pairs", type=click.Path(path_type=Path), help="RUN/splits.json: the run's validation pairs.")
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    metavar="openvino|tflite|onnx|auto",
+    help="Engine of the bundle.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "f32", "bf16"]),
+    default="int8",
+    show_default=True,
+    help="Of the engine; bf16 in OpenVINO alone.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads of the engine; all cores by default."
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["b", "both"]),
+    default="both",
+    show_default=True,
+    help="b: ours alone; both: the field's (A) beside it.",
+)
+@click.option(
+    "--shifts",
+    is_flag=True,
+    help="Also measure under changes of colour, light, optics, compression and screen, INT8 and f32 of the engine.",
+)
+@click.option(
+    "--clean",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also count flagged frames among N clean phantoms and a polyp-free window of each frame that has one.",
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with figures, curves and frames. It holds patient images.",
+)
+@console.json_option()
+def command(
+    bundle_path: Path | None,
+    checkpoint: Path | None,
+    data: str | None,
+    names: Path | None,
+    pairs: Path | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    protocol: str,
+    shifts: bool,
+    clean: int | None,
+    report_path: Path | None,
+    json_path: str | None,
+) -> None:
+    """Measure accuracy per image at native mask size, polyp-free images counted apart."""
+    import msgspec
+
+    _one_of("--bundle", bundle_path, "--checkpoint", checkpoint)
+    _one_of("--data", data, "--pairs", pairs)
+    if names is not None and data is None:
+        raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
+    if checkpoint is not None and (shifts or clean):
+        raise UsageError("--shifts and --clean ask an engine", expected="--bundle", got="--checkpoint")
+    gallery = _gallery() if report_path else None
+    wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
+    if checkpoint is not None:
+        if engine != "auto":
+            raise UsageError(
+                "a checkpoint has no engine",
+                expected="--checkpoint without --engine",
+                mend="--bundle B --engine E",
+            )
+        from distill.train.evaluation import evaluate_run
+
+        found = _find(data, names, pairs)
+        with console.progress(len(found.pairs), "images") as bar:
+            wanted["done"] = lambda name: bar.update(1, name)
+            report = evaluate_run(checkpoint, found.pairs, **wanted)
+        subject, follows = f"{checkpoint.name}, FP32", f"edge-difom qat {checkpoint} --bits 8"
+    else:
+        assert bundle_path is not None
+        from edge.bundle.reader import Bundle
+        from edge.evaluation.bundle import evaluate_bundle, evaluate_bundle_shifts
+
+        bundle = Bundle.open(bundle_path)
+        found = _find(data, names, pairs)
+        with console.progress(len(found.pairs), "images") as bar:
+            wanted["done"] = lambda name: bar.update(1, name)
+            report = evaluate_bundle(
+                bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
+            )
+        if clean:
+            counts = _count_clean(bundle, found, clean, engine=engine, threads=threads, precision=precision)
+            report = msgspec.structs.replace(report, clean=counts)
+        if shifts:
+            with console.progress(len(found.pairs), "images, changed") as bar:
+                changed = evaluate_bundle_shifts(
+                    bundle,
+                    found.pairs,
+                    engine=engine,
+                    threads=threads,
+                    done=lambda name: bar.update(1, name),
+                )
+            report = msgspec.structs.replace(report, shifts=changed)
+        subject = f"{bundle_path.name}, engine {engine}, {precision}"
+        follows = f"edge-difom bench --bundle {bundle_path}"
+    report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
+    _show(report)
+    if json_path:
+        console.write_json(json_path, report)
+        if json_path != "-":
+            console.made(json_path)
+    if report_path and gallery:
+        _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint)
+    console.next_command(follows)
+
+
+def _count_clean(bundle: Bundle, found: Labelled, count: int, **options: Any) -> dict[str, Negatives]:
+    """How many of clean phantoms, and of windows of the data without a polyp, are flagged."""
+    from edge.datasets.negatives import phantom_negatives, polyp_free_crops
+    from edge.evaluation.bundle import count_clean
+
+    sets = {"phantom": phantom_negatives(count), "polyp-free windows": polyp_free_crops(found.pairs)}
+    with console.progress(count + len(found.pairs), "clean pictures") as bar:
+        return {
+            name: count_clean(bundle, images, done=lambda name: bar.update(1, name), **options)
+            for name, images in sets.items()
+        }
+
+
+def _gallery() -> Gallery:
+    from edge.evaluation.page import Gallery, require_extras
+
+    require_extras()
+    return Gallery()
+
+
+def _write_page(
+    path: Path, report: EvaluationReport, gallery: Gallery, subject: str, data: str, run: Path | None
+) -> None:
+    from edge.evaluation.page import evaluation_page, read_metrics
+    from edge.util.files import atomic_write
+
+    metrics = read_metrics(run) if run else []
+    atomic_write(path, evaluation_page(report, gallery, subject=subject, data=data, metrics=metrics))
+    console.made(path)
+    console.say("The page contains patient images and must not leave this machine.")
+
+
+def _find(data: str | None, names: Path | None, pairs: Path | None) -> Labelled:
+    from edge.datasets.public_sets import Labelled, find_labelled
+    from edge.evaluation.evaluator import read_splits
+
+    if pairs is not None:
+        return Labelled(read_splits(pairs))
+    assert data is not None
+    return find_labelled(data, names)
+
+
+def _one_of(first: str, a: object, second: str, b: object) -> None:
+    if (a is None) == (b is None):
+        raise UsageError(
+            f"give {first} or {second}",
+            expected="one of the two",
+            got="neither" if a is None else "both",
+            mend="edge-difom evaluate --help",
+        )
+
+
+def _show(report: EvaluationReport) -> None:
+    low, high = report.dice_ci95 or (None, None)
+    console.table(
+        ["images with a polyp", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
+        [[report.n, report.dice, low, high, report.iou, report.negatives.n, report.negatives.flagged]],
+    )
+    sizes = [[name, group.n, group.dice, group.iou] for name, group in report.by_size.items() if group.n]
+    if sizes:
+        console.table(["polyp", "images", "Dice", "IoU"], sizes)
+    if field := report.protocol_a:
+        console.say(f"protocol A (the field's), {field.upsampled} at native size:")
+        console.table(
+            ["meanDic", "maxDic", "meanIoU", "wF", "S", "meanE", "maxE", "MAE"],
+            [
+                [
+                    field.mean_dice,
+                    field.max_dice,
+                    field.mean_iou,
+                    field.weighted_f,
+                    field.s_measure,
+                    field.mean_e,
+                    field.max_e,
+                    field.mae,
+                ]
+            ],
+        )
+    if report.clean:
+        console.table(
+            ["polyp-free pictures", "all", "flagged", "share, 95 % low", "high"],
+            [
+                [name, held.n, held.flagged, *(held.ci95 or (None, None))]
+                for name, held in report.clean.items()
+            ],
+        )
+    if report.shifts:
+        console.table(
+            [
+                "change",
+                "strength",
+                "engine",
+                "Dice",
+                "change of Dice",
+                "95 % low",
+                "high",
+                "polyp-free",
+                "flagged",
+            ],
+            [
+                [
+                    row.shift,
+                    f"{row.strength:g}",
+                    engine,
+                    held.dice,
+                    held.change,
+                    *(held.change_ci95 or (None, None)),
+                    held.negatives.n,
+                    held.negatives.flagged,
+                ]
+                for row in report.shifts.rows
+                for engine, held in row.engines.items()
+            ],
+        )
+    for note in report.notes:
+        console.say(f"note: {note}")

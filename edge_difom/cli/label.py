@@ -1,0 +1,58 @@
+"""`edge-difom label`: a thin shell over `distill.self_training.labeling`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_difom.cli import console
+
+
+@click.command(
+    "label",
+    epilog=console.examples(
+        "edge-difom label --run RUN --source file:CLIP.mp4 --out PSEUDO",
+        "edge-difom label --run RUN1 --run RUN2 --source images:DIR --every 1 --max-doubt 0.3 --out PSEUDO",
+        "edge-difom label --run RUN --source file:CLIP.mp4 --every 30 --out PSEUDO --force",
+    ),
+)
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="A student trained here; repeatable, the mean of several is more often right.",
+)
+@click.option("--source", required=True, metavar="file:CLIP|images:DIR", help="Frames without masks.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=5, show_default=True, help="One frame of so many."
+)
+@click.option(
+    "--max-doubt",
+    type=click.FloatRange(min=0),
+    default=0.4,
+    show_default=True,
+    help="Leave out frames of which the students are less sure.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--force", is_flag=True, help="Replace the folder.")
+def label(runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool) -> None:
+    """Self-training: write frames and the masks that students give them as a folder to train on.
+
+    OUT/train/ goes to `distill` as one more --data; none of it validates. Look at the masks: what they get wrong is
+    learnt. Research use only, not a medical device.
+    """
+    from distill.self_training.labeling import count_frames, label_frames
+
+    with console.progress(count_frames(source, every), "frames") as bar:
+        labels = label_frames(
+            runs, source, out, every=every, max_doubt=max_doubt, force=force, done=bar.update
+        )
+    kept = [frame for frame in labels.frames if frame.kept]
+    clean = sum(frame.area == 0 for frame in kept)
+    console.say(f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of them without a polyp")
+    console.made(out)
+    console.next_command(f"edge-difom distill --data DIR --data {out} --student edge-s --recipe none")

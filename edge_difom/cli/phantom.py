@@ -1,0 +1,62 @@
+"""`edge-difom phantom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_difom.cli import console
+
+
+@click.command(
+    "phantom",
+    epilog=console.examples(
+        "edge-difom phantom --out phantom",
+        "edge-difom phantom --out phantom --train 1000 --validation 100 --seed 3",
+        "edge-difom phantom --out phantom --clip-frames 500 --force",
+    ),
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--train", type=click.IntRange(min=1), default=192, show_default=True, help="Training frames.")
+@click.option(
+    "--validation", type=click.IntRange(min=1), default=32, show_default=True, help="Validation frames."
+)
+@click.option(
+    "--negatives", type=click.IntRange(min=0), default=16, show_default=True, help="Polyp-free frames."
+)
+@click.option(
+    "--clip-frames", type=click.IntRange(min=0), default=150, show_default=True, help="Frames of clip.mp4."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=7,
+    show_default=True,
+    help="The same seed, the same pictures.",
+)
+@click.option("--force", is_flag=True, help="Replace the folder.")
+def command(
+    out: Path, train: int, validation: int, negatives: int, clip_frames: int, seed: int, force: bool
+) -> None:
+    """Write the procedural colonoscopy phantom: train/, validation/ and negatives/ with masks, and a clip.
+
+    No patient is in it: every picture is painted from the seed.
+    """
+    from edge.datasets.phantom.render import write_clip, write_dataset
+    from edge.util.files import atomic_dir
+
+    with atomic_dir(out, force=force) as folder:
+        with console.progress(train + validation + negatives, "frames") as bar:
+            write_dataset(
+                folder,
+                train=train,
+                validation=validation,
+                negatives=negatives,
+                seed=seed,
+                progress=lambda *_: bar.update(),
+            )
+        if clip_frames:
+            write_clip(folder / "clip.mp4", seed=seed, frames=clip_frames)
+    console.made(out)
+    console.next_command(f"edge-difom distill --data {out} --student edge-s --teacher efficientnet_lite2")

@@ -1,0 +1,300 @@
+"""`edge-difom run`: from a camera, a clip or images to masks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.errors import UsageError
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from edge.contracts import BundleStore, CartLink
+    from edge.pipeline.loop import RunSummary
+    from edge.pipeline.observers import SignalLock
+
+
+def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
+    """Lines of a JSONL sink on stdout stand alone there, as the record of `--json -` does."""
+    if any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
+        console.keep_stdout_for_json(context, parameter, "-")
+    return sinks
+
+
+@click.command(
+    "run",
+    short_help="Segment a camera, a clip or images with a bundle.",
+    epilog=console.examples(
+        "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink jsonl:frames.jsonl",
+        "edge-difom run --camera --view",
+        "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
+        "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds 10",
+    ),
+)
+@click.option(
+    "--source",
+    metavar="S",
+    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL, gst:PIPELINE; options behind it as ?key=value&key=value.",
+)
+@click.option(
+    "--camera",
+    metavar="[DEVICE]",
+    is_flag=False,
+    flag_value="",
+    help="Short for --source v4l2:DEVICE: a path, a number, a name under /dev/v4l/by-id, "
+    "or nothing for the first camera that works.",
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    help="Bundle: a folder, a .difom file, or the name of a shipped one. Default: what is installed on this device, "
+    "else the shipped edge-s.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="State folder with the two slots of `edge-difom device install`, instead of --bundle.",
+)
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx, or auto for the first that works.",
+)
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="KIND[:PATH]",
+    multiple=True,
+    callback=_keep_stdout,
+    help="shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout without a file), null; "
+    "repeatable. Default: null.",
+)
+@click.option(
+    "--view",
+    metavar="[PORT]",
+    is_flag=False,
+    flag_value="",
+    help="A page on 127.0.0.1 with the live overlay, short for --sink web[:PORT].",
+)
+@click.option(
+    "--log", type=click.Path(path_type=Path), metavar="FILE", help="Journal of events, rotated at 5 MB."
+)
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prometheus text file, renewed every second.",
+)
+@click.option(
+    "--cart",
+    default="",
+    metavar="CART",
+    help="The cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
+)
+@click.option(
+    "--guard/--no-guard",
+    default=True,
+    help="Pause on black, over-exposed, frozen, out-of-body and blurred frames.",
+)
+@click.option(
+    "--smooth/--no-smooth",
+    default=True,
+    help="Show a region once it was seen on 4 of 6 frames and for 130 ms.",
+)
+@click.option(
+    "--stills",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep the frame with its mask, black outside the field of view, when a pedal of the cart is pressed "
+    "or SIGUSR1 comes. Pictures of a patient.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine; its own choice if not given."
+)
+@click.option("--realtime", is_flag=True, help="Replay a clip at its own rate, as if it were a camera.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@console.json_option("Write the summary as JSON; `-` prints it on stdout.")
+def command(
+    source: str | None,
+    camera: str | None,
+    bundle_path: Path | None,
+    state: Path | None,
+    engine: str,
+    sinks: tuple[str, ...],
+    view: str | None,
+    log: Path | None,
+    metrics: Path | None,
+    cart: str,
+    guard: bool,
+    smooth: bool,
+    stills: Path | None,
+    frames: int | None,
+    seconds: float | None,
+    threads: int | None,
+    realtime: bool,
+    force: bool,
+    json_path: str | None,
+) -> None:
+    """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
+
+    Of a camera the newest frame is taken and late ones are dropped; of a clip or a folder every frame. A mask
+    of a camera's frame that is older than 120 ms is not drawn. The student runs in a process of its own, which is
+    started again where it hangs or dies. Ctrl-C or SIGTERM ends the run with all outputs whole.
+    """
+    from edge.bundle.reader import Bundle
+    from edge.inference.engine_spec import bundle_spec
+    from edge.inference.supervisor import SingleBundle
+    from edge.pipeline.device import DeviceOptions, open_device
+    from edge.sinks.open import open_sinks
+    from edge.sources.open import open_source
+
+    if (source is None) == (camera is None):
+        raise UsageError(
+            "one source is needed", expected="--source S or --camera [DEVICE]", mend="--source synthetic:"
+        )
+    if bundle_path is not None and state is not None:
+        raise UsageError("two bundles are named", expected="--bundle B, or --state DIR with slots")
+    if json_path == "-" and any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
+        raise UsageError("two records want stdout", expected="a file for --sink jsonl: or for --json")
+    if view is not None:
+        sinks = (*sinks, f"web:{view}" if view else "web")
+    frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
+    open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
+    if bundle_path is None and state is None:
+        from firmware_bridge.fleet.slots.store import installed_state
+
+        state = installed_state()
+        if state is not None:
+            console.say(f"bundles: what is installed in {state}")
+    path = bundle_path
+    if state is None:
+        path = bundle_path or _default_bundle()
+        bundle_spec(Bundle.open(path), engine, threads=threads)  # so does an engine that cannot run here
+        store: BundleStore = SingleBundle(path)
+    else:
+        from firmware_bridge.fleet.slots.store import open_store
+
+        store = open_store(state)
+    options = DeviceOptions(
+        engine=engine,
+        threads=threads,
+        log=log,
+        metrics=metrics,
+        guard=guard,
+        smooth=smooth,
+        stills=stills,
+    )
+    with frames_from, _stop_on_signal() as stop, _still_on_signal(stills) as still:
+        outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live)
+        console.say(frames_from.description)
+        with open_device(
+            frames_from,
+            outputs,
+            store,
+            options,
+            cart=_open_cart(cart) if cart else None,
+            lock=_open_signal(state) if state else None,
+            stop=stop,
+            still=still,
+        ) as loop:
+            summary = loop.run(frames=frames, seconds=seconds)
+            name = loop.engine.name
+    _show(summary)
+    if json_path:
+        console.write_json(json_path, summary)
+    written = [str(sink_path) for sink in outputs if (sink_path := getattr(sink, "path", None))]
+    console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
+    if stills is not None:
+        console.next_command(f"edge-difom device still {stills}/STILL --out DICOM")
+    elif state is None:
+        console.next_command(f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60")
+    else:
+        console.next_command(f"edge-difom device status --state {state}")
+
+
+def _open_cart(description: str) -> CartLink:
+    from firmware_bridge.cart.link.cart import open_cart
+
+    return open_cart(description)
+
+
+def _open_signal(state: Path) -> SignalLock:
+    from firmware_bridge.fleet.slots.signal import open_signal
+
+    return open_signal(state)
+
+
+def _default_bundle() -> Path:
+    from edge.bundle.shipped import DEFAULT, default_bundle, shipped_bundles
+
+    path = default_bundle()
+    if path is None:
+        others = " | ".join(shipped_bundles())
+        raise UsageError(
+            f"no bundle is given, and no {DEFAULT} comes with this package",
+            expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
+            mend="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
+        )
+    return path
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; a second signal of the kind acts as it did before."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
+    """An event that SIGUSR1 sets; without a folder for stills the signal acts as it did before."""
+    still = threading.Event()
+    if stills is None:
+        yield still
+        return
+    before = signal.signal(signal.SIGUSR1, lambda *_: still.set())
+    try:
+        yield still
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _show(summary: RunSummary) -> None:
+    console.say(
+        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
+        f"{summary.frames_with_mask} with a mask, {summary.dropped} dropped"
+    )
+    for kind, count in summary.reasons.items():
+        console.say(f"no mask on {count} frames: {kind}")
+    rows: list[tuple[object, ...]] = [
+        (name, stage.p50, stage.p90, stage.p99) for name, stage in summary.stages_ms.items()
+    ]
+    if summary.age_ms is not None:
+        age = summary.age_ms
+        rows.append(("age", age.p50, age.p90, age.p99))
+    console.table(["ms", "p50", "p90", "p99"], rows)

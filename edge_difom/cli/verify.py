@@ -1,0 +1,86 @@
+"""`edge-difom verify`: hashes and golden frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edge.errors import BundleError
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.engines.golden_check import VerifyReport
+
+
+@click.command(
+    "verify",
+    short_help="Check a bundle's hashes and golden frames.",
+    epilog=console.examples(
+        "edge-difom verify --bundle B",
+        "edge-difom verify --bundle B.difom --engine tflite",
+        "edge-difom verify --bundle B --json verify.json",
+    ),
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=console.BUNDLE,
+    required=True,
+    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="openvino|tflite|onnx",
+    help="Engine to check, repeatable; by default each that is installed.",
+)
+@console.json_option()
+def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) -> None:
+    """Check that no file was changed and that the engines compute here what they computed when they were made."""
+    from edge.bundle.reader import Bundle
+    from edge.engines.golden_check import unreadable, verify_bundle
+
+    try:
+        bundle = Bundle.open(bundle_path)
+    except BundleError as error:
+        _write(json_path, unreadable(bundle_path, error))
+        raise
+    report = verify_bundle(bundle, engines or None)
+    _show(report)
+    _write(json_path, report)
+    report.raise_for_problems()
+    console.say(f"verified: {bundle_path} ({report.digest})")
+    console.next_command(f"edge-difom run --source synthetic: --bundle {bundle_path}")
+
+
+def _write(json_path: str | None, report: VerifyReport) -> None:
+    if json_path:
+        console.write_json(json_path, report)
+        if json_path != "-":
+            console.made(json_path)
+
+
+def _show(report: VerifyReport) -> None:
+    rows = []
+    for check in report.engines:
+        ious = [frame.iou for frame in check.frames if frame.iou is not None]
+        rows.append(
+            [
+                check.engine,
+                str(check.settings.get("version", "-")),
+                len(check.frames),
+                min(ious) if ious else None,
+                max((frame.mean_difference for frame in check.frames), default=None),
+                ("ok" if check.ok else "FAILED") if check.checked else check.problem,
+            ]
+        )
+    console.table(
+        ["engine", "version", "golden frames", "least IoU", "largest mean difference", "result"], rows
+    )
+    for name, state in report.files.items():
+        if state != "ok":
+            console.say(f"{state}: {name}")

@@ -1,0 +1,1 @@
+"""`edge-difom demo`: the whole path on the built-in phantom."""

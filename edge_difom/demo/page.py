@@ -1,0 +1,51 @@
+"""The demo's page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edge.reports import plots
+from edge.reports.html import render, video_stills
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edge.bench.report.record import BenchReport
+    from edge_difom.demo.record import DemoSettings, DemoSummary
+
+STILLS = 4
+
+
+def demo_report(
+    summary: DemoSummary,
+    bench: Mapping[str, BenchReport],
+    samples: Mapping[str, Sequence[float]],
+    metrics: Sequence[Mapping[str, Any]],
+    overlay: Path,
+    settings: DemoSettings,
+) -> str:
+    """The demo's page.
+
+    Args:
+        summary: What `summary.json` will hold.
+        bench: Engine -> latency record.
+        samples: Engine -> whole-frame latencies in milliseconds.
+        metrics: Rows of the distillation's `metrics.jsonl`.
+        overlay: The clip with the overlay.
+        settings: How much of everything.
+    """
+    means = {
+        name: {stage: values.mean for stage, values in report.first.stages_ms.items()}
+        for name, report in bench.items()
+    }
+    return render(
+        "demo.html.j2",
+        summary=summary,
+        bench=bench,
+        settings=settings,
+        stills=video_stills(overlay, STILLS),
+        curve=plots.training_curve(metrics),
+        distribution=plots.latency_distribution(samples),
+        stages=plots.stage_bars(means),
+    )

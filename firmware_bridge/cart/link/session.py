@@ -1,0 +1,283 @@
+"""What the host says to the controller and makes of its answers; no input, no output, no clock of its own.
+
+Bytes go in by `receive` and out by `poll`; both are told the time. The controller is believed dead after
+`SILENCE_MS` without a whole message of it, and the link begins anew with a hello.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge import __version__
+from edge.contracts import CartEvent, State
+from firmware_bridge.cart.protocol import messages as m
+from firmware_bridge.cart.protocol.framing import Deframer, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge.contracts import Status
+
+LEASE_MS = 120
+"""A mask's route, renewed by each frame that shows one."""
+
+HELLO_MS = 250
+OTHER_VERSION_MS = 1000
+"""Between two attempts to greet a controller that speaks another protocol."""
+
+SILENCE_MS = 700
+STALE_MS = 100
+LAMP_MS = 250
+
+STATES = {
+    State.BOOT: 0,
+    State.SELFTEST: 1,
+    State.NO_SIGNAL: 2,
+    State.RUNNING: 3,
+    State.PAUSED: 4,
+    State.DEGRADED: 5,
+    State.BYPASS: 6,
+}
+"""Numbers of the schema."""
+
+LAMPS = {
+    State.BOOT: (m.BLUE, 1000),
+    State.SELFTEST: (m.BLUE, 500),
+    State.NO_SIGNAL: (m.WHITE, 1000),
+    State.RUNNING: (m.GREEN, 0),
+    State.PAUSED: (m.GREEN, 1000),
+    State.DEGRADED: (m.AMBER, 0),
+    State.BYPASS: (m.RED, 0),
+}
+"""Colour and period in milliseconds; 0 is steady."""
+
+
+class Beat(NamedTuple):
+    """Progress of the frame loop that the controller is to hear of.
+
+    Attributes:
+        status: The device's.
+        frame_age_ms: Of the frame that was just done; None without one.
+        mask: Whether an overlay is on show.
+        at_ms: When it was told.
+    """
+
+    status: Status
+    frame_age_ms: float | None
+    mask: bool
+    at_ms: int
+
+
+class Session:
+    """One host's link, over any number of connections.
+
+    Attributes:
+        up: The controller has greeted, and speaks this protocol.
+        reported: What happened since the owner last emptied it.
+        deframer: Its `drops` count what the line lost.
+        refused: Whole frames that were no message for the host.
+        status: Newest status of the controller; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.up = False
+        self.reported: deque[CartEvent] = deque(maxlen=256)
+        self.deframer = Deframer()
+        self.refused = 0
+        self.status: m.ControllerStatus | None = None
+        self._out = bytearray()
+        self._sequence = 0
+        self._boot_id: int | None = None
+        self._last_event = -1
+        self._last_power_fail: int | None = None
+        self._heard_ms = 0
+        self._now_ms = 0
+        self._hello_due_ms = 0
+        self._hello_sequence: int | None = None
+        self._greeting: m.Greeting | None = None
+        self._lamp_ms: int | None = None
+        self._lamp_sequence: int | None = None
+        self._lamp: tuple[int, int] | None = None
+        self._refusal = ""
+        self._faults = 0
+
+    def connect(self, now_ms: int) -> None:
+        """A new connection stands: greet, and forget half a frame of the old one."""
+        drops = self.deframer.drops
+        self.deframer = Deframer()
+        self.deframer.drops = drops
+        self._out.clear()
+        self._now_ms = self._heard_ms = now_ms
+        self._greet_again()
+
+    def disconnect(self, reason: str) -> None:
+        """The connection is gone."""
+        self._down(reason)
+
+    def receive(self, data: bytes, now_ms: int) -> None:
+        """Bytes of the controller."""
+        self._now_ms = now_ms
+        for payload in self.deframer.feed(data):
+            self._take_payload(payload)
+
+    def poll(self, beat: Beat | None, now_ms: int) -> bytes:
+        """What is to be sent now.
+
+        Args:
+            beat: Progress since the last call; None, and no heartbeat leaves, where there was none.
+            now_ms: The time.
+        """
+        self._now_ms = now_ms
+        if self.up and now_ms - self._heard_ms >= SILENCE_MS:
+            self._down(f"no word of the controller for {now_ms - self._heard_ms} ms")
+        if not self.up:
+            if now_ms >= self._hello_due_ms:
+                self._hello_due_ms = now_ms + HELLO_MS
+                self._greeting = None
+                self._hello_sequence = self._send(m.Hello(role=0, proto=m.PROTOCOL, fw=__version__[:24]))
+        elif beat is not None and now_ms - beat.at_ms < STALE_MS:
+            self._beat(beat, now_ms)
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def farewell(self) -> bytes:
+        """The last words: pass-through."""
+        self._out.clear()
+        if self.up:
+            self._send(m.SetRoute(route=0, lease_ms=0))
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def take_reported(self) -> Iterator[CartEvent]:
+        """What was reported, oldest first, each once."""
+        while self.reported:
+            yield self.reported.popleft()
+
+    def _beat(self, beat: Beat, now_ms: int) -> None:
+        state = beat.status.state
+        age = m.NO_FRAME_AGE if beat.frame_age_ms is None else min(int(beat.frame_age_ms), m.NO_FRAME_AGE - 1)
+        self._send(
+            m.Heartbeat(uptime_ms=beat.at_ms & 0xFFFFFFFF, state=STATES[state], frame_age_ms=max(age, 0))
+        )
+        if beat.mask:
+            self._send(m.SetRoute(route=1, lease_ms=LEASE_MS))
+        wanted = LAMPS[state]
+        waited = self._lamp_ms is None or now_ms - self._lamp_ms >= LAMP_MS
+        if wanted != self._lamp or (self._lamp_sequence is not None and waited):
+            self._lamp, self._lamp_ms = wanted, now_ms
+            self._lamp_sequence = self._send(m.SetLamp(*wanted))
+
+    def _take_payload(self, payload: bytes) -> None:
+        try:
+            envelope = m.decode(payload)
+        except m.VersionError as error:
+            self._other_version(f"the controller speaks {error}")
+        except m.SchemaError:
+            self.refused += 1
+        else:
+            self._heard_ms = self._now_ms
+            self._take(envelope)
+
+    def _take(self, envelope: m.Envelope) -> None:
+        message = envelope.msg
+        if isinstance(message, m.Ack):
+            self._take_ack(message)
+        elif isinstance(message, m.Greeting):
+            self._take_greeting(message)
+        elif isinstance(message, m.ControllerStatus):
+            self._take_status(message)
+        elif isinstance(message, m.InputEvent):
+            self._take_event(envelope.seq, message)
+        elif isinstance(message, m.PowerFail):
+            self._take_power_fail(envelope.seq, message)
+        else:
+            self.refused += 1
+
+    def _take_ack(self, ack: m.Ack) -> None:
+        if ack.ack_seq == self._lamp_sequence and ack.code == m.DONE:
+            self._lamp_sequence = None
+        if ack.code == m.VERSION:
+            self._other_version(f"the controller does not speak protocol {m.PROTOCOL}")
+        elif ack.code == m.GREET_FIRST and self.up:
+            self._down("the controller does not know this host any more")
+        elif ack.code in (m.SCHEMA, m.UNKNOWN_STATE, m.REFUSED):
+            self._refuse(f"the controller answers: {m.CODES[ack.code]}")
+        elif ack.code == m.DONE and ack.ack_seq == self._hello_sequence and self._greeting and not self.up:
+            self.up = True
+            self._lamp = None
+            self._refusal = ""
+            cause = m.RESET_CAUSES[self._greeting.reset_cause]
+            self.reported.append(
+                CartEvent("link-up", f"controller {self._greeting.boot_id:08x}, started by {cause}")
+            )
+
+    def _take_greeting(self, greeting: m.Greeting) -> None:
+        if greeting.boot_id != self._boot_id:
+            self._boot_id, self._last_event, self._last_power_fail = greeting.boot_id, -1, None
+            if self.up:
+                self._down(f"the controller was reset: {m.RESET_CAUSES[greeting.reset_cause]}")
+        self._greeting = greeting
+
+    def _take_status(self, status: m.ControllerStatus) -> None:
+        self.status = status
+        if not self.up:
+            return  # what it says of a silent host is known
+        if status.faults & ~self._faults:
+            self._refuse(f"the controller's faults: {', '.join(fault_names(status.faults))}")
+        self._faults = status.faults
+        if not status.faults:
+            self._refusal = ""
+
+    def _take_event(self, sequence: int, event: m.InputEvent) -> None:
+        if not self.up:
+            return  # it comes again once both know each other
+        self._send(m.Ack(ack_seq=sequence, code=m.DONE))
+        if event.event_id > self._last_event:
+            self._last_event = event.event_id
+            edge = "pressed" if event.edge else "released"
+            self.reported.append(CartEvent("pedal", f"pedal {event.source + 1} {edge}"))
+
+    def _take_power_fail(self, sequence: int, message: m.PowerFail) -> None:
+        self._send(m.Ack(ack_seq=sequence, code=m.DONE))
+        if sequence != self._last_power_fail:
+            self._last_power_fail = sequence
+            self.reported.append(
+                CartEvent(
+                    "power-fail", f"supply holds for {message.holdup_ms} ms", holdup_ms=message.holdup_ms
+                )
+            )
+
+    def _other_version(self, reason: str) -> None:
+        self._refuse(f"{reason}; the picture stays passed through")
+        self._down(reason)
+        self._hello_due_ms = self._now_ms + OTHER_VERSION_MS
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self._refusal:
+            self._refusal = reason
+            self.reported.append(CartEvent("refused", reason))
+
+    def _down(self, reason: str) -> None:
+        if self.up:
+            self.reported.append(CartEvent("link-down", reason))
+        self._greet_again()
+
+    def _greet_again(self) -> None:
+        self.up = False
+        self._faults = 0
+        self._hello_sequence = None
+        self._hello_due_ms = self._now_ms
+
+    def _send(self, message: m.AnyMessage) -> int:
+        sequence = self._sequence
+        self._out += frame(m.encode(m.Envelope(m.PROTOCOL, sequence, message)))
+        self._sequence = (sequence + 1) & 0xFFFF
+        return sequence
+
+
+def fault_names(faults: int) -> list[str]:
+    """Names of the bits that are set."""
+    return [name for bit, name in m.FAULTS.items() if faults & bit]

@@ -1,0 +1,231 @@
+"""The messages of `cart.cddl`, as types whose every value is checked on the way in and on the way out.
+
+Both ends take deterministic CBOR alone (RFC 8949, section 4.2), so that a message has one spelling.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import cbor2
+import msgspec
+from msgspec import Meta
+
+PROTOCOL = 1
+
+U8 = Annotated[int, Meta(ge=0, le=0xFF)]
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
+
+NO_FRAME_AGE = 0xFFFF
+"""`frame_age_ms` where there is no frame."""
+
+# Codes of an acknowledgement.
+DONE, SCHEMA, VERSION, GREET_FIRST, NOT_NEWER, UNKNOWN_STATE, REFUSED = range(7)
+
+CODES = {
+    DONE: "done",
+    SCHEMA: "breaks the schema",
+    VERSION: "another protocol version",
+    GREET_FIRST: "no greeting yet",
+    NOT_NEWER: "not newer than the last one",
+    UNKNOWN_STATE: "unknown state",
+    REFUSED: "overlay refused",
+}
+
+OFF, GREEN, AMBER, RED, BLUE, WHITE = range(6)
+
+RESET_CAUSES = ("unknown", "power", "pin", "watchdog", "software", "fault")
+
+FAULTS = {
+    0x01: "relay",
+    0x02: "temperature",
+    0x04: "supply",
+    0x08: "heartbeat",
+    0x10: "version",
+    0x20: "events",
+}
+"""Bits of `Status.faults`, as core/route.h of the firmware defines them."""
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Base of what an envelope carries."""
+
+
+class Hello(Message, frozen=True, tag=0):
+    """Host: begin; the controller's route is off until heartbeats and a lease come.
+
+    Attributes:
+        role: 0 the runtime, 1 a service tool, which may only look on.
+        proto: Protocol that the host speaks.
+        fw: The host's version, 1 to 24 characters of printable ASCII.
+    """
+
+    role: Annotated[int, Meta(ge=0, le=1)]
+    proto: U8
+    fw: Annotated[str, Meta(pattern=r"^[ -~]{1,24}\Z")]
+
+
+class Heartbeat(Message, frozen=True, tag=1):
+    """Host: the frame loop made progress.
+
+    Attributes:
+        uptime_ms: Of the host's monotonic clock, modulo 2^32.
+        state: Number of the runtime's state (`firmware_bridge.cart.link.states`).
+        frame_age_ms: Of the frame that was just done; `NO_FRAME_AGE` without one.
+    """
+
+    uptime_ms: U32
+    state: U8
+    frame_age_ms: U16
+
+
+class SetLamp(Message, frozen=True, tag=2):
+    """Host: colour of the lamp; `blink_ms` is its period, 0 is steady."""
+
+    colour: Annotated[int, Meta(ge=0, le=5)]
+    blink_ms: Annotated[int, Meta(ge=0, le=10000)]
+
+
+class SetRoute(Message, frozen=True, tag=3):
+    """Host: pass-through (0), or overlay (1) for `lease_ms`."""
+
+    route: Annotated[int, Meta(ge=0, le=1)]
+    lease_ms: Annotated[int, Meta(ge=0, le=500)]
+
+
+class Ack(Message, frozen=True, tag=4):
+    """Both: the message with this sequence number arrived, and what became of it (`CODES`)."""
+
+    ack_seq: U16
+    code: Annotated[int, Meta(ge=0, le=6)]
+
+
+class Greeting(Message, frozen=True, tag=5):
+    """Controller: answer to a hello, and unasked at its start.
+
+    Attributes:
+        hw_rev: Revision of the board.
+        reset_cause: Index into `RESET_CAUSES`.
+        boot_id: Another one at each start.
+    """
+
+    hw_rev: U8
+    reset_cause: Annotated[int, Meta(ge=0, le=5)]
+    boot_id: U32
+
+
+class ControllerStatus(Message, frozen=True, tag=6):
+    """Controller: at each change, and every 250 ms.
+
+    Attributes:
+        bypass: The coil is off.
+        relay_feedback: The auxiliary contact says overlay.
+        temp_cc: Hundredths of a degree Celsius.
+        supply_mv: Supply in millivolts.
+        faults: Bits of `FAULTS`.
+        drops: Frames that the controller's link lost since its start.
+        refused: Whole frames that were no message for it.
+    """
+
+    bypass: bool
+    relay_feedback: bool
+    temp_cc: Annotated[int, Meta(ge=-5500, le=15500)]
+    supply_mv: Annotated[int, Meta(ge=0, le=60000)]
+    faults: U16
+    drops: U32
+    refused: U32
+
+
+class InputEvent(Message, frozen=True, tag=7):
+    """Controller: a pedal, sent until it is acknowledged, for 5 s at most.
+
+    Attributes:
+        event_id: Counts from 0 at each start.
+        source: Pedal.
+        edge: 1 pressed, 0 released.
+        t_ms: Of the controller's clock.
+    """
+
+    event_id: U32
+    source: Annotated[int, Meta(ge=0, le=3)]
+    edge: Annotated[int, Meta(ge=0, le=1)]
+    t_ms: U32
+
+
+class PowerFail(Message, frozen=True, tag=8):
+    """Controller: the supply fails and holds for `holdup_ms`; sent with one number until acknowledged."""
+
+    holdup_ms: U16
+
+
+AnyMessage = (
+    Hello | Heartbeat | SetLamp | SetRoute | Ack | Greeting | ControllerStatus | InputEvent | PowerFail
+)
+
+
+class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A message with its protocol version and sequence number."""
+
+    ver: U8
+    seq: U16
+    msg: AnyMessage
+
+
+class SchemaError(ValueError):
+    """Bytes or values that are no message of the schema."""
+
+
+class VersionError(SchemaError):
+    """A message of another protocol version.
+
+    Args:
+        version: What it speaks.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"protocol {version}, this is protocol {PROTOCOL}")
+        self.version = version
+
+
+def encode(envelope: Envelope) -> bytes:
+    """A message as deterministic CBOR.
+
+    Raises:
+        SchemaError: A value is out of its range or of another type.
+    """
+    plain = msgspec.to_builtins(envelope)
+    _checked(plain)
+    return cbor2.dumps(plain)
+
+
+def decode(payload: bytes) -> Envelope:
+    """The message of a payload.
+
+    Raises:
+        VersionError: It speaks another protocol; nothing else of it was read.
+        SchemaError: It is none of the schema's, or not in its one spelling.
+    """
+    try:
+        plain = cbor2.loads(payload)
+        spelt = cbor2.dumps(plain)
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise SchemaError(f"no CBOR: {error}") from error
+    if not isinstance(plain, list) or len(plain) < 2 or not _is_number(plain[0]):
+        raise SchemaError("no envelope")
+    if plain[0] != PROTOCOL and _is_number(plain[1]):
+        raise VersionError(plain[0])
+    if spelt != payload:
+        raise SchemaError("not in its shortest spelling")
+    return _checked(plain)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFF
+
+
+def _checked(plain: Any) -> Envelope:
+    try:
+        return msgspec.convert(plain, Envelope)
+    except msgspec.ValidationError as error:
+        raise SchemaError(str(error)) from error

@@ -1,0 +1,1 @@
+"""What keeps carts up to date: trust, slots, bills of materials, the system image."""

@@ -1,0 +1,313 @@
+"""From a repository into the spare slot: believed, fitting, whole, tested, and then in use with one write.
+
+Until that write nothing that the device uses has changed; what an interruption leaves is removed by the next installation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge.bundle.manifest import SCHEMA_VERSION
+from edge.bundle.reader import Bundle
+from edge.engines.runtimes import find_runtimes
+from edge.engines.selftest import check_in_process
+from edge.errors import (
+    BundleError,
+    BusyError,
+    EdgeDifomError,
+    LatencyError,
+    MissingDependencyError,
+    ParityError,
+    UsageError,
+)
+from edge.util.files import locked
+from firmware_bridge import durable
+from firmware_bridge.fit import fit
+from firmware_bridge.fleet.slots import state
+from firmware_bridge.fleet.slots.audit import utc_now
+from firmware_bridge.fleet.slots.signal import refuse_under_signal
+from firmware_bridge.fleet.slots.store import LOCK, SlotStore
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.folder import open_folder
+from firmware_bridge.fleet.trust.offer import Offer, differences, read_offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+    from typing import IO
+
+    from edge.engines.runtimes import Runtime
+    from edge.engines.selftest import SelfTest
+    from firmware_bridge.fleet.slots.audit import Value
+    from firmware_bridge.fleet.slots.state import Held, State
+    from firmware_bridge.fleet.trust.folder import Folder
+
+_BLOCK = 1 << 20
+_ROOM = 4 << 20
+"""Bytes that stay free beside the new bundle, for state and log."""
+
+
+class _Found(NamedTuple):
+    """A bundle as its signed metadata tells it."""
+
+    target: str
+    file: str
+    sha256: str
+    size: int
+    offer: Offer
+
+
+def install(
+    source: str,
+    folder: Path,
+    *,
+    target: str | None = None,
+    again: bool = False,
+    now: Callable[[], datetime] = utc_now,
+    runtimes: Mapping[str, Runtime | None] | None = None,
+    architecture: str | None = None,
+    check: Callable[[Path], SelfTest] = check_in_process,
+) -> Held:
+    """Install the newest bundle of a repository; it is on trial from the next start on.
+
+    Args:
+        source: Folder or `file://` address of the repository.
+        folder: State folder of this device.
+        target: Name in the repository; needed where that holds several.
+        again: Take a bundle that was marked bad on this device.
+        now: Wall clock, UTC, for expiry and the log.
+        runtimes: What is installed, by default what is found.
+        architecture: Of this machine.
+        check: Self-test of a packed bundle.
+
+    Returns:
+        What was installed.
+
+    Raises:
+        BusyError: A signal is present, another installation runs, or the disk has no room.
+        BundleError: Not to be trusted, expired, older than what was installed, damaged, or marked bad.
+        MissingDependencyError: It cannot run on this machine.
+        ParityError: The self-test failed.
+        LatencyError: The self-test was too slow.
+        UsageError: This version is installed already, or the repository holds several bundles.
+    """
+    durable.make_folder(folder)
+    store = SlotStore(folder, now=now)
+    with store.installing():
+        try:
+            refuse_under_signal(folder)
+            before = state.load(folder)
+            repository = open_folder(source)
+            found = _believe(repository, folder, target, now)
+            _refuse_older(found, before)
+            _refuse_bad(found, before, again=again)
+            _refuse_unfit(found, runtimes or find_runtimes(), architecture)
+            _refuse_without_room(found, folder)
+        except EdgeDifomError as error:
+            with suppress(OSError):
+                store.audit.append("refused", source=source, reason=error.what, got=error.got)
+            raise
+        store.clean()
+        held = _bring(store, repository, found, before.spare(), check)
+        store.clean()
+        return held
+
+
+def _believe(repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]) -> _Found:
+    from firmware_bridge.fleet.trust.client import refresh
+
+    known = believed.load(folder)
+    trusted, targets = refresh(repository.metadata, known, now())
+    if trusted != known:
+        believed.save(folder, trusted)
+    names = sorted(name.removesuffix(".difom") for name in targets.targets)
+    if target is None and len(names) != 1:
+        raise UsageError(
+            f"the repository holds {len(names)} bundles", expected="--target NAME", got=", ".join(names)
+        )
+    name = f"{target or names[0]}.difom"
+    if name not in targets.targets:
+        raise UsageError(f"the repository has no {name}", expected=" or ".join(names))
+    entry = targets.targets[name]
+    digest = entry.hashes.get("sha256")
+    if "/" in name or name.startswith(".") or digest is None or not digest.isalnum():
+        raise BundleError(f"{name!r} is not published as a bundle", expected="a plain name and a SHA-256")
+    return _Found(
+        name.removesuffix(".difom"),
+        f"{digest}.{name}",
+        digest,
+        entry.length,
+        read_offer(entry.custom, name),
+    )
+
+
+def _refuse_older(found: _Found, before: State) -> None:
+    version, floor = found.offer.version, before.floor.get(found.target, 0)
+    if version < floor:
+        raise BundleError(
+            f"{found.target} {version} is older than what was installed on this device",
+            expected=f"version {floor} or later",
+            got=f"version {version}",
+            mend="publish the older bundle anew, with a later version; or edge-difom device rollback",
+        )
+    same = [held for held in before.slots.values() if (held.name, held.version) == (found.target, version)]
+    if any(held.sha256 != found.sha256 for held in same):
+        raise BundleError(f"{found.target} {version} is another bundle than the one of this version here")
+    used = {before.active, before.trial.slot if before.trial else None}
+    if any(before.slots.get(slot) in same for slot in used if slot):
+        raise UsageError(f"{found.target} {version} is installed already", expected="a later version")
+
+
+def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
+    for bad in before.bad:
+        if bad.sha256 == found.sha256 and not again:
+            raise BundleError(
+                f"{found.target} {found.offer.version} was marked bad on this device",
+                got=bad.reason,
+                mend="publish a better one, or try it once more with --again",
+            )
+
+
+def _refuse_unfit(found: _Found, runtimes: Mapping[str, Runtime | None], architecture: str | None) -> None:
+    offer = found.offer
+    if offer.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{found.target} {offer.version} has manifest schema {offer.schema_version}",
+            expected=f"schema {SCHEMA_VERSION}",
+            mend="pip install --upgrade edge-difom",
+        )
+    report = fit(offer, runtimes=runtimes, architecture=architecture)
+    if not report.fits:
+        raise MissingDependencyError(
+            f"{found.target} {offer.version} cannot run on this machine",
+            expected="a runtime for one of its INT8 engines",
+            got="; ".join(
+                f"{engine.runtime} {engine.precision}: {', '.join(engine.obstacles)}"
+                for engine in report.engines
+                if engine.obstacles
+            ),
+            mend="edge-difom doctor",
+        )
+
+
+def _refuse_without_room(found: _Found, folder: Path) -> None:
+    disk = os.statvfs(folder)
+    free, needed = disk.f_bavail * disk.f_frsize, found.size + _ROOM
+    if free < needed:
+        raise BusyError(
+            f"the disk of {folder} is full",
+            expected=f"{needed} bytes",
+            got=f"{free} bytes",
+            mend="edge-difom device gc",
+        )
+
+
+def _bring(
+    store: SlotStore, repository: Folder, found: _Found, slot: str, check: Callable[[Path], SelfTest]
+) -> Held:
+    """Copy, verify and test a bundle beside what the slot holds, then change over."""
+    held = state.Held(
+        file=f"{found.offer.version}-{found.sha256[:16]}.difom",
+        sha256=found.sha256,
+        size=found.size,
+        name=found.target,
+        version=found.offer.version,
+        manifest=found.offer.manifest,
+    )
+    place = store.folder / "slots" / slot
+    durable.make_folder(place)
+    part = place / f".{held.file}.part"
+    begun: dict[str, Value] = {"slot": slot, "name": held.name, "version": held.version}
+    try:
+        store.audit.append("install-begins", **begun, sha256=held.sha256)
+        _copy(repository, found, part)
+        _refuse_untrue(part, found)
+        refuse_under_signal(store.folder)
+        _refuse_failing(store, part, held, check)
+        refuse_under_signal(store.folder)
+        durable.move(part, place / held.file)
+        with locked(store.folder / LOCK):
+            now = state.load(store.folder)
+            if now.spare() != slot:
+                raise BusyError("the slots changed during the installation", mend="install again")
+            state.save(store.folder, now.installed(slot, held))
+    except (EdgeDifomError, OSError) as error:
+        reason = error.what if isinstance(error, EdgeDifomError) else str(error)
+        with suppress(OSError):
+            store.audit.append("install-failed", **begun, reason=reason, got=getattr(error, "got", ""))
+        if isinstance(error, EdgeDifomError):
+            raise
+        raise BusyError(
+            f"{held.name} {held.version} cannot be written to {store.folder}",
+            got=error.strerror or str(error),
+            mend="edge-difom device gc",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    with suppress(OSError):
+        store.audit.append("installed", **begun)
+    return held
+
+
+def _copy(repository: Folder, found: _Found, part: Path) -> None:
+    """Copy at most what was signed, and compare it."""
+    digest, left = hashlib.sha256(), found.size + 1
+    with repository.target(found.file) as source, part.open("wb") as copy:
+        while left > 0 and (block := _block(source, min(_BLOCK, left), found)):
+            digest.update(block)
+            copy.write(block)
+            left -= len(block)
+        durable.sync_file(copy)
+    durable.sync_folder(part.parent)
+    size = found.size + 1 - left
+    if (size, digest.hexdigest()) != (found.size, found.sha256):
+        raise BundleError(
+            f"{found.file} is not what was signed",
+            expected=f"{found.size} bytes with SHA-256 {found.sha256}",
+            got=f"{size} bytes with SHA-256 {digest.hexdigest()}" if left else "more bytes",
+            mend="copy the repository again, whole",
+        )
+
+
+def _block(source: IO[bytes], size: int, found: _Found) -> bytes:
+    try:
+        return source.read(size)
+    except OSError as error:
+        raise BundleError(
+            f"{found.file} cannot be read", got=error.strerror or str(error), mend="copy the repository again"
+        ) from error
+
+
+def _refuse_untrue(part: Path, found: _Found) -> None:
+    """Signed or not, a bundle must hold together and be what its metadata says."""
+    bundle = Bundle.open(part)
+    wrong = [f"{name} {kept}" for name, kept in bundle.verify_hashes().items() if kept != "ok"]
+    wrong += [f"another {name} than was offered" for name in differences(found.offer, bundle)]
+    if wrong:
+        raise BundleError(
+            f"{found.target} {found.offer.version} does not hold together",
+            got="; ".join(wrong),
+            mend="publish it anew",
+        )
+
+
+def _refuse_failing(store: SlotStore, part: Path, held: Held, check: Callable[[Path], SelfTest]) -> None:
+    outcome = check(part)
+    if outcome.ok:
+        return
+    reason = "; ".join(outcome.problems)
+    if outcome.late:
+        # A busy machine is late too, so this alone condemns no bundle.
+        raise LatencyError(f"{held.name} {held.version} is too slow on this machine", got=reason)
+    with locked(store.folder / LOCK):
+        state.save(store.folder, state.load(store.folder).refused(held, f"self-test: {reason}"))
+    raise ParityError(
+        f"{held.name} {held.version} fails its self-test on this machine; what was active stays",
+        expected="its golden frames' scores from every engine",
+        got=reason,
+    )

@@ -1,0 +1,121 @@
+"""What a device holds, looked at without changing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge.errors import BundleError, BusyError
+from firmware_bridge.fleet.slots import state
+
+# msgspec reads the annotations when a report is decoded.
+from firmware_bridge.fleet.slots.audit import AuditLog, AuditReport, Record
+from firmware_bridge.fleet.slots.signal import refuse_under_signal
+from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust import trust_store as believed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One slot.
+
+    Attributes:
+        slot: `a` or `b`.
+        name: Of the bundle, None where the slot is empty.
+        version: Of the bundle.
+        role: `active`, `trial`, `fallback`, or `empty`.
+        tries: Starts that a trial has left.
+        ok: The file is what was signed.
+    """
+
+    slot: str
+    name: str | None = None
+    version: int | None = None
+    role: str = "empty"
+    tries: int | None = None
+    ok: bool = True
+
+
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's bundles.
+
+    Attributes:
+        slots: Both slots.
+        bad: Bundles that were marked bad.
+        keys: Key ids of the trusted root, empty where nobody is trusted.
+        signal: A signal is present.
+        audit: The log's chain.
+        events: The log.
+        problems: What is wrong, empty where nothing is.
+    """
+
+    slots: list[SlotReport]
+    bad: list[state.Bad]
+    keys: list[str]
+    signal: bool
+    audit: AuditReport
+    events: list[Record]
+    problems: list[str]
+
+
+def examine(folder: Path) -> StatusReport:
+    """Look at a state folder.
+
+    Raises:
+        BundleError: There is none, or whom it trusts cannot be read.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder} does not exist", mend="edge-difom device trust ROOT.json")
+    problems = []
+    try:
+        now = state.load(folder)
+    except BundleError as error:
+        now = state.State()
+        problems.append(error.what)
+    slots = [_slot(folder, now, slot) for slot in state.SLOTS]
+    problems += [f"slot {slot.slot} is damaged" for slot in slots if not slot.ok]
+    log = AuditLog(folder)
+    chain = log.verify()
+    problems += [f"the log was tampered with: {problem}" for problem in chain.problems]
+    return StatusReport(
+        slots=slots,
+        bad=now.bad,
+        keys=_keys(folder),
+        signal=_signal(folder),
+        audit=chain,
+        events=log.records(),
+        problems=problems,
+    )
+
+
+def _slot(folder: Path, now: state.State, slot: str) -> SlotReport:
+    held = now.slots.get(slot)
+    if held is None:
+        return SlotReport(slot=slot)
+    trial = now.trial if now.trial and now.trial.slot == slot else None
+    role = "trial" if trial else "active" if now.active == slot else "fallback"
+    return SlotReport(
+        slot=slot,
+        name=held.name,
+        version=held.version,
+        role=role,
+        tries=trial.tries if trial else None,
+        ok=SlotStore(folder).holds(slot, held),
+    )
+
+
+def _keys(folder: Path) -> list[str]:
+    if not (folder / believed.TRUST).exists():
+        return []
+    return believed.root_keys(believed.load(folder))
+
+
+def _signal(folder: Path) -> bool:
+    try:
+        refuse_under_signal(folder)
+    except BusyError:
+        return True
+    return False

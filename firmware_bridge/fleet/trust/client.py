@@ -1,0 +1,202 @@
+"""What a device believes: from one trusted root to the signed list of bundles, by the TUF client workflow.
+
+The steps are those of the specification's section 5 (1.0.33) on python-tuf's metadata, its signatures, thresholds, lengths and
+hashes. Its own `Updater` is not used: it asks the wall clock, writes file by file without flushing, and its import
+tries a network socket. Delegations are not followed.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from edge.errors import BundleError
+from firmware_bridge.fleet.trust.trust_store import Trusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Read = Callable[[str, int], bytes | None]
+    """File of the metadata and its largest size -> its bytes, None where there is none."""
+
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+
+LARGEST = {"root": 512_000, "timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000}
+"""Bytes of metadata, as python-tuf limits them."""
+
+_ROTATIONS = 256
+
+
+def first_trust(data: bytes) -> Trusted:
+    """Trust in a root that was brought by hand.
+
+    Args:
+        data: Root metadata; an older version leads to the newest by its successors.
+
+    Raises:
+        BundleError: It is no root metadata, or not signed by its own keys.
+    """
+    with _refusing("root.json"):
+        document = _decode(Root, data)
+        document.signed.verify_delegate(Root.type, document.signed_bytes, document.signatures)
+    return Trusted(root=data.decode())
+
+
+def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targets]:
+    """Go from what was believed to what a repository says now.
+
+    Args:
+        read: The repository's metadata.
+        trusted: What was believed so far.
+        now: Wall clock, UTC.
+
+    Returns:
+        What to believe from now on, and the repository's bundles.
+
+    Raises:
+        BundleError: Not signed by the known keys, older than what was seen, expired, or damaged.
+    """
+    now = max(now, datetime.fromtimestamp(trusted.seen, timezone.utc))
+    root, root_text = _newest_root(read, trusted.root)
+    _refuse_expired(root, now)
+
+    name = "timestamp.json"
+    data = _read(read, name, LARGEST["timestamp"])
+    known = _known(Timestamp, trusted.timestamp, root)
+    with _refusing(name):
+        timestamp = _verified(Timestamp, data, root)
+        if known is not None:
+            _refuse_older(name, timestamp.version, known.version)
+            _refuse_older("snapshot.json", timestamp.snapshot_meta.version, known.snapshot_meta.version)
+            if timestamp.version == known.version:
+                # Two different ones with one version: the first one seen stands.
+                assert trusted.timestamp is not None
+                timestamp, data = known, trusted.timestamp.encode()
+    _refuse_expired(timestamp, now)
+
+    meta = timestamp.snapshot_meta
+    name = f"{meta.version}.snapshot.json"
+    snapshot_data = _read(read, name, meta.length or LARGEST["snapshot"])
+    before = _known(Snapshot, trusted.snapshot, root)
+    with _refusing(name):
+        meta.verify_length_and_hashes(snapshot_data)
+        snapshot = _verified(Snapshot, snapshot_data, root)
+        _refuse_other(snapshot.version, meta.version)
+        for listed, file in before.meta.items() if before else ():
+            if listed not in snapshot.meta:
+                raise RepositoryError(f"{listed} is no longer listed")
+            _refuse_older(listed, snapshot.meta[listed].version, file.version)
+    _refuse_expired(snapshot, now)
+
+    with _refusing(name):
+        meta = snapshot.meta["targets.json"]
+    name = f"{meta.version}.targets.json"
+    targets_data = _read(read, name, meta.length or LARGEST["targets"])
+    with _refusing(name):
+        meta.verify_length_and_hashes(targets_data)
+        targets = _verified(Targets, targets_data, root)
+        _refuse_other(targets.version, meta.version)
+    _refuse_expired(targets, now)
+
+    believed = Trusted(
+        root=root_text,
+        timestamp=data.decode(),
+        snapshot=snapshot_data.decode(),
+        seen=int(now.timestamp()),
+    )
+    return believed, targets
+
+
+def _newest_root(read: Read, text: str) -> tuple[Root, str]:
+    """Follow the successors of a root; each is signed by its predecessor's keys and by its own."""
+    with _refusing("the trusted root"):
+        root = _decode(Root, text.encode()).signed
+    for _ in range(_ROTATIONS):
+        name = f"{root.version + 1}.root.json"
+        data = read(name, LARGEST["root"])
+        if data is None:
+            break
+        with _refusing(name):
+            document = _decode(Root, data)
+            _refuse_other(document.signed.version, root.version + 1)
+            for keys in (root, document.signed):
+                keys.verify_delegate(Root.type, document.signed_bytes, document.signatures)
+        root, text = document.signed, data.decode()
+    if not root.consistent_snapshot:
+        raise BundleError("the repository has no consistent snapshots", expected="one of `bundle publish`")
+    return root, text
+
+
+def _decode(kind: type[S], data: bytes) -> Metadata[S]:
+    document: Metadata[Any] = Metadata.from_bytes(data)
+    if not isinstance(document.signed, kind):
+        raise RepositoryError(f"it is {document.signed.type} metadata")
+    return document
+
+
+def _verified(kind: type[S], data: bytes, root: Root) -> S:
+    document = _decode(kind, data)
+    root.verify_delegate(kind.type, document.signed_bytes, document.signatures)
+    return document.signed
+
+
+def _known(kind: type[S], text: str | None, root: Root) -> S | None:
+    """What was believed before, unless the root has changed its keys since (section 5.3.11)."""
+    try:
+        return _verified(kind, text.encode(), root) if text is not None else None
+    except (RepositoryError, DeserializationError):
+        return None
+
+
+def _read(read: Read, name: str, largest: int) -> bytes:
+    data = read(name, largest)
+    if data is None:
+        raise BundleError(
+            f"the repository has no {name}",
+            expected="a folder that `edge-difom bundle publish` wrote, copied whole",
+        )
+    return data
+
+
+def _refuse_expired(signed: Signed, now: datetime) -> None:
+    if signed.is_expired(now):
+        raise BundleError(
+            f"{signed.type}.json expired",
+            expected=f"the device's clock before {signed.expires:%Y-%m-%d %H:%M} UTC",
+            got=f"{now:%Y-%m-%d %H:%M} UTC",
+            mend="publish again, or set the device's clock; what is installed keeps running",
+        )
+
+
+def _refuse_older(name: str, version: int, known: int) -> None:
+    if version < known:
+        raise BundleError(
+            f"{name} is older than what this device has seen",
+            expected=f"version {known} or later",
+            got=f"version {version}",
+            mend="take the repository as it was published last",
+        )
+
+
+def _refuse_other(version: int, wanted: int) -> None:
+    if version != wanted:
+        raise RepositoryError(f"version {version} in the place of version {wanted}")
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """What is wrong with metadata, as one error that names the file."""
+    try:
+        yield
+    except (RepositoryError, DeserializationError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{name} is not to be trusted",
+            expected="metadata signed by the keys of the root that this device trusts",
+            got=f"{type(error).__name__}: {error}",
+            mend="take the repository as it was published; `edge-difom device trust ROOT` for another publisher",
+        ) from error

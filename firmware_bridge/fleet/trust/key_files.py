@@ -1,0 +1,78 @@
+"""The publisher's keys: Ed25519 in PEM files, the root's under a passphrase."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner
+
+from edge.errors import UsageError
+from firmware_bridge import durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def key_path(folder: Path, role: str) -> Path:
+    """Where a role's private key lies."""
+    return folder / f"{role}.pem"
+
+
+def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
+    """Make a key and write it, readable by its owner alone.
+
+    Args:
+        path: PEM file.
+        passphrase: To encrypt it with.
+
+    Raises:
+        UsageError: The file exists.
+    """
+    private = Ed25519PrivateKey.generate()
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    )
+    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{path} exists already", expected="a folder without keys", mend="another folder"
+        ) from error
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        durable.sync_file(file)
+    durable.sync_folder(path.parent)
+    return CryptoSigner(private)
+
+
+def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
+    """Read a private key.
+
+    Args:
+        path: PEM file.
+        passphrase: Of the file, where it has one.
+
+    Raises:
+        UsageError: Missing, no such key, or a wrong passphrase.
+    """
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), passphrase)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read",
+            expected="a private key",
+            got=error.strerror or str(error),
+            mend="edge-difom bundle keygen DIR",
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path} cannot be used", expected="an Ed25519 key and its passphrase", got=str(error)
+        ) from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise UsageError(f"{path} is another kind of key", expected="Ed25519", got=type(private).__name__)
+    return CryptoSigner(private)

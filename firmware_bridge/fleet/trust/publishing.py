@@ -1,0 +1,225 @@
+"""What a publisher does: make keys, publish a bundle, sign anew, change keys."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from tuf.api.metadata import Root, TargetFile, Targets
+
+from edge.bundle.reader import Bundle, pack
+from edge.errors import BundleError, UsageError
+from firmware_bridge import durable
+from firmware_bridge.fleet.trust import key_files
+from firmware_bridge.fleet.trust import repository as files
+from firmware_bridge.fleet.trust.folder import TARGETS
+from firmware_bridge.fleet.trust.offer import make_offer, read_offer
+from firmware_bridge.fleet.trust.roles import DAYS, ONLINE, expiry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a publication made.
+
+    Attributes:
+        target: Name that a device asks for.
+        version: Of the bundle.
+        file: The packed bundle in the repository.
+        expires: Role -> when what it signed expires, UTC.
+    """
+
+    target: str
+    version: int
+    file: Path
+    expires: dict[str, datetime]
+
+
+def create_keys(folder: Path, passphrase: bytes, now: datetime, days: Mapping[str, int] = DAYS) -> Path:
+    """Make the keys of the four roles, and the root metadata that devices are to trust.
+
+    Args:
+        folder: Where to; its `root.pem` is to be taken off the machine.
+        passphrase: Of the root key.
+        now: Wall clock, UTC.
+        days: Role -> days until expiry.
+
+    Returns:
+        The root metadata, `1.root.json`.
+
+    Raises:
+        UsageError: The folder has keys already, or the passphrase is empty.
+    """
+    if not passphrase:
+        raise UsageError("the root key has no passphrase", expected="one that is not empty")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} exists already", expected="a new folder", mend="another DIR")
+    signer = key_files.generate(key_files.key_path(folder, "root"), passphrase)
+    root = Root(version=1, expires=expiry("root", now, days), consistent_snapshot=True)
+    root.add_key(signer.public_key, "root")
+    for role in ONLINE:
+        root.add_key(key_files.generate(key_files.key_path(folder, role)).public_key, role)
+    path = folder / "1.root.json"
+    durable.write(path, files.sign(root, [signer]))
+    return path
+
+
+def publish(
+    bundle: Path,
+    repository: Path,
+    keys: Path,
+    now: datetime,
+    *,
+    target: str | None = None,
+    version: int | None = None,
+    days: Mapping[str, int] = DAYS,
+) -> Published:
+    """Put a bundle into a repository and sign it.
+
+    Args:
+        bundle: Folder or `.difom` file.
+        repository: Folder; made where it is missing.
+        keys: Folder of `create_keys`; the root key is not needed.
+        now: Wall clock, UTC.
+        target: Name in the repository, by default the bundle's.
+        version: Of the bundle; by default one more than the last of this name.
+        days: Role -> days until expiry.
+
+    Raises:
+        BundleError: The bundle does not verify, or the repository's metadata cannot be read.
+        UsageError: A key is missing or not the repository's, or the version does not rise.
+    """
+    held = Bundle.open(bundle)
+    name = f"{target or held.manifest.name}.difom"
+    _refuse_name(name)
+    root = files.newest_root(repository, keys)
+    signers = {role: files.load_signer(keys, role, root) for role in ONLINE}
+    targets = files.latest(repository, Targets) or Targets()
+    last = read_offer(targets.targets[name].custom, name).version if name in targets.targets else 0
+    version = last + 1 if version is None else version
+    if version <= last:
+        raise UsageError(
+            f"{name} is published with version {last} already", expected=f"a version from {last + 1}"
+        )
+    earlier = {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = pack(held, Path(scratch) / "packed.difom")
+        entry = TargetFile.from_file(name, str(packed), ["sha256"])
+        entry.unrecognized_fields["custom"] = msgspec.to_builtins(make_offer(held, version))
+        file = repository / TARGETS / entry.get_prefixed_paths()[0]
+        durable.make_folder(file.parent)
+        part = file.with_name(f".{file.name}.part")
+        with packed.open("rb") as source, part.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+            durable.sync_file(copy)
+        durable.move(part, file)
+    targets.targets[name] = entry
+    expires = files.write(repository, keys, targets, signers, now, days)
+    _prune(repository, targets, earlier)
+    return Published(target=name.removesuffix(".difom"), version=version, file=file, expires=expires)
+
+
+def renew(
+    repository: Path, keys: Path, now: datetime, *, days: Mapping[str, int] = DAYS
+) -> dict[str, datetime]:
+    """Sign what is published anew, before it expires; no bundle changes.
+
+    Args:
+        repository: Folder with at least one publication.
+        keys: Folder of the keys; the root key is not needed.
+        now: Wall clock, UTC.
+        days: Role -> days until expiry.
+
+    Returns:
+        Role -> when what it signed expires, UTC.
+
+    Raises:
+        BundleError: The repository's metadata cannot be read.
+        UsageError: A key is missing or not the repository's.
+    """
+    root = files.newest_root(repository, keys)
+    targets = files.latest(repository, Targets)
+    if targets is None:
+        raise BundleError(
+            f"{repository} holds no publication",
+            mend="edge-difom bundle publish B --repository DIR --keys KEYS",
+        )
+    return files.write(
+        repository, keys, targets, {role: files.load_signer(keys, role, root) for role in ONLINE}, now, days
+    )
+
+
+def rotate(
+    repository: Path,
+    keys: Path,
+    roles: Sequence[str],
+    passphrase: bytes,
+    now: datetime,
+    *,
+    new_passphrase: bytes | None = None,
+    days: Mapping[str, int] = DAYS,
+) -> Path:
+    """Sign a new root, with new keys for some roles; then everything else anew.
+
+    Args:
+        repository: Folder with at least one publication.
+        keys: Folder of all four keys; a key that is replaced stays there as `ROLE.VERSION.pem`.
+        roles: Roles that get a new key; without one only the root's time is renewed.
+        passphrase: Of the root key.
+        now: Wall clock, UTC.
+        new_passphrase: Of a new root key; the same by default.
+        days: Role -> days until expiry.
+
+    Returns:
+        The new root metadata. A device needs none of it by hand: it follows from the root that it trusts.
+
+    Raises:
+        BundleError: The repository's metadata cannot be read.
+        UsageError: A key is missing or not the repository's, or the passphrase is wrong.
+    """
+    root = files.newest_root(repository, keys)
+    signers = [files.load_signer(keys, "root", root, passphrase)]
+    if files.latest(repository, Targets) is None:
+        raise BundleError(f"{repository} holds no publication", mend="publish first")
+    version, fresh = root.version + 1, {}
+    for role in dict.fromkeys(roles):
+        path = keys / f".{role}.{version}.new.pem"
+        path.unlink(missing_ok=True)
+        signer = key_files.generate(path, (new_passphrase or passphrase) if role == "root" else None)
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
+        root.add_key(signer.public_key, role)
+        fresh[role] = path
+        if role == "root":
+            signers.append(signer)
+    root.version, root.expires = version, expiry("root", now, days)
+    path = keys / f"{version}.root.json"
+    encoded = files.sign(root, signers)
+    for role, new in fresh.items():
+        key_files.key_path(keys, role).rename(keys / f"{role}.{version - 1}.pem")
+        durable.move(new, key_files.key_path(keys, role))
+    durable.write(path, encoded)
+    renew(repository, keys, now, days=days)
+    return path
+
+
+def _refuse_name(name: str) -> None:
+    if not name.replace(".", "").replace("-", "").replace("_", "").isalnum() or name.startswith("."):
+        raise UsageError(
+            f"{name!r} is no name for a repository", expected="letters, digits, dot, dash, underscore"
+        )
+
+
+def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
+    """Remove bundles that neither this publication nor the one before it names."""
+    named = earlier | {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
+    for path in (repository / TARGETS).glob("*.difom"):
+        if path.name not in named:
+            durable.remove(path)

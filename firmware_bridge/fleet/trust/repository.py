@@ -1,0 +1,149 @@
+"""The publisher's side: a TUF repository in a plain folder.
+
+Files are named by version or hash and only added; `timestamp.json` is replaced last. So whoever copies the folder at any
+moment has a whole repository, of before or after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+
+from edge.errors import BundleError, UsageError
+from firmware_bridge import durable
+from firmware_bridge.fleet.trust import key_files
+from firmware_bridge.fleet.trust.folder import METADATA
+from firmware_bridge.fleet.trust.roles import expiry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from securesystemslib.signer import CryptoSigner
+
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+
+
+def write(
+    repository: Path,
+    keys: Path,
+    targets: Targets,
+    signers: Mapping[str, CryptoSigner],
+    now: datetime,
+    days: Mapping[str, int],
+) -> dict[str, datetime]:
+    """Sign and write the next version of every online role, the timestamp last.
+
+    Args:
+        repository: Its folder.
+        keys: Folder of the keys, with every root metadata.
+        targets: What it offers from now on.
+        signers: Online role -> its key.
+        now: Wall clock, UTC.
+        days: Role -> days until expiry.
+
+    Returns:
+        Role -> when what it signed expires, UTC.
+    """
+    folder = repository / METADATA
+    durable.make_folder(folder)
+    for path in sorted(keys.glob("[0-9]*.root.json")):
+        if not (folder / path.name).exists():
+            durable.write(folder / path.name, path.read_bytes())
+    snapshot = latest(repository, Snapshot) or Snapshot()
+    timestamp = latest(repository, Timestamp) or Timestamp()
+    signed: tuple[Targets | Snapshot | Timestamp, ...] = (targets, snapshot, timestamp)
+    first = not (folder / "timestamp.json").exists()
+    for part in signed:
+        part.version = 1 if first else part.version + 1
+        part.expires = expiry(part.type, now, days)
+    data = sign(targets, [signers["targets"]])
+    durable.write(folder / f"{targets.version}.targets.json", data)
+    snapshot.meta["targets.json"] = MetaFile.from_data(targets.version, data, ["sha256"])
+    data = sign(snapshot, [signers["snapshot"]])
+    durable.write(folder / f"{snapshot.version}.snapshot.json", data)
+    timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+    durable.write(folder / "timestamp.json", sign(timestamp, [signers["timestamp"]]))
+    root = newest_root(repository, keys)
+    return {part.type: part.expires for part in (root, *signed)}
+
+
+def newest_root(repository: Path, keys: Path) -> Root:
+    """The newest root of the keys, which must be the repository's or its successor.
+
+    Raises:
+        UsageError: The keys are others, or older than the repository.
+        BundleError: The metadata cannot be read.
+    """
+    found = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
+    if not found:
+        raise UsageError(
+            f"{keys} holds no root metadata",
+            expected="the folder that keygen made",
+            mend="edge-difom bundle keygen DIR",
+        )
+    for path in found:
+        there = repository / METADATA / path.name
+        if there.exists() and there.read_bytes() != path.read_bytes():
+            raise UsageError(f"{repository} belongs to other keys than those of {keys}", mend="--keys KEYS")
+    newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
+    if newest.exists():
+        raise UsageError(
+            f"{keys} is older than {repository}", expected=f"its {newest.name}", mend="copy it from there"
+        )
+    return _load(found[-1], Root)
+
+
+def latest(repository: Path, kind: type[S]) -> S | None:
+    """What `timestamp.json` leads to, None where nothing was published.
+
+    Raises:
+        BundleError: The metadata cannot be read.
+    """
+    path = repository / METADATA / "timestamp.json"
+    if not path.exists():
+        return None
+    if kind is not Timestamp:
+        version = _load(path, Timestamp).snapshot_meta.version
+        path = path.with_name(f"{version}.snapshot.json")
+    if kind is Targets:
+        version = _load(path, Snapshot).meta["targets.json"].version
+        path = path.with_name(f"{version}.targets.json")
+    return _load(path, kind)
+
+
+def _load(path: Path, kind: type[S]) -> S:
+    try:
+        document: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+    except (OSError, RepositoryError) as error:
+        raise BundleError(
+            f"{path} cannot be read", expected=f"{kind.type} metadata", got=str(error)
+        ) from error
+    if not isinstance(document.signed, kind):
+        raise BundleError(f"{path} is no {kind.type} metadata", got=document.signed.type)
+    return document.signed
+
+
+def load_signer(keys: Path, role: str, root: Root, passphrase: bytes | None = None) -> CryptoSigner:
+    """The key of a role.
+
+    Raises:
+        UsageError: It is missing, its passphrase is wrong, or the root knows another.
+    """
+    signer = key_files.load(key_files.key_path(keys, role), passphrase)
+    if signer.public_key.keyid not in root.roles[role].keyids:
+        raise UsageError(
+            f"{key_files.key_path(keys, role)} is not the {role} key of version {root.version} of the root"
+        )
+    return signer
+
+
+def sign(signed: S, signers: Sequence[CryptoSigner]) -> bytes:
+    """Metadata as it is written."""
+    document = Metadata(signed)
+    for signer in signers:
+        document.sign(signer, append=True)
+    return document.to_bytes()

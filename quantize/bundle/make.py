@@ -1,0 +1,279 @@
+"""A bundle from a quantized run: engines, golden frames, accuracy, parity, provenance and cards."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import cv2
+import msgspec
+import numpy as np
+
+from distill.data.splits import Splits, data_digest
+from distill.run_folder import versions
+from edge.bundle.manifest import (
+    RESEARCH_USE,
+    SCHEMA_VERSION,
+    THRESHOLD,
+    Accuracy,
+    Calibration,
+    Golden,
+    GoldenSet,
+    Input,
+    Manifest,
+    Output,
+    Provenance,
+)
+from edge.bundle.reader import Bundle, write_bundle
+from edge.datasets.pairs import read_pair
+from edge.engines.open import open_engine_files
+from edge.errors import UsageError
+from edge.evaluation.evaluator import evaluate, read_splits
+from edge.imaging.crop import cut, seen_part
+from edge.imaging.preprocess import to_input
+from edge.util.files import refuse_existing
+from quantize.bundle.model_card import data_card, model_card
+from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.operating_point import calibrate
+from quantize.certify.parity import FrameSet, hard_frames, parity_rows
+from quantize.export.engines import bf16_engine, export_engines
+from quantize.graph.canonical import canonicalize
+from quantize.runs.folder import load_quantized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edge.bundle.manifest import Rule
+    from edge.contracts import Engine, ImageU8
+    from edge.datasets.pairs import Pair
+    from quantize.export.engines import ExportedEngine
+    from quantize.runs.folder import QuantizedRun
+
+LICENCE = "research use only (weights trained on research-only data)"
+CERTIFIED_FRAMES = 256
+"""Validation frames that the steps are compared on at most."""
+EXTRA = ("f32", "bf16", "onnx")
+"""What `make_bundle` may put beside the INT8 engines of OpenVINO and TFLite."""
+
+
+def make_bundle(
+    run: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    extra: Sequence[str] = (),
+    pairs: Sequence[Pair] | None = None,
+    calibrated: bool = False,
+    negatives: Sequence[Path] = (),
+    threads: int | None = None,
+    force: bool = False,
+) -> Bundle:
+    """Write the bundle of a quantized run.
+
+    Args:
+        run: Folder of the distillation, or its `qat8`.
+        out: Directory to write.
+        name: Of the bundle; by default student, size and the run's name.
+        extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes that the bundle has),
+            `bf16` (OpenVINO), `onnx`.
+        pairs: Images and masks to state the accuracy on; by default the run's validation split.
+        calibrated: Choose threshold and least region on `pairs` and `negatives` by `operating_point.RULE`, in the place of
+            .5 and .001.
+        negatives: Folders of validation frames without a polyp, for that.
+        threads: CPU threads of the engines while they are checked; None for every core.
+        force: Replace what is there.
+
+    Raises:
+        UsageError: `out` exists, the run was not quantized, an unknown `extra`, or `negatives` without `calibrated`.
+        ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than half of the
+            golden frames give a mask. Nothing is written then.
+        DataError: The validation images cannot be used.
+    """
+    refuse_existing(out, force=force)
+    if negatives and not calibrated:
+        raise UsageError("negatives choose a threshold", expected="--calibrate-threshold with --negatives")
+    quantized = load_quantized(run)
+    source, canonical = quantized.source, quantized.canonical
+    plain = export_engines(canonicalize(source.student, canonical.size))
+    whole = export_engines(canonical)
+    engines = _chosen(whole, plain, extra)
+    # Whatever goes into the bundle is compared, and what could have gone.
+    compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
+    splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
+    pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
+    rule = source.config.field_of_view
+    calibration = _calibration(engines[0], pairs, negatives, rule, threads) if calibrated else None
+    threshold = calibration.chosen.threshold if calibration else THRESHOLD
+    frames, scores = choose_golden(canonical, threshold=threshold)
+    files = {
+        path: content
+        for engine in engines
+        for path, content in zip(engine.paths, engine.contents, strict=True)
+    }
+    golden = []
+    for number, (frame, expected) in enumerate(zip(frames, scores, strict=True)):
+        entry = Golden(frame=f"golden/{number:02d}.frame.png", scores=f"golden/{number:02d}.scores.png")
+        files[entry.frame], files[entry.scores] = _png(frame[..., ::-1]), _png(expected)
+        golden.append(entry)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name or f"{source.config.student}-{source.config.size}-{source.path.resolve().name}",
+        intended_use=RESEARCH_USE,
+        licence=LICENCE,
+        input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
+        output=_output((scores.shape[1], scores.shape[2]), calibration),
+        engines=[engine.entry() for engine in engines],
+        golden=GoldenSet(frames=golden),
+        parity=[],
+        accuracy=[],
+        provenance=_provenance(quantized, splits),
+        files={},
+    )
+    check_golden(manifest, whole, frames, scores, threads=threads)
+    manifest = msgspec.structs.replace(
+        manifest,
+        parity=[
+            row
+            for given in (
+                _validation_frames(pairs, canonical.size, rule),
+                FrameSet("golden", frames, [entry.frame for entry in golden]),
+                hard_frames(canonical.size),
+            )
+            for row in parity_rows(
+                source.student, quantized.model, canonical, compared, given, threshold=threshold
+            )
+        ],
+        accuracy=_accuracy(manifest, engines, pairs, threads),
+    )
+    config = quantized.config
+    files["MODEL_CARD.md"] = model_card(manifest, bits=config.bits, layers=config.layers).encode()
+    files["DATA_CARD.md"] = data_card(manifest, _counts(splits)).encode()
+    return write_bundle(out, manifest, files, force=force)
+
+
+def _chosen(
+    whole: Sequence[ExportedEngine], plain: Sequence[ExportedEngine], extra: Sequence[str]
+) -> list[ExportedEngine]:
+    """The engines that go into the bundle."""
+    unknown = sorted(set(extra) - set(EXTRA))
+    if unknown:
+        raise UsageError(f"no engine {unknown[0]!r} to add", expected=" | ".join(EXTRA))
+    runtimes = {"openvino", "tflite"} | ({"onnx"} & set(extra))
+    chosen = [engine for engine in whole if engine.runtime in runtimes]
+    if "f32" in extra:
+        chosen += [engine for engine in plain if engine.runtime in runtimes]
+    if "bf16" in extra:
+        chosen += [bf16_engine(engine) for engine in plain if engine.runtime == "openvino"]
+    return chosen
+
+
+def _accuracy(
+    manifest: Manifest, engines: Sequence[ExportedEngine], pairs: Sequence[Pair], threads: int | None
+) -> list[Accuracy]:
+    """One row per engine and data set; a pair's data set stands before the slash in its name."""
+    datasets: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        datasets.setdefault(pair.name.partition("/")[0] if "/" in pair.name else "given", []).append(pair)
+    rows = []
+    for engine in engines:
+        opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
+        try:
+            for dataset, members in datasets.items():
+                report = evaluate(
+                    members,
+                    _scorer(opened),
+                    point=manifest.output.point,
+                    rule=manifest.input.field_of_view,
+                )
+                if report.dice is None or report.iou is None or report.dice_ci95 is None:
+                    continue
+                rows.append(
+                    Accuracy(
+                        dataset=f"{dataset} (validation split)",
+                        engine=f"{engine.runtime} {engine.precision}",
+                        n=report.n,
+                        dice=report.dice,
+                        iou=report.iou,
+                        dice_ci95=report.dice_ci95,
+                        negatives=report.negatives.n,
+                        flagged=report.negatives.flagged,
+                    )
+                )
+        finally:
+            opened.close()
+    return rows
+
+
+def _calibration(
+    engine: ExportedEngine,
+    pairs: Sequence[Pair],
+    negatives: Sequence[Path],
+    rule: Rule,
+    threads: int | None,
+) -> Calibration:
+    """Threshold and least region for an engine, whose scores are those of the other INT8 engines too."""
+    opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
+    try:
+        name = f"{engine.runtime} {engine.precision}"
+        return calibrate(_scorer(opened), pairs, negatives, engine=name, rule=rule)
+    finally:
+        opened.close()
+
+
+def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
+    plain = Output(height=size[0], width=size[1])
+    if calibration is None:
+        return plain
+    return msgspec.structs.replace(
+        plain,
+        threshold=calibration.chosen.threshold,
+        min_region=calibration.min_region,
+        least_peak=calibration.least_peak,
+        calibration=calibration,
+    )
+
+
+def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
+    return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
+
+
+def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Rule) -> FrameSet:
+    """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
+    spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
+    frames, masks = [], []
+    for pair in spread:
+        image, mask = read_pair(pair.image, pair.mask)
+        part = seen_part(image, rule)
+        frames.append(to_input(cut(image, part), size, bgr=False))
+        shown = cut(mask, part).astype(np.uint8)
+        masks.append(cv2.resize(shown, size[::-1], interpolation=cv2.INTER_NEAREST) > 0)
+    return FrameSet("validation", np.stack(frames), [pair.name for pair in spread], np.stack(masks))
+
+
+def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
+    config = quantized.source.config
+    samples = [*splits.train, *splits.validation]
+    return Provenance(
+        student=config.student,
+        teachers=list(config.teachers) if config.recipe != "none" else [],
+        recipe=f"{config.recipe}; qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
+        data={
+            dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
+            for dataset in sorted({sample.dataset for sample in samples})
+        },
+        versions=versions(),
+        seed=config.seed,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def _counts(splits: Splits) -> list[tuple[str, int, int]]:
+    train = Counter(sample.dataset for sample in splits.train)
+    validation = Counter(sample.dataset for sample in splits.validation)
+    return [(name, train[name], validation[name]) for name in sorted(train | validation)]
+
+
+def _png(image: ImageU8) -> bytes:
+    return bytes(cv2.imencode(".png", image)[1].tobytes())

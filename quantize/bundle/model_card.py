@@ -1,0 +1,165 @@
+"""The model card and the data card of a bundle, written from its manifest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.engines.golden_check import LEAST_PIXELS
+from edge.imaging.crop import MARGIN
+from quantize.certify.parity import OLD_RUNTIME
+from quantize.certify.tflite_legacy import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.bundle.manifest import Calibration, Manifest, Rule
+
+_SHOWN: dict[Rule, str] = {
+    "full-frame": "one RGB frame, whole,",
+    "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
+}
+
+
+def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
+    """Markdown: what the model is, how good it is and what it is not for.
+
+    Args:
+        manifest: Of the bundle.
+        bits: Of the weights, as `quantize.runs.folder.QatConfig` has them.
+        layers: Globs of the layers that have these bits, where they are fewer than 8.
+    """
+    made = manifest.provenance
+    lines = [
+        f"# Model card: {manifest.name}",
+        "",
+        f"**{manifest.intended_use}**",
+        "",
+        "- Task: polyp segmentation in colonoscopy frames, one class.",
+        f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
+        f"(recipe `{made.recipe}`), then quantized to {_grid(bits, layers)}.",
+        f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
+        "normalisation is in the graph.",
+        f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
+        f"mask from {manifest.output.threshold:g}; a region is left out that is smaller than {manifest.output.min_region:.1%} of what is shown "
+        f"or nowhere reaches {manifest.output.least_peak:g}.",
+        f"- Licence: {manifest.licence}.",
+        f"- Made {made.created} with seed {made.seed}.",
+        "",
+        "## Accuracy",
+        "",
+        "| data set | engine | images | Dice | 95 % interval | IoU | polyp-free | flagged |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row.dataset} | {row.engine} | {row.n} | {row.dice:.4f} "
+            f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} | {row.flagged} |"
+            for row in manifest.accuracy
+        ),
+        "",
+        "Protocol B: per image at native mask size, raw scores at the threshold. The validation split also chose "
+        "the checkpoint, so these figures flatter the model.",
+        "",
+        *_operating_point(manifest.output.calibration),
+        "## Agreement of the engines",
+        "",
+        "| on | from | to | frames | mean difference (1/256) | largest | mask IoU | least | its frame | Dice difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row.on} | {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} "
+            f"| {row.max_difference:.0f} | {_number(row.mask_iou)} | {_number(row.worst_iou)} "
+            f"| {row.worst_frame or '-'} | {_number(row.dice_difference)} |"
+            for row in manifest.parity
+        ),
+        "",
+        *([] if any(OLD_RUNTIME in (row.left, row.right) for row in manifest.parity) else [ABSENT + ".", ""]),
+        f"Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame counts for the mask IoU "
+        f"where either mask has {LEAST_PIXELS} pixels.",
+        "",
+        "## Operations left in float",
+        "",
+        *(
+            f"- {entry.runtime} {entry.precision}: {'; '.join(entry.float_ops) or 'none'}"
+            for entry in manifest.engines
+        ),
+        "",
+        "## Limits",
+        "",
+        "Not validated on patients, other endoscopes, or procedures with blood, stool or chromoendoscopy beyond "
+        "what the data holds. An empty mask is no evidence that there is no polyp.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str:
+    """Markdown: what the model saw.
+
+    Args:
+        manifest: Of the bundle.
+        counts: Data set, training frames, validation frames.
+    """
+    lines = [
+        f"# Data card: {manifest.name}",
+        "",
+        "Research use only: the data sets' own terms bind these weights.",
+        "",
+        "| data set | training frames | validation frames | SHA-256 over all files |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {train} | {validation} | `{manifest.provenance.data.get(name, '')}` |"
+            for name, train, validation in counts
+        ),
+        "",
+        "A split never cuts a video sequence where the data set says which frames belong together. Golden frames "
+        "come from the procedural phantom and show no patient.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _operating_point(made: Calibration | None) -> list[str]:
+    """How threshold, least region and least peak were chosen."""
+    if made is None:
+        return []
+    points = [
+        ("highest Dice", made.best),
+        ("**chosen**", made.chosen),
+        *(("", point) for point in made.curve),
+    ]
+    frames = ", ".join(f"{count} of {name}" for name, count in made.data.items())
+    clean = ", ".join(f"{count} of {name}" for name, count in made.negatives.items()) or "none"
+    return [
+        "## Threshold",
+        "",
+        f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
+        f"Frames with a polyp: {frames}; without: {clean}. Least region {made.min_region:.1%} of what is shown, least peak {made.least_peak:g}. "
+        "What was chosen on these frames flatters their figures.",
+        "",
+        "| | threshold | Dice | polyps found | flagged |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {point.threshold:.4f} | {point.dice:.4f} | {point.found} | {point.flagged} |"
+            for name, point in points
+        ),
+        "",
+    ]
+
+
+def _grid(bits: int, layers: Sequence[str]) -> str:
+    """On which integers activations and weights lie."""
+    dense = "8-bit tensors; the weights of dense layers keep to seven bits"
+    if bits == 8:
+        return dense
+    largest = 2 ** (bits - 1) - 1
+    which = (
+        f"the layers {', '.join(f'`{layer}`' for layer in layers)}"
+        if layers
+        else "all layers but the first and the last"
+    )
+    return (
+        f"{dense}, those of {which} to a grid of {bits} bits, the integers -{largest} to {largest} in the same int8 "
+        "tensors (an experiment: no smaller file, no faster kernel)"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

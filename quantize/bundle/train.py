@@ -1,0 +1,84 @@
+"""From images to a bundle in one go: the float student, its quantization, its threshold; each part goes on where it stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from distill.run_folder import load_config
+from distill.train.trainer import train_run
+from edge.errors import UsageError
+from edge.util.files import refuse_existing
+from edge.util.progress import silent
+from quantize.bundle.make import make_bundle
+from quantize.runs.folder import load_qat_config, qat_path
+from quantize.runs.train import train_qat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from distill.config import DistillConfig
+    from edge.bundle.reader import Bundle
+    from edge.util.progress import Reporter
+    from quantize.runs.folder import QatConfig
+
+Config = TypeVar("Config")
+
+
+def train_bundle(
+    config: DistillConfig,
+    qat: QatConfig,
+    out: Path,
+    *,
+    run: Path,
+    negatives: Sequence[Path] = (),
+    name: str | None = None,
+    force: bool = False,
+    report: Reporter = silent,
+) -> Bundle:
+    """Train a student, quantize it and write its bundle, threshold and least region chosen on validation frames.
+
+    Args:
+        config: Of the float student.
+        qat: Of its quantization.
+        out: Directory of the bundle.
+        run: Folder of the training. One that holds a training by the same configurations is continued.
+        negatives: Folders of validation frames without a polyp.
+        name: Of the bundle.
+        force: Replace the bundle.
+        report: Shows the progress of each part.
+
+    Raises:
+        UsageError: `out` holds something already, or `run` a training by another configuration.
+        TrainingError: Training diverged, or a checkpoint is damaged.
+        DataError: The images cannot be used.
+        AccuracyError: INT8 lost more than is allowed; the run holds everything then, and there is no bundle.
+        ParityError: An engine disagrees with the student.
+    """
+    refuse_existing(out, force=force)
+    quantized = qat_path(run)
+    described, begun = _holds(run, config, load_config), _holds(quantized, qat, load_qat_config)
+    if (run / "checkpoints" / "last.pt").exists():
+        train_run(None, resume=run, report=report)
+    else:
+        train_run(config, out=run, force=described, report=report)
+    resume = (quantized / "checkpoints" / "last.pt").exists()
+    train_qat(run, qat, resume=resume, force=begun and not resume, report=report)
+    return make_bundle(run, out, name=name, calibrated=True, negatives=negatives, force=force)
+
+
+def _holds(folder: Path, config: Config, load: Callable[[Path], Config]) -> bool:
+    """Whether work by this configuration was begun in a folder.
+
+    Raises:
+        UsageError: It was by another.
+    """
+    if not (folder / "resolved.yaml").exists():
+        return False
+    if load(folder) != config:
+        raise UsageError(
+            f"{folder} was made by another configuration",
+            expected="the settings in its resolved.yaml",
+            mend="--run FOLDER for another training, or the same settings",
+        )
+    return True

@@ -1,0 +1,120 @@
+"""The float weights of a bundle's student, read back from its OpenVINO engine, to train on from there.
+
+The integers of a convolution times its steps are its weight with BatchNorm folded in, so the student gets BatchNorms
+that do nothing but add the bias. What is lost is the rounding of the weights, which training removes again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from distill.students.build import build_student
+from edge.engines.openvino import openvino_core
+from edge.errors import UsageError
+from quantize.graph.layers import convolutions
+from quantize.graph.tracing import arguments, operator, trace
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from torch.fx import Node
+
+    from distill.students.build import Student
+    from edge.bundle.reader import Bundle
+
+
+class _Weights(NamedTuple):
+    """Weight (O, I / groups, kh, kw) and bias (O,) of one convolution, float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
+    """The state dict of a bundle's student.
+
+    Args:
+        bundle: An open bundle with an OpenVINO engine.
+
+    Returns:
+        Parameters and buffers by their names in the student; parts that the student of this version has and the bundle's
+        had not, such as a presence logit, are left out.
+
+    Raises:
+        UsageError: The bundle has no OpenVINO engine, or its student is not one of this version's.
+    """
+    name, size = bundle.manifest.provenance.student, bundle.manifest.input
+    student = build_student(name, pretrained=False).eval()
+    held = _read_convolutions(bundle)
+    traced = trace(student, torch.zeros(1, 3, size.height, size.width))
+    named = convolutions(traced)
+    if len(named) != len(held):
+        named = [conv for conv in named if not conv.name.startswith("presence.")]
+    if len(named) != len(held):
+        raise UsageError(
+            f"the weights of this bundle do not fit {name}",
+            expected=f"{len(named)} convolutions",
+            got=f"{len(held)}",
+        )
+    state: dict[str, Tensor] = {}
+    for conv, weights in zip(named, held, strict=True):
+        _place(student, conv.name, _norm_name(conv.node), weights, state)
+    return state
+
+
+def _place(student: Student, name: str, norm: str, weights: _Weights, state: dict[str, Tensor]) -> None:
+    """Put a convolution's weight, and its bias or the BatchNorm that adds it, into a state dict."""
+    module: Any = student.get_submodule(name)
+    weight = weights.weight.reshape(module.weight.shape)
+    state[f"{name}.weight"] = weight
+    if module.bias is not None:
+        state[f"{name}.bias"] = weights.bias
+    if norm:
+        plain: nn.BatchNorm2d = student.get_submodule(norm)  # type: ignore[assignment]
+        state[f"{norm}.weight"] = torch.ones_like(weights.bias)
+        state[f"{norm}.bias"] = weights.bias
+        state[f"{norm}.running_mean"] = torch.zeros_like(weights.bias)
+        state[f"{norm}.running_var"] = torch.full_like(weights.bias, 1 - plain.eps)
+
+
+def _norm_name(conv: Node) -> str:
+    """Name of the BatchNorm module behind a convolution, empty without one."""
+    users = list(conv.users)
+    if len(users) != 1 or operator(users[0]) != "batch_norm":
+        return ""
+    return str(arguments(users[0])["weight"].target).removesuffix(".weight")
+
+
+def _read_convolutions(bundle: Bundle) -> list[_Weights]:
+    """Every convolution of the OpenVINO INT8 engine, in the order in which the student runs them."""
+    entry = next(
+        (e for e in bundle.manifest.engines if (e.runtime, e.precision) == ("openvino", "int8")), None
+    )
+    if entry is None:
+        raise UsageError("the bundle has no OpenVINO engine", expected="an INT8 engine of OpenVINO")
+    model, weights = (bundle.read(path) for path in entry.files)
+    graph = openvino_core().read_model(model=model, weights=weights)
+    found: dict[int, _Weights] = {}
+    for op in graph.get_ordered_ops():
+        sources = [value.get_node() for value in op.input_values()]
+        if op.get_type_name() != "Add" or "onvolution" not in sources[0].get_type_name():
+            continue
+        number = op.get_friendly_name().removeprefix("conv2d_default").removeprefix("_")
+        kernel = sources[0].input_value(1).get_node()
+        integers, steps = (kernel.input_value(index).get_node() for index in (0, 1))
+        integers = integers.input_value(0).get_node()
+        weight = _constant(integers).astype(np.float32) * _constant(steps)
+        found[int(number or 0)] = _Weights(
+            torch.from_numpy(weight), torch.from_numpy(_constant(sources[1]).reshape(-1))
+        )
+    return [found[number] for number in sorted(found)]
+
+
+def _constant(op: Any) -> NDArray[Any]:
+    values: NDArray[Any] = op.data
+    return values.copy()

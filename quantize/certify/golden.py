@@ -1,0 +1,100 @@
+"""The golden frames of a bundle: phantoms on which the student finds something, and what it finds there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.datasets.phantom.render import render
+from edge.engines.golden_check import compare
+from edge.errors import ParityError
+from edge.imaging.postprocess import level
+from edge.imaging.preprocess import to_input
+from quantize.certify.parity import canonical_scores, engine_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.bundle.manifest import Manifest
+    from edge.contracts import ImageU8
+    from quantize.export.engines import ExportedEngine
+    from quantize.graph.canonical import Canonical
+
+GOLDEN_FRAMES = 8
+GOLDEN_SEEDS = 96
+LEAST_AREA, MOST_AREA = 0.005, 0.5
+"""A golden frame tells something when its mask covers this share of the image."""
+
+
+def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[ImageU8, ImageU8]:
+    """Phantom frames and the canonical graph's scores, at least half of them with a mask.
+
+    Frames are chosen by the area of their mask alone, in the order of their seeds, never by how well an engine
+    agrees.
+
+    Args:
+        canonical: The quantized student.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+
+    Returns:
+        (N, H, W, 3) uint8 RGB and (N, h, w) uint8.
+
+    Raises:
+        ParityError: The student finds masks on too few of the phantom's frames.
+    """
+    telling: list[tuple[ImageU8, ImageU8]] = []
+    others: list[tuple[ImageU8, ImageU8]] = []
+    half, least = GOLDEN_FRAMES // 2, level(threshold)
+    for seed in range(GOLDEN_SEEDS):
+        frame = to_input(render(seed).image, canonical.size, bgr=False)
+        scores = canonical_scores(canonical, frame[None])[0]
+        fits = LEAST_AREA <= float((scores >= least).mean()) <= MOST_AREA
+        (telling if fits else others).append((frame, scores))
+        if len(telling) >= half and len(telling) + min(len(others), half) >= GOLDEN_FRAMES:
+            break
+    chosen = telling[:GOLDEN_FRAMES]
+    chosen += others[: min(len(chosen), GOLDEN_FRAMES - len(chosen))]
+    if len(telling) < half:
+        raise ParityError(
+            f"the student gives a mask on only {len(telling)} of {GOLDEN_SEEDS} golden candidates",
+            expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} to {MOST_AREA:.0%}",
+            got=f"{len(telling)}; agreement on empty masks would prove nothing",
+            mend="train longer, or add the phantom to the training data (edge-difom phantom --out DIR)",
+        )
+    return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
+
+
+def check_golden(
+    manifest: Manifest,
+    engines: Sequence[ExportedEngine],
+    frames: ImageU8,
+    scores: ImageU8,
+    *,
+    threads: int | None = None,
+) -> None:
+    """Run every INT8 engine on the golden frames.
+
+    Raises:
+        ParityError: An engine strays beyond the manifest's tolerance.
+    """
+    for engine in engines:
+        if engine.precision != "int8":
+            continue
+        found = engine_scores(engine, frames, threads=threads)
+        checks = [
+            compare(golden.frame, got, wanted, manifest)
+            for golden, got, wanted in zip(manifest.golden.frames, found, scores, strict=True)
+        ]
+        bad = [check for check in checks if not check.ok]
+        if bad:
+            worst = min(
+                bad, key=lambda check: (check.iou if check.iou is not None else 0.0, -check.mean_difference)
+            )
+            raise ParityError(
+                f"the {engine.runtime} engine disagrees with the student on {len(bad)} of {len(checks)} golden frames",
+                expected=f"mask IoU >= {manifest.golden.min_iou}, mean difference <= "
+                f"{manifest.golden.max_mean_difference}/256",
+                got=f"{worst.frame}: mask IoU {worst.iou}, mean difference {worst.mean_difference:.2f}/256",
+                mend="train longer: an undecided student turns rounding into masks",
+            )

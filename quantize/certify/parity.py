@@ -1,0 +1,196 @@
+"""Agreement along the way from the FP32 student to every engine, on the same frames."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from edge.bundle.manifest import ParityRow
+from edge.engines.open import open_engine_files
+from edge.evaluation.metrics import dice_iou
+from edge.imaging.postprocess import level
+from edge.imaging.preprocess import normalise
+from quantize.certify.tflite_legacy import old_runtime_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from edge.contracts import ImageU8, MaskBool
+    from quantize.export.engines import ExportedEngine
+    from quantize.graph.canonical import Canonical
+
+    Maps = NDArray[np.uint8]
+
+PARITY_FRAMES = 32
+OLD_RUNTIME = "tflite-runtime int8"
+"""The TFLite engine in the package of older systems."""
+LEAST_PIXELS = 50
+"""A frame counts for the mask IoU where either mask has this many pixels."""
+
+
+def images_tensor(frames: ImageU8) -> Tensor:
+    """(N, H, W, 3) uint8 RGB to (N, 3, H, W) normalised float32."""
+    return torch.from_numpy(normalise(frames)).permute(0, 3, 1, 2).contiguous()
+
+
+def torch_scores(model: nn.Module, frames: ImageU8) -> Maps:
+    """Score maps (N, h, w) in 1/256 of a student that returns logits."""
+    with torch.no_grad():
+        logits = torch.cat([model(image[None]) for image in images_tensor(frames)])
+    scores: Maps = (torch.sigmoid(logits)[:, 0] * 256).round().clamp(0, 255).to(torch.uint8).numpy()
+    return scores
+
+
+def canonical_scores(canonical: Canonical, frames: ImageU8) -> Maps:
+    """Score maps (N, h, w) in 1/256 of the canonical graph."""
+    scores: Maps = canonical.scores(images_tensor(frames)).numpy()
+    return scores
+
+
+def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | None = None) -> Maps:
+    """Score maps (N, h, w) in 1/256 of an engine, run as a device runs it."""
+    opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
+    try:
+        return np.stack([opened.infer(np.ascontiguousarray(frame)).copy() for frame in frames])
+    finally:
+        opened.close()
+
+
+def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """IoU of two masks, None where neither has `LEAST_PIXELS` pixels."""
+    if max(np.count_nonzero(a), np.count_nonzero(b)) < LEAST_PIXELS:
+        return None
+    return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
+
+
+class FrameSet(NamedTuple):
+    """Frames that the steps are compared on.
+
+    Attributes:
+        on: What they are, as in `ParityRow.on`.
+        frames: (N, H, W, 3) uint8 RGB at the input size.
+        names: Of each; their numbers where there are none.
+        masks: (N, H, W) bool of the polyps, None where they are not known.
+    """
+
+    on: str
+    frames: ImageU8
+    names: Sequence[str] = ()
+    masks: MaskBool | None = None
+
+
+def hard_frames(size: tuple[int, int]) -> FrameSet:
+    """What no student is trained on and every engine must agree on: noise, black, white, checkerboards of two widths.
+
+    Args:
+        size: Height and width.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    rows, columns = np.indices(size)
+    flat = [np.full((*size, 3), value, np.uint8) for value in (0, 255)]
+    boards = [
+        np.repeat((((rows // width + columns // width) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
+        for width in (1, 8)
+    ]
+    names = ("noise 1", "noise 2", "black", "white", "checkerboard of 1", "checkerboard of 8")
+    return FrameSet("hard", np.stack([*noise, *flat, *boards]), names)
+
+
+def compare_maps(
+    left: str, right: str, a: Maps, b: Maps, given: FrameSet | None = None, *, threshold: float = 0.5
+) -> ParityRow:
+    """Score differences, mask IoU and Dice difference of two steps.
+
+    Args:
+        left: Name of a step.
+        right: Name of another.
+        a: (N, h, w) scores of `left` in 1/256.
+        b: (N, h, w) scores of `right`.
+        given: The frames that they belong to.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+    """
+    least = level(threshold)
+    difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
+    names = given.names if given is not None and given.names else [str(number) for number in range(len(a))]
+    ious = [
+        (iou, name)
+        for x, y, name in zip(a, b, names, strict=True)
+        if (iou := mask_iou(x >= least, y >= least)) is not None
+    ]
+    worst = min(ious, default=(None, None))
+    return ParityRow(
+        left=left,
+        right=right,
+        on=given.on if given is not None else "frames",
+        frames=len(a),
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        mask_iou=float(np.mean([iou for iou, _ in ious])) if ious else None,
+        worst_iou=worst[0],
+        worst_frame=worst[1],
+        dice_difference=_dice_difference(a >= least, b >= least, given),
+    )
+
+
+def _dice_difference(a: MaskBool, b: MaskBool, given: FrameSet | None) -> float | None:
+    if given is None or given.masks is None:
+        return None
+    size = (a.shape[2], a.shape[1])
+    found = []
+    for x, y, mask in zip(a, b, given.masks, strict=True):
+        true = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+        before, after = dice_iou(x, true), dice_iou(y, true)
+        if before is not None and after is not None:
+            found.append(after[0] - before[0])
+    return float(np.mean(found)) if found else None
+
+
+def parity_rows(
+    student: nn.Module,
+    quantized: nn.Module,
+    canonical: Canonical,
+    engines: Sequence[ExportedEngine],
+    given: FrameSet,
+    *,
+    threshold: float = 0.5,
+) -> list[ParityRow]:
+    """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
+
+    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime -> tflite-runtime, the last where an
+    environment has it.
+
+    Args:
+        student: The FP32 student.
+        quantized: Its quantized successor.
+        canonical: The canonical graph of `quantized`.
+        engines: What was exported.
+        given: Frames to compare on.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+    """
+    frames = given.frames
+    names = ("torch f32", "torch int8", "canonical int8")
+    maps = {
+        names[0]: torch_scores(student, frames),
+        names[1]: torch_scores(quantized, frames),
+        names[2]: canonical_scores(canonical, frames),
+    }
+    by_engine = {f"{engine.runtime} {engine.precision}": engine_scores(engine, frames) for engine in engines}
+    for engine in engines:
+        if (engine.runtime, engine.precision) == ("tflite", "int8"):
+            old = old_runtime_scores(engine.contents[0], frames)
+            by_engine |= {} if old is None else {OLD_RUNTIME: old}
+    whole = {name: scores for name, scores in by_engine.items() if name.endswith("int8")}
+    pairs = [*pairwise([*maps, *whole]), *((names[2], name) for name in list(whole)[1:])]
+    pairs += [(names[0], name) for name in by_engine if name not in whole]
+    maps |= by_engine
+    return [
+        compare_maps(left, right, maps[left], maps[right], given, threshold=threshold)
+        for left, right in pairs
+    ]

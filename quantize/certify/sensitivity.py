@@ -1,0 +1,110 @@
+"""Which layers lose most by their integers: the signal-to-quantization-noise ratio of every convolution.
+
+Layer by layer, not cumulative: each convolution gets the input that it would have without any rounding, so that a
+layer answers for its own grids alone and not for what came before it. The two functions that are compared share
+every weight: the quantized student with and without its quantizers (its channels are equalised in both, and after
+fine-tuning both have the fine-tuned weights), so that the difference is rounding and clipping, nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from torch import Tensor, fx
+
+from quantize.certify.parity import images_tensor
+from quantize.graph.folding import fold
+from quantize.graph.grids import activation_grids
+from quantize.graph.layers import convolutions
+from quantize.graph.tracing import arguments, trace
+from quantize.qat.grid_alignment import input_grid
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.fx import Node
+
+    from edge.contracts import ImageU8
+    from quantize.graph.grids import Grid
+
+
+class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One convolution with its BatchNorm.
+
+    Attributes:
+        name: Of the module.
+        kind: Its kernel.
+        bits: Of its weight.
+        sqnr_db: 10 log10(E[y^2] / E[(y - yq)^2]) over frames, cells and channels of its output y, in dB; y is
+            computed from exact weights and input, yq from both on their grids. None where nothing differs.
+    """
+
+    name: str
+    kind: str
+    bits: int
+    sqnr_db: float | None
+
+
+def layer_sqnr(quantized: nn.Module, frames: ImageU8) -> list[LayerRow]:
+    """Every convolution's signal-to-quantization-noise ratio, the worst first.
+
+    Args:
+        quantized: From `quantize_student` or `restore`.
+        frames: (N, H, W, 3) uint8 RGB at the input size.
+    """
+    images = images_tensor(frames)
+    traced = trace(quantized, images[:1])
+    grids = activation_grids(traced)
+    layers = [layer for layer in convolutions(traced) if layer.quantizer is not None]
+    exact = {layer.node: fold(traced, layer.node) for layer in layers}
+    pairs = {}
+    for node, folded in exact.items():
+        assert folded.scale is not None
+        rounded = folded.integers(folded.scale) * folded.scale.view(-1, 1, 1, 1)
+        pairs[node] = (folded.weight.float(), rounded.float(), folded.bias.float(), input_grid(node, grids))
+    listener = _Listener(traced.module, pairs)
+    for image in images:
+        listener.run(image[None])
+    rows = []
+    for layer in layers:
+        assert layer.quantizer is not None
+        bits = int(traced.quantizers[layer.quantizer].num_bits)
+        rows.append(LayerRow(name=layer.name, kind=layer.kind, bits=bits, sqnr_db=listener.sqnr(layer.node)))
+    return sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
+
+
+class _Listener(fx.Interpreter):
+    """Runs a trace, in which quantizers do nothing, and computes each convolution a second time on its grids."""
+
+    def __init__(
+        self, module: fx.GraphModule, pairs: dict[Node, tuple[Tensor, Tensor, Tensor, Grid]]
+    ) -> None:
+        super().__init__(module)
+        self.pairs = pairs
+        self.signal: dict[Node, float] = dict.fromkeys(pairs, 0.0)
+        self.noise: dict[Node, float] = dict.fromkeys(pairs, 0.0)
+
+    def sqnr(self, node: Node) -> float | None:
+        """In dB."""
+        if self.noise[node] == 0:
+            return None
+        return 10 * math.log10(max(self.signal[node], 1e-30) / self.noise[node])
+
+    def run_node(self, n: Node) -> Any:
+        with torch.no_grad():
+            if n in self.pairs:
+                self._compare(n)
+            return super().run_node(n)
+
+    def _compare(self, node: Node) -> None:
+        weight, rounded, bias, grid = self.pairs[node]
+        given = arguments(node)
+        settings = (given["stride"], given["padding"], given["dilation"], given["groups"])
+        x = self.env[given["input"]]
+        steps = (torch.round(x / grid.scale) + grid.zero).clamp(-128, 127)
+        y = torch.conv2d(x, weight, bias, *settings)
+        yq = torch.conv2d((steps - grid.zero) * grid.scale, rounded, bias, *settings)
+        self.signal[node] += float(y.double().square().sum())
+        self.noise[node] += float((y - yq).double().square().sum())

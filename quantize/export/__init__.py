@@ -1,0 +1,4 @@
+"""The canonical graph as OpenVINO IR, TFLite and ONNX, with the same integers in each.
+
+In: `quantize.graph.canonical.Canonical`. Out: engine files as bytes.
+"""

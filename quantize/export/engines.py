@@ -1,0 +1,118 @@
+"""Every engine of a student: OpenVINO, TFLite and ONNX, INT8, f32 and bf16, from canonical graphs alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edge.bundle.manifest import EngineEntry
+from edge.errors import TrainingError, UsageError
+from edge.util.files import atomic_write
+from quantize.export.onnx import export_onnx, onnx_float_ops
+from quantize.export.openvino import export_openvino, openvino_float_ops
+from quantize.export.tflite import export_tflite, tflite_float_ops
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from quantize.graph.canonical import Canonical
+
+MIN_VERSIONS = {"openvino": "2025.2", "tflite": "1.4", "onnx": "1.21"}
+FILES = {"openvino": ("model.xml", "model.bin"), "tflite": ("model.tflite",), "onnx": ("model.onnx",)}
+_REASONS = {
+    "Subgraph": "the final sigmoid and the step to 1/256, which the CPU plugin fuses into one float kernel",
+    "Math": "the final sigmoid, for which the CPU plugin has no integer kernel",
+    "Sub": "one minus an attention map, for which onnxruntime has no integer kernel; its result is exact",
+    "DequantizeLinear": "the step into a subtraction that onnxruntime leaves in float",
+    "QuantizeLinear": "the step out of a subtraction that onnxruntime leaves in float",
+}
+
+
+@dataclass(frozen=True)
+class ExportedEngine:
+    """One engine's files.
+
+    Attributes:
+        runtime: `openvino`, `tflite` or `onnx`.
+        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine.
+        contents: Contents of `FILES[runtime]`, in that order.
+        float_ops: Operations that the runtime leaves in float, each with the reason.
+    """
+
+    runtime: str
+    precision: str
+    contents: list[bytes]
+    float_ops: list[str]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the files, relative to a run or a bundle."""
+        folder = "engines" if self.precision == "int8" else "engines-f32"
+        return [f"{folder}/{self.runtime}/{name}" for name in FILES[self.runtime]]
+
+    def entry(self) -> EngineEntry:
+        """The engine's line in a manifest."""
+        return EngineEntry(
+            runtime=self.runtime,
+            precision=self.precision,
+            files=self.paths,
+            min_version=MIN_VERSIONS[self.runtime],
+            float_ops=self.float_ops,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the files under `folder`."""
+        for path, content in zip(self.paths, self.contents, strict=True):
+            atomic_write(folder / path, content)
+
+
+def export_engines(canonical: Canonical) -> list[ExportedEngine]:
+    """Every runtime's engine of a canonical graph, INT8 where it is quantized, else f32.
+
+    Raises:
+        UsageError: An operation that a runtime cannot express.
+        TrainingError: The graph holds values that are not finite.
+    """
+    for name, buffer in canonical.module.named_buffers():
+        if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
+            raise TrainingError(
+                f"{name} of the canonical graph is not finite",
+                expected="finite weights",
+                got="NaN or infinity",
+                mend="train again with a smaller --lr",
+            )
+    precision = "int8" if canonical.quantized else "f32"
+    xml, weights = export_openvino(canonical)
+    model, graph = export_tflite(canonical), export_onnx(canonical)
+    return [
+        ExportedEngine(
+            "openvino", precision, [xml, weights], _explain(openvino_float_ops(xml, weights), precision)
+        ),
+        ExportedEngine("tflite", precision, [model], _explain(tflite_float_ops(model), precision)),
+        ExportedEngine("onnx", precision, [graph], _explain(onnx_float_ops(graph), precision)),
+    ]
+
+
+def bf16_engine(f32: ExportedEngine) -> ExportedEngine:
+    """The f32 OpenVINO engine as one that runs in bfloat16; both share their files.
+
+    Args:
+        f32: Of `export_engines` of a plain student.
+
+    Raises:
+        UsageError: Another runtime or precision.
+    """
+    if (f32.runtime, f32.precision) != ("openvino", "f32"):
+        raise UsageError(
+            "only OpenVINO runs f32 files in bf16",
+            expected="openvino f32",
+            got=f"{f32.runtime} {f32.precision}",
+        )
+    return replace(f32, precision="bf16", float_ops=["all: an f32 engine run in bf16"])
+
+
+def _explain(operations: list[str], precision: str) -> list[str]:
+    if precision == "f32":
+        return ["all: an f32 engine"]
+    default = "the runtime has no integer kernel for it here"
+    return [f"{operation}: {_REASONS.get(operation.split()[0], default)}" for operation in operations]

@@ -1,0 +1,257 @@
+"""The canonical graph as an ONNX file: uint8 NHWC frame in, uint8 scores in 1/256 out, explicit QDQ between.
+
+What computes stands between DequantizeLinear and QuantizeLinear, the form that onnxruntime turns into integer
+kernels; what only moves or picks values works on the integers themselves. Activations are uint8, int8 + 128:
+onnxruntime's kernels on x86 take unsigned activations and signed weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge.engines.onnxruntime import OnnxEngine
+from quantize.graph.grids import INPUT_GRID, Grid
+from quantize.graph.op_rules import mean_settings, pool_settings
+from quantize.graph.tracing import arguments, operator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch.fx import Node
+
+    from quantize.graph.canonical import Canonical
+
+OPSET, IR_VERSION = 13, 8
+"""The first operator set with scales per channel, and a file version of its time: old runtimes read both."""
+
+
+def export_onnx(canonical: Canonical) -> bytes:
+    """An ONNX model that takes (1, H, W, 3) uint8 RGB and returns (1, 1, h, w) uint8.
+
+    Args:
+        canonical: Quantized (INT8 engine) or plain (f32 engine).
+    """
+    return _Writer(canonical).write()
+
+
+def onnx_float_ops(model: bytes) -> list[str]:
+    """Operations that onnxruntime's CPU provider executes in float, `Kind xN`, read from its profile of a frame."""
+    engine = OnnxEngine([model], threads=1, providers=("CPUExecutionProvider",))
+    counts = Counter(kernel.kind for kernel in engine.kernels if "float" in kernel.types)
+    engine.close()
+    return [f"{kind} x{count}" for kind, count in sorted(counts.items())]
+
+
+class _Writer:
+    """Walks the canonical graph once.
+
+    `real` holds the float tensor of a node, `whole` the uint8 tensor and its grid of a node that has one.
+    """
+
+    def __init__(self, canonical: Canonical) -> None:
+        self.canonical = canonical
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.real: dict[Node, str] = {}
+        self.whole: dict[Node, tuple[str, Grid]] = {}
+        self.bounds: dict[Node, tuple[float, float]] = {}
+
+    def write(self) -> bytes:
+        height, width = self.canonical.size
+        frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, height, width, 3])
+        shape: tuple[int, ...] = ()
+        for node in self.canonical.module.graph.nodes:
+            if node.op == "placeholder":
+                self.enter(node)
+            elif node.op == "output":
+                shape = node.all_input_nodes[0].meta["shape"]
+                self.leave(node.all_input_nodes[0])
+            elif node.op == "call_function" and operator(node) != "dequantize_per_channel":
+                getattr(self, f"_{operator(node)}")(node, arguments(node))
+        scores = helper.make_tensor_value_info("scores", TensorProto.UINT8, shape)
+        graph = helper.make_graph(self.nodes, "student", [frame], [scores], list(self.constants.values()))
+        model = helper.make_model(
+            graph,
+            producer_name="edge-difom",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
+
+    def enter(self, node: Node) -> None:
+        planes = self.add("Transpose", ["frame"], "frame/planes", perm=[0, 3, 1, 2])
+        if self.canonical.quantized:
+            self.whole[node] = planes, INPUT_GRID
+            return
+        value = self.add("Cast", [planes], "frame/real", to=TensorProto.FLOAT)
+        value = self.add("Sub", [value, self.number(127)], "frame/centred")
+        self.real[node] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalised")
+
+    def leave(self, node: Node) -> None:
+        if self.canonical.quantized:
+            self.add("Identity", [self.whole[node][0]], "scores")
+            return
+        value = self.add("Mul", [self.real[node], self.number(256)], "scores/units")
+        value = self.add("Round", [value], "scores/rounded")
+        value = self.add("Clip", [value, self.number(0), self.number(255)], "scores/clipped")
+        self.add("Cast", [value], "scores", to=TensorProto.UINT8)
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], output, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        self.constants[name] = numpy_helper.from_array(np.asarray(values), name)
+        return name
+
+    def number(self, value: float) -> str:
+        return self.constant(f"number {value!r}", np.float32(value))
+
+    def held(self, node: Node) -> NDArray[Any]:
+        values: NDArray[Any] = getattr(self.canonical.module, str(node.target)).numpy()
+        return values
+
+    def grid(self, grid: Grid) -> list[str]:
+        """Scale and zero point of uint8."""
+        name = f"grid {grid.scale!r} {grid.zero}"
+        return [
+            self.constant(f"{name}/scale", np.float32(grid.scale)),
+            self.constant(f"{name}/zero", np.uint8(grid.zero + 128)),
+        ]
+
+    def value(self, node: Node) -> str:
+        """The float tensor of a node, dequantized where it is held in integers."""
+        if node not in self.real:
+            name, grid = self.whole[node]
+            self.real[node] = self.add("DequantizeLinear", [name, *self.grid(grid)], f"{node.name}/real")
+        return self.real[node]
+
+    def move(
+        self, kind: str, node: Node, sources: list[Node], extra: tuple[str, ...] = (), **how: Any
+    ) -> None:
+        """An operation that only moves or picks values: on the integers where there are some."""
+        if self.canonical.quantized:
+            names, grid = [self.whole[source][0] for source in sources], self.whole[sources[0]][1]
+            self.whole[node] = self.add(kind, [*names, *extra], node.name, **how), grid
+        else:
+            names = [self.real[source] for source in sources]
+            self.real[node] = self.add(kind, [*names, *extra], node.name, **how)
+
+    def compute(self, kind: str, node: Node, inputs: list[str], **how: Any) -> None:
+        self.real[node] = self.add(kind, inputs, node.name, **how)
+
+    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+        source, grid = given["input"], Grid(given["scale"], given["zero_point"])
+        if source in self.whole and self.whole[source][1] == grid:
+            self.whole[node] = self.whole[source]
+            return
+        name = self.add("QuantizeLinear", [self.value(source), *self.grid(grid)], node.name)
+        # An activation clamps the rounded value as it clamps the value: in integers, and not where the grid ends there.
+        limits = np.array(self.bounds.get(source, (-np.inf, np.inf))) / grid.scale
+        low, high = np.clip(np.rint(limits) + grid.zero + 128, 0, 255).astype(np.uint8)
+        if (low, high) != (0, 255):
+            clamps = [self.constant(f"level {level}", level) for level in (low, high)]
+            name = self.add("Clip", [name, *clamps], f"{node.name}/clamped")
+        self.whole[node] = name, grid
+
+    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+        self.whole[node] = self.whole[given["input"]]
+
+    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
+        kernel, bias = given["weight"], self.held(given["bias"])
+        if self.canonical.quantized:
+            unpacked = arguments(kernel)
+            scale = self.held(unpacked["scales"])
+            step = scale.astype(np.float64) * self.whole[given["input"]][1].scale
+            weight = self.dequantized(f"{node.name}/weight", self.held(unpacked["input"]), scale)
+            offset = self.dequantized(f"{node.name}/bias", np.round(bias / step).astype(np.int32), step)
+        else:
+            weight = self.constant(f"{node.name}/weight", self.held(kernel))
+            offset = self.constant(f"{node.name}/bias", bias)
+        self.compute(
+            "Conv",
+            node,
+            [self.value(given["input"]), weight, offset],
+            strides=given["stride"],
+            pads=[*given["padding"], *given["padding"]],
+            dilations=given["dilation"],
+            group=given["groups"],
+        )
+
+    def dequantized(self, name: str, whole: NDArray[Any], scale: NDArray[Any]) -> str:
+        """A constant in integers with a scale per output channel, its first axis."""
+        held = self.constant(f"{name}/whole", whole)
+        steps = self.constant(f"{name}/scale", scale.astype(np.float32))
+        # int32 has no zero point.
+        zero = (
+            [self.constant(f"{name}/zero", np.zeros(len(scale), np.int8))] if whole.dtype == np.int8 else []
+        )
+        return self.add("DequantizeLinear", [held, steps, *zero], name, axis=0)
+
+    def _relu(self, node: Node, given: dict[str, Any]) -> None:
+        self.clamp(node, given["self"], 0.0, np.inf)
+
+    def _hardtanh(self, node: Node, given: dict[str, Any]) -> None:
+        self.clamp(node, given["self"], float(given["min_val"]), float(given["max_val"]))
+
+    def clamp(self, node: Node, source: Node, low: float, high: float) -> None:
+        if self.canonical.quantized:
+            # The quantizer behind it clamps.
+            self.real[node], self.bounds[node] = self.value(source), (low, high)
+        elif high == np.inf:
+            self.compute("Relu", node, [self.real[source]])
+        else:
+            self.compute("Clip", node, [self.real[source], self.number(low), self.number(high)])
+
+    def _add(self, node: Node, given: dict[str, Any]) -> None:
+        self.compute("Add", node, [self.value(given["self"]), self.value(given["other"])])
+
+    def _mul(self, node: Node, given: dict[str, Any]) -> None:
+        self.compute("Mul", node, [self.value(given["self"]), self.value(given["other"])])
+
+    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
+        self.compute("Sub", node, [self.number(1), self.value(given["self"])])
+
+    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
+        self.compute("Sigmoid", node, [self.value(given["self"])])
+
+    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
+        kernel, stride, padding = mean_settings(given)
+        how = {"kernel_shape": kernel, "strides": stride, "pads": [*padding, *padding]}
+        self.compute("AveragePool", node, [self.value(given["self"])], count_include_pad=1, **how)
+
+    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
+        coordinates = "align_corners" if given["align_corners"] else "half_pixel"
+        inputs = [self.value(given["input"]), "", "", self.target_size(node)]
+        self.compute("Resize", node, inputs, mode="linear", coordinate_transformation_mode=coordinates)
+
+    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        self.move("Resize", node, [given["input"]], ("", "", self.target_size(node)), **how)
+
+    def target_size(self, node: Node) -> str:
+        shape = node.meta["shape"]
+        return self.constant(f"size {'x'.join(map(str, shape))}", np.array(shape, np.int64))
+
+    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
+        kernel, stride, padding = pool_settings(given)
+        how: dict[str, Any] = {"kernel_shape": kernel, "strides": stride, "pads": [*padding, *padding]}
+        self.move("MaxPool", node, [given["self"]], **how)
+
+    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
+        self.move("DepthToSpace", node, [given["self"]], blocksize=given["upscale_factor"], mode="CRD")
+
+    def _cat(self, node: Node, given: dict[str, Any]) -> None:
+        self.move("Concat", node, list(given["tensors"]), axis=given["dim"])
+
+    def _slice(self, node: Node, given: dict[str, Any]) -> None:
+        bounds = [
+            self.constant(f"index {given[name]}", np.array([given[name]], np.int64))
+            for name in ("start", "end", "dim", "step")
+        ]
+        self.move("Slice", node, [given["self"]], tuple(bounds))

@@ -1,0 +1,330 @@
+"""The canonical graph as a TFLite file: uint8 NHWC frame in, uint8 scores in 1/256 out, integers between.
+
+The file is written operation by operation (schema: tensorflow/compiler/mlir/lite/schema/schema.fbs), so that the
+integers are those of the canonical graph and no converter decides what stays float.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edge.errors import UsageError
+from quantize.export.tflite_file import BuiltinOperator, TensorType, TfliteFile
+from quantize.graph.grids import INPUT_GRID, SCORE_GRID, Grid
+from quantize.graph.op_rules import mean_settings, pool_settings
+from quantize.graph.tracing import arguments, operator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch.fx import Node
+
+    from quantize.graph.canonical import Canonical
+
+_NONE, _RELU, _RELU6 = 0, 1, 3
+_SAME, _VALID = 0, 1
+
+
+def export_tflite(canonical: Canonical) -> bytes:
+    """A TFLite model that takes (1, H, W, 3) uint8 RGB and returns (1, h, w, 1) uint8.
+
+    Args:
+        canonical: Quantized (INT8 engine) or plain (f32 engine).
+
+    Raises:
+        UsageError: A convolution or a pixel shuffle that TFLite cannot express.
+    """
+    return _Writer(canonical).write()
+
+
+def tflite_float_ops(model: bytes) -> list[str]:
+    """Operations of a TFLite file that compute in float, `KIND xN`."""
+    graph = schema.ModelT.InitFromPackedBuf(model, 0)
+    subgraph = graph.subgraphs[0]
+    names = {value: name for name, value in vars(BuiltinOperator).items() if not name.startswith("_")}
+    counts: Counter[str] = Counter()
+    for operation in subgraph.operators:
+        touched = [subgraph.tensors[index].type for index in (*operation.inputs, *operation.outputs)]
+        if TensorType.FLOAT32 in touched:
+            counts[names[graph.operatorCodes[operation.opcodeIndex].builtinCode]] += 1
+    return [f"{name} x{count}" for name, count in sorted(counts.items())]
+
+
+class _Writer:
+    """Walks the canonical graph once; `values` holds the tensor index of every node."""
+
+    def __init__(self, canonical: Canonical) -> None:
+        self.canonical = canonical
+        self.quantized = canonical.quantized
+        self.file = TfliteFile()
+        self.values: dict[Node, int] = {}
+        self.grids: dict[int, Grid | None] = {}
+
+    def write(self) -> bytes:
+        height, width = self.canonical.size
+        scale, zero = INPUT_GRID
+        frame = self.file.tensor(
+            "frame", (1, height, width, 3), TensorType.UINT8, scale=[scale], zero=[zero + 128]
+        )
+        result = -1
+        for node in self.canonical.module.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = self.enter(node, frame)
+            elif node.op == "output":
+                result = self.leave(self.values[node.all_input_nodes[0]])
+            elif node.op == "call_function" and node not in self.values:
+                self.emit(node)
+        return self.file.finish(frame, result)
+
+    def enter(self, node: Node, frame: int) -> int:
+        """The uint8 frame as the int8 tensor, or the float tensor, that the graph works on."""
+        if self.quantized:
+            entered = self.tensor(node, node.meta["shape"], INPUT_GRID)
+            self.file.add(BuiltinOperator.QUANTIZE, [frame], entered, schema.QuantizeOptionsT())
+        else:
+            entered = self.tensor(node, node.meta["shape"], None)
+            self.file.add(BuiltinOperator.DEQUANTIZE, [frame], entered, schema.DequantizeOptionsT())
+        return entered
+
+    def leave(self, scores: int) -> int:
+        shape = self.file.tensors[scores].shape
+        zero = SCORE_GRID.zero + 128
+        left = self.file.tensor("scores", shape, TensorType.UINT8, scale=[SCORE_GRID.scale], zero=[zero])
+        self.file.add(BuiltinOperator.QUANTIZE, [scores], left, schema.QuantizeOptionsT())
+        return left
+
+    def emit(self, node: Node) -> None:
+        name = operator(node)
+        if name in ("dequantize_per_tensor", "quantize_per_tensor"):
+            # A quantize right behind the frame, or behind a value that is on this grid already.
+            self.values[node] = self.values[node.all_input_nodes[0]]
+        elif name != "dequantize_per_channel":
+            getattr(self, f"_{name}")(node, arguments(node))
+
+    def tensor(self, node: Node, shape: tuple[int, ...], grid: Grid | None) -> int:
+        """A new (1, h, w, c) activation for a (1, c, h, w) value."""
+        nhwc = (shape[0], shape[2], shape[3], shape[1])
+        if grid is None:
+            index = self.file.tensor(node.name, nhwc, TensorType.FLOAT32)
+        else:
+            index = self.file.tensor(node.name, nhwc, TensorType.INT8, scale=[grid.scale], zero=[grid.zero])
+        self.grids[index] = grid
+        return index
+
+    def settle(self, node: Node, inherit: int | None = None) -> tuple[int, int]:
+        """Output tensor and fused activation of `node`, absorbing an activation and a quantizer behind it."""
+        absorbed, activation, grid = [node], _NONE, None if inherit is None else self.grids[inherit]
+        for _ in range(2):
+            users = list(absorbed[-1].users)
+            name = operator(users[0]) if len(users) == 1 else ""
+            if name in ("relu", "hardtanh") and activation == _NONE:
+                activation = _activation(users[0])
+            elif name == "quantize_per_tensor":
+                given = arguments(users[0])
+                grid = Grid(given["scale"], given["zero_point"])
+            else:
+                break
+            absorbed.append(users[0])
+        made = self.tensor(absorbed[-1], node.meta["shape"], grid)
+        self.values.update(dict.fromkeys(absorbed, made))
+        return made, activation
+
+    def constant(self, node: Node) -> NDArray[Any]:
+        values: NDArray[Any] = getattr(self.canonical.module, str(node.target)).numpy()
+        return values
+
+    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
+        source, groups = self.values[given["input"]], int(given["groups"])
+        kernel = given["weight"]
+        scale = None
+        if self.quantized:
+            unpacked = arguments(kernel)
+            kernel, scale = unpacked["input"], self.constant(unpacked["scales"])
+        weight, bias = self.constant(kernel), self.constant(given["bias"])
+        order = _shuffled(node, len(weight))
+        weight, bias = weight[order], bias[order]
+        scale = None if scale is None else scale[order]
+        depthwise = groups > 1
+        if depthwise and (groups != len(weight) or weight.shape[1] != 1):
+            raise UsageError(
+                f"{node.name} has {groups} groups", expected="1, or one per channel", got=str(weight.shape)
+            )
+        # OHWI for a convolution, 1HWC for a depthwise one.
+        weight = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+        axis = 3 if depthwise else 0
+        inputs = [source]
+        grid = self.grids[source]
+        if scale is None or grid is None:
+            inputs.append(self.file.constant(f"{node.name}/weight", weight))
+            inputs.append(self.file.constant(f"{node.name}/bias", bias))
+        else:
+            step = scale.astype(np.float64) * grid.scale
+            accumulated = np.round(bias / step).astype(np.int32)
+            inputs.append(self.file.constant(f"{node.name}/weight", weight, scale=scale, axis=axis))
+            inputs.append(self.file.constant(f"{node.name}/bias", accumulated, scale=step, axis=0))
+        inputs[0], padding = self.pad(node, given, source)
+        made, activation = self.settle(node)
+        options = (schema.DepthwiseConv2DOptionsT if depthwise else schema.Conv2DOptionsT)()
+        options.padding, options.fusedActivationFunction = padding, activation
+        options.strideH, options.strideW = given["stride"]
+        options.dilationHFactor, options.dilationWFactor = given["dilation"]
+        if depthwise:
+            options.depthMultiplier = 1
+        code = BuiltinOperator.DEPTHWISE_CONV_2D if depthwise else BuiltinOperator.CONV_2D
+        self.file.add(code, inputs, made, options)
+
+    def pad(self, node: Node, given: dict[str, Any], source: int) -> tuple[int, int]:
+        """TFLite knows no padding but SAME and VALID: what is neither becomes an operation of its own."""
+        kernel = given["weight"].meta["shape"][2:]
+        spans = [d * (k - 1) for d, k in zip(given["dilation"], kernel, strict=True)]
+        if given["padding"] == [0, 0]:
+            return source, _VALID
+        if given["stride"] == [1, 1] and [2 * p for p in given["padding"]] == spans:
+            return source, _SAME
+        return self.border(node, source, given["padding"]), _VALID
+
+    def border(self, node: Node, source: int, padding: list[int], *, lowest: bool = False) -> int:
+        """`source` with a border of zeros, or of the lowest value that there is."""
+        top, left = padding
+        batch, height, width, channels = self.file.tensors[source].shape
+        padded = self.file.tensor_like(
+            source, f"{node.name}/padded", (batch, height + 2 * top, width + 2 * left, channels)
+        )
+        self.grids[padded] = self.grids[source]
+        amounts = self.file.constant(
+            f"{node.name}/padding", np.array([[0, 0], [top, top], [left, left], [0, 0]], np.int32)
+        )
+        if not lowest:
+            self.file.add(BuiltinOperator.PAD, [source, amounts], padded, schema.PadOptionsT())
+            return padded
+        grid = self.grids[source]
+        if grid is None:
+            value = self.file.constant(
+                f"{node.name}/lowest", np.array([np.finfo(np.float32).min], np.float32)
+            )
+        else:
+            value = self.file.constant(f"{node.name}/lowest", np.array([-128], np.int8))
+            self.file.tensors[value].quantization = self.file.tensors[source].quantization
+        self.file.add(BuiltinOperator.PADV2, [source, amounts, value], padded, schema.PadV2OptionsT())
+        return padded
+
+    def _add(self, node: Node, given: dict[str, Any]) -> None:
+        made, activation = self.settle(node)
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = activation
+        self.file.add(
+            BuiltinOperator.ADD, [self.values[given["self"]], self.values[given["other"]]], made, options
+        )
+
+    def _mul(self, node: Node, given: dict[str, Any]) -> None:
+        made, activation = self.settle(node)
+        options = schema.MulOptionsT()
+        options.fusedActivationFunction = activation
+        factors = [self.values[given["self"]], self.values[given["other"]]]
+        self.file.add(BuiltinOperator.MUL, factors, made, options)
+
+    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
+        made, _ = self.settle(node)
+        if self.quantized:
+            # XNNPACK takes scales of up to 2^8 times the output's: 1 itself as a step would be just too large.
+            steps, value = np.array([1 / 64], np.float32), np.full((1, 1, 1, 1), 64, np.int8)
+            one = self.file.constant(f"{node.name}/one", value, scale=steps)
+        else:
+            one = self.file.constant(f"{node.name}/one", np.ones((1, 1, 1, 1), np.float32))
+        sources = [one, self.values[given["self"]]]
+        self.file.add(BuiltinOperator.SUB, sources, made, schema.SubOptionsT())
+
+    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
+        made, _ = self.settle(node)
+        self.file.add(BuiltinOperator.LOGISTIC, [self.values[given["self"]]], made, None)
+
+    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        kernel, stride, padding = pool_settings(given)
+        if padding != [0, 0]:
+            source = self.border(node, source, padding, lowest=True)
+        self.pool(node, BuiltinOperator.MAX_POOL_2D, source, kernel, stride)
+
+    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        kernel, stride, padding = mean_settings(given)
+        if padding != [0, 0]:
+            source = self.border(node, source, padding)
+        self.pool(node, BuiltinOperator.AVERAGE_POOL_2D, source, kernel, stride)
+
+    def pool(self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]) -> None:
+        made, activation = self.settle(node, source)
+        options = schema.Pool2DOptionsT()
+        options.padding, options.fusedActivationFunction = _VALID, activation
+        options.filterHeight, options.filterWidth = kernel
+        options.strideH, options.strideW = stride
+        self.file.add(code, [source], made, options)
+
+    def _slice(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        made, _ = self.settle(node, source)
+        begin = self.file.constant(f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32))
+        size = self.file.constant(f"{node.name}/size", np.array(self.file.tensors[made].shape, np.int32))
+        self.file.add(BuiltinOperator.SLICE, [source, begin, size], made, schema.SliceOptionsT())
+
+    def _cat(self, node: Node, given: dict[str, Any]) -> None:
+        if given["dim"] not in (1, -3):
+            raise UsageError(f"{node.name} joins along axis {given['dim']}", expected="the channels")
+        sources = [self.values[source] for source in given["tensors"]]
+        made, activation = self.settle(node, sources[0])
+        options = schema.ConcatenationOptionsT()
+        options.axis, options.fusedActivationFunction = 3, activation
+        self.file.add(BuiltinOperator.CONCATENATION, sources, made, options)
+
+    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
+        source = self.values[given["self"]]
+        made, _ = self.settle(node, source)
+        options = schema.DepthToSpaceOptionsT()
+        options.blockSize = given["upscale_factor"]
+        self.file.add(BuiltinOperator.DEPTH_TO_SPACE, [source], made, options)
+
+    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
+        self.resize(
+            node, given, BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT()
+        )
+
+    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
+        options = schema.ResizeBilinearOptionsT()
+        options.alignCorners = given["align_corners"]
+        options.halfPixelCenters = not given["align_corners"]
+        self.resize(node, given, BuiltinOperator.RESIZE_BILINEAR, options)
+
+    def resize(self, node: Node, given: dict[str, Any], code: int, options: Any) -> None:
+        source = self.values[given["input"]]
+        made, _ = self.settle(node, source)
+        size = self.file.constant(f"{node.name}/size", np.array(node.meta["shape"][2:], np.int32))
+        self.file.add(code, [source, size], made, options)
+
+
+def _activation(node: Node) -> int:
+    if operator(node) == "relu":
+        return _RELU
+    given = arguments(node)
+    if (given["min_val"], given["max_val"]) != (0, 6):
+        raise UsageError(
+            f"{node.name} clamps to {given['min_val']}..{given['max_val']}", expected="ReLU or ReLU6"
+        )
+    return _RELU6
+
+
+def _shuffled(node: Node, channels: int) -> NDArray[np.intp]:
+    """Order of a convolution's output channels: TFLite's depth-to-space takes them block first, torch last."""
+    end = node
+    while len(end.users) == 1:
+        end = next(iter(end.users))
+        name = operator(end)
+        if name == "pixel_shuffle":
+            factor = arguments(end)["upscale_factor"]
+            blocks = np.arange(channels).reshape(channels // factor**2, factor**2)
+            return blocks.T.reshape(-1)
+        if name not in ("relu", "hardtanh", "quantize_per_tensor", "dequantize_per_tensor"):
+            break
+    return np.arange(channels)

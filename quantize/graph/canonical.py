@@ -1,0 +1,281 @@
+"""The canonical graph: one explicit quantized torch.fx graph that every exporter reads.
+
+It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. Its dialect is small:
+
+- `quantized_decomposed.quantize_per_tensor` / `dequantize_per_tensor` to int8 on every tensor between operations;
+  the first puts a uint8 frame on the grid of step 1/128 and zero point -1 without loss;
+- `conv2d` with all its arguments, its weight `dequantize_per_channel` of an int8 buffer in [-127, 127], its bias
+  a float buffer on the int32 accumulator's grid; BatchNorm is folded into weight scales and bias, which leaves
+  the integers as they were trained;
+- `relu`, `hardtanh` (fused by the exporters), `add`, `mul` of two maps (one may have a single channel), `rsub`
+  from one, `sigmoid` of logits, `max_pool2d`, `avg_pool2d` over an odd number of cells, `upsample_nearest2d`,
+  `upsample_bilinear2d`, `cat`, `slice` of channels (the pieces of a `split`), `pixel_shuffle`.
+
+Without quantizers the same walk gives the float student in the same dialect, with float weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.ao.quantization.fx._decomposed
+from torch import Tensor, fx, nn
+
+from edge.errors import UsageError
+from quantize.graph.folding import fold
+from quantize.graph.grids import (
+    INPUT_GRID,
+    LOGIT_GRID,
+    SCORE_GRID,
+    Grid,
+    activation_grids,
+    logit_nodes,
+    rounds_down,
+    settle_bias,
+    target_grid,
+    tie_free_scales,
+)
+from quantize.graph.op_rules import pair, refuse_unusual
+from quantize.graph.reference_interpreter import ExactInterpreter
+from quantize.graph.tracing import PASS_THROUGH, arguments, operator, trace
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule, Node
+
+    from quantize.graph.tracing import Trace
+
+aten = torch.ops.aten
+decomposed = torch.ops.quantized_decomposed
+
+
+_EXACT = PASS_THROUGH - {"avg_pool2d", "upsample_bilinear2d"}
+_CALLS: dict[str, Any] = {
+    "relu": aten.relu.default,
+    "hardtanh": aten.hardtanh.default,
+    "add": aten.add.Tensor,
+    "mul": aten.mul.Tensor,
+    "rsub": aten.rsub.Scalar,
+    "sigmoid": aten.sigmoid.default,
+    "avg_pool2d": aten.avg_pool2d.default,
+    "max_pool2d": aten.max_pool2d.default,
+    "upsample_nearest2d": aten.upsample_nearest2d.vec,
+    "upsample_bilinear2d": aten.upsample_bilinear2d.vec,
+    "cat": aten.cat.default,
+    "pixel_shuffle": aten.pixel_shuffle.default,
+}
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A student ready for export.
+
+    Attributes:
+        module: The graph, executable on (1, 3, H, W) float.
+        size: Height and width of the input.
+        quantized: Whether it is the INT8 or the float student.
+    """
+
+    module: GraphModule
+    size: tuple[int, int]
+    quantized: bool
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
+        exact = ExactInterpreter(self.module)
+        with torch.no_grad():
+            maps = torch.cat([exact.run(image[None].double()) for image in images])
+        return (maps[:, 0] * 256).round().clamp(0, 255).to(torch.uint8)
+
+
+def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
+    """The canonical graph of a student, quantized by `quantize_student` or plain.
+
+    Args:
+        model: Quantized or plain student; not changed.
+        size: Height and width of the engine's input.
+
+    Raises:
+        UsageError: The student uses an operation outside the dialect, or one that no quantizer follows.
+    """
+    device = next(model.parameters()).device
+    traced = trace(model, torch.zeros(1, 3, *size, device=device))
+    return _Builder(traced).build()
+
+
+class _Builder:
+    """Walks a trace once and writes the canonical graph beside it."""
+
+    def __init__(self, traced: Trace) -> None:
+        self.traced = traced
+        self.quantized = bool(traced.quantizers)
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.values: dict[Node, Node] = {}
+        self.grids: dict[Node, Grid] = {}
+        self.by_quantizer = activation_grids(traced)
+        self.logits = logit_nodes(traced)
+        self.constants = 0
+
+    def build(self) -> Canonical:
+        for node in self.traced.module.graph.nodes:
+            if node.op == "placeholder":
+                frame = self.graph.placeholder("frame")
+                self.values[node] = self.snap(frame, INPUT_GRID) if self.quantized else frame
+            elif node.op == "output":
+                self.finish(self.values[node.all_input_nodes[0]])
+            elif node.op == "call_function" and node not in self.values:
+                self.call(node)
+        module = fx.GraphModule(self.root, self.graph)
+        module.graph.lint()
+        _Shapes(module).run(torch.zeros(1, 3, *self.traced.size))
+        return Canonical(module.eval(), self.traced.size, self.quantized)
+
+    def call(self, node: Node) -> None:
+        name = operator(node)
+        if name == "conv2d":
+            self.convolution(node)
+        elif name == "quantizer":
+            self.quantizer(node)
+        elif name in _CALLS:
+            self.values[node] = self.plain(name, node)
+        elif name == "split":
+            self.values[node] = self.values[node.all_input_nodes[0]]
+        elif name == "getitem" and operator(node.all_input_nodes[0]) == "split":
+            self.values[node] = self.piece(node)
+        elif name in ("dropout", "clone", "contiguous", "detach"):
+            self.values[node] = self.values[node.all_input_nodes[0]]
+        else:
+            raise UsageError(
+                f"the student uses {node.target}, which cannot be exported",
+                expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(_CALLS)]),
+                got=f"{node.target} ({node.name})",
+                mend="write it in these operations, or use another student",
+            )
+
+    def plain(self, name: str, node: Node) -> Node:
+        given = arguments(node)
+        refuse_unusual(name, node, given)
+        inputs = [self.values[source] for source in node.all_input_nodes]
+        grids = {self.grids.get(value) for value in inputs}
+        if self.quantized and name not in ("relu", "hardtanh") and (None in grids):
+            raise _unquantized(node)
+        mapped = fx.node.map_arg(tuple(given.values()), lambda source: self.values[source])
+        made = self.graph.call_function(_CALLS[name], mapped)
+        if self.quantized and name in PASS_THROUGH:
+            if len(grids) != 1:
+                raise UsageError(
+                    f"the inputs of {node.name} have different scales",
+                    expected="one shared quantizer",
+                    got=str(sorted(grid for grid in grids if grid)),
+                )
+            grid = grids.pop()
+            if grid is not None and name in _EXACT:
+                self.grids[made] = grid
+            elif grid is not None and name == "avg_pool2d":
+                return self.snap(made, grid)
+        if self.quantized and name == "sigmoid" and grids != {LOGIT_GRID}:
+            raise _unquantized(node)
+        if self.quantized and name in ("sigmoid", "rsub"):
+            return self.snap(made, SCORE_GRID)
+        return self.snap(made, LOGIT_GRID) if self.quantized and node in self.logits else made
+
+    def piece(self, node: Node) -> Node:
+        """One of the equal pieces that the channels were split into."""
+        split, index = node.args
+        given = arguments(split)  # type: ignore[arg-type]
+        if given["dim"] != 1 or not isinstance(index, int):
+            raise UsageError(f"{node.name} splits along axis {given['dim']}", expected="the channels")
+        source = self.values[given["self"]]
+        bounds = (index * given["split_size"], (index + 1) * given["split_size"])
+        made = self.graph.call_function(aten.slice.Tensor, (source, 1, *bounds))
+        if source in self.grids:
+            self.grids[made] = self.grids[source]
+        return made
+
+    def quantizer(self, node: Node) -> None:
+        source = node.all_input_nodes[0]
+        if source not in self.values:
+            return  # a weight: read by its convolution
+        value = self.values[source]
+        index = int(arguments(node)["index"])
+        _, _, scale, _ = self.traced.quantizers[index].get_parameters_for_torch_fq()
+        if scale.numel() != 1:
+            raise UsageError(
+                f"{node.name} quantizes an activation per channel", expected="one scale per tensor"
+            )
+        grid = self.by_quantizer[index]
+        self.values[node] = value if self.grids.get(value) == grid else self.snap(value, grid)
+
+    def convolution(self, node: Node) -> None:
+        given = arguments(node)
+        value = self.values[given["input"]]
+        folded = fold(self.traced, node)
+        if not self.quantized:
+            kernel, bias = self.constant(folded.weight.float()), folded.bias
+        else:
+            if value not in self.grids or folded.scale is None:
+                raise _unquantized(node)
+            source, target = self.grids[value], target_grid(node, self.by_quantizer, self.logits)
+            scale = tie_free_scales(folded.scale, source, target)
+            bias = settle_bias(folded.bias, scale, source, down=rounds_down(node))
+            kernel = self.graph.call_function(
+                decomposed.dequantize_per_channel.default,
+                (
+                    self.constant(folded.integers(scale).to(torch.int8)),
+                    self.constant(scale.float()),
+                    self.constant(torch.zeros(len(scale), dtype=torch.int64)),
+                    0, -127, 127, torch.int8,
+                ),
+            )  # fmt: skip
+        made = self.graph.call_function(
+            aten.conv2d.default,
+            (
+                value, kernel, self.constant(bias.float()),
+                pair(given["stride"]), pair(given["padding"]), pair(given["dilation"]), given["groups"],
+            ),
+        )  # fmt: skip
+        if self.quantized and node in self.logits:
+            made = self.snap(made, LOGIT_GRID)
+        self.values[node] = made
+        if folded.norm is not None:
+            self.values[folded.norm] = made
+
+    def finish(self, logits: Node) -> None:
+        if self.quantized and self.grids.get(logits) != LOGIT_GRID:
+            logits = self.snap(logits, LOGIT_GRID)
+        scores = self.graph.call_function(aten.sigmoid.default, (logits,))
+        self.graph.output(self.snap(scores, SCORE_GRID) if self.quantized else scores)
+
+    def snap(self, value: Node, grid: Grid) -> Node:
+        settings = (grid.scale, grid.zero, -128, 127, torch.int8)
+        q = self.graph.call_function(decomposed.quantize_per_tensor.default, (value, *settings))
+        d = self.graph.call_function(decomposed.dequantize_per_tensor.default, (q, *settings))
+        self.grids[d] = grid
+        return d
+
+    def constant(self, tensor: Tensor) -> Node:
+        name = f"constant_{self.constants}"
+        self.constants += 1
+        self.root.register_buffer(name, tensor.contiguous())
+        return self.graph.get_attr(name)
+
+
+class _Shapes(fx.Interpreter):
+    """Notes the shape of every value under `node.meta["shape"]`."""
+
+    def run_node(self, n: Node) -> Any:
+        with torch.no_grad():
+            value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"] = tuple(value.shape)
+        return value
+
+
+def _unquantized(node: Node) -> UsageError:
+    return UsageError(
+        f"{node.name} would run in float: no quantizer on its input",
+        expected="a quantizer on every tensor",
+        mend="this student's structure is not covered; use another student",
+    )

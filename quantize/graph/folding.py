@@ -1,0 +1,91 @@
+"""A convolution of a trace with its BatchNorm folded in, as the canonical graph and the fine-tuning need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from edge.errors import UsageError
+from quantize.graph.tracing import arguments, operator
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from quantize.graph.tracing import Trace
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One convolution, O output channels; everything float64.
+
+    Attributes:
+        norm: The BatchNorm behind it, if it is the only reader.
+        weight: (O, I / groups, kh, kw), BatchNorm folded in, not rounded.
+        bias: (O,), likewise.
+        factor: (O,) that BatchNorm multiplies each channel by; 1 without one.
+        quantizer: Index of the weight's quantizer, None where it has none.
+        scale: (O,) step of the folded weight, None where it has no quantizer.
+        largest: Largest integer of the weight: 127, 63 on a grid of seven bits, 7 on one of four.
+    """
+
+    norm: Node | None
+    weight: Tensor
+    bias: Tensor
+    factor: Tensor
+    quantizer: int | None
+    scale: Tensor | None
+    largest: int = 127
+
+    def integers(self, scale: Tensor) -> Tensor:
+        """The weight in steps of `scale` (O,), whole numbers in [-largest, largest]."""
+        return (self.weight / scale.view(-1, 1, 1, 1)).round().clamp(-self.largest, self.largest)
+
+
+def fold(traced: Trace, node: Node) -> Folded:
+    """Fold the BatchNorm behind a convolution into it.
+
+    Raises:
+        UsageError: The weight's quantizer is not symmetric per output channel.
+    """
+    given = arguments(node)
+    users = list(node.users)
+    norm = users[0] if len(users) == 1 and operator(users[0]) == "batch_norm" else None
+    held = given["weight"]
+    index = int(arguments(held)["index"]) if operator(held) == "quantizer" else None
+    weight = parameter(traced, held if index is None else held.all_input_nodes[0])
+    bias = parameter(traced, given["bias"]) if given["bias"] is not None else weight.new_zeros(len(weight))
+    factor, offset = torch.ones_like(bias), torch.zeros_like(bias)
+    if norm is not None:
+        factor, offset = _batch_norm(traced, norm)
+    scale, largest = None, 127
+    if index is not None:
+        largest = int(traced.quantizers[index].level_high)
+        _, _, step, zero = traced.quantizers[index].get_parameters_for_torch_fq()
+        if int(zero.abs().max()) != 0 or step.numel() not in (1, len(weight)):
+            raise UsageError(f"{held.name} is no symmetric quantizer per output channel")
+        scale = step.detach().cpu().reshape(-1).expand(len(weight)).double() * factor.abs()
+    return Folded(
+        norm, weight * factor.view(-1, 1, 1, 1), bias * factor + offset, factor, index, scale, largest
+    )
+
+
+def parameter(traced: Trace, node: Node) -> Tensor:
+    """A parameter or buffer that a trace reads, float64 on the CPU."""
+    value: Any = traced.module
+    for part in str(node.target).split("."):
+        value = getattr(value, part)
+    tensor: Tensor = value
+    return tensor.detach().cpu().double()
+
+
+def _batch_norm(traced: Trace, node: Node) -> tuple[Tensor, Tensor]:
+    """Factor and offset per channel that a BatchNorm in eval mode applies."""
+    given = arguments(node)
+    gamma, beta, mean, variance = (
+        parameter(traced, given[name]) for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = gamma / torch.sqrt(variance + given["eps"])
+    return factor, beta - mean * factor

@@ -1,0 +1,45 @@
+"""The convolutions of a traced student by the names of their modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from quantize.graph.tracing import arguments, operator
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from quantize.graph.tracing import Trace
+
+
+class Convolution(NamedTuple):
+    """One convolution.
+
+    Attributes:
+        name: Of its module, as in `named_modules`.
+        kind: Its kernel: `1x1`, `3x3`, `depthwise 5x5`.
+        node: In the trace.
+        quantizer: Index of its weight's quantizer, None where it has none.
+    """
+
+    name: str
+    kind: str
+    node: Node
+    quantizer: int | None
+
+
+def convolutions(traced: Trace) -> list[Convolution]:
+    """Every convolution of a trace, in the order in which they run."""
+    return [_described(node) for node in traced.module.graph.nodes if operator(node) == "conv2d"]
+
+
+def _described(node: Node) -> Convolution:
+    given = arguments(node)
+    held, index = given["weight"], None
+    if operator(held) == "quantizer":
+        index = int(arguments(held)["index"])
+        held = held.all_input_nodes[0]
+    channels, depth, height, width = held.meta["val"].shape
+    depthwise = "depthwise " if depth == 1 and given["groups"] == channels > 1 else ""
+    name = str(held.target).removesuffix(".weight")
+    return Convolution(name, f"{depthwise}{height}x{width}", node, index)

@@ -1,0 +1,58 @@
+"""What the operations of the canonical graph's dialect may be set to, for the graph and for its exporters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from edge.errors import UsageError
+from quantize.graph.tracing import operator
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+
+def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    """Kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
+
+    Raises:
+        UsageError: It dilates or rounds its size up.
+    """
+    kernel = pair(given["kernel_size"])
+    stride = pair(given["stride"]) if given["stride"] else kernel
+    if pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
+        raise UsageError("a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)")
+    return kernel, stride, pair(given["padding"])
+
+
+def mean_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    """Kernel, stride and padding of `avg_pool2d`, each (vertical, horizontal)."""
+    kernel = pair(given["kernel_size"])
+    return kernel, pair(given["stride"]) if given["stride"] else kernel, pair(given["padding"])
+
+
+def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
+    """Raise UsageError where an operation does more than the dialect's; `alpha` leaves `given`."""
+    if name in ("add", "rsub") and given.pop("alpha") != 1:
+        raise UsageError(f"{node.name} scales its second operand", expected="a + b | 1 - a")
+    if name in ("add", "mul") and not isinstance(given["other"], fx.Node):
+        raise UsageError(f"{node.name} takes a number", expected="two maps", got=str(given["other"]))
+    if name == "rsub" and given["other"] != 1:
+        raise UsageError(f"{node.name} does not subtract from one", expected="1 - sigmoid(x)")
+    if name == "rsub" and operator(given["self"]) != "sigmoid":
+        raise UsageError(f"{node.name} subtracts what is no sigmoid", expected="1 - sigmoid(x)")
+    if name == "avg_pool2d":
+        kernel, _, padding = mean_settings(given)
+        partly = padding != [0, 0] and not given["count_include_pad"]
+        if (kernel[0] * kernel[1]) % 2 == 0 or partly or given["ceil_mode"] or given["divisor_override"]:
+            raise UsageError(
+                f"{node.name} cannot be exported: an average over an even number of cells meets ties",
+                expected="nn.AvgPool2d(3, stride, padding=1)",
+                got=f"kernel {kernel}, ceil_mode {given['ceil_mode']}",
+            )
+
+
+def pair(values: int | list[int]) -> list[int]:
+    """(vertical, horizontal) of what torch lets be one number."""
+    return [values, values] if isinstance(values, int) else [int(values[0]), int(values[-1])]

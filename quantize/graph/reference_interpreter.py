@@ -1,0 +1,58 @@
+"""The canonical graph executed exactly, which is what every engine's integers are compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.ao.quantization.fx._decomposed
+from torch import Tensor, fx
+
+from quantize.graph.tracing import arguments, operator
+
+decomposed = torch.ops.quantized_decomposed
+
+
+class ExactInterpreter(fx.Interpreter):
+    """Runs the graph as an engine does: sums of integer products are exact, everything else is double precision."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The value of a node; quantized convolutions in whole numbers."""
+        if operator(n) == "conv2d" and operator(n.args[1]) == "dequantize_per_channel":  # type: ignore[arg-type]
+            return self.convolution(n)
+        return super().run_node(n)
+
+    def convolution(self, node: fx.Node) -> Tensor:
+        """(B, C, h, w) float64 of a convolution whose sums are exact."""
+        given = arguments(node)
+        grid = given["input"]
+        while operator(grid) != "dequantize_per_tensor":
+            grid = grid.all_input_nodes[0]
+        step = arguments(grid)["scale"]
+        integers, scale = self.env[given["weight"]]
+        x = (self.env[given["input"]] / step).round()
+        weight = integers.double()
+        # Float32 holds whole numbers up to 2^24 and has the faster convolutions.
+        if float(weight.abs().sum(dim=(1, 2, 3)).max()) * 255 < 2**24:
+            x, weight = x.float(), weight.float()
+        settings = (given["stride"], given["padding"], given["dilation"], given["groups"])
+        total = torch.conv2d(x, weight, None, *settings).double()
+        bias: Tensor = self.env[given["bias"]]
+        found: Tensor = total * (scale * step).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+        return found
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A constant in double precision."""
+        value = super().get_attr(target, args, kwargs)
+        return value.double() if value.is_floating_point() else value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """The value of a call; quantizing rounds to even, without the detour over integers."""
+        if target is decomposed.quantize_per_tensor.default:
+            value, scale, zero, low, high, _ = args
+            return (torch.round(value / scale) + zero).clamp(low, high)
+        if target is decomposed.dequantize_per_tensor.default:
+            return (args[0] - args[2]) * args[1]
+        if target is decomposed.dequantize_per_channel.default:
+            return args[0], args[1]  # read by its convolution
+        return super().call_function(target, args, kwargs)

@@ -1,0 +1,199 @@
+"""The loop of quantization-aware fine-tuning: calibrated start as epoch 0, Adam on a cosine, best by validation."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from distill.losses.task import segmentation_loss, structure_loss
+from distill.run_folder import append_metrics, save_checkpoint
+from edge.errors import TrainingError
+from edge.util.progress import silent
+from quantize.qat.grid_alignment import align
+from quantize.qat.nncf import freeze_ranges, quantized_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from distill.data.batches import Batch
+    from distill.recipes.objectives import Objective
+    from edge.util.progress import Reporter
+    from quantize.runs.folder import QatConfig
+
+FRESH_HEADS_LR = 1e-3
+"""Of teachers' heads that start from random weights, which the student's learning rate would leave as they are."""
+
+
+class FinetuningData(Protocol):
+    """What fine-tuning needs of `distill.data.batches.TrainingData`."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Training batches of an epoch from step `start` on."""
+        ...
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """`dice_val` and `iou_val` of a model."""
+        ...
+
+
+class Finetuning:
+    """One quantized student on its way: optimiser, place in the schedule, best so far.
+
+    Args:
+        path: RUN/qat8 or RUN/qat4.
+        config: How it is quantized.
+        data: Images of the run.
+        model: From `quantize_student` or `restore`.
+        objective: The recipe that stays on (`quantize.qat.keep_distillation`); None for the task loss alone.
+        task_loss: Of logits and mask, where there is no objective; the run's.
+        heads_lr: Learning rate of the objective's heads; None for that of the student.
+        report: Shows the progress of the steps.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: QatConfig,
+        data: FinetuningData,
+        model: nn.Module,
+        objective: Objective | None = None,
+        *,
+        task_loss: Callable[[Tensor, Tensor], Tensor] = structure_loss,
+        heads_lr: float | None = None,
+        report: Reporter = silent,
+    ) -> None:
+        self.path, self.config, self.data, self.model = path, config, data, model
+        self.report = report
+        self.objective, self.task_loss, self.heads_lr = objective, task_loss, heads_lr
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [{"params": self.trained, "peak": config.lr}]
+        if objective is not None:
+            groups.append({"params": list(objective.parameters()), "peak": heads_lr or config.lr})
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr)
+        self.epoch = 0
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "quantized": quantized_state(self.model),
+            "objective": {} if self.objective is None else self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue behind the epoch that `state` was saved after."""
+        if self.objective is not None:
+            self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.best = int(state["epoch"]), dict(state["best"])
+
+    def train(self) -> dict[str, float]:
+        """Validate the calibrated student, then fine-tune to the last epoch.
+
+        Returns:
+            Validation figures of the best epoch.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        left = (self.config.epochs - max(0, self.epoch - 1)) * self.data.steps
+        with self.report(max(1, left), "fine-tune") as bar:
+            if self.epoch == 0:
+                self._validate({}, 0.0, bar)
+            while self.epoch <= self.config.epochs:
+                begin = time.monotonic()
+                losses = self._train_epoch(bar)
+                self._validate(losses, time.monotonic() - begin, bar)
+        return self.best
+
+    def _train_epoch(self, bar: Any) -> dict[str, float]:
+        """Epoch `self.epoch`, counted from 1. The model stays in eval mode: BatchNorm and dropout are frozen.
+
+        Returns:
+            Means of its losses.
+        """
+        if 2 * self.epoch > self.config.epochs:
+            # Weights settle on a grid that no longer moves (Krishnamoorthi, 2018, section 4).
+            freeze_ranges(self.model)
+        sums: dict[str, float] = {}
+        for step, batch in enumerate(self.data.batches(self.epoch - 1)):
+            losses = self.train_step(batch, step)
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            bar.update(
+                1, f"epoch {self.epoch}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.4f}"
+            )
+        align(self.model, batch.images[:1])
+        return {name: value / self.data.steps for name, value in sums.items()}
+
+    def train_step(self, batch: Batch, step: int) -> dict[str, float]:
+        """One update of the weights.
+
+        Args:
+            batch: Its images.
+            step: Of epoch `self.epoch`, from 0.
+
+        Returns:
+            Its losses.
+
+        Raises:
+            TrainingError: The loss is no longer finite.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * self._part(step)
+        total, losses = self._losses(batch, step)
+        if not math.isfinite(losses["loss"]):
+            raise TrainingError(
+                f"the loss became {losses['loss']} in epoch {self.epoch}, step {step + 1}",
+                expected="a finite loss",
+                mend=f"--lr {self.config.lr / 3:g}",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.trained, 5.0)
+        self.optimizer.step()
+        return losses
+
+    def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
+        """What is minimised, and each term by the name that `metrics.jsonl` knows it by."""
+        if self.objective is None:
+            loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
+            return loss, {"loss": loss.item()}
+        found = self.objective(batch.images, batch.masks, batch.targets, self.epoch - 1, step, batch.answers)
+        losses = {"loss": found.total.item(), "task": found.task.item()}
+        if found.teachers:
+            losses["distill"] = torch.stack(found.teachers).mean().item()
+        if found.cwd is not None:
+            losses["cwd"] = found.cwd.item()
+        return found.total, losses
+
+    def _part(self, step: int) -> float:
+        """Of the peak learning rate: half a cosine over all steps, down to a hundredth."""
+        done = ((self.epoch - 1) * self.data.steps + step) / (self.config.epochs * self.data.steps)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+
+    def _validate(self, row: dict[str, float], seconds: float, bar: Any) -> None:
+        score = self.data.validate(self.model)
+        if score["score"] > self.best["score"]:
+            self.best = {"epoch": float(self.epoch), **score}
+            best = {"quantized": quantized_state(self.model), "metrics": self.best}
+            save_checkpoint(self.path / "checkpoints" / "best.pt", best)
+        append_metrics(self.path, {"epoch": self.epoch, **row, "seconds": seconds, **score})
+        self.epoch += 1
+        save_checkpoint(self.path / "checkpoints" / "last.pt", self.state())
+        name = "calibrated" if self.epoch == 1 else f"epoch {self.epoch - 1}"
+        bar.update(0, f"{name}: validation Dice {score['dice_val']:.4f}")

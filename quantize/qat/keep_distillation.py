@@ -1,0 +1,154 @@
+"""The terms of a run's recipe, kept on while its quantized student is fine-tuned.
+
+Teachers' cached maps, the heads that the distillation trained, and the task teacher's logits shape the quantized
+student as they shaped the float one. Nothing in here is exported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import torch
+from nncf.torch.function_hook.hook_executor_mode import FunctionHookMode
+from nncf.torch.function_hook.wrapper import get_hook_storage
+
+from distill.recipes.objectives import Difom
+from distill.run_folder import load_checkpoint
+from edge.errors import TrainingError, UsageError
+from quantize.qat.equalize import LARGEST_FACTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from distill.config import DistillConfig
+    from distill.recipes.objectives import SpectralHeads
+    from distill.run_folder import LoadedRun
+    from distill.students.base import Student, StudentMaps
+
+
+def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
+    """`Student.maps` of a quantized student, computed under the same quantizers as its `forward`.
+
+    NNCF hooks functions while `forward` runs; here they are hooked while `maps` does. The logits are the same, bit
+    for bit. Layers that only deep supervision uses have no quantizers.
+
+    Args:
+        quantized: From `quantize_student` or `restore`.
+        x: (B, 3, H, W).
+    """
+    student = cast("Student", quantized)
+    with FunctionHookMode(model=quantized, hook_storage=get_hook_storage(quantized)) as mode:
+        taken, named = mode.process_model_inputs((x,), {})
+        found = student.maps(*taken, **named)
+        return found._replace(logits=mode.process_model_outputs(found.logits))
+
+
+def refuse_without_recipe(config: DistillConfig) -> None:
+    """Raise UsageError where a run has no term that could be kept on."""
+    if config.recipe != "difom" or not (config.teachers or config.task_teachers):
+        raise UsageError(
+            "--distill-weight keeps the terms of a recipe on, and this run has none",
+            expected="a run of recipe difom with a teacher",
+            got=f"recipe {config.recipe}, teachers {', '.join(config.teachers) or 'none'}",
+            mend="leave --distill-weight out: the task loss alone",
+        )
+
+
+def kept_objective(run: LoadedRun, quantized: nn.Module, channels: Sequence[int], weight: float) -> Difom:
+    """The run's objective around its quantized student: task, `weight` times the teachers' maps, logits.
+
+    The terms are the run's own (bands, similarity, focal frequencies, teacher dropping, and `cwd_weight` times the
+    distance to the task teacher's logits), all of them together whatever the run's schedule was.
+
+    Args:
+        run: The distillation.
+        quantized: Its quantized student; the objective trains it without owning it.
+        channels: Of each teacher's map.
+        weight: Of the spectral distillation, in the place of the run's `distill_weight`.
+    """
+    config = msgspec.structs.replace(run.config, distill_weight=weight, schedule="joint", precision="fp32")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Difom(cast("Student", _Side(quantized)), config, channels)
+
+
+def take_heads(objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]) -> bool:
+    """Start from the heads that the distillation ended with, fitted to the equalised student.
+
+    Equalisation scaled channels of the student's maps up; the heads' weights for them are scaled down likewise.
+
+    Args:
+        objective: From `kept_objective`, with fresh heads.
+        run: The distillation.
+        quantized: Its quantized student before fine-tuning.
+        samples: Inputs (B, 3, H, W) that the factors are read from.
+
+    Returns:
+        False where the run kept no `checkpoints/last.pt`, and the heads are fresh.
+
+    Raises:
+        TrainingError: The checkpoint is damaged or its heads do not fit.
+    """
+    path = run.path / "checkpoints" / "last.pt"
+    if not path.is_file():
+        return False
+    state = load_checkpoint(path).get("objective", {})
+    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
+    try:
+        objective.load_state_dict(heads)
+    except RuntimeError as unfit:
+        raise TrainingError(
+            f"the teachers' heads in {path} do not fit the run's teachers",
+            expected=f"{len(objective.heads)} heads as `edge-difom distill` wrote them",
+            got=str(unfit).splitlines()[-1].strip()[:200],
+            mend="remove it: the heads then start anew",
+        ) from None
+    low, high = _growth(run.student, cast("Student", quantized), samples)
+    with torch.no_grad():
+        for head in cast("list[SpectralHeads]", list(objective.heads)):
+            head.low.weight.div_(low.view(1, -1, 1, 1))
+            head.high.weight.div_(high.view(1, -1, 1, 1))
+    return True
+
+
+def _growth(student: Student, quantized: Student, samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What equalisation multiplied each channel of the low and of the high map by."""
+    low, high = _Ratio(student.low_channels), _Ratio(student.high_channels)
+    with torch.no_grad():
+        for sample in samples:
+            # `maps` alone runs no quantizer: this is the equalised student in float.
+            grown, whole = quantized.maps(sample), student.maps(sample)
+            low.add(grown.low, whole.low)
+            high.add(grown.high, whole.high)
+    return low.factors(), high.factors()
+
+
+class _Ratio:
+    """Least-squares factor from one map to another, per channel."""
+
+    def __init__(self, channels: int) -> None:
+        self.products, self.squares = torch.zeros(channels), torch.zeros(channels)
+
+    def add(self, grown: Tensor, whole: Tensor) -> None:
+        self.products += (grown * whole).sum(dim=(0, 2, 3))
+        self.squares += whole.square().sum(dim=(0, 2, 3))
+
+    def factors(self) -> Tensor:
+        """(C,); 1 for a channel that never answers."""
+        ratio = torch.where(self.squares > 0, self.products / self.squares.clamp_min(1e-12), 1.0)
+        return ratio.clamp(1.0, LARGEST_FACTOR)
+
+
+class _Side:
+    """What an objective asks of a student, of a quantized one; no module, so that the objective holds heads alone."""
+
+    def __init__(self, quantized: nn.Module) -> None:
+        student = cast("Student", quantized)
+        self.low_channels, self.high_channels = student.low_channels, student.high_channels
+        self._quantized = quantized
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        return quantized_maps(self._quantized, x)

@@ -1,0 +1,131 @@
+"""Weights on a coarser grid than eight bits, in int8 tensors: seven bits for every CPU, four as an experiment.
+
+x86 CPUs without VNNI multiply unsigned by signed bytes and add the products in pairs, in 16 bits that saturate.
+A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767: OpenVINO then gives other scores than on
+a CPU with VNNI, and other masks. Weights from -63 to 63 keep every pair sum within 2 * 255 * 63 = 32130, so that
+one file gives the same scores on every CPU. Depthwise convolutions add no pairs and keep eight bits.
+
+NNCF narrows weights for some targets only, and offers no 4-bit ones for CPUs, so the 8-bit quantizers that it
+inserted are narrowed afterwards. The number of bits is part of a quantizer's state: a checkpoint brings it back. No
+runtime here has a 4-bit kernel: an engine holds the integers -7 to 7 in int8 tensors of the same size and runs its
+8-bit kernels.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import torch
+from nncf.torch.quantization.layers import SymmetricQuantizer
+
+from edge.errors import UsageError
+from quantize.graph.layers import convolutions
+from quantize.graph.tracing import quantizers, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from quantize.graph.layers import Convolution
+    from quantize.graph.tracing import Trace
+
+PAIR_BITS = 7
+"""Most bits of a weight with which the sum of two products fits into 16 bits."""
+_CLIPS = 25
+_MOST_CLIPPED = 0.4
+"""A channel's range is looked for between this part of its largest weight and the whole."""
+
+
+def lower_weights(
+    quantized: nn.Module, example: Tensor, bits: int, patterns: Sequence[str] = ()
+) -> list[str]:
+    """Narrow the weight quantizers of some layers, in place, each range where the rounding error is least.
+
+    Args:
+        quantized: A student with 8-bit quantizers.
+        example: (1, 3, H, W) input.
+        bits: Of the chosen layers' weights: `2^bits - 1` levels around zero.
+        patterns: Globs over the names of convolutions; without any, all but the first and the last to run.
+
+    Returns:
+        Names of the layers that were narrowed.
+
+    Raises:
+        UsageError: A pattern that no layer matches, or a student of two layers or fewer without patterns.
+    """
+    traced = trace(quantized, example)
+    found = convolutions(traced)
+    chosen = _chosen([layer.name for layer in found], patterns)
+    return _narrow(quantized, traced, [layer for layer in found if layer.name in chosen], bits)
+
+
+def keep_pair_sums(quantized: nn.Module, example: Tensor) -> list[str]:
+    """Narrow the weights of every convolution that adds products in pairs to seven bits, in place.
+
+    Args:
+        quantized: A student with 8-bit quantizers.
+        example: (1, 3, H, W) input.
+
+    Returns:
+        Names of the layers that were narrowed.
+    """
+    traced = trace(quantized, example)
+    pairing = [layer for layer in convolutions(traced) if not layer.kind.startswith("depthwise")]
+    return _narrow(quantized, traced, pairing, PAIR_BITS)
+
+
+def _narrow(quantized: nn.Module, traced: Trace, layers: Sequence[Convolution], bits: int) -> list[str]:
+    live = quantizers(quantized)
+    weights = dict(quantized.named_parameters())
+    for layer in layers:
+        if layer.quantizer is None:
+            continue
+        quantizer = live[traced.names[layer.quantizer]]
+        if not isinstance(quantizer, SymmetricQuantizer):
+            raise UsageError(f"the weight of {layer.name} has no symmetric quantizer")
+        quantizer.num_bits = bits
+        with torch.no_grad():
+            scale = best_scale(weights[f"{layer.name}.weight"], quantizer.level_high)
+            quantizer.scale.copy_(scale.view_as(quantizer.scale))
+    return list(dict.fromkeys(layer.name for layer in layers))
+
+
+def best_scale(weight: Tensor, high: int) -> Tensor:
+    """The range (O,) of each output channel whose grid of integers in [-high, high] has the least squared error.
+
+    Args:
+        weight: (O, I, kh, kw).
+        high: Largest integer.
+    """
+    flat = weight.detach().flatten(1)
+    whole = flat.abs().amax(dim=1).clamp_min(1e-12)
+    best, least = whole, torch.full_like(whole, torch.inf)
+    for part in torch.linspace(1.0, _MOST_CLIPPED, _CLIPS):
+        step = (part * whole / high)[:, None]
+        error = ((flat / step).round().clamp(-high, high) * step - flat).square().sum(dim=1)
+        best = torch.where(error < least, part * whole, best)
+        least = torch.minimum(error, least)
+    return best
+
+
+def _chosen(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    if not patterns:
+        inner = set(names[1:-1]) - {names[0], names[-1]}
+        if not inner:
+            raise UsageError(
+                "the student has no layer between its first and its last",
+                expected="--layers, to choose among " + ", ".join(names),
+                mend="--layers '*'",
+            )
+        return inner
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(
+                f"--layers {pattern!r} matches no layer",
+                expected="a glob over the names of convolutions, such as " + ", ".join(names[:4]),
+                got=f"{len(names)} layers, none of that name",
+                mend=f"--layers {names[0].rpartition('.')[0] or names[0]}*",
+            )
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}

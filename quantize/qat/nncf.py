@@ -1,0 +1,174 @@
+"""A student under NNCF's fake quantizers: placed, calibrated, tied and restored.
+
+Weights are symmetric per channel, activations asymmetric per tensor, in int8 tensors, so that one set of integers fits
+every runtime; weights lie on the grids of `quantize.qat.low_bits`, so that it fits every CPU. Quantizers on both sides of an operation that only moves or picks values (concat, resize,
+pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their scales apart.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+# The first call compiles a C++ extension; NNCF's default of 60 s is too short for it. Read at import.
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
+os.environ.setdefault("NNCF_CI", "1")  # no telemetry
+
+import nncf
+import nncf.torch
+import torch
+from nncf.common.quantization.structs import QuantizationScheme
+from nncf.quantization.advanced_parameters import QuantizationParameters
+from nncf.torch.function_hook.wrapper import get_hook_storage
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
+from torch import Tensor, nn
+
+from edge.errors import TrainingError
+from quantize.graph.tracing import quantizers, scale_groups, trace
+from quantize.qat.equalize import equalize
+from quantize.qat.grid_alignment import align
+from quantize.qat.low_bits import keep_pair_sums, lower_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nncf.torch.quantization.layers import AsymmetricQuantizer
+
+    from distill.students.base import Student
+
+nncf.set_log_level(logging.ERROR)
+
+
+def load_extension() -> None:
+    """Load NNCF's C++ kernels, compiling them the first time (about a minute); later calls do nothing."""
+    with warnings.catch_warnings():
+        # NNCF leaves the thread pool that it loads with to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        QuantizedFunctionsCPU.get("Quantize_forward")
+        gc.collect()
+
+
+# The one type besides tensors and plain values in a quantizer's configuration; without it no checkpoint is read.
+torch.serialization.add_safe_globals([QuantizationScheme])
+
+INPUT_HOOK = "post_hooks.x__0.0"
+INPUT_LOW, INPUT_RANGE = -127 / 128, 255 / 128
+"""A uint8 frame as `(x - 127) / 128`: the grid of step 1/128 with zero point 127."""
+
+
+def quantize_student(
+    student: Student, samples: Sequence[Tensor], *, bits: int = 8, layers: Sequence[str] = ()
+) -> nn.Module:
+    """Insert quantizers and calibrate them (post-training quantization).
+
+    Args:
+        student: Trained student; it is not changed.
+        samples: Calibration inputs, each (B, 3, H, W) float, `(rgb - 127) / 128`.
+        bits: Of the weights; activations have 8.
+        layers: Which layers' weights have fewer than 8, as in `quantize.qat.low_bits.lower_weights`.
+
+    Returns:
+        The quantized student in eval mode, ready for fine-tuning or export.
+
+    Raises:
+        TrainingError: The student's weights are not finite.
+        UsageError: A pattern in `layers` that matches nothing.
+    """
+    refuse_nonfinite(student)
+    load_extension()
+    per_tensor = QuantizationParameters(per_channel=False)
+    quantized = nncf.quantize(
+        equalize(student, samples),
+        nncf.Dataset(list(samples)),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(samples),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.DISABLE, activations_quantization_params=per_tensor
+        ),
+    )
+    quantized = _settle(quantized, samples[0][:1])
+    keep_pair_sums(quantized, samples[0][:1])
+    if bits < 8:
+        lower_weights(quantized, samples[0][:1], bits, layers)
+    align(quantized, samples[0][:1])
+    return quantized
+
+
+def quantized_state(quantized: nn.Module) -> dict[str, Any]:
+    """What `restore` needs to rebuild a quantized student bit for bit."""
+    return {"model": quantized.state_dict(), "nncf": nncf.torch.get_config(quantized)}
+
+
+def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Module:
+    """A quantized student from `quantized_state`.
+
+    Args:
+        student: A student of the same class and size; it is wrapped in place.
+        state: What `quantized_state` gave.
+        example: (1, 3, H, W) input.
+
+    Raises:
+        TrainingError: The state does not fit the student.
+    """
+    load_extension()
+    try:
+        quantized = nncf.torch.load_from_config(student.eval(), state["nncf"])
+        quantized = _settle(quantized, example)
+        quantized.load_state_dict(state["model"])
+    except (KeyError, RuntimeError, nncf.ValidationError) as unfit:
+        raise TrainingError(
+            "the quantized checkpoint does not fit the student",
+            expected="a checkpoint of `edge-difom qat` of the same run",
+            got=str(unfit).splitlines()[0][:200],
+            mend="qat RUN --force starts anew",
+        ) from unfit
+    return quantized
+
+
+def freeze_ranges(quantized: nn.Module) -> None:
+    """Stop training the quantizers' ranges; weights go on."""
+    for quantizer in quantizers(quantized).values():
+        quantizer.disable_gradients()
+
+
+def refuse_nonfinite(model: nn.Module) -> None:
+    """Raise TrainingError naming the first tensor of `model` that holds NaN or infinity."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(
+                f"{name} holds values that are not finite",
+                expected="finite weights",
+                got="NaN or infinity",
+                mend="train again with a smaller --lr, or start from an earlier checkpoint",
+            )
+
+
+def _settle(quantized: nn.Module, example: Tensor) -> nn.Module:
+    """Fix the input's grid and share the quantizers whose scales must stay equal."""
+    found = quantizers(quantized)
+    frame = found[INPUT_HOOK]
+    with torch.no_grad():
+        frame.input_low.fill_(INPUT_LOW)
+        frame.input_range.fill_(INPUT_RANGE)
+    frame.disable_gradients()
+    storage = get_hook_storage(quantized)
+    for group in scale_groups(trace(quantized, example)):
+        members = [found[name] for name in group]
+        kept = members[0]
+        _cover(kept, members)
+        for name, quantizer in found.items():
+            if any(quantizer is member for member in members):  # NNCF puts one under several names too
+                storage.set_submodule(name, kept)
+    return quantized.eval()
+
+
+def _cover(kept: AsymmetricQuantizer, members: list[AsymmetricQuantizer]) -> None:
+    """Widen `kept` to the union of its members' ranges."""
+    with torch.no_grad():
+        low = min(float(member.input_low) for member in members)
+        high = max(float(member.input_low + member.input_range) for member in members)
+        kept.input_low.fill_(low)
+        kept.input_range.fill_(high - low)

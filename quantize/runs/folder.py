@@ -1,0 +1,195 @@
+"""The folder of a quantization, RUN/qat8 or RUN/qat4: its configuration, its checkpoints, and how they are read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import torch
+
+from distill.config import read_config_file
+from distill.run_folder import LoadedRun, load_checkpoint, load_run
+from edge.errors import TrainingError, UsageError
+from quantize.export.engines import ExportedEngine, export_engines
+from quantize.graph.canonical import Canonical, canonicalize
+from quantize.qat.nncf import restore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+BITS = (8, 4)
+LEAST_CALIBRATION = 4
+"""Images without which a range would be a guess."""
+
+
+class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the outcome of `edge-difom qat` on a run.
+
+    Attributes:
+        bits: Of the weights, 8 or 4; activations have 8.
+        layers: Globs over the names of the layers whose weights have 4 bits; without any, all but first and last.
+        epochs: Passes over the training images; 0 leaves the calibrated student as it is.
+        lr: Learning rate of Adam at the start of its cosine.
+        batch_size: Images in a step.
+        calibration: Training images that the quantizers' first ranges come from.
+        distill_weight: Of the run's spectral distillation, kept on beside the task loss; 0 is the task loss alone.
+        max_drop: Dice that INT8 may lose against FP32.
+        max_small_drop: Recall of small polyps that INT8 may lose against FP32.
+    """
+
+    bits: int = 8
+    layers: list[str] = []
+    epochs: Annotated[int, msgspec.Meta(ge=0)] = 5
+    lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-5
+    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 8
+    calibration: Annotated[int, msgspec.Meta(ge=LEAST_CALIBRATION)] = 64
+    distill_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    max_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.005
+    max_small_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
+
+
+@dataclass(frozen=True)
+class QuantizedRun:
+    """A quantized student and where it comes from.
+
+    Attributes:
+        path: RUN/qat8 or RUN/qat4.
+        source: The distillation, with the FP32 student.
+        config: How it was quantized.
+        model: The quantized student with its best weights.
+        canonical: Its canonical graph.
+        metrics: Validation figures and epoch of those weights; epoch 0 is calibration alone.
+    """
+
+    path: Path
+    source: LoadedRun
+    config: QatConfig
+    model: nn.Module
+    canonical: Canonical
+    metrics: dict[str, float]
+
+
+def qat_path(run: Path, bits: int | None = None) -> Path:
+    """Where the quantization of a run lies.
+
+    Args:
+        run: Folder of the distillation, or of one of its quantizations.
+        bits: Which one; None for the one that `run` names, else 8.
+
+    Raises:
+        UsageError: Other bits than 8 and 4.
+    """
+    folders = {f"qat{known}": known for known in BITS}
+    if bits not in (None, *BITS):
+        raise UsageError(
+            f"--bits {bits} is not supported",
+            expected="8, or 4 for the weights' grid alone (no runtime here executes 4-bit integers)",
+            mend="--bits 8",
+        )
+    if run.name in folders:
+        return run if bits in (None, folders[run.name]) else run.parent / f"qat{bits}"
+    return run / f"qat{bits or 8}"
+
+
+def bits_of(path: Path) -> int:
+    """Of the weights, by the name of a quantization's folder."""
+    return int(path.name.removeprefix("qat"))
+
+
+def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
+    """The best quantized student of a run.
+
+    Args:
+        run: Folder of the distillation, or its `qat8` or `qat4`.
+        bits: Which quantization; None for the one that `run` names, else 8.
+
+    Raises:
+        UsageError: The run was not quantized yet.
+        TrainingError: A checkpoint is damaged or does not fit.
+    """
+    path = qat_path(run, bits)
+    best = path / "checkpoints" / "best.pt"
+    if not best.is_file():
+        raise UsageError(
+            f"{path.parent} was not quantized yet",
+            expected=f"{best}",
+            mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
+        )
+    source = load_run(path.parent)
+    config = load_qat_config(path)
+    state = load_qat_checkpoint(best, ("quantized", "metrics"))
+    model = restore(load_run(path.parent).student, state["quantized"], example_input(source.config.size))
+    size = (source.config.size, source.config.size)
+    return QuantizedRun(path, source, config, model, canonicalize(model, size), dict(state["metrics"]))
+
+
+def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A checkpoint of a quantization.
+
+    Raises:
+        TrainingError: It is missing, damaged, or lacks one of `keys`.
+    """
+    state = load_checkpoint(path)
+    missing = [key for key in keys if key not in state]
+    if missing:
+        raise TrainingError(
+            f"{path} is no checkpoint of a quantization",
+            expected=", ".join(keys),
+            got=f"no {', '.join(missing)}",
+            mend=f"edge-difom qat {path.parent.parent} --force starts anew",
+        )
+    return state
+
+
+def load_qat_config(path: Path) -> QatConfig:
+    """The configuration of a quantization, of its folder.
+
+    Raises:
+        UsageError: The file is missing or not valid.
+    """
+    return make_qat_config(read_config_file(path / "resolved.yaml"))
+
+
+def make_qat_config(values: dict[str, Any]) -> QatConfig:
+    """A checked configuration.
+
+    Raises:
+        UsageError: An unknown key or a value out of its range.
+    """
+    try:
+        return msgspec.convert(values, QatConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"configuration: {error}",
+            expected=", ".join(QatConfig.__struct_fields__),
+            mend="correct the option",
+        ) from None
+
+
+def exported_engines(run: Path, precision: str, bits: int | None = None) -> list[ExportedEngine]:
+    """Engines of a run.
+
+    Args:
+        run: Folder of the distillation, or its `qat8` or `qat4`.
+        precision: `int8`, `f32` (needs no quantization) or `all`.
+        bits: Which quantization; None for the one that `run` names, else 8.
+
+    Raises:
+        UsageError: The run was not quantized yet, or is none.
+        TrainingError: A checkpoint is damaged or does not fit.
+    """
+    engines: list[ExportedEngine] = []
+    if precision in ("int8", "all"):
+        engines += export_engines(load_quantized(run, bits).canonical)
+    if precision in ("f32", "all"):
+        source = load_run(qat_path(run, bits).parent)
+        engines += export_engines(canonicalize(source.student, (source.config.size, source.config.size)))
+    return engines
+
+
+def example_input(size: int) -> Tensor:
+    """An input to trace with."""
+    return torch.zeros(1, 3, size, size)

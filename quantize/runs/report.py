@@ -1,0 +1,148 @@
+"""Write the engines and `report.json` of a quantization, and refuse one that cost too much accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge.errors import AccuracyError
+from edge.util.progress import silent
+from quantize.certify.accuracy import F32, QAT, SMALL_RECALL, judge, score_engine, score_student
+from quantize.certify.parity import PARITY_FRAMES, FrameSet, parity_rows
+from quantize.certify.sensitivity import layer_sqnr
+from quantize.export.engines import ExportedEngine, export_engines
+from quantize.graph.canonical import canonicalize
+from quantize.qat.low_bits import PAIR_BITS
+from quantize.runs.record import EngineRow, QatReport, Start, WeightBits, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distill.data.image_store import ImageStore
+    from edge.datasets.pairs import Pair
+    from edge.util.progress import Reporter
+    from quantize.runs.folder import QuantizedRun
+
+SQNR_FRAMES = 8
+WORST_LAYERS = 10
+NAMED_LAYERS = 3
+SQNR = "10 log10 of signal over rounding noise at the output of each convolution, given the exact input: layer by layer"
+
+
+def write_report(
+    quantized: QuantizedRun,
+    pairs: Sequence[Pair],
+    store: ImageStore,
+    start: Start,
+    progress: Reporter = silent,
+) -> QatReport:
+    """Write the engines, `parity.json` and `report.json` of a quantized run.
+
+    Args:
+        quantized: From `load_quantized`.
+        pairs: Validation images and masks.
+        store: The same at the input size.
+        start: The baseline.
+        progress: Shows how many frames are scored.
+    """
+    path, source = quantized.path, quantized.source
+    engines = export_engines(quantized.canonical)
+    whole = [*engines, *export_engines(canonicalize(source.student, quantized.canonical.size))]
+    for engine in whole:
+        engine.write(path)
+    spread = slice(None, None, -(-len(store) // PARITY_FRAMES))
+    names = [pair.name for pair in pairs[spread]]
+    given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
+    parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)
+    write_record(path / "parity.json", parity)
+    with progress((len(engines) + 2) * len(pairs), "score") as bar:
+
+        def done(_: str) -> None:
+            bar.update()
+
+        accuracy = [
+            score_student(F32, source.student, source.config, pairs, done),
+            start.accuracy,
+            score_student(QAT, quantized.model, source.config, pairs, done),
+            *(score_engine(engine, source.config, pairs, done) for engine in engines),
+        ]
+    layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
+    low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
+    weights = WeightBits(low=quantized.config.bits, layers=low, of=len(layers))
+    report = QatReport(
+        student=source.config.student,
+        epochs=quantized.config.epochs,
+        best_epoch=int(quantized.metrics["epoch"]),
+        dice_val={"f32": source.metrics["dice_val"], "quantized": quantized.metrics["dice_val"]},
+        calibration_images=start.images,
+        distillation=_distillation(quantized, start),
+        weights=weights,
+        emulation=weights.emulation,
+        accuracy=accuracy,
+        small_recall=SMALL_RECALL,
+        gate=judge(accuracy, quantized.config),
+        engines=[_engine_row(engine, weights) for engine in whole],
+        sqnr=SQNR,
+        layers=layers[:WORST_LAYERS],
+        parity=parity,
+    )
+    write_record(path / "report.json", report)
+    return report
+
+
+def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
+    """Raise AccuracyError where INT8 lost more than was allowed; it names the worst layers and what may mend it."""
+    if not report.gate.breaches:
+        return
+    config, run = quantized.config, quantized.path.parent
+    worst = ", ".join(
+        f"{layer.name} ({layer.kind}, {layer.bits} bits, {layer.sqnr_db:.1f} dB)"
+        for layer in report.layers[:NAMED_LAYERS]
+        if layer.sqnr_db is not None
+    )
+    ways = [f"--epochs {max(5, 2 * config.epochs)}"]
+    if report.best_epoch < config.epochs:
+        ways.append(f"--lr {config.lr / 3:g}")
+    if report.calibration_images == config.calibration:
+        ways.append(f"--calibration {2 * config.calibration}")
+    if not config.distill_weight and _taught(quantized):
+        ways.append(f"--distill-weight {quantized.source.config.distill_weight or 0.2:g}")
+    if config.bits < 8:
+        ways.append("--bits 8, or --layers without the worst layers")
+    raise AccuracyError(
+        "INT8 lost more accuracy than was allowed; everything was written",
+        expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of the recall of small "
+        "polyps lost against f32",
+        got="; ".join(report.gate.breaches) + f"; lowest signal to rounding noise: {worst}",
+        mend=f"edge-difom qat {run} --bits {config.bits} --force with "
+        + " | ".join(ways)
+        + " | a larger --max-drop to accept it",
+    )
+
+
+def _taught(quantized: QuantizedRun) -> bool:
+    """Whether the distillation had a term that `--distill-weight` can keep on."""
+    config = quantized.source.config
+    return config.recipe == "difom" and bool(config.teachers or config.task_teachers)
+
+
+def _distillation(quantized: QuantizedRun, start: Start) -> str:
+    config, source = quantized.config, quantized.source.config
+    if not config.distill_weight:
+        return ""
+    kept = [f"{config.distill_weight:g} x {', '.join(source.teachers)}"] if source.teachers else []
+    if source.task_teachers:
+        kept.append(f"{source.cwd_weight:g} x the logits of {' and '.join(source.task_teachers)}")
+    return f"distillation kept on: {' and '.join(kept)}; heads: {start.heads}"
+
+
+def _engine_row(engine: ExportedEngine, weights: WeightBits) -> EngineRow:
+    executes = "float" if engine.precision == "f32" else "8-bit integers"
+    if engine.precision == "int8" and weights.layers:
+        executes += f" ({weights.low}-bit weights emulated)"
+    return EngineRow(
+        runtime=engine.runtime,
+        precision=engine.precision,
+        bytes=sum(len(content) for content in engine.contents),
+        executes=executes,
+        float_ops=engine.float_ops,
+    )

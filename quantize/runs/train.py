@@ -1,0 +1,190 @@
+"""`edge-difom qat`: refuse what cannot end well, calibrate, fine-tune, export, and judge what it cost."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from distill.data.load import open_data
+from distill.losses.task import TASK_LOSSES
+from distill.run_folder import describe_run, keep_metrics_before, load_run
+from edge.datasets.pairs import Pair
+from edge.errors import DataError, UsageError
+from edge.util.files import refuse_existing
+from edge.util.progress import silent
+from quantize.certify.accuracy import PTQ, score_student
+from quantize.export.engines import export_engines
+from quantize.graph.canonical import canonicalize
+from quantize.qat.finetuning import FRESH_HEADS_LR, Finetuning
+from quantize.qat.keep_distillation import kept_objective, refuse_without_recipe, take_heads
+from quantize.qat.nncf import quantize_student, restore
+from quantize.runs.folder import (
+    LEAST_CALIBRATION,
+    QatConfig,
+    QuantizedRun,
+    bits_of,
+    example_input,
+    load_qat_checkpoint,
+    load_qat_config,
+    load_quantized,
+    qat_path,
+)
+from quantize.runs.record import Start, read_start, write_record
+from quantize.runs.report import refuse_breach, write_report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distill.data.batches import TrainingData
+    from distill.run_folder import LoadedRun
+    from edge.util.progress import Reporter
+
+
+logger = logging.getLogger(__name__)
+
+
+class _Setting(NamedTuple):
+    """What a start and a continuation both need."""
+
+    path: Path
+    config: QatConfig
+    loaded: LoadedRun
+    data: TrainingData
+    pairs: list[Pair]
+    report: Reporter
+
+
+def train_qat(
+    run: Path,
+    config: QatConfig | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    report: Reporter = silent,
+) -> QuantizedRun:
+    """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
+
+    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`, `metrics.jsonl`,
+    `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
+
+    Args:
+        run: Folder of the distillation, or of one of its quantizations.
+        config: None for the defaults; with `resume` only its `bits` count.
+        resume: Continue where it stopped, to the same result.
+        force: Quantize again.
+        report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
+
+    Raises:
+        UsageError: Unsupported bits, layers that do not exist, no run, done already, nothing to resume, a student
+            that cannot be exported, or no recipe to keep on (all found before training).
+        TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
+        DataError: The run's images cannot be used, or are too few.
+        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written then.
+    """
+    path = qat_path(run, config.bits if config else None)
+    config = _resumed(path) if resume else config or QatConfig(bits=bits_of(path))
+    if config.layers and config.bits == 8:
+        raise UsageError("--layers chooses the layers of a coarser grid", expected="--bits 4", got="--bits 8")
+    loaded = load_run(path.parent)
+    if config.distill_weight:
+        refuse_without_recipe(loaded.config)
+    if not resume:
+        refuse_existing(path, force=force)
+    # Whatever no engine can express is found now and not after the training.
+    export_engines(canonicalize(loaded.student, (loaded.config.size, loaded.config.size)))
+    given = msgspec.structs.replace(loaded.config, batch_size=config.batch_size)
+    data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
+    pairs = [
+        Pair(
+            Path(sample.image),
+            Path(sample.mask),
+            "/".join(filter(None, (sample.dataset, Path(sample.image).stem))),
+        )
+        for sample in data.splits.validation
+    ]
+    setting = _Setting(path, config, loaded, data, pairs, report)
+    tuning = _continue(setting) if resume else _start(setting)
+    start = read_start(path)
+    tuning.train()
+    quantized = load_quantized(path)
+    record = write_report(quantized, pairs, data.validation, start, report)
+    refuse_breach(record, quantized)
+    return quantized
+
+
+def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
+    """Training images to calibrate on, (1, 3, H, W) each: `count` of them, or all with a warning.
+
+    Raises:
+        DataError: Fewer than `LEAST_CALIBRATION`.
+    """
+    samples = list(data.calibration(count))
+    if len(samples) < LEAST_CALIBRATION:
+        raise DataError(
+            f"{len(samples)} images are too few to calibrate on",
+            expected=f"at least {LEAST_CALIBRATION} training images",
+            got=f"{len(data.train)} training images, --calibration {count}",
+            mend="more training images, or --calibration 64",
+        )
+    if len(samples) < count:
+        logger.warning("calibrating on all %d images; %d were asked for", len(samples), count)
+    return samples
+
+
+def _start(setting: _Setting) -> Finetuning:
+    path, config, loaded, data, pairs, progress = setting
+    size = loaded.config.size
+    samples = calibration_images(data, config.calibration)
+    model = quantize_student(loaded.student, samples, bits=config.bits, layers=config.layers)
+    export_engines(canonicalize(model, (size, size)))
+    objective, trained = None, False
+    if config.distill_weight:
+        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
+        trained = take_heads(objective, loaded, model, samples)
+    with progress(len(pairs), "score the calibrated student") as bar:
+        accuracy = score_student(PTQ, model, loaded.config, pairs, lambda _: bar.update())
+    if path.exists():
+        shutil.rmtree(path)
+    describe_run(path, config)
+    heads = None if objective is None else "run" if trained else "fresh"
+    start = Start(accuracy=accuracy, images=len(samples), heads=heads)
+    write_record(path / "calibrated.json", start)
+    heads_lr = FRESH_HEADS_LR if heads == "fresh" else None
+    task_loss = TASK_LOSSES[loaded.config.task_loss]
+    return Finetuning(
+        path,
+        config,
+        data,
+        model,
+        objective,
+        task_loss=task_loss,
+        heads_lr=heads_lr,
+        report=progress,
+    )
+
+
+def _continue(setting: _Setting) -> Finetuning:
+    path, config, loaded, data, _, progress = setting
+    keys = ("quantized", "objective", "optimizer", "epoch", "best")
+    state = load_qat_checkpoint(path / "checkpoints" / "last.pt", keys)
+    model = restore(loaded.student, state["quantized"], example_input(loaded.config.size))
+    objective = None
+    if config.distill_weight:
+        objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
+    task_loss = TASK_LOSSES[loaded.config.task_loss]
+    tuning = Finetuning(path, config, data, model, objective, task_loss=task_loss, report=progress)
+    tuning.restore(state)
+    keep_metrics_before(path, tuning.epoch)
+    return tuning
+
+
+def _resumed(path: Path) -> QatConfig:
+    if not (path / "checkpoints" / "last.pt").is_file():
+        raise UsageError(
+            f"{path} holds nothing to resume", mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
+        )
+    return load_qat_config(path)
