@@ -13,6 +13,7 @@ from edge.contracts import State, kind_of
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
 
     from edge.contracts import CartLink, Frame, Result, Status
     from edge.inference.supervisor import Supervisor
@@ -129,7 +130,13 @@ class WatchdogObserver:
 
 
 class SignalLock(Protocol):
-    """Holds off updates while a signal is present."""
+    """Holds off updates while a signal is present; a context manager."""
+
+    def __enter__(self) -> SignalLock: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def present(self, signal: bool) -> bool:
         """Tell whether a signal is present; whether updates are refused now."""

@@ -1,7 +1,7 @@
 """The firmware on the emulated board against the runtime's own link.
 
 The emulator's clock is the machine's, so a bound here has the slack of a busy machine; the host build has the exact
-times (tests/test_bridge_firmware.py).
+times (tests/firmware_bridge/cart/test_firmware.py).
 """
 
 from __future__ import annotations

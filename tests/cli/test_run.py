@@ -1,0 +1,167 @@
+"""`edge-difom run` from the command line, on the tiny bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import pytest
+
+from edge_difom.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+PHANTOM = "synthetic:?width=96&height=64&frames=4&live=0"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *map(str, arguments)])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def test_masks_of_a_phantom_in_every_sink(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, lines, record = tmp_path / "o.mp4", tmp_path / "f.jsonl", tmp_path / "summary.json"
+    arguments = ["--source", PHANTOM, "--bundle", tiny_bundle, "--engine", "tflite", "--threads", "1"]
+    sinks = ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}", "--json", record]
+    assert run(*arguments, *sinks) == 0
+    out = capsys.readouterr().out
+    for made in (video, lines, record):
+        assert f"made: {made}" in out
+        assert made.stat().st_size > 0
+    assert f"next: edge-difom bench --bundle {tiny_bundle} --engine tflite" in out
+    summary = json.loads(record.read_text())
+    assert (summary["frames"], summary["dropped"], summary["ended"]) == (4, 0, "source")
+    frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [frame["frame"] for frame in frames] == [0, 1, 2, 3]
+    assert set(frames[0]) == {
+        "frame", "captured_ns", "stages_ms", "age_ms", "mask_area", "regions", "reason",
+    }  # fmt: skip
+    assert list(frames[0]["stages_ms"]) == [
+        "capture", "guard", "preprocess", "infer", "postprocess", "output",
+    ]  # fmt: skip
+    assert run(*arguments, "--sink", f"video:{video}") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run(*arguments, "--sink", f"video:{video}", "--force") == 0
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tflite"])
+def test_a_red_disc_is_found_and_grey_is_not(
+    tiny_bundle: Path,
+    tiny_scene: Callable[..., NDArray[np.uint8]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    engine: str,
+) -> None:
+    for number in range(4):
+        image = tiny_scene(number, height=120, width=160, polyp=number < 2)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert run(
+        "--source", f"images:{tmp_path}", "--bundle", tiny_bundle, "--engine", engine, "--sink", "jsonl"
+    ) == 0  # fmt: skip
+    captured = capfd.readouterr()
+    frames = [json.loads(line) for line in captured.out.splitlines()]
+    assert [len(frame["regions"]) for frame in frames] == [1, 1, 0, 0]
+    assert all(len(frame["regions"][0]["contour"]) > 4 for frame in frames[:2])
+    assert "4 frames" in captured.err, "text leaves stdout to the lines"
+
+
+def test_a_summary_on_stdout_stands_alone(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--frames", 2, "--json", "-") == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["ended"] == "frames"
+    assert "next:" in captured.err
+    assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--sink", "jsonl", "--json", "-") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "--source S or --camera [DEVICE]"),
+        (["--source", PHANTOM, "--camera"], 2, "one source is needed"),
+        (["--source", "clip.mp4"], 2, "file:CLIP"),
+        (["--source", PHANTOM, "--realtime"], 2, "--realtime"),
+        (["--source", PHANTOM, "--sink", "screen"], 2, "video:FILE.mp4"),
+        (["--source", PHANTOM, "--engine", "tensorrt"], 2, "openvino | tflite"),
+        (["--source", "file:/no/such/clip.mp4"], 9, "/no/such/clip.mp4"),
+        (["--source", "images:/no/such/folder"], 9, "/no/such/folder"),
+        (["--camera", "/dev/video99"], 9, "/dev/video99"),
+    ],
+)
+def test_a_wrong_call_is_one_clear_error(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
+    video = tmp_path / "o.mp4"
+    sink = [] if "--sink" in arguments else ["--sink", f"video:{video}"]
+    assert run(*arguments, "--bundle", tiny_bundle, *sink) == code
+    err = capfd.readouterr().err
+    assert err.startswith("error: ")
+    assert says in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+def test_help_has_examples_and_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert "RESEARCH USE ONLY, NOT A MEDICAL DEVICE" in " ".join(out.split())
+    assert out.count("  edge-difom run ") >= 3
+
+
+@pytest.mark.row(43, "SIGTERM and SIGINT in the middle of a run")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_live_run_with_whole_outputs(
+    tiny_bundle: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    video, lines = tmp_path / "o.mp4", tmp_path / "f.jsonl"
+    command = [sys.executable, "-m", "edge_difom", "run", "--bundle", str(tiny_bundle), "--engine", "tflite"]
+    command += ["--source", "synthetic:?width=96&height=64&frames=0&fps=60", "--threads", "1"]
+    command += ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (lines.exists() and lines.read_text().count("\n") > 5):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert not video.exists()
+        begin = time.monotonic()
+        os.kill(process.pid, number)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert time.monotonic() - begin < 3
+    assert process.returncode == 0
+    assert "error" not in err.lower()
+    assert "Traceback" not in err
+    assert f"made: {video}" in out
+    written = [json.loads(line) for line in lines.read_text().splitlines()]
+    capture = cv2.VideoCapture(str(video))
+    decoded = 0
+    while capture.read()[0]:
+        decoded += 1
+    # A live recording drops what it cannot encode in time, and is whole all the same.
+    assert 0 < decoded <= len(written)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.jsonl", "o.mp4"]

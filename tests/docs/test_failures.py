@@ -1,0 +1,69 @@
+"""The page of failures: every row has its line, and every test that it names exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.version_info < (3, 11):
+    pytest.skip("the tool reads TOML, which Python has from 3.11 on", allow_module_level=True)
+
+import tomllib
+
+ROOT = Path(__file__).parents[2]
+MARK = re.compile(r"mark\.row\(\s*(\d+),")
+
+
+@pytest.fixture(scope="module")
+def tool() -> Any:
+    spec = importlib.util.spec_from_file_location("failures", ROOT / "tools/failures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = tomllib.loads((ROOT / "docs/failures.toml").read_text())["rows"]
+    return found
+
+
+def test_rows_are_numbered_without_a_gap(rows: dict[str, list[str]]) -> None:
+    assert list(map(int, rows)) == list(range(1, 46))
+    assert all(len(row) == 2 for row in rows.values())
+
+
+def test_a_marker_names_a_row(rows: dict[str, list[str]]) -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for number in MARK.findall(path.read_text()):
+            assert number in rows, f"{path.name} injects row {number}"
+
+
+def test_a_page_lists_injections_by_row_and_says_what_is_not_shown(tool: Any) -> None:
+    record = {"row": 2, "how": "a fake", "test": "test_x.py::test_y", "outcome": "passed"}
+    text = tool.page(
+        {"1": ["A", "a"], "2": ["B", "b"]}, {"suite": [record], "vm": [record | {"how": "a camera"}]}
+    )
+    lines = text.splitlines()
+    assert "| 1 | A | a | not shown yet |" in lines
+    assert lines[-1].count("test_x.py::test_y") == 2
+    assert "(test suite; a fake): passed" in lines[-1]
+    assert "(virtual machine; a camera): passed" in lines[-1]
+
+
+def test_every_test_that_the_page_names_exists_and_passed(rows: dict[str, list[str]]) -> None:
+    page = (ROOT / "docs/failures.md").read_text()
+    named = re.findall(r"`([\w/.]+)::(\w+)` \([^)]*\): (\w+)", page)
+    assert len(named) > 50
+    for file, test, outcome in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file} has no {test}"
+        assert outcome == "passed", f"{file}::{test}"
+    for number in rows:
+        assert re.search(rf"^\| {number} \|", page, re.MULTILINE)
