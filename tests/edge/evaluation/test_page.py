@@ -17,7 +17,6 @@ from edge.errors import DataError, MissingDependencyError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.metrics import ImageScore, summarise
 from edge.evaluation.page import Gallery, dice_histogram, evaluation_page, fit_curves, read_metrics
-from edge_difom.cli import evaluate as command
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def test_the_command_writes_the_page_of_a_run(
             pairs, lambda image: image[::4, ::4, 0].astype(np.float32) / 32 - 4, logits=True, **options
         )
 
-    monkeypatch.setattr(command, "resolve", lambda _: evaluate_run)
+    monkeypatch.setattr("distill.train.evaluation.evaluate_run", evaluate_run)
     data, run, page = tmp_path / "data", tmp_path / "run", tmp_path / "out" / "report.html"
     write_dataset(data, train=1, validation=4, negatives=1, seed=1)
     run.mkdir()
