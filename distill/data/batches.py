@@ -24,7 +24,7 @@ from distill.data.augment import (
     warp_maps,
 )
 from distill.data.polyp_removal import remove_polyps
-from edge.evaluation.metrics import FLAG_AREA
+from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalise
 from edge.util.files import atomic_write
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from edge.datasets.negatives import find_negatives, sequence_of
-from edge.datasets.pairs import find_pairs
+from edge.datasets.pairs import dataset_names, find_pairs
 from edge.errors import DataError, UsageError
 from edge.util.files import sha256
 
@@ -92,7 +92,7 @@ def load_splits(
         raise UsageError("no data folder was given", mend="--data DIR")
     if not 0 < val_fraction < 1:
         raise UsageError(f"validation fraction {val_fraction}", expected="a number over 0 and under 1")
-    names = _dataset_names(roots)
+    names = dataset_names(roots)
     _check_numbers(roots, val_sequences)
     train: list[Sample] = []
     validation: list[Sample] = []
@@ -146,7 +146,7 @@ def load_negatives(
     """
     train: list[Sample] = []
     validation: list[Sample] = []
-    for root, name in zip(roots, _dataset_names(roots), strict=True):
+    for root, name in zip(roots, dataset_names(roots), strict=True):
         samples = [
             Sample(str(path), "", name, f"{name}/{sequence_of(path.stem)}") for path in find_negatives(root)
         ]
@@ -178,17 +178,6 @@ def _file_digest(path: str) -> str:
         return sha256(Path(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-
-
-def _dataset_names(roots: Sequence[Path]) -> list[str]:
-    resolved = [root.resolve() for root in roots]
-    for index, root in enumerate(resolved):
-        if root in resolved[:index]:
-            raise UsageError(f"{roots[index]} was given twice", expected="each data folder once")
-    short = [root.name for root in resolved]
-    return [
-        f"{root.parent.name}-{root.name}" if short.count(root.name) > 1 else root.name for root in resolved
-    ]
 
 
 def _samples(root: Path, part: Path, dataset: str) -> list[Sample]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from distill.students.build import Student
     from edge.contracts import ImageU8
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.evaluator import Seen
     from edge.evaluation.metrics import EvaluationReport
@@ -43,6 +44,8 @@ def evaluate_run(
     run: Path,
     pairs: Sequence[Pair],
     *,
+    clean: Sequence[CleanFrame] = (),
+    dataset: str = "given",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
@@ -52,6 +55,8 @@ def evaluate_run(
     Args:
         run: Folder of a distillation.
         pairs: Images and masks.
+        clean: Frames without a polyp beside the pairs.
+        dataset: Data set of the pairs whose name does not begin with one.
         protocol_a: Measure by the field's protocol too, from the logits.
         done: Called with the name of each pair when it is through.
         seen: As in `edge.evaluation.evaluator.evaluate`.
@@ -65,6 +70,8 @@ def evaluate_run(
     return evaluate(
         pairs,
         lambda image: student_logits(loaded.student, image, loaded.config.size),
+        clean=clean,
+        dataset=dataset,
         logits=True,
         rule=loaded.config.field_of_view,
         protocol_a=protocol_a,

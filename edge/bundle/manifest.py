@@ -42,35 +42,77 @@ class Input(Strict, frozen=True, kw_only=True):
     scale: float = 128.0
 
 
+class FrocPoint(Strict, frozen=True, kw_only=True):
+    """One point of the FROC curve: what is found and what is flagged from a least peak on.
+
+    Attributes:
+        least_peak: Score that a kept region reaches at its highest, 0 to 1.
+        overlapped: Share of the polyps on which a kept region has a pixel; None without any polyp.
+        matched: Share of the polyps that a kept region outlines (`edge.evaluation.findings.MATCH_IOU`); None without any.
+        false_regions: Kept regions that show no polyp, mean per frame over all frames.
+        flagged: Share of the clean frames that are flagged; None without any.
+    """
+
+    least_peak: float
+    overlapped: float | None
+    matched: float | None
+    false_regions: float
+    flagged: float | None
+
+
+class Tally(Strict, frozen=True, kw_only=True):
+    """How many of how many.
+
+    Attributes:
+        n: All of them.
+        count: Those that were found or flagged.
+    """
+
+    n: int
+    count: int
+
+
 class CurvePoint(Strict, frozen=True, kw_only=True):
-    """A threshold on the validation frames.
+    """An operating point on the validation frames.
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        dice: Mean per image over the frames with a polyp.
-        found: Of these, those where a kept region touches the polyp.
-        flagged: Polyp-free frames with a kept region.
+        dice: Mean per image over the frames with a polyp, as `Calibration.rule` balances it.
+        found: Frames with a polyp on which a kept region touches it.
+        flagged: Frames without a polyp that have a kept region.
+        min_region: Smallest region that is kept; None for that of the calibration.
+        least_peak: Score that a kept region reaches at its highest; None for that of the calibration.
     """
 
     threshold: float
     dice: float
     found: int
     flagged: int
+    min_region: float | None = None
+    least_peak: float | None = None
 
 
 class Calibration(Strict, frozen=True, kw_only=True):
     """How threshold, least region and least peak were chosen; validation data alone took part.
 
     Attributes:
-        rule: In words.
-        engine: Whose scores they were.
+        rule: The rule of the choice, in words.
+        engine: Engine whose scores took part.
         data: Data set -> frames with a polyp.
-        negatives: Set -> frames without one.
-        min_region: The least region that was chosen; it holds for all points.
-        least_peak: The least peak that was chosen; likewise.
-        best: The threshold of the highest Dice.
-        chosen: The one that was chosen.
-        curve: Others, to see how flat it is.
+        negatives: Data set -> frames without one.
+        min_region: The least region that was chosen; it holds for every point that states no other.
+        least_peak: The least peak that was chosen; it holds for every point that states no other.
+        best: The point of the highest Dice.
+        chosen: The point that was chosen.
+        curve: Other thresholds, to see how flat the choice is.
+        specificity: Share of the clean frames that was to stay unflagged; None in a bundle made without such a
+            wish.
+        reached: Share that stays unflagged at the chosen point, balanced as `rule` says; None without clean
+            frames.
+        found_by_set: Data set -> frames with a polyp, and those on which it was found.
+        flagged_by_set: Data set -> clean frames, and those that were flagged.
+        flagged_by_sequence: `data set/sequence` -> clean frames, and those that were flagged.
+        froc: The FROC curve over the least peak, at the chosen threshold and least region.
     """
 
     rule: str
@@ -82,6 +124,24 @@ class Calibration(Strict, frozen=True, kw_only=True):
     best: CurvePoint
     chosen: CurvePoint
     curve: list[CurvePoint]
+    specificity: float | None = None
+    reached: float | None = None
+    found_by_set: dict[str, Tally] = {}
+    flagged_by_set: dict[str, Tally] = {}
+    flagged_by_sequence: dict[str, Tally] = {}
+    froc: list[FrocPoint] = []
+
+    def limits(self, point: CurvePoint) -> tuple[float, float]:
+        """Least region and least peak of a point."""
+        return (
+            self.min_region if point.min_region is None else point.min_region,
+            self.least_peak if point.least_peak is None else point.least_peak,
+        )
+
+    @property
+    def fell_short(self) -> bool:
+        """Whether no candidate left as many clean frames unflagged as was wanted."""
+        return self.specificity is not None and self.reached is not None and self.reached < self.specificity
 
 
 class Output(Strict, frozen=True, kw_only=True):

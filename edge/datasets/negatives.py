@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge.datasets.pairs import find_images, find_pairs, read_image, read_mask, read_pair
+from edge.datasets.pairs import dataset_names, find_images, find_pairs, read_mask, read_pair
 from edge.datasets.phantom.render import render
 from edge.errors import DataError
 
@@ -25,6 +25,25 @@ PHANTOM_SEED = 1_000_000
 """The phantom's first clean frame here; golden frames and its training sets begin elsewhere."""
 
 _TRIES = 12
+
+
+class CleanFrame(NamedTuple):
+    """A frame that is known to show no polyp.
+
+    Attributes:
+        image: Path of the picture.
+        dataset: Name of the folder or data set that it comes from.
+        sequence: Name of its video sequence inside the data set.
+    """
+
+    image: Path
+    dataset: str
+    sequence: str
+
+    @property
+    def name(self) -> str:
+        """`data set/stem`."""
+        return f"{self.dataset}/{self.image.stem}"
 
 
 class Window(NamedTuple):
@@ -56,6 +75,20 @@ def find_negatives(folder: Path) -> list[Path]:
     return find_images(folder)
 
 
+def clean_frames(folders: Sequence[Path]) -> list[CleanFrame]:
+    """Every picture of folders without polyps, with its video sequence.
+
+    Raises:
+        DataError: As `find_negatives`.
+        UsageError: A folder is given twice.
+    """
+    return [
+        CleanFrame(path, name, sequence_of(path.stem))
+        for folder, name in zip(folders, dataset_names(folders), strict=True)
+        for path in find_negatives(folder)
+    ]
+
+
 def sequence_of(stem: str) -> str:
     """Name of the video sequence that a frame belongs to: its file name without a trailing number.
 
@@ -65,16 +98,6 @@ def sequence_of(stem: str) -> str:
     """
     found = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
     return found.group(1) if found else stem
-
-
-def read_negatives(folder: Path) -> Iterator[tuple[str, ImageU8]]:
-    """Name and picture, (H, W, 3) uint8 RGB, of everything in a folder without polyps.
-
-    Raises:
-        DataError: As `find_negatives`, or a picture cannot be read.
-    """
-    for path in find_negatives(folder):
-        yield path.stem, read_image(path)
 
 
 def phantom_negatives(count: int) -> Iterator[tuple[str, ImageU8]]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from edge.errors import DataError
+from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edge.contracts import ImageU8, MaskBool
@@ -85,6 +86,22 @@ def find_images(root: Path) -> list[Path]:
         raise DataError(f"{where} is not a folder", expected="a folder of pictures")
     found = _by_stem(where)
     return [found[stem] for stem in sorted(found, key=_natural)]
+
+
+def dataset_names(roots: Sequence[Path]) -> list[str]:
+    """Names of data folders: the folder's own, with its parent's before it where two would be the same.
+
+    Raises:
+        UsageError: A folder is given twice.
+    """
+    resolved = [root.resolve() for root in roots]
+    for index, root in enumerate(resolved):
+        if root in resolved[:index]:
+            raise UsageError(f"{roots[index]} was given twice", expected="each data folder once")
+    short = [root.name for root in resolved]
+    return [
+        f"{root.parent.name}-{root.name}" if short.count(root.name) > 1 else root.name for root in resolved
+    ]
 
 
 def read_image(path: Path) -> ImageU8:

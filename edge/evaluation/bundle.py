@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edge.bundle.reader import Bundle
     from edge.contracts import Engine, ImageU8
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.evaluator import Score, Seen
 
@@ -27,6 +28,8 @@ def evaluate_bundle(
     engine: str = "auto",
     threads: int | None = None,
     precision: str = "int8",
+    clean: Sequence[CleanFrame] = (),
+    dataset: str = "given",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
@@ -39,6 +42,8 @@ def evaluate_bundle(
         engine: `openvino`, `tflite`, `onnx` or `auto`.
         threads: CPU threads; None for every core.
         precision: `int8`, `f32` or `bf16`.
+        clean: Frames without a polyp beside the pairs.
+        dataset: Data set of the pairs whose name does not begin with one.
         protocol_a: Measure by the field's protocol too.
         done: Called with the name of each pair when it is through.
         seen: As in `edge.evaluation.evaluator.evaluate`.
@@ -53,6 +58,8 @@ def evaluate_bundle(
         return evaluate(
             pairs,
             score,
+            clean=clean,
+            dataset=dataset,
             point=bundle.manifest.output.point,
             rule=bundle.manifest.input.field_of_view,
             protocol_a=protocol_a,

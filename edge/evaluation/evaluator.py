@@ -1,23 +1,31 @@
-"""Accuracy of anything that scores pictures, at native mask size: protocol B (`edge.evaluation.metrics`) and A (`edge.evaluation.protocol_a`)."""
+"""Accuracy of anything that scores pictures, at native mask size: protocols B (`edge.evaluation.metrics`) and A (`edge.evaluation.protocol_a`).
+
+The mask that is judged is the mask that a device shows: regions that the least area or the least peak leaves out
+are not in it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from edge.contracts import USUAL_POINT, OperatingPoint
-from edge.datasets.pairs import Pair, read_pair
+from edge.datasets.negatives import CleanFrame, sequence_of
+from edge.datasets.pairs import Pair, read_image, read_pair
 from edge.errors import DataError
-from edge.evaluation.metrics import FLAG_AREA, EvaluationReport, ImageScore, dice_iou, summarise
+from edge.evaluation.detection import is_kept
+from edge.evaluation.findings import FLAG_AREA, Findings, frame_findings
+from edge.evaluation.metrics import EvaluationReport, ImageScore, dice_iou, summarise
 from edge.evaluation.protocol_a import field_map, field_score, sigmoid, summarise_field
 from edge.imaging.crop import cut, seen_part
-from edge.imaging.postprocess import native_scores, regions, to_units
+from edge.imaging.postprocess import regions, to_units
+from edge.imaging.region_masks import region_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -34,27 +42,24 @@ class _Sample(msgspec.Struct):
     dataset: str = ""
 
 
+class _CleanSample(msgspec.Struct):
+    image: str
+    dataset: str = ""
+    group: str = ""
+
+
 class _Splits(msgspec.Struct):
     validation: list[_Sample]
+    clean_validation: list[_CleanSample] = []
 
 
 def read_splits(path: Path) -> list[Pair]:
-    """The validation pairs of a run's `splits.json`; their names are `dataset/stem`.
+    """Read the validation pairs of a run's `splits.json`; their names are `dataset/stem`.
 
     Raises:
         DataError: The file is missing, is no such list or the list is empty.
     """
-    try:
-        samples = msgspec.json.decode(path.read_bytes(), type=_Splits).validation
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is no list of validation pairs",
-            expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
-            got=str(error),
-            mend="give RUN/splits.json of a distilled run",
-        ) from error
+    samples = _read_splits(path).validation
     if not samples:
         raise DataError(f"{path} lists no validation pair", expected="at least one")
     return [
@@ -67,10 +72,73 @@ def read_splits(path: Path) -> list[Pair]:
     ]
 
 
+def read_clean_splits(path: Path) -> list[CleanFrame]:
+    """Read the validation frames without a polyp of a run's `splits.json`; there may be none.
+
+    Raises:
+        DataError: The file is missing or is no such list.
+    """
+    return [
+        CleanFrame(
+            Path(sample.image),
+            sample.dataset,
+            sample.group.removeprefix(f"{sample.dataset}/") or sequence_of(Path(sample.image).stem),
+        )
+        for sample in _read_splits(path).clean_validation
+    ]
+
+
+def _read_splits(path: Path) -> _Splits:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Splits)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is no list of validation pairs",
+            expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
+            got=str(error),
+            mend="give RUN/splits.json of a distilled run",
+        ) from error
+
+
+def read_record(path: Path) -> EvaluationReport:
+    """Read an evaluation's record with what is flagged and what is missed, as `--json` writes it.
+
+    Raises:
+        DataError: The file cannot be read or is no such record.
+    """
+    try:
+        report = msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no record of an evaluation", got=str(error)) from error
+    if report.detection is None:
+        raise DataError(
+            f"{path} holds no FROC curve",
+            expected="a record of this version",
+            mend="edge-difom evaluate --bundle B --data DIR --json FILE",
+        )
+    return report
+
+
+class _Frame(NamedTuple):
+    """A frame to evaluate, with its true mask, which is empty for a clean frame."""
+
+    name: str
+    dataset: str
+    sequence: str
+    image: ImageU8
+    true: MaskBool
+
+
 def evaluate(
     pairs: Iterable[Pair],
     score: Score,
     *,
+    clean: Iterable[CleanFrame] = (),
+    dataset: str = "given",
     point: OperatingPoint = USUAL_POINT,
     logits: bool = False,
     rule: Rule = "full-frame",
@@ -78,38 +146,50 @@ def evaluate(
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
 ) -> EvaluationReport:
-    """Score every picture and compare with its mask.
+    """Score every picture and compare the mask that a device shows with the true one.
 
     Args:
         pairs: Images and masks.
-        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h, w), uint8 in 1/256 or floating point 0 to 1,
-            or, with `logits`, logits.
+        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h, w), uint8 in
+            1/256 or floating point 0 to 1, or, with `logits`, logits.
+        clean: Frames without a polyp beside the pairs.
+        dataset: Data set of the pairs whose name does not begin with one (`dataset/stem`).
         point: Threshold of the mask, and what postprocessing keeps of it.
         logits: Whether `score` gives logits.
         rule: What of a picture is shown, by its own field of view.
         protocol_a: Measure by the field's protocol too.
-        done: Called with the name of each pair when it is through.
+        done: Called with the name of each frame when it is through.
         seen: Called with the row, the picture, the true mask and the mask that was found, at native size.
 
     Raises:
-        DataError: A pair cannot be used, or there is none.
+        DataError: A frame cannot be used, or there is none.
     """
     rows, field = [], []
-    for pair in pairs:
-        image, true = read_pair(pair.image, pair.mask)
-        part = seen_part(image, rule)
-        output = score(cut(image, part))
+    for frame in _frames(pairs, clean, dataset):
+        part = seen_part(frame.image, rule)
+        output = score(cut(frame.image, part))
         scores = sigmoid(output) if logits else output
-        size = (true.shape[0], true.shape[1])
-        row = score_frame(pair.name, scores, true, point, part=part)
+        row, found = _judge(frame.name, scores, frame.true, point, part)
+        row = msgspec.structs.replace(row, dataset=frame.dataset, sequence=frame.sequence)
         rows.append(row)
         if protocol_a and row.dice is not None:
-            field.append(field_score(field_map(output, size, logits=logits, part=part), true))
+            size = (frame.true.shape[0], frame.true.shape[1])
+            field.append(field_score(field_map(output, size, logits=logits, part=part), frame.true))
         if seen:
-            seen(row, image, true, native_scores(scores, size, part) >= point.threshold)
+            seen(row, frame.image, frame.true, found)
         if done:
-            done(pair.name)
-    return summarise(rows, protocol_a=summarise_field(field, logits=logits))
+            done(frame.name)
+    return summarise(rows, protocol_a=summarise_field(field, logits=logits), point=point)
+
+
+def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) -> Iterator[_Frame]:
+    for pair in pairs:
+        image, true = read_pair(pair.image, pair.mask)
+        given, _, stem = pair.name.rpartition("/")
+        yield _Frame(pair.name, given or dataset, sequence_of(stem), image, true)
+    for frame in clean:
+        image = read_image(frame.image)
+        yield _Frame(frame.name, frame.dataset, frame.sequence, image, np.zeros(image.shape[:2], bool))
 
 
 def score_frame(
@@ -120,26 +200,56 @@ def score_frame(
     *,
     part: Box | None = None,
 ) -> ImageScore:
-    """The row of one picture.
+    """Compare what a device shows of a picture with its true mask.
 
     Args:
-        name: Of the picture.
+        name: Name of the picture.
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         true: (H, W) bool.
         point: Threshold of the mask, and what postprocessing keeps of it.
         part: What of the picture the scores cover; None for all of it.
     """
-    size = (true.shape[0], true.shape[1])
-    found = native_scores(scores, size, part) >= point.threshold
+    return _judge(name, scores, true, point, part)[0]
+
+
+def find_in_frame(
+    scores: NDArray[Any], true: MaskBool, point: OperatingPoint, *, part: Box | None = None
+) -> tuple[MaskBool, Findings]:
+    """What a device shows of a picture, and what is found on it for any least peak.
+
+    Args:
+        scores: (h, w), uint8 in 1/256 or floating point 0 to 1, which is rounded to 1/256 as an engine does.
+        true: (H, W) bool, empty for a picture without a polyp.
+        point: Threshold of the mask, and what postprocessing keeps of it.
+        part: What of the picture the scores cover; None for all of it.
+
+    Returns:
+        (H, W) bool, the pixels of the kept regions, and the findings over all regions.
+    """
+    units, size = to_units(scores), (true.shape[0], true.shape[1])
+    found = regions(units, size, point._replace(least_peak=0.0), part=part)
+    kept = tuple(region for region in found if region.score >= point.least_peak)
+    labels = region_labels(units, found, size, point.threshold, part)
+    shown = labels if len(kept) == len(found) else region_labels(units, kept, size, point.threshold, part)
+    return shown > 0, frame_findings(labels, found, true)
+
+
+def _judge(
+    name: str, scores: NDArray[Any], true: MaskBool, point: OperatingPoint, part: Box | None
+) -> tuple[ImageScore, MaskBool]:
+    """The row of a picture and the mask that is shown, (H, W) bool."""
+    found, findings = find_in_frame(scores, true, point, part=part)
     dice, iou = dice_iou(found, true) or (None, None)
-    return ImageScore(
+    row = ImageScore(
         name=name,
         dice=dice,
         iou=iou,
         area_true=float(np.mean(true)),
         area_found=float(np.mean(found)),
-        flagged=is_flagged(scores, size, point, part=part),
+        flagged=is_kept(findings.flag_peak, point.least_peak),
+        findings=findings,
     )
+    return row, found
 
 
 def is_flagged(

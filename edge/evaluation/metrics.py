@@ -1,38 +1,33 @@
-"""Protocol B: Dice and IoU per image at native mask size, raw scores at the bundle's threshold.
+"""Protocol B: Dice and IoU per image at native mask size, of the mask that the device shows.
 
-The record of an evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it. Images without a polyp have no Dice: they are counted apart, with how many of them were flagged.
+That mask holds the pixels of the regions that threshold, least region and least peak keep. The record of an
+evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it. Images without a polyp have no Dice: they
+are counted apart, with how many of them were flagged.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from edge.contracts import USUAL_POINT, OperatingPoint
 from edge.errors import DataError
+from edge.evaluation.detection import Detection, FrameFindings, summarize_detection
+from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
+from edge.evaluation.intervals import bootstrap_ci, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from edge.contracts import MaskBool
-
-FLAG_AREA = 0.001
-"""Share of the image from which a region flags a polyp-free frame."""
 
 SIZES = {"small": 0.01, "medium": 0.1, "large": 1.0}
 """Polyp size -> share of the image under which the true mask lies; the first that fits is taken.
 
 A disc of 10 % of a square image is a good third of its side across (0.36), one of 1 % a ninth (0.11).
 """
-
-_DRAWS = 2000
-_Z = 1.959963984540054
-"""Two-sided 95 % of the normal distribution."""
-_BLOCK = 1 << 20
 
 
 class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +38,11 @@ class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
         dice: None where the true mask is empty.
         iou: None where the true mask is empty.
         area_true: Share of the image that the true mask covers.
-        area_found: Share of the image at or over the threshold.
+        area_found: Share of the image that the kept regions cover.
         flagged: Whether a region of at least .1 % of the image is left after threshold and postprocessing.
+        dataset: Name of the data set that the image comes from.
+        sequence: Name of its video sequence inside the data set.
+        findings: Its polyps and regions; None where only the mask was compared.
     """
 
     name: str
@@ -53,6 +51,9 @@ class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
     area_true: float
     area_found: float
     flagged: bool
+    dataset: str = ""
+    sequence: str = ""
+    findings: Findings | None = None
 
 
 class Negatives(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,21 +74,6 @@ def count_flagged(flags: Sequence[bool]) -> Negatives:
     """The record of polyp-free images, of whether each was flagged."""
     flagged = sum(flags)
     return Negatives(n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None)
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
-
-    Args:
-        count: How often it happened.
-        n: Of how many, at least 1.
-    """
-    share, z2 = count / n, _Z * _Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 class SizeGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +181,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         notes: What a reader of the figures has to know about the data.
         clean: Polyp-free pictures that were made for this, and how many were flagged: the phantom's, windows of the data.
         shifts: Accuracy under every change of `edge.evaluation.shift_report`; None where it was not asked for.
+        detection: What is flagged and what is missed; None where the rows hold no findings.
     """
 
     n: int
@@ -209,6 +196,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     clean: dict[str, Negatives] = {}
     shifts: ShiftReport | None = None
+    detection: Detection | None = None
 
 
 def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
@@ -234,61 +222,17 @@ def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
     return 2 * both / total, both / (total - both)
 
 
-def resampled_means(
-    values: NDArray[np.float64], *, seed: int = 0, draws: int = _DRAWS
-) -> NDArray[np.float64]:
-    """Means of bootstrap resamples of images.
-
-    Args:
-        values: (n, k), k values of each of n images.
-        seed: Seed of the draws; the same seed and n give the same resamples.
-        draws: Resamples.
-
-    Returns:
-        (draws, k).
-    """
-    n = len(values)
-    generator = np.random.default_rng(seed)
-    # In blocks, so that the draws of a large data set do not fill the memory.
-    block = max(1, _BLOCK // n)
-    means = []
-    for begin in range(0, draws, block):
-        rows = min(block, draws - begin)
-        chosen = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        means.append(np.bincount(chosen.ravel(), minlength=rows * n).reshape(rows, n) @ values / n)
-    return np.concatenate(means)
-
-
-def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """Percentile 95 % interval of a statistic's bootstrap draws, (draws,)."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def bootstrap_ci(values: Sequence[float], *, seed: int = 0, draws: int = _DRAWS) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of a mean.
-
-    Args:
-        values: One value per image.
-        seed: Seed of the draws; the same seed gives the same interval.
-        draws: Resamples.
-
-    Raises:
-        DataError: No values.
-    """
-    if len(values) == 0:
-        raise DataError("an interval of no values", expected="at least one image with a polyp")
-    data = np.asarray(values, dtype=np.float64)
-    return interval(resampled_means(data[:, None], seed=seed, draws=draws)[:, 0])
-
-
 def size_of(area: float) -> str:
     """Name of a polyp's size (`SIZES`), of the share of the image that it covers."""
     return next((name for name, bound in SIZES.items() if area < bound), "large")
 
 
 def summarise(
-    rows: Sequence[ImageScore], *, seed: int = 0, protocol_a: ProtocolA | None = None
+    rows: Sequence[ImageScore],
+    *,
+    seed: int = 0,
+    protocol_a: ProtocolA | None = None,
+    point: OperatingPoint = USUAL_POINT,
 ) -> EvaluationReport:
     """Means, intervals and the count of polyp-free images.
 
@@ -296,6 +240,7 @@ def summarise(
         rows: One per image.
         seed: Seed of the bootstrap.
         protocol_a: The field's figures of the same images, where they were measured.
+        point: The operating point of the rows.
 
     Raises:
         DataError: No rows.
@@ -318,7 +263,18 @@ def summarise(
             for name in SIZES
         },
         protocol_a=protocol_a,
+        detection=_detection(rows, point, seed),
     )
+
+
+def _detection(rows: Sequence[ImageScore], point: OperatingPoint, seed: int) -> Detection | None:
+    """What is flagged and what is missed, where every row holds its findings."""
+    frames = [
+        FrameFindings(row.dataset, row.sequence, row.findings) for row in rows if row.findings is not None
+    ]
+    if len(frames) < len(rows):
+        return None
+    return summarize_detection(frames, point, size_of=size_of, sizes=SIZES, seed=seed)
 
 
 def _group(rows: Sequence[ImageScore], seed: int) -> SizeGroup:

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from edge.errors import DataError
-from edge.evaluation.metrics import SIZES, EvaluationReport, bootstrap_ci, size_of
+from edge.evaluation.intervals import bootstrap_ci
+from edge.evaluation.metrics import SIZES, EvaluationReport, size_of
 from edge.reports import plots
 from edge.reports.html import render
 from edge.util.extras import resolve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.contracts import ImageU8, MaskBool
+    from edge.evaluation.detection import GroupCounts
     from edge.evaluation.metrics import ImageScore
 
 _KEPT = 4
@@ -130,6 +132,7 @@ def evaluation_page(
     subject: str,
     data: str,
     metrics: Sequence[Mapping[str, Any]] = (),
+    compare: tuple[str, EvaluationReport] | None = None,
 ) -> str:
     """The page as HTML in one file.
 
@@ -139,6 +142,7 @@ def evaluation_page(
         subject: What was evaluated, for the heading.
         data: On what.
         metrics: Rows of a run's `metrics.jsonl`.
+        compare: Name and report of an earlier evaluation, whose FROC curve is drawn beside this one's.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
@@ -153,6 +157,8 @@ def evaluation_page(
         data=data,
         figures=_rows(report),
         sizes=_size_names(),
+        froc=_froc(report, compare),
+        sequences=_clean_sequences(report),
         strengths={row.shift: row.means for row in report.shifts.rows} if report.shifts else {},
         distribution=dice_histogram(report.per_image),
         curve=plots.training_curve(curves) if curves else "",
@@ -204,6 +210,23 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     plot.axes.set_ylabel("R² of the teacher's bands")
     plot.axes.legend()
     return plot.svg()
+
+
+def _froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None) -> list[str]:
+    """The FROC curves against false regions and against clean frames, those that can be drawn."""
+    curves = {"this evaluation": report.detection} | ({compare[0]: compare[1].detection} if compare else {})
+    held = {label: detection for label, detection in curves.items() if detection is not None}
+    drawn = [plots.froc_curves(held, "false_regions"), plots.froc_curves(held, "flagged")] if held else []
+    return [curve for curve in drawn if curve]
+
+
+def _clean_sequences(report: EvaluationReport) -> list[tuple[str, GroupCounts]]:
+    """Sequences with clean frames, those with the most flagged ones first."""
+    groups = report.detection.by_sequence.items() if report.detection else ()
+    return sorted(
+        ((name, group) for name, group in groups if group.clean),
+        key=lambda item: (-item[1].flagged, item[0]),
+    )
 
 
 def _rows(report: EvaluationReport) -> list[dict[str, Any]]:

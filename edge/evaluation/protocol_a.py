@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from edge.evaluation.metrics import ProtocolA, bootstrap_ci, interval, resampled_means
+from edge.evaluation.intervals import bootstrap_ci, interval, resampled_means
+from edge.evaluation.metrics import ProtocolA
 from edge.evaluation.saliency import (
     Curves,
     mean_absolute_error,

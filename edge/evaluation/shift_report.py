@@ -12,7 +12,8 @@ from edge.contracts import USUAL_POINT, OperatingPoint
 from edge.datasets import appearance_shift as shifts
 from edge.datasets.pairs import read_pair
 from edge.evaluation.evaluator import score_frame
-from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, bootstrap_ci, summarise
+from edge.evaluation.intervals import bootstrap_ci
+from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, summarise
 from edge.imaging.crop import cut, seen_part
 
 if TYPE_CHECKING:

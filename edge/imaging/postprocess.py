@@ -16,7 +16,7 @@ from edge.contracts import Region
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,19 +70,42 @@ def regions(
     # What reaches the threshold once enlarged lies less than a cell beside a cell that does.
     left, top = max(0, x - 1), max(0, y - 1)
     window = scores[top : y + h + 1, left : x + w + 1]
-    zoom = max(1, min(_ZOOM, _GRID // max(height, width)))
-    if zoom > 1:
-        size = (window.shape[1] * zoom, window.shape[0] * zoom)
-        # The plain linear step differs by one between processors, and with it the outlines.
-        window = cast("ImageU8", cv2.resize(window, size, interpolation=cv2.INTER_LINEAR_EXACT))
+    zoom = _zoom(scores)
+    window = _larger(window, zoom)
     whole = (0, 0, frame_size[1], frame_size[0])
     place = _Place((height * zoom, width * zoom), (left * zoom, top * zoom), part or whole)
-    mask = _reaching(window, least)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    mask, outlines = outer_outlines(window, least)
     smallest = max(1.0, point.min_region * place.cells)
     found = [_region(outline, mask, window, place, smallest) for outline in outlines]
     kept = (region for region in found if region and region.score >= point.least_peak)
     return tuple(sorted(kept, key=lambda region: -region.area))
+
+
+def enlarged(scores: ImageU8) -> ImageU8:
+    """A score map on the grid on which its regions are found, a few cells for each of its own.
+
+    Args:
+        scores: (h, w) uint8 in 1/256.
+
+    Returns:
+        (zoom * h, zoom * w) uint8 in 1/256.
+    """
+    return _larger(scores, _zoom(scores))
+
+
+def outer_outlines(grid: ImageU8, least: int) -> tuple[ImageU8, Sequence[NDArray[np.int32]]]:
+    """What reaches a score, and the outlines of its regions without those of what lies in a hole.
+
+    Args:
+        grid: (H, W) uint8 in 1/256.
+        least: Score in 1/256, at least 1.
+
+    Returns:
+        (H, W) uint8, 255 where `grid` reaches `least`, and for each region (n, 1, 2) columns and rows.
+    """
+    mask = _reaching(grid, least)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return mask, cast("Sequence[NDArray[np.int32]]", outlines)
 
 
 def mask_area(found: Iterable[Region]) -> float:
@@ -136,6 +159,20 @@ def to_units(scores: NDArray[Any]) -> ImageU8:
     if scores.dtype == np.uint8:
         return scores
     return cast("ImageU8", np.clip(np.rint(scores * UNITS), 0, UNITS - 1).astype(np.uint8))
+
+
+def _zoom(scores: ImageU8) -> int:
+    """Cells of the grid for each cell of a map, in each direction."""
+    height, width = scores.shape
+    return max(1, min(_ZOOM, _GRID // max(int(height), int(width))))
+
+
+def _larger(scores: ImageU8, zoom: int) -> ImageU8:
+    if zoom == 1:
+        return scores
+    size = (scores.shape[1] * zoom, scores.shape[0] * zoom)
+    # The plain linear step differs by one between processors, and with it the outlines.
+    return cast("ImageU8", cv2.resize(scores, size, interpolation=cv2.INTER_LINEAR_EXACT))
 
 
 def _reaching(scores: ImageU8, least: int) -> ImageU8:

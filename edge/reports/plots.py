@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from edge.errors import MissingDependencyError
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+
+    from edge.evaluation.detection import Detection
 
 
 class Plot:
@@ -55,6 +59,47 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
     plot.axes.set_xlabel("epoch")
     plot.axes.set_ylim(bottom=0)
     plot.axes.legend()
+    return plot.svg()
+
+
+def froc_curves(reports: Mapping[str, Detection], against: Literal["false_regions", "flagged"]) -> str:
+    """Share of the polyps found, over false regions per frame or over the share of clean frames flagged.
+
+    Args:
+        reports: Label -> counts; the chosen operating point of each is marked.
+        against: What the horizontal axis shows.
+
+    Returns:
+        SVG; empty where no report has both polyps and, for `flagged`, clean frames.
+    """
+    plot = Plot(width=5.2, height=3.9)
+    lowest: list[float] = []
+    for number, (label, report) in enumerate(reports.items()):
+        if not report.polyps.n or (against == "flagged" and not report.clean.n):
+            continue
+        color = f"C{number}"
+        along = [getattr(point, against) for point in report.froc]
+        chosen = report.false_regions if against == "false_regions" else report.clean.flagged / report.clean.n
+        for name, style, means in (
+            ("overlapped", "-", "any overlap"),
+            ("matched", "--", f"IoU from {report.iou:g}"),
+        ):
+            shares = [getattr(point, name) for point in report.froc]
+            lowest.append(min(shares))
+            plot.axes.plot(along, shares, style, color=color, marker=".", label=f"{label}, {means}")
+            share = getattr(report.polyps, name) / report.polyps.n
+            plot.axes.plot(chosen, share, "D", color=color, markersize=9, markeredgecolor="black")
+    if not lowest:
+        return ""
+    plot.axes.plot([], [], "D", color="none", markeredgecolor="black", label="operating point")
+    # Curves often differ by a few hundredths near the top only.
+    plot.axes.set_ylim(max(0.0, np.floor(10 * min(lowest) - 2) / 10), 1.02)
+    plot.axes.set_xlim(left=0)
+    plot.axes.set_xlabel(
+        "false regions per frame" if against == "false_regions" else "share of clean frames flagged"
+    )
+    plot.axes.set_ylabel("share of polyps found")
+    plot.axes.legend(loc="lower right", fontsize="small")
     return plot.svg()
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import cv2
 import msgspec
 import numpy as np
 
 from edge.bundle.manifest import RESEARCH_USE, Strict
-from edge.imaging.postprocess import native_scores
+from edge.imaging.region_masks import region_labels
 from edge.imaging.view import black_outside
 
 if TYPE_CHECKING:
@@ -194,20 +193,7 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
         (H, W) uint8, 0 or 255.
     """
     mask = np.zeros(view.frame_size, np.uint8)
-    if not result.regions or result.scores is None:
-        return mask
-    scores = native_scores(result.scores, view.frame_size, result.part)
-    reached = (scores >= threshold).astype(np.uint8)
-    count, pieces = cv2.connectedComponents(reached, connectivity=8)
-    kept = np.zeros(count, np.uint8)
-    for region in result.regions:
-        outline = np.array(region.contour, np.int32)
-        inside = np.zeros_like(mask)
-        cv2.fillPoly(inside, [outline], 255)
-        touched = np.flatnonzero(np.bincount(pieces[(inside > 0) & (reached > 0)]))
-        kept[touched] = 255
-        if not touched.size:
-            # So small that no pixel centre of the frame reaches the threshold.
-            cv2.bitwise_or(mask, inside, dst=mask)
-    cv2.bitwise_or(mask, cast("ImageU8", kept[pieces]), dst=mask)
+    if result.scores is not None:
+        labels = region_labels(result.scores, result.regions, view.frame_size, threshold, result.part)
+        mask[labels > 0] = 255
     return black_outside(mask, view)

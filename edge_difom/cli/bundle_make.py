@@ -44,7 +44,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="For that, a folder of validation frames without a polyp; repeatable.",
+    help="For that, a folder of further validation frames without a polyp; repeatable.",
+)
+@click.option(
+    "--specificity",
+    type=click.FloatRange(0, 1),
+    help="For that, the share of the clean validation frames that is to stay unflagged (0.95).",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
@@ -57,6 +62,7 @@ def make(
     extra: tuple[str, ...],
     calibrated: bool,
     negatives: tuple[Path, ...],
+    specificity: float | None,
     threads: int | None,
     force: bool,
 ) -> None:
@@ -64,8 +70,15 @@ def make(
 
     Nothing is written when an engine disagrees with the quantized student on a golden frame.
     """
+    from edge.errors import UsageError
     from quantize.bundle.make import make_bundle
+    from quantize.certify.operating_point import SPECIFICITY
 
+    if specificity is not None and not calibrated:
+        raise UsageError(
+            "--specificity is for the choice of a threshold",
+            expected="--calibrate-threshold with --specificity",
+        )
     bundle = make_bundle(
         run,
         out,
@@ -73,6 +86,7 @@ def make(
         extra=extra,
         calibrated=calibrated,
         negatives=negatives,
+        specificity=SPECIFICITY if specificity is None else specificity,
         threads=threads,
         force=force,
     )
@@ -103,6 +117,13 @@ def make(
     metavar="DIR",
     help="Folder of validation frames without a polyp, for the choice of the threshold; repeatable.",
 )
+@click.option(
+    "--specificity",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Share of the clean validation frames that the chosen threshold is to leave unflagged.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of the training.")
 @click.option(
     "--qat-epochs",
@@ -124,6 +145,7 @@ def train(
     config: Path,
     data: tuple[Path, ...],
     negatives: tuple[Path, ...],
+    specificity: float,
     assignments: tuple[str, ...],
     qat_epochs: int,
     max_drop: float | None,
@@ -149,6 +171,7 @@ def train(
         out,
         run=run or out.with_name(f"{out.name}-run"),
         negatives=negatives,
+        specificity=specificity,
         name=name,
         force=force,
         report=console.progress,
@@ -163,11 +186,19 @@ def _tell(bundle: Bundle, out: Path) -> None:
             [
                 "threshold",
                 "Dice",
+                "least region",
+                "least peak",
                 f"polyps found of {sum(made.data.values())}",
                 f"flagged of {sum(made.negatives.values())}",
             ],
             [
-                [f"{name}{point.threshold:.4f}", point.dice, point.found, point.flagged]
+                [
+                    f"{name}{point.threshold:.4f}",
+                    point.dice,
+                    *made.limits(point),
+                    point.found,
+                    point.flagged,
+                ]
                 for name, point in (
                     ("best Dice, ", made.best),
                     ("chosen, ", made.chosen),
@@ -175,7 +206,13 @@ def _tell(bundle: Bundle, out: Path) -> None:
                 )
             ],
         )
-        console.say(f"least region: {made.min_region:.1%} of what is shown; least peak: {made.least_peak:g}")
+        if made.reached is not None:
+            console.say(
+                f"clean frames unflagged: {made.reached:.1%}, wanted {made.specificity:.1%} "
+                "(mean over data sets and sequences)"
+            )
+        if made.fell_short:
+            console.warn("no candidate leaves as many clean frames unflagged as was wanted")
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],

@@ -9,9 +9,13 @@ import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console
+from edge_difom.cli.evaluation_tables import show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge.bundle.reader import Bundle
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.public_sets import Labelled
     from edge.evaluation.metrics import EvaluationReport, Negatives
     from edge.evaluation.page import Gallery
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     epilog=console.examples(
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
+        "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --json new.json",
+        "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --report new.html --compare old.json",
         "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean 500 --report shifts.html",
         "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
         "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
@@ -46,7 +52,18 @@ if TYPE_CHECKING:
 @click.option(
     "--names", type=click.Path(path_type=Path), help="Of --data, only the frames named in this file."
 )
-@click.option("--pairs", type=click.Path(path_type=Path), help="RUN/splits.json: the run's validation pairs.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="RUN/splits.json: the run's validation pairs and clean validation frames.",
+)
+@click.option(
+    "--negatives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Folder of frames without a polyp beside these, counted by folder and video sequence; repeatable.",
+)
 @click.option(
     "--engine",
     default="auto",
@@ -88,6 +105,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a page with figures, curves and frames. It holds patient images.",
 )
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="For --report, an earlier record of --json whose FROC curve is drawn beside this one.",
+)
 @console.json_option()
 def command(
     bundle_path: Path | None,
@@ -95,6 +118,7 @@ def command(
     data: str | None,
     names: Path | None,
     pairs: Path | None,
+    negatives: tuple[Path, ...],
     engine: str,
     precision: str,
     threads: int | None,
@@ -102,10 +126,13 @@ def command(
     shifts: bool,
     clean: int | None,
     report_path: Path | None,
+    compare: Path | None,
     json_path: str | None,
 ) -> None:
     """Measure accuracy per image at native mask size, polyp-free images counted apart."""
     import msgspec
+
+    from edge.evaluation.evaluator import read_record
 
     _one_of("--bundle", bundle_path, "--checkpoint", checkpoint)
     _one_of("--data", data, "--pairs", pairs)
@@ -113,6 +140,9 @@ def command(
         raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
     if checkpoint is not None and (shifts or clean):
         raise UsageError("--shifts and --clean ask an engine", expected="--bundle", got="--checkpoint")
+    if compare is not None and report_path is None:
+        raise UsageError("--compare draws a second curve", expected="--report with --compare")
+    other = (compare.stem, read_record(compare)) if compare else None
     gallery = _gallery() if report_path else None
     wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
     if checkpoint is not None:
@@ -124,8 +154,9 @@ def command(
             )
         from distill.train.evaluation import evaluate_run
 
-        found = _find(data, names, pairs)
-        with console.progress(len(found.pairs), "images") as bar:
+        found, free = _find(data, names, pairs), _find_clean(pairs, negatives)
+        wanted |= {"clean": free, "dataset": found.benchmark or _folder_name(data)}
+        with console.progress(len(found.pairs) + len(free), "images") as bar:
             wanted["done"] = lambda name: bar.update(1, name)
             report = evaluate_run(checkpoint, found.pairs, **wanted)
         subject, follows = f"{checkpoint.name}, FP32", f"edge-difom qat {checkpoint} --bits 8"
@@ -135,8 +166,9 @@ def command(
         from edge.evaluation.bundle import evaluate_bundle, evaluate_bundle_shifts
 
         bundle = Bundle.open(bundle_path)
-        found = _find(data, names, pairs)
-        with console.progress(len(found.pairs), "images") as bar:
+        found, free = _find(data, names, pairs), _find_clean(pairs, negatives)
+        wanted |= {"clean": free, "dataset": found.benchmark or _folder_name(data)}
+        with console.progress(len(found.pairs) + len(free), "images") as bar:
             wanted["done"] = lambda name: bar.update(1, name)
             report = evaluate_bundle(
                 bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
@@ -157,13 +189,13 @@ def command(
         subject = f"{bundle_path.name}, engine {engine}, {precision}"
         follows = f"edge-difom bench --bundle {bundle_path}"
     report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
-    _show(report)
+    show(report)
     if json_path:
         console.write_json(json_path, report)
         if json_path != "-":
             console.made(json_path)
     if report_path and gallery:
-        _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint)
+        _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint, other)
     console.next_command(follows)
 
 
@@ -188,13 +220,20 @@ def _gallery() -> Gallery:
 
 
 def _write_page(
-    path: Path, report: EvaluationReport, gallery: Gallery, subject: str, data: str, run: Path | None
+    path: Path,
+    report: EvaluationReport,
+    gallery: Gallery,
+    subject: str,
+    data: str,
+    run: Path | None,
+    compare: tuple[str, EvaluationReport] | None,
 ) -> None:
     from edge.evaluation.page import evaluation_page, read_metrics
     from edge.util.files import atomic_write
 
     metrics = read_metrics(run) if run else []
-    atomic_write(path, evaluation_page(report, gallery, subject=subject, data=data, metrics=metrics))
+    page = evaluation_page(report, gallery, subject=subject, data=data, metrics=metrics, compare=compare)
+    atomic_write(path, page)
     console.made(path)
     console.say("The page contains patient images and must not leave this machine.")
 
@@ -209,6 +248,22 @@ def _find(data: str | None, names: Path | None, pairs: Path | None) -> Labelled:
     return find_labelled(data, names)
 
 
+def _find_clean(pairs: Path | None, negatives: Sequence[Path]) -> list[CleanFrame]:
+    """The clean validation frames of a run, and those of folders."""
+    from edge.datasets.negatives import clean_frames
+    from edge.evaluation.evaluator import read_clean_splits
+
+    return [*(read_clean_splits(pairs) if pairs else []), *clean_frames(negatives)]
+
+
+def _folder_name(data: str | None) -> str:
+    """Name of a data set by its folder; a split's folder has the name of what it splits."""
+    if data is None:
+        return "given"
+    folder = Path(data).resolve()
+    return folder.parent.name if folder.name in ("train", "validation", "test") else folder.name
+
+
 def _one_of(first: str, a: object, second: str, b: object) -> None:
     if (a is None) == (b is None):
         raise UsageError(
@@ -217,69 +272,3 @@ def _one_of(first: str, a: object, second: str, b: object) -> None:
             got="neither" if a is None else "both",
             mend="edge-difom evaluate --help",
         )
-
-
-def _show(report: EvaluationReport) -> None:
-    low, high = report.dice_ci95 or (None, None)
-    console.table(
-        ["images with a polyp", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
-        [[report.n, report.dice, low, high, report.iou, report.negatives.n, report.negatives.flagged]],
-    )
-    sizes = [[name, group.n, group.dice, group.iou] for name, group in report.by_size.items() if group.n]
-    if sizes:
-        console.table(["polyp", "images", "Dice", "IoU"], sizes)
-    if field := report.protocol_a:
-        console.say(f"protocol A (the field's), {field.upsampled} at native size:")
-        console.table(
-            ["meanDic", "maxDic", "meanIoU", "wF", "S", "meanE", "maxE", "MAE"],
-            [
-                [
-                    field.mean_dice,
-                    field.max_dice,
-                    field.mean_iou,
-                    field.weighted_f,
-                    field.s_measure,
-                    field.mean_e,
-                    field.max_e,
-                    field.mae,
-                ]
-            ],
-        )
-    if report.clean:
-        console.table(
-            ["polyp-free pictures", "all", "flagged", "share, 95 % low", "high"],
-            [
-                [name, held.n, held.flagged, *(held.ci95 or (None, None))]
-                for name, held in report.clean.items()
-            ],
-        )
-    if report.shifts:
-        console.table(
-            [
-                "change",
-                "strength",
-                "engine",
-                "Dice",
-                "change of Dice",
-                "95 % low",
-                "high",
-                "polyp-free",
-                "flagged",
-            ],
-            [
-                [
-                    row.shift,
-                    f"{row.strength:g}",
-                    engine,
-                    held.dice,
-                    held.change,
-                    *(held.change_ci95 or (None, None)),
-                    held.negatives.n,
-                    held.negatives.flagged,
-                ]
-                for row in report.shifts.rows
-                for engine, held in row.engines.items()
-            ],
-        )
-    for note in report.notes:
-        console.say(f"note: {note}")

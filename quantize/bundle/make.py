@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,16 +28,17 @@ from edge.bundle.manifest import (
     Provenance,
 )
 from edge.bundle.reader import Bundle, write_bundle
+from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
 from edge.errors import UsageError
-from edge.evaluation.evaluator import evaluate, read_splits
+from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
 from quantize.bundle.model_card import data_card, model_card
 from quantize.certify.golden import check_golden, choose_golden
-from quantize.certify.operating_point import calibrate
+from quantize.certify.operating_point import SPECIFICITY, calibrate
 from quantize.certify.parity import FrameSet, hard_frames, parity_rows
 from quantize.export.engines import bf16_engine, export_engines
 from quantize.graph.canonical import canonicalize
@@ -43,13 +46,14 @@ from quantize.runs.folder import load_quantized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from edge.bundle.manifest import Rule
     from edge.contracts import Engine, ImageU8
     from edge.datasets.pairs import Pair
     from quantize.export.engines import ExportedEngine
     from quantize.runs.folder import QuantizedRun
+
+logger = logging.getLogger(__name__)
 
 LICENCE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
@@ -67,6 +71,7 @@ def make_bundle(
     pairs: Sequence[Pair] | None = None,
     calibrated: bool = False,
     negatives: Sequence[Path] = (),
+    specificity: float = SPECIFICITY,
     threads: int | None = None,
     force: bool = False,
 ) -> Bundle:
@@ -79,9 +84,10 @@ def make_bundle(
         extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes that the bundle has),
             `bf16` (OpenVINO), `onnx`.
         pairs: Images and masks to state the accuracy on; by default the run's validation split.
-        calibrated: Choose threshold and least region on `pairs` and `negatives` by `operating_point.RULE`, in the place of
-            .5 and .001.
-        negatives: Folders of validation frames without a polyp, for that.
+        calibrated: Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`, on `pairs`, the clean
+            validation frames of the run and `negatives`, instead of .5, .001 and 0.
+        negatives: Folders of further validation frames without a polyp, for that choice.
+        specificity: Share of these clean frames that is to stay unflagged, for that choice.
         threads: CPU threads of the engines while they are checked; None for every core.
         force: Replace what is there.
 
@@ -104,7 +110,10 @@ def make_bundle(
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     rule = source.config.field_of_view
-    calibration = _calibration(engines[0], pairs, negatives, rule, threads) if calibrated else None
+    calibration = None
+    if calibrated:
+        clean = _clean_frames(source.path, splits, negatives)
+        calibration = _calibration(engines[0], pairs, clean, rule, threads, specificity)
     threshold = calibration.chosen.threshold if calibration else THRESHOLD
     frames, scores = choose_golden(canonical, threshold=threshold)
     files = {
@@ -206,18 +215,39 @@ def _accuracy(
     return rows
 
 
+def _clean_frames(run: Path, splits: Splits, negatives: Sequence[Path]) -> list[CleanFrame]:
+    """The run's clean validation frames and those of further folders, each picture once.
+
+    A picture that the student was trained on chooses nothing: it is left out with a warning.
+    """
+    held = read_clean_splits(run / "splits.json")
+    known = {frame.image.resolve() for frame in held}
+    trained = {Path(sample.image).resolve() for sample in (*splits.train, *splits.clean_train)}
+    given = clean_frames(negatives)
+    further = [frame for frame in given if frame.image.resolve() not in trained | known]
+    learned = sum(frame.image.resolve() in trained for frame in given)
+    if learned:
+        logger.warning(
+            "%d of %d clean frames were trained on; they do not choose the threshold",
+            learned,
+            len(given),
+        )
+    return held + further
+
+
 def _calibration(
     engine: ExportedEngine,
     pairs: Sequence[Pair],
-    negatives: Sequence[Path],
+    clean: Sequence[CleanFrame],
     rule: Rule,
     threads: int | None,
+    specificity: float,
 ) -> Calibration:
-    """Threshold and least region for an engine, whose scores are those of the other INT8 engines too."""
+    """The operating point of an engine, whose scores are those of the other INT8 engines too."""
     opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
         name = f"{engine.runtime} {engine.precision}"
-        return calibrate(_scorer(opened), pairs, negatives, engine=name, rule=rule)
+        return calibrate(_scorer(opened), pairs, clean, engine=name, rule=rule, specificity=specificity)
     finally:
         opened.close()
 

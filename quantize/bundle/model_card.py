@@ -10,9 +10,9 @@ from quantize.certify.parity import OLD_RUNTIME
 from quantize.certify.tflite_legacy import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from edge.bundle.manifest import Calibration, Manifest, Rule
+    from edge.bundle.manifest import Calibration, Manifest, Rule, Tally
 
 _SHOWN: dict[Rule, str] = {
     "full-frame": "one RGB frame, whole,",
@@ -55,7 +55,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
             for row in manifest.accuracy
         ),
         "",
-        "Protocol B: per image at native mask size, raw scores at the threshold. The validation split also chose "
+        "Protocol B: per image at native mask size, the mask of the kept regions. The validation split also chose "
         "the checkpoint, so these figures flatter the model.",
         "",
         *_operating_point(manifest.output.calibration),
@@ -131,15 +131,46 @@ def _operating_point(made: Calibration | None) -> list[str]:
         "## Threshold",
         "",
         f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
-        f"Frames with a polyp: {frames}; without: {clean}. Least region {made.min_region:.1%} of what is shown, least peak {made.least_peak:g}. "
+        f"Frames with a polyp: {frames}; without: {clean}. "
         "What was chosen on these frames flatters their figures.",
         "",
-        "| | threshold | Dice | polyps found | flagged |",
-        "|---|---|---|---|---|",
+        *_specificity(made),
+        "| | threshold | least region | least peak | Dice | polyps found | flagged |",
+        "|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {point.threshold:.4f} | {point.dice:.4f} | {point.found} | {point.flagged} |"
+            f"| {name} | {point.threshold:.4f} | {made.limits(point)[0]:.1%} | {made.limits(point)[1]:.4f} "
+            f"| {point.dice:.4f} | {point.found} | {point.flagged} |"
             for name, point in points
         ),
+        "",
+        *_tallies("Polyps found by data set", made.found_by_set, "found"),
+        *_tallies("Clean frames flagged by data set", made.flagged_by_set, "flagged"),
+        *_tallies("Clean frames flagged by video sequence", made.flagged_by_sequence, "flagged"),
+    ]
+
+
+def _specificity(made: Calibration) -> list[str]:
+    """What was wanted of the clean frames and what came of it."""
+    if made.specificity is None:
+        return []
+    if made.reached is None:
+        return ["**No clean frame took part: nothing is known of false alarms.**", ""]
+    text = (
+        f"Clean frames that stay unflagged: {made.reached:.1%}, {made.specificity:.1%} wanted "
+        "(mean over data sets of the mean over sequences)."
+    )
+    if made.fell_short:
+        text += " **No candidate reaches what was wanted; the chosen one flags the fewest.**"
+    return [text, ""]
+
+
+def _tallies(title: str, tallies: Mapping[str, Tally], what: str) -> list[str]:
+    if not tallies:
+        return []
+    return [
+        f"| {title} | all | {what} |",
+        "|---|---|---|",
+        *(f"| {name} | {held.n} | {held.count} |" for name, held in tallies.items()),
         "",
     ]
 

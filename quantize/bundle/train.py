@@ -10,6 +10,7 @@ from edge.errors import UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
 from quantize.bundle.make import make_bundle
+from quantize.certify.operating_point import SPECIFICITY
 from quantize.runs.folder import load_qat_config, qat_path
 from quantize.runs.train import train_qat
 
@@ -32,18 +33,20 @@ def train_bundle(
     *,
     run: Path,
     negatives: Sequence[Path] = (),
+    specificity: float = SPECIFICITY,
     name: str | None = None,
     force: bool = False,
     report: Reporter = silent,
 ) -> Bundle:
-    """Train a student, quantize it and write its bundle, threshold and least region chosen on validation frames.
+    """Train a student, quantize it and write its bundle, its operating point chosen on validation frames.
 
     Args:
         config: Of the float student.
         qat: Of its quantization.
         out: Directory of the bundle.
         run: Folder of the training. One that holds a training by the same configurations is continued.
-        negatives: Folders of validation frames without a polyp.
+        negatives: Folders of validation frames without a polyp, beside those of `config`.
+        specificity: Share of the clean validation frames that is to stay unflagged.
         name: Of the bundle.
         force: Replace the bundle.
         report: Shows the progress of each part.
@@ -64,7 +67,15 @@ def train_bundle(
         train_run(config, out=run, force=described, report=report)
     resume = (quantized / "checkpoints" / "last.pt").exists()
     train_qat(run, qat, resume=resume, force=begun and not resume, report=report)
-    return make_bundle(run, out, name=name, calibrated=True, negatives=negatives, force=force)
+    return make_bundle(
+        run,
+        out,
+        name=name,
+        calibrated=True,
+        negatives=negatives,
+        specificity=specificity,
+        force=force,
+    )
 
 
 def _holds(folder: Path, config: Config, load: Callable[[Path], Config]) -> bool:

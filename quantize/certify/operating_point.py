@@ -1,217 +1,200 @@
-"""The threshold, the least region and the least peak of a bundle, chosen on validation frames."""
+"""The threshold, the least region and the least peak of a bundle, chosen on validation frames of all its hospitals."""
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
+import msgspec
 import numpy as np
 
-from edge.bundle.manifest import Calibration, CurvePoint
-from edge.contracts import OperatingPoint
-from edge.datasets.negatives import find_negatives, read_negatives
-from edge.datasets.pairs import read_mask, read_pair
+from edge.bundle.manifest import Calibration, CurvePoint, Tally
+from edge.datasets.negatives import CleanFrame, sequence_of
+from edge.datasets.pairs import read_image, read_mask, read_pair
 from edge.errors import DataError
-from edge.evaluation.metrics import FLAG_AREA
+from edge.evaluation.evaluator import score_frame
+from edge.evaluation.metrics import summarise
 from edge.imaging.crop import cut, seen_part
-from edge.imaging.postprocess import UNITS, native_scores, regions
+from edge.imaging.postprocess import UNITS
+from quantize.certify.candidates import RULE, Balance, Place, choose, highest_dice
+from quantize.certify.point_table import LEVELS, clean_table, polyp_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from edge.bundle.manifest import Rule
-    from edge.contracts import Box, ImageU8, MaskBool
+    from edge.contracts import Box, ImageU8, OperatingPoint
     from edge.datasets.pairs import Pair
+    from edge.evaluation.metrics import EvaluationReport
 
-SLACK = 0.002
-"""Dice that is given away for fewer flagged frames without a polyp."""
-LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
-"""Least regions to choose from, share of the image."""
-LEAST_PEAKS = (0.0, 0.8, 0.9, 0.95, 0.97)
-"""Least peaks to choose from. Higher ones lose polyps of blurred and compressed pictures of other hospitals."""
-RULE = (
-    f"of the thresholds k/{UNITS} whose mean Dice per image lies within {SLACK} of the best, of the least regions "
-    f"{', '.join(f'{least:g}' for least in LEAST_REGIONS)} and of the least peaks {', '.join(f'{peak:g}' for peak in LEAST_PEAKS)} "
-    "that lose no polyp which the best threshold finds, those that flag the fewest polyp-free frames; among equals the "
-    "lower peak, then the higher Dice, then the smaller region"
-)
+SPECIFICITY = 0.95
+"""Share of the clean validation frames that is to stay unflagged, where nothing else is wanted."""
 _SHOWN = range(32, UNITS, 32)
 """Thresholds of the curve in the manifest, 1/256."""
 
 
-class _Picture(NamedTuple):
-    """A picture's size, its score map and what of the picture that covers."""
+class _Scored(NamedTuple):
+    """A validation frame and its scores.
 
+    Attributes:
+        name: Name of the frame.
+        dataset: Data set that it comes from.
+        sequence: Video sequence inside the data set.
+        pair: Image and mask; None for a frame without a polyp.
+        size: Height and width.
+        scores: (h, w) uint8 in 1/256.
+        part: What of the frame the scores cover; None for all of it.
+        highest: (levels, regions) highest score in 1/256 of a region that each candidate keeps, on a frame with a
+            polyp of one that touches it; -1 without any.
+    """
+
+    name: str
+    dataset: str
+    sequence: str
+    pair: Pair | None
     size: tuple[int, int]
     scores: ImageU8
     part: Box | None
-
-
-class _Counts(NamedTuple):
-    """By least region and least peak, (regions, peaks): polyps that were found, polyp-free frames that were flagged."""
-
-    found: NDArray[np.int64]
-    flagged: NDArray[np.int64]
-
-
-class _Found(NamedTuple):
-    """A region: its share of the picture, its highest score, its outline as (n, 2) frame pixels."""
-
-    area: float
-    peak: float
-    outline: NDArray[np.int32]
+    highest: NDArray[np.int16]
 
 
 def calibrate(
     score: Callable[[ImageU8], ImageU8],
     pairs: Sequence[Pair],
-    negatives: Sequence[Path],
+    clean: Sequence[CleanFrame],
     *,
     engine: str,
     rule: Rule = "full-frame",
+    specificity: float = SPECIFICITY,
 ) -> Calibration:
-    """Choose threshold, least region and least peak by `RULE`.
+    """Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`.
+
+    Where no candidate leaves as many clean frames unflagged as is wanted, the choice is among those that flag
+    the fewest; `Calibration.fell_short` tells.
 
     Args:
         score: (H, W, 3) uint8 RGB, what the rule shows -> (h, w) uint8 scores in 1/256.
-        pairs: Validation images and masks; those with an empty mask count as negatives.
-        negatives: Folders of validation frames without a polyp.
-        engine: What `score` runs, for the record.
+        pairs: Validation images and masks, named `data set/stem`; those with an empty mask count as clean.
+        clean: Validation frames without a polyp.
+        engine: Name of what `score` runs, for the record.
         rule: What of a picture `score` is shown.
+        specificity: Share of the clean frames that is to stay unflagged, 0 to 1.
 
     Raises:
         DataError: An image or mask cannot be used, or no pair has a polyp.
     """
-    polyps: list[tuple[Pair, _Picture]] = []
-    clean: list[_Picture] = []
-    curves, sets = [], {}
-    for pair in pairs:
-        image, true = read_pair(pair.image, pair.mask)
-        picture = _scored(image, score, rule)
-        if true.any():
-            polyps.append((pair, picture))
-            curves.append(dice_curve(picture.scores, true, picture.part))
-        else:
-            clean.append(picture)
-    if clean:
-        sets["validation pairs"] = len(clean)
-    for folder in negatives:
-        sets[folder.name] = len(find_negatives(folder))
-        for _, image in read_negatives(folder):
-            clean.append(_scored(image, score, rule))
+    balance = Balance()
+    frames = _score_all(score, pairs, clean, rule, balance)
+    polyps, free = [[one for one in frames if (one.pair is None) == empty] for empty in (False, True)]
     if not polyps:
         raise DataError("a threshold cannot be chosen", expected="validation frames with a polyp", got="none")
-    dice = np.mean(curves, axis=0)
-    best = int(np.argmax(dice[1:])) + 1
-    near = [level for level in range(1, UNITS) if dice[level] >= dice[best] - SLACK]
-    counts = _count(polyps, clean, sorted({*near, *_SHOWN}))
-    at_best = counts[best].found[0, 0]
-    level, least, peak = min(
-        (
-            (level, least, peak)
-            for level in near
-            for least, peak in np.ndindex(counts[level].found.shape)
-            if counts[level].found[least, peak] >= at_best
-        ),
-        key=lambda place: (counts[place[0]].flagged[place[1:]], place[2], -dice[place[0]], place[1]),
-    )
+    candidates = balance.candidates()
+    chosen, best = choose(candidates, specificity), highest_dice(candidates)
+    report = _evaluated(frames, chosen.point)
 
-    def point(level: int) -> CurvePoint:
+    def point(place: Place, exact: EvaluationReport | None = None) -> CurvePoint:
         return CurvePoint(
-            threshold=level / UNITS,
-            dice=float(dice[level]),
-            found=int(counts[level].found[least, peak]),
-            flagged=int(counts[level].flagged[least, peak]),
+            threshold=place.point.threshold,
+            dice=float(candidates.dice[place]) if exact is None else _balanced_dice(exact),
+            found=_reaching(polyps, place),
+            flagged=_reaching(free, place),
+            min_region=place.point.min_region,
+            least_peak=place.point.least_peak,
         )
 
+    counts = report.detection
+    assert counts is not None, "every row holds its findings"
     return Calibration(
         rule=RULE,
         engine=engine,
-        data=_by_set([pair for pair, _ in polyps]),
-        negatives=sets,
-        min_region=LEAST_REGIONS[least],
-        least_peak=LEAST_PEAKS[peak],
-        best=point(best),
-        chosen=point(level),
-        curve=[point(shown) for shown in _SHOWN],
+        data=dict(Counter(one.dataset for one in polyps)),
+        negatives=dict(Counter(one.dataset for one in free)),
+        min_region=chosen.point.min_region,
+        least_peak=chosen.point.least_peak,
+        best=point(best, _evaluated(polyps, best.point)),
+        chosen=point(chosen, report),
+        curve=[point(chosen._replace(level=LEVELS.index(level))) for level in _SHOWN],
+        specificity=specificity,
+        reached=None if candidates.unflagged is None else float(candidates.unflagged[chosen]),
+        found_by_set={
+            name: Tally(n=group.polyps, count=group.overlapped)
+            for name, group in counts.by_set.items()
+            if group.polyps
+        },
+        flagged_by_set={
+            name: Tally(n=group.clean, count=group.flagged)
+            for name, group in counts.by_set.items()
+            if group.clean
+        },
+        flagged_by_sequence={
+            name: Tally(n=group.clean, count=group.flagged)
+            for name, group in counts.by_sequence.items()
+            if group.clean
+        },
+        froc=counts.froc,
     )
 
 
-def _scored(image: ImageU8, score: Callable[[ImageU8], ImageU8], rule: Rule) -> _Picture:
-    part = seen_part(image, rule)
-    return _Picture((image.shape[0], image.shape[1]), score(cut(image, part)).copy(), part)
-
-
-def dice_curve(scores: ImageU8, true: MaskBool, part: Box | None = None) -> NDArray[np.float64]:
-    """Dice at native size of every threshold, (256,): entry k is that of `score >= k / 256`.
-
-    Args:
-        scores: (h, w) uint8 in 1/256.
-        true: (H, W) bool, not empty.
-        part: What of the picture the scores cover; None for all of it.
-    """
-    # Scaling by a power of two is exact, so that a step is reached where the threshold itself is.
-    native = native_scores(scores, (true.shape[0], true.shape[1]), part)
-    steps = np.floor(native * UNITS).astype(np.int64)
-    found = _reached(np.bincount(steps.ravel(), minlength=UNITS))
-    both = _reached(np.bincount(steps[true], minlength=UNITS))
-    return 2 * both / (found + np.count_nonzero(true))
-
-
-def _reached(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of how many values there are at each step, how many there are from it on."""
-    return np.cumsum(counts[::-1])[::-1]
-
-
-def _count(
-    polyps: Sequence[tuple[Pair, _Picture]], clean: Sequence[_Picture], levels: Sequence[int]
-) -> dict[int, _Counts]:
-    """Polyps found and frames flagged, for every threshold (1/256), least region and least peak."""
-    shape = (len(LEAST_REGIONS), len(LEAST_PEAKS))
-    counts = {level: _Counts(np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for level in levels}
-    for pair, picture in polyps:
-        true = read_mask(pair.mask)
-        for level, held in counts.items():
-            _add(held.found, [one for one in _regions(picture, level) if _touches(one.outline, true)])
-    for picture in clean:
-        for level, held in counts.items():
-            _add(held.flagged, list(_regions(picture, level)))
-    return counts
-
-
-def _add(counts: NDArray[np.int64], found: Sequence[_Found]) -> None:
-    """Count a picture wherever one of its regions is kept."""
-    for (row, least), (column, peak) in itertools.product(enumerate(LEAST_REGIONS), enumerate(LEAST_PEAKS)):
-        counts[row, column] += any(one.area >= least and one.peak >= peak for one in found)
-
-
-def _regions(picture: _Picture, level: int) -> Iterator[_Found]:
-    """Every region of at least the smallest size."""
-    point = OperatingPoint(level / UNITS, LEAST_REGIONS[0])
-    for region in regions(picture.scores, picture.size, point, part=picture.part):
-        yield _Found(region.area, region.score, np.array(region.contour, np.int32))
-
-
-def _touches(outline: NDArray[np.int32], true: MaskBool) -> bool:
-    """Whether a polygon has a pixel of the mask in it."""
-    left, top, width, height = cv2.boundingRect(outline)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.drawContours(inside, [outline[:, None]], 0, 1, cv2.FILLED, offset=(-left, -top))
-    y, x = max(top, 0), max(left, 0)
-    shown = true[y : top + height, x : left + width]
-    return bool(
-        (inside[y - top :, x - left :][: shown.shape[0], : shown.shape[1]].astype(bool) & shown).any()
-    )
-
-
-def _by_set(pairs: Sequence[Pair]) -> dict[str, int]:
-    """Frames of each data set; a pair's stands before the slash in its name."""
-    counts: dict[str, int] = {}
+def _score_all(
+    score: Callable[[ImageU8], ImageU8],
+    pairs: Sequence[Pair],
+    clean: Sequence[CleanFrame],
+    rule: Rule,
+    balance: Balance,
+) -> list[_Scored]:
+    """Score every frame once and take what each candidate makes of it into the balance."""
+    frames = []
     for pair in pairs:
-        name = pair.name.partition("/")[0] if "/" in pair.name else "given"
-        counts[name] = counts.get(name, 0) + 1
-    return counts
+        image, true = read_pair(pair.image, pair.mask)
+        scores, part = _scores(image, score, rule)
+        dataset, _, stem = pair.name.rpartition("/")
+        dataset, sequence = dataset or "given", sequence_of(stem)
+        if true.any():
+            table = polyp_table(scores, true, part)
+            balance.add_polyp(dataset, table)
+            highest = table.touching
+        else:
+            highest = clean_table(scores)
+            balance.add_clean(dataset, sequence, highest)
+        held = pair if true.any() else None
+        size = (image.shape[0], image.shape[1])
+        frames.append(_Scored(pair.name, dataset, sequence, held, size, scores, part, highest))
+    for frame in clean:
+        image = read_image(frame.image)
+        scores, part = _scores(image, score, rule)
+        highest = clean_table(scores)
+        balance.add_clean(frame.dataset, frame.sequence, highest)
+        size = (image.shape[0], image.shape[1])
+        frames.append(_Scored(frame.name, frame.dataset, frame.sequence, None, size, scores, part, highest))
+    return frames
+
+
+def _scores(image: ImageU8, score: Callable[[ImageU8], ImageU8], rule: Rule) -> tuple[ImageU8, Box | None]:
+    part = seen_part(image, rule)
+    return score(cut(image, part)).copy(), part
+
+
+def _evaluated(frames: Sequence[_Scored], point: OperatingPoint) -> EvaluationReport:
+    """What an evaluation measures at an operating point, at native mask size."""
+    rows = []
+    for frame in frames:
+        true = np.zeros(frame.size, bool) if frame.pair is None else read_mask(frame.pair.mask)
+        row = score_frame(frame.name, frame.scores, true, point, part=frame.part)
+        rows.append(msgspec.structs.replace(row, dataset=frame.dataset, sequence=frame.sequence))
+    return summarise(rows, point=point)
+
+
+def _balanced_dice(report: EvaluationReport) -> float:
+    """Mean over data sets of the mean Dice per image."""
+    dice: dict[str, list[float]] = {}
+    for row in report.per_image:
+        if row.dice is not None:
+            dice.setdefault(row.dataset, []).append(row.dice)
+    return float(np.mean([np.mean(values) for values in dice.values()]))
+
+
+def _reaching(frames: Sequence[_Scored], place: Place) -> int:
+    """Frames on which a candidate keeps a region that counts."""
+    return sum(int(frame.highest[place.level, place.region]) >= place.peak for frame in frames)

@@ -18,7 +18,7 @@ from edge.datasets.negatives import phantom_negatives, polyp_free_crops, polyp_f
 from edge.datasets.pairs import find_pairs, read_mask
 from edge.datasets.phantom.render import render
 from edge.evaluation.bundle import evaluate_bundle_shifts
-from edge.evaluation.metrics import wilson
+from edge.evaluation.intervals import wilson
 from edge.evaluation.shift_report import NONE, SHIFTS, Given, evaluate_shifts
 from edge_difom.cli.main import main
 

@@ -14,7 +14,7 @@ from edge.contracts import OperatingPoint
 from edge.datasets.pairs import find_pairs, read_mask
 from edge.errors import DataError
 from edge.evaluation.bundle import evaluate_bundle
-from edge.evaluation.evaluator import evaluate, read_splits
+from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
 from edge.evaluation.metrics import summarise
 from edge.evaluation.protocol_a import sigmoid
 from edge_difom.cli.main import main
@@ -100,7 +100,15 @@ def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp
     )
     record = json.loads(out.read_text())
     agreed = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
-    assert set(record) == agreed | {"by_size", "protocol_a", "benchmark", "notes", "clean", "shifts"}
+    assert set(record) == agreed | {
+        "by_size",
+        "protocol_a",
+        "benchmark",
+        "notes",
+        "clean",
+        "shifts",
+        "detection",
+    }
     assert set(record["negatives"]) == {"n", "flagged", "ci95"}
     assert {name: group["n"] for name, group in record["by_size"].items()} == {
         "small": 0,
@@ -114,17 +122,72 @@ def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp
     assert record["dice_ci95"][0] <= record["dice"] <= record["dice_ci95"][1]
 
 
+def test_a_region_that_is_left_out_is_not_in_the_mask(data: Path) -> None:
+    def two_squares(image: U8) -> U8:
+        scores = np.zeros((64, 64), np.uint8)
+        scores[4:20, 4:20], scores[40:60, 40:60] = 250, 150
+        return scores
+
+    pairs = find_pairs(data)
+    whole = evaluate(pairs, two_squares).per_image
+    peaked = evaluate(pairs, two_squares, point=OperatingPoint(least_peak=0.9)).per_image
+    large = evaluate(pairs, two_squares, point=OperatingPoint(min_region=0.08)).per_image
+    for every, bright, big in zip(whole, peaked, large, strict=True):
+        assert every.area_found == pytest.approx(0.16, abs=0.01)
+        assert bright.area_found == pytest.approx(0.0625, abs=0.005)
+        assert big.area_found == pytest.approx(0.0975, abs=0.012)
+    none = evaluate(pairs, two_squares, point=OperatingPoint(least_peak=0.99))
+    assert {row.area_found for row in none.per_image} == {0.0}
+    assert (none.dice, none.negatives.flagged) == (0.0, 0)
+
+
+def test_clean_folders_are_counted_by_folder_and_sequence(
+    tiny_bundle: Path, data: Path, tmp_path: Path, tiny_scene: Callable[..., U8]
+) -> None:
+    for name, polyp in (("s01_0001", False), ("s01_0002", True), ("s02_0001", False)):
+        (tmp_path / "ward").mkdir(exist_ok=True)
+        image = tiny_scene(7, height=128, width=128, polyp=polyp)
+        cv2.imwrite(str(tmp_path / "ward" / f"{name}.png"), image[..., ::-1])
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    command = ["evaluate", "--bundle", tiny_bundle, "--data", data, "--negatives", tmp_path / "ward"]
+    assert status(*command, "--json", out) == 0
+    record = json.loads(out.read_text())
+    assert (record["n"], record["negatives"]["n"], record["negatives"]["flagged"]) == (3, 5, 1)
+    assert {"name", "dice", "area_true", "area_found", "flagged"} <= set(record["per_image"][0])
+    held = record["detection"]
+    assert held["by_sequence"]["ward/s01"] | {"false_regions": 1} == {
+        "frames": 2, "polyps": 0, "overlapped": 0, "matched": 0, "false_regions": 1, "clean": 2, "flagged": 1,
+    }  # fmt: skip
+    assert {name: group["clean"] for name, group in held["by_set"].items()} == {"data": 2, "ward": 3}
+    assert (held["polyps"]["n"], held["polyps"]["overlapped"], held["polyps"]["matched"]) == (3, 3, 3)
+    assert held["clean"]["clustered_ci95"][0] <= 1 / 5 <= held["clean"]["clustered_ci95"][1]
+    assert status(*command, "--report", page, "--compare", out) == 0
+    text = page.read_text()
+    assert "What is flagged and what is missed" in text
+    assert "ward/s01" in text
+    assert text.count("<svg") == 3
+    assert status(*command, "--compare", out) == 2, "without a page there is nothing to draw on"
+    out.write_text(json.dumps(record | {"detection": None}))
+    assert status(*command, "--report", page, "--compare", out) == 3
+    assert status(*command[:-1], tmp_path / "absent") == 3
+    assert status("evaluate", "--bundle", tiny_bundle, "--data", tmp_path / "ward") == 3
+
+
 def test_validation_pairs_of_a_run(tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples = [
         {"image": str(pair.image), "mask": str(pair.mask), "dataset": "D", "group": pair.name}
         for pair in find_pairs(data)
     ]
     splits = data / "splits.json"
-    splits.write_text(json.dumps({"train": samples, "validation": samples[1:4]}))
-    assert [pair.name for pair in read_splits(splits)] == ["D/1", "D/2", "D/3"]
+    free = {"image": samples[4]["image"], "mask": "", "dataset": "C", "group": "C/s01"}
+    splits.write_text(json.dumps({"train": samples, "validation": samples[1:3], "clean_validation": [free]}))
+    assert [pair.name for pair in read_splits(splits)] == ["D/1", "D/2"]
+    assert [(frame.name, frame.sequence) for frame in read_clean_splits(splits)] == [("C/4", "s01")]
     assert status("evaluate", "--bundle", tiny_bundle, "--pairs", splits, "--json", "-") == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["n"] == 2
+    record = json.loads(printed.out)
+    assert (record["n"], record["negatives"]["n"]) == (2, 1)
+    assert set(record["detection"]["by_set"]) == {"D", "C"}
     assert "next: edge-difom bench" in printed.err
 
 

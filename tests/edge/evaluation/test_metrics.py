@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge.errors import DataError
-from edge.evaluation.metrics import ImageScore, bootstrap_ci, dice_iou, resampled_means, summarise
+from edge.evaluation.intervals import bootstrap_ci, clustered_ci, resampled_means, wilson
+from edge.evaluation.metrics import ImageScore, dice_iou, summarise
 
 
 def row(dice: float | None, *, flagged: bool = False, area: float = 0.1) -> ImageScore:
@@ -56,6 +57,18 @@ def test_many_images_are_drawn_in_blocks() -> None:
     low, high = bootstrap_ci(values.tolist(), draws=200)
     assert low < values.mean() < high
     assert high - low < 0.02
+
+
+def test_a_clustered_interval_draws_whole_sequences() -> None:
+    # Two sequences give three kinds of draws: 0 of 20, 8 of 12 and the mean of both, 1/4, 1/4 and 1/2 of them.
+    assert clustered_ci([(0, 10), (4, 6)], draws=4000) == pytest.approx((0, 4 / 6))
+    many = [(0, 10)] * 200 + [(10, 10)] * 200
+    low, high = clustered_ci(many)
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)
+    assert wilson(2000, 4000)[1] < 0.52, "as if 4000 frames were independent"
+    assert clustered_ci([(3, 10)]) == pytest.approx((0.3, 0.3))
+    with pytest.raises(DataError):
+        clustered_ci([])
 
 
 def test_negatives_are_counted_apart() -> None:

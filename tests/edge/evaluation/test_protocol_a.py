@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.evaluation.metrics import ProtocolA, bootstrap_ci
+from edge.evaluation.intervals import bootstrap_ci
+from edge.evaluation.metrics import ProtocolA
 from edge.evaluation.protocol_a import FieldScore, field_map, field_score, sigmoid, summarise_field
 from edge.evaluation.saliency import mean_absolute_error, structure_measure, threshold_curves, weighted_f
 

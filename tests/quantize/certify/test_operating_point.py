@@ -1,4 +1,4 @@
-"""Threshold and least region, chosen on pictures whose red channel is the score."""
+"""The operating point, chosen on pictures whose red channel is the score."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from edge.contracts import OperatingPoint
+from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import Pair, find_pairs
 from edge.errors import DataError
 from edge.evaluation.evaluator import evaluate
-from edge.evaluation.metrics import FLAG_AREA
+from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.postprocess import regions
-from quantize.certify.operating_point import SLACK, calibrate, dice_curve
+from quantize.certify.operating_point import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     U8 = NDArray[np.uint8]
+    MakePairs = Callable[..., list[Pair]]
 
 SIZE = 128
 
@@ -31,10 +33,12 @@ def score(image: U8) -> U8:
     return np.ascontiguousarray(image[..., 0])
 
 
-def disc(radius: float, value: int) -> U8:
-    """A score map with one disc; a radius of 3 is .17 % of it, one of 30 is 17 %."""
+def disc(radius: float, value: int, peak: int | None = None) -> U8:
+    """A score map with one disc; a radius of 3 is .17 % of it, one of 30 is 17 %. The peak is 8 x 8 in its middle."""
     scores = np.zeros((SIZE, SIZE), np.uint8)
     cv2.circle(scores, (SIZE // 2, SIZE // 2), round(radius), value, cv2.FILLED)
+    if peak is not None:
+        scores[SIZE // 2 - 4 :, SIZE // 2 - 4 :][:8, :8] = peak
     return scores
 
 
@@ -47,101 +51,141 @@ def write(folder: Path, name: str, scores: U8, mask: U8 | None) -> None:
 
 
 @pytest.fixture
-def polyps(tmp_path: Path) -> Callable[..., list[Pair]]:
-    """Pairs of discs of the given radii, 200 in 1/256 inside and nothing outside."""
+def polyps(tmp_path: Path) -> MakePairs:
+    """Pairs of discs of the given radii, 200 in 1/256 inside, nothing outside, and a peak in the middle."""
 
-    def make(*radii: float) -> list[Pair]:
+    def make(*radii: float, peak: int | None = None, dataset: str = "SET") -> list[Pair]:
         for number, radius in enumerate(radii):
-            scores = disc(radius, 200)
-            write(tmp_path / "polyps", str(number), scores, (scores > 0).astype(np.uint8) * 255)
-        return [pair._replace(name=f"SET/{pair.name}") for pair in find_pairs(tmp_path / "polyps")]
+            scores = disc(radius, 200, peak)
+            write(tmp_path / dataset, str(number), scores, (scores > 0).astype(np.uint8) * 255)
+        return [pair._replace(name=f"{dataset}/{pair.name}") for pair in find_pairs(tmp_path / dataset)]
 
     return make
 
 
-def test_the_curve_is_what_an_evaluation_measures_at_each_threshold(
-    tmp_path: Path, tiny_scene: Callable[..., U8]
-) -> None:
-    generator = np.random.default_rng(0)
-    image = tiny_scene(1, height=90, width=120)
-    mask = (image[..., 0] > 180).astype(np.uint8) * 255
-    write(tmp_path, "0", image[..., 0], mask)
-    small = cv2.resize(generator.integers(0, 256, (8, 8)).astype(np.uint8), (30, 22))
-    curve = dice_curve(small, mask > 0)
-    for step in (1, 37, 128, 200, 255):
-        report = evaluate(find_pairs(tmp_path), lambda _: small, point=OperatingPoint(step / 256))
-        assert curve[step] == pytest.approx(report.dice, abs=1e-12)
+@pytest.fixture
+def clean(tmp_path: Path) -> Callable[..., list[CleanFrame]]:
+    """Frames without a polyp that show a disc of each of the given values all the same."""
+
+    def make(*values: int, radius: float = 20, name: str = "clean") -> list[CleanFrame]:
+        for number, value in enumerate(values):
+            write(tmp_path / name, f"s{number:02d}_0001", disc(radius, value), None)
+        return clean_frames([tmp_path / name])
+
+    return make
 
 
-def test_without_negatives_the_best_dice_decides(polyps: Callable[..., list[Pair]]) -> None:
+def test_without_clean_frames_the_best_dice_decides(polyps: MakePairs) -> None:
     found = calibrate(score, polyps(20, 30), [], engine="openvino int8")
-    assert found.chosen == found.best
-    assert found.chosen.dice == 1.0
+    assert found.chosen.dice == found.best.dice == 1.0
     assert found.min_region == FLAG_AREA
     assert (found.data, found.negatives, found.engine) == ({"SET": 2}, {}, "openvino int8")
     assert [point.threshold for point in found.curve] == [k / 8 for k in range(1, 8)]
     assert found.curve[-1].dice == 0, "no score reaches .875"
+    assert (found.specificity, found.reached, found.fell_short) == (0.95, None, False)
+    assert {name: (held.n, held.count) for name, held in found.found_by_set.items()} == {"SET": (2, 2)}
 
 
-def test_a_threshold_that_costs_no_dice_is_moved_off_false_alarms(
-    polyps: Callable[..., list[Pair]], tmp_path: Path
+def test_the_threshold_of_the_highest_dice_is_not_chosen_where_it_flags_clean_frames(
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]], tmp_path: Path
 ) -> None:
-    clean = tmp_path / "clean"
-    for number, value in enumerate((100, 140, 150)):
-        write(clean, str(number), disc(20, value), None)
-    found = calibrate(score, polyps(20, 30), [clean], engine="openvino int8")
+    # A rim of 100 around each polyp belongs to it, so that a low threshold has the highest Dice.
+    polyps(20, 30)
+    for number, radius in enumerate((20, 30)):
+        scores = np.maximum(disc(radius, 200), disc(radius + 6, 100))
+        write(tmp_path / "SET", str(number), scores, (scores > 0).astype(np.uint8) * 255)
+    pairs = [pair._replace(name=f"SET/{pair.name}") for pair in find_pairs(tmp_path / "SET")]
+    free = clean(90, 200, 210, radius=10)
+    # Frames of 200 and 210 have the peaks of the polyps: they stay flagged whatever is chosen.
+    found = calibrate(score, pairs, free, engine="openvino int8", specificity=1 / 3)
+    assert found.best.threshold <= 100 / 256
     assert found.best.flagged == 3
-    assert found.chosen.flagged == 0
-    assert 150 / 256 < found.chosen.threshold <= 200 / 256
-    assert found.chosen.dice >= found.best.dice - SLACK
-    assert found.negatives == {"clean": 3}
+    assert found.chosen.flagged == 2
+    assert found.chosen.dice == pytest.approx(found.best.dice), "the peak costs no mask"
+    assert found.chosen.threshold <= 100 / 256
+    assert found.least_peak == 91 / 256, "the lowest that does it"
+    assert found.reached == pytest.approx(1 / 3)
+    assert not found.fell_short
+
+
+def test_a_useful_peak_close_to_one_is_among_the_candidates(
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
+) -> None:
+    found = calibrate(score, polyps(20, 30, peak=255), clean(253, 254), engine="openvino int8")
+    assert (found.chosen.found, found.chosen.flagged) == (2, 0)
+    assert found.least_peak == 255 / 256
+    assert found.chosen.dice == 1.0
+    assert found.reached == 1.0
+    assert found.froc[-1].least_peak == 255 / 256
+    assert (found.froc[-1].overlapped, found.froc[-1].flagged) == (1.0, 0.0)
+    assert found.froc[0].flagged == 1.0
+
+
+def test_what_no_candidate_reaches_is_told_and_the_fewest_are_flagged(
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
+) -> None:
+    # Three of four clean frames have the peak of the polyps; to flag none, no polyp could be found.
+    found = calibrate(score, polyps(20, 30), clean(200, 200, 200, 120), engine="openvino int8")
+    assert found.fell_short
+    assert found.reached == pytest.approx(0.25)
+    assert (found.chosen.found, found.chosen.flagged) == (2, 3)
 
 
 def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
-    polyps: Callable[..., list[Pair]], tmp_path: Path
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
 ) -> None:
-    clean = tmp_path / "clean"
-    write(clean, "0", disc(3, 250), np.zeros((SIZE, SIZE), np.uint8))
+    free = clean(250, radius=3)
     (alarm,) = regions(disc(3, 250), (SIZE, SIZE), OperatingPoint(0.5, 0))
     assert 0.001 < alarm.area < 0.003
-    found = calibrate(score, polyps(20, 30), [clean], engine="openvino int8")
+    found = calibrate(score, polyps(20, 30), free, engine="openvino int8")
     assert found.min_region > alarm.area
     assert found.chosen.flagged == 0
-    # A polyp of that size is worth more than a false alarm.
-    kept = calibrate(score, polyps(20, 3), [clean], engine="openvino int8")
-    assert kept.min_region < alarm.area
+    # The wanted specificity comes first: a polyp of that size is given up for it.
+    lost = calibrate(score, polyps(20, 3), free, engine="openvino int8")
+    assert (lost.chosen.found, lost.chosen.flagged) == (1, 0)
+    kept = calibrate(score, polyps(20, 3), free, engine="openvino int8", specificity=0)
     assert (kept.chosen.found, kept.chosen.flagged) == (2, 1)
 
 
-def test_faint_alarms_are_left_out_where_every_polyp_has_a_bright_place(
-    polyps: Callable[..., list[Pair]], tmp_path: Path
+def test_every_hospital_counts_the_same(polyps: MakePairs, clean: Callable[..., list[CleanFrame]]) -> None:
+    # Nine frames of one hospital are clean of alarms, the one frame of another is not: half is unflagged.
+    pairs = [*polyps(*[20] * 5, dataset="A"), *polyps(3, dataset="B")]
+    free = [*clean(*[40] * 9, name="quiet"), *clean(230, name="loud")]
+    found = calibrate(score, pairs, free, engine="openvino int8")
+    assert found.fell_short
+    assert found.reached == pytest.approx(0.5)
+    assert {name: (held.n, held.count) for name, held in found.flagged_by_set.items()} == {
+        "quiet": (9, 0),
+        "loud": (1, 1),
+    }
+    assert found.flagged_by_sequence["loud/s00"].count == 1
+    missed = calibrate(score, pairs, clean(250, radius=3, name="specks"), engine="openvino int8")
+    assert missed.chosen.dice == pytest.approx(0.5), "the mean over hospitals, not 5/6 over frames"
+
+
+def test_the_stated_dice_is_what_an_evaluation_measures(
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
 ) -> None:
-    clean, pairs = tmp_path / "clean", polyps(20, 30)
-    # As large as a polyp and over every threshold that the polyps' rims allow.
-    write(clean, "0", disc(20, 220), None)
-    assert calibrate(score, pairs, [clean], engine="openvino int8").chosen.flagged == 1
-    for pair in pairs:
-        picture = cv2.imread(str(pair.image))
-        assert picture is not None
-        picture[SIZE // 2 - 4 :, SIZE // 2 - 4 :, 2][:8, :8] = 235
-        cv2.imwrite(str(pair.image), picture)
-    found = calibrate(score, pairs, [clean], engine="openvino int8")
-    assert (found.chosen.found, found.chosen.flagged) == (2, 0)
-    assert found.least_peak == 0.9, "the lowest that does it"
-    assert found.min_region == FLAG_AREA
+    pairs, free = polyps(20, 30, peak=240), clean(210, 60)
+    found = calibrate(score, pairs, free, engine="openvino int8")
+    for held in (found.chosen, found.best):
+        point = OperatingPoint(held.threshold, *found.limits(held))
+        report = evaluate(pairs, score, clean=free, point=point)
+        assert report.dice == held.dice
+        assert report.negatives.flagged == held.flagged
 
 
-def test_pairs_without_a_polyp_count_as_negatives(polyps: Callable[..., list[Pair]], tmp_path: Path) -> None:
+def test_pairs_without_a_polyp_count_as_clean_frames(polyps: MakePairs, tmp_path: Path) -> None:
     polyps(20)
-    write(tmp_path / "polyps", "clean", disc(20, 120), np.zeros((SIZE, SIZE), np.uint8))
-    found = calibrate(score, find_pairs(tmp_path / "polyps"), [], engine="tflite int8")
-    assert (found.data, found.negatives) == ({"given": 1}, {"validation pairs": 1})
-    assert found.chosen.threshold > 120 / 256
+    write(tmp_path / "SET", "clean", disc(20, 120), np.zeros((SIZE, SIZE), np.uint8))
+    found = calibrate(score, find_pairs(tmp_path / "SET"), [], engine="tflite int8")
+    assert (found.data, found.negatives) == ({"given": 1}, {"given": 1})
+    assert found.chosen.flagged == 0
 
 
-def test_data_that_cannot_choose_is_refused(polyps: Callable[..., list[Pair]], tmp_path: Path) -> None:
-    pairs = polyps(20)
+def test_data_that_cannot_choose_is_refused(polyps: MakePairs, tmp_path: Path) -> None:
+    polyps(20)
     with pytest.raises(DataError, match="not free of polyps"):
-        calibrate(score, pairs, [tmp_path / "polyps"], engine="openvino int8")
+        clean_frames([tmp_path / "SET"])
     with pytest.raises(DataError, match="cannot be chosen"):
         calibrate(score, [], [], engine="openvino int8")

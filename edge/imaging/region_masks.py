@@ -1,0 +1,71 @@
+"""The mask that a device shows, at the size of the frame: the pixels of the regions that were kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edge.imaging.postprocess import native_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edge.contracts import Box, Region
+
+
+def region_labels(
+    scores: NDArray[Any],
+    found: Sequence[Region],
+    size: tuple[int, int],
+    threshold: float,
+    part: Box | None = None,
+) -> NDArray[np.int32]:
+    """Which region each pixel of a frame belongs to.
+
+    A region's pixels are those that reach the threshold in the scores at full size and are connected to what
+    lies inside its outline. Where two regions meet at full size, the one listed first gets the common piece
+    except for what lies inside the other's outline.
+
+    Args:
+        scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
+        found: Regions of these scores (`edge.imaging.postprocess.regions`), all or some of them.
+        size: Height and width of the frame.
+        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        part: What of the frame the scores cover; None for all of it.
+
+    Returns:
+        (H, W) int32: 0 outside of every region, i + 1 for `found[i]`.
+    """
+    if not found:
+        return np.zeros(size, np.int32)
+    reached = (native_scores(scores, size, part) >= threshold).astype(np.uint8)
+    count, pieces = cv2.connectedComponents(reached, connectivity=8)
+    owner = np.zeros(count, np.int32)
+    own = []
+    for number, region in enumerate(found, start=1):
+        box, inside = _filled(region, size)
+        held = inside & (reached[box] > 0)
+        touched = np.unique(pieces[box][held])
+        owner[touched[owner[touched] == 0]] = number
+        # Without any pixel centre that reaches the threshold, the region is as large as its outline.
+        own.append((number, box, held if touched.size else inside))
+    labels: NDArray[np.int32] = owner[pieces]
+    for number, box, held in reversed(own):
+        labels[box][held] = number
+    return labels
+
+
+def _filled(region: Region, size: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """The part of the frame around a region's outline, and the pixels of that part inside the outline."""
+    outline = np.array(region.contour, np.int32).reshape(-1, 2)
+    left, top = (max(0, int(side)) for side in outline.min(axis=0))
+    right, low = outline.max(axis=0) + 1
+    box = np.s_[top : min(int(low), size[0]), left : min(int(right), size[1])]
+    inside = np.zeros((max(0, box[0].stop - top), max(0, box[1].stop - left)), np.uint8)
+    if inside.size:
+        cv2.fillPoly(inside, [outline - (left, top)], 1)
+    return box, inside > 0

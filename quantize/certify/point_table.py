@@ -1,0 +1,138 @@
+"""What every candidate for an operating point keeps of a score map: Dice, polyps found and frames flagged.
+
+The regions of a map are found once for each threshold, on the grid on which the device finds them
+(`edge.imaging.postprocess.regions`); the least region and the least peak only choose among them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from edge.evaluation.findings import FLAG_AREA
+from edge.imaging.postprocess import UNITS, enlarged, outer_outlines
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge.contracts import Box, ImageU8, MaskBool
+
+LEVELS = (*range(4, 240, 4), *range(240, UNITS))
+"""Thresholds to choose from, 1/256: steps of four where Dice changes slowly, all of them where scores crowd."""
+LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
+"""Least regions to choose from, share of what the student was shown."""
+PEAKS = UNITS
+"""Number of least peaks to choose from: k / 256 for all k of 0 to 255."""
+
+
+class PolypTable(NamedTuple):
+    """A frame with a polyp.
+
+    Attributes:
+        dice: (levels, regions, peaks) Dice of the kept regions on the grid of the regions.
+        touching: (levels, regions) highest score in 1/256 of a region that touches the polyp, -1 without any.
+    """
+
+    dice: NDArray[np.float32]
+    touching: NDArray[np.int16]
+
+
+class _Regions(NamedTuple):
+    """The regions of one threshold.
+
+    Attributes:
+        area: (n,) cells.
+        peak: (n,) highest score, 1/256.
+        both: (n,) cells that the polyp covers, by their covered shares; 0 without a polyp.
+    """
+
+    area: NDArray[np.float64]
+    peak: NDArray[np.int64]
+    both: NDArray[np.float64]
+
+
+def polyp_table(scores: ImageU8, true: MaskBool, part: Box | None = None) -> PolypTable:
+    """Work out what every candidate finds on a frame with a polyp.
+
+    Args:
+        scores: (h, w) uint8 in 1/256.
+        true: (H, W) bool, not empty.
+        part: What of the frame the scores cover; None for all of it.
+    """
+    grid = enlarged(scores)
+    covered, whole = _coverage(true, grid.shape, part)
+    dice = np.zeros((len(LEVELS), len(LEAST_REGIONS), PEAKS), np.float32)
+    touching = np.full(dice.shape[:2], -1, np.int16)
+    for row, level in enumerate(LEVELS):
+        found = _regions(grid, level, covered)
+        if not found.area.size:
+            # A higher threshold leaves no region either.
+            break
+        kept = _large(found.area, grid.size)
+        reach = found.peak[:, None] >= np.arange(PEAKS)
+        area, both = ((kept * weights) @ reach for weights in (found.area, found.both))
+        dice[row] = 2 * both / (area + whole)
+        touching[row] = _highest(found.peak, kept & (found.both > 0))
+    return PolypTable(dice, touching)
+
+
+def clean_table(scores: ImageU8) -> NDArray[np.int16]:
+    """Highest score, 1/256, of a region that every candidate keeps on a frame without a polyp.
+
+    Args:
+        scores: (h, w) uint8 in 1/256.
+
+    Returns:
+        (levels, regions), -1 without any region: a least peak up to this value flags the frame.
+    """
+    grid = enlarged(scores)
+    highest = np.full((len(LEVELS), len(LEAST_REGIONS)), -1, np.int16)
+    for row, level in enumerate(LEVELS):
+        found = _regions(grid, level, None)
+        if not found.area.size:
+            break
+        highest[row] = _highest(found.peak, _large(found.area, grid.size))
+    return highest
+
+
+def _regions(grid: ImageU8, level: int, covered: NDArray[np.float32] | None) -> _Regions:
+    """The regions of a threshold; what lies in a hole counts to the region around it."""
+    mask, outlines = outer_outlines(grid, level)
+    x, y, w, h = cv2.boundingRect(mask)
+    labels = np.zeros((h, w), np.int32)
+    for number, outline in enumerate(outlines, start=1):
+        cv2.drawContours(labels, [outline], 0, number, cv2.FILLED, offset=(-x, -y))
+    box = np.s_[y : y + h, x : x + w]
+    inside = mask[box] > 0
+    which, count = labels[inside], len(outlines) + 1
+    peak = np.zeros(count, np.int64)
+    np.maximum.at(peak, which, grid[box][inside].astype(np.int64))
+    both = np.zeros(count) if covered is None else np.bincount(which, covered[box][inside], count)
+    area = np.bincount(which, minlength=count)[1:].astype(np.float64)
+    return _Regions(area, peak[1:], both[1:].astype(np.float64))
+
+
+def _large(area: NDArray[np.float64], cells: int) -> NDArray[np.bool_]:
+    """(regions, n) whether each region is kept by each least region."""
+    smallest = np.maximum(1.0, np.array(LEAST_REGIONS) * cells)
+    large: NDArray[np.bool_] = area >= smallest[:, None]
+    return large
+
+
+def _highest(peak: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(regions,) highest peak among those that are kept, -1 without any."""
+    highest: NDArray[np.int64] = np.where(kept, peak, -1).max(axis=1)
+    return highest
+
+
+def _coverage(true: MaskBool, grid: tuple[int, ...], part: Box | None) -> tuple[NDArray[np.float32], float]:
+    """Share of each cell that the polyp covers, and the polyp's area in cells, outside of the part too."""
+    x, y, width, height = part or (0, 0, true.shape[1], true.shape[0])
+    shown = true[y : y + height, x : x + width].astype(np.float32)
+    shrinks = height >= grid[0] and width >= grid[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+    covered = np.asarray(cv2.resize(shown, (grid[1], grid[0]), interpolation=how), np.float32)
+    outside = (np.count_nonzero(true) - float(shown.sum())) * covered.size / shown.size
+    return covered, float(covered.sum()) + outside
