@@ -28,12 +28,17 @@ class ClipSource(BaseSource):
     Args:
         path: The clip.
         realtime: Deliver frames when they are due, and skip those that are late.
+        own_stamps: Stamp each frame with its time in the clip instead of the clock, also where the
+            frame rate varies. A frame without a later time than the one before it, as in a
+            container without stamps, follows one frame period after it. Not with `realtime`.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
-    def __init__(self, path: Path, *, realtime: bool = False, **timing: Any) -> None:
+    def __init__(
+        self, path: Path, *, realtime: bool = False, own_stamps: bool = False, **timing: Any
+    ) -> None:
         super().__init__(**timing)
-        self.path, self.live = path, realtime
+        self.path, self.live, self._own_stamps = path, realtime, own_stamps
         self.description = f"clip {path}"
         self._capture: Any = None
         self._pacer: Pacer | None = None
@@ -83,8 +88,19 @@ class ClipSource(BaseSource):
         if not good:
             self._check_end()
             return None
+        if self._own_stamps:
+            moment = self._own_stamp()
         self._decoded += 1
         return self._frame(image, captured_ns=moment, skipped=skipped)
+
+    def _own_stamp(self) -> int:
+        """Time of the decoded frame in the clip, nanoseconds."""
+        position_ms: float = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        stamp = round(position_ms * 1e6)
+        if self._decoded == 0 or stamp > self._last_ns:
+            return stamp
+        assert self.fps is not None
+        return self._last_ns + round(1e9 / self.fps)
 
     def _check_end(self) -> None:
         """Tell the end from a break: `read` answers the same to both."""

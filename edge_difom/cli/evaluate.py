@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console
+from edge_difom.cli import console, evaluate_video
 from edge_difom.cli.evaluation_tables import show
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "evaluate",
+    cls=evaluate_video.ClipCommand,
     short_help="Dice and IoU of a bundle or a run on labelled images.",
     epilog=console.examples(
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --json new.json",
         "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --report new.html --compare old.json",
         "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean 500 --report shifts.html",
+        "edge-difom evaluate --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean --report page.html",
         "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
         "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
     ),
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     help="For --report, an earlier record of --json whose FROC curve is drawn beside this one.",
 )
 @console.json_option()
+@evaluate_video.video_options
 def command(
     bundle_path: Path | None,
     checkpoint: Path | None,
@@ -130,6 +133,26 @@ def command(
     json_path: str | None,
 ) -> None:
     """Measure accuracy per image at native mask size, polyp-free images counted apart."""
+    if clips := evaluate_video.clips_of(click.get_current_context()):
+        others = {
+            "--checkpoint": checkpoint,
+            "--data": data,
+            "--names": names,
+            "--pairs": pairs,
+            "--shifts": shifts,
+            "--clean N": clean,
+        }
+        evaluate_video.run(
+            bundle_path,
+            clips,
+            [name for name, given in others.items() if given],
+            engine=engine,
+            threads=threads,
+            precision=precision,
+            report_path=report_path,
+            json_path=json_path,
+        )
+        return
     import msgspec
 
     from edge.evaluation.evaluator import read_record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import cv2
@@ -13,14 +14,18 @@ import numpy as np
 import pytest
 
 from benchmarks.micro import frames
-from benchmarks.studies.clips import boxes_of, draw_clip, link, read_clip, read_sequences
+from benchmarks.studies.clips import draw_clip, write_sequences
 from benchmarks.studies.simulated_detector import MAP, Mistakes, scores_of
-from benchmarks.studies.smoothing import SETTINGS, Study, compare, made_up_results
+from benchmarks.studies.smoothing import SETTINGS, Study, compare, made_up
+from edge.bundle.manifest import Output
+from edge.clip_evaluation.events import ShownFrame, polyp_tracks
 from edge.contracts import OperatingPoint
 from edge.datasets.phantom.render import write_clip
 from edge.errors import DataError, ParityError
 from edge.imaging.postprocess import regions
 from edge.pipeline.frame_guard import FrameGuard, Judgement
+from edge.pipeline.smoothing import Smoothing
+from edge.sources.clip import ClipSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,112 +62,92 @@ def test_the_made_up_detector_follows_its_process() -> None:
     for seed in range(12):
         nothing: list[list[Box]] = [[] for _ in range(1800)]
         found = [
-            [region.box for region in regions(scores, MAP, OperatingPoint(0.3, 0.0001))]
+            tuple(region.box for region in regions(scores, MAP, OperatingPoint(0.3, 0.0001)))
             for scores in scores_of(nothing, MAP, fps=30, mistakes=Mistakes(per_minute=12), seed=seed)
         ]
-        lasted += [len({number for number, _ in run}) for run in link(found, gap=0)]
+        frames = [ShownFrame(n * 33_333_333, boxes, ()) for n, boxes in enumerate(found)]
+        lasted += [len(track) for track in polyp_tracks(frames)]
     assert 100 < len(lasted) < 190
     assert np.mean(np.array(lasted) <= 6) == pytest.approx(0.88, abs=0.08)
     assert np.mean(np.array(lasted) < 3) == pytest.approx(0.51, abs=0.12)
 
 
-def test_smoothing_never_finds_more_than_none_and_spares_false_alarms() -> None:
+def test_smoothing_never_shows_more_than_none_and_spares_false_events() -> None:
     clip = draw_clip(1, 30.0, seconds=12.0)
-    study = compare(
-        [(clip, made_up_results(clip, seed)) for seed in range(2)],
-        {"made up": ""},
-    )
+    output = Output(height=0, width=0)
+    study = compare([made_up(clip, seed) for seed in range(2)], {"made up": ""}, output)
     rows = {row.setting: row for row in study.rows}
     assert rows.keys() == SETTINGS.keys()
-    assert study.polyps > 0
     assert study.minutes == pytest.approx(0.4)
     none, default = rows["none"], rows["4 of 6, 130 ms"]
-    assert none.polyps == default.polyps == 1.0
-    assert all(row.frames <= none.frames for row in study.rows)
-    assert all(row.false_per_minute["0"] <= none.false_per_minute["0"] for row in study.rows)
-    assert default.false_per_minute["0"] < 0.6 * none.false_per_minute["0"]
-    assert none.first_ms is not None
-    assert default.first_ms is not None
-    assert 60 < default.first_ms - none.first_ms < 300
+    assert default.smoothing == asdict(Smoothing())
+    assert none.polyps_found == default.polyps_found == study.polyps > 0
+    assert none.share_hit is not None
+    assert none.share_false is not None
+    for row in study.rows:
+        assert row.share_hit is not None
+        assert row.share_false is not None
+        assert row.share_hit <= none.share_hit
+        assert row.share_false <= none.share_false
+    assert default.all_events < 0.6 * none.all_events
+    assert none.first_s_median is not None
+    assert default.first_s_median is not None
+    assert 0.06 < default.first_s_median - none.first_s_median < 0.3
     assert msgspec.json.decode(msgspec.json.encode(study), type=Study) == study
 
 
-def test_boxes_are_linked_over_gaps_and_jumps() -> None:
-    here, near, far = (10, 10, 20, 20), (16, 10, 20, 20), (90, 60, 20, 20)
-    assert link([[here], [near], [], [near]], gap=1) == [[(0, 0), (1, 0), (3, 0)]]
-    assert len(link([[here], [near], [], [near]], gap=0)) == 2
-    assert len(link([[here], [far], [here]], gap=0)) == 3
-    assert len(link([[here], [far], [here]], gap=0, jumps=True)) == 1
-    assert link([[here, far], [far, here]], gap=0) == [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
+def test_sequences_of_clean_pictures_become_lossless_clips(tmp_path: Path) -> None:
+    source, out = tmp_path / "images", tmp_path / "clips"
+    source.mkdir()
+    out.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = {
+        name: rng.integers(0, 255, (35, 61, 3)).astype(np.uint8)
+        for name in ("s01_0002", "s01_0010", "s02_0001", "s02_0002", "s02_0003", "s03_0001")
+    }
+    for name, picture in pictures.items():
+        cv2.imwrite(str(source / f"{name}.png"), picture)
+    one, two = write_sequences(tmp_path, 25.0, out)
+    assert [clip.clip.name for clip in (one, two)] == ["s01.mkv", "s02.mkv"]
+    assert (one.kind, one.path) == ("clean", None)
+    with ClipSource(one.clip) as clip:
+        read = [frame.image for frame in iter(clip.read, None)]
+    assert len(read) == 2
+    assert np.array_equal(read[1], pictures["s01_0010"][:34, :60])
+    cv2.imwrite(str(source / "s02_0004.png"), np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(DataError, match="differs in size"):
+        write_sequences(tmp_path, 25.0, out)
 
 
-def test_boxes_of_a_mask_leave_out_specks() -> None:
-    mask = np.zeros((100, 100), np.uint8)
-    mask[10:30, 40:60] = mask[80, 80] = 1
-    assert boxes_of(mask) == [(40, 10, 20, 20)]
-
-
-def test_a_clip_is_read_with_its_boxes(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    write_clip(path, frames=6, size=(64, 96))
-    with pytest.raises(DataError, match="no truth"):
-        read_clip(path)
-    boxes = {"width": 96, "height": 64, "frames": [[{"bbox": [1, 2, 11, 22]}]] * 6}
-    path.with_suffix(".boxes.json").write_text(json.dumps(boxes))
-    clip = read_clip(path)
-    assert clip.truth == [[(1, 2, 10, 20)]] * 6
-    assert [image.shape for image in clip.images()] == [(64, 96, 3)] * 6
-    path.with_suffix(".boxes.json").write_text(json.dumps({**boxes, "frames": boxes["frames"][:5]}))  # type: ignore[index]
-    with pytest.raises(DataError, match="does not fit"):
-        read_clip(path)
-
-
-def test_sequences_of_a_folder_are_clips(tmp_path: Path) -> None:
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-    for number in range(1, 5):
-        mask = np.zeros((40, 60), np.uint8)
-        mask[10:20, 10 * number : 10 * number + 10] = 255
-        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), mask)
-        cv2.imwrite(
-            str(tmp_path / "images" / f"{number}.png"), np.full((40, 60, 3), (number, 0, 0), np.uint8)
-        )
-    with pytest.raises(DataError, match="no sequences"):
-        read_sequences(tmp_path, 25.0)
-    listing = [{"sequence": 1, "first": 1, "last": 3}, {"sequence": 2, "first": 4, "last": 6}]
-    (tmp_path / "sequences.json").write_text(json.dumps(listing))
-    first, second = read_sequences(tmp_path, 25.0)
-    assert first.truth == [[(10, 10, 10, 10)], [(20, 10, 10, 10)], [(30, 10, 10, 10)]]
-    assert [int(image[0, 0, 0]) for image in first.images()] == [1, 2, 3]
-    assert len(second.truth) == 1
+def test_pictures_without_a_sequence_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a_1.png"), np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(DataError, match="no sequence"):
+        write_sequences(tmp_path, 25.0, tmp_path)
 
 
 def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(DataError, match="no frames"):
-        compare([], {})
+        compare([], {}, Output(height=0, width=0))
 
 
 def test_a_student_is_compared_from_the_command_line(tiny_bundle: Path, tmp_path: Path) -> None:
-    out = tmp_path / "study.json"
-    path = tmp_path / "clip.mp4"
+    out, path = tmp_path / "study.json", tmp_path / "clip.mp4"
     write_clip(path, frames=8, size=(64, 96))
-    boxes = {"width": 96, "height": 64, "frames": [[{"bbox": [1, 2, 41, 42]}]] * 8}
-    path.with_suffix(".boxes.json").write_text(json.dumps(boxes))
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.studies.smoothing",
-        "--bundle",
-        str(tiny_bundle),
-        "--video",
-        str(path),
-    ]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"frames": {str(number): [[1, 2, 40, 40]] for number in range(8)}}))
+    command = [sys.executable, "-m", "benchmarks.studies.smoothing"]
+    clips = ["--video", str(path), "--boxes", str(boxes), "--video", str(path), "--clean"]
+    full = [*command, "--bundle", str(tiny_bundle), *clips, "--out", str(out)]
+    done = subprocess.run(full, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     study = msgspec.json.decode(out.read_bytes(), type=Study)
     assert study.detector["bundle"] == "tiny"
-    assert study.clips == [("clip.mp4", 8, 25.0)]
+    assert [(clip.name, clip.truth, clip.frames) for clip in study.clips] == [
+        ("clip.mp4", "boxes", 8),
+        ("clip.mp4", "clean", 8),
+    ]
     assert {row.setting for row in study.rows} == SETTINGS.keys()
-    missing = subprocess.run(command[:3], capture_output=True, text=True, check=False)
-    assert missing.returncode == 3
-    assert "Traceback" not in missing.stderr
+    for arguments, code in (([], 3), (clips, 2), (["--bundle", str(tiny_bundle), "--phantom", "1"], 2)):
+        wrong = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert wrong.returncode == code, wrong.stderr
+        assert "Traceback" not in wrong.stderr
