@@ -5,6 +5,8 @@
 # make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64), the unit under systemd
 # make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
 # make failures        docs/failures.md, from what the tests above left in build/rows
+# make pages           the other generated pages: README's table, results, command line, configuration, Python
+# make docs            the documentation as a site in build/site; a broken link fails
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +17,7 @@ OLD_STAMP := $(OLD_VENV)/.complete
 OUT ?= demo
 export NNCF_EXTENSION_LOAD_TIMEOUT = 0
 
-.PHONY: env demo test test-firmware test-vm test-arm failures lint clean
+.PHONY: env demo test test-firmware test-vm test-arm failures pages docs lint clean
 
 env: $(STAMP) $(OLD_STAMP)
 
@@ -44,6 +46,15 @@ test-arm: $(STAMP)
 
 failures:
 	$(BIN)/python tools/failures.py build/rows docs/failures.md
+
+pages: $(STAMP)
+	$(BIN)/python -m benchmarks table
+	$(BIN)/python tools/cli_page.py docs/cli.md
+	$(BIN)/python tools/config_page.py docs/configuration.md
+	$(BIN)/python tools/python_page.py docs/python.md
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env -b html docs build/site
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

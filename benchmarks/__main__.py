@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
-from benchmarks.table import RESULTS, benchmark_table, put_between, read_records
+from benchmarks.results_page import write
 from edge.errors import EdgeDifomError
-from edge.util.files import atomic_write
 from edge_difom.cli import console
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
         "python -m benchmarks",
         "python -m benchmarks frame help --rounds 50",
         "python -m benchmarks int8-unet --out int8.json",
-        "python -m benchmarks table --into README.md",
+        "python -m benchmarks table",
     )
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -31,25 +29,18 @@ if TYPE_CHECKING:
 @click.option(
     "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Measures of each side."
 )
-@click.option(
-    "--into",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Of `table`: the file whose lines between the markers it replaces.",
-)
 @click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
-def command(
-    names: tuple[str, ...], json_path: str | None, rounds: int, into: Path | None, only_list: bool
-) -> None:
+def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_list: bool) -> None:
     """Run comparisons: each is timed only after its correctness check has passed.
 
     The sides of a comparison are measured in turn, so that the ratio holds on a machine that drifts. The name `table`
-    measures nothing: it makes the README's table from the records in benchmarks/results.
+    measures nothing: it writes docs/results.md and the README's table from the records in benchmarks/results.
     """
     if only_list:
         console.table(["name", "what"], [[name, what] for name, (_, what) in BENCHMARKS.items()])
         return
     if names == ("table",):
-        _table(into)
+        console.made(*write())
         return
     chosen = names or tuple(name for name in BENCHMARKS if name not in ASKED_FOR)
     records = []
@@ -60,15 +51,6 @@ def command(
     if json_path:
         console.write_json(json_path, records)
         console.made(json_path)
-
-
-def _table(into: Path | None) -> None:
-    text = benchmark_table(read_records(RESULTS))
-    if into is None:
-        console.say(text)
-        return
-    atomic_write(into, put_between(into.read_text(), text))
-    console.made(into)
 
 
 def _show(record: Record) -> None:

@@ -38,7 +38,7 @@ $pip install --quiet 'pip>=25.1'
 say "torch, several GB where the CUDA build is chosen (minutes)"
 $pip install --quiet -c constraints.txt torch torchvision
 say "the project with every extra of the training machine (minutes)"
-$pip install --quiet -c constraints.txt --group test --group lint -e '.[train]'
+$pip install --quiet -c constraints.txt --group test --group lint --group docs -e '.[train]'
 say "NNCF's extension (compiled once, a minute)"
 "$venv/bin/python" -c 'import nncf.torch; nncf.torch.force_build_cpu_extensions()' >/dev/null 2>&1 ||
     say "the extension was not built; quantization-aware training will be slower (needs a C++ compiler)"

@@ -1,4 +1,4 @@
-"""The README's commands and the examples of every verb are commands that exist, with options that they take."""
+"""Commands in the README, the pages and the help of every verb exist, with options that they take."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from edge_difom.cli.bench import BenchGroup
 from edge_difom.cli.main import VERBS
 
 ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands_in(text: str) -> list[str]:
@@ -25,9 +27,12 @@ def commands_in(text: str) -> list[str]:
     ]
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return [command for block in blocks for command in commands_in(block)]
+def page_commands(page: Path) -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.DOTALL)
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    inline = [" ".join(command.split()) for command in re.findall(r"`(edge-difom [a-z][^`]*)`", prose)]
+    whole = [command for command in inline if " -" in command and page.name != "cli.md"]
+    return [command for block in blocks for command in commands_in(block)] + whole
 
 
 def leaves(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
@@ -43,6 +48,7 @@ def leaves(command: click.Command, path: str) -> list[tuple[str, click.Command]]
 
 
 VERB_COMMANDS = [leaf for verb, row in VERBS.items() for leaf in leaves(resolve(row[0]), verb)]
+WRITTEN = sorted({(str(page.relative_to(ROOT)), line) for page in PAGES for line in page_commands(page)})
 
 
 def parse(line: str) -> None:
@@ -59,12 +65,30 @@ def parse(line: str) -> None:
 
 
 def test_the_readme_has_the_commands_of_the_whole_path() -> None:
-    verbs = {shlex.split(line)[1] for line in readme_commands()}
-    assert {"distill", "qat", "bundle", "verify", "evaluate", "run", "bench", "doctor"} <= verbs
+    verbs = {shlex.split(line)[1] for line in page_commands(README)}
+    assert {"distill", "qat", "bundle", "verify", "run", "bench", "doctor", "device"} <= verbs
 
 
-@pytest.mark.parametrize("line", readme_commands())
-def test_a_command_of_the_readme_is_understood(line: str) -> None:
+def test_the_readme_is_two_screens() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 190
+    assert len(text.encode()) <= 12_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_wrapped_at_100_columns(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL).splitlines()
+    wide = [line for line in prose if len(line) > 100 and not re.match(r"[|\[*]|!\[|Commands: ", line)]
+    assert not wide
+
+
+def test_every_verb_is_used_on_a_page() -> None:
+    assert len(WRITTEN) > 100
+    assert VERBS.keys() <= {shlex.split(line)[1] for _, line in WRITTEN}
+
+
+@pytest.mark.parametrize(("page", "line"), WRITTEN)
+def test_a_command_of_a_page_is_understood(page: str, line: str) -> None:
     parse(line)
 
 

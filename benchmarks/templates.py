@@ -1,0 +1,282 @@
+"""One Markdown template for each kind of record in benchmarks/results, all on decoded JSON."""
+
+from __future__ import annotations
+
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge.bench.report.markdown import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Content = dict[str, Any]
+
+RECIPES = {
+    "none": "baseline",
+    "difom": "`difom`, the ImageNet EfficientNet-Lite2 as teacher",
+    "shuffled": "`difom` with another image's map (control)",
+    "phi-s": "`difom`, targets standardized by PHI-S",
+    "distil-first": "`difom`, half of the epochs the teacher alone, then the task",
+    "paper": "`paper`, which also has another task loss and freezes the encoder",
+    "task-maps": "`difom` on the maps of the task teacher",
+    "cwd": "logits of the task teachers alone (CWD, weight 5)",
+    "self-training": "pseudo-labeled frames added to the training data",
+    "no-imagenet": "without ImageNet weights",
+    "full-frame": "without the crop to the field of view",
+    "one-learning-rate": "without a smaller learning rate of the encoder",
+    "no-average": "without the average of the weights",
+    "no-polyp-free-views": "without views that show no polyp",
+    "one-scale": "without several input sizes",
+    "no-removed-polyps": "without removed polyps",
+    "no-shifted-views": "without views of other hospitals",
+    "standard-augmentation": "without views of other hospitals",
+    "even-pixels": "`bce-iou`: every pixel weighted alike",
+    "cross-entropy": "`bce`: cross-entropy alone",
+}
+"""Recipe of a study -> what differs from its baseline."""
+
+
+def study(content: Content) -> str:
+    """Paired trainings: each recipe against the study's baseline."""
+    rows = []
+    for row in content["rows"]:
+        difference, ci = row["difference"], row["difference_ci95"]
+        rows.append(
+            [
+                RECIPES.get(row["recipe"], f"`{row['recipe']}`"),
+                f"{np.mean(row['dice']):.3f}",
+                "" if difference is None else f"{difference:+.3f}",
+                "" if ci is None else f"{ci[0]:+.3f} to {ci[1]:+.3f}",
+                row["verdict"],
+            ]
+        )
+    head = ["recipe", "Dice", "mean paired difference", "95 % interval", "verdict"]
+    seconds = content["seconds_per_run"].values()
+    shared = ", ".join(f"`{key}={_plain(value)}`" for key, value in content["shared"].items())
+    facts = (
+        f"Seeds: {len(content['seeds'])}. A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} "
+        f"minutes. Shared settings: {shared}."
+    )
+    return f"{table(head, rows)}\n\n{facts}"
+
+
+def soak(content: Content) -> str:
+    """Half an hour of faults: every check with its figures."""
+    checks = [
+        f"* **{'passed' if check['passed'] else 'FAILED'}**, {check['name']}: {check['what']}. "
+        f"{_figures(check['figures'])}."
+        for check in content["checks"]
+    ]
+    injected = ", ".join(f"{name} {count}" for name, count in content["injected"].items())
+    verdict = "Every check passed." if content["passed"] else "Not every check passed."
+    facts = (
+        f"{verdict} {content['faults']} picture faults in {content['seconds'] / 60:.1f} minutes, bundle "
+        f"`{content['protocol']['bundle']}`, {content['protocol']['fps']:g} frames per second. Also injected: "
+        f"{injected}."
+    )
+    return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
+
+
+def matrix(content: Content) -> str:
+    """Bundles on one machine, and which of them are on the Pareto front of Dice and CPU time."""
+    head = ["bundle", "engine", "Dice", "95 % interval", "CPU ms a frame", "p50 ms", "p99 ms", "MiB", "front"]
+    rows = [
+        [
+            f"`{row['bundle']}`",
+            f"{row['engine']} {row['precision']}, {row['threads']} threads",
+            f"{row['dice']:.3f}",
+            span(row["dice_ci95"]),
+            f"{row['cpu_ms']:.1f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            f"{row['peak_rss_mb']:.0f}",
+            "yes" if row["front"] else "",
+        ]
+        for row in sorted(content["rows"], key=lambda row: row["cpu_ms"])
+    ]
+    failed = "".join(
+        f"\n\nNot measured: `{name}` ({'; '.join(map(str.strip, reason.split('/')))})."
+        for name, reason in content["failed"].items()
+    )
+    return table(head, rows) + failed
+
+
+def quantization(contents: Sequence[tuple[str, Content]]) -> str:
+    """Reports of `edge-difom qat`, one row each: what every step of quantization costs."""
+    steps = ("f32", "ptq", "qat", "openvino int8", "tflite int8")
+    head = ["run", "FP32", "calibrated", "fine-tuned", "OpenVINO INT8", "LiteRT INT8"]
+    rows = []
+    details = []
+    for name, content in contents:
+        found = {row["step"]: row for row in content["accuracy"]}
+        cells = [f"{found[step]['dice']:.3f} ({span(found[step]['dice_ci95'])})" for step in steps]
+        rows.append([f"`{name}`", *cells])
+        last = found["openvino int8"]
+        breaches = content["gate"]["breaches"]
+        engine = next(row for row in content["engines"] if row["runtime"] == "openvino")
+        details.append(
+            [
+                f"`{name}`",
+                f"`{content['student']}`",
+                f"{content['best_epoch']} of {content['epochs']}",
+                content["distillation"] or "off",
+                f"{found['f32']['small_found']} and {last['small_found']} of {last['small']}",
+                f"{engine['bytes'] / 1e6:.2f}",
+                "; ".join(breaches) or "passed",
+            ]
+        )
+    more = [
+        "run",
+        "student",
+        "best epoch",
+        "distillation",
+        "small polyps found, FP32 and INT8",
+        "MB in OpenVINO",
+        "gate",
+    ]
+    return f"{table(head, rows)}\n\n{table(more, details)}"
+
+
+def evaluation(content: Content) -> str:
+    """A report of `edge-difom evaluate --shifts --clean`: Dice under each change, and false alarms."""
+    shifts = content["shifts"]["rows"]
+    engines = list(shifts[0]["engines"])
+    head = ["change", "strength", *(f"{name}: Dice (change)" for name in engines)]
+    rows = []
+    for row in shifts:
+        cells = [
+            f"{found['dice']:.3f} ({found['change']:+.3f})"
+            for found in (row["engines"][name] for name in engines)
+        ]
+        rows.append([row["shift"], f"{row['strength']:g} ({row['means']})", *cells])
+    flagged = [
+        f"{found['flagged']} of {found['n']} ({name}, {100 * found['ci95'][0]:.0f} to "
+        f"{100 * found['ci95'][1]:.0f} %)"
+        for name, found in content["clean"].items()
+    ]
+    sizes = [f"{name} {found['dice']:.3f} (n = {found['n']})" for name, found in content["by_size"].items()]
+    a = content["protocol_a"]
+    facts = (
+        f"Dice {content['dice']:.3f} ({span(content['dice_ci95'])}), IoU {content['iou']:.3f}, "
+        f"n = {content['n']}. By polyp size: {', '.join(sizes)}. Protocol A: mean Dice {a['mean_dice']:.3f}, "
+        f"max Dice {a['max_dice']:.3f}, weighted F {a['weighted_f']:.3f}, S-measure {a['s_measure']:.3f}, "
+        f"MAE {a['mae']:.3f}. Clean frames flagged: {', '.join(flagged)}."
+    )
+    return f"{facts}\n\n{table(head, rows)}"
+
+
+def latency(content: Content) -> str:
+    """A report of `edge-difom bench run`: percentiles of each load."""
+    names = ("p50", "p90", "p99", "p99.9")
+    rows = []
+    for load in content["loads"]:
+        pace = "highest rate" if load["load"] == "max" else f"{load['load']} per second"
+        cells = [f"{load['latency_ms'][name]:.2f}" for name in names]
+        cpu = f"{load['cpu_ms_per_frame']:.1f}"
+        rows.append([pace, load["samples"], load["dropped"], *cells, cpu, f"{load['retention']:.3f}"])
+    head = [
+        "frames arrive at",
+        "frames",
+        "overwritten",
+        *(f"{name} ms" for name in names),
+        "CPU ms a frame",
+        "retention",
+    ]
+    alone = content["inference_only_ms"]
+    height, width = content["frame_size"]
+    facts = (
+        f"`{content['bundle']}` in {content['engine']} {content['precision']}, {content['threads']} threads, "
+        f"frames of {width}x{height}, guard {verdict(content)}. Inference alone: p50 {alone['p50']:.2f} ms. Peak "
+        f"memory: {content['peak_rss_mb']:.0f} MiB."
+    )
+    share = content.get("share_of_peak")
+    if share is not None:
+        facts += f" Inference runs at {100 * share:.0f} % of the engine's INT8 peak on this machine."
+    return f"{facts}\n\n{table(head, rows)}"
+
+
+def peers(content: Content) -> str:
+    """This project and others on the same student, measured in turn."""
+    head = ["peer", "what is timed", "median ms", "over the first", "CPU ms", "over the first", "Dice"]
+    rows = [
+        [
+            row["name"],
+            row["what"],
+            f"{np.median(row['wall_ms']):.3g}",
+            f"{row['wall_ratio']:.2f} ({row['wall_ratio_ci95'][0]:.2f} to {row['wall_ratio_ci95'][1]:.2f})",
+            f"{np.median(row['cpu_ms']):.3g}",
+            f"{row['cpu_ratio']:.2f}",
+            "" if row["dice"] is None else f"{row['dice']:.3f}",
+        ]
+        for row in content["rows"]
+    ]
+    facts = f"Guard {verdict(content)}, {content['images']} frames, {content['threads']} threads."
+    return f"{facts}\n\n{table(head, rows)}"
+
+
+def smoothing(content: Content) -> str:
+    """What temporal smoothing costs in delay and saves in false alarms, on a simulated detector."""
+    head = [
+        "setting",
+        "delay ms at 30 fps",
+        "at 60 fps",
+        "polyps shown",
+        "frames shown",
+        "first shown after ms",
+        "false per minute",
+        "of these over 100 ms",
+        "over 500 ms",
+    ]
+    rows = [
+        [
+            row["setting"],
+            *(f"{value:.0f}" for value in row["delay_ms"]),
+            f"{row['polyps']:.3f}",
+            f"{row['frames']:.3f}",
+            _plain(row["first_ms"]),
+            *(f"{row['false_per_minute'][key]:.2f}" for key in ("0", "100", "500")),
+        ]
+        for row in content["rows"]
+    ]
+    facts = (
+        f"{content['polyps']} simulated polyps in {content['minutes']:.1f} minutes of phantom clips; the "
+        f"detector's mistakes are simulated: `{content['detector']['made up']}`."
+    )
+    return f"{facts}\n\n{table(head, rows)}"
+
+
+def verdict(content: Content) -> str:
+    """`VALID`, or `INVALID` with the reason."""
+    return "`VALID`" if content["valid"] else f"`INVALID` ({content['reason']})"
+
+
+def span(interval: Sequence[float]) -> str:
+    """An interval with three decimals."""
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _figures(figures: Content) -> str:
+    """Figures in words; only those processes that lived long enough for a growth rate."""
+    parts = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            inner = _figures(_long_lived(value) if name == "processes" else value)
+            parts += [f"{name.replace('_', ' ')} ({inner})"] if inner else []
+        elif value is not None:
+            parts.append(f"{name.replace('_', ' ')} {_plain(value)}")
+    return ", ".join(parts)
+
+
+def _long_lived(processes: Content) -> Content:
+    return {key: found for key, found in processes.items() if "mb_per_hour" in found}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_plain, value))}]"
+    return str(value)

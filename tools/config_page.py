@@ -1,0 +1,77 @@
+"""Make docs/configuration.md from the docstrings of the training configurations: key, type, default, meaning.
+
+python tools/config_page.py docs/configuration.md
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distill.config import DistillConfig
+from quantize.runs.folder import QatConfig
+
+HEAD = """# Training configuration
+
+This page is generated from the code by `python tools/config_page.py docs/configuration.md`.
+
+Set any key of a distillation on the command line with `--set KEY=VALUE` (repeatable), or write keys
+to a YAML file and pass it with `--config FILE`. `--config` also accepts the name of a built-in
+configuration. The effective configuration is written to the run directory. An unknown key or a
+value out of range ends the command with exit code 2.
+"""
+CONFIGS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+    ("Distillation (`edge-difom distill`)", DistillConfig),
+    ("Quantization-aware training (`edge-difom qat`)", QatConfig),
+)
+
+
+def page() -> str:
+    """The page as Markdown."""
+    return "\n".join([HEAD, *(f"## {title}\n\n{table(config)}\n" for title, config in CONFIGS)])
+
+
+def table(config: type[msgspec.Struct]) -> str:
+    """Every key of a configuration: default and meaning."""
+    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *_rows(config, "")])
+
+
+def _rows(config: type[msgspec.Struct], prefix: str) -> list[str]:
+    """One row for each key; a part that is a structure of its own has its keys behind a dot."""
+    meanings = attributes(config.__doc__ or "")
+    rows = []
+    for field in msgspec.structs.fields(config):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            rows += _rows(field.type, f"{prefix}{field.name}.")
+            continue
+        meaning = meanings[field.name].replace("|", "\\|")
+        rows.append(f"| `{prefix}{field.name}` | {_default(field)} | {meaning} |")
+    return rows
+
+
+def attributes(docstring: str) -> dict[str, str]:
+    """Name -> meaning: the `Attributes:` section of a Google docstring, each on one line."""
+    section = inspect.cleandoc(docstring).partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE):
+        found[name] = " ".join(text.split())
+    return found
+
+
+def _default(field: Any) -> str:
+    if field.default is not msgspec.NODEFAULT:
+        value = field.default
+    elif field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    else:
+        return "required"
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page())
