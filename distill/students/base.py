@@ -51,6 +51,10 @@ class Student(nn.Module, ABC):
         """The pretrained encoder's parts from the picture on, which training may leave as they are; none by default."""
         return []
 
+    def logit_layers(self) -> list[nn.Conv2d]:
+        """Layers whose outputs add up to the logits; empty for a student without a presence logit."""
+        return []
+
     @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits and distilled maps of a batch."""

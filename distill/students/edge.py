@@ -92,6 +92,10 @@ class EdgeS(Student):
         self.head = nn.Conv2d(width, 1, 1)
         self.presence = Presence(c32)
 
+    def logit_layers(self) -> list[nn.Conv2d]:
+        """The pixels' and the presence logit's last layers."""
+        return [self.head, self.presence.head]
+
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
         return lite_stages(self.encoder)
@@ -153,6 +157,10 @@ class EdgeXS(Student):
         self.fuse4 = Fuse(c4, width)
         self.head = nn.Conv2d(width, 1, 1)
         self.presence = Presence(c32)
+
+    def logit_layers(self) -> list[nn.Conv2d]:
+        """The pixels' and the presence logit's last layers."""
+        return [self.head, self.presence.head]
 
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""

@@ -34,6 +34,7 @@ from distill.run_folder import (
 )
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
+from distill.train.logit_range import fit_logits
 from distill.train.optimizer import Optimisation, frozen_stages
 from edge.errors import TrainingError, UsageError
 from edge.util.files import refuse_existing
@@ -145,7 +146,20 @@ class Trainer:
             while self.epoch < self.config.epochs and not self._spent():
                 batch = self._train_epoch(bar)
                 self._validate(batch, bar)
+        if main:
+            self._fit_logits()
         return self.best
+
+    def _fit_logits(self) -> None:
+        """Scale the logits of the best weights to the engines' grid; their masks stay what they are."""
+        path = self.run / "checkpoints" / "best.pt"
+        state = load_checkpoint(path)
+        student = build_student(self.config.student, pretrained=False)
+        student.load_state_dict(state["student"])
+        factor = fit_logits(student.eval(), self.data.validation.images)
+        if factor < 1.0:
+            scale = factor * state.get("logit_scale", 1.0)
+            save_checkpoint(path, {**state, "student": student.state_dict(), "logit_scale": scale})
 
     def _spent(self) -> bool:
         return 0 < self.config.patience <= self.epoch - 1 - self.best["epoch"]
