@@ -140,7 +140,7 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
         raise UsageError(
             f"configuration: {error}",
             expected=", ".join(field.name for field in msgspec.structs.fields(DistillConfig)),
-            mend="correct the option, the --set or the configuration file",
+            hint="correct the option, the --set or the configuration file",
         ) from None
 
 
@@ -174,7 +174,7 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     """
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
-        raise UsageError("no images are named", expected="at least one folder", mend="--data DIR")
+        raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
     for key in ("data", "negatives"):
         if key in values:
             values[key] = [str(Path(folder).resolve()) for folder in values[key]]
@@ -208,7 +208,7 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment}", expected="key=value", mend="--set lr=0.0005")
+            raise UsageError(f"--set {assignment}", expected="key=value", hint="--set lr=0.0005")
         values[key.strip()] = yaml.safe_load(value)
     return values
 

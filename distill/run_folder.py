@@ -102,14 +102,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(
-            f"no checkpoint {path}", expected="a run of `edge-difom distill`", mend="name the run's folder"
+            f"no checkpoint {path}", expected="a run of `edge-difom distill`", hint="name the run's folder"
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"{path} is no readable checkpoint",
             expected="the file as it was written",
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            mend="restore it, or train again",
+            hint="restore it, or train again",
         ) from None
     if not isinstance(state, dict):
         raise TrainingError(
@@ -143,7 +143,7 @@ def load_config(run: Path) -> DistillConfig:
         raise UsageError(
             f"{run} is no run",
             expected="a folder with resolved.yaml and checkpoints/",
-            mend="edge-difom distill --data DIR prints its run's folder",
+            hint="edge-difom distill --data DIR prints its run's folder",
         )
     return make_config(read_config_file(run / "resolved.yaml"))
 
@@ -196,6 +196,6 @@ def load_run(run: Path) -> LoadedRun:
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
         raise TrainingError(
-            f"{path} holds weights that are not finite", mend="train again, with a smaller --lr"
+            f"{path} holds weights that are not finite", hint="train again, with a smaller --lr"
         )
     return LoadedRun(run, config, student.eval(), dict(state["metrics"]))

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, each with the exit code of its kind."""
+"""Errors that a user can fix, each with the exit code of its kind."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ class EdgeDifomError(Exception):
         what: What went wrong, naming the file or device.
         expected: What was needed.
         got: What was found instead.
-        mend: What the user can do, if possible a command.
+        hint: What the user can do, as a command if possible.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, expected: str = "", got: str = "", mend: str = "") -> None:
-        self.what, self.expected, self.got, self.mend = what, expected, got, mend
+    def __init__(self, what: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
+        self.what, self.expected, self.got, self.hint = what, expected, got, hint
         parts = [what]
         if expected:
             parts.append(f"  expected: {expected}")
         if got:
             parts.append(f"  got:      {got}")
-        if mend:
-            parts.append(f"  mend:     {mend}")
+        if hint:
+            parts.append(f"  hint:     {hint}")
         super().__init__("\n".join(parts))
 
 

@@ -244,7 +244,7 @@ def command(
     if only and len(kinds) < 2:
         raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
     if data and not run:
-        raise UsageError("--data needs a trained student", mend="--run RUN, quantized by `edge-difom qat`")
+        raise UsageError("--data needs a trained student", hint="--run RUN, quantized by `edge-difom qat`")
     files, size = engines_of(run) if run else (student_files("edge-s", SIZE), SIZE)
     report = run_peers(
         rounds=rounds,

@@ -55,7 +55,7 @@ def percentiles_agree(rounds: int, *, size: tuple[int, int] = SIZE, queries: int
     """
     python = environments_folder() / "loadgen" / "bin" / "python"
     if not python.exists():
-        raise MissingDependencyError("LoadGen has no environment", mend="sh tools/make-env-peers.sh")
+        raise MissingDependencyError("LoadGen has no environment", hint="sh tools/make-env-peers.sh")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, student_files("edge-s", size), size)

@@ -161,9 +161,9 @@ def command(
     recipes = known_recipes(task_teachers, [*shared["data"], *(str(folder.resolve()) for folder in pseudo)])
     missing = sorted(set(names) - recipes.keys() - ABLATIONS.keys())
     if missing:
-        raise UsageError(f"recipe {missing[0]} needs a task teacher", mend="--task-teacher run:RUN")
+        raise UsageError(f"recipe {missing[0]} needs a task teacher", hint="--task-teacher run:RUN")
     if SELF_TRAINING in names and not pseudo:
-        raise UsageError(f"recipe {SELF_TRAINING} needs frames", mend="edge-difom label, then --pseudo DIR")
+        raise UsageError(f"recipe {SELF_TRAINING} needs frames", hint="edge-difom label, then --pseudo DIR")
     known = recipes | ABLATIONS
     usual = [name for name in recipes if name != SELF_TRAINING or pseudo]
     chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or usual)])}
@@ -265,7 +265,7 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
     if not (run / "checkpoints" / "last.pt").is_file():
         train_run(config, out=run, force=True)
     elif load_config(run) != config:
-        raise UsageError(f"{run} was trained with other settings", mend="another --runs, or remove it")
+        raise UsageError(f"{run} was trained with other settings", hint="another --runs, or remove it")
     elif not _finished(run, config.epochs):
         train_run(None, resume=run)
     rows = _metrics(run)

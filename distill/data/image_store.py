@@ -120,7 +120,7 @@ def materialise(
         del images, masks
     store = _open(folder, shapes, key, size)
     if store is None:
-        raise DataError(f"{folder} was not written whole", mend=f"remove {folder} and try again")
+        raise DataError(f"{folder} was not written whole", hint=f"remove {folder} and try again")
     return store
 
 
@@ -142,7 +142,7 @@ def require_space(where: Path, needed: int, what: str) -> None:
             f"not enough room in {where} for {what}",
             expected=f"{needed / 1e9:.2f} GB and a reserve of 0.07 GB",
             got=f"{free / 1e9:.2f} GB free",
-            mend="free some, or give a cache folder on another disk",
+            hint="free some, or give a cache folder on another disk",
         )
 
 

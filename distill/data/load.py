@@ -47,7 +47,7 @@ def open_data(
         raise UsageError(
             f"--size {config.size} does not fit {config.student}",
             expected=f"a multiple of {divisor}",
-            mend=f"--size {max(1, round(config.size / divisor)) * divisor}",
+            hint=f"--size {max(1, round(config.size / divisor)) * divisor}",
         )
     splits = _splits(config)
     taught = with_teachers and config.recipe != "none"
@@ -55,7 +55,7 @@ def open_data(
         raise UsageError(
             f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
             expected="recipe none: the teachers' maps show the polyp that is removed",
-            mend="--recipe none, or --set removed_polyps=0",
+            hint="--recipe none, or --set removed_polyps=0",
         )
     teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
     answering = (

@@ -89,7 +89,7 @@ def load_splits(
         UsageError: No root, the same root twice, or `val_fraction` out of range.
     """
     if not roots:
-        raise UsageError("no data folder was given", mend="--data DIR")
+        raise UsageError("no data folder was given", hint="--data DIR")
     if not 0 < val_fraction < 1:
         raise UsageError(f"validation fraction {val_fraction}", expected="a number over 0 and under 1")
     names = dataset_names(roots)
@@ -119,7 +119,7 @@ def load_splits(
                 f"no frame is left to {kind}",
                 expected="at least two groups of frames, one for each side",
                 got=f"{len(train)} frames to train on, {len(validation)} to validate on",
-                mend="other --val-sequences, another --val-fraction, or more data",
+                hint="other --val-sequences, another --val-fraction, or more data",
             )
     return Splits(train, validation)
 
@@ -200,7 +200,7 @@ def _group(pair: Pair, ranges: list[_Sequence], root: Path, dataset: str) -> str
         f"{pair.image} belongs to no sequence of {root / 'sequences.json'}",
         expected="a number in one of its ranges as the name",
         got=repr(pair.name),
-        mend="add its range, or move the frame away",
+        hint="add its range, or move the frame away",
     )
 
 
@@ -217,7 +217,7 @@ def _read_sequences(path: Path) -> list[_Sequence]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} does not list sequences", expected=shape, got=str(error)) from error
     if not ranges:
-        raise DataError(f"{path} lists no sequence", expected=shape, mend="list them, or remove the file")
+        raise DataError(f"{path} lists no sequence", expected=shape, hint="list them, or remove the file")
     ordered = sorted(ranges, key=lambda item: item.first)
     for item in ordered:
         if item.last < item.first:
@@ -246,7 +246,7 @@ def _check_numbers(roots: Sequence[Path], wanted: Sequence[int]) -> None:
             expected=f"numbers out of {', '.join(map(str, sorted(known)))}"
             if known
             else "a data folder with a sequences.json",
-            mend="--val-sequences with such numbers" if known else "--val-fraction",
+            hint="--val-sequences with such numbers" if known else "--val-fraction",
         )
 
 

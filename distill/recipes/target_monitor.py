@@ -73,9 +73,9 @@ class Guard:
                 "look whether the target has collapsed to a constant",
             )
 
-    def _object(self, name: str, what: str, expected: str, mend: str) -> None:
+    def _object(self, name: str, what: str, expected: str, hint: str) -> None:
         if not self.only_warn:
-            raise TrainingError(f"teacher {name}: {what}", expected=expected, mend=mend)
+            raise TrainingError(f"teacher {name}: {what}", expected=expected, hint=hint)
         key = f"{name}: {what.split(' of ')[0].split(' to ')[0]}"
         if key not in self.said:
             self.said.add(key)

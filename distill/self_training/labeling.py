@@ -132,7 +132,7 @@ def label_frames(
                 f"no frame of {source} is kept",
                 expected=f"a doubt of at most {max_doubt:g}",
                 got=f"{least:.2f} at the least, of {len(rows)} frames",
-                mend="other frames, better students, or a larger --max-doubt",
+                hint="other frames, better students, or a larger --max-doubt",
             )
         labels = Labels(
             source=source,
@@ -159,7 +159,7 @@ def _frames(source: str, every: int) -> Iterator[tuple[int, ImageU8]]:
             "these frames cannot be labelled",
             expected=f"one of {', '.join(f'{name}:' for name in _SCHEMES)} and every 1 or more",
             got=f"{source}, every {every}",
-            mend="--source file:CLIP --every 5",
+            hint="--source file:CLIP --every 5",
         )
     with open_source(source) as opened:
         while (frame := opened.read()) is not None:

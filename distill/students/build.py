@@ -44,6 +44,6 @@ def build_student(name: str, *, pretrained: bool = True) -> Student:
     """
     if name not in STUDENTS:
         raise UsageError(
-            f"unknown student {name!r}", expected=" | ".join(sorted(STUDENTS)), mend="--student edge-s"
+            f"unknown student {name!r}", expected=" | ".join(sorted(STUDENTS)), hint="--student edge-s"
         )
     return STUDENTS[name](pretrained=pretrained) if name in _WITH_WEIGHTS else STUDENTS[name]()

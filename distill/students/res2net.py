@@ -124,7 +124,7 @@ class Res2Net(nn.Module):
                 "the ImageNet weights of Res2Net50-26w4s are not on this machine",
                 expected=f"timm/{WEIGHTS}.in1k in the Hugging Face cache",
                 got=str(missing).splitlines()[0][:200],
-                mend=f"hf download timm/{WEIGHTS}.in1k where there is a network, or train with pretrained: false",
+                hint=f"hf download timm/{WEIGHTS}.in1k where there is a network, or train with pretrained: false",
             ) from missing
         state = source.state_dict()
         self.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})

@@ -73,7 +73,7 @@ def build_teacher(spec: str) -> Teacher:
         raise UsageError(
             f"unknown teacher {spec!r}",
             expected=" | ".join(spec_forms()),
-            mend="--teacher efficientnet_lite2",
+            hint="--teacher efficientnet_lite2",
         )
     is_pth = name == "sam" and source.endswith((".pth", ".pt"))
     build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
@@ -97,7 +97,7 @@ def build_answering(specs: Sequence[str]) -> Teacher:
             raise UsageError(
                 f"task teacher {spec!r} cannot answer",
                 expected="run:RUN, a student trained here: no other teacher has logits of polyps",
-                mend="--set task_teachers=[run:RUN]",
+                hint="--set task_teachers=[run:RUN]",
             )
         sources.append(source)
     build: Callable[[Sequence[str]], Teacher] = resolve(ANSWERING)

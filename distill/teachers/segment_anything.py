@@ -119,7 +119,7 @@ def _encoder(architecture: dict[str, Any]) -> nn.Module:
             "the Python package `segment-anything` is not installed; this needs `pip install edge-difom[train]`",
             expected=f"module {error.name}",
             got="no such module",
-            mend="pip install 'edge-difom[train]'",
+            hint="pip install 'edge-difom[train]'",
         ) from error
     network: nn.Module = ImageEncoderViT(norm_layer=partial(nn.LayerNorm, eps=1e-6), **architecture)
     return network

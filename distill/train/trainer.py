@@ -79,7 +79,7 @@ class Trainer:
             raise UsageError(
                 f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
                 expected="processes times --set accumulate= to divide it",
-                mend=f"--batch-size {max(1, data.batch_size // shares) * shares}",
+                hint=f"--batch-size {max(1, data.batch_size // shares) * shares}",
             )
         torch.manual_seed(config.seed)
         self.student = build_student(config.student, pretrained=config.pretrained)
@@ -91,7 +91,7 @@ class Trainer:
             raise UsageError(
                 f"drop_path={config.drop_path:g} does not fit {config.student}",
                 expected="a student with an EfficientNet-Lite encoder",
-                mend="--set drop_path=0",
+                hint="--set drop_path=0",
             )
         self.objective = build_objective(self.student, config, data.teacher_channels)
         module: nn.Module = self.objective
@@ -263,7 +263,7 @@ class Trainer:
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
             expected="a finite loss",
             got=f"the batch is saved as {path}",
-            mend=f"--lr {self.config.lr / 3:g}, or look at the batch",
+            hint=f"--lr {self.config.lr / 3:g}, or look at the batch",
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:

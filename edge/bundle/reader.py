@@ -65,7 +65,7 @@ class Bundle:
                 f"{path}: {MANIFEST} was changed",
                 expected=f"the SHA-256 in {MANIFEST_HASH}",
                 got=digest,
-                mend=MEND,
+                hint=MEND,
             )
         return cls(path, manifest, digest, store)
 
@@ -90,7 +90,7 @@ class Bundle:
                 f"{self.path}: {name} was changed",
                 expected=f"SHA-256 {self.manifest.files[name]}",
                 got=f"SHA-256 {digest}",
-                mend=MEND,
+                hint=MEND,
             )
         return data
 
@@ -111,7 +111,7 @@ class Bundle:
         raise UsageError(
             f"{self.path} has no {precision} engine for {name}",
             expected=held or "none: the bundle holds no engine",
-            mend="another --engine",
+            hint="another --engine",
         )
 
     def engine_files(self, name: str, precision: str = "int8") -> list[bytes]:
@@ -228,13 +228,13 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
                 f"{path} has manifest schema {version}, this edge-difom reads schema {SCHEMA_VERSION}",
                 expected=f"schema_version {SCHEMA_VERSION}",
                 got=f"schema_version {version}",
-                mend="pip install --upgrade edge-difom"
+                hint="pip install --upgrade edge-difom"
                 if version > SCHEMA_VERSION
                 else "make the bundle again",
             )
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path}: {MANIFEST} cannot be read", got=str(error), mend=MEND) from error
+        raise BundleError(f"{path}: {MANIFEST} cannot be read", got=str(error), hint=MEND) from error
     _check(manifest, path)
     return manifest
 

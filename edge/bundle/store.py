@@ -66,7 +66,7 @@ def open_store(path: Path) -> Store:
         f"{path} does not exist",
         expected=f"a bundle: a directory with manifest.json, or a {SUFFIX} file"
         + (f", or the name of one that comes with the package: {shipped}" if shipped else ""),
-        mend="edge-difom bundle make RUN --out DIR",
+        hint="edge-difom bundle make RUN --out DIR",
     )
 
 
@@ -95,21 +95,21 @@ def check_names(names: Sequence[str], path: Path) -> None:
     """
     if len(names) > MOST_FILES:
         raise BundleError(
-            f"{path} has too many files", expected=f"at most {MOST_FILES}", got=f"{len(names)}", mend=MEND
+            f"{path} has too many files", expected=f"at most {MOST_FILES}", got=f"{len(names)}", hint=MEND
         )
     seen: dict[str, str] = {}
     for name in names:
         check_name(name, path)
         key = _key(name)
         if key in seen:
-            raise BundleError(f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", mend=MEND)
+            raise BundleError(f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", hint=MEND)
         seen[key] = name
     for name in names:
         folder = next(
             (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in seen), None
         )
         if folder is not None:
-            raise BundleError(f"{path}: {seen[folder]} is a file and a folder", mend=MEND)
+            raise BundleError(f"{path}: {seen[folder]} is a file and a folder", hint=MEND)
 
 
 def _key(name: str) -> str:
@@ -145,7 +145,7 @@ class _Directory:
             found += [(folder, name) for name in (*files, *links)]
             if len(found) > MOST_FILES:
                 raise BundleError(
-                    f"{self._path} has too many files", expected=f"at most {MOST_FILES}", mend=MEND
+                    f"{self._path} has too many files", expected=f"at most {MOST_FILES}", hint=MEND
                 )
         return found
 
@@ -158,10 +158,10 @@ class _Directory:
                 data = file.read(size + 1)
         except OSError as error:
             raise BundleError(
-                f"{self._path}: {name} cannot be read", got=error.strerror or str(error), mend=MEND
+                f"{self._path}: {name} cannot be read", got=error.strerror or str(error), hint=MEND
             ) from error
         if len(data) != size:
-            raise BundleError(f"{self._path}: {name} changes while it is read", mend=MEND)
+            raise BundleError(f"{self._path}: {name} changes while it is read", hint=MEND)
         return data
 
 
@@ -202,7 +202,7 @@ class _Zip:
                 f"{path} is not a bundle",
                 expected=f"a directory, or a {SUFFIX} file",
                 got=str(error),
-                mend=MEND,
+                hint=MEND,
             ) from error
         self._names = [info.filename for info in entries]
         check_names(self._names, path)
@@ -216,7 +216,7 @@ class _Zip:
 
     def read(self, name: str) -> bytes:
         if name not in self._names:
-            raise BundleError(f"{self._path}: {name} is missing", got="no such entry", mend=MEND)
+            raise BundleError(f"{self._path}: {name} is missing", got="no such entry", hint=MEND)
         try:
             with zipfile.ZipFile(self._path) as archive:
                 # The file may be another one by now, so its sizes are looked at again.
@@ -226,7 +226,7 @@ class _Zip:
             raise
         # zlib.error and the encryption's RuntimeError have no common base below Exception.
         except Exception as error:
-            raise BundleError(f"{self._path}: {name} cannot be read", got=str(error), mend=MEND) from error
+            raise BundleError(f"{self._path}: {name} cannot be read", got=str(error), hint=MEND) from error
 
 
 def _refuse_directory(path: Path) -> None:
@@ -261,7 +261,7 @@ def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
         wrong = f"{info.compress_size} bytes that unpack to {info.file_size}"
     if wrong:
         raise BundleError(
-            f"{path}: {info.filename} is no file of a bundle", expected="plain files", got=wrong, mend=MEND
+            f"{path}: {info.filename} is no file of a bundle", expected="plain files", got=wrong, hint=MEND
         )
 
 
@@ -271,4 +271,4 @@ def _refuse_overlap(entries: Sequence[zipfile.ZipInfo], end: int, path: Path) ->
     starts = [info.header_offset for info in ordered[1:]] + [end]
     for info, following in zip(ordered, starts, strict=True):
         if info.header_offset + _LOCAL_HEADER + info.compress_size > following:
-            raise BundleError(f"{path}: {info.filename} lies over another entry", mend=MEND)
+            raise BundleError(f"{path}: {info.filename} lies over another entry", hint=MEND)

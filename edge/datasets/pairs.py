@@ -70,7 +70,7 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
                 expected=f"{folder}/{alone[0]}.png or another image format",
                 got=f"{len(alone)} of {len(here)} {kind}s without {other}: {', '.join(alone[:5])}"
                 + (", ..." if len(alone) > 5 else ""),
-                mend=f"give each image a mask of the same name (all black where there is no polyp), or move the {kind} away",
+                hint=f"give each image a mask of the same name (all black where there is no polyp), or move the {kind} away",
             )
     return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
 
@@ -130,7 +130,7 @@ def read_mask(path: Path) -> MaskBool:
             f"{path} is not a mask",
             expected=_EXPECTED_MASK,
             got=f"no pixel over {peak}, as if it held class numbers or colours",
-            mend="multiply class 1 to 255, or paint the polyp white",
+            hint="multiply class 1 to 255, or paint the polyp white",
         )
     between = int(np.count_nonzero((grey > _BLACK) & (grey < _WHITE)))
     white = int(np.count_nonzero(grey >= _WHITE))
@@ -140,7 +140,7 @@ def read_mask(path: Path) -> MaskBool:
             f"{path} is not a mask",
             expected=_EXPECTED_MASK,
             got=f"{100 * between / grey.size:.0f} % of its pixels between black and white",
-            mend="check that images/ and masks/ are not swapped",
+            hint="check that images/ and masks/ are not swapped",
         )
     mask: MaskBool = grey > 127
     return mask
@@ -158,7 +158,7 @@ def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
             f"{mask} does not fit its image {image}",
             expected=f"{pixels.shape[1]}x{pixels.shape[0]} pixels, the size of the image",
             got=f"{inside.shape[1]}x{inside.shape[0]}",
-            mend="export the mask at the size of its image",
+            hint="export the mask at the size of its image",
         )
     return pixels, inside
 
@@ -170,7 +170,7 @@ def _by_stem(where: Path) -> dict[str, Path]:
         raise DataError(
             f"{where} is missing",
             expected=f"{root} with the folders images/ and masks/",
-            mend=f"give one part of it: {root / parts[-1]}" if parts else "",
+            hint=f"give one part of it: {root / parts[-1]}" if parts else "",
         )
     found: dict[str, Path] = {}
     for path in sorted(where.iterdir()):
@@ -180,7 +180,7 @@ def _by_stem(where: Path) -> dict[str, Path]:
             raise DataError(
                 f"{found[path.stem]} and {path} share a name",
                 expected="one file per name",
-                mend="rename or remove one",
+                hint="rename or remove one",
             )
         found[path.stem] = path
     if not found:
@@ -203,13 +203,13 @@ def _decode(path: Path, mode: int) -> ImageU8:
     for start, end in _ENDINGS.items():
         # Decoders fill the missing rest of a cut file with grey and say nothing.
         if data.startswith(start) and end not in data[-4096:]:
-            raise DataError(f"{path} is cut short", got=f"{len(data)} bytes", mend="copy the file again")
+            raise DataError(f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again")
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
     if decoded is None:
         raise DataError(
             f"{path} is not a readable image",
             got=f"{len(data)} bytes that no image format fits",
-            mend="replace or remove the file and its partner",
+            hint="replace or remove the file and its partner",
         )
     image: ImageU8 = decoded
     return image

@@ -114,7 +114,7 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
             f"{prefix!r} is no benchmark set",
             expected=f"{', '.join(SETS)}, or a folder without a name before it",
             got=where,
-            mend=f"--data kvasir:{folder}" if folder else "--data DIR",
+            hint=f"--data kvasir:{folder}" if folder else "--data DIR",
         )
     return _find_benchmark(prefix, Path(folder), names)
 
@@ -156,7 +156,7 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
             f"{layout[0]} holds more than the test set of {known.title}",
             expected=f"the {known.frames} frames that the field tests on ({known.source})",
             got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
-            mend=f"give TestDataset/{known.title}, a list of the frames with --names FILE, or all of them by --data DIR",
+            hint=f"give TestDataset/{known.title}, a list of the frames with --names FILE, or all of them by --data DIR",
         )
     notes = _shortfall(known, pairs)
     same = {pair.name for pair in pairs} == set(wanted)
@@ -224,6 +224,6 @@ def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
             f"{where} lacks frames that {names} names",
             expected=f"all {len(wanted)} of them",
             got=f"{len(missing)} missing: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
-            mend="the folder that the list was made for, with its names as they were",
+            hint="the folder that the list was made for, with its names as they were",
         )
     return [pair for pair in pairs if pair.name in wanted]

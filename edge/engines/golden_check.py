@@ -98,7 +98,7 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         raise kind(
             f"{self.bundle} does not verify: " + "; ".join(self.problems),
             expected="unchanged files, and every engine within the golden frames' tolerance",
-            mend="copy the bundle again from where it was made" if damaged else "",
+            hint="copy the bundle again from where it was made" if damaged else "",
         )
 
 
@@ -127,7 +127,7 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
             f"no engine of {bundle.path} can run here",
             expected=" or ".join(held),
             got="; ".join(check.problem for check in checks),
-            mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+            hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
         )
     for check in checks:
         if not check.ok:

@@ -45,7 +45,7 @@ def split_name(name: str) -> tuple[str, str]:
         raise UsageError(
             f"unknown engine {name!r}",
             expected=" | ".join(["auto", *BACKENDS, *devices]),
-            mend="--engine auto",
+            hint="--engine auto",
         )
     return runtime, device
 
@@ -83,7 +83,7 @@ def open_engine_files(
     if threads < 1:
         raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
     if precision == "bf16" and runtime != "openvino":
-        raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", mend="--engine openvino")
+        raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", hint="--engine openvino")
     how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
     if device:
         how["device"] = device
@@ -169,7 +169,7 @@ def _choose(bundle: Bundle, precision: str) -> str:
         expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
-        mend="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+        hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
     )
 
 
@@ -188,5 +188,5 @@ def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
             f"the {entry.runtime} engine of {bundle.path} needs a newer runtime",
             expected=f"{runtime.package} {needed} or newer",
             got=runtime.version,
-            mend=f"pip install '{runtime.package}>={needed}'",
+            hint=f"pip install '{runtime.package}>={needed}'",
         )

@@ -108,7 +108,7 @@ class OpenVinoEngine:
                 "OpenVINO does not run this engine in bf16 on this machine",
                 expected="an f32 engine, and a CPU with bf16 instructions",
                 got=f"most convolutions executed in {most}",
-                mend="--precision f32",
+                hint="--precision f32",
             )
         self._request = self._compiled.create_infer_request()
         # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in place.
@@ -226,7 +226,7 @@ def candidates(asked: str, available: Sequence[str]) -> list[str]:
         f"OpenVINO finds no {asked} on this machine",
         expected=" | ".join([*available, "AUTO"]),
         got=asked,
-        mend="--engine openvino:AUTO",
+        hint="--engine openvino:AUTO",
     )
 
 

@@ -124,7 +124,7 @@ def _usable_runtime() -> Runtime:
             f"the TFLite runtime cannot run here: {runtime.conflict}",
             expected="numpy < 2 beside tflite-runtime",
             got=f"numpy {np.__version__}",
-            mend="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' where that has no wheel",
+            hint="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' where that has no wheel",
         )
     return runtime
 

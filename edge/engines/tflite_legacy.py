@@ -69,7 +69,7 @@ def open_interpreter(model: bytes, threads: int) -> Any:
             "this build of tflite-runtime has no XNNPACK, so its INT8 masks would not be the student's",
             expected="tflite-runtime 2.14 as it is published",
             got=f"{wrapper.__file__} without {error.args[0].rpartition(' ')[2]}",
-            mend="pip install --force-reinstall 'edge-difom[tflite-runtime]'",
+            hint="pip install --force-reinstall 'edge-difom[tflite-runtime]'",
         ) from error
     return Interpreter(
         model_content=model,

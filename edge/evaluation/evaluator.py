@@ -98,7 +98,7 @@ def _read_splits(path: Path) -> _Splits:
             f"{path} is no list of validation pairs",
             expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
             got=str(error),
-            mend="give RUN/splits.json of a distilled run",
+            hint="give RUN/splits.json of a distilled run",
         ) from error
 
 
@@ -118,7 +118,7 @@ def read_record(path: Path) -> EvaluationReport:
         raise DataError(
             f"{path} holds no FROC curve",
             expected="a record of this version",
-            mend="edge-difom evaluate --bundle B --data DIR --json FILE",
+            hint="edge-difom evaluate --bundle B --data DIR --json FILE",
         )
     return report
 

@@ -109,7 +109,7 @@ def check_image(image: ImageU8) -> None:
             "the picture cannot be used",
             expected="(H, W, 3) uint8, not empty",
             got=f"{image.shape} {image.dtype}",
-            mend="convert it to 8-bit colour",
+            hint="convert it to 8-bit colour",
         )
 
 

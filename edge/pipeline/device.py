@@ -120,7 +120,7 @@ def open_device(
                 raise UsageError(
                     "stills need the field of view, outside of which they are made black",
                     expected="frames of a camera or clip, with the guard that finds it",
-                    mend="without --no-guard; of a single picture `edge-difom device still IMAGE --bundle B`",
+                    hint="without --no-guard; of a single picture `edge-difom device still IMAGE --bundle B`",
                 )
             stills = stack.enter_context(
                 StillObserver(

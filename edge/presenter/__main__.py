@@ -53,7 +53,7 @@ def command(segment: str, text: str, parent: int | None) -> None:
 
 
 def main() -> None:
-    """Run, and print an error that a user can mend as one message."""
+    """Run, and print an error that a user can fix as one message."""
     try:
         command(standalone_mode=True)
     except EdgeDifomError as error:

@@ -65,7 +65,7 @@ class Look:
                 raise UsageError(
                     f"unknown option {part!r} of window:",
                     expected=f"fullscreen, display=N, size=WxH, picture, background={'|'.join(BACKGROUNDS)}",
-                    mend="--sink window:fullscreen,display=1",
+                    hint="--sink window:fullscreen,display=1",
                 )
         if given.get("picture") and given.get("background", "black") != "black":
             raise UsageError("a keyer gets the layer alone", expected="either picture or background")

@@ -52,7 +52,7 @@ class SdlScreen:
                 f"display {look.display} cannot be opened",
                 expected="an X11 or Wayland session, or a console with KMS",
                 got=str(error),
-                mend="export DISPLAY=:0, or --sink window:display=0",
+                hint="export DISPLAY=:0, or --sink window:display=0",
             ) from error
         pygame.display.set_allow_screensaver(False)
         pygame.mouse.set_visible(not look.fullscreen)

@@ -23,7 +23,7 @@ def render(template: str, **values: Any) -> str:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            "reports need jinja2", mend="pip install 'edge-difom[report]'"
+            "reports need jinja2", hint="pip install 'edge-difom[report]'"
         ) from error
     environment = Environment(
         loader=PackageLoader("edge.reports"), autoescape=True, undefined=StrictUndefined

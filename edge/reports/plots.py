@@ -33,7 +33,7 @@ class Plot:
             from matplotlib.figure import Figure
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
-                "plots need matplotlib", mend="pip install 'edge-difom[report]'"
+                "plots need matplotlib", hint="pip install 'edge-difom[report]'"
             ) from error
         self._figure = Figure(figsize=(width, height), layout="constrained")
         self.axes: Axes = self._figure.subplots()

@@ -176,18 +176,18 @@ def claim(path: Path, *, force: bool) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"{path} cannot be a segment", got=str(error), mend="another name") from error
+        raise UsageError(f"{path} cannot be a segment", got=str(error), hint="another name") from error
     try:
         is_segment = os.read(handle, len(MAGIC)) == MAGIC
         if is_segment:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"{path} has a writer", expected="a name of its own", mend="--sink shm:OTHER"
+            f"{path} has a writer", expected="a name of its own", hint="--sink shm:OTHER"
         ) from None
     except OSError:
         is_segment = False
     finally:
         os.close(handle)
     if not is_segment and not force:
-        raise UsageError(f"{path} exists already", expected="a new name", mend="another one, or --force")
+        raise UsageError(f"{path} exists already", expected="a new name", hint="another one, or --force")

@@ -25,7 +25,7 @@ class NullSink(BaseSink):
             UsageError: There is a path.
         """
         if target:
-            raise UsageError(f"the null sink takes no path, got {target!r}", mend="--sink null")
+            raise UsageError(f"the null sink takes no path, got {target!r}", hint="--sink null")
         return cls()
 
     def write(self, frame: Frame, result: Result) -> None:

@@ -46,7 +46,7 @@ def open_sinks(
     parts = [text.partition(":") for text in texts]
     for text, (kind, _, _) in zip(texts, parts, strict=True):
         if kind not in SINKS:
-            raise UsageError(f"unknown sink {text!r}", expected=_FORMS, mend="--sink null")
+            raise UsageError(f"unknown sink {text!r}", expected=_FORMS, hint="--sink null")
     paths = [path for _, _, path in parts if path]
     if len(set(paths)) != len(paths):
         raise UsageError("two sinks share a path", expected="one path for each", got=", ".join(paths))

@@ -103,7 +103,7 @@ class ShmSink(BaseSink):
                 f"{self.segment} cannot be made",
                 expected="room and rights for shared memory",
                 got=str(error),
-                mend="a larger /dev/shm (docker run --shm-size=256m), or --sink shm:/PATH",
+                hint="a larger /dev/shm (docker run --shm-size=256m), or --sink shm:/PATH",
             ) from error
         self._tell_now()
         return self

@@ -111,7 +111,7 @@ class VideoSink(BaseSink):
             writer.release()
             if self._temporary.stat().st_size == 0:
                 raise DataError(
-                    f"{self.path} could not be written", got="an empty file", mend="free disk space"
+                    f"{self.path} could not be written", got="an empty file", hint="free disk space"
                 )
             self._temporary.replace(self.path)
         finally:
@@ -163,7 +163,7 @@ class VideoSink(BaseSink):
             f"{self.path} cannot be encoded",
             expected=f"an OpenCV with FFmpeg and an encoder for {' or '.join(names)}",
             got=f"OpenCV {cv2.__version__} refuses {self._size[1]}x{self._size[0]} frames",
-            mend="pip install --force-reinstall opencv-python-headless",
+            hint="pip install --force-reinstall opencv-python-headless",
         )
 
 

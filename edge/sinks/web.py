@@ -114,7 +114,7 @@ class WebSink(BaseSink):
             raise UsageError(
                 f"the web sink takes a port of 127.0.0.1, got {target!r}",
                 expected="web or web:PORT, 1 to 65535; pictures leave this machine by no address",
-                mend="--view 8080",
+                hint="--view 8080",
             )
         return cls(int(target or 0), live=options.live)
 
@@ -123,7 +123,7 @@ class WebSink(BaseSink):
             self._server = WebServer(self._port, self._feed)
         except OSError as error:
             raise UsageError(
-                f"port {self._port} of 127.0.0.1 cannot be used", got=str(error), mend="--view"
+                f"port {self._port} of 127.0.0.1 cannot be used", got=str(error), hint="--view"
             ) from error
         self.url = self._server.url
         logger.info("view: %s", self.url)

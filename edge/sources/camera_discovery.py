@@ -79,7 +79,7 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
                 "no camera gives a picture",
                 expected="a V4L2 device that delivers frames",
                 got="no /dev/video* on this machine",
-                mend=choices(found),
+                hint=choices(found),
             )
         return found
     for camera in found:
@@ -92,7 +92,7 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
             f"there is no camera {device}",
             expected="a path such as /dev/video0, its number, or a name under /dev/v4l/by-id",
             got=f"found: {', '.join(map(str, found)) or 'no /dev/video* on this machine'}",
-            mend=choices(found),
+            hint=choices(found),
         )
     actual = path.resolve()
     return [camera for camera in found if Path(camera.node) == actual] or [Camera(str(path), "unnamed", ())]

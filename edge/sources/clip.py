@@ -55,7 +55,7 @@ class ClipSource(BaseSource):
                 f"clip {self.path} cannot be read",
                 expected="a video file",
                 got="a folder" if self.path.is_dir() else "no such file",
-                mend=f"--source images:{self.path}" if self.path.is_dir() else "check the path",
+                hint=f"--source images:{self.path}" if self.path.is_dir() else "check the path",
             )
         with quiet():
             self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
@@ -64,7 +64,7 @@ class ClipSource(BaseSource):
                 f"clip {self.path} cannot be decoded",
                 expected="a whole video file in a format that FFmpeg reads",
                 got=f"{self.path.stat().st_size} bytes that are none, or a file cut short",
-                mend=_MEND,
+                hint=_MEND,
             )
         declared = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = declared if 1 <= declared <= 1000 else _USUAL_FPS
@@ -105,14 +105,14 @@ class ClipSource(BaseSource):
     def _check_end(self) -> None:
         """Tell the end from a break: `read` answers the same to both."""
         if self._decoded == 0:
-            raise SourceError(f"clip {self.path} holds no frame", expected="at least one picture", mend=_MEND)
+            raise SourceError(f"clip {self.path} holds no frame", expected="at least one picture", hint=_MEND)
         # The container's count may be an estimate or include a frame or two that an edit list hides.
         if self._decoded < self._expected - max(2, self._expected // 50):
             raise SourceError(
                 f"clip {self.path} breaks off",
                 expected=f"{self._expected} frames, as its header says",
                 got=f"{self._decoded} frames that can be decoded",
-                mend=_MEND,
+                hint=_MEND,
             )
 
     def _close(self) -> None:

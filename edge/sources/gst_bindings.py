@@ -49,7 +49,7 @@ def load() -> Bindings:
             "GStreamer's Python bindings cannot be used",
             expected=f"module gi for Python {sys.version_info[0]}.{sys.version_info[1]}, and Gst 1.0",
             got=str(error),
-            mend=f"apt-get install {PACKAGES}",
+            hint=f"apt-get install {PACKAGES}",
         ) from error
 
 

@@ -158,7 +158,7 @@ class Pipeline:
                 f"{self._what}: {kind}",
                 expected="progressive video of a usual size and rate",
                 got=detail,
-                mend=f"set the device to another format, or apt-get install {PACKAGES}",
+                hint=f"set the device to another format, or apt-get install {PACKAGES}",
             )
         self.format, self._held = pictures, sample
         self.stamped = self._stamp(sample) is not None
@@ -233,7 +233,7 @@ class Pipeline:
             f"{self._what} gives no picture",
             expected=f"a frame within {timeout_s:g} s",
             got=self._trouble() or "none, and no error",
-            mend="check cable, power and what the device is set to",
+            hint="check cable, power and what the device is set to",
         )
 
     def _explain_silence(self) -> None:
@@ -265,7 +265,7 @@ class Pipeline:
             f"{self._what} failed",
             expected="frames",
             got=f"{error.message} ({message.src.get_name() if message.src else 'pipeline'}: {detail})",
-            mend="check cable and power; `edge-difom doctor` lists cameras and what GStreamer has",
+            hint="check cable and power; `edge-difom doctor` lists cameras and what GStreamer has",
         )
 
     def _raise_built(self, error: Any) -> None:
@@ -275,7 +275,7 @@ class Pipeline:
             f"{self._what} cannot be built",
             expected="elements, of which the last delivers raw video or JPEG",
             got=error.message,
-            mend=f"gst-inspect-1.0 lists the elements that are here; apt-get install {PACKAGES}",
+            hint=f"gst-inspect-1.0 lists the elements that are here; apt-get install {PACKAGES}",
         ) from error
 
     def _signal_trouble(self) -> str:

@@ -126,7 +126,7 @@ class TextSource(PipelineSource):
 
     def __init__(self, text: str, **settings: Any) -> None:
         if not text.strip():
-            raise UsageError("gst: needs a pipeline", mend="--source 'gst:videotestsrc is-live=true'")
+            raise UsageError("gst: needs a pipeline", hint="--source 'gst:videotestsrc is-live=true'")
         super().__init__(f"pipeline {text}", ends=True, **settings)
         self._text = text
 
@@ -162,7 +162,7 @@ class RtspSource(PipelineSource):
             raise UsageError(
                 f"unknown option {unknown[0]!r} of rtsp:",
                 expected=", ".join(sorted(_WAITS)),
-                mend="where it belongs to the URL, end the text with `?`: rtsp://HOST/PATH?channel=1?",
+                hint="where it belongs to the URL, end the text with `?`: rtsp://HOST/PATH?channel=1?",
             )
         return cls(target, **read_options("rtsp", options, _WAITS))
 
@@ -238,7 +238,7 @@ class GstCameraSource(PipelineSource):
             f"camera {self._device} gives no picture" if self._device else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
             got="; ".join(failures),
-            mend="check cable and power; `edge-difom doctor` lists the cameras",
+            hint="check cable and power; `edge-difom doctor` lists the cameras",
         )
 
     def _close(self) -> None:

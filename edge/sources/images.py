@@ -46,7 +46,7 @@ class ImagesSource(BaseSource):
             raise SourceError(
                 f"{self.folder} is not a folder",
                 expected="a folder of images",
-                mend=f"--source file:{self.folder}" if self.folder.is_file() else "check the path",
+                hint=f"--source file:{self.folder}" if self.folder.is_file() else "check the path",
             )
         pictures = [
             path
@@ -58,7 +58,7 @@ class ImagesSource(BaseSource):
             raise SourceError(
                 f"{self.folder} holds no image",
                 expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
-                mend=f"--source images:{inner}" if inner.is_dir() else "another folder",
+                hint=f"--source images:{inner}" if inner.is_dir() else "another folder",
             )
         self.description = f"{len(pictures)} images of {self.folder}"
         self._left = iter(sorted(pictures, key=_natural))
@@ -70,7 +70,7 @@ class ImagesSource(BaseSource):
         try:
             image = read_image(path)
         except DataError as error:
-            raise SourceError(error.what, expected=error.expected, got=error.got, mend=error.mend) from error
+            raise SourceError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
         return self._frame(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def _close(self) -> None:

@@ -71,7 +71,7 @@ def parse_source(text: str) -> tuple[str, str, dict[str, str]]:
         raise UsageError(
             f"unknown source {text!r}",
             expected=" | ".join(f"{name}:..." for name in SOURCES),
-            mend=f"--source {guess}:{text}" if Path(text).exists() else "--source file:CLIP",
+            hint=f"--source {guess}:{text}" if Path(text).exists() else "--source file:CLIP",
         )
     found = _OPTIONS.search(rest)
     if found is None:

@@ -94,7 +94,7 @@ class V4l2Source(BaseSource):
             f"camera {self.device} gives no picture" if self.device else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
             got="; ".join(failures),
-            mend=choices(find_cameras(self._root)),
+            hint=choices(find_cameras(self._root)),
         )
 
     def _start(self, node: str) -> str:
@@ -138,14 +138,14 @@ class V4l2Source(BaseSource):
                 f"camera {node} stopped delivering",
                 expected="a frame",
                 got="a failed read",
-                mend="check cable and power; `edge-difom doctor` lists the cameras",
+                hint="check cable and power; `edge-difom doctor` lists the cameras",
             )
         if self._shape is not None and image.shape != self._shape:
             raise SourceError(
                 f"camera {node} changed its format",
                 expected=f"{self._shape[1]}x{self._shape[0]}",
                 got=f"{image.shape[1]}x{image.shape[0]}",
-                mend="start again",
+                hint="start again",
             )
         self._shape = image.shape
         stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
@@ -162,7 +162,7 @@ class V4l2Source(BaseSource):
                 f"{self.description} stalls",
                 expected=f"a frame at least every {self._stall_s:g} s",
                 got="none, without an error of the driver",
-                mend="check cable and power, or allow more by ?stall_ms=",
+                hint="check cable and power, or allow more by ?stall_ms=",
             ) from error
 
     def _close(self) -> None:

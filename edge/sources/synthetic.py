@@ -61,7 +61,7 @@ class SyntheticSource(BaseSource):
         super().__init__(**timing)
         if frames == 0 and not live:
             raise UsageError(
-                "synthetic: without end must be live", expected="frames >= 1, or live=1", mend=_USAGE_MEND
+                "synthetic: without end must be live", expected="frames >= 1, or live=1", hint=_USAGE_MEND
             )
         self.size, self.fps, self.frames, self.seed, self.live = (height, width), fps, frames, seed, live
         self.faults = faults or Timetable()
@@ -83,7 +83,7 @@ class SyntheticSource(BaseSource):
             UsageError: There is a target, or an option does not fit.
         """
         if target:
-            raise UsageError(f"synthetic: takes no target, got {target!r}", mend=_USAGE_MEND)
+            raise UsageError(f"synthetic: takes no target, got {target!r}", hint=_USAGE_MEND)
         seconds = number("seconds", 0.1, 3600)
         known = {
             "width": whole(32, 8192),

@@ -225,7 +225,7 @@ def _own(folder: Path) -> int:
                 f"others may enter {folder}, where stills would be kept",
                 expected="a folder of its owner alone, mode 700",
                 got=f"mode {mode:o}",
-                mend=f"chmod 700 {folder}, or another --stills",
+                hint=f"chmod 700 {folder}, or another --stills",
             )
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for left in folder.glob(f".{PREFIX}*"):
@@ -240,6 +240,6 @@ def _own(folder: Path) -> int:
             f"no stills can be kept in {folder}",
             expected="a folder that can be made and written, and that no other run uses",
             got="another run keeps stills there" if busy else error.strerror or str(error),
-            mend="--stills with another folder",
+            hint="--stills with another folder",
         ) from error
     return handle

@@ -97,7 +97,7 @@ class Journal:
         except OSError as error:
             if error.errno not in _DISK_TROUBLE:
                 raise UsageError(
-                    f"the journal {path} cannot be written", got=str(error), mend="--log with another path"
+                    f"the journal {path} cannot be written", got=str(error), hint="--log with another path"
                 ) from error
         self._synced_s = time.monotonic()
         self._queue = Background(

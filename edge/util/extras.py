@@ -66,7 +66,7 @@ def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
         f"the Python package `{root}` is not installed; this needs `pip install {install}`",
         expected=f"module {error.name}",
         got="no such module",
-        mend=f"pip install '{install}'",
+        hint=f"pip install '{install}'",
     )
 
 

@@ -48,7 +48,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """
     occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     if occupied and not force:
-        raise UsageError(f"{path} exists already", expected="a new path", mend="another --out, or --force")
+        raise UsageError(f"{path} exists already", expected="a new path", hint="another --out, or --force")
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def fit_command(bundle_path: Path, json_path: str | None) -> None:
             got="; ".join(
                 f"{e.runtime} {e.precision}: {', '.join(e.obstacles)}" for e in report.engines if e.obstacles
             ),
-            mend="edge-difom doctor",
+            hint="edge-difom doctor",
         )
     runnable = next(engine for engine in report.engines if engine.runs and engine.precision == "int8")
     console.next_command(

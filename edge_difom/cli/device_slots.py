@@ -55,7 +55,7 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
             raise UsageError(
                 f"{folder} trusts a publisher already",
                 expected="a device without one",
-                mend=f"edge-difom device trust {root} --replace",
+                hint=f"edge-difom device trust {root} --replace",
             )
         store.audit.append("trusted", root=root.name, keys=", ".join(keys))
         believed.save(folder, trusted)
@@ -156,7 +156,7 @@ def status(events: int, folder: Path, json_path: str | None) -> None:
         raise BundleError(
             f"{folder}: " + "; ".join(report.problems),
             expected="whole slots and an unbroken log",
-            mend="edge-difom device install SOURCE" if report.audit.ok else "",
+            hint="edge-difom device install SOURCE" if report.audit.ok else "",
         )
     console.next_command("edge-difom device install SOURCE")
 
@@ -206,6 +206,6 @@ def gc(reset: bool, folder: Path) -> None:
 def _store(folder: Path) -> SlotStore:
     if not folder.is_dir():
         raise BundleError(
-            f"{folder} does not exist", expected="a state folder", mend="edge-difom device trust ROOT.json"
+            f"{folder} does not exist", expected="a state folder", hint="edge-difom device trust ROOT.json"
         )
     return SlotStore(folder)

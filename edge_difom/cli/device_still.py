@@ -121,7 +121,7 @@ def _look_at(path: Path, bundle_path: Path | None, engine_name: str) -> Still:
         raise UsageError(
             f"{path} has no mask of its own",
             expected="a folder that `edge-difom run --stills` wrote, or an image with --bundle B",
-            mend=f"edge-difom device still {path} --bundle B --out DICOM",
+            hint=f"edge-difom device still {path} --bundle B --out DICOM",
         )
     picture = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
     view = estimate(picture)

@@ -123,7 +123,7 @@ def distill(
             raise UsageError(
                 "--resume takes no other settings",
                 expected="the run as it was",
-                mend=f"edge-difom distill --resume {resume}",
+                hint=f"edge-difom distill --resume {resume}",
             )
         run = train_run(None, resume=resume, report=progress)
     else:

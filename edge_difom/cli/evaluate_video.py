@@ -116,7 +116,7 @@ def run(
             "--video evaluates a bundle on clips",
             expected="--bundle B " + _FORM,
             got=", ".join(unused) or "no --bundle",
-            mend="edge-difom evaluate --help",
+            hint="edge-difom evaluate --help",
         )
     from edge.bundle.reader import Bundle
     from edge.clip_evaluation.page import require_extras, video_page

@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
             raise UsageError(
                 f"no command {args[0]!r}",
                 expected=", ".join(names),
-                mend=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",
+                hint=f"{ctx.command_path} {near[0]} --help" if near else f"{ctx.command_path} --help",
             )
         return super().resolve_command(ctx, args)
 

@@ -63,7 +63,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if resume and (given or force):
-        raise UsageError("--resume takes no other settings", mend=f"edge-difom qat {run} --resume")
+        raise UsageError("--resume takes no other settings", hint=f"edge-difom qat {run} --resume")
     path = qat_path(run, bits)
     config = make_qat_config({"bits": bits_of(path), **given})
     try:
@@ -159,7 +159,7 @@ def _of_file(
         raise UsageError(
             f"{path} is no run",
             expected="a run's folder, or a file of weights with --student and --size",
-            mend=f"edge-difom export {path} --student edge-s --size 256 --out DIR",
+            hint=f"edge-difom export {path} --student edge-s --size 256 --out DIR",
         )
     from quantize.export.external_checkpoint import foreign_engines
 

@@ -163,7 +163,7 @@ def command(
 
     if (source is None) == (camera is None):
         raise UsageError(
-            "one source is needed", expected="--source S or --camera [DEVICE]", mend="--source synthetic:"
+            "one source is needed", expected="--source S or --camera [DEVICE]", hint="--source synthetic:"
         )
     if bundle_path is not None and state is not None:
         raise UsageError("two bundles are named", expected="--bundle B, or --state DIR with slots")
@@ -246,7 +246,7 @@ def _default_bundle() -> Path:
         raise UsageError(
             f"no bundle is given, and no {DEFAULT} comes with this package",
             expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
-            mend="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
+            hint="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
         )
     return path
 

@@ -215,5 +215,5 @@ def run_demo(out: Path, settings: DemoSettings | None = None, *, force: bool = F
     """
     refuse_existing(out, force=force)
     if out.is_file():
-        raise UsageError(f"{out} is a file", expected="a folder", mend="another --out")
+        raise UsageError(f"{out} is a file", expected="a folder", hint="another --out")
     return Demo(out, settings or DemoSettings()).run()

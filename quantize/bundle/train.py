@@ -90,6 +90,6 @@ def _holds(folder: Path, config: Config, load: Callable[[Path], Config]) -> bool
         raise UsageError(
             f"{folder} was made by another configuration",
             expected="the settings in its resolved.yaml",
-            mend="--run FOLDER for another training, or the same settings",
+            hint="--run FOLDER for another training, or the same settings",
         )
     return True

@@ -60,7 +60,7 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
             f"the student gives a mask on only {len(telling)} of {GOLDEN_SEEDS} golden candidates",
             expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} to {MOST_AREA:.0%}",
             got=f"{len(telling)}; agreement on empty masks would prove nothing",
-            mend="train longer, or add the phantom to the training data (edge-difom phantom --out DIR)",
+            hint="train longer, or add the phantom to the training data (edge-difom phantom --out DIR)",
         )
     return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
 
@@ -96,5 +96,5 @@ def check_golden(
                 expected=f"mask IoU >= {manifest.golden.min_iou}, mean difference <= "
                 f"{manifest.golden.max_mean_difference}/256",
                 got=f"{worst.frame}: mask IoU {worst.iou}, mean difference {worst.mean_difference:.2f}/256",
-                mend="train longer: an undecided student turns rounding into masks",
+                hint="train longer: an undecided student turns rounding into masks",
             )

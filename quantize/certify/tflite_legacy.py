@@ -48,7 +48,7 @@ def find_old_python() -> Path | None:
                 f"{VARIABLE} names no interpreter",
                 expected="a python with 'edge-difom[tflite-runtime]'",
                 got=named,
-                mend=f"unset {VARIABLE}, or make env",
+                hint=f"unset {VARIABLE}, or make env",
             )
         return Path(named)
     beside = Path(sys.prefix).parent / ".venv-tflite" / "bin" / "python"
@@ -110,7 +110,7 @@ def old_runtime_scores(
             raise BundleError(
                 f"tflite-runtime took too long on {len(frames)} frames",
                 expected=f"at most {timeout:.0f} s",
-                mend="fewer frames, or a smaller student",
+                hint="fewer frames, or a smaller student",
             ) from error
         if done.returncode:
             raise _failure(python, done)
@@ -120,7 +120,7 @@ def old_runtime_scores(
                 f"{python} would run the model in another package",
                 expected=PACKAGE,
                 got=package,
-                mend="an environment with 'edge-difom[tflite-runtime]' alone: make env",
+                hint="an environment with 'edge-difom[tflite-runtime]' alone: make env",
             )
         scores: NDArray[np.uint8] = np.load(paths[2], allow_pickle=False)
         return scores
@@ -137,6 +137,6 @@ def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> Exception:
             f"{python} cannot run a TFLite model of this project",
             expected="an environment with 'edge-difom[tflite-runtime]' of this version",
             got=said,
-            mend="make env",
+            hint="make env",
         )
     return BundleError("tflite-runtime cannot run the model", got=said or f"exit code {done.returncode}")

@@ -62,7 +62,7 @@ def load_student_file(path: Path, name: str) -> Student:
             f"{path} does not hold the weights of {name}",
             expected=f"the {len(wanted)} tensors of its state dict",
             got="; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
-            mend="name the student that it was trained as: --student",
+            hint="name the student that it was trained as: --student",
         )
     student.load_state_dict(found)
     refuse_nonfinite(student)
@@ -97,7 +97,7 @@ def foreign_engines(
             raise UsageError(
                 "INT8 engines of a checkpoint need pictures to calibrate on",
                 expected="--calibrate DIR",
-                mend="--calibrate DIR with training pictures, or --precision f32",
+                hint="--calibrate DIR with training pictures, or --precision f32",
             )
         samples = _samples(calibration, (size, size))
         engines += export_engines(canonicalize(quantize_student(student, samples), (size, size)))

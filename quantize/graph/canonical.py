@@ -151,7 +151,7 @@ class _Builder:
                 f"the student uses {node.target}, which cannot be exported",
                 expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(_CALLS)]),
                 got=f"{node.target} ({node.name})",
-                mend="write it in these operations, or use another student",
+                hint="write it in these operations, or use another student",
             )
 
     def plain(self, name: str, node: Node) -> Node:
@@ -277,5 +277,5 @@ def _unquantized(node: Node) -> UsageError:
     return UsageError(
         f"{node.name} would run in float: no quantizer on its input",
         expected="a quantizer on every tensor",
-        mend="this student's structure is not covered; use another student",
+        hint="this student's structure is not covered; use another student",
     )

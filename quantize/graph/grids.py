@@ -123,7 +123,7 @@ def target_grid(node: Node, grids: list[Grid], logits: set[Node]) -> Grid:
     raise UsageError(
         f"what {node.name} computes is not rounded before it is used",
         expected="a quantizer behind every convolution and its activation",
-        mend="this student's structure is not covered; use another student",
+        hint="this student's structure is not covered; use another student",
     )
 
 

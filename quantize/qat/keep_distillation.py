@@ -53,7 +53,7 @@ def refuse_without_recipe(config: DistillConfig) -> None:
             "--distill-weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",
             got=f"recipe {config.recipe}, teachers {', '.join(config.teachers) or 'none'}",
-            mend="leave --distill-weight out: the task loss alone",
+            hint="leave --distill-weight out: the task loss alone",
         )
 
 
@@ -104,7 +104,7 @@ def take_heads(objective: Difom, run: LoadedRun, quantized: nn.Module, samples: 
             f"the teachers' heads in {path} do not fit the run's teachers",
             expected=f"{len(objective.heads)} heads as `edge-difom distill` wrote them",
             got=str(unfit).splitlines()[-1].strip()[:200],
-            mend="remove it: the heads then start anew",
+            hint="remove it: the heads then start anew",
         ) from None
     low, high = _growth(run.student, cast("Student", quantized), samples)
     with torch.no_grad():

@@ -117,7 +117,7 @@ def _chosen(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
             raise UsageError(
                 "the student has no layer between its first and its last",
                 expected="--layers, to choose among " + ", ".join(names),
-                mend="--layers '*'",
+                hint="--layers '*'",
             )
         return inner
     for pattern in patterns:
@@ -126,6 +126,6 @@ def _chosen(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
                 f"--layers {pattern!r} matches no layer",
                 expected="a glob over the names of convolutions, such as " + ", ".join(names[:4]),
                 got=f"{len(names)} layers, none of that name",
-                mend=f"--layers {names[0].rpartition('.')[0] or names[0]}*",
+                hint=f"--layers {names[0].rpartition('.')[0] or names[0]}*",
             )
     return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}

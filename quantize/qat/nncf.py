@@ -123,7 +123,7 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
             "the quantized checkpoint does not fit the student",
             expected="a checkpoint of `edge-difom qat` of the same run",
             got=str(unfit).splitlines()[0][:200],
-            mend="qat RUN --force starts anew",
+            hint="qat RUN --force starts anew",
         ) from unfit
     return quantized
 
@@ -142,7 +142,7 @@ def refuse_nonfinite(model: nn.Module) -> None:
                 f"{name} holds values that are not finite",
                 expected="finite weights",
                 got="NaN or infinity",
-                mend="train again with a smaller --lr, or start from an earlier checkpoint",
+                hint="train again with a smaller --lr, or start from an earlier checkpoint",
             )
 
 

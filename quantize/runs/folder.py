@@ -87,7 +87,7 @@ def qat_path(run: Path, bits: int | None = None) -> Path:
         raise UsageError(
             f"--bits {bits} is not supported",
             expected="8, or 4 for the weights' grid alone (no runtime here executes 4-bit integers)",
-            mend="--bits 8",
+            hint="--bits 8",
         )
     if run.name in folders:
         return run if bits in (None, folders[run.name]) else run.parent / f"qat{bits}"
@@ -116,7 +116,7 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
         raise UsageError(
             f"{path.parent} was not quantized yet",
             expected=f"{best}",
-            mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
+            hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
         )
     source = load_run(path.parent)
     config = load_qat_config(path)
@@ -139,7 +139,7 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
             f"{path} is no checkpoint of a quantization",
             expected=", ".join(keys),
             got=f"no {', '.join(missing)}",
-            mend=f"edge-difom qat {path.parent.parent} --force starts anew",
+            hint=f"edge-difom qat {path.parent.parent} --force starts anew",
         )
     return state
 
@@ -165,7 +165,7 @@ def make_qat_config(values: dict[str, Any]) -> QatConfig:
         raise UsageError(
             f"configuration: {error}",
             expected=", ".join(QatConfig.__struct_fields__),
-            mend="correct the option",
+            hint="correct the option",
         ) from None
 
 

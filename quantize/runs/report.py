@@ -113,7 +113,7 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
         expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of the recall of small "
         "polyps lost against f32",
         got="; ".join(report.gate.breaches) + f"; lowest signal to rounding noise: {worst}",
-        mend=f"edge-difom qat {run} --bits {config.bits} --force with "
+        hint=f"edge-difom qat {run} --bits {config.bits} --force with "
         + " | ".join(ways)
         + " | a larger --max-drop to accept it",
     )

@@ -128,7 +128,7 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
             f"{len(samples)} images are too few to calibrate on",
             expected=f"at least {LEAST_CALIBRATION} training images",
             got=f"{len(data.train)} training images, --calibration {count}",
-            mend="more training images, or --calibration 64",
+            hint="more training images, or --calibration 64",
         )
     if len(samples) < count:
         logger.warning("calibrating on all %d images; %d were asked for", len(samples), count)
@@ -185,6 +185,6 @@ def _continue(setting: _Setting) -> Finetuning:
 def _resumed(path: Path) -> QatConfig:
     if not (path / "checkpoints" / "last.pt").is_file():
         raise UsageError(
-            f"{path} holds nothing to resume", mend=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
+            f"{path} holds nothing to resume", hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
         )
     return load_qat_config(path)

@@ -95,13 +95,13 @@ KINDS = [
 def test_an_error_is_one_message_and_its_own_exit_code(
     kind: type[EdgeDifomError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_verb(monkeypatch, kind("B is broken", expected="a bundle", got="a stone", mend="make one"))
+    with_verb(monkeypatch, kind("B is broken", expected="a bundle", got="a stone", hint="make one"))
     assert status("doctor") == kind.exit_code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert (
         captured.err
-        == "error: B is broken\n  expected: a bundle\n  got:      a stone\n  mend:     make one\n"
+        == "error: B is broken\n  expected: a bundle\n  got:      a stone\n  hint:     make one\n"
     )
 
 

@@ -149,7 +149,7 @@ class _Work:
         with self.files.lock():
             opened = self.files.open(self.files.partial)
             if opened is None:
-                raise DataError(f"{self.files.partial} vanished while it was filled", mend="start again")
+                raise DataError(f"{self.files.partial} vanished while it was filled", hint="start again")
             opened.mark(number, checksum(rows))
         if self.progress is not None:
             todo = sum(
@@ -163,7 +163,7 @@ class _Work:
             opened = self.files.finished()
             if opened is None:
                 raise DataError(
-                    f"{self.files.final} cannot be read back", mend=f"remove {self.files.final} and try again"
+                    f"{self.files.final} cannot be read back", hint=f"remove {self.files.final} and try again"
                 )
             for number, block in enumerate(self.files.blocks):
                 if checksum(opened.maps[block]) != opened.marker.checksums[number]:
@@ -212,6 +212,6 @@ class _Work:
             raise DataError(
                 f"teacher {self.teacher.name} gave values that float16 cannot hold",
                 got=f"rows {block.start} to {block.stop - 1}",
-                mend="check the teacher's checkpoint",
+                hint="check the teacher's checkpoint",
             )
         return rows

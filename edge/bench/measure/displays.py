@@ -49,7 +49,7 @@ def open_display(text: str) -> tuple[Display, Source | None]:
     from edge.sinks.open import SINKS, open_sinks
 
     if kind not in SINKS:
-        raise UsageError(f"unknown display {text!r}", expected=DISPLAYS, mend="--display loopback")
+        raise UsageError(f"unknown display {text!r}", expected=DISPLAYS, hint="--display loopback")
     return SinkDisplay(open_sinks([text], force=True)[0], text), None
 
 
@@ -127,7 +127,7 @@ class FramebufferDisplay:
             self._file = self._path.open("r+b", buffering=0)
         except OSError as error:
             raise SourceError(
-                f"{self._path} cannot be written", got=error.strerror or "", mend="join the group `video`"
+                f"{self._path} cannot be written", got=error.strerror or "", hint="join the group `video`"
             ) from error
         return self
 

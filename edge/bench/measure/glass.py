@@ -259,7 +259,7 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
             "the camera does not see the marker",
             expected=f"a place that brightens by at least {_LEAST_CONTRAST:g} grey levels",
             got=f"{most:.0f} at most",
-            mend="point the camera at the display, and fix its exposure",
+            hint="point the camera at the display, and fix its exposure",
         )
     count, labels, stats, _ = cv2.connectedComponentsWithStats((change > most / 2).astype(np.uint8))
     largest = 1 + int(np.argmax(stats[1:count, cv2.CC_STAT_AREA]))

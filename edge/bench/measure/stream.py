@@ -65,7 +65,7 @@ class Load(NamedTuple):
             fps = 0.0
         if not 0 < fps <= 1000:
             raise UsageError(
-                "no such load", expected="max, or frames per second", got=text, mend="--rate max --rate 30"
+                "no such load", expected="max, or frames per second", got=text, hint="--rate max --rate 30"
             )
         return cls(f"{fps:g}", fps)
 

@@ -163,7 +163,7 @@ def write_clip(
     try:
         if not writer.isOpened():
             raise SourceError(
-                f"{path} cannot be written as a video", mend="use a name that ends in .mp4 or .avi"
+                f"{path} cannot be written as a video", hint="use a name that ends in .mp4 or .avi"
             )
         shares = []
         for frame in clip(seed, frames, size=size):

@@ -78,5 +78,5 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
             expected="valid runs of enough frames on both sides",
             got="; ".join(sorted({pair.why for pair in report.pairs if pair.why}))
             or "runs that are too short",
-            mend="measure again on a quiet machine, or --judge-invalid",
+            hint="measure again on a quiet machine, or --judge-invalid",
         )

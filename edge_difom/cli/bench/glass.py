@@ -52,7 +52,7 @@ def command(display: str, source: str | None, pulses: int, seed: int, json_path:
         )
     camera = seen if seen is not None else open_source(source or "")
     if not camera.live:
-        raise UsageError(f"{source} is not live", expected="a camera", mend="--source v4l2:/dev/video0")
+        raise UsageError(f"{source} is not live", expected="a camera", hint="--source v4l2:/dev/video0")
     with console.progress(pulses, "pulses") as bar:
         report = measure_glass(shown, camera, pulses=pulses, seed=seed, done=bar.update)
     console.say(f"{report.display} seen by {report.source}: {report.pulses} pulses, {report.lost} lost")

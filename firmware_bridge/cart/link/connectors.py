@@ -54,5 +54,5 @@ def parse(text: str) -> Connector:
     raise UsageError(
         f"--cart {text} names no cart",
         expected="serial:DEVICE[,BAUD], can:INTERFACE[,SEND,RECEIVE], sim[:SECONDS=FAULT,...]",
-        mend="--cart sim",
+        hint="--cart sim",
     )

@@ -49,7 +49,7 @@ def _compile(built: Path) -> None:
             "the simulated cart is C code, and there is no compiler to build it",
             expected=wanted or ", ".join(_COMPILERS),
             got="none on the PATH",
-            mend="apt-get install gcc libc6-dev",
+            hint="apt-get install gcc libc6-dev",
         )
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent, prefix=".libcart.") as folder:
@@ -68,6 +68,6 @@ def _compile(built: Path) -> None:
                 "the simulated cart does not compile",
                 expected=f"{compiler} with the headers of the C library",
                 got="; ".join(run.stderr.strip().splitlines()[:3]),
-                mend="apt-get install gcc libc6-dev",
+                hint="apt-get install gcc libc6-dev",
             )
         made.replace(built)

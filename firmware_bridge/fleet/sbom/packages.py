@@ -93,7 +93,7 @@ def _distribution(name: str, path: list[str]) -> importlib.metadata.Distribution
     raise MissingDependencyError(
         f"the package {name} is not installed here, so its version and licence cannot be told",
         expected="what the device has",
-        mend=f"pip install {name}, or run this on the device",
+        hint=f"pip install {name}, or run this on the device",
     )
 
 

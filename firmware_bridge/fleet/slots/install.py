@@ -152,7 +152,7 @@ def _refuse_older(found: _Found, before: State) -> None:
             f"{found.target} {version} is older than what was installed on this device",
             expected=f"version {floor} or later",
             got=f"version {version}",
-            mend="publish the older bundle anew, with a later version; or edge-difom device rollback",
+            hint="publish the older bundle anew, with a later version; or edge-difom device rollback",
         )
     same = [held for held in before.slots.values() if (held.name, held.version) == (found.target, version)]
     if any(held.sha256 != found.sha256 for held in same):
@@ -168,7 +168,7 @@ def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
             raise BundleError(
                 f"{found.target} {found.offer.version} was marked bad on this device",
                 got=bad.reason,
-                mend="publish a better one, or try it once more with --again",
+                hint="publish a better one, or try it once more with --again",
             )
 
 
@@ -178,7 +178,7 @@ def _refuse_unfit(found: _Found, runtimes: Mapping[str, Runtime | None], archite
         raise BundleError(
             f"{found.target} {offer.version} has manifest schema {offer.schema_version}",
             expected=f"schema {SCHEMA_VERSION}",
-            mend="pip install --upgrade edge-difom",
+            hint="pip install --upgrade edge-difom",
         )
     report = fit(offer, runtimes=runtimes, architecture=architecture)
     if not report.fits:
@@ -190,7 +190,7 @@ def _refuse_unfit(found: _Found, runtimes: Mapping[str, Runtime | None], archite
                 for engine in report.engines
                 if engine.obstacles
             ),
-            mend="edge-difom doctor",
+            hint="edge-difom doctor",
         )
 
 
@@ -202,7 +202,7 @@ def _refuse_without_room(found: _Found, folder: Path) -> None:
             f"the disk of {folder} is full",
             expected=f"{needed} bytes",
             got=f"{free} bytes",
-            mend="edge-difom device gc",
+            hint="edge-difom device gc",
         )
 
 
@@ -233,7 +233,7 @@ def _bring(
         with locked(store.folder / LOCK):
             now = state.load(store.folder)
             if now.spare() != slot:
-                raise BusyError("the slots changed during the installation", mend="install again")
+                raise BusyError("the slots changed during the installation", hint="install again")
             state.save(store.folder, now.installed(slot, held))
     except (EdgeDifomError, OSError) as error:
         reason = error.what if isinstance(error, EdgeDifomError) else str(error)
@@ -244,7 +244,7 @@ def _bring(
         raise BusyError(
             f"{held.name} {held.version} cannot be written to {store.folder}",
             got=error.strerror or str(error),
-            mend="edge-difom device gc",
+            hint="edge-difom device gc",
         ) from error
     finally:
         with suppress(OSError):
@@ -270,7 +270,7 @@ def _copy(repository: Folder, found: _Found, part: Path) -> None:
             f"{found.file} is not what was signed",
             expected=f"{found.size} bytes with SHA-256 {found.sha256}",
             got=f"{size} bytes with SHA-256 {digest.hexdigest()}" if left else "more bytes",
-            mend="copy the repository again, whole",
+            hint="copy the repository again, whole",
         )
 
 
@@ -279,7 +279,7 @@ def _block(source: IO[bytes], size: int, found: _Found) -> bytes:
         return source.read(size)
     except OSError as error:
         raise BundleError(
-            f"{found.file} cannot be read", got=error.strerror or str(error), mend="copy the repository again"
+            f"{found.file} cannot be read", got=error.strerror or str(error), hint="copy the repository again"
         ) from error
 
 
@@ -292,7 +292,7 @@ def _refuse_untrue(part: Path, found: _Found) -> None:
         raise BundleError(
             f"{found.target} {found.offer.version} does not hold together",
             got="; ".join(wrong),
-            mend="publish it anew",
+            hint="publish it anew",
         )
 
 

@@ -81,5 +81,5 @@ def refuse_under_signal(folder: Path) -> None:
             raise BusyError(
                 "a signal is present: the device may be in use on a patient",
                 expected="no signal at the input while a bundle is installed",
-                mend="unplug or switch off the endoscope's processor, then install again",
+                hint="unplug or switch off the endoscope's processor, then install again",
             ) from error

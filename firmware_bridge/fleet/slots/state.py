@@ -179,5 +179,5 @@ def _damaged(path: Path, got: str) -> BundleError:
         f"{path} cannot be read",
         expected="the state of the two slots",
         got=got,
-        mend="edge-difom device gc --reset, then install again",
+        hint="edge-difom device gc --reset, then install again",
     )

@@ -68,7 +68,7 @@ def examine(folder: Path) -> StatusReport:
         BundleError: There is none, or whom it trusts cannot be read.
     """
     if not folder.is_dir():
-        raise BundleError(f"{folder} does not exist", mend="edge-difom device trust ROOT.json")
+        raise BundleError(f"{folder} does not exist", hint="edge-difom device trust ROOT.json")
     problems = []
     try:
         now = state.load(folder)

@@ -166,7 +166,7 @@ class SlotStore:
                 stack.enter_context(locked(self.folder / INSTALLING, wait=False))
             except BlockingIOError as error:
                 raise BusyError(
-                    "another installation runs on this device", mend="wait for its end"
+                    "another installation runs on this device", hint="wait for its end"
                 ) from error
             yield
 

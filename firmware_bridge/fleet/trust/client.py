@@ -169,7 +169,7 @@ def _refuse_expired(signed: Signed, now: datetime) -> None:
             f"{signed.type}.json expired",
             expected=f"the device's clock before {signed.expires:%Y-%m-%d %H:%M} UTC",
             got=f"{now:%Y-%m-%d %H:%M} UTC",
-            mend="publish again, or set the device's clock; what is installed keeps running",
+            hint="publish again, or set the device's clock; what is installed keeps running",
         )
 
 
@@ -179,7 +179,7 @@ def _refuse_older(name: str, version: int, known: int) -> None:
             f"{name} is older than what this device has seen",
             expected=f"version {known} or later",
             got=f"version {version}",
-            mend="take the repository as it was published last",
+            hint="take the repository as it was published last",
         )
 
 
@@ -198,5 +198,5 @@ def _refusing(name: str) -> Iterator[None]:
             f"{name} is not to be trusted",
             expected="metadata signed by the keys of the root that this device trusts",
             got=f"{type(error).__name__}: {error}",
-            mend="take the repository as it was published; `edge-difom device trust ROOT` for another publisher",
+            hint="take the repository as it was published; `edge-difom device trust ROOT` for another publisher",
         ) from error

@@ -27,14 +27,14 @@ def open_folder(source: str) -> Folder:
             raise UsageError(
                 f"{source} is not read by a device",
                 expected="a folder: a path, or file:///PATH",
-                mend="copy the repository to a stick, or mount the file server",
+                hint="copy the repository to a stick, or mount the file server",
             )
         path = Path(unquote(address.path))
     if not (path / METADATA).is_dir():
         raise BundleError(
             f"{path} is no repository",
             expected=f"a folder with {METADATA}/ and {TARGETS}/",
-            mend="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         )
     return Folder(path)
 
@@ -84,7 +84,7 @@ class Folder:
             raise BundleError(
                 f"{path} cannot be read",
                 got=error.strerror or str(error),
-                mend="copy the repository again, whole",
+                hint="copy the repository again, whole",
             ) from error
 
 

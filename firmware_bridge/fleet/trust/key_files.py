@@ -41,7 +41,7 @@ def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise UsageError(
-            f"{path} exists already", expected="a folder without keys", mend="another folder"
+            f"{path} exists already", expected="a folder without keys", hint="another folder"
         ) from error
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
@@ -67,7 +67,7 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
             f"{path} cannot be read",
             expected="a private key",
             got=error.strerror or str(error),
-            mend="edge-difom bundle keygen DIR",
+            hint="edge-difom bundle keygen DIR",
         ) from error
     except (ValueError, TypeError) as error:
         raise UsageError(

@@ -62,7 +62,7 @@ def read_offer(custom: Any, target: str) -> Offer:
         if isinstance(custom, dict) and custom.get("format") != FORMAT:
             raise BundleError(
                 f"{target} is offered in format {custom.get('format')}, this edge-difom reads format {FORMAT}",
-                mend="pip install --upgrade edge-difom",
+                hint="pip install --upgrade edge-difom",
             )
         offer = msgspec.convert(custom, type=Offer)
     except msgspec.ValidationError as error:
@@ -70,7 +70,7 @@ def read_offer(custom: Any, target: str) -> Offer:
             f"{target} is not offered as a bundle",
             expected="version, architectures and runtimes in its signed metadata",
             got=str(error),
-            mend="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         ) from error
     if offer.version < 1:
         raise BundleError(f"{target} is offered with version {offer.version}", expected="a version from 1")

@@ -60,7 +60,7 @@ def create_keys(folder: Path, passphrase: bytes, now: datetime, days: Mapping[st
     if not passphrase:
         raise UsageError("the root key has no passphrase", expected="one that is not empty")
     if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} exists already", expected="a new folder", mend="another DIR")
+        raise UsageError(f"{folder} exists already", expected="a new folder", hint="another DIR")
     signer = key_files.generate(key_files.key_path(folder, "root"), passphrase)
     root = Root(version=1, expires=expiry("root", now, days), consistent_snapshot=True)
     root.add_key(signer.public_key, "root")
@@ -149,7 +149,7 @@ def renew(
     if targets is None:
         raise BundleError(
             f"{repository} holds no publication",
-            mend="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         )
     return files.write(
         repository, keys, targets, {role: files.load_signer(keys, role, root) for role in ONLINE}, now, days
@@ -187,7 +187,7 @@ def rotate(
     root = files.newest_root(repository, keys)
     signers = [files.load_signer(keys, "root", root, passphrase)]
     if files.latest(repository, Targets) is None:
-        raise BundleError(f"{repository} holds no publication", mend="publish first")
+        raise BundleError(f"{repository} holds no publication", hint="publish first")
     version, fresh = root.version + 1, {}
     for role in dict.fromkeys(roles):
         path = keys / f".{role}.{version}.new.pem"

@@ -83,16 +83,16 @@ def newest_root(repository: Path, keys: Path) -> Root:
         raise UsageError(
             f"{keys} holds no root metadata",
             expected="the folder that keygen made",
-            mend="edge-difom bundle keygen DIR",
+            hint="edge-difom bundle keygen DIR",
         )
     for path in found:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
-            raise UsageError(f"{repository} belongs to other keys than those of {keys}", mend="--keys KEYS")
+            raise UsageError(f"{repository} belongs to other keys than those of {keys}", hint="--keys KEYS")
     newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
     if newest.exists():
         raise UsageError(
-            f"{keys} is older than {repository}", expected=f"its {newest.name}", mend="copy it from there"
+            f"{keys} is older than {repository}", expected=f"its {newest.name}", hint="copy it from there"
         )
     return _load(found[-1], Root)
 

@@ -44,11 +44,11 @@ def load(folder: Path) -> Trusted:
         raise BundleError(
             "this device trusts no publisher yet",
             expected="root metadata, brought by hand",
-            mend="edge-difom device trust ROOT.json",
+            hint="edge-difom device trust ROOT.json",
         ) from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"{path} cannot be read", got=str(error), mend="edge-difom device trust ROOT.json --replace"
+            f"{path} cannot be read", got=str(error), hint="edge-difom device trust ROOT.json --replace"
         ) from error
 
 

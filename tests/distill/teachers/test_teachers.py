@@ -98,7 +98,7 @@ def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingDependencyError, match="could not be had") as caught:
         build_teacher("dinov2:somebody/something")
     assert asked == [True, False]  # the local copy first
-    assert "--teacher dinov2:DIR" in caught.value.mend
+    assert "--teacher dinov2:DIR" in caught.value.hint
     assert caught.value.got == "We couldn't connect to the hub"
 
 
@@ -192,7 +192,7 @@ def test_timm_without_weights_is_no_random_teacher(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     with pytest.raises(MissingDependencyError, match="could not be had") as caught:
         build_teacher("timm:resnet10t")
-    assert "timm:resnet10t@FILE" in caught.value.mend
+    assert "timm:resnet10t@FILE" in caught.value.hint
     assert load_timm("resnet10t", pretrained=False).channels == 128 + 256
     with pytest.raises(UsageError, match="no network 'resnet_of_nobody'"):
         build_teacher("timm:resnet_of_nobody")

@@ -134,7 +134,7 @@ def test_without_jinja2_the_page_is_left_out_with_a_warning(
     report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def gone(_: BenchReport) -> str:
-        raise MissingDependencyError("reports need jinja2", mend="pip install 'edge-difom[report]'")
+        raise MissingDependencyError("reports need jinja2", hint="pip install 'edge-difom[report]'")
 
     monkeypatch.setattr("edge.bench.report.page.report_page", gone)
     written = write_reports(report, tmp_path)

@@ -107,7 +107,7 @@ def test_an_engine_that_is_too_old_names_the_package(tiny_bundle: Path, installe
     installed(tflite_runtime="2.13.0")
     with pytest.raises(BundleError, match=r"tflite-runtime 2\.14 or newer") as refused:
         open_engine(bundle, "tflite", threads=1)
-    assert "pip install 'tflite-runtime>=2.14'" in refused.value.mend
+    assert "pip install 'tflite-runtime>=2.14'" in refused.value.hint
     installed(ai_edge_litert="1.3.0")
     with pytest.raises(BundleError, match=r"ai-edge-litert 1\.4 or newer"):
         open_engine(bundle, "tflite", threads=1)
@@ -124,7 +124,7 @@ def test_the_older_one_beside_numpy_2_is_refused(
     with pytest.raises(MissingDependencyError, match="numpy < 2") as refused:
         open_engine(bundle, "tflite", threads=1)
     assert refused.value.got == f"numpy {numpy}"
-    assert "edge-difom[tflite-runtime]" in refused.value.mend
+    assert "edge-difom[tflite-runtime]" in refused.value.hint
     # The bundle has no other engine, so a verification that passed it over would have compared nothing.
     with pytest.raises(MissingDependencyError, match="can run here") as nothing:
         verify_bundle(bundle)

@@ -130,7 +130,7 @@ def test_a_camera_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None
         assert "usb-Cart" in caught.value.got
     with pytest.raises(SourceError, match="no camera") as none, V4l2Source(root=tmp_path / "bare"):
         pass
-    assert "synthetic:" in none.value.mend
+    assert "synthetic:" in none.value.hint
     dead = FakeCamera()
     dead.opened = False
     with (

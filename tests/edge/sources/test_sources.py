@@ -302,7 +302,7 @@ def test_a_clip_that_cannot_be_read(
     with pytest.raises(SourceError) as caught, open_source(f"file:{path}"):
         pass
     assert str(path) in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
     assert capfd.readouterr().err == ""
 
 

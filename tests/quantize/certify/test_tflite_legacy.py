@@ -145,7 +145,7 @@ def test_an_environment_without_the_project_is_refused(
     monkeypatch.setenv(VARIABLE, str(tmp_path / "bare/bin/python"))
     with pytest.raises(MissingDependencyError, match="No module named") as refused:
         old_runtime_scores(b"", FRAME)
-    assert refused.value.mend == "make env"
+    assert refused.value.hint == "make env"
 
 
 def test_it_imports_no_torch() -> None:
