@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 
 from edge.contracts import State, kind_of
-from edge.inference.process import HANG_MS, TIMEOUT_MS
+from edge.inference.process import HANG_MS
+from edge.limits import INFERENCE_TIMEOUT_MS, MAX_MASK_AGE_MS
 from edge.pipeline.frame_guard import ENTER_MS, FREEZE_MS, LEAVE_MS
-from edge.pipeline.loop import MAX_AGE_MS, POLL_S
+from edge.pipeline.loop import POLL_S
 from edge.pipeline.state_machine import RECOVERY_MS
 from edge.sources.stall_detection import LEAST_S
 from edge.telemetry.journal import Event
@@ -29,7 +30,7 @@ MOST_MB_PER_HOUR = 10.0
 RESTART_MS = 5000.0
 """Longest time from the death of the student's process to the next mask: opening, golden frames, one frame."""
 
-_NOTICE_MS = MAX_AGE_MS
+_NOTICE_MS = MAX_MASK_AGE_MS
 """A frame that shows a fault is through the loop before it is too old to be drawn."""
 _LEAST_BLOCKS = 10
 _RESAMPLES = 2000
@@ -60,15 +61,15 @@ def _paused(kind: str, enter_ms: float) -> Answer:
     return Answer(State.PAUSED, kind, within, within, LEAVE_MS + _NOTICE_MS)
 
 
-_AWAY_MS = MAX_AGE_MS + 1000 * POLL_S
+_AWAY_MS = MAX_MASK_AGE_MS + 1000 * POLL_S
 ANSWERS = {
     "black": _paused("black", ENTER_MS["black"]),
     "overexposed": _paused("light", ENTER_MS["light"]),
     "blur": _paused("blurred", ENTER_MS["blurred"]),
     "freeze": _paused("freeze", FREEZE_MS),
-    "stall": Answer(State.NO_SIGNAL, "stalled", 1000 * LEAST_S + _AWAY_MS, MAX_AGE_MS, _AWAY_MS),
-    "unplug": Answer(State.NO_SIGNAL, "unplugged", _AWAY_MS, MAX_AGE_MS, _AWAY_MS),
-    "corrupt": Answer(State.DEGRADED, "corrupt", _AWAY_MS, MAX_AGE_MS, RECOVERY_MS + _AWAY_MS),
+    "stall": Answer(State.NO_SIGNAL, "stalled", 1000 * LEAST_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
+    "unplug": Answer(State.NO_SIGNAL, "unplugged", _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
+    "corrupt": Answer(State.DEGRADED, "corrupt", _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS),
     "format": Answer(None, back_ms=_NOTICE_MS),
     "drop": Answer(None, back_ms=_NOTICE_MS),
     "fov": Answer(None, back_ms=_NOTICE_MS),
@@ -79,7 +80,7 @@ of what answers them. A view that is another for less than two seconds is no new
 
 WORKER_ANSWERS = {
     "kill": ("memory", 2 * _NOTICE_MS, RESTART_MS),
-    "stop": ("hang", 1.5 * HANG_MS + TIMEOUT_MS, 1.5 * HANG_MS + TIMEOUT_MS + RESTART_MS),
+    "stop": ("hang", 1.5 * HANG_MS + INFERENCE_TIMEOUT_MS, 1.5 * HANG_MS + INFERENCE_TIMEOUT_MS + RESTART_MS),
 }
 """What is done to the student's process -> kind that the journal names, and within how many milliseconds it does and
 the next mask is shown."""

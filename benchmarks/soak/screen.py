@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.soak.checks import Check
 from edge.contracts import State
-from edge.pipeline.loop import MAX_AGE_MS
+from edge.limits import MAX_MASK_AGE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ class Screen:
             self._masks += 1
             self._outlined += bool(snapshot.boxes)
             self._oldest_shown = max(self._oldest_shown, age_ms)
-            if age_ms > MAX_AGE_MS and len(self._stale) < _KEPT:
+            if age_ms > MAX_MASK_AGE_MS and len(self._stale) < _KEPT:
                 self._stale.append(f"frame {snapshot.frame_index} is shown {age_ms:.0f} ms after its capture")
         if on != (self.shown[-1][1] if self.shown else False):
             self.shown.append((now, on))
@@ -73,7 +73,7 @@ class Screen:
         failures = self._stale or ([] if self._masks else ["no mask was ever shown"])
         return Check(
             name="masks",
-            what=f"no mask is shown more than {MAX_AGE_MS:g} ms after its frame's capture",
+            what=f"no mask is shown more than {MAX_MASK_AGE_MS:g} ms after its frame's capture",
             passed=not failures,
             figures={
                 "looks": self._looks,

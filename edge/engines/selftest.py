@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import EdgeDifomError
+from edge.limits import MAX_MEDIAN_INFERENCE_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from edge.bundle.reader import Bundle
     from edge.contracts import Engine
-
-LIMIT_MS = 74.0
-"""Longest inference, median: 120 ms, the oldest mask that is drawn, less 46 ms for everything else at 60 Hz."""
 
 TIMEOUT_S = 120.0
 _WARM, _RUNS = 3, 20
@@ -55,7 +53,7 @@ def self_test(
     bundle: Bundle,
     engine: str = "auto",
     *,
-    limit_ms: float = LIMIT_MS,
+    limit_ms: float = MAX_MEDIAN_INFERENCE_MS,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> SelfTest:
     """Run the golden frames through every INT8 engine that is installed, then time the one that will be used.
@@ -92,7 +90,9 @@ def self_test(
     )
 
 
-def check_in_process(path: Path, *, limit_ms: float = LIMIT_MS, timeout_s: float = TIMEOUT_S) -> SelfTest:
+def check_in_process(
+    path: Path, *, limit_ms: float = MAX_MEDIAN_INFERENCE_MS, timeout_s: float = TIMEOUT_S
+) -> SelfTest:
     """`self_test` of a bundle in a process of its own.
 
     Args:

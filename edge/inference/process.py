@@ -30,12 +30,10 @@ from edge.inference.messages import (
     encode,
 )
 from edge.inference.shared_buffers import Planes, anonymous
+from edge.limits import INFERENCE_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from edge.contracts import ImageU8
-
-TIMEOUT_MS = 100.0
-"""Longest time for the scores of a frame: the oldest mask that is drawn has 120 ms for everything."""
 
 HANG_MS = 1000.0
 """Waiting time without an answer from which a process hangs; where the machine is short of CPU time, it is only late."""
@@ -68,7 +66,9 @@ class ProcessEngine:
         OSError: No process can be started.
     """
 
-    def __init__(self, spec: EngineSpec, *, timeout_ms: float = TIMEOUT_MS, hang_ms: float = HANG_MS) -> None:
+    def __init__(
+        self, spec: EngineSpec, *, timeout_ms: float = INFERENCE_TIMEOUT_MS, hang_ms: float = HANG_MS
+    ) -> None:
         self.name, self.input_size, self.started_s = "", spec.input_size, 0.0
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
         self._settings: dict[str, Any] = {}

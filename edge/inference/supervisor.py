@@ -19,7 +19,8 @@ from edge.contracts import InferenceFault
 from edge.errors import BundleError, ParityError
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
-from edge.inference.process import HANG_MS, TIMEOUT_MS, ProcessEngine
+from edge.inference.process import HANG_MS, ProcessEngine
+from edge.limits import INFERENCE_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,7 @@ class Supervisor:
         engine: str = "auto",
         threads: int | None = None,
         precision: str = "int8",
-        timeout_ms: float = TIMEOUT_MS,
+        timeout_ms: float = INFERENCE_TIMEOUT_MS,
         hang_ms: float = HANG_MS,
         patient: bool = False,
         clean_s: float = CLEAN_S,

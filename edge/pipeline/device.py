@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import UsageError
-from edge.inference.process import TIMEOUT_MS
 from edge.inference.supervisor import Supervisor
+from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
@@ -108,7 +108,7 @@ def open_device(
                 store,
                 engine=options.engine,
                 threads=options.threads,
-                timeout_ms=TIMEOUT_MS if source.live else _PATIENT_MS,
+                timeout_ms=INFERENCE_TIMEOUT_MS if source.live else _PATIENT_MS,
                 patient=not source.live,
                 clock=clock,
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge.contracts import Interruption, Result, State
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
+from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
 from edge.pipeline.run_stats import RunSummary, Tally
 from edge.pipeline.state_machine import StateMachine
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
     from edge.pipeline.smoothing import Smoother
     from edge.pipeline.state_machine import Condition
 
-__all__ = ["MAX_AGE_MS", "STAGES", "FrameLoop", "Observer", "RunSummary"]
+__all__ = ["STAGES", "FrameLoop", "Observer", "RunSummary"]
 
 STAGES = ("capture", "guard", "preprocess", "infer", "postprocess", "output")
 """Stages of a frame; each begins where the one before it ends. `capture` is the wait since the capture stamp."""
-
-MAX_AGE_MS = 120.0
-"""Oldest frame of a live source whose mask may be drawn (annotation delay that was accepted in DEN200055)."""
 
 _NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
 
@@ -79,7 +77,7 @@ class FrameLoop:
     smoother: Smoother | None = None
     observers: Sequence[Observer] = ()
     keep_every: Callable[[], int] = lambda: 1
-    max_age_ms: float = MAX_AGE_MS
+    max_age_ms: float = MAX_MASK_AGE_MS
     clock: Callable[[], int] = time.monotonic_ns
     stop: threading.Event = field(default_factory=threading.Event)
     on_frame: Callable[[Frame, Result], None] | None = None

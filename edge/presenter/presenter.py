@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 
 from edge.contracts import Result, Status
+from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import compose
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from edge.contracts import ImageU8
     from edge.presenter.display_options import Look
     from edge.shm.reader import SegmentReader, Snapshot
-
-SILENCE_MS = 120.0
-"""How long nothing may be heard before everything is taken from view."""
 
 _REOPEN_MS = 50.0
 
@@ -83,7 +81,7 @@ class Presenter:
         if news_ns:
             # A time that lies ahead would keep a dead writer's overlay on show.
             self._news_ns = max(self._news_ns or 0, min(news_ns, now))
-        if self.silent_ms >= SILENCE_MS:
+        if self.silent_ms >= PRESENTER_SILENCE_MS:
             if now - self._reopened_ns >= _REOPEN_MS * 1e6:
                 self._reopened_ns = now
                 self._reader.reopen()

@@ -14,6 +14,7 @@ import cv2
 
 from edge.contracts import Result, State, kind_of
 from edge.errors import MissingDependencyError, UsageError
+from edge.limits import MAX_MASK_AGE_MS
 from edge.overlay.paint import without_frame
 from edge.shm.layout import (
     HAS_FRAME,
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
     from edge.contracts import Frame, Status
     from edge.shm.writer import Slot
-
-MAX_SHOWN_MS = 120.0
-"""How long after its capture a frame's overlay may be shown."""
 
 _BEFORE_FRAMES = (360, 640)
 _RETRY_NS = 1_000_000_000
@@ -118,10 +116,10 @@ class ShmSink(BaseSink):
     def write(self, frame: Frame, result: Result) -> None:
         """Publish a frame."""
         height, width = frame.image.shape[:2]
-        limit = round(MAX_SHOWN_MS * 1e6)
+        limit = round(MAX_MASK_AGE_MS * 1e6)
         late_ns = self._clock() - frame.captured_ns - limit
         if self._live and late_ns >= 0 and result.reason is None:
-            reason = f"stale: {MAX_SHOWN_MS + late_ns / 1e6:.0f} ms old"
+            reason = f"stale: {MAX_MASK_AGE_MS + late_ns / 1e6:.0f} ms old"
             result = replace(result, regions=(), mask_area=0.0, reason=reason)
         drawable = result.reason is None
         scores = result.scores if drawable else None

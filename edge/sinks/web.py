@@ -18,6 +18,7 @@ import msgspec
 from edge.contracts import State
 from edge.errors import UsageError
 from edge.imaging.buffer_pool import PictureMemory
+from edge.limits import WEB_PICTURE_MS
 from edge.overlay.layer_cache import paint_on
 from edge.overlay.paint import without_frame
 from edge.sinks.base import BaseSink
@@ -39,9 +40,6 @@ PERIOD_MS = 80.0
 
 MAX_WIDTH = 1280
 """Widest picture that is sent."""
-
-STALE_MS = 120.0
-"""How long a picture stays without another one."""
 
 _QUALITY = 80
 
@@ -172,7 +170,7 @@ class WebSink(BaseSink):
         """Pass on the status where no picture tells it."""
         super().tell(status)
         now = self._clock()
-        recent = now - self._frame_ns < STALE_MS * 1e6 and status.state is not State.NO_SIGNAL
+        recent = now - self._frame_ns < WEB_PICTURE_MS * 1e6 and status.state is not State.NO_SIGNAL
         if recent or not self._live or self._feed.viewers == 0:
             return
         if self._told == status and now - self._told_ns < PERIOD_MS * 1e6:

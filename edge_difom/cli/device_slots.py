@@ -97,7 +97,8 @@ def install(
     or cannot run here. From the next start on it is on trial, with two starts to prove itself. Exits with
     code 11 while a signal is present.
     """
-    from edge.engines.selftest import LIMIT_MS, check_in_process
+    from edge.engines.selftest import check_in_process
+    from edge.limits import MAX_MEDIAN_INFERENCE_MS
     from firmware_bridge.fleet.slots.install import install as bring
 
     held = bring(
@@ -105,7 +106,7 @@ def install(
         folder,
         target=target,
         again=again,
-        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or LIMIT_MS),
+        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS),
     )
     console.say(f"installed: {held.name} {held.version}, on trial from the next start on")
     if json_path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge import __version__
 from edge.contracts import CartEvent, State
+from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
 
@@ -19,15 +20,11 @@ if TYPE_CHECKING:
 
     from edge.contracts import Status
 
-LEASE_MS = 120
-"""A mask's route, renewed by each frame that shows one."""
-
 HELLO_MS = 250
 OTHER_VERSION_MS = 1000
 """Between two attempts to greet a controller that speaks another protocol."""
 
 SILENCE_MS = 700
-STALE_MS = 100
 LAMP_MS = 250
 
 STATES = {
@@ -136,7 +133,7 @@ class Session:
                 self._hello_due_ms = now_ms + HELLO_MS
                 self._greeting = None
                 self._hello_sequence = self._send(m.Hello(role=0, proto=m.PROTOCOL, fw=__version__[:24]))
-        elif beat is not None and now_ms - beat.at_ms < STALE_MS:
+        elif beat is not None and now_ms - beat.at_ms < BEAT_MAX_AGE_MS:
             self._beat(beat, now_ms)
         out = bytes(self._out)
         self._out.clear()
@@ -163,7 +160,7 @@ class Session:
             m.Heartbeat(uptime_ms=beat.at_ms & 0xFFFFFFFF, state=STATES[state], frame_age_ms=max(age, 0))
         )
         if beat.mask:
-            self._send(m.SetRoute(route=1, lease_ms=LEASE_MS))
+            self._send(m.SetRoute(route=1, lease_ms=ROUTE_LEASE_MS))
         wanted = LAMPS[state]
         waited = self._lamp_ms is None or now_ms - self._lamp_ms >= LAMP_MS
         if wanted != self._lamp or (self._lamp_sequence is not None and waited):

@@ -12,8 +12,9 @@ import pytest
 
 from edge.contracts import Frame, InferenceFault, Interruption, Result, State, Status
 from edge.errors import SourceError
+from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
-from edge.pipeline.loop import MAX_AGE_MS, STAGES, FrameLoop
+from edge.pipeline.loop import STAGES, FrameLoop
 from edge.pipeline.run_stats import Tally
 from edge.sources.base import BaseSource
 
@@ -229,7 +230,7 @@ def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
 @pytest.mark.row(22, "an engine that takes 143 ms by an injected clock: no mask")
 @pytest.mark.parametrize(
     ("live", "spent", "reason"),
-    [(True, 143.0, "stale: 143 ms old"), (True, MAX_AGE_MS - 5, None), (False, 143.0, None)],
+    [(True, 143.0, "stale: 143 ms old"), (True, MAX_MASK_AGE_MS - 5, None), (False, 143.0, None)],
 )
 def test_a_mask_that_is_too_old_is_not_drawn(
     manifest: Manifest,

@@ -15,9 +15,10 @@ import pytest
 
 from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import CHROMA, Look, compose
-from edge.presenter.presenter import SILENCE_MS, Presenter
+from edge.presenter.presenter import Presenter
 from edge.presenter.screen import SdlScreen
 from edge.presenter.window_sink import Keeper, WindowSink
 from edge.shm.reader import SegmentReader
@@ -124,7 +125,7 @@ def test_silence_clears_the_overlay_and_says_so(
     clock, screen, sink, presenter = stage
     sink.write(frame(0, clock), found())
     presenter.step()
-    clock.spend(SILENCE_MS - 0.1)
+    clock.spend(PRESENTER_SILENCE_MS - 0.1)
     assert not presenter.step()
     clock.spend(0.1)
     assert presenter.step()
@@ -163,7 +164,7 @@ def test_a_sign_of_life_from_the_future_is_not_believed(
         presenter = Presenter(reader, screen, Look(), clock)
         presenter.step()
         monkeypatch.setattr(reader, "news", lambda: (1, 0))  # nothing is heard from now on
-        clock.spend(SILENCE_MS)
+        clock.spend(PRESENTER_SILENCE_MS)
         presenter.step()
         assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
         reader.close()
@@ -250,7 +251,7 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, 
                 began = time.monotonic_ns()
                 presenter.step()
                 shown = pixels()
-                assert began - killed < SILENCE_MS * MS or np.array_equal(shown, silent), (
+                assert began - killed < PRESENTER_SILENCE_MS * MS or np.array_equal(shown, silent), (
                     "the first step after 120 ms clears"
                 )
             if how is signal.SIGSTOP:

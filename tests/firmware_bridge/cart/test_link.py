@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.contracts import CartEvent, State, Status
+from edge.limits import BEAT_MAX_AGE_MS
 from firmware_bridge.cart.link import session as s
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
@@ -135,8 +136,8 @@ def test_an_old_heartbeat_is_not_sent() -> None:
     controller.receive(session.poll(None, 0))
     session.receive(controller.take(), 0)
     assert session.up
-    assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 100 + s.STALE_MS) == b""
-    assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 99 + s.STALE_MS)
+    assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 100 + BEAT_MAX_AGE_MS) == b""
+    assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 99 + BEAT_MAX_AGE_MS)
 
 
 @pytest.mark.parametrize(("age", "sent"), [(None, 65535), (0.4, 0), (21.7, 21), (1e9, 65534), (-3.0, 0)])

@@ -14,7 +14,8 @@ import pytest
 
 from edge.bundle.reader import Bundle
 from edge.contracts import Interruption, State, kind_of
-from edge.pipeline.loop import MAX_AGE_MS, FrameLoop
+from edge.limits import MAX_MASK_AGE_MS
+from edge.pipeline.loop import FrameLoop
 from edge.sources.open import open_source
 from edge.sources.reconnect import PATIENCE_S as LONG_S
 
@@ -259,7 +260,7 @@ def running(tiny_bundle: Path) -> Iterator[Callable[[BaseSource], Shown]]:
         # On an emulated processor every frame is old; how old a mask may be is tested elsewhere.
         loop = FrameLoop(
             source=source, engine=Grey(), manifest=lambda: manifest, sinks=[shown], stop=stop,
-            max_age_ms=20 * MAX_AGE_MS,
+            max_age_ms=20 * MAX_MASK_AGE_MS,
         )  # fmt: skip
         thread = threading.Thread(target=loop.run)
         thread.start()
@@ -306,4 +307,4 @@ def test_a_wall_clock_that_jumps_changes_nothing(
             time.sleep(0.05)
         assert len(shown.masks) >= masks + 5
     assert {status.state for _, status in shown.told[before:]} == {State.RUNNING}
-    assert all(0 <= age < 20 * MAX_AGE_MS for age in shown.ages)
+    assert all(0 <= age < 20 * MAX_MASK_AGE_MS for age in shown.ages)
