@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from edge.bundle.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
 from edge.errors import UsageError
+from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -91,7 +91,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pretrained: bool = True
     start: str = ""
     size: Positive = 256
-    field_of_view: Rule = "view"
+    field_of_view: FieldOfView = "view"
     scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
         default_factory=lambda: [1.0]
     )

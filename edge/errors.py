@@ -1,6 +1,11 @@
-"""Errors that a user can fix, each with the exit code of its kind."""
+"""Errors that a user can fix, each with an exit code, and the exceptions the device recovers from."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge.status import State
 
 
 class EdgeDifomError(Exception):
@@ -85,3 +90,29 @@ class BusyError(EdgeDifomError):
     """The device does something that must not be disturbed."""
 
     exit_code = 11
+
+
+class Interruption(Exception):  # noqa: N818 - a camera may be silent without an error
+    """A live source has no picture for now; it stays open, and `read` may be called again at once.
+
+    Args:
+        state: `NO_SIGNAL`, or `DEGRADED` if pictures arrive that cannot be used.
+        reason: `kind: detail`, such as `unplugged: /dev/video0 is gone, tried 3 times`.
+    """
+
+    def __init__(self, state: State, reason: str) -> None:
+        super().__init__(reason)
+        self.state, self.reason = state, reason
+
+
+class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and known by that name
+    """The engine gives no scores for this frame; the next call may succeed.
+
+    Args:
+        kind: `late`, `hang`, `crash`, `memory`, `damaged`, `restarting` or `exhausted`.
+        detail: What happened.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind, self.detail = kind, detail

@@ -20,10 +20,10 @@ from edge import __version__
 from edge.bench.measure.stream import phantom_images
 from edge.bundle import manifest
 from edge.bundle.reader import write_bundle
-from edge.contracts import Frame
 from edge.datasets.phantom.render import render
 from edge.engines.open import open_engine_files
 from edge.errors import ParityError
+from edge.frame import Frame
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
@@ -33,7 +33,7 @@ from edge_difom.cli.main import VERBS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import ImageU8
+    from edge.frame import FieldOfView, ImageU8
 
 _FRAME = (1080, 1920)
 _MAX_RESIZE_DIFFERENCE = 1.5
@@ -88,7 +88,7 @@ def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2
 
 
 def _around(
-    images: list[ImageU8], rule: manifest.Rule, rounds: int, size: tuple[int, int], bound: float
+    images: list[ImageU8], rule: FieldOfView, rounds: int, size: tuple[int, int], bound: float
 ) -> Comparison:
     mask = render(0, polyp=True).mask
     view, part = shown(images[0], rule)
@@ -206,7 +206,7 @@ def untrained_manifest(
     size: tuple[int, int],
     output: tuple[int, ...],
     engines: Sequence[manifest.EngineEntry] = (),
-    rule: manifest.Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
 ) -> manifest.Manifest:
     """The manifest of a bundle whose student was never trained."""
     return manifest.Manifest(

@@ -21,7 +21,8 @@ from edge.errors import ParityError
 
 if TYPE_CHECKING:
     from distill.students.build import Student
-    from edge.contracts import Engine, ImageU8
+    from edge.contracts import Engine
+    from edge.frame import ImageU8
 
 THREADS = 2
 SIZE = (256, 256)

@@ -13,20 +13,21 @@ import numpy as np
 from benchmarks.micro.engines import SIZE
 from benchmarks.micro.screens import octagon, screens
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
-from edge.contracts import Frame, OperatingPoint, Result, State, Status
 from edge.datasets.phantom.render import render
 from edge.errors import ParityError
+from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.field_of_view import WINDOW, ViewEstimator
 from edge.imaging.postprocess import mask_area, regions
 from edge.imaging.preprocess import to_input
 from edge.imaging.thumbnail import small
 from edge.overlay.paint import LayerPainter, layer
 from edge.pipeline.frame_guard import FrameGuard
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 _FRAME = (1080, 1920)
 _PERIOD_NS = 16_666_667

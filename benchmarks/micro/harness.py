@@ -16,7 +16,7 @@ from edge.bench.report.journal import Journal, Second
 from edge.errors import ParityError
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 _RUNS = 5
 

@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks.micro.device import write_clip, write_untrained
 from benchmarks.micro.engines import SIZE
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
-from edge.contracts import kind_of
 from edge.errors import ParityError
 from edge.sinks.jsonl import FrameLine
+from edge.status import kind_of
 from edge.util.host import usable_cpus
 
 if TYPE_CHECKING:

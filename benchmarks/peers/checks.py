@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.peers.process import Kind, Worker
-    from edge.contracts import ImageU8
     from edge.datasets.pairs import Pair
+    from edge.frame import ImageU8
 
 FRAME = (1080, 1920)
 """Height and width of the frames that are timed."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from edge.contracts import OperatingPoint
+from edge.frame import OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

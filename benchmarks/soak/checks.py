@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from edge.contracts import State, kind_of
 from edge.inference.process import HANG_MS
 from edge.limits import INFERENCE_TIMEOUT_MS, MAX_MASK_AGE_MS
 from edge.pipeline.frame_guard import ENTER_MS, FREEZE_MS, LEAVE_MS
 from edge.pipeline.loop import POLL_S
 from edge.pipeline.state_machine import RECOVERY_MS
 from edge.sources.stall_detection import LEAST_S
+from edge.status import State, kind_of
 from edge.telemetry.journal import Event
 
 if TYPE_CHECKING:

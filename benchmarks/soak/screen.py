@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.soak.checks import Check
-from edge.contracts import State
 from edge.limits import MAX_MASK_AGE_MS
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edge.contracts import Box
+    from edge.frame import Box
 
 
 class PhantomClip(NamedTuple):

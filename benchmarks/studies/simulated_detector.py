@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge.contracts import Box, ImageU8
+    from edge.frame import Box, ImageU8
 
 MAP = (88, 88)
 """Height and width of the score maps."""

@@ -24,8 +24,8 @@ from edge.bundle.manifest import Output
 from edge.clip_evaluation.figures import ShownClip, clip_figures, view_figures
 from edge.clip_evaluation.records import EventRate  # noqa: TC001 - a field of the record
 from edge.clip_evaluation.run import Look, Watched, survey_clip, watch_clip
-from edge.contracts import Result
 from edge.errors import DataError, EdgeDifomError, UsageError
+from edge.frame import Result
 from edge.imaging.postprocess import UNITS, mask_area, regions
 from edge.pipeline.smoothing import Smoothing
 from edge.util.host import Device, read_device, versions

@@ -26,8 +26,7 @@ from edge.util.files import atomic_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.bundle.manifest import Rule
-    from edge.contracts import ImageU8
+    from edge.frame import FieldOfView, ImageU8
 
     Progress = Callable[[int, int], None]
     """Called with how many are done and how many there are."""
@@ -76,7 +75,7 @@ def materialise(
     cache_dir: Path,
     progress: Progress | None = None,
     *,
-    rule: Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
 ) -> ImageStore:
     """Decode and resize all samples, or find them done.
 
@@ -164,7 +163,7 @@ def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.m
     return rows
 
 
-def _resized(sample: Sample, size: tuple[int, int], rule: Rule) -> tuple[ImageU8, ImageU8]:
+def _resized(sample: Sample, size: tuple[int, int], rule: FieldOfView) -> tuple[ImageU8, ImageU8]:
     if sample.mask:
         image, inside = read_pair(Path(sample.image), Path(sample.mask))
     else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 
 class Ensemble:

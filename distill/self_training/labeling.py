@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MAX_DOUBT = 0.4
 """Of two students on frames whose masks are known, this kept half: Dice .93, and .80 on the others."""

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distill.students.build import Student
-    from edge.contracts import ImageU8
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.evaluator import Seen
     from edge.evaluation.metrics import EvaluationReport
+    from edge.frame import ImageU8
 
 
 def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.float32]:

@@ -6,15 +6,11 @@ every change that an older reader would misread.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from edge.contracts import OperatingPoint
+from edge.frame import FieldOfView, OperatingPoint
 
 SCHEMA_VERSION = 2
-Rule = Literal["full-frame", "view"]
-"""What of a frame a student is shown: `edge.imaging.crop`."""
 THRESHOLD = 0.5
 """Score from which a pixel belongs to the mask, where nothing else was chosen."""
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -37,7 +33,7 @@ class Input(Strict, frozen=True, kw_only=True):
     layout: str = "NHWC"
     dtype: str = "uint8"
     resize: str = "stretch-antialiased"
-    field_of_view: Rule = "full-frame"
+    field_of_view: FieldOfView = "full-frame"
     mean: float = 127.0
     scale: float = 128.0
 

@@ -16,7 +16,7 @@ from edge.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge.contracts import Box
+    from edge.frame import Box
 
 FLICKER_MS = 500.0
 """A region that was gone for less and comes back where it was has flickered."""

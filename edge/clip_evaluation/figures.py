@@ -34,7 +34,7 @@ from edge.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from edge.contracts import Box
+    from edge.frame import Box
 
 LEAST_S = (0.1, 0.5, 1.0, 2.0)
 """Least durations of the false events that are counted, seconds."""

@@ -17,13 +17,14 @@ from edge.clip_evaluation.events import ShownFrame, durations_ns
 from edge.clip_evaluation.figures import ShownClip, clip_figures
 from edge.clip_evaluation.records import VideoReport
 from edge.clip_evaluation.truth import read_truth
-from edge.contracts import Frame, kind_of
 from edge.errors import DataError
+from edge.frame import Frame
 from edge.imaging.postprocess import UNITS
 from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.smoothing import Smoother, Smoothing
 from edge.sources.clip import ClipSource
+from edge.status import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from edge.bundle.manifest import Manifest, Output
     from edge.bundle.reader import Bundle
     from edge.clip_evaluation.truth import Boxes, TruthKind
-    from edge.contracts import Engine, Result, Status
+    from edge.contracts import Engine
+    from edge.frame import Result
+    from edge.status import Status
 
 
 class ClipTruth(NamedTuple):

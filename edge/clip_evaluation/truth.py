@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edge.contracts import Box, MaskBool
+    from edge.frame import Box, MaskBool
 
     Boxes = tuple[Box, ...]
 

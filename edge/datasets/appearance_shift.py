@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/.-"
 SHADES = ((235, 235, 235), (235, 220, 60), (90, 230, 90))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
     from edge.datasets.pairs import Pair
+    from edge.frame import ImageU8
 
 PHANTOM_SEED = 1_000_000
 """The phantom's first clean frame here; golden frames and its training sets begin elsewhere."""

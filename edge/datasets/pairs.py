@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edge.contracts import ImageU8, MaskBool
+    from edge.frame import ImageU8, MaskBool
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from edge.bundle.manifest import Golden, Manifest
     from edge.bundle.reader import Bundle
-    from edge.contracts import Engine, ImageU8
+    from edge.contracts import Engine
+    from edge.frame import ImageU8
 
 LEAST_PIXELS = 50
 """Expected masks with fewer pixels are judged by their scores alone: one pixel would move their IoU too far."""

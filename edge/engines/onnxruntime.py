@@ -16,7 +16,7 @@ from edge.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 """Execution providers in the order in which they are tried."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 _PREFERRED = ("GPU", "NPU", "CPU")
 """Devices in the order in which `AUTO` tries them. OpenVINO's own plugin of that name may change devices, and scores, while

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.contracts import InferenceFault
 from edge.engines.runtimes import Runtime, find_runtime
-from edge.errors import BundleError, MissingDependencyError
+from edge.errors import BundleError, InferenceFault, MissingDependencyError
 from edge.imaging.postprocess import UNITS
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 _SIGN = np.uint8(0x80)
 """int8 and uint8 with zero points 128 apart are the same number with the highest bit turned."""

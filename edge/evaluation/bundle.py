@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from edge.bundle.reader import Bundle
-    from edge.contracts import Engine, ImageU8
+    from edge.contracts import Engine
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.evaluator import Score, Seen
+    from edge.frame import ImageU8
 
 
 def evaluate_bundle(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import OperatingPoint
+    from edge.frame import OperatingPoint
 
 _STEPS = 256
 

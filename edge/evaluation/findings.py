@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import MaskBool, Region
+    from edge.frame import MaskBool, Region
 
 FLAG_AREA = 0.001
 """Share of the image from which a region flags a polyp-free frame."""

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edge.contracts import USUAL_POINT, OperatingPoint
 from edge.errors import DataError
 from edge.evaluation.detection import Detection, FrameFindings, summarize_detection
 from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.intervals import bootstrap_ci, wilson
+from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import MaskBool
+    from edge.frame import MaskBool
 
 SIZES = {"small": 0.01, "medium": 0.1, "large": 1.0}
 """Polyp size -> share of the image under which the true mask lies; the first that fits is taken.
@@ -232,7 +232,7 @@ def summarise(
     *,
     seed: int = 0,
     protocol_a: ProtocolA | None = None,
-    point: OperatingPoint = USUAL_POINT,
+    point: OperatingPoint = DEFAULT_OPERATING_POINT,
 ) -> EvaluationReport:
     """Means, intervals and the count of polyp-free images.
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edge.contracts import ImageU8, MaskBool
     from edge.evaluation.detection import GroupCounts
     from edge.evaluation.metrics import ImageScore
+    from edge.frame import ImageU8, MaskBool
 
 _KEPT = 4
 _WIDTH = 440

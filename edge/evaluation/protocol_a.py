@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, MaskBool
+    from edge.frame import Box, ImageU8, MaskBool
 
 
 class FieldScore(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8, MaskBool
+    from edge.frame import ImageU8, MaskBool
 
     F64 = NDArray[np.float64]
 

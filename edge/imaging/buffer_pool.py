@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MOST = 12
 """Pictures that share the memory; whoever keeps more gets further ones from malloc."""

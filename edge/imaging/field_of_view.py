@@ -17,7 +17,7 @@ from edge.imaging.thumbnail import Small, small
 from edge.imaging.view import View, whole_frame
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 WINDOW = 15
 """Frames that are looked at together."""

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from edge.contracts import Region
 from edge.errors import UsageError
+from edge.frame import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, OperatingPoint
+    from edge.frame import Box, ImageU8, OperatingPoint
 
 UNITS = 256
 """Steps of a score: the uint8 value v means v / 256."""

@@ -25,7 +25,7 @@ from edge.errors import DataError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MEAN = 127.0
 SCALE = 128.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, Region
+    from edge.frame import Box, Region
 
 
 def region_labels(

@@ -13,7 +13,7 @@ import cv2
 from edge.imaging.preprocess import check_image
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 LONGEST = 240
 """Cells of the longer side at most."""

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edge.contracts import Box, ImageU8, Region, Result
+    from edge.frame import Box, ImageU8, Region, Result
 
 SHARE = 0.5
 """Share of a region that lies inside the view from which it is kept."""

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge.contracts import InferenceFault
 from edge.engines.open import DEVICES
-from edge.errors import EdgeDifomError
+from edge.errors import EdgeDifomError, InferenceFault
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import ProcessEngine
 

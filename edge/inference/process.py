@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edge.contracts import InferenceFault
-from edge.errors import BundleError, EdgeDifomError
+from edge.errors import BundleError, EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
     Answer,
@@ -33,7 +32,7 @@ from edge.inference.shared_buffers import Planes, anonymous
 from edge.limits import INFERENCE_TIMEOUT_MS
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 HANG_MS = 1000.0
 """Waiting time without an answer from which a process hangs; where the machine is short of CPU time, it is only late."""

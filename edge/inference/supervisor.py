@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edge.bundle.reader import Bundle
-from edge.contracts import InferenceFault
-from edge.errors import BundleError, ParityError
+from edge.errors import BundleError, InferenceFault, ParityError
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import HANG_MS, ProcessEngine
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import BundleStore, ImageU8
+    from edge.contracts import BundleStore
+    from edge.frame import ImageU8
     from edge.inference.messages import EngineSpec
 
 __all__ = ["News", "SingleBundle", "Supervisor"]

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.contracts import InferenceFault
-from edge.errors import EdgeDifomError
+from edge.errors import EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
     Damaged,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from edge.contracts import State, kind_of
+from edge.status import State, kind_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, Result, Status
+    from edge.frame import Box, ImageU8, Result
+    from edge.status import Status
 
 # BGR and opacity.
 DARK = (24, 16, 16, 255)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from edge.overlay.paint import LayerPainter, paint
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8, Result, Status
+    from edge.frame import ImageU8, Result
+    from edge.status import Status
 
 
 def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:

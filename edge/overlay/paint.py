@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from edge.contracts import Result, State
+from edge.frame import Result
 from edge.imaging.buffer_pool import blank
 from edge.overlay.icons import DARK, FOUND, READY, around, corners, letters, mark_of, sign
+from edge.status import State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, Status
+    from edge.frame import Box, ImageU8
+    from edge.status import Status
 
 NOTICE = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.contracts import InferenceFault, Result
+from edge.errors import InferenceFault
+from edge.frame import Result
 from edge.imaging.crop import cut, part_of
 from edge.imaging.postprocess import mask_area, regions
 from edge.imaging.preprocess import to_input
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import Engine, Frame, ImageU8, Region
+    from edge.contracts import Engine
+    from edge.frame import Frame, ImageU8, Region
     from edge.imaging.view import View
 
 MAX_MASK_AREA = 0.9

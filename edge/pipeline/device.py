@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edge.contracts import BundleStore, CartLink, Frame, Result, Sink
+    from edge.contracts import BundleStore, CartLink, Sink
+    from edge.frame import Frame, Result
     from edge.pipeline.loop import Observer
     from edge.pipeline.observers import SignalLock
     from edge.sources.base import BaseSource

@@ -13,7 +13,7 @@ from edge.pipeline.frame_time import moment_ns
 from edge.pipeline.quality_checks import trouble
 
 if TYPE_CHECKING:
-    from edge.contracts import Box, Frame
+    from edge.frame import Box, Frame
     from edge.imaging.thumbnail import Small
     from edge.imaging.view import View
 

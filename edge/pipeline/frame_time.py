@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 
 def moment_ns(frame: Frame, fps: float | None) -> int:

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from edge.contracts import Interruption, Result, State
+from edge.errors import Interruption
+from edge.frame import Result
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
 from edge.limits import MAX_MASK_AGE_MS
@@ -16,15 +17,18 @@ from edge.pipeline.analysis import analyse
 from edge.pipeline.run_stats import RunSummary, Tally
 from edge.pipeline.state_machine import StateMachine
 from edge.sources.latest_frame import NewestFrame
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import Engine, Frame, Sink, Source, Status
+    from edge.contracts import Engine, Sink, Source
+    from edge.frame import Frame
     from edge.pipeline.frame_guard import FrameGuard
     from edge.pipeline.smoothing import Smoother
     from edge.pipeline.state_machine import Condition
+    from edge.status import Status
 
 __all__ = ["STAGES", "FrameLoop", "Observer", "RunSummary"]
 

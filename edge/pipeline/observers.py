@@ -8,18 +8,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from edge.contracts import State, kind_of
+from edge.status import State, kind_of
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from edge.contracts import CartLink, Frame, Result, Status
+    from edge.contracts import CartLink
+    from edge.frame import Frame, Result
     from edge.inference.supervisor import Supervisor
     from edge.pipeline.state_machine import Condition
     from edge.pipeline.thermal import Heat
     from edge.pipeline.watchdog import Watchdog
+    from edge.status import Status
     from edge.telemetry.observer import Telemetry
 
 PHASES = {

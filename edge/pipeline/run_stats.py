@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edge.contracts import kind_of
+from edge.status import kind_of
 
 if TYPE_CHECKING:
-    from edge.contracts import Frame, Result
+    from edge.frame import Frame, Result
 
 _KEPT = 20_000
 

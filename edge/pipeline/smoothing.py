@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge.bundle.manifest import Output
-    from edge.contracts import Box, Frame, ImageU8, Region, Result
+    from edge.frame import Box, Frame, ImageU8, Region, Result
 
 WHOLE = 256
 """Weight of a new score map that leaves it as it is."""

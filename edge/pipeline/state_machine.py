@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from edge.contracts import State, Status, kind_of
+from edge.status import State, Status, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Result, Status
+    from edge.frame import Frame, Result
     from edge.imaging.view import View
     from edge.inference.supervisor import Supervisor
     from edge.pipeline.state_machine import Condition
+    from edge.status import Status
     from edge.stills.keeper import StillKeeper
     from edge.telemetry.observer import Telemetry
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.contracts import State
+from edge.status import State
 from edge.util.host import read_text
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from edge.errors import UsageError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 BACKGROUNDS = ("black", "chroma", "key")
 """Behind the layer: black for a second monitor or a luma keyer, a colour for a chroma keyer; `key` shows in white

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
-from edge.contracts import Result, Status
+from edge.frame import Result
 from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import compose
+from edge.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.presenter.display_options import Look
     from edge.shm.reader import SegmentReader, Snapshot
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.presenter.display_options import Look
 
 TITLE = "edge-difom overlay - RESEARCH USE ONLY"

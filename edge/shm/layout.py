@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.contracts import State
 from edge.errors import UsageError
+from edge.status import State
 
 MAGIC = b"EDIFOM\x00\x01"
 VERSION = 2

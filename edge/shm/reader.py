@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, State
+    from edge.frame import Box, ImageU8
+    from edge.status import State
 
 _ATTEMPTS = 4
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 
 class Slot:

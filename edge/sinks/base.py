@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edge.contracts import State, Status
 from edge.overlay.layer_cache import LayerDrawing
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Result
+    from edge.frame import Frame, Result
 
 
 @dataclass(frozen=True, slots=True)

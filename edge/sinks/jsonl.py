@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Result
+    from edge.frame import Frame, Result
 
 _CAPACITY = 512
 _CLOSE_S = 1.0

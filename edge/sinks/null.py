@@ -10,7 +10,7 @@ from edge.sinks.base import BaseSink
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Result
+    from edge.frame import Frame, Result
     from edge.sinks.base import SinkOptions
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from edge.contracts import Result, State, kind_of
 from edge.errors import MissingDependencyError, UsageError
 from edge.limits import MAX_MASK_AGE_MS
 from edge.overlay.paint import without_frame
@@ -28,6 +27,7 @@ from edge.shm.layout import (
 )
 from edge.shm.writer import SegmentWriter, claim
 from edge.sinks.base import BaseSink, SinkOptions
+from edge.status import State, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Status
+    from edge.frame import Frame, Result
     from edge.shm.writer import Slot
+    from edge.status import Status
 
 _BEFORE_FRAMES = (360, 640)
 _RETRY_NS = 1_000_000_000

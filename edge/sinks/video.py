@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.frame import Frame, ImageU8, Result
+    from edge.status import Status
 
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name -> the four letters that OpenCV knows it by."""

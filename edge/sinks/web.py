@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import msgspec
 
-from edge.contracts import State
 from edge.errors import UsageError
 from edge.imaging.buffer_pool import PictureMemory
 from edge.limits import WEB_PICTURE_MS
@@ -23,6 +22,7 @@ from edge.overlay.layer_cache import paint_on
 from edge.overlay.paint import without_frame
 from edge.sinks.base import BaseSink
 from edge.sinks.web_server import Feed, WebServer
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.frame import Frame, ImageU8, Result
     from edge.sinks.base import SinkOptions
+    from edge.status import Status
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edge.contracts import Frame
 from edge.errors import UsageError
+from edge.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
     Clock = Callable[[], int]
     Sleep = Callable[[float], None]

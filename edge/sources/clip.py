@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 _MEND = "check it in a player; encode it again with `ffmpeg -i CLIP -c:v libx264 NEW.mp4`"
 _USUAL_FPS = 25.0

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edge.contracts import Interruption, State
+from edge.errors import Interruption
+from edge.status import State
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.imaging.buffer_pool import PictureMemory
     from edge.sources.stall_detection import StallWatch
 

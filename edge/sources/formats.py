@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.imaging.buffer_pool import PictureMemory
 
 LEAST, MOST = (16, 16), (4096, 4096)

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from edge.contracts import Interruption, State
-from edge.errors import SourceError, UsageError
+from edge.errors import Interruption, SourceError, UsageError
 from edge.imaging.buffer_pool import PictureMemory
 from edge.sources.formats import LAYOUTS, VideoFormat, to_bgr
 from edge.sources.gst_bindings import PACKAGES, elements_found, load
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.stall_detection import DamageWatch, StallWatch
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Mapping
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.sources.base import Clock
 
 _NEWEST = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 _RTSP = "rtspsrc name=origin latency=0 drop-on-latency=true ! application/x-rtp,media=video ! decodebin"
 _WAITS = {"stall_ms": whole(10, 60_000), "start_ms": whole(10, 60_000)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 
 class ImagesSource(BaseSource):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 _OLDEST_STAMP_NS = 2_000_000_000
 

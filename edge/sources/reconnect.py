@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from edge.contracts import Interruption, State, kind_of
-from edge.errors import SourceError
+from edge.errors import Interruption, SourceError
 from edge.sources.base import BaseSource
+from edge.status import State, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
 
 BACKOFF_S = (0.1, 2.0)
 """Pause after the first failed attempt, doubled up to the last."""

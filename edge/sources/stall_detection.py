@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.contracts import Interruption, State
+from edge.errors import Interruption
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections import Counter

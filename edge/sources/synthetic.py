@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, ImageU8
+    from edge.frame import Frame, ImageU8
 
 _READY = 30
 _READY_SIDE = 320

@@ -17,7 +17,7 @@ from edge.util.files import atomic_dir, atomic_write, sha256
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask.png", "scores.png"
 

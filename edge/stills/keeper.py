@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from edge.contracts import Frame, Result, Status
+    from edge.frame import Frame, Result
     from edge.imaging.view import View
+    from edge.status import Status
     from edge.stills.still import BundleIdentity
 
 MAX_STILLS = 500

@@ -15,8 +15,9 @@ from edge.imaging.view import black_outside
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
-    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.frame import Frame, ImageU8, Result
     from edge.imaging.view import View
+    from edge.status import Status
 
 SCHEMA = 2
 

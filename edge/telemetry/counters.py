@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from edge.contracts import State
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.contracts import kind_of
+from edge.status import kind_of
 from edge.telemetry.counters import Numbers
 from edge.telemetry.journal import Journal
 from edge.telemetry.metrics_file import MetricsFile
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, Result, State, Status
+    from edge.frame import Frame, Result
+    from edge.status import State, Status
 
 COUNTERS_S = 60.0
 """How often the journal gets the counters."""

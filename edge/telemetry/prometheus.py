@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from edge.contracts import State
+from edge.status import State
 from edge.telemetry.counters import BUCKETS_MS
 
 if TYPE_CHECKING:

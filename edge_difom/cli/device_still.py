@@ -107,12 +107,13 @@ def _look_at(path: Path, bundle_path: Path | None, engine_name: str) -> Still:
 
     from edge import __version__
     from edge.bundle.reader import Bundle
-    from edge.contracts import Frame, State, Status
     from edge.datasets.pairs import read_image
     from edge.engines.open import open_engine
+    from edge.frame import Frame
     from edge.imaging.field_of_view import estimate
     from edge.imaging.view import restrict
     from edge.pipeline.analysis import analyse
+    from edge.status import State, Status
     from edge.stills.still import BundleIdentity, compose, now
 
     if bundle_path is None:

@@ -47,9 +47,9 @@ from quantize.runs.folder import load_quantized
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.bundle.manifest import Rule
-    from edge.contracts import Engine, ImageU8
+    from edge.contracts import Engine
     from edge.datasets.pairs import Pair
+    from edge.frame import FieldOfView, ImageU8
     from quantize.export.engines import ExportedEngine
     from quantize.runs.folder import QuantizedRun
 
@@ -239,7 +239,7 @@ def _calibration(
     engine: ExportedEngine,
     pairs: Sequence[Pair],
     clean: Sequence[CleanFrame],
-    rule: Rule,
+    rule: FieldOfView,
     threads: int | None,
     specificity: float,
 ) -> Calibration:
@@ -269,7 +269,7 @@ def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
     return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
 
 
-def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Rule) -> FrameSet:
+def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:
     """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
     spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
     frames, masks = [], []

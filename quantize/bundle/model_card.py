@@ -12,9 +12,10 @@ from quantize.certify.tflite_legacy import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edge.bundle.manifest import Calibration, Manifest, Rule, Tally
+    from edge.bundle.manifest import Calibration, Manifest, Tally
+    from edge.frame import FieldOfView
 
-_SHOWN: dict[Rule, str] = {
+_SHOWN: dict[FieldOfView, str] = {
     "full-frame": "one RGB frame, whole,",
     "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
 }

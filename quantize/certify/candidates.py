@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge.contracts import OperatingPoint
+from edge.frame import OperatingPoint
 from edge.imaging.postprocess import UNITS
 from quantize.certify.point_table import LEAST_REGIONS, LEVELS, PEAKS
 

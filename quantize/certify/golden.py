@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from quantize.export.engines import ExportedEngine
     from quantize.graph.canonical import Canonical
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from edge.contracts import ImageU8, MaskBool
+    from edge.frame import ImageU8, MaskBool
     from quantize.export.engines import ExportedEngine
     from quantize.graph.canonical import Canonical
 

@@ -17,7 +17,7 @@ from edge.imaging.postprocess import UNITS, enlarged, outer_outlines
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, MaskBool
+    from edge.frame import Box, ImageU8, MaskBool
 
 LEVELS = (*range(4, 240, 4), *range(240, UNITS))
 """Thresholds to choose from, 1/256: steps of four where Dice changes slowly, all of them where scores crowd."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.fx import Node
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from quantize.graph.grids import Grid
 
 

@@ -19,7 +19,7 @@ from edge.util.host import usable_cpus
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 PACKAGE = "tflite-runtime"
 VARIABLE = "EDGE_DIFOM_TFLITE_PYTHON"

@@ -19,9 +19,9 @@ from benchmarks.studies.simulated_detector import MAP, Mistakes, scores_of
 from benchmarks.studies.smoothing import SETTINGS, Study, compare, made_up
 from edge.bundle.manifest import Output
 from edge.clip_evaluation.events import ShownFrame, polyp_tracks
-from edge.contracts import OperatingPoint
 from edge.datasets.phantom.render import write_clip
 from edge.errors import DataError, ParityError
+from edge.frame import OperatingPoint
 from edge.imaging.postprocess import regions
 from edge.pipeline.frame_guard import FrameGuard, Judgement
 from edge.pipeline.smoothing import Smoothing
@@ -30,7 +30,7 @@ from edge.sources.clip import ClipSource
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.contracts import Box
+    from edge.frame import Box
 
 
 def test_guard_view_and_layer_are_measured_after_their_checks() -> None:

@@ -28,7 +28,7 @@ from edge.util.host import read_device
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 
 def test_every_row_of_the_registry_loads() -> None:

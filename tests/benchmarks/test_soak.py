@@ -15,9 +15,9 @@ from benchmarks.soak import checks as checks
 from benchmarks.soak.__main__ import Soak, plan
 from benchmarks.soak.runtime import check_end
 from benchmarks.soak.screen import Screen
-from edge.contracts import State
 from edge.shm.reader import Snapshot
 from edge.sources.faults import FAULTS
+from edge.status import State
 from edge.telemetry.journal import Event
 
 MS = 1_000_000

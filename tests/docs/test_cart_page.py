@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edge.contracts import State
+from edge.status import State
 from edge.util.extras import resolve
 from edge_difom.cli.bench import BenchGroup
 from edge_difom.cli.device_provision import NEXT

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.contracts import CartEvent, State, Status
+from edge.contracts import CartEvent
+from edge.status import State, Status
 from firmware_bridge.cart.link.cart import ThreadedCart
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame

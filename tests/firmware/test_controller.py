@@ -21,7 +21,7 @@ SLACK_S = 1.5
 
 HOST = """
 import sys, time
-from edge.contracts import State, Status
+from edge.status import State, Status
 from firmware_bridge.cart.link.cart import open_cart
 with open_cart(sys.argv[1]) as cart:
     while True:

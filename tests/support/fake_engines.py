@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.contracts import InferenceFault
-from edge.errors import BundleError
+from edge.errors import BundleError, InferenceFault
 
 HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from edge.contracts import Frame, Result
 from edge.errors import SourceError, UsageError
+from edge.frame import Frame, Result
 from edge.sources.base import BaseSource, Pacer
 from edge.util.host import read_text
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.bench.measure.glass import Display
-    from edge.contracts import ImageU8, Sink, Source
+    from edge.contracts import Sink, Source
+    from edge.frame import ImageU8
 
 DISPLAYS = "loopback | fb:/dev/fb0 | a sink of `edge-difom run` that shows pictures"
 

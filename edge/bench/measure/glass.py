@@ -16,8 +16,7 @@ import msgspec
 import numpy as np
 
 from edge.bench.measure.percentiles import bounds, quantiles
-from edge.contracts import Box, Interruption
-from edge.errors import SourceError
+from edge.errors import Interruption, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import Frame, ImageU8, Source
+    from edge.contracts import Source
+    from edge.frame import Box, Frame, ImageU8
 
 PULSES = 662
 """Least number of pulses that a p99 needs."""

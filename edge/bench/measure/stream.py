@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from edge.bench.report.journal import Begin, Second
 from edge.bench.report.record import WarmUp
-from edge.contracts import Frame, kind_of
 from edge.errors import UsageError
+from edge.frame import Frame
 from edge.imaging.crop import cut, part_of
 from edge.imaging.field_of_view import estimate
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
 from edge.sources.base import Pacer
+from edge.status import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edge.bench.report.journal import Sample
     from edge.bundle.manifest import Manifest
-    from edge.contracts import Engine, ImageU8, Sink
+    from edge.contracts import Engine, Sink
+    from edge.frame import ImageU8
 
 STAGES = ("capture", "preprocess", "infer", "postprocess", "output")
 """Those of the frame loop, but for the guard that looks at a camera's picture before anything else does."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-    from edge.contracts import ImageU8, MaskBool
+    from edge.frame import ImageU8, MaskBool
 
 SIZE = (288, 384)
 MIN_SHARE, MAX_SHARE = 0.01, 0.25

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from edge.contracts import Status
+    from edge.status import Status
     from firmware_bridge.cart.link.transports import Connector, Transport
     from firmware_bridge.cart.protocol.messages import ControllerStatus
 

@@ -10,15 +10,16 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge import __version__
-from edge.contracts import CartEvent, State
+from edge.contracts import CartEvent
 from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
+from edge.status import State
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge.contracts import Status
+    from edge.status import Status
 
 HELLO_MS = 250
 OTHER_VERSION_MS = 1000

@@ -9,13 +9,13 @@ import pytest
 
 from edge.bench.measure.displays import FramebufferDisplay, Loopback, SinkDisplay, open_display
 from edge.bench.measure.glass import Marker, measure_glass
-from edge.contracts import Interruption, State
-from edge.errors import SourceError, UsageError
+from edge.errors import Interruption, SourceError, UsageError
+from edge.status import State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge.contracts import Frame, Result
+    from edge.frame import Frame, Result
 
 
 class Clock:

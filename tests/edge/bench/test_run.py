@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.bench.report.record import LoadReport
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MANIFEST = m.Manifest(
     schema_version=m.SCHEMA_VERSION,

@@ -21,12 +21,12 @@ from openvino import opset13 as ops
 
 from edge.bundle.manifest import Manifest
 from edge.bundle.reader import Bundle, write_bundle
-from edge.contracts import Engine, InferenceFault
+from edge.contracts import Engine
 from edge.engines import open as backends
 from edge.engines.onnxruntime import PROVIDERS, OnnxEngine
 from edge.engines.open import BACKENDS, available, open_engine, open_engine_files
 from edge.engines.openvino import OpenVinoEngine, openvino_core
-from edge.errors import BundleError, MissingDependencyError, UsageError
+from edge.errors import BundleError, InferenceFault, MissingDependencyError, UsageError
 from edge.util.extras import resolve
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from edge.errors import BundleError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 Files = dict[str, list[bytes]]
 

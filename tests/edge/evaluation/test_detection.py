@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.contracts import OperatingPoint
 from edge.evaluation.detection import FrameFindings, froc_curve, summarize_detection
 from edge.evaluation.evaluator import find_in_frame
 from edge.evaluation.findings import Findings, Polyp
 from edge.evaluation.metrics import SIZES, size_of
+from edge.frame import OperatingPoint
 from edge.reports.plots import froc_curves
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from edge.bundle.reader import Bundle
-from edge.contracts import OperatingPoint
 from edge.datasets.pairs import find_pairs, read_mask
 from edge.errors import DataError
 from edge.evaluation.bundle import evaluate_bundle
 from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
 from edge.evaluation.metrics import summarise
 from edge.evaluation.protocol_a import sigmoid
+from edge.frame import OperatingPoint
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:

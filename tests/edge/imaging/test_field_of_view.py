@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import Region, Result
 from edge.datasets.phantom.render import clip
+from edge.frame import Region, Result
 from edge.imaging.field_of_view import WINDOW, ViewEstimator, estimate
 from edge.imaging.thumbnail import small
 from edge.imaging.view import View, black_outside, inside, restrict, whole_frame

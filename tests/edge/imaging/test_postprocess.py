@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge.contracts import OperatingPoint
 from edge.errors import UsageError
+from edge.frame import OperatingPoint
 from edge.imaging.postprocess import level, mask_area, native_scores, regions, to_units
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from edge.bundle.reader import Bundle
-from edge.contracts import BundleStore, InferenceFault
+from edge.errors import InferenceFault
 from edge.inference.messages import EngineSpec
 from edge.inference.supervisor import MOST_FAULTS, SingleBundle, Supervisor
 from tests.support.processes import alive, handles, until
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.contracts import BundleStore
+    from edge.frame import ImageU8
 
 HANG, CRASH, NAN, SHAPE = 201, 202, 204, 205
 SIZE = 8

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from edge.bundle.reader import Bundle
-from edge.contracts import InferenceFault
-from edge.errors import BundleError, MissingDependencyError, UsageError
+from edge.errors import BundleError, InferenceFault, MissingDependencyError, UsageError
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
@@ -25,7 +24,7 @@ from tests.support.processes import alive, handles, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 SIZE = 8

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import Box, Region, Result, State, Status, kind_of
+from edge.frame import Box, Region, Result
 from edge.overlay.paint import NOTICE, LayerPainter, layer, overlay, paint, without_frame
+from edge.status import State, Status, kind_of
 
 
 def region(x: int, y: int, w: int, h: int) -> Region:

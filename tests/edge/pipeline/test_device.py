@@ -16,19 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.contracts import CartEvent, Frame, Interruption, Result, State, Status
+from edge.contracts import CartEvent
+from edge.errors import Interruption
+from edge.frame import Frame, Result
 from edge.inference.supervisor import SingleBundle
 from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver, SignalObserver
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.sources.base import BaseSource
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 
 class Camera(BaseSource):

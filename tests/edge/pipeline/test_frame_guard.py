@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.contracts import Frame
 from edge.datasets.phantom.render import clip, render
 from edge.errors import DataError
+from edge.frame import Frame
 from edge.pipeline.frame_guard import FREEZE_FRAMES, FREEZE_MS, LEAVE_MS, FrameGuard, Judgement
 
 if TYPE_CHECKING:

@@ -8,18 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge.contracts import State
 from edge.datasets.phantom.render import clip
 from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.smoothing import Smoother, Smoothing
 from edge.sources.base import BaseSource
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.frame import Frame, ImageU8, Result
+    from edge.status import Status
 
 PERIOD_NS = 33_333_333
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, InferenceFault, Interruption, Result, State, Status
-from edge.errors import SourceError
+from edge.errors import InferenceFault, Interruption, SourceError
+from edge.frame import Frame, Result
 from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
 from edge.pipeline.loop import STAGES, FrameLoop
 from edge.pipeline.run_stats import Tally
 from edge.sources.base import BaseSource
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.bundle.manifest import Manifest
-    from edge.contracts import ImageU8, Status
+    from edge.frame import ImageU8
     from edge.pipeline.run_stats import RunSummary
+    from edge.status import Status
 
 
 class FakeClock:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.contracts import Frame, OperatingPoint, Region, Result
 from edge.errors import UsageError
+from edge.frame import Frame, OperatingPoint, Region, Result
 from edge.imaging.postprocess import regions
 from edge.pipeline.smoothing import FORGET_MS, Smoother, Smoothing, overlap
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.bundle import manifest as m
-    from edge.contracts import Box
+    from edge.frame import Box
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 BOX = (40, 40, 20, 20)

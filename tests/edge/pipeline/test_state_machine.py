@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import State, kind_of
 from edge.pipeline.state_machine import GRAVITY, RECOVERY_MS, StateMachine
+from edge.status import State, kind_of
 
 
 class Clock:

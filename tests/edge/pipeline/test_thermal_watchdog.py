@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.contracts import State, Status
 from edge.pipeline.observers import HeatObserver, WatchdogObserver
 from edge.pipeline.state_machine import StateMachine
 from edge.pipeline.thermal import HYSTERESIS_C, Heat
 from edge.pipeline.watchdog import Watchdog
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

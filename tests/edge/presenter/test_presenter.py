@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.frame import Frame, Region, Result
 from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import CHROMA, Look, compose
@@ -24,12 +24,13 @@ from edge.presenter.window_sink import Keeper, WindowSink
 from edge.shm.reader import SegmentReader
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MS = 1_000_000
 SIZE = 240, 320
@@ -43,7 +44,8 @@ from pathlib import Path
 import numpy as np
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
-from edge.contracts import Frame, Region, Result, State, Status
+from edge.frame import Frame, Region, Result
+from edge.status import State, Status
 x, y, w, h = 100, 80, 120, 90
 region = Region((x, y, w, h), ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.9)
 with ShmSink(Path(sys.argv[1]), SinkOptions(live=True)) as sink:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.frame import Frame, Region, Result
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import Look, compose
 from edge.shm import layout as layout
@@ -26,11 +26,12 @@ from edge.shm.reader import SegmentReader
 from edge.shm.writer import sweep
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
     from edge.shm.reader import Snapshot
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")

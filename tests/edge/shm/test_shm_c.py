@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, Region, Result, State, Status
+from edge.frame import Frame, Region, Result
 from edge.overlay.layer_cache import LayerDrawing
 from edge.shm import layout as layout
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
 RUNNING = Status(State.RUNNING, "", 77)

@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.frame import Frame, Region, Result
 from edge.sinks.base import SinkOptions
 from edge.sinks.jsonl import JsonlSink
 from edge.sinks.open import SINKS, open_sinks
 from edge.sinks.video import CODECS, VideoSink
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,17 +18,18 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import UsageError
+from edge.frame import Frame, Region, Result
 from edge.overlay.paint import overlay
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
+from edge.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.contracts import Frame
 from edge.errors import EdgeDifomError, SourceError
+from edge.frame import Frame
 from edge.sources.camera_discovery import find_cameras
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.opencv_camera import V4l2Source

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import Frame, Interruption, State
-from edge.errors import UsageError
+from edge.errors import Interruption, UsageError
 from edge.pipeline.frame_guard import FrameGuard
 from edge.sources.faults import FAULTS, Fault, Timetable, read_faults
 from edge.sources.open import open_source
 from edge.sources.synthetic import SyntheticSource
+from edge.status import State
+
+if TYPE_CHECKING:
+    from edge.frame import Frame
 
 
 class Clock:

@@ -17,18 +17,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import Frame, Interruption, State
-from edge.errors import SourceError, UsageError
+from edge.errors import Interruption, SourceError, UsageError
 from edge.sources.formats import VideoFormat
 from edge.sources.gst_sources import GstCameraSource, RtspSource
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.open import open_source
 from edge.sources.stall_detection import DamageWatch, StallWatch
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.frame import Frame
     from edge.sources.base import BaseSource
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.contracts import Frame, Interruption, State
-from edge.errors import SourceError
+from edge.errors import Interruption, SourceError
 from edge.sources.base import BaseSource
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.reconnect import ReopeningSource
+from edge.status import State
 
 if TYPE_CHECKING:
-    from edge.contracts import ImageU8
+    from edge.frame import Frame, ImageU8
 
 
 class Flaky(BaseSource):

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import Interruption
-from edge.errors import SourceError, UsageError
+from edge.errors import Interruption, SourceError, UsageError
 from edge.imaging import buffer_pool as picture_memory
 from edge.sources.base import BaseSource, Pacer
 from edge.sources.clip import ClipSource
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Frame, ImageU8
+    from edge.frame import Frame, ImageU8
 
 HEIGHT, WIDTH, COUNT = 48, 64, 8
 

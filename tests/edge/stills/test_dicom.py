@@ -12,11 +12,12 @@ from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
 from edge.bundle.manifest import RESEARCH_USE
 from edge.bundle.reader import Bundle
-from edge.contracts import Frame, OperatingPoint, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.field_of_view import estimate
 from edge.imaging.postprocess import regions
 from edge.imaging.view import View
+from edge.status import State, Status
 from edge.stills import dicom
 from edge.stills.files import write_still
 from edge.stills.still import BundleIdentity, Still, compose
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 WHO = BundleIdentity(
     name="polyps\\" + "x" * 80,

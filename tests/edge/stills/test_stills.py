@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as replace_record
 
 from edge.bundle.reader import Bundle
-from edge.contracts import CartEvent, Frame, OperatingPoint, Result, State, Status
+from edge.contracts import CartEvent
 from edge.datasets.phantom.render import clip
 from edge.errors import DataError, UsageError
+from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.postprocess import regions
 from edge.imaging.view import View, whole_frame
 from edge.inference.supervisor import SingleBundle
@@ -33,6 +34,7 @@ from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver
 from edge.pipeline.stills import PATIENCE_NS, StillObserver
 from edge.sources.open import open_source
+from edge.status import State, Status
 from edge.stills import keeper as keeping
 from edge.stills.files import read_still, write_still
 from edge.stills.keeper import StillKeeper
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 RUNNING = Status(State.RUNNING, "", 0)
 WHO = BundleIdentity(

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge.contracts import Frame, Region, Result, State, Status
 from edge.errors import MissingDependencyError, UsageError
+from edge.frame import Frame, Region, Result
+from edge.status import State, Status
 from edge.telemetry import prometheus
 from edge.telemetry.counters import BUCKETS_MS, Numbers
 from edge.telemetry.journal import CAPACITY, Journal

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import CartEvent, State, Status
+from edge.contracts import CartEvent
 from edge.limits import BEAT_MAX_AGE_MS
+from edge.status import State, Status
 from firmware_bridge.cart.link import session as s
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame

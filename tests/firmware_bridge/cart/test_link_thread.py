@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.contracts import CartEvent, CartLink, State, Status
+from edge.contracts import CartEvent, CartLink
 from edge.errors import UsageError
+from edge.status import State, Status
 from firmware_bridge.cart.link import connectors, transports
 from firmware_bridge.cart.link.cart import ThreadedCart, open_cart
 from firmware_bridge.cart.protocol import messages as m

@@ -7,16 +7,19 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.contracts import CartEvent, State, Status
 from edge.errors import MissingDependencyError
+from edge.status import State, Status
 from firmware_bridge.cart.link.cart import open_cart
 from firmware_bridge.cart.link.session import Beat, Session
 from firmware_bridge.cart.simcart import build
 from firmware_bridge.cart.simcart.faults import SimCart, parse_command, parse_fault
+
+if TYPE_CHECKING:
+    from edge.contracts import CartEvent
 
 RUNNING = Status(State.RUNNING, "", 0)
 

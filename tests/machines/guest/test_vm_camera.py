@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 
 from edge.bundle.reader import Bundle
-from edge.contracts import Interruption, State, kind_of
+from edge.errors import Interruption
 from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.loop import FrameLoop
 from edge.sources.open import open_source
 from edge.sources.reconnect import PATIENCE_S as LONG_S
+from edge.status import State, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge.contracts import Frame, ImageU8, Result, Status
+    from edge.frame import Frame, ImageU8, Result
     from edge.sources.base import BaseSource
+    from edge.status import Status
 
 pytestmark = pytest.mark.vm
 

@@ -17,7 +17,7 @@ from quantize.certify.point_table import LEAST_REGIONS, LEVELS, PEAKS, clean_tab
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import OperatingPoint
+    from edge.frame import OperatingPoint
 
     U8 = NDArray[np.uint8]
 

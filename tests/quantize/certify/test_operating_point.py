@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.contracts import OperatingPoint
 from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import Pair, find_pairs
 from edge.errors import DataError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.findings import FLAG_AREA
+from edge.frame import OperatingPoint
 from edge.imaging.postprocess import regions
 from quantize.certify.operating_point import calibrate
 

@@ -1,0 +1,99 @@
+"""A frame and what is found on it.
+
+Images are (H, W, 3) uint8. Frames keep the camera's BGR order; the engine's input is RGB.
+Coordinates are pixels of the frame as captured. Times are `time.monotonic_ns()`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    ImageU8 = NDArray[np.uint8]
+    MaskBool = NDArray[np.bool_]
+
+
+Box = tuple[int, int, int, int]
+"""x, y, width, height in frame pixels."""
+
+FieldOfView = Literal["full-frame", "view"]
+"""Which part of a frame the model sees: all of it, or the endoscope's picture with a margin."""
+
+
+class OperatingPoint(NamedTuple):
+    """Thresholds that decide which regions are shown.
+
+    Thresholding with hysteresis (Canny, IEEE TPAMI 1986, section VIII).
+
+    Attributes:
+        threshold: Lowest score of a mask pixel, more than 0, at most 1.
+        min_region: Smallest region that is kept, as a share of the part the model saw, 0 to 1.
+        least_peak: Lowest peak score of a region that is kept, 0 to 1; 0 keeps every region.
+    """
+
+    threshold: float = 0.5
+    min_region: float = 0.001
+    least_peak: float = 0.0
+
+
+DEFAULT_OPERATING_POINT = OperatingPoint()
+"""Used when a bundle was not calibrated."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One picture of a source and the time stamps that it collects on its way.
+
+    Attributes:
+        index: Number of the frame in its source; numbers are skipped where the source dropped frames.
+        image: (H, W, 3) uint8, BGR.
+        captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the picture.
+        stamps: Stage name -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
+    """
+
+    index: int
+    image: ImageU8
+    captured_ns: int
+    stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected region of the mask.
+
+    Attributes:
+        box: Bounding box, frame pixels.
+        contour: Outline as (x, y) frame pixels.
+        area: Share of the part of the frame that the model saw, 0 to 1.
+        score: Highest score inside, 0 to 1.
+    """
+
+    box: Box
+    contour: tuple[tuple[int, int], ...]
+    area: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the pipeline found on a frame.
+
+    Attributes:
+        scores: (h, w) uint8 score map of the engine in 1/256; None if no inference ran.
+        regions: Regions left after thresholding and postprocessing.
+        mask_area: Share of the part that the model saw which the regions cover, 0 to 1.
+        reason: Why no mask may be drawn; None if it may be drawn.
+        field_of_view: Box of the endoscope's picture in the frame; None if it was not estimated.
+        part: Part of the frame that the model saw and the scores cover; None for the whole frame.
+    """
+
+    scores: ImageU8 | None
+    regions: tuple[Region, ...]
+    mask_area: float
+    reason: str | None
+    field_of_view: Box | None = None
+    part: Box | None = None
