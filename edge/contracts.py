@@ -129,14 +129,46 @@ class CartEvent:
     """What the cart's controller reports.
 
     Attributes:
-        kind: `pedal`, `power-fail`, `link-up`, `link-down` or `refused`.
-        detail: For the log, such as `pedal 1 pressed`.
-        holdup_ms: Of `power-fail`: how long the supply still holds.
+        kind: `power-fail`, `link-up`, `link-down` or `refused`.
+        detail: Particulars for the log.
+        holdup_ms: Milliseconds for which the supply still holds; `power-fail` only.
     """
 
     kind: str
     detail: str
     holdup_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PedalEvent:
+    """A pedal was pressed or released.
+
+    Attributes:
+        pedal: Number of the pedal, from 1.
+        pressed: True if it was pressed, False if it was released.
+    """
+
+    pedal: int
+    pressed: bool
+
+    @property
+    def kind(self) -> str:
+        """The kind in the log."""
+        return "pedal"
+
+    @property
+    def name(self) -> str:
+        """The pedal in records, such as `pedal 1`."""
+        return f"pedal {self.pedal}"
+
+    @property
+    def detail(self) -> str:
+        """Text for the log, such as `pedal 1 pressed`."""
+        return f"{self.name} {'pressed' if self.pressed else 'released'}"
+
+
+CartReport = CartEvent | PedalEvent
+"""Anything that the controller reports."""
 
 
 class CartLink(Protocol):
@@ -158,6 +190,6 @@ class CartLink(Protocol):
         """
         ...
 
-    def events(self) -> Sequence[CartEvent]:
+    def events(self) -> Sequence[CartReport]:
         """What was reported since the last call."""
         ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.status import Reason
+
 if TYPE_CHECKING:
-    from edge.status import State
+    from edge.status import ReasonKind, State
 
 
 class EdgeDifomError(Exception):
@@ -97,11 +99,11 @@ class Interruption(Exception):  # noqa: N818 - a camera may be silent without an
 
     Args:
         state: `NO_SIGNAL`, or `DEGRADED` if pictures arrive that cannot be used.
-        reason: `kind: detail`, such as `unplugged: /dev/video0 is gone, tried 3 times`.
+        reason: Why, such as `unplugged: /dev/video0 is gone, tried 3 times`.
     """
 
-    def __init__(self, state: State, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, state: State, reason: Reason) -> None:
+        super().__init__(str(reason))
         self.state, self.reason = state, reason
 
 
@@ -109,10 +111,20 @@ class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and 
     """The engine gives no scores for this frame; the next call may succeed.
 
     Args:
-        kind: `late`, `hang`, `crash`, `memory`, `damaged`, `restarting` or `exhausted`.
+        kind: `LATE`, `HANG`, `CRASH`, `MEMORY`, `DAMAGED`, `RESTARTING` or `EXHAUSTED`.
         detail: What happened.
     """
 
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail = kind, detail
+    def __init__(self, kind: ReasonKind, detail: str) -> None:
+        self.reason = Reason(kind, detail)
+        super().__init__(str(self.reason))
+
+    @property
+    def kind(self) -> ReasonKind:
+        """The kind of fault."""
+        return self.reason.kind
+
+    @property
+    def detail(self) -> str:
+        """What happened."""
+        return self.reason.detail

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from edge.util.text_enum import TextEnum
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edge.status import Reason
 
     ImageU8 = NDArray[np.uint8]
     MaskBool = NDArray[np.bool_]
@@ -44,6 +48,18 @@ DEFAULT_OPERATING_POINT = OperatingPoint()
 """Used when a bundle was not calibrated."""
 
 
+class Stage(TextEnum):
+    """The stages of a frame, in their order; each begins where the one before it ends."""
+
+    CAPTURE = "capture"
+    """The wait between the capture stamp and the start of processing."""
+    GUARD = "guard"
+    PREPROCESS = "preprocess"
+    INFER = "infer"
+    POSTPROCESS = "postprocess"
+    OUTPUT = "output"
+
+
 @dataclass(slots=True)
 class Frame:
     """One picture of a source and the time stamps that it collects on its way.
@@ -52,13 +68,13 @@ class Frame:
         index: Number of the frame in its source; numbers are skipped where the source dropped frames.
         image: (H, W, 3) uint8, BGR.
         captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the picture.
-        stamps: Stage name -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
+        stamps: Stage -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
     """
 
     index: int
     image: ImageU8
     captured_ns: int
-    stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    stamps: dict[Stage, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,6 @@ class Result:
     scores: ImageU8 | None
     regions: tuple[Region, ...]
     mask_area: float
-    reason: str | None
+    reason: Reason | None
     field_of_view: Box | None = None
     part: Box | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from typing import NamedTuple
+
+from edge.util.text_enum import TextEnum
 
 
-class State(str, Enum):
+class State(TextEnum):
     """What the device is doing; logs, metrics and the cart's controller get the value."""
 
     BOOT = "boot"
@@ -18,9 +20,99 @@ class State(str, Enum):
     BYPASS = "bypass"
 
 
-def kind_of(reason: str) -> str:
-    """The kind of a reason: the text before its first colon."""
-    return reason.partition(":")[0].strip()
+class ReasonKind(TextEnum):
+    """Why the device is not running, or why a frame has no mask; the screen shows the value."""
+
+    # The device as a whole.
+    STARTING = "starting"
+    SELFTEST = "selftest"
+    WARM = "warm"
+    HOT = "hot"
+    POWER_FAIL = "power-fail"
+
+    # The source.
+    UNPLUGGED = "unplugged"
+    CLOSED = "closed"
+    STALLED = "stalled"
+    NO_SIGNAL = "no-signal"
+    NO_LOCK = "no-lock"
+    OUT_OF_RANGE = "out-of-range"
+    INTERLACED = "interlaced"
+    FORMAT = "format"
+    CORRUPT = "corrupt"
+
+    # The picture.
+    BLACK = "black"
+    LIGHT = "light"
+    FREEZE = "freeze"
+    OUT_OF_BODY = "out-of-body"
+    BLURRED = "blurred"
+
+    # The inference.
+    LATE = "late"
+    HANG = "hang"
+    CRASH = "crash"
+    MEMORY = "memory"
+    DAMAGED = "damaged"
+    RESTARTING = "restarting"
+    EXHAUSTED = "exhausted"
+
+    # The result.
+    IMPLAUSIBLE = "implausible"
+    STALE = "stale"
+
+    # The presenter.
+    NO_FRAME = "no frame"
+    NO_NEWS = "no news"
+
+    UNKNOWN = "unknown"
+    """A text whose kind this version does not know; the detail is the whole text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a state holds or a mask is missing.
+
+    Logs, metrics and shared memory carry the text, `kind: detail` or `kind` alone; `str` writes it
+    and `parse` reads it. Everything else compares kinds.
+
+    Attributes:
+        kind: What is wrong; a change of the kind is a change of the status.
+        detail: Particulars for people; it may change while the kind holds.
+    """
+
+    kind: ReasonKind
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else str(self.kind)
+
+    @classmethod
+    def parse(cls, text: str) -> Reason | None:
+        """The reason that a text stands for; None for an empty text.
+
+        Args:
+            text: What `str` wrote, in this process or in another one, perhaps cut at its end.
+        """
+        if not text:
+            return None
+        kind, _, detail = text.partition(":")
+        try:
+            return cls(ReasonKind(kind.strip()), detail.strip())
+        except ValueError:
+            return cls(ReasonKind.UNKNOWN, text)
+
+
+class Condition(NamedTuple):
+    """Something that is wrong at this moment.
+
+    Attributes:
+        state: The state that it asks for.
+        reason: Why.
+    """
+
+    state: State
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +121,24 @@ class Status:
 
     Attributes:
         state: What the device is doing.
-        reason: Why, as `kind` or `kind: detail`; empty only while RUNNING.
+        reason: Why; None only while RUNNING.
         since_ns: CLOCK_MONOTONIC nanoseconds at which state and kind of reason began to hold.
     """
 
     state: State
-    reason: str
+    reason: Reason | None
     since_ns: int
+
+    @property
+    def kind(self) -> ReasonKind | None:
+        """The kind of the reason, None without one."""
+        return None if self.reason is None else self.reason.kind
+
+    @property
+    def text(self) -> str:
+        """The reason as text, empty without one."""
+        return "" if self.reason is None else str(self.reason)
+
+
+STARTING = Reason(ReasonKind.STARTING)
+"""The reason before anything else is known."""

@@ -23,7 +23,7 @@ from edge.bundle.reader import write_bundle
 from edge.datasets.phantom.render import render
 from edge.engines.open import open_engine_files
 from edge.errors import ParityError
-from edge.frame import Frame
+from edge.frame import Frame, Stage
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
@@ -107,7 +107,7 @@ def _around(
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
             analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
-            spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+            spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))
 

@@ -103,7 +103,7 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
     maps = [np.roll(cv2.resize(mask.astype(np.uint8) * 255, (88, 88)), step, axis=1) for step in range(8)]
     found = [regions(cast("ImageU8", scores), _FRAME, OperatingPoint(0.5, 0.001)) for scores in maps]
     results = [Result(None, one, mask_area(one), None) for one in found]
-    status, painter = Status(State.RUNNING, "", 0), LayerPainter(_FRAME)
+    status, painter = Status(State.RUNNING, None, 0), LayerPainter(_FRAME)
     for result in results:
         if not np.array_equal(painter.paint(result, status), layer(_FRAME, result, status)):
             raise ParityError("a layer that is used again holds other pixels than a new one")
@@ -132,7 +132,8 @@ def _check_guard(images: list[ImageU8]) -> str:
     for kind, pictures in expected.items():
         guard, told = FrameGuard(), ""
         for number, image in enumerate(itertools.islice(itertools.cycle(pictures), 40)):
-            told = guard.judge(Frame(number, image, number * _PERIOD_NS)).kind
+            judged = guard.judge(Frame(number, image, number * _PERIOD_NS))
+            told = str(judged.kind or "")
         if told != kind:
             raise ParityError("the guard takes a frame for another", expected=repr(kind), got=repr(told))
     return "tells fit, black, over-exposed and frozen frames apart"

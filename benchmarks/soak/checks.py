@@ -18,7 +18,7 @@ from edge.pipeline.frame_guard import ENTER_MS, FREEZE_MS, LEAVE_MS
 from edge.pipeline.loop import POLL_S
 from edge.pipeline.state_machine import RECOVERY_MS
 from edge.sources.stall_detection import LEAST_S
-from edge.status import State, kind_of
+from edge.status import Reason, ReasonKind, State
 from edge.telemetry.journal import Event
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NOTICE_MS = MAX_MASK_AGE_MS
 """A frame that shows a fault is through the loop before it is too old to be drawn."""
 _LEAST_BLOCKS = 10
 _RESAMPLES = 2000
-_SHORT_OF_TIME = ("stale", "late")
+_SHORT_OF_TIME = (ReasonKind.STALE, ReasonKind.LATE)
 _PREPARING = (State.BOOT.value, State.SELFTEST.value)
 
 
@@ -50,26 +50,28 @@ class Answer(NamedTuple):
     """
 
     state: State | None
-    kind: str = ""
+    kind: ReasonKind | None = None
     within_ms: float = 0.0
     off_ms: float = 0.0
     back_ms: float = 0.0
 
 
-def _paused(kind: str, enter_ms: float) -> Answer:
+def _paused(kind: ReasonKind, enter_ms: float) -> Answer:
     within = enter_ms + _NOTICE_MS
     return Answer(State.PAUSED, kind, within, within, LEAVE_MS + _NOTICE_MS)
 
 
 _AWAY_MS = MAX_MASK_AGE_MS + 1000 * POLL_S
 ANSWERS = {
-    "black": _paused("black", ENTER_MS["black"]),
-    "overexposed": _paused("light", ENTER_MS["light"]),
-    "blur": _paused("blurred", ENTER_MS["blurred"]),
-    "freeze": _paused("freeze", FREEZE_MS),
-    "stall": Answer(State.NO_SIGNAL, "stalled", 1000 * LEAST_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
-    "unplug": Answer(State.NO_SIGNAL, "unplugged", _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
-    "corrupt": Answer(State.DEGRADED, "corrupt", _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS),
+    "black": _paused(ReasonKind.BLACK, ENTER_MS[ReasonKind.BLACK]),
+    "overexposed": _paused(ReasonKind.LIGHT, ENTER_MS[ReasonKind.LIGHT]),
+    "blur": _paused(ReasonKind.BLURRED, ENTER_MS[ReasonKind.BLURRED]),
+    "freeze": _paused(ReasonKind.FREEZE, FREEZE_MS),
+    "stall": Answer(
+        State.NO_SIGNAL, ReasonKind.STALLED, 1000 * LEAST_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS
+    ),
+    "unplug": Answer(State.NO_SIGNAL, ReasonKind.UNPLUGGED, _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
+    "corrupt": Answer(State.DEGRADED, ReasonKind.CORRUPT, _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS),
     "format": Answer(None, back_ms=_NOTICE_MS),
     "drop": Answer(None, back_ms=_NOTICE_MS),
     "fov": Answer(None, back_ms=_NOTICE_MS),
@@ -79,8 +81,12 @@ ANSWERS = {
 of what answers them. A view that is another for less than two seconds is no new view."""
 
 WORKER_ANSWERS = {
-    "kill": ("memory", 2 * _NOTICE_MS, RESTART_MS),
-    "stop": ("hang", 1.5 * HANG_MS + INFERENCE_TIMEOUT_MS, 1.5 * HANG_MS + INFERENCE_TIMEOUT_MS + RESTART_MS),
+    "kill": (ReasonKind.MEMORY, 2 * _NOTICE_MS, RESTART_MS),
+    "stop": (
+        ReasonKind.HANG,
+        1.5 * HANG_MS + INFERENCE_TIMEOUT_MS,
+        1.5 * HANG_MS + INFERENCE_TIMEOUT_MS + RESTART_MS,
+    ),
 }
 """What is done to the student's process -> kind that the journal names, and within how many milliseconds it does and
 the next mask is shown."""
@@ -124,15 +130,16 @@ class Change(NamedTuple):
 
     at: int
     state: str
-    kind: str
+    kind: ReasonKind | None
 
 
 def changes_of(events: Iterable[Event]) -> list[Change]:
     """The states of a journal, in order."""
     return [
-        Change(event.mono_ns, event.details["state"], kind_of(event.details["reason"]))
+        Change(event.mono_ns, event.details["state"], None if reason is None else reason.kind)
         for event in events
         if event.kind == "state"
+        for reason in [Reason.parse(event.details["reason"])]
     ]
 
 
@@ -278,7 +285,7 @@ def check_worker(
         kind, told_ms, mask_ms = WORKER_ANSWERS[what]
         name = f"{what} at {at / 1e9:.2f} s"
         said = next((event.mono_ns for event in events if event.kind == kind and event.mono_ns >= at), None)
-        _time(_since(said, at), told_ms, f"{name}: {kind!r} in the journal", told[what], failures)
+        _time(_since(said, at), told_ms, f"{name}: '{kind}' in the journal", told[what], failures)
         gone = next((moment for moment, on in shown if moment >= at and not on), None)
         mask = None if gone is None else next((moment for moment, on in shown if moment > gone and on), None)
         _time(_since(mask, at), mask_ms, f"{name}: the next mask", recovered[what], failures)

@@ -24,7 +24,6 @@ from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.smoothing import Smoother, Smoothing
 from edge.sources.clip import ClipSource
-from edge.status import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +119,7 @@ class Watched(NamedTuple):
                 look.at_ns,
                 truth,
                 tuple(region.box for region in result.regions),
-                "" if result.reason is None else kind_of(result.reason),
+                "" if result.reason is None else str(result.reason.kind),
             )
             for look, truth, result in zip(self.looks, self.truth, results, strict=True)
         ]

@@ -9,6 +9,7 @@ import numpy as np
 from edge.engines.runtimes import Runtime, find_runtime
 from edge.errors import BundleError, InferenceFault, MissingDependencyError
 from edge.imaging.postprocess import UNITS
+from edge.status import ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ class LiteRtEngine:
         else:
             # The float model: its sigmoid in the same units.
             if not np.isfinite(scores).all():
-                raise InferenceFault("damaged", "the engine gave NaN or Inf")
+                raise InferenceFault(ReasonKind.DAMAGED, "the engine gave NaN or Inf")
             np.copyto(self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe")
 
 

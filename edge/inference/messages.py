@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from edge.status import ReasonKind  # noqa: TC001 - msgspec reads it at run time
+
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a student's process is to run.
@@ -44,11 +46,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The engine died while it was opened or in a call; the process ends.
 
     Attributes:
-        kind: `crash` or `memory`.
+        kind: `CRASH` or `MEMORY`.
         detail: The error.
     """
 
-    kind: str
+    kind: ReasonKind
     detail: str
 
 

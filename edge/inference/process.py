@@ -30,6 +30,7 @@ from edge.inference.messages import (
 )
 from edge.inference.shared_buffers import Planes, anonymous
 from edge.limits import INFERENCE_TIMEOUT_MS
+from edge.status import ReasonKind
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
@@ -110,12 +111,12 @@ class ProcessEngine:
             EdgeDifomError: What the engine raised when it was opened, a `BundleError` for one.
         """
         if not self._readable(1000 * start_s):
-            raise InferenceFault("hang", f"the student's process did not begin within {start_s:g} s")
+            raise InferenceFault(ReasonKind.HANG, f"the student's process did not begin within {start_s:g} s")
         answer = self._receive()
         if isinstance(answer, Refused):
             raise _ERRORS.get(answer.error, BundleError)(answer.detail)
         if not isinstance(answer, Ready):
-            raise InferenceFault("crash", f"the student's process began with {answer!r}")
+            raise InferenceFault(ReasonKind.CRASH, f"the student's process began with {answer!r}")
         self.name, self._settings = answer.name, answer.settings
         self.started_s = time.monotonic() - self._began
 
@@ -143,7 +144,7 @@ class ProcessEngine:
         self._owed, self._waited_ms = True, 0.0
         answer = self._answer(left_ms)
         if answer != number:
-            raise InferenceFault("crash", f"the student's process answered {answer!r}")
+            raise InferenceFault(ReasonKind.CRASH, f"the student's process answered {answer!r}")
         return self._planes.output
 
     def settings(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class ProcessEngine:
             return self._receive()
         # Not by the clock: while the whole machine stood still, the child could not answer.
         self._waited_ms += timeout_ms
-        kind = "hang" if self._waited_ms >= self.hang_ms else "late"
+        kind = ReasonKind.HANG if self._waited_ms >= self.hang_ms else ReasonKind.LATE
         raise InferenceFault(kind, f"no answer of the student's process for {self._waited_ms:.0f} ms")
 
     def _readable(self, timeout_ms: float) -> bool:
@@ -194,11 +195,13 @@ class ProcessEngine:
         try:
             answer: Answer = decode_answer(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise InferenceFault("crash", f"the student's process answered {message[:32]!r}") from None
+            raise InferenceFault(
+                ReasonKind.CRASH, f"the student's process answered {message[:32]!r}"
+            ) from None
         if isinstance(answer, Failed):
             raise InferenceFault(answer.kind, answer.detail)
         if isinstance(answer, Damaged):
-            raise InferenceFault("damaged", answer.detail)
+            raise InferenceFault(ReasonKind.DAMAGED, answer.detail)
         return answer
 
     def _death(self) -> InferenceFault:
@@ -206,13 +209,15 @@ class ProcessEngine:
         end = time.monotonic() + _DYING_S
         while (found := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
             if time.monotonic() >= end:
-                return InferenceFault("crash", "the student's process closed its socket")
+                return InferenceFault(ReasonKind.CRASH, "the student's process closed its socket")
             time.sleep(0.001)
         if found.si_code == os.CLD_EXITED:
-            return InferenceFault("crash", f"the student's process died: exit code {found.si_status}")
+            return InferenceFault(
+                ReasonKind.CRASH, f"the student's process died: exit code {found.si_status}"
+            )
         if found.si_status == signal.SIGKILL:
             return InferenceFault(
-                "memory", "the student's process was killed, as the kernel does out of memory"
+                ReasonKind.MEMORY, "the student's process was killed, as the kernel does out of memory"
             )
         named = signal.Signals(found.si_status).name
-        return InferenceFault("crash", f"the student's process died: {named}")
+        return InferenceFault(ReasonKind.CRASH, f"the student's process died: {named}")

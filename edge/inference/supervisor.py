@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ from edge.bundle.reader import Bundle
 from edge.errors import BundleError, InferenceFault, ParityError
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
+from edge.inference.phase import Phase
 from edge.inference.process import HANG_MS, ProcessEngine
 from edge.limits import INFERENCE_TIMEOUT_MS
+from edge.status import Condition, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +83,7 @@ class Supervisor:
 
     Attributes:
         counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`, `passed_over`, `unstarted`.
-        phase: `boot`, `selftest`, `ready`, `restarting` or `exhausted`.
+        phase: What it is doing now.
         gave_up: Why the last bundle that was given up was; empty before.
     """
 
@@ -104,7 +107,7 @@ class Supervisor:
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
         )
         self.counters: Counter[str] = Counter()
-        self.phase, self.gave_up = "boot", ""
+        self.phase, self.gave_up = Phase.BOOT, ""
         self._changed = threading.Condition()
         self._engine: ProcessEngine | None = None
         self._opening: ProcessEngine | None = None
@@ -161,11 +164,19 @@ class Supervisor:
         engine = self._engine
         return {} if engine is None else engine.settings()
 
+    @property
+    def condition(self) -> Condition | None:
+        """The state that the current phase asks for, and why; None while the model is ready."""
+        condition = self.phase.condition
+        if condition is not None and condition.state is State.BYPASS and self.gave_up:
+            return Condition(condition.state, replace(condition.reason, detail=self.gave_up))
+        return condition
+
     def wait(self, timeout_s: float) -> bool:
         """Wait until the student is ready or no bundle is left; whether it is ready."""
         with self._changed:
-            self._changed.wait_for(lambda: self.phase in ("ready", "exhausted"), timeout_s)
-            return self.phase == "ready"
+            self._changed.wait_for(lambda: self.phase in (Phase.READY, Phase.EXHAUSTED), timeout_s)
+            return self.phase is Phase.READY
 
     def infer(self, image: ImageU8) -> ImageU8:
         """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
@@ -177,10 +188,11 @@ class Supervisor:
             self.wait(_PATIENCE_S)
         engine = self._engine
         if engine is None:
-            kind = "exhausted" if self.phase == "exhausted" else "restarting"
+            exhausted = self.phase is Phase.EXHAUSTED
+            kind = ReasonKind.EXHAUSTED if exhausted else ReasonKind.RESTARTING
             raise InferenceFault(kind, f"the student is not ready ({self.phase})")
         if image.shape[:2] != engine.input_size:
-            raise InferenceFault("restarting", "another bundle took over during this frame")
+            raise InferenceFault(ReasonKind.RESTARTING, "another bundle took over during this frame")
         try:
             scores = engine.infer(image)
         except InferenceFault as fault:
@@ -214,17 +226,17 @@ class Supervisor:
     def _note(self, fault: InferenceFault) -> None:
         """A fault of the running process: the thread is told where it must act."""
         self.counters[fault.kind] += 1
-        if fault.kind == "late":
+        if fault.kind is ReasonKind.LATE:
             return  # the machine is short of time, which is no fault of the bundle
         self._news.append(News(fault.kind, fault.detail))
-        if fault.kind == "damaged":
+        if fault.kind is ReasonKind.DAMAGED:
             self._damaged += 1
             if self._good_ns is not None:
                 self._good_ns = self._clock() + self._clean_ns
             if self._damaged < MOST_DAMAGED:
                 return
         with self._changed:
-            self.phase, self._fault = "restarting", fault
+            self.phase, self._fault = Phase.RESTARTING, fault
             self._drop()
             self._changed.notify_all()
 
@@ -239,7 +251,7 @@ class Supervisor:
             path = self._bundles.choose()
             if path is None:
                 self._news.append(News("exhausted", "no bundle of this device runs"))
-                self._enter("exhausted")
+                self._enter(Phase.EXHAUSTED)
                 return
             try:
                 self._start(path)
@@ -280,8 +292,8 @@ class Supervisor:
                 if self._closing:
                     engine.kill()
             engine.wait_ready()
-            if self.phase == "boot":
-                self._enter("selftest")
+            if self.phase is Phase.BOOT:
+                self._enter(Phase.SELFTEST)
             _self_test(bundle, engine)
         except BaseException:
             engine.close()
@@ -295,7 +307,7 @@ class Supervisor:
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
             self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns
-            self.phase = "ready"
+            self.phase = Phase.READY
             self._changed.notify_all()
 
     def _watch(self, path: Path) -> None:
@@ -317,18 +329,20 @@ class Supervisor:
 
     def _judge(self, path: Path, fault: InferenceFault) -> None:
         """Give the bundle up where faults pile up; else its process is started again."""
-        if fault.kind == "damaged":
+        if fault.kind is ReasonKind.DAMAGED:
             self._condemn(path, f"{MOST_DAMAGED} damaged answers in a row: {fault.detail}")
             return
         now = self._clock()
         self._faults.append((now, fault.kind))
         if len(self._faults) < MOST_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
             self.counters["restarts"] += 1
-            self._enter("restarting")
+            self._enter(Phase.RESTARTING)
             return
         reason = f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
         # The kernel kills the student first, whoever used up the memory.
-        give_up = self._pass_over if {kind for _, kind in self._faults} == {"memory"} else self._condemn
+        give_up = (
+            self._pass_over if {kind for _, kind in self._faults} == {ReasonKind.MEMORY} else self._condemn
+        )
         give_up(path, reason)
 
     def _condemn(self, path: Path, reason: str) -> None:
@@ -346,9 +360,9 @@ class Supervisor:
         self.counters[how] += 1
         self.gave_up = reason
         self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
-        self._enter("restarting")
+        self._enter(Phase.RESTARTING)
 
-    def _enter(self, phase: str) -> None:
+    def _enter(self, phase: Phase) -> None:
         with self._changed:
             self.phase = phase
             self._changed.notify_all()

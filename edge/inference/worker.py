@@ -31,6 +31,7 @@ from edge.inference.messages import (
 )
 from edge.inference.score_check import damage
 from edge.inference.shared_buffers import Planes
+from edge.status import ReasonKind
 from edge.util.extras import resolve
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def main(arguments: list[str]) -> int:
             _report(channel, Refused(type(error).__name__, str(error)))
             return error.exit_code
         except MemoryError:
-            _report(channel, Failed("memory", "out of memory"))
+            _report(channel, Failed(ReasonKind.MEMORY, "out of memory"))
             return 1
         # Whatever an engine raises: the runtime is told, and starts another process.
         except Exception as error:  # noqa: BLE001
-            _report(channel, Failed("crash", f"{type(error).__name__}: {error}"))
+            _report(channel, Failed(ReasonKind.CRASH, f"{type(error).__name__}: {error}"))
             return 1
     return 0
 

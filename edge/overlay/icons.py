@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from edge.status import State, kind_of
+from edge.status import State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,9 +81,9 @@ def mark_of(result: Result, status: Status | None) -> tuple[State, str]:
     if status is None or status.state is State.RUNNING:
         if result.reason is None:
             return State.RUNNING, "found" if result.regions else ""
-        return State.DEGRADED, kind_of(result.reason).upper()
-    name, kind = status.state.value.replace("-", " "), kind_of(status.reason)
-    return status.state, (f"{name}: {kind}" if kind else name).upper()
+        return State.DEGRADED, result.reason.kind.value.upper()
+    name = status.state.value.replace("-", " ")
+    return status.state, (name if status.kind is None else f"{name}: {status.kind}").upper()
 
 
 def corners(canvas: ImageU8, view: Box, unit: int) -> list[Box]:

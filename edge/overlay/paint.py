@@ -65,7 +65,7 @@ def layer(
 
 def without_frame(status: Status) -> Result:
     """What stands for a result while there is no frame: no region, and the status's reason."""
-    return Result(None, (), 0.0, status.reason or None)
+    return Result(None, (), 0.0, status.reason)
 
 
 def paint(

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge.errors import InferenceFault
-from edge.frame import Result
+from edge.frame import Result, Stage
 from edge.imaging.crop import cut, part_of
 from edge.imaging.postprocess import mask_area, regions
 from edge.imaging.preprocess import to_input
 from edge.inference.score_check import damage
+from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +60,9 @@ def analyse(
     try:
         scores = engine.infer(picture)
         trouble = damage(scores, (manifest.output.height, manifest.output.width))
-        reason = None if trouble is None else f"damaged: {trouble}"
+        reason = None if trouble is None else Reason(ReasonKind.DAMAGED, trouble)
     except InferenceFault as fault:
-        scores, reason = None, str(fault)
+        scores, reason = None, fault.reason
     scored = clock()
     found: tuple[Region, ...] = ()
     if scores is not None and reason is None:
@@ -73,9 +74,13 @@ def analyse(
         )
     area = mask_area(found)
     if area > MAX_MASK_AREA:
-        reason = f"implausible: the mask covers {100 * area:.0f} % of the picture"
+        reason = Reason(ReasonKind.IMPLAUSIBLE, f"the mask covers {100 * area:.0f} % of the picture")
     done = clock()
-    frame.stamps |= {"preprocess": (begin, ready), "infer": (ready, scored), "postprocess": (scored, done)}
+    frame.stamps |= {
+        Stage.PREPROCESS: (begin, ready),
+        Stage.INFER: (ready, scored),
+        Stage.POSTPROCESS: (scored, done),
+    }
     return refuse_stale(frame, Result(scores, found, area, reason, part=part), done, max_age_ms)
 
 
@@ -84,7 +89,7 @@ def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | Non
     age_ms = (now - frame.captured_ns) / 1e6
     reason = result.reason
     if reason is None and max_age_ms is not None and age_ms > max_age_ms:
-        reason = f"stale: {age_ms:.0f} ms old"
+        reason = Reason(ReasonKind.STALE, f"{age_ms:.0f} ms old")
     if reason is None:
         return result
     return replace(result, regions=(), mask_area=0.0, reason=reason)

@@ -11,13 +11,20 @@ from edge.imaging.field_of_view import ViewEstimator
 from edge.imaging.thumbnail import small
 from edge.pipeline.frame_time import moment_ns
 from edge.pipeline.quality_checks import trouble
+from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from edge.frame import Box, Frame
     from edge.imaging.thumbnail import Small
     from edge.imaging.view import View
 
-ENTER_MS = {"black": 60.0, "light": 150.0, "freeze": 0.0, "out-of-body": 500.0, "blurred": 300.0}
+ENTER_MS = {
+    ReasonKind.BLACK: 60.0,
+    ReasonKind.LIGHT: 150.0,
+    ReasonKind.FREEZE: 0.0,
+    ReasonKind.OUT_OF_BODY: 500.0,
+    ReasonKind.BLURRED: 300.0,
+}
 """Kind -> how long every frame must show it before it holds; of a freeze `FREEZE_MS` has passed by then."""
 
 LEAVE_MS = 100.0
@@ -42,16 +49,23 @@ class Judgement:
     """What can be told of a frame without a student.
 
     Attributes:
-        fit: Whether the student may look at it.
-        kind: Why not: `black`, `light`, `freeze`, `out-of-body` or `blurred`; empty where it is fit.
-        detail: Of the kind, in words.
+        reason: Why the model must not see it: `BLACK`, `LIGHT`, `FREEZE`, `OUT_OF_BODY` or `BLURRED`;
+            None if it may.
         view: Where the endoscope's picture lies.
     """
 
-    fit: bool
-    kind: str
-    detail: str
+    reason: Reason | None
     view: View
+
+    @property
+    def fit(self) -> bool:
+        """Whether the model may see the frame."""
+        return self.reason is None
+
+    @property
+    def kind(self) -> ReasonKind | None:
+        """The kind of the reason, None without one."""
+        return None if self.reason is None else self.reason.kind
 
     @property
     def field_of_view(self) -> Box:
@@ -78,7 +92,8 @@ class FrameGuard:
         self.view: View | None = None
         self._still: Small | None = None
         self._still_ns = self._still_frames = 0
-        self._kind = self._detail = self._seen = ""
+        self._reason: Reason | None = None
+        self._seen: ReasonKind | None = None
         self._seen_ns = self._seen_frames = 0
 
     def judge(self, frame: Frame) -> Judgement:
@@ -93,15 +108,16 @@ class FrameGuard:
         picture = small(frame.image)
         view = self._views.view(picture)
         now = moment_ns(frame, self._fps)
-        kind, detail = trouble(picture, view.mask)
+        reason = trouble(picture, view.mask)
         still_ms = self._stood_still(picture, view, now)
-        if still_ms and kind not in ("black", "light"):
-            kind, detail = "freeze", f"the same picture for {still_ms / 1000:.1f} s"
-        if not kind:
+        dark_or_white = reason is not None and reason.kind in (ReasonKind.BLACK, ReasonKind.LIGHT)
+        if still_ms and not dark_or_white:
+            reason = Reason(ReasonKind.FREEZE, f"the same picture for {still_ms / 1000:.1f} s")
+        if reason is None:
             view = self._views.update(picture)
-        self._settle(kind, detail, now)
+        self._debounce(reason, now)
         self.view = view
-        return Judgement(not self._kind, self._kind, self._detail, view)
+        return Judgement(self._reason, view)
 
     def _stood_still(self, picture: Small, view: View, now: int) -> float:
         """For how many milliseconds the picture has been frozen, 0 where it is not.
@@ -116,16 +132,17 @@ class FrameGuard:
         self._still, self._still_ns, self._still_frames = picture, now, 1
         return 0.0
 
-    def _settle(self, kind: str, detail: str, now: int) -> None:
-        """Let what this frame shows become what holds, once it has lasted."""
+    def _debounce(self, reason: Reason | None, now: int) -> None:
+        """Adopt what this frame shows once it has lasted."""
+        kind = None if reason is None else reason.kind
         if kind != self._seen or self._seen_frames == 0:
             self._seen, self._seen_ns, self._seen_frames = kind, now, 0
         self._seen_frames += 1
-        wait = ENTER_MS[kind] if kind else LEAVE_MS
-        if self._seen_frames >= LEAST_FRAMES and now - self._seen_ns >= wait * 1e6:
-            self._kind = kind
-        if kind == self._kind:
-            self._detail = detail
+        wait = LEAVE_MS if kind is None else ENTER_MS[kind]
+        if (self._seen_frames >= LEAST_FRAMES and now - self._seen_ns >= wait * 1e6) or (
+            reason is not None and self._reason is not None and reason.kind is self._reason.kind
+        ):
+            self._reason = reason
 
 
 def _same(one: Small, other: Small, view: View) -> bool:

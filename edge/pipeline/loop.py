@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from edge.errors import Interruption
-from edge.frame import Result
+from edge.frame import Result, Stage
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
 from edge.limits import MAX_MASK_AGE_MS
@@ -17,7 +17,7 @@ from edge.pipeline.analysis import analyse
 from edge.pipeline.run_stats import RunSummary, Tally
 from edge.pipeline.state_machine import StateMachine
 from edge.sources.latest_frame import NewestFrame
-from edge.status import State
+from edge.status import STARTING, Condition, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
     from edge.frame import Frame
     from edge.pipeline.frame_guard import FrameGuard
     from edge.pipeline.smoothing import Smoother
-    from edge.pipeline.state_machine import Condition
     from edge.status import Status
 
-__all__ = ["STAGES", "FrameLoop", "Observer", "RunSummary"]
-
-STAGES = ("capture", "guard", "preprocess", "infer", "postprocess", "output")
-"""Stages of a frame; each begins where the one before it ends. `capture` is the wait since the capture stamp."""
+__all__ = ["FrameLoop", "Observer", "RunSummary"]
 
 _NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
 
@@ -121,7 +117,7 @@ class FrameLoop:
                     self._idle()
                     continue
                 except Interruption as interruption:
-                    self._own = [(interruption.state, interruption.reason)]
+                    self._own = [Condition(interruption.state, interruption.reason)]
                     self._idle()
                     continue
                 if frame is None:
@@ -145,18 +141,18 @@ class FrameLoop:
 
     def _take(self, frame: Frame) -> Result:
         """One frame through all stages; everybody is told what came of it."""
-        frame.stamps["capture"] = (frame.captured_ns, self.clock())
+        frame.stamps[Stage.CAPTURE] = (frame.captured_ns, self.clock())
         result, self._own = self._look(frame)
         status = self._settle()
         if result.reason is None and (status.state in _NO_MASK or result.scores is None):
-            result = replace(result, regions=(), mask_area=0.0, reason=status.reason or "starting")
+            result = replace(result, regions=(), mask_area=0.0, reason=status.reason or STARTING)
         begin = max(end for _, end in frame.stamps.values())
         for sink in self.sinks:
             # A sink that records the stages sees the output of those before it.
-            frame.stamps["output"] = (begin, self.clock())
+            frame.stamps[Stage.OUTPUT] = (begin, self.clock())
             sink.tell(status)
             sink.write(frame, result)
-        frame.stamps["output"] = (begin, self.clock())
+        frame.stamps[Stage.OUTPUT] = (begin, self.clock())
         for observer in self.observers:
             observer.progress(status, frame, result)
         return result
@@ -166,10 +162,10 @@ class FrameLoop:
         judgement = None
         if self.guard is not None:
             judgement = self.guard.judge(frame)
-            frame.stamps["guard"] = (frame.stamps["capture"][1], self.clock())
-            if not judgement.fit:
-                reason = f"{judgement.kind}: {judgement.detail}"
-                return Result(None, (), 0.0, reason, judgement.field_of_view), [(State.PAUSED, reason)]
+            frame.stamps[Stage.GUARD] = (frame.stamps[Stage.CAPTURE][1], self.clock())
+            if judgement.reason is not None:
+                unfit = Result(None, (), 0.0, judgement.reason, judgement.field_of_view)
+                return unfit, [Condition(State.PAUSED, judgement.reason)]
         manifest = self.manifest()
         if manifest is None:  # the observer that loads the first bundle asks for the state
             return Result(None, (), 0.0, None), []
@@ -182,7 +178,9 @@ class FrameLoop:
             result = restrict(result, judgement.view)
         if self.smoother is not None:
             result = self.smoother.apply(frame, result)
-        return result, [(State.DEGRADED, result.reason)] if result.reason is not None else []
+        if result.reason is None:
+            return result, []
+        return result, [Condition(State.DEGRADED, result.reason)]
 
     def _settle(self) -> Status:
         """The status by what is wrong with the last frame or the source, and by what the observers see."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from edge.status import State, kind_of
+from edge.contracts import PedalEvent
+from edge.status import Condition, Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     import threading
@@ -18,19 +19,10 @@ if TYPE_CHECKING:
     from edge.contracts import CartLink
     from edge.frame import Frame, Result
     from edge.inference.supervisor import Supervisor
-    from edge.pipeline.state_machine import Condition
     from edge.pipeline.thermal import Heat
     from edge.pipeline.watchdog import Watchdog
     from edge.status import Status
     from edge.telemetry.observer import Telemetry
-
-PHASES = {
-    "boot": (State.BOOT, "starting: the student is loaded"),
-    "selftest": (State.SELFTEST, "selftest: golden frames"),
-    "restarting": (State.DEGRADED, "restarting: the student's process is started again"),
-    "exhausted": (State.BYPASS, "exhausted: no bundle of this device runs"),
-}
-"""Phase of the supervisor -> what it asks for; `ready` asks for nothing."""
 
 EVERY_NS = 1_000_000_000
 
@@ -43,12 +35,8 @@ class SupervisorObserver:
 
     def conditions(self) -> Iterable[Condition]:
         """What the phase asks for."""
-        wish = PHASES.get(self._supervisor.phase)
-        if wish is None:
-            return ()
-        state, reason = wish
-        why = self._supervisor.gave_up if state is State.BYPASS else ""
-        return ((state, f"exhausted: {why}" if why else reason),)
+        condition = self._supervisor.condition
+        return () if condition is None else (condition,)
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
         """Note what happened to the student's process."""
@@ -89,11 +77,11 @@ class CartObserver:
         pressed: Callable[[str], None] | None = None,
     ) -> None:
         self._link, self._telemetry, self._stop, self._pressed = link, telemetry, stop, pressed
-        self._power: str | None = None
+        self._power: Condition | None = None
 
     def conditions(self) -> Iterable[Condition]:
         """BYPASS from the moment at which the supply failed."""
-        return () if self._power is None else ((State.BYPASS, self._power),)
+        return () if self._power is None else (self._power,)
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
         """Beat, with a lease of the route where an overlay is on show."""
@@ -103,13 +91,13 @@ class CartObserver:
         self._link.beat(status, frame_age_ms=age_ms, mask=result is not None and result.reason is None)
         for event in self._link.events():
             self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
-            if event.kind == "power-fail":
-                self._power = f"power-fail: the supply holds for {event.holdup_ms} ms"
+            if isinstance(event, PedalEvent):
+                if event.pressed and self._pressed is not None:
+                    self._pressed(event.name)
+            elif event.kind == "power-fail":
+                why = Reason(ReasonKind.POWER_FAIL, f"the supply holds for {event.holdup_ms} ms")
+                self._power = Condition(State.BYPASS, why)
                 self._stop.set()
-            elif event.kind == "pedal" and self._pressed is not None:
-                pedal, _, edge = event.detail.rpartition(" ")
-                if edge == "pressed":
-                    self._pressed(pedal)
 
 
 class WatchdogObserver:
@@ -125,7 +113,7 @@ class WatchdogObserver:
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
         """Ping; the first time say that the device is ready."""
         self._watchdog.ping()
-        shown = f"{status.state.value} {kind_of(status.reason)}".strip()
+        shown = str(status.state) if status.kind is None else f"{status.state} {status.kind}"
         if shown != self._shown:
             self._watchdog.status(shown)
             self._shown = shown

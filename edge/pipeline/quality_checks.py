@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edge.status import Reason, ReasonKind
+
 if TYPE_CHECKING:
     from edge.frame import ImageU8
     from edge.imaging.thumbnail import Small
@@ -42,8 +44,8 @@ LEAST_RELATIVE_DETAIL = 0.035
 _LEAST_CELLS = 100
 
 
-def trouble(picture: Small, mask: ImageU8) -> tuple[str, str]:
-    """Kind and detail of what is wrong, both empty where nothing is.
+def trouble(picture: Small, mask: ImageU8) -> Reason | None:
+    """What is wrong; None if nothing is.
 
     Args:
         picture: A frame in small.
@@ -53,18 +55,18 @@ def trouble(picture: Small, mask: ImageU8) -> tuple[str, str]:
     lit = cv2.bitwise_and(cv2.compare(picture.bright, LIT, cv2.CMP_GT), mask)
     lit_cells = cv2.countNonZero(lit)
     if lit_cells < LEAST_LIT * cells:
-        return "black", f"{100 * lit_cells / cells:.0f} % of the view is lit"
+        return Reason(ReasonKind.BLACK, f"{100 * lit_cells / cells:.0f} % of the view is lit")
     white = cv2.countNonZero(cv2.bitwise_and(cv2.compare(picture.green, WHITE, cv2.CMP_GE), mask))
     if white > MOST_WHITE * cells:
-        return "light", f"{100 * white / cells:.0f} % of the view is over-exposed"
+        return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is over-exposed")
     share, mucosa, grey = colours(picture, mask)
     # Under narrow-band light mucosa is not red, but it is not grey either.
     if share > LEAST_COLOURED and mucosa < LEAST_MUCOSA and grey > MOST_GREY:
-        return "out-of-body", f"{100 * mucosa:.0f} % of the view has the colour of mucosa"
+        return Reason(ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the colour of mucosa")
     detail = _detail(picture.green, lit)
     if detail is not None and detail[0] < LEAST_DETAIL and detail[1] < LEAST_RELATIVE_DETAIL:
-        return "blurred", f"detail {detail[0]:.1f} of at least {LEAST_DETAIL}"
-    return "", ""
+        return Reason(ReasonKind.BLURRED, f"detail {detail[0]:.1f} of at least {LEAST_DETAIL}")
+    return None
 
 
 def colours(picture: Small, mask: ImageU8) -> tuple[float, float, float]:

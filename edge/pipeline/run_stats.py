@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edge.status import kind_of
-
 if TYPE_CHECKING:
     from edge.frame import Frame, Result
 
@@ -95,9 +93,9 @@ class Tally:
         self._last_index = frame.index
         self._with_mask += bool(result.regions)
         if result.reason is not None:
-            self._reasons[kind_of(result.reason)] += 1
-        for name, (begin, end) in frame.stamps.items():
-            self._stages[name].add((end - begin) / 1e6)
+            self._reasons[str(result.reason.kind)] += 1
+        for stage, (begin, end) in frame.stamps.items():
+            self._stages[str(stage)].add((end - begin) / 1e6)
             self._end_ns = end
         age = (self._end_ns - frame.captured_ns) / 1e6
         self._ages.add(age)

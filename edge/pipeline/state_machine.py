@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from edge.status import State, Status, kind_of
+from edge.status import STARTING, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Condition = tuple[State, str]
-"""A state that is asked for and why, as `kind` or `kind: detail`."""
+    from edge.status import Condition
 
 GRAVITY = (
     State.RUNNING,
@@ -46,7 +45,7 @@ class StateMachine:
     ) -> None:
         self._clock, self._recovery_ns = clock, round(recovery_ms * 1e6)
         self._degraded_ns = 0
-        self._status = Status(State.BOOT, "starting", clock())
+        self._status = Status(State.BOOT, STARTING, clock())
 
     @property
     def status(self) -> Status:
@@ -57,16 +56,14 @@ class StateMachine:
         """Take everything that is wrong at this moment, an empty list where nothing is.
 
         Args:
-            conditions: State that is asked for, and why as `kind` or `kind: detail`.
-                Who asks for BYPASS for good asks for it each time.
+            conditions: Conditions are not latched: report BYPASS on every call while it lasts.
 
         Returns:
             The status that holds from now on; the same object while state and kind of reason do not change.
         """
         now = self._clock()
-        state, reason = max(
-            conditions, key=lambda condition: GRAVITY.index(condition[0]), default=(State.RUNNING, "")
-        )
+        gravest = max(conditions, key=lambda condition: GRAVITY.index(condition.state), default=None)
+        state, reason = (State.RUNNING, None) if gravest is None else gravest
         if state is State.DEGRADED:
             self._degraded_ns = now
         elif (
@@ -76,6 +73,7 @@ class StateMachine:
         ):
             return self._status
         held = self._status
-        if state is not held.state or kind_of(reason) != kind_of(held.reason):
-            self._status = Status(state, reason, now)
+        status = Status(state, reason, now)
+        if (status.state, status.kind) != (held.state, held.kind):
+            self._status = status
         return self._status

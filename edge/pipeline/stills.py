@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from edge.frame import Frame, Result
     from edge.imaging.view import View
     from edge.inference.supervisor import Supervisor
-    from edge.pipeline.state_machine import Condition
-    from edge.status import Status
+    from edge.status import Condition, Status
     from edge.stills.keeper import StillKeeper
     from edge.telemetry.observer import Telemetry
 
@@ -95,7 +94,7 @@ class StillObserver:
             self._keeper.take(frame, result, self._view(), status, identity, asked_by=self._by)
             self._by = ""
         elif self._by and self._clock() >= self._until_ns:
-            self._keeper.refuse(f"no frame: {status.reason or status.state.value}")
+            self._keeper.refuse(f"no frame: {status.text or status.state.value}")
             self._by = ""
         self._tell()
 

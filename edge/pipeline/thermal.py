@@ -8,13 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.status import State
+from edge.status import Condition, Reason, ReasonKind, State
 from edge.util.host import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from edge.pipeline.state_machine import Condition
 
 WARM_C, HOT_C = 90.0, 100.0
 """From here on every second frame is taken, and none; processors of carts throttle by themselves at 95 to 105."""
@@ -95,8 +94,9 @@ class Heat:
             return ()
         shown = "unknown" if celsius is None else f"{celsius:.0f} C"
         if level == 1:
-            return ((State.DEGRADED, f"warm: {shown}, every second frame"),)
-        return ((State.BYPASS, f"hot: {shown}"),)
+            warm = Reason(ReasonKind.WARM, f"{shown}, every second frame")
+            return (Condition(State.DEGRADED, warm),)
+        return (Condition(State.BYPASS, Reason(ReasonKind.HOT, shown)),)
 
 
 def _is_number(text: str) -> bool:

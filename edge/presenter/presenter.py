@@ -11,7 +11,7 @@ from edge.frame import Result
 from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
 from edge.presenter.display_options import compose
-from edge.status import Status
+from edge.status import Reason, ReasonKind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
     from edge.presenter.display_options import Look
     from edge.shm.reader import SegmentReader, Snapshot
+
+NO_NEWS = Reason(ReasonKind.NO_NEWS)
+"""Shown when nobody publishes."""
+
+NO_FRAME = Reason(ReasonKind.NO_FRAME)
+"""Shown when the last frame is too old and its writer gave no reason."""
 
 _REOPEN_MS = 50.0
 
@@ -87,14 +93,14 @@ class Presenter:
                 self._reopened_ns = now
                 self._reader.reopen()
             self._snapshot = None
-            return self._show_reason("no news", None)
+            return self._show_reason(NO_NEWS, None)
         if self._snapshot is None or number != self._snapshot.number:
             self._snapshot = self._reader.read() or self._snapshot
         snapshot = self._snapshot
         if snapshot is None:
             return False
         if snapshot.valid_until_ns and now >= snapshot.valid_until_ns:
-            reason = snapshot.reason or "no frame"
+            reason = Reason.parse(snapshot.reason) or NO_FRAME
             return self._show_reason(reason, Status(snapshot.state, reason, 0))
         shown = ("slot", snapshot.number, snapshot.done_ns, self._screen.size)
         if shown == self._shown:
@@ -103,7 +109,7 @@ class Presenter:
         self._show(shown, snapshot.overlay, snapshot.picture)
         return True
 
-    def _show_reason(self, reason: str, status: Status | None) -> bool:
+    def _show_reason(self, reason: Reason, status: Status | None) -> bool:
         """Show why there is nothing else; without a status nobody has one."""
         shown = ("reason", reason, status, self._screen.size)
         if shown == self._shown:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge.overlay.layer_cache import LayerDrawing
-from edge.status import State, Status
+from edge.status import STARTING, State, Status
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +45,7 @@ class BaseSink(ABC):
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
-        self.status = Status(State.BOOT, "starting", 0)
+        self.status = Status(State.BOOT, STARTING, 0)
 
     @classmethod
     @abstractmethod

@@ -62,14 +62,14 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
     return FrameLine(
         frame=frame.index,
         captured_ns=frame.captured_ns,
-        stages_ms={name: round((b - a) / 1e6, 4) for name, (a, b) in frame.stamps.items()},
+        stages_ms={str(stage): round((b - a) / 1e6, 4) for stage, (a, b) in frame.stamps.items()},
         age_ms=round((end - frame.captured_ns) / 1e6, 4),
         mask_area=round(float(result.mask_area), 6),
         regions=[
             RegionLine(region.box, region.contour, round(region.area, 6), round(region.score, 4))
             for region in result.regions
         ],
-        reason=result.reason,
+        reason=None if result.reason is None else str(result.reason),
     )
 
 

@@ -27,7 +27,7 @@ from edge.shm.layout import (
 )
 from edge.shm.writer import SegmentWriter, claim
 from edge.sinks.base import BaseSink, SinkOptions
-from edge.status import State, kind_of
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class ShmSink(BaseSink):
         self._live = options.live
         self._writer: SegmentWriter | None = None
         self._size = _BEFORE_FRAMES
-        self._shown: tuple[State, str] | None = None
+        self._shown: tuple[State, ReasonKind | None] | None = None
         self._mask_shown = False
         self._valid_until = 0
         self._retry_ns = 0
@@ -120,7 +120,7 @@ class ShmSink(BaseSink):
         limit = round(MAX_MASK_AGE_MS * 1e6)
         late_ns = self._clock() - frame.captured_ns - limit
         if self._live and late_ns >= 0 and result.reason is None:
-            reason = f"stale: {MAX_MASK_AGE_MS + late_ns / 1e6:.0f} ms old"
+            reason = Reason(ReasonKind.STALE, f"{MAX_MASK_AGE_MS + late_ns / 1e6:.0f} ms old")
             result = replace(result, regions=(), mask_area=0.0, reason=reason)
         drawable = result.reason is None
         scores = result.scores if drawable else None
@@ -151,7 +151,7 @@ class ShmSink(BaseSink):
             return
         over = self._clock() >= self._valid_until
         forbidden = self._mask_shown and status.state not in _MASK_ALLOWED
-        if (over or forbidden) and self._shown != (status.state, kind_of(status.reason)):
+        if (over or forbidden) and self._shown != (status.state, status.kind):
             self._tell_now()
         else:
             self._writer.alive()
@@ -163,13 +163,13 @@ class ShmSink(BaseSink):
             self._head(slot, without_frame(self.status), 0)
             slot.head["frame_index"] = slot.head["captured_ns"] = 0
         self._mask_shown = False
-        self._shown = self.status.state, kind_of(self.status.reason)
+        self._shown = self.status.state, self.status.kind
 
     def _head(self, slot: Slot, result: Result, flags: int) -> None:
         """Everything but what only a frame has: head, regions and overlay."""
         head, (height, width) = slot.head, self._size
         regions = result.regions[:MAX_REGIONS] if flags & HAS_MASK else ()
-        reason = result.reason or self.status.reason
+        reason = self.status.text if result.reason is None else str(result.reason)
         head["state"], head["flags"] = STATE_CODES[self.status.state], flags
         head["since_ns"], head["valid_until_ns"] = self.status.since_ns, self._valid_until
         head["reason"] = reason.encode()[:MAX_REASON].decode(errors="ignore").encode()

@@ -156,11 +156,11 @@ class WebSink(BaseSink):
         end = max((end for _, end in frame.stamps.values()), default=now)
         view = View(
             state=self.status.state.value,
-            reason=result.reason or self.status.reason,
+            reason=self.status.text if result.reason is None else str(result.reason),
             sent_ms=now / 1e6,
             frame=frame.index,
             age_ms=round((end - frame.captured_ns) / 1e6, 1),
-            stages_ms={name: round((b - a) / 1e6, 2) for name, (a, b) in frame.stamps.items()},
+            stages_ms={str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()},
             regions=len(result.regions),
             mask_area=round(float(result.mask_area), 4),
             fps=round(self._fps, 1),
@@ -177,7 +177,7 @@ class WebSink(BaseSink):
         if self._told == status and now - self._told_ns < PERIOD_MS * 1e6:
             return
         self._told, self._told_ns = status, now
-        view = View(state=status.state.value, reason=status.reason, sent_ms=now / 1e6)
+        view = View(state=status.state.value, reason=status.text, sent_ms=now / 1e6)
         self._give(view, None, without_frame(status))
 
     def _give(self, view: View, picture: ImageU8 | None, result: Result) -> None:

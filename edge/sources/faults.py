@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edge.errors import Interruption
-from edge.status import State
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
@@ -129,9 +129,10 @@ def refuse_frame(kind: str, watch: StallWatch) -> None:
             raise TimeoutError("the phantom stalls")
         raise watch.interruption()
     if kind == "unplug":
-        raise Interruption(State.NO_SIGNAL, "unplugged: the phantom is away")
+        raise Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "the phantom is away"))
     if kind == "corrupt":
-        raise Interruption(State.DEGRADED, "corrupt: the phantom's pictures are damaged")
+        reason = Reason(ReasonKind.CORRUPT, "the phantom's pictures are damaged")
+        raise Interruption(State.DEGRADED, reason)
 
 
 def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
+from edge.status import Reason, ReasonKind
+
 if TYPE_CHECKING:
     from edge.frame import ImageU8
     from edge.imaging.buffer_pool import PictureMemory
@@ -75,16 +77,18 @@ class VideoFormat:
             colorimetry=structure.get_string("colorimetry") or "",
         )
 
-    def refusal(self) -> str:
-        """Why such pictures are not taken, naming the format; empty where they are."""
+    def refusal(self) -> Reason | None:
+        """Why such pictures are refused, naming the format; None if they are accepted."""
         if self.scan != "progressive":
-            return f"interlaced: {self} cannot be deinterlaced here"
+            return Reason(ReasonKind.INTERLACED, f"{self} cannot be deinterlaced here")
         sizes = zip((self.width, self.height), LEAST, MOST, strict=True)
         if not all(least <= side <= most for side, least, most in sizes):
-            return f"out-of-range: {self} is beyond {LEAST[0]}x{LEAST[1]} to {MOST[0]}x{MOST[1]}"
+            beyond = f"{self} is beyond {LEAST[0]}x{LEAST[1]} to {MOST[0]}x{MOST[1]}"
+            return Reason(ReasonKind.OUT_OF_RANGE, beyond)
         if self.fps is not None and not SLOWEST <= self.fps <= FASTEST:
-            return f"out-of-range: {self} is beyond {SLOWEST:g} to {FASTEST:g} fps"
-        return ""
+            beyond = f"{self} is beyond {SLOWEST:g} to {FASTEST:g} fps"
+            return Reason(ReasonKind.OUT_OF_RANGE, beyond)
+        return None
 
     def same_pictures(self, other: VideoFormat) -> bool:
         """Whether size, rate and scan are equal, so that nothing downstream changes."""

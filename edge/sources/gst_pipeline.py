@@ -16,7 +16,7 @@ from edge.sources.formats import LAYOUTS, VideoFormat, to_bgr
 from edge.sources.gst_bindings import PACKAGES, elements_found, load
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.stall_detection import DamageWatch, StallWatch
-from edge.status import State
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -82,7 +82,7 @@ class Pipeline:
         settings: Properties of the element named `origin`; flags and numbers of frames are then read at its exit.
         ends: Whether an end of the stream is no error.
         stall_s: How long a picture may be late, None for three frame periods.
-        trouble: Says why the pictures that come are none, as `kind: detail`, or an empty text.
+        trouble: Says why there are no usable pictures; None if nothing is wrong.
 
     Attributes:
         running: The `Gst.Pipeline`, None while closed.
@@ -103,7 +103,7 @@ class Pipeline:
         settings: Mapping[str, str] | None = None,
         ends: bool = False,
         stall_s: float | None = None,
-        trouble: Callable[[], str] = str,
+        trouble: Callable[[], Reason | None] = lambda: None,
     ) -> None:
         self._gst, self._error = load()
         self._text, self._what, self._ends, self._trouble = text, what, ends, trouble
@@ -116,7 +116,8 @@ class Pipeline:
         self._caps: Any = None
         self._of_caps: VideoFormat
         self._held: Any = None
-        self._signal_ns, self._signal = 0, ""
+        self._signal_ns = 0
+        self._signal: Reason | None = None
         self._last: tuple[int | None, int | None] = (None, None)
         # Written by the pipeline's thread, read by the one that takes.
         self._flow: deque[tuple[str, int]] = deque(maxlen=_MOST_EVENTS)
@@ -153,11 +154,10 @@ class Pipeline:
         sample = self._first(timeout_s)
         pictures = self._format_of(sample)
         if refused := pictures.refusal():
-            kind, _, detail = refused.partition(": ")
             raise SourceError(
-                f"{self._what}: {kind}",
+                f"{self._what}: {refused.kind}",
                 expected="progressive video of a usual size and rate",
-                got=detail,
+                got=refused.detail,
                 hint=f"set the device to another format, or apt-get install {PACKAGES}",
             )
         self.format, self._held = pictures, sample
@@ -194,7 +194,8 @@ class Pipeline:
             before, self.format, self._held = self.format, pictures, sample
             self._counters["format"] += 1
             self._stall.pace(pictures.fps)
-            raise Interruption(State.NO_SIGNAL, f"format: {before} became {pictures}")
+            changed = Reason(ReasonKind.FORMAT, f"{before} became {pictures}")
+            raise Interruption(State.NO_SIGNAL, changed)
         return Picture(self._decode(sample, pictures), self._stamp(sample), self._skipped(sample, pictures))
 
     def close(self) -> None:
@@ -232,7 +233,7 @@ class Pipeline:
         raise SourceError(
             f"{self._what} gives no picture",
             expected=f"a frame within {timeout_s:g} s",
-            got=self._trouble() or "none, and no error",
+            got=str(self._trouble() or "none, and no error"),
             hint="check cable, power and what the device is set to",
         )
 
@@ -278,7 +279,7 @@ class Pipeline:
             hint=f"gst-inspect-1.0 lists the elements that are here; apt-get install {PACKAGES}",
         ) from error
 
-    def _signal_trouble(self) -> str:
+    def _signal_trouble(self) -> Reason | None:
         now = self._clock()
         if now - self._signal_ns >= _SIGNAL_EVERY_NS:
             self._signal_ns, self._signal = now, self._trouble()

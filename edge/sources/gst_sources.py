@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Frame
+    from edge.status import Reason
 
 _RTSP = "rtspsrc name=origin latency=0 drop-on-latency=true ! application/x-rtp,media=video ! decodebin"
 _WAITS = {"stall_ms": whole(10, 60_000), "start_ms": whole(10, 60_000)}
@@ -63,9 +64,9 @@ class PipelineSource(BaseSource):
         """Properties of the element named `origin`."""
         return {}
 
-    def _trouble(self) -> str:
+    def _trouble(self) -> Reason | None:
         """Why there are no pictures, where the device itself can tell."""
-        return ""
+        return None
 
     def _open(self) -> None:
         self.pipeline = self._start_first()
@@ -217,8 +218,8 @@ class GstCameraSource(PipelineSource):
         kinds = (("video/x-raw", raw_tail()), ("image/jpeg", jpeg_tail()))
         return [f"v4l2src name=origin ! {kind}{self._wanted} ! {tail}" for kind, tail in kinds]
 
-    def _trouble(self) -> str:
-        return self._probe.trouble() if self._probe is not None else ""
+    def _trouble(self) -> Reason | None:
+        return None if self._probe is None else self._probe.trouble()
 
     def _open(self) -> None:
         failures = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from edge.errors import Interruption, SourceError
 from edge.sources.base import BaseSource
-from edge.status import State, kind_of
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ BACKOFF_S = (0.1, 2.0)
 PATIENCE_S = 2.0
 """How long a source may give no picture before it is opened anew."""
 
-_OF_THE_INPUT = ("no-signal", "no-lock", "out-of-range")
+_OF_THE_INPUT = (ReasonKind.NO_SIGNAL, ReasonKind.NO_LOCK, ReasonKind.OUT_OF_RANGE)
 """What a device tells of its input, and will tell again when it is opened anew."""
 
 _SLICE_S = 0.05
@@ -48,7 +48,8 @@ class ReopeningSource(BaseSource):
         # Closing does not wait for a device that is just being opened: who opened it closes it then.
         self._handover, self._openings, self._closed = threading.Lock(), 0, True
         self._inner_index = -1
-        self._reason, self._pause_s, self._next_ns = "", BACKOFF_S[0], 0
+        self._reason = Reason(ReasonKind.UNPLUGGED)
+        self._pause_s, self._next_ns = BACKOFF_S[0], 0
         self._silent_ns: int | None = None
 
     def _open(self) -> None:
@@ -65,7 +66,8 @@ class ReopeningSource(BaseSource):
                 self._inner = inner
         if not wanted:
             inner.close()
-            raise Interruption(State.NO_SIGNAL, "closed: while the source was being opened")
+            reason = Reason(ReasonKind.CLOSED, "while the source was being opened")
+            raise Interruption(State.NO_SIGNAL, reason)
         self.lasting = inner.lasting
         self.fps, self.description = inner.fps, inner.description
         self._inner_index, self._silent_ns = -1, None
@@ -76,9 +78,9 @@ class ReopeningSource(BaseSource):
         try:
             frame = inner.read()
         except SourceError as error:
-            self._lose(f"unplugged: {error.what}")
+            self._lose(Reason(ReasonKind.UNPLUGGED, error.what))
         except Interruption as interruption:
-            if interruption.state is not State.NO_SIGNAL or kind_of(interruption.reason) in _OF_THE_INPUT:
+            if interruption.state is not State.NO_SIGNAL or interruption.reason.kind in _OF_THE_INPUT:
                 self._silent_ns = None
                 raise
             now = self._clock()
@@ -93,7 +95,7 @@ class ReopeningSource(BaseSource):
         self._inner_index = frame.index
         return self._frame(frame.image, captured_ns=frame.captured_ns, skipped=skipped)
 
-    def _lose(self, reason: str) -> NoReturn:
+    def _lose(self, reason: Reason) -> NoReturn:
         """Close what failed, and say so."""
         self._reason, self._next_ns = reason, self._clock()
         self._drop()
@@ -110,7 +112,7 @@ class ReopeningSource(BaseSource):
         except SourceError as error:
             self._next_ns = self._clock() + round(self._pause_s * 1e9)
             self._pause_s = min(2 * self._pause_s, BACKOFF_S[1])
-            self._reason = f"unplugged: {error.what}"
+            self._reason = Reason(ReasonKind.UNPLUGGED, error.what)
             raise Interruption(State.NO_SIGNAL, self._reason) from error
         self.counters["reopened"] += 1
         return inner

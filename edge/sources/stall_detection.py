@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.errors import Interruption
-from edge.status import State
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -53,9 +53,8 @@ class StallWatch:
     def interruption(self) -> Interruption:
         """What to raise while a frame is overdue."""
         late = (self._clock() - self._last_ns) / 1e9
-        return Interruption(
-            State.NO_SIGNAL, f"stalled: no frame for {late:.2f} s, at most {self.limit_s:.2f} s is expected"
-        )
+        detail = f"no frame for {late:.2f} s, at most {self.limit_s:.2f} s is expected"
+        return Interruption(State.NO_SIGNAL, Reason(ReasonKind.STALLED, detail))
 
 
 class DamageWatch:
@@ -83,4 +82,5 @@ class DamageWatch:
         self._counters["corrupt"] += 1
         self._row += 1
         if self._row >= self._most:
-            raise Interruption(State.DEGRADED, f"corrupt: {self._row} damaged pictures in a row ({what})")
+            detail = f"{self._row} damaged pictures in a row ({what})"
+            raise Interruption(State.DEGRADED, Reason(ReasonKind.CORRUPT, detail))

@@ -13,6 +13,8 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.status import Reason, ReasonKind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -36,20 +38,20 @@ ENUM_FRAMEINTERVALS = _request(3, 75, 52)
 QUERY_DV_TIMINGS = _request(2, 99, 132)
 
 _INPUT_STATUS = {
-    0x0001: "no-signal: the input has no power",
-    0x0002: "no-signal: the input has no signal",
-    0x0100: "no-lock: no horizontal lock",
-    0x0200: "no-lock: no vertical lock",
-    0x0400: "no-lock: no lock on the standard",
-    0x10000: "no-lock: no sync lock",
-    0x40000: "no-signal: no carrier",
+    0x0001: Reason(ReasonKind.NO_SIGNAL, "the input has no power"),
+    0x0002: Reason(ReasonKind.NO_SIGNAL, "the input has no signal"),
+    0x0100: Reason(ReasonKind.NO_LOCK, "no horizontal lock"),
+    0x0200: Reason(ReasonKind.NO_LOCK, "no vertical lock"),
+    0x0400: Reason(ReasonKind.NO_LOCK, "no lock on the standard"),
+    0x10000: Reason(ReasonKind.NO_LOCK, "no sync lock"),
+    0x40000: Reason(ReasonKind.NO_SIGNAL, "no carrier"),
 }
 """V4L2_IN_ST_* that leave no picture -> reason."""
 
 _TIMINGS_ERRORS = {
-    errno.ENOLINK: "no-signal: no link on the input",
-    errno.ENOLCK: "no-lock: the signal is unstable",
-    errno.ERANGE: "out-of-range: the signal's timing is beyond what the card takes",
+    errno.ENOLINK: Reason(ReasonKind.NO_SIGNAL, "no link on the input"),
+    errno.ENOLCK: Reason(ReasonKind.NO_LOCK, "the signal is unstable"),
+    errno.ERANGE: Reason(ReasonKind.OUT_OF_RANGE, "the signal's timing is beyond what the card takes"),
 }
 """Errors of VIDIOC_QUERY_DV_TIMINGS -> reason; any other says nothing about the signal."""
 
@@ -69,21 +71,21 @@ class SignalProbe:
         except OSError:
             self._descriptor = None
 
-    def trouble(self) -> str:
-        """Why there is no picture, as `kind: detail`; empty where there is one, or where the device cannot tell."""
+    def trouble(self) -> Reason | None:
+        """Why there is no picture; None if there is one, or if the device cannot tell."""
         if self._descriptor is None:
-            return ""
+            return None
         # It knows more than the input's status: a timing out of range is no lock there.
         failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
-        if reason := _TIMINGS_ERRORS.get(failed or 0, ""):
+        if reason := _TIMINGS_ERRORS.get(failed or 0):
             return reason
         current = bytearray(80)
         if _ask(self._ioctl, self._descriptor, G_INPUT, number := bytearray(4)) is None:
             current[:4] = number
             if _ask(self._ioctl, self._descriptor, ENUMINPUT, current) is None:
                 (status,) = struct.unpack_from("=I", current, 56)
-                return next((reason for bit, reason in _INPUT_STATUS.items() if status & bit), "")
-        return ""
+                return next((reason for bit, reason in _INPUT_STATUS.items() if status & bit), None)
+        return None
 
     def close(self) -> None:
         """Let go of the device."""

@@ -152,7 +152,7 @@ def compose(
     """
     size = (frame.image.shape[0], frame.image.shape[1])
     mask = scores = None
-    no_mask = result.reason
+    no_mask = None if result.reason is None else str(result.reason)
     if result.reason is None and result.scores is not None and bundle is not None:
         scores = result.scores
         mask = shown_mask(result, view, bundle.threshold)
@@ -165,7 +165,7 @@ def compose(
         taken=taken,
         asked_by=asked_by,
         state=status.state.value,
-        reason=status.reason,
+        reason=status.text,
         size=size,
         field_of_view=view.box,
         part=None if mask is None else result.part,

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.status import kind_of
 from edge.telemetry.counters import Numbers
 from edge.telemetry.journal import Journal
 from edge.telemetry.metrics_file import MetricsFile
@@ -94,10 +93,10 @@ class Telemetry:
         self._last_index = frame.index
         numbers.with_mask += bool(result.regions)
         if result.reason is not None:
-            numbers.withhold(kind_of(result.reason))
+            numbers.withhold(str(result.reason.kind))
         last = frame.captured_ns
-        for name, (begin, end) in frame.stamps.items():
-            numbers.stages[name].add((end - begin) / 1e6)
+        for stage, (begin, end) in frame.stamps.items():
+            numbers.stages[str(stage)].add((end - begin) / 1e6)
             last = max(last, end)
         numbers.age.add((last - frame.captured_ns) / 1e6)
         self._minute()
@@ -106,16 +105,14 @@ class Telemetry:
         """Take the status; a change of the state or of the kind of reason is an event."""
         before, self._status = self._status, status
         if before is not status and (
-            before is None
-            or before.state is not status.state
-            or kind_of(before.reason) != kind_of(status.reason)
+            before is None or before.state is not status.state or before.kind is not status.kind
         ):
             self.numbers.state = status.state
             self.numbers.changes += 1
             self.event(
                 "state",
                 state=status.state.value,
-                reason=status.reason,
+                reason=status.text,
                 since_ns=status.since_ns,
                 before=before.state.value if before is not None else "",
             )

@@ -109,7 +109,7 @@ def _look_at(path: Path, bundle_path: Path | None, engine_name: str) -> Still:
     from edge.bundle.reader import Bundle
     from edge.datasets.pairs import read_image
     from edge.engines.open import open_engine
-    from edge.frame import Frame
+    from edge.frame import Frame, Stage
     from edge.imaging.field_of_view import estimate
     from edge.imaging.view import restrict
     from edge.pipeline.analysis import analyse
@@ -135,13 +135,13 @@ def _look_at(path: Path, bundle_path: Path | None, engine_name: str) -> Still:
     bundle = Bundle.open(bundle_path)
     engine = open_engine(bundle, engine_name)
     try:
-        frame = Frame(0, picture, 0, {"capture": (0, 0)})
+        frame = Frame(0, picture, 0, {Stage.CAPTURE: (0, 0)})
         result = restrict(analyse(frame, engine, bundle.manifest, view=view), view)
         return compose(
             frame,
             result,
             view,
-            Status(State.RUNNING, "", 0),
+            Status(State.RUNNING, None, 0),
             BundleIdentity.of(bundle, engine.name),
             version=__version__,
             taken=now().isoformat(timespec="milliseconds"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.contracts import CartEvent
+from edge.contracts import CartReport
 from edge.status import State, Status
 from firmware_bridge.cart.link.cart import ThreadedCart
 from firmware_bridge.cart.protocol import messages as m
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FIRMWARE = Path(__file__).parents[2] / "firmware_bridge" / "cart" / "firmware"
 RELAY_REGISTER = 0x40028000
-RUNNING = Status(State.RUNNING, "", 0)
+RUNNING = Status(State.RUNNING, None, 0)
 START_S = 60.0
 
 
@@ -183,7 +183,7 @@ class Bench:
     """
 
     def __init__(self, board: Board) -> None:
-        self.board, self.events = board, list[CartEvent]()
+        self.board, self.events = board, list[CartReport]()
         self.line: Line | None = None
         self.absent = False
         self.link = ThreadedCart(self)

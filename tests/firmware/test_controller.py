@@ -25,7 +25,7 @@ from edge.status import State, Status
 from firmware_bridge.cart.link.cart import open_cart
 with open_cart(sys.argv[1]) as cart:
     while True:
-        cart.beat(Status(State.RUNNING, "", 0), frame_age_ms=20.0, mask=True)
+        cart.beat(Status(State.RUNNING, None, 0), frame_age_ms=20.0, mask=True)
         time.sleep(1 / 60)
 """
 """A runtime reduced to its link."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import BundleError, InferenceFault
+from edge.status import ReasonKind
 
 HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(201, 211)
 
@@ -58,7 +59,7 @@ class FakeEngine:
         if order == SLOW:
             time.sleep(0.25)
         if order == NOTICED:
-            raise InferenceFault("damaged", "Inf in a layer")
+            raise InferenceFault(ReasonKind.DAMAGED, "Inf in a layer")
         if order == NAN:
             return np.full((self.size, self.size), np.nan, np.float32)
         side = self.size + (order == SHAPE)

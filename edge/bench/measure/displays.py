@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from edge.errors import SourceError, UsageError
-from edge.frame import Frame, Result
+from edge.frame import Frame, Result, Stage
 from edge.sources.base import BaseSource, Pacer
 from edge.util.host import read_text
 
@@ -82,7 +82,9 @@ class SinkDisplay:
     def show(self, lit: bool) -> None:
         """Give the sink one picture."""
         now = time.monotonic_ns()
-        frame = Frame(self._shown, self._pictures[lit], now, {"capture": (now, now), "output": (now, now)})
+        frame = Frame(
+            self._shown, self._pictures[lit], now, {Stage.CAPTURE: (now, now), Stage.OUTPUT: (now, now)}
+        )
         self._sink.write(frame, Result(scores=None, regions=(), mask_area=0.0, reason=None))
         self._shown += 1
 

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from edge.bench.report.journal import Begin, Second
 from edge.bench.report.record import WarmUp
 from edge.errors import UsageError
-from edge.frame import Frame
+from edge.frame import Frame, Stage
 from edge.imaging.crop import cut, part_of
 from edge.imaging.field_of_view import estimate
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
 from edge.sources.base import Pacer
-from edge.status import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from edge.contracts import Engine, Sink
     from edge.frame import ImageU8
 
-STAGES = ("capture", "preprocess", "infer", "postprocess", "output")
+STAGES = tuple(stage for stage in Stage if stage is not Stage.GUARD)
 """Those of the frame loop, but for the guard that looks at a camera's picture before anything else does."""
 
 _WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
@@ -110,13 +109,13 @@ class Stream:
         """A frame taken through the device's own pipeline, stamped."""
         place = number % len(self.images)
         frame = Frame(number, self.images[place], captured_ns)
-        frame.stamps["capture"] = (captured_ns, self.clock())
+        frame.stamps[Stage.CAPTURE] = (captured_ns, self.clock())
         result = analyse(frame, self.engine, self.manifest, view=self._views[place], clock=self.clock)
         if result.reason is not None:
-            self.without_mask[kind_of(result.reason)] += 1
+            self.without_mask[str(result.reason.kind)] += 1
         for sink in self.sinks:
             sink.write(frame, result)
-        frame.stamps["output"] = (frame.stamps["postprocess"][1], self.clock())
+        frame.stamps[Stage.OUTPUT] = (frame.stamps[Stage.POSTPROCESS][1], self.clock())
         return frame
 
     def frames(self, load: Load) -> Iterator[tuple[Frame, int]]:
@@ -139,7 +138,7 @@ class Stream:
         """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
         frame = Frame(0, self.images[0], 0)
         analyse(frame, self.engine, self.manifest, view=self._views[0], clock=self.cpu_clock)
-        spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+        spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
         return sum(end - begin for begin, end in spans) / 1e6
 
     def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
@@ -185,14 +184,14 @@ def run_load(
     end, boundary = begin + round(seconds * 1e9), begin + _SECOND_NS
     cpu = stream.cpu_clock()
     while True:
-        times: dict[str, list[int]] = {name: [] for name in STAGES}
-        columns = [times[name] for name in STAGES]
+        times: dict[str, list[int]] = {str(stage): [] for stage in STAGES}
+        columns = [times[str(stage)] for stage in STAGES]
         lost = 0
         while True:
             frame, dropped = next(frames)
             stamps = frame.stamps
-            for name, column in zip(STAGES, columns, strict=True):
-                start, stop = stamps[name]
+            for stage, column in zip(STAGES, columns, strict=True):
+                start, stop = stamps[stage]
                 column.append(stop - start)
             lost += dropped
             now = clock()
@@ -229,7 +228,7 @@ def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
 
 def whole_ms(frame: Frame) -> float:
     """A frame's latency: from its capture to the end of its output."""
-    return (frame.stamps["output"][1] - frame.stamps["capture"][0]) / 1e6
+    return (frame.stamps[Stage.OUTPUT][1] - frame.stamps[Stage.CAPTURE][0]) / 1e6
 
 
 def _warm_up(stream: Stream, frames: Iterator[tuple[Frame, int]], seconds: float) -> WarmUp:

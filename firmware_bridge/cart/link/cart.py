@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from edge.contracts import CartReport
     from edge.status import Status
     from firmware_bridge.cart.link.transports import Connector, Transport
     from firmware_bridge.cart.protocol.messages import ControllerStatus
@@ -58,7 +59,7 @@ class ThreadedCart:
         self._session = Session()
         self._lock = threading.Lock()
         self._beat: Beat | None = None
-        self._events: deque[CartEvent] = deque(maxlen=1024)
+        self._events: deque[CartReport] = deque(maxlen=1024)
         self._stop = threading.Event()
         self._wake_read, self._wake_write = -1, -1
         self._thread: threading.Thread | None = None
@@ -100,7 +101,7 @@ class ThreadedCart:
             self._beat = Beat(status, frame_age_ms, mask, self._now_ms())
         self._wake()
 
-    def events(self) -> Sequence[CartEvent]:
+    def events(self) -> Sequence[CartReport]:
         """What was reported since the last call."""
         with self._lock:
             events = list(self._events)
@@ -132,7 +133,7 @@ class ThreadedCart:
         except BlockingIOError:
             return  # awake already
 
-    def _report(self, events: Sequence[CartEvent]) -> None:
+    def _report(self, events: Sequence[CartReport]) -> None:
         with self._lock:
             self._events.extend(events)
 

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge import __version__
-from edge.contracts import CartEvent
+from edge.contracts import CartEvent, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
 from edge.status import State
 from firmware_bridge.cart.protocol import messages as m
@@ -19,6 +19,7 @@ from firmware_bridge.cart.protocol.framing import Deframer, frame
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edge.contracts import CartReport
     from edge.status import Status
 
 HELLO_MS = 250
@@ -80,7 +81,7 @@ class Session:
 
     def __init__(self) -> None:
         self.up = False
-        self.reported: deque[CartEvent] = deque(maxlen=256)
+        self.reported: deque[CartReport] = deque(maxlen=256)
         self.deframer = Deframer()
         self.refused = 0
         self.status: m.ControllerStatus | None = None
@@ -149,7 +150,7 @@ class Session:
         self._out.clear()
         return out
 
-    def take_reported(self) -> Iterator[CartEvent]:
+    def take_reported(self) -> Iterator[CartReport]:
         """What was reported, oldest first, each once."""
         while self.reported:
             yield self.reported.popleft()
@@ -235,8 +236,7 @@ class Session:
         self._send(m.Ack(ack_seq=sequence, code=m.DONE))
         if event.event_id > self._last_event:
             self._last_event = event.event_id
-            edge = "pressed" if event.edge else "released"
-            self.reported.append(CartEvent("pedal", f"pedal {event.source + 1} {edge}"))
+            self.reported.append(PedalEvent(event.source + 1, bool(event.edge)))
 
     def _take_power_fail(self, sequence: int, message: m.PowerFail) -> None:
         self._send(m.Ack(ack_seq=sequence, code=m.DONE))

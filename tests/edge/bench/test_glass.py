@@ -10,7 +10,7 @@ import pytest
 from edge.bench.measure.displays import FramebufferDisplay, Loopback, SinkDisplay, open_display
 from edge.bench.measure.glass import Marker, measure_glass
 from edge.errors import Interruption, SourceError, UsageError
-from edge.status import State
+from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +100,7 @@ def test_a_camera_that_pauses_is_waited_for_and_one_that_ends_is_an_error() -> N
         calls += 1
         if calls % 7 == 0:
             clock.sleep(0.001)
-            raise TimeoutError if calls % 2 else Interruption(State.NO_SIGNAL, "unplugged")
+            raise TimeoutError if calls % 2 else Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED))
         return None if calls > 3000 else read()
 
     display.source.read = pausing  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge.contracts import CartEvent
+from edge.contracts import CartEvent, CartReport, PedalEvent
 from edge.errors import Interruption
 from edge.frame import Frame, Result
 from edge.inference.supervisor import SingleBundle
@@ -24,7 +24,7 @@ from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver, SignalObserver
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.sources.base import BaseSource
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Camera(BaseSource):
             return None
         if self._index == self.silent_at and self.silent:
             self.silent -= 1
-            raise Interruption(State.NO_SIGNAL, "unplugged: no /dev/video0")
+            raise Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "no /dev/video0"))
         noise = self.rng.integers(0, 8, self.picture.shape).astype(np.uint8)
         return self._frame(np.clip(self.picture.astype(int) + noise, 0, 255).astype(np.uint8))
 
@@ -140,7 +140,7 @@ def test_the_loop_goes_on_while_the_student_is_started_again(
     store = SingleBundle(tiny_bundle)
     with open_device(Camera(picture, 900), [sink], store, options(), stop=loop_stop, on_frame=follow) as loop:
         assert loop.run().ended == "stopped"
-    kinds = {(result.reason or "").partition(":")[0] for result in sink.results[struck_at[0] :]}
+    kinds = {str(result.reason.kind) if result.reason else "" for result in sink.results[struck_at[0] :]}
     assert kinds & {"memory", "hang"}
     assert "restarting" in kinds
     assert State.DEGRADED in sink.states
@@ -185,7 +185,7 @@ class Link:
 
     def __init__(self) -> None:
         self.beats: list[tuple[State, float | None, bool]] = []
-        self.waiting: list[CartEvent] = []
+        self.waiting: list[CartReport] = []
 
     def __enter__(self) -> Self:
         return self
@@ -196,7 +196,7 @@ class Link:
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:
         self.beats.append((status.state, frame_age_ms, mask))
 
-    def events(self) -> Sequence[CartEvent]:
+    def events(self) -> Sequence[CartReport]:
         waiting, self.waiting = self.waiting, []
         return waiting
 
@@ -214,11 +214,11 @@ class Notes:
 def test_the_cart_is_beaten_for_with_the_frame_s_age_and_a_lease_for_a_mask() -> None:
     link, stop = Link(), threading.Event()
     observer = CartObserver(link, Notes(), stop)  # type: ignore[arg-type] # the journal's part of it
-    running = Status(State.RUNNING, "", 0)
+    running = Status(State.RUNNING, None, 0)
     frame = Frame(0, np.zeros((2, 2, 3), np.uint8), 1_000_000, {"output": (2_000_000, 31_000_000)})
     observer.progress(running, frame, Result(None, (), 0.0, None))
-    observer.progress(running, frame, Result(None, (), 0.0, "stale: 130 ms old"))
-    observer.progress(Status(State.NO_SIGNAL, "unplugged", 0), None, None)
+    observer.progress(running, frame, Result(None, (), 0.0, Reason(ReasonKind.STALE, "130 ms old")))
+    observer.progress(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED), 0), None, None)
     assert link.beats == [
         (State.RUNNING, 30.0, True),
         (State.RUNNING, 30.0, False),
@@ -229,12 +229,12 @@ def test_the_cart_is_beaten_for_with_the_frame_s_age_and_a_lease_for_a_mask() ->
 def test_a_failing_supply_ends_the_run_in_bypass_and_a_pedal_is_noted() -> None:
     link, stop, notes = Link(), threading.Event(), Notes()
     observer = CartObserver(link, notes, stop)  # type: ignore[arg-type] # the journal's part of it
-    link.waiting = [CartEvent("pedal", "pedal 1 pressed")]
-    observer.progress(Status(State.RUNNING, "", 0), None, None)
+    link.waiting = [PedalEvent(1, True)]
+    observer.progress(Status(State.RUNNING, None, 0), None, None)
     assert not list(observer.conditions())
     assert not stop.is_set()
     link.waiting = [CartEvent("power-fail", "the supply fails", 40)]
-    observer.progress(Status(State.RUNNING, "", 0), None, None)
+    observer.progress(Status(State.RUNNING, None, 0), None, None)
     assert list(observer.conditions()) == [(State.BYPASS, "power-fail: the supply holds for 40 ms")]
     assert stop.is_set()
     assert notes.events == ["cart-pedal pedal 1 pressed", "cart-power-fail the supply fails"]
@@ -252,8 +252,8 @@ def test_updates_are_held_off_while_frames_come() -> None:
 
     observer = SignalObserver(Lock())
     frame = Frame(0, np.zeros((2, 2, 3), np.uint8), 0)
-    observer.progress(Status(State.BOOT, "starting", 0), None, None)
-    observer.progress(Status(State.RUNNING, "", 0), frame, Result(None, (), 0.0, None))
-    observer.progress(Status(State.RUNNING, "", 0), None, None)
-    observer.progress(Status(State.NO_SIGNAL, "unplugged", 0), None, None)
+    observer.progress(Status(State.BOOT, Reason(ReasonKind.STARTING), 0), None, None)
+    observer.progress(Status(State.RUNNING, None, 0), frame, Result(None, (), 0.0, None))
+    observer.progress(Status(State.RUNNING, None, 0), None, None)
+    observer.progress(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED), 0), None, None)
     assert told == [True, False]

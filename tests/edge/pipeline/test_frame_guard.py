@@ -14,6 +14,7 @@ from edge.datasets.phantom.render import clip, render
 from edge.errors import DataError
 from edge.frame import Frame
 from edge.pipeline.frame_guard import FREEZE_FRAMES, FREEZE_MS, LEAVE_MS, FrameGuard, Judgement
+from edge.status import ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +82,7 @@ def room(number: int) -> Image:
 def test_a_moving_bowel_is_fit_on_every_frame(bowel: list[Image], fps: float) -> None:
     for judgement in Feed(fps)(bowel + bowel[::-1]):
         assert judgement.fit
-        assert judgement.kind == judgement.detail == ""
+        assert judgement.reason is None
 
 
 @pytest.mark.row(8, "black frames with sensor noise and burned-in text")
@@ -93,7 +94,7 @@ def test_black_frames_are_told_and_the_bowel_ends_them(bowel: list[Image], fps: 
     assert judged[0].fit, "one frame is no state"
     within = int(0.1 * fps) + 2
     assert {judgement.kind for judgement in judged[within:]} == {"black"}
-    assert "lit" in judged[-1].detail
+    assert "lit" in str(judged[-1].reason)
     after = feed(bowel)
     assert not after[0].fit
     assert all(judgement.fit for judgement in after[int(LEAVE_MS / 1000 * fps) + 2 :])
@@ -125,7 +126,7 @@ def test_a_frozen_picture_is_told_after_half_a_second(bowel: list[Image], fps: f
     first = next(number for number, judgement in enumerate(judged) if not judgement.fit)
     assert FREEZE_MS / 1000 <= (first + 1) / fps <= FREEZE_MS / 1000 + 2.1 / fps + 0.07
     assert {judgement.kind for judgement in judged[first:]} == {"freeze"}
-    assert "same picture" in judged[-1].detail
+    assert "same picture" in str(judged[-1].reason)
     moving = feed(bowel)
     assert all(judgement.fit for judgement in moving[int(LEAVE_MS / 1000 * fps) + 2 :])
 
@@ -207,12 +208,13 @@ def test_a_kind_changes_only_after_it_was_seen_on_two_frames(order: list[str], f
     # Small frames: only the order matters here.
     moving = render(4, size=(64, 96)).image[..., ::-1]
     pictures = {"b": np.zeros((64, 96, 3), np.uint8), "w": np.full((64, 96, 3), 255, np.uint8)}
-    feed, seen, before = Feed(fps), [], ""
+    feed, seen = Feed(fps), list[ReasonKind | None]()
+    before: ReasonKind | None = None
     for number, letter in enumerate(order):
         image = noisy(np.ascontiguousarray(moving), number) if letter == "m" else pictures[letter]
-        seen.append({"b": "black", "w": "light", "m": ""}[letter])
+        seen.append({"b": ReasonKind.BLACK, "w": ReasonKind.LIGHT}.get(letter))
         (judgement,) = feed([image])
-        assert judgement.fit == (judgement.kind == "")
+        assert judgement.fit == (judgement.kind is None)
         if judgement.kind != before:
             assert seen[-2:] == [judgement.kind] * 2
         before = judgement.kind

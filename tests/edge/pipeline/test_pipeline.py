@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from edge.errors import InferenceFault, Interruption, SourceError
-from edge.frame import Frame, Result
+from edge.frame import Frame, Result, Stage
 from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
-from edge.pipeline.loop import STAGES, FrameLoop
+from edge.pipeline.loop import FrameLoop
 from edge.pipeline.run_stats import Tally
 from edge.sources.base import BaseSource
-from edge.status import State, Status
+from edge.status import Condition, Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,8 +200,8 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
     summary = run_loop(ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock)
     for frame in record.frames:
-        assert tuple(frame.stamps) == tuple(name for name in STAGES if name != "guard")
-        assert frame.stamps["capture"][0] == frame.captured_ns
+        assert tuple(frame.stamps) == tuple(stage for stage in Stage if stage is not Stage.GUARD)
+        assert frame.stamps[Stage.CAPTURE][0] == frame.captured_ns
         for (_, end), (begin, _) in pairwise(frame.stamps.values()):
             assert begin == end
     stages = {name: quantiles.p50 for name, quantiles in summary.stages_ms.items()}
@@ -247,7 +247,7 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     source = ListSource(pictures[:1], clock=clock, live=live)
     summary = run_loop(source, engine, [sink], manifest, clock=clock)
     (result,) = sink.results
-    assert result.reason == reason
+    assert (result.reason and str(result.reason)) == reason
     assert bool(result.regions) == (reason is None)
     assert (result.mask_area > 0) == (reason is None)
     assert summary.reasons == ({"stale": 1} if reason else {})
@@ -273,7 +273,7 @@ def test_an_answer_that_cannot_be_is_not_drawn(
     summary = run_loop(ListSource(pictures), FakeEngine(lambda _: scores), [sink], manifest)
     for result in sink.results:
         assert result.reason is not None
-        assert result.reason.startswith(says)
+        assert str(result.reason).startswith(says)
         assert result.regions == ()
     assert summary.reasons == {says.partition(":")[0]: 6}
     assert summary.frames_with_mask == 0
@@ -350,7 +350,7 @@ def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, picture
 
     summary = run_loop(ListSource(pictures), engine, [], manifest)
     record = msgspec.to_builtins(summary)
-    assert set(record["stages_ms"]) == set(STAGES) - {"guard"}
+    assert set(record["stages_ms"]) == {stage.value for stage in Stage} - {"guard"}
     assert set(record["stages_ms"]["infer"]) == {"p50", "p90", "p99"}
     assert record["fps"] == pytest.approx(record["frames"] / record["seconds"])
 
@@ -362,7 +362,7 @@ def test_the_summary_of_a_long_run_is_of_its_newest_frames(
     tally = Tally()
     for number in range(23):
         begin = 40_000_000 * (number + 1)
-        stamps = {"infer": (begin, begin + 1_000_000 * number)}
+        stamps = {Stage.INFER: (begin, begin + 1_000_000 * number)}
         tally.add(Frame(number, pictures[0], begin, stamps), Result(None, (), 0.0, None))
     summary = tally.summary("stopped")
     assert summary.frames == 23
@@ -373,14 +373,17 @@ def test_the_summary_of_a_long_run_is_of_its_newest_frames(
     assert summary.max_age_ms == pytest.approx(22)
 
 
+BECAUSE = Reason(ReasonKind.HOT, "so")
+
+
 class Watcher:
     """An observer that asks for states and keeps what it was told."""
 
     def __init__(self) -> None:
-        self.wishes: list[tuple[State, str]] = []
+        self.wishes: list[Condition] = []
         self.seen: list[tuple[State, bool]] = []
 
-    def conditions(self) -> list[tuple[State, str]]:
+    def conditions(self) -> list[Condition]:
         return self.wishes
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
@@ -393,9 +396,9 @@ def test_no_mask_is_drawn_in_a_state_that_an_observer_asks_for(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], state: State
 ) -> None:
     watcher, sink = Watcher(), KeepSink()
-    watcher.wishes = [(state, "because: so")]
+    watcher.wishes = [Condition(state, BECAUSE)]
     run_loop(ListSource(pictures), engine, [sink], manifest, observers=[watcher])
-    assert {result.reason for result in sink.results} == {"because: so"}
+    assert {result.reason for result in sink.results} == {BECAUSE}
     assert not any(result.regions for result in sink.results)
     assert watcher.seen == [(state, True)] * 6
     assert {status.state for status in sink.told} == {state}
@@ -405,7 +408,7 @@ def test_masks_are_still_drawn_while_degraded(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
 ) -> None:
     watcher, sink = Watcher(), KeepSink()
-    watcher.wishes = [(State.DEGRADED, "warm: 90 C, every 2nd frame")]
+    watcher.wishes = [Condition(State.DEGRADED, Reason(ReasonKind.WARM, "90 C, every 2nd frame"))]
     run_loop(ListSource(pictures), engine, [sink], manifest, observers=[watcher], keep_every=lambda: 2)
     assert [frame.index for frame in sink.frames] == [1, 3, 5]
     assert {status.state for status in sink.told} == {State.DEGRADED}
@@ -419,13 +422,13 @@ def test_a_fault_of_the_engine_costs_the_mask_and_not_the_loop(
 
     def work(_: int) -> None:
         if next(ahead):
-            raise InferenceFault("hang", "no answer for 100 ms")
+            raise InferenceFault(ReasonKind.HANG, "no answer for 100 ms")
 
     sink = KeepSink()
     summary = run_loop(ListSource(pictures), FakeEngine(tiny_student, work=work), [sink], manifest)
-    assert [result.reason for result in sink.results] == [None] * 2 + ["hang: no answer for 100 ms"] + [
-        None
-    ] * 3
+    assert [result.reason for result in sink.results] == [None] * 2 + [
+        Reason(ReasonKind.HANG, "no answer for 100 ms")
+    ] + [None] * 3
     assert summary.reasons == {"hang": 1}
     assert sink.told[2].state is State.DEGRADED
 
@@ -439,7 +442,7 @@ class Interrupted(ListSource):
         if self._index == 2 and self.lost:
             self.lost -= 1
             time.sleep(0.02)
-            raise Interruption(State.NO_SIGNAL, "unplugged: no /dev/video0")
+            raise Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "no /dev/video0"))
         time.sleep(0.03)
         return super()._next()
 

@@ -13,6 +13,7 @@ from edge.errors import UsageError
 from edge.frame import Frame, OperatingPoint, Region, Result
 from edge.imaging.postprocess import regions
 from edge.pipeline.smoothing import FORGET_MS, Smoother, Smoothing, overlap
+from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +142,7 @@ def test_a_long_silence_begins_anew() -> None:
 def test_a_frame_with_a_reason_is_no_look() -> None:
     smoother = Smoother(Smoothing(seen=2, of=2, gap=0, least_ms=0))
     shown(smoother, pattern("xx"))
-    stale = Result(None, (), 0.0, "stale: 143 ms old")
+    stale = Result(None, (), 0.0, Reason(ReasonKind.STALE, "143 ms old"))
     assert smoother.apply(Frame(2, IMAGE, 70_000_000), stale) is stale
     assert shown(smoother, pattern("x"), start=3) == [[BOX]]
 

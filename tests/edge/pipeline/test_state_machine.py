@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.pipeline.state_machine import GRAVITY, RECOVERY_MS, StateMachine
-from edge.status import State, kind_of
+from edge.status import Condition, Reason, ReasonKind, State
 
 
 class Clock:
@@ -23,11 +23,14 @@ class Clock:
         self.now += round(milliseconds * 1e6)
 
 
+BECAUSE = {state: Reason(kind) for state, kind in zip(State, ReasonKind, strict=False)}
+
+
 def test_it_begins_in_boot_and_runs_where_nothing_is_wrong() -> None:
     machine = StateMachine(Clock())
     assert machine.status.state is State.BOOT
     assert machine.settle([]).state is State.RUNNING
-    assert machine.status.reason == ""
+    assert machine.status.reason is None
 
 
 def test_every_state_has_its_gravity() -> None:
@@ -36,26 +39,28 @@ def test_every_state_has_its_gravity() -> None:
 
 @given(st.lists(st.sampled_from(GRAVITY), min_size=1))
 def test_the_gravest_condition_holds(states: list[State]) -> None:
-    status = StateMachine(Clock()).settle([(state, f"{state.value}: because") for state in states])
+    status = StateMachine(Clock()).settle([Condition(state, BECAUSE[state]) for state in states])
     assert status.state is max(states, key=GRAVITY.index)
-    assert kind_of(status.reason) == status.state.value
+    assert status.reason == BECAUSE[status.state]
 
 
 def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
     clock = Clock()
     machine = StateMachine(clock)
-    first = machine.settle([(State.NO_SIGNAL, "unplugged: tried 1 time")])
+    first = machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 1 time"))])
     clock.advance(100)
-    assert machine.settle([(State.NO_SIGNAL, "unplugged: tried 2 times")]) is first
+    assert (
+        machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))]) is first
+    )
     clock.advance(100)
-    stalled = machine.settle([(State.NO_SIGNAL, "stalled: no frame for 50 ms")])
+    stalled = machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.STALLED, "no frame for 50 ms"))])
     assert stalled.since_ns == clock.now
 
 
 def test_degraded_ends_only_after_a_clean_while() -> None:
     clock = Clock()
     machine = StateMachine(clock)
-    machine.settle([(State.DEGRADED, "hang: 100 ms")])
+    machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
     for _ in range(int(RECOVERY_MS // 100) - 1):
         clock.advance(100)
         assert machine.settle([]).state is State.DEGRADED
@@ -66,8 +71,8 @@ def test_degraded_ends_only_after_a_clean_while() -> None:
 @pytest.mark.parametrize("graver", [State.NO_SIGNAL, State.PAUSED, State.BYPASS])
 def test_a_graver_state_does_not_wait(graver: State) -> None:
     machine = StateMachine(Clock())
-    machine.settle([(State.DEGRADED, "hang: 100 ms")])
-    assert machine.settle([(graver, "now")]).state is graver
+    machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
+    assert machine.settle([Condition(graver, Reason(ReasonKind.HOT))]).state is graver
     assert machine.settle([]).state is State.RUNNING
 
 
@@ -77,5 +82,9 @@ def test_faults_on_every_other_frame_are_one_state() -> None:
     seen = []
     for number in range(40):
         clock.advance(16.7)
-        seen.append(machine.settle([(State.DEGRADED, "stale: 130 ms old")] if number % 2 == 0 else []).state)
+        seen.append(
+            machine.settle(
+                [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))] if number % 2 == 0 else []
+            ).state
+        )
     assert sum(a is not b for a, b in pairwise(seen)) == 0

@@ -14,13 +14,13 @@ from edge.pipeline.observers import HeatObserver, WatchdogObserver
 from edge.pipeline.state_machine import StateMachine
 from edge.pipeline.thermal import HYSTERESIS_C, Heat
 from edge.pipeline.watchdog import Watchdog
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-RUNNING = Status(State.RUNNING, "", 0)
+RUNNING = Status(State.RUNNING, None, 0)
 
 
 class Clock:
@@ -72,7 +72,7 @@ def test_a_lower_rate_comes_first_then_bypass_and_both_end_with_hysteresis(oven:
     assert oven.at(79).state is State.RUNNING
     assert oven.heat.keep_every() == 1
     warm = oven.at(81)
-    assert (warm.state, warm.reason) == (State.DEGRADED, "warm: 81 C, every second frame")
+    assert (warm.state, warm.text) == (State.DEGRADED, "warm: 81 C, every second frame")
     assert oven.heat.keep_every() == 2
     assert oven.at(95).state is State.BYPASS
     assert oven.at(95 - HYSTERESIS_C).state is State.BYPASS
@@ -186,8 +186,8 @@ def test_the_status_is_told_when_it_changes(manager: Manager) -> None:
     with Watchdog(environment(manager), clock=clock) as watchdog:
         observer = WatchdogObserver(watchdog)
         observer.progress(RUNNING, None, None)
-        observer.progress(Status(State.PAUSED, "black: mean 2", 0), None, None)
-        observer.progress(Status(State.PAUSED, "black: mean 3", 0), None, None)
+        observer.progress(Status(State.PAUSED, Reason(ReasonKind.BLACK, "mean 2"), 0), None, None)
+        observer.progress(Status(State.PAUSED, Reason(ReasonKind.BLACK, "mean 3"), 0), None, None)
         told = [line for line in manager.heard() if line.startswith("STATUS=")]
     assert told == ["STATUS=running", "STATUS=paused black"]
 

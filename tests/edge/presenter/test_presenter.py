@@ -24,7 +24,7 @@ from edge.presenter.window_sink import Keeper, WindowSink
 from edge.shm.reader import SegmentReader
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +36,8 @@ MS = 1_000_000
 SIZE = 240, 320
 pytestmark = pytest.mark.timeout(60)  # they wait for processes
 BOX = (100, 80, 120, 90)
-RUNNING = Status(State.RUNNING, "", 1)
-NO_NEWS = Result(None, (), 0.0, "no news")
+RUNNING = Status(State.RUNNING, None, 1)
+NO_NEWS = Result(None, (), 0.0, Reason(ReasonKind.NO_NEWS))
 WRITER = """
 import sys, time
 from pathlib import Path
@@ -51,7 +51,7 @@ region = Region((x, y, w, h), ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 
 with ShmSink(Path(sys.argv[1]), SinkOptions(live=True)) as sink:
     print("up", flush=True)
     for index in range(100_000):
-        sink.tell(Status(State.RUNNING, "", 1))
+        sink.tell(Status(State.RUNNING, None, 1))
         image = np.zeros((240, 320, 3), np.uint8)
         sink.write(Frame(index, image, time.monotonic_ns()), Result(None, (region,), 0.1, None))
         time.sleep(0.01)
@@ -153,7 +153,7 @@ def test_a_sign_of_life_keeps_no_old_mask_on_show(
     clock.spend(10)
     writer.alive()
     assert presenter.step()
-    assert np.array_equal(screen.canvas, drawn(Result(None, (), 0.0, "no frame")))
+    assert np.array_equal(screen.canvas, drawn(Result(None, (), 0.0, Reason(ReasonKind.NO_FRAME))))
 
 
 def test_a_sign_of_life_from_the_future_is_not_believed(

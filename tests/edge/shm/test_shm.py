@@ -26,7 +26,7 @@ from edge.shm.reader import SegmentReader
 from edge.shm.writer import sweep
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
 FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
-RUNNING = Status(State.RUNNING, "", 77)
+RUNNING = Status(State.RUNNING, None, 77)
 MS = 1_000_000
 
 
@@ -97,9 +97,9 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
 
 def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
     with ShmSink(tmp_path / "s", SinkOptions()) as sink:
-        sink.tell(Status(State.DEGRADED, "implausible: the mask covers 99 %", 5))
+        sink.tell(Status(State.DEGRADED, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %"), 5))
         scores = np.full((24, 32), 255, np.uint8)
-        sink.write(frame(0), Result(scores, (), 0.0, "implausible: the mask covers 99 %"))
+        sink.write(frame(0), Result(scores, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %")))
         got = read(tmp_path / "s")
     assert (got.has_mask, got.scores, got.boxes, got.picture) == (False, None, (), None)
     assert (got.state, got.reason) == (State.DEGRADED, "implausible: the mask covers 99 %")
@@ -126,7 +126,7 @@ def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path
             clock.spend(50)
             sink.tell(RUNNING)
         assert reader.news() == (over.number, clock.now), "the same status is published once"
-        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", clock.now))
+        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now))
         gone = reader.read()
         assert gone is not None
         assert (gone.state, gone.reason) == (State.NO_SIGNAL, "unplugged: /dev/video0 is gone")
@@ -139,7 +139,7 @@ def test_a_state_that_allows_no_mask_takes_it_away_at_once(tmp_path: Path) -> No
         sink.tell(RUNNING)
         sink.write(frame(0, clock), result(FOUND))
         assert read(tmp_path / "s").has_mask
-        sink.tell(Status(State.BYPASS, "hang: 3 in 60 s", clock.now))
+        sink.tell(Status(State.BYPASS, Reason(ReasonKind.HANG, "3 in 60 s"), clock.now))
         got = read(tmp_path / "s")
         assert (got.has_mask, got.state) == (False, State.BYPASS)
 
@@ -183,7 +183,7 @@ def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
 @given(
     seed=st.integers(0, 1000),
     box=st.tuples(st.integers(0, 90), st.integers(0, 60), st.integers(2, 60), st.integers(2, 50)),
-    reason=st.sampled_from([None, "frozen: 3 s"]),
+    reason=st.sampled_from([None, Reason(ReasonKind.FREEZE, "3 s")]),
 )
 @settings(max_examples=25, deadline=None)
 def test_pixels_outside_the_markers_are_the_frame_s(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
-RUNNING = Status(State.RUNNING, "", 77)
+RUNNING = Status(State.RUNNING, None, 77)
 
 OFFSETS = r"""
 #include <stdio.h>

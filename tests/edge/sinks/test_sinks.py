@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from edge.errors import MissingDependencyError, UsageError
-from edge.frame import Frame, Region, Result
+from edge.frame import Frame, Region, Result, Stage
 from edge.sinks.base import SinkOptions
 from edge.sinks.jsonl import JsonlSink
 from edge.sinks.open import SINKS, open_sinks
 from edge.sinks.video import CODECS, VideoSink
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edge.contracts import Sink
 
 HEIGHT, WIDTH = 96, 128
-RUNNING = Status(State.RUNNING, "", 3)
+RUNNING = Status(State.RUNNING, None, 3)
 LIVE = SinkOptions(live=True)
 FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
 
@@ -37,7 +37,7 @@ def frame(index: int, *, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Frame:
     image = np.full((*size, 3), 90, np.uint8)
     image[:, : 8 * (index + 1)] = (160, 60, 40)
     begin = 1_000_000_000 + index * 40_000_000
-    stamps = {"capture": (begin, begin + 1_500_000), "infer": (begin + 1_500_000, begin + 4_000_000)}
+    stamps = {Stage.CAPTURE: (begin, begin + 1_500_000), Stage.INFER: (begin + 1_500_000, begin + 4_000_000)}
     return Frame(index=index, image=image, captured_ns=begin, stamps=stamps)
 
 
@@ -74,12 +74,12 @@ class SinkContract:
     @pytest.mark.parametrize("live", [False, True])
     def test_takes_frames_and_status_and_leaves_only_its_output(self, tmp_path: Path, live: bool) -> None:
         with self.make(tmp_path, live=live) as sink:
-            sink.tell(Status(State.NO_SIGNAL, "unplugged: gone", 1))
+            sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "gone"), 1))
             for index in range(3):
                 sink.tell(RUNNING)
                 sink.write(frame(index), result(FOUND))
-            sink.tell(Status(State.PAUSED, "frozen", 2))
-            sink.write(frame(3), result(reason="frozen"))
+            sink.tell(Status(State.PAUSED, Reason(ReasonKind.FREEZE), 2))
+            sink.write(frame(3), result(reason=Reason(ReasonKind.FREEZE)))
         assert self.output(tmp_path) == ([self.target] if self.target else [])
 
     @pytest.mark.row(43, "the sinks are left while frames are queued")
@@ -199,7 +199,7 @@ def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
     with open_sinks([f"jsonl:{path}"])[0] as sink:
         sink.write(frame(4), result(FOUND))
         line = json.loads(path.read_text())
-        sink.write(frame(6), result(reason="stale: 143 ms old"))
+        sink.write(frame(6), result(reason=Reason(ReasonKind.STALE, "143 ms old")))
     second = json.loads(path.read_text().splitlines()[1])
     assert line == {
         "frame": 4,

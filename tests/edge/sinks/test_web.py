@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 
 from edge.errors import UsageError
-from edge.frame import Frame, Region, Result
+from edge.frame import Frame, Region, Result, Stage
 from edge.overlay.paint import overlay
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 
 MS = 1_000_000
-RUNNING = Status(State.RUNNING, "", 1)
+RUNNING = Status(State.RUNNING, None, 1)
 FOUND = Region((20, 30, 40, 20), ((20, 30), (59, 30), (59, 49), (20, 49)), 0.065, 0.9)
 
 
@@ -52,8 +52,8 @@ class FakeClock:
 def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:
     image = np.full((*size, 3), (60, 70, 150), np.uint8)
     stamps = {
-        "capture": (captured_ns, captured_ns + 3 * MS),
-        "infer": (captured_ns + 3 * MS, captured_ns + 9 * MS),
+        Stage.CAPTURE: (captured_ns, captured_ns + 3 * MS),
+        Stage.INFER: (captured_ns + 3 * MS, captured_ns + 9 * MS),
     }
     return Frame(index, image, captured_ns, stamps)
 
@@ -148,12 +148,12 @@ def test_without_frames_the_state_is_told_and_no_picture() -> None:
         sink.write(frame(0, captured_ns=clock.now), result(FOUND))
         assert event(answer)["jpeg"] is not None
         clock.spend(50)
-        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", 5))
+        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
         view = event(answer)
         assert (view["state"], view["reason"]) == ("no-signal", "unplugged: /dev/video0 is gone")
         assert (view["jpeg"], view["frame"], view["age_ms"]) == (None, None, None)
         clock.spend(PERIOD_MS)
-        sink.tell(Status(State.NO_SIGNAL, "unplugged: /dev/video0 is gone", 5))
+        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
         assert event(answer)["sent_ms"] == clock.now / MS, "it is told again, so that silence means silence"
 
 
@@ -381,7 +381,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert "RESEARCH USE ONLY" in page.value("document.body.innerText")
             first = int(page.value("document.getElementById('frame').textContent"))
             page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
-            status[0] = Status(State.NO_SIGNAL, "unplugged: <b>gone</b>", 5)
+            status[0] = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
             page.until(f"{STATE} === 'NO SIGNAL' && document.getElementById('picture').hidden")
             assert page.value("document.getElementById('reason').textContent") == "unplugged: <b>gone</b>"
             status[0] = RUNNING

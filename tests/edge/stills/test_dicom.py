@@ -17,7 +17,7 @@ from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.field_of_view import estimate
 from edge.imaging.postprocess import regions
 from edge.imaging.view import View
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 from edge.stills import dicom
 from edge.stills.files import write_still
 from edge.stills.still import BundleIdentity, Still, compose
@@ -57,7 +57,7 @@ def still(size: tuple[int, int] = (67, 101), **changes: Any) -> Still:
         "frame": Frame(7, np.random.default_rng(0).integers(1, 256, (*size, 3)).astype(np.uint8), 1),
         "result": found,
         "view": View((4 * x, 4 * y, 4 * w, 4 * h), cells, size),
-        "status": Status(State.RUNNING, "", 0),
+        "status": Status(State.RUNNING, None, 0),
         "bundle": WHO,
     }
     return compose(**(values | changes), version="1", taken="2031-05-01T12:00:00+00:00", asked_by="pedal 1")
@@ -206,7 +206,10 @@ def test_without_a_polyp_or_a_mask_there_is_no_segmentation(
 ) -> None:
     nothing = Result(np.zeros((16, 16), np.uint8), (), 0.0, None)
     for number, (found, says) in enumerate(
-        [(nothing, "no polyp was found"), (Result(None, (), 0.0, "late: 131 ms"), "late: 131 ms")]
+        [
+            (nothing, "no polyp was found"),
+            (Result(None, (), 0.0, Reason(ReasonKind.LATE, "131 ms")), "late: 131 ms"),
+        ]
     ):
         write_still(still(result=found), tmp_path / f"s{number}")
         assert run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--clean") == 0

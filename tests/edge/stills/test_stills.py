@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as replace_record
 
 from edge.bundle.reader import Bundle
-from edge.contracts import CartEvent
+from edge.contracts import CartEvent, CartReport, PedalEvent
 from edge.datasets.phantom.render import clip
 from edge.errors import DataError, UsageError
-from edge.frame import Frame, OperatingPoint, Result
+from edge.frame import Frame, OperatingPoint, Result, Stage
 from edge.imaging.postprocess import regions
 from edge.imaging.view import View, whole_frame
 from edge.inference.supervisor import SingleBundle
@@ -34,7 +34,7 @@ from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver
 from edge.pipeline.stills import PATIENCE_NS, StillObserver
 from edge.sources.open import open_source
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 from edge.stills import keeper as keeping
 from edge.stills.files import read_still, write_still
 from edge.stills.keeper import StillKeeper
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from edge.frame import ImageU8
 
-RUNNING = Status(State.RUNNING, "", 0)
+RUNNING = Status(State.RUNNING, None, 0)
 WHO = BundleIdentity(
     name="tiny", digest="d" * 64, student="redness", created="2031", threshold=0.5, engine="tflite"
 )
@@ -69,7 +69,7 @@ def full(view: View) -> ImageU8:
 
 def frame(size: tuple[int, int] = (67, 101), index: int = 7) -> Frame:
     image = np.random.default_rng(index).integers(1, 256, (*size, 3)).astype(np.uint8)
-    return Frame(index, image, 1_000_000, {"infer": (2_000_000, 3_000_000)})
+    return Frame(index, image, 1_000_000, {Stage.INFER: (2_000_000, 3_000_000)})
 
 
 def result(size: tuple[int, int] = (67, 101), *spots: tuple[int, int]) -> Result:
@@ -146,7 +146,10 @@ def test_what_is_stale_or_has_a_reason_has_no_mask() -> None:
     assert stale.scores is not None, "the scores are there, and would fit"
     for found, why in (
         (stale, "stale: 121 ms old"),
-        (Result(None, (), 0.0, "freeze: the same picture for 0.6 s"), "freeze: the same picture for 0.6 s"),
+        (
+            Result(None, (), 0.0, Reason(ReasonKind.FREEZE, "the same picture for 0.6 s")),
+            "freeze: the same picture for 0.6 s",
+        ),
         (Result(None, (), 0.0, None), "no inference ran"),
     ):
         made = still(found=found)
@@ -342,8 +345,8 @@ class Student:
 class Link:
     """A cart that reports what it is told to."""
 
-    def __init__(self, *events: CartEvent) -> None:
-        self.waiting: list[CartEvent] = list(events)
+    def __init__(self, *events: CartReport) -> None:
+        self.waiting: list[CartReport] = list(events)
 
     def __enter__(self) -> Self:
         return self
@@ -354,14 +357,14 @@ class Link:
     def beat(self, *_: object, **__: object) -> None:
         return
 
-    def events(self) -> Sequence[CartEvent]:
+    def events(self) -> Sequence[CartReport]:
         waiting, self.waiting = self.waiting, []
         return waiting
 
 
 def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path: Path) -> None:
     notes, asked, now = Notes(), threading.Event(), [0]
-    link = Link(CartEvent("pedal", "pedal 2 pressed"))
+    link = Link(PedalEvent(2, True))
     observer = StillObserver(
         StillKeeper(tmp_path / "s", reserve_bytes=0),
         notes,  # type: ignore[arg-type] # the journal's part of it
@@ -380,12 +383,12 @@ def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path
     with observer:
         come_round(None)
         come_round(1)
-        link.waiting = [CartEvent("pedal", "pedal 2 released"), CartEvent("link-down", "it was pressed")]
+        link.waiting = [PedalEvent(2, False), CartEvent("link-down", "it was pressed")]
         come_round(2)
         asked.set()
         come_round(3)
         come_round(4)
-        link.waiting = [CartEvent("pedal", "pedal 1 pressed")]
+        link.waiting = [PedalEvent(1, True)]
         come_round(None)
         now[0] = PATIENCE_NS
         come_round(None)

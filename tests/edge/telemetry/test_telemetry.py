@@ -18,8 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.errors import MissingDependencyError, UsageError
-from edge.frame import Frame, Region, Result
-from edge.status import State, Status
+from edge.frame import Frame, Region, Result, Stage
+from edge.status import Reason, ReasonKind, State, Status
 from edge.telemetry import prometheus
 from edge.telemetry.counters import BUCKETS_MS, Numbers
 from edge.telemetry.journal import CAPACITY, Journal
@@ -40,7 +40,7 @@ class FakeClock:
 
 
 def frame(index: int, age_ms: float = 40) -> Frame:
-    stamps = {"capture": (0, 2 * MS), "infer": (2 * MS, round(age_ms * MS))}
+    stamps = {Stage.CAPTURE: (0, 2 * MS), Stage.INFER: (2 * MS, round(age_ms * MS))}
     return Frame(index, np.zeros((4, 4, 3), np.uint8), 0, stamps)
 
 
@@ -60,14 +60,14 @@ def metrics(path: Path) -> dict[tuple[str, ...], float]:
 def test_a_run_in_the_journal(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "log"
     with Telemetry(path, clock=clock) as telemetry:
-        running = Status(State.RUNNING, "", 5)
+        running = Status(State.RUNNING, None, 5)
         for index in (0, 1, 4):
             telemetry.progress(running, frame(index), Result(None, (FOUND,), 0.1, None))
         telemetry.progress(running, None, None)
         assert list(telemetry.conditions()) == []
-        telemetry.status(Status(State.PAUSED, "frozen: 3 s", 7))
-        telemetry.status(Status(State.PAUSED, "frozen: 4 s", 7))
-        telemetry.frame(frame(5), Result(None, (), 0.0, "frozen: 4 s"))
+        telemetry.status(Status(State.PAUSED, Reason(ReasonKind.FREEZE, "3 s"), 7))
+        telemetry.status(Status(State.PAUSED, Reason(ReasonKind.FREEZE, "4 s"), 7))
+        telemetry.frame(frame(5), Result(None, (), 0.0, Reason(ReasonKind.FREEZE, "4 s")))
         telemetry.event("restart", of="inference", kind="hang", after_ms=812.5)
         telemetry.counters({"source.corrupt": 2})
         telemetry.gauges({"temperature_celsius": 61.5})
@@ -81,7 +81,7 @@ def test_a_run_in_the_journal(tmp_path: Path) -> None:
     start, first, second, restart, counters, stop = (line["details"] for line in lines)
     assert set(start) == {"version", "pid", "boot"}
     assert (first["state"], first["before"]) == ("running", "")
-    assert (second["state"], second["reason"], second["before"]) == ("paused", "frozen: 3 s", "running")
+    assert (second["state"], second["reason"], second["before"]) == ("paused", "freeze: 3 s", "running")
     assert restart == {"of": "inference", "kind": "hang", "after_ms": 812.5}
     assert (counters["frames"], counters["dropped"], counters["with_mask"]) == (5, 2, 3)
     assert counters["withheld"] == {"frozen": 1}
@@ -270,11 +270,11 @@ def test_a_journal_in_a_place_that_cannot_be_is_an_error(tmp_path: Path) -> None
 def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "edge.prom"
     with Telemetry(metrics=path) as telemetry:
-        telemetry.status(Status(State.RUNNING, "", 5))
+        telemetry.status(Status(State.RUNNING, None, 5))
         for index, age in ((0, 2), (1, 30), (5, 119), (6, 900)):
             telemetry.frame(frame(index, age), Result(None, (FOUND,), 0.1, None))
-        telemetry.status(Status(State.DEGRADED, "stale: 143 ms old", 9))
-        telemetry.frame(frame(7), Result(None, (), 0.0, "stale: 143 ms old"))
+        telemetry.status(Status(State.DEGRADED, Reason(ReasonKind.STALE, "143 ms old"), 9))
+        telemetry.frame(frame(7), Result(None, (), 0.0, Reason(ReasonKind.STALE, "143 ms old")))
         telemetry.counters({"source.corrupt": 2, "inference.restarts": 1})
         telemetry.gauges({"temperature_celsius": 61.5})
     got = metrics(path)
@@ -370,7 +370,7 @@ def test_metrics_without_their_package_name_the_extra(
 
 def test_without_files_everything_is_silent(tmp_path: Path) -> None:
     with Telemetry() as telemetry:
-        telemetry.status(Status(State.RUNNING, "", 5))
+        telemetry.status(Status(State.RUNNING, None, 5))
         telemetry.frame(frame(0), Result(None, (), 0.0, None))
         telemetry.event("fault")
     assert telemetry.numbers.frames == 1

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.contracts import CartEvent
+from edge.contracts import CartEvent, CartReport, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS
-from edge.status import State, Status
+from edge.status import Reason, ReasonKind, State, Status
 from firmware_bridge.cart.link import session as s
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
@@ -21,7 +21,7 @@ from firmware_bridge.cart.simcart.controller import Controller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RUNNING = Status(State.RUNNING, "", 0)
+RUNNING = Status(State.RUNNING, None, 0)
 
 
 class Cable:
@@ -39,11 +39,11 @@ class Cable:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
         self.beating, self.mask, self.status = True, True, RUNNING
         self.now_ms = 5000
-        self.reported: list[CartEvent] = []
+        self.reported: list[CartReport] = []
         self.controller.start(0x51, now_ms=self.now_ms)
         self.session.connect(self.now_ms)
 
-    def run(self, milliseconds: int) -> list[CartEvent]:
+    def run(self, milliseconds: int) -> list[CartReport]:
         """Let time pass; returns what the host reported."""
         before = len(self.reported)
         end = self.now_ms + milliseconds
@@ -71,7 +71,7 @@ def nothing(data: bytes) -> bytes:
     return b""
 
 
-def kinds(events: list[CartEvent]) -> list[str]:
+def kinds(events: list[CartReport]) -> list[str]:
     return [event.kind for event in events]
 
 
@@ -90,11 +90,11 @@ def test_states_have_a_number_and_a_lamp_each() -> None:
 
 def test_the_lamp_follows_the_state(cable: Cable) -> None:
     assert cable.controller.lamp == m.GREEN
-    cable.status = Status(State.DEGRADED, "frames: corrupt", 0)
+    cable.status = Status(State.DEGRADED, Reason(ReasonKind.CORRUPT, "corrupt"), 0)
     cable.run(20)
     assert cable.controller.lamp == m.AMBER
     assert cable.controller.contact
-    cable.status = Status(State.BYPASS, "model: none", 0)
+    cable.status = Status(State.BYPASS, Reason(ReasonKind.EXHAUSTED, "none"), 0)
     cable.run(20)
     assert cable.controller.lamp == m.RED
     assert not cable.controller.coil
@@ -102,7 +102,7 @@ def test_the_lamp_follows_the_state(cable: Cable) -> None:
 
 def test_a_lost_lamp_is_sent_again(cable: Cable) -> None:
     cable.to_controller = nothing
-    cable.status = Status(State.DEGRADED, "frames: corrupt", 0)
+    cable.status = Status(State.DEGRADED, Reason(ReasonKind.CORRUPT, "corrupt"), 0)
     cable.run(40)
     cable.to_controller = lambda data: data
     cable.run(300)
@@ -296,8 +296,8 @@ def test_a_pedal_whose_acknowledgement_is_lost_is_reported_once(cable: Cable) ->
     cable.to_controller = lambda data: data
     cable.run(200)
     assert cable.reported[1:] == [
-        CartEvent("pedal", "pedal 3 pressed"),
-        CartEvent("pedal", "pedal 3 released"),
+        PedalEvent(3, True),
+        PedalEvent(3, False),
     ]
 
 
@@ -308,7 +308,7 @@ def test_a_pedal_event_that_is_lost_or_doubled(cable: Cable, fate: int) -> None:
     cable.to_host = lambda data: data * (fate if cable.now_ms < until_ms else 1)
     press(cable)
     cable.run(300)
-    assert cable.reported[1:] == [CartEvent("pedal", "pedal 1 pressed")]
+    assert cable.reported[1:] == [PedalEvent(1, True)]
 
 
 def test_after_a_reset_events_count_from_zero_again(cable: Cable) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge.contracts import CartEvent, CartLink
+from edge.contracts import CartLink, CartReport, PedalEvent
 from edge.errors import UsageError
 from edge.status import State, Status
 from firmware_bridge.cart.link import connectors, transports
@@ -24,10 +24,10 @@ from firmware_bridge.cart.simcart.controller import Controller
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RUNNING = Status(State.RUNNING, "", 0)
+RUNNING = Status(State.RUNNING, None, 0)
 
 
-def kinds(events: list[CartEvent]) -> list[str]:
+def kinds(events: list[CartReport]) -> list[str]:
     return [event.kind for event in events]
 
 
@@ -103,7 +103,7 @@ class Answering:
         self.end, self.controller = end, Controller()
         self.began = time.monotonic()
         self.controller.start(boot_id, now_ms=0)
-        self.events: list[CartEvent] = []
+        self.events: list[CartReport] = []
 
     def serve_until(self, condition: Callable[[], bool], cart: CartLink, *, beating: bool = True) -> None:
         def step() -> bool:
@@ -141,7 +141,7 @@ def test_the_thread_is_a_cart_link(sockets: Sockets) -> None:
         far = Answering(sockets.ends[0])
         far.serve_until(lambda: far.controller.contact, cart)
         far.controller.inputs.pedals = 1
-        far.serve_until(lambda: CartEvent("pedal", "pedal 1 pressed") in far.events, cart)
+        far.serve_until(lambda: PedalEvent(1, True) in far.events, cart)
         assert kinds(far.events) == ["link-up", "pedal"]
         far.end.send(b"\0noise\0")
         far.serve_until(lambda: link.counters["drops"] == 1 and link.controller is not None, cart)

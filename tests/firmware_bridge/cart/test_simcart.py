@@ -19,9 +19,10 @@ from firmware_bridge.cart.simcart import build
 from firmware_bridge.cart.simcart.faults import SimCart, parse_command, parse_fault
 
 if TYPE_CHECKING:
-    from edge.contracts import CartEvent
+    from edge.contracts import CartReport
 
-RUNNING = Status(State.RUNNING, "", 0)
+
+RUNNING = Status(State.RUNNING, None, 0)
 
 
 def play(*faults: str, milliseconds: int) -> tuple[list[tuple[int, str]], list[bool]]:
@@ -101,7 +102,7 @@ def test_a_cart_in_a_process_of_its_own() -> None:
     with open_cart("sim") as cart:
         simulated = cart.connector
         assert isinstance(simulated, SimConnector)
-        events: list[CartEvent] = []
+        events: list[CartReport] = []
 
         def seen(kind: str, times: int) -> bool:
             cart.beat(RUNNING, frame_age_ms=10.0, mask=True)

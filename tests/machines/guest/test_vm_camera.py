@@ -18,7 +18,7 @@ from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.loop import FrameLoop
 from edge.sources.open import open_source
 from edge.sources.reconnect import PATIENCE_S as LONG_S
-from edge.status import State, kind_of
+from edge.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,9 +119,9 @@ def interruption_of(source: BaseSource, kind: str) -> Interruption:
             try:
                 source.read()
             except Interruption as interruption:
-                if kind_of(interruption.reason) == kind:
+                if interruption.reason.kind == kind:
                     return interruption
-                others.add(interruption.reason)
+                others.add(str(interruption.reason))
     pytest.fail(f"not interrupted as {kind}; but: {sorted(others)}")
 
 
