@@ -50,7 +50,7 @@ BOXES = st.tuples(*[st.integers(-20, 320)] * 2, *[st.integers(1, 100)] * 2)
     st.none() | BOXES,
 )
 def test_pixels_outside_the_drawing_are_the_frames(
-    height: int, width: int, boxes: list[Box], reason: str | None, status: Status | None, view: Box | None
+    height: int, width: int, boxes: list[Box], reason: Reason | None, status: Status | None, view: Box | None
 ) -> None:
     result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason, view)
     image = noise(height, width)
@@ -180,6 +180,6 @@ def test_paint_draws_in_place() -> None:
 
 
 def test_a_strange_letter_in_a_reason_does_not_break_the_picture() -> None:
-    drawn = overlay(noise(), Result(None, (), 0.0, "überbelichtet: µ"))
+    drawn = overlay(noise(), Result(None, (), 0.0, Reason(ReasonKind.UNKNOWN, "überbelichtet: µ")))
     assert drawn.shape == (480, 640, 3)
     assert cv2.imencode(".png", drawn)[0]
