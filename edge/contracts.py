@@ -28,6 +28,15 @@ class Engine(Protocol):
         """Height and width of the input."""
         ...
 
+    @property
+    def input_buffer(self) -> ImageU8 | None:
+        """(H, W, 3) uint8 memory of the engine; an image written there is not copied by `infer`.
+
+        None if the engine takes any array. Its size is that of the running model, also while
+        `input_size` already tells of the next one.
+        """
+        ...
+
     def infer(self, image: ImageU8) -> ImageU8:
         """Scores of an RGB image.
 

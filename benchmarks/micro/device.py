@@ -54,6 +54,8 @@ class Recorded:
     threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
     """
 
+    input_buffer = None
+
     name = "recorded"
 
     def __init__(self, size: tuple[int, int], scores: ImageU8) -> None:

@@ -40,6 +40,8 @@ class Answering:
     Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise.
     """
 
+    input_buffer = None
+
     def __init__(self, engine: Engine, scores: ImageU8) -> None:
         self.name, self.input_size = engine.name, engine.input_size
         self._engine, self._scores = engine, scores

@@ -59,6 +59,8 @@ class OnnxEngine:
         BundleError: onnxruntime cannot load the file, or the model's input or output is not the contract's.
     """
 
+    input_buffer = None
+
     name = "onnx"
 
     def __init__(self, files: Sequence[bytes], *, threads: int, providers: Sequence[str] = PROVIDERS) -> None:

@@ -80,6 +80,8 @@ class OpenVinoEngine:
             not run in bfloat16 where that was asked for.
     """
 
+    input_buffer = None
+
     name = "openvino"
 
     def __init__(

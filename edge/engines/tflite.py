@@ -34,6 +34,8 @@ class LiteRtEngine:
         BundleError: The runtime cannot load the file, or the model's input or output is not the contract's.
     """
 
+    input_buffer = None
+
     name = "tflite"
 
     def __init__(self, files: Sequence[bytes], *, threads: int) -> None:

@@ -60,7 +60,7 @@ class ProcessEngine:
         hang_ms: Time spent waiting for one answer, over several frames, from which the process hangs.
 
     Attributes:
-        picture: (H, W, 3) uint8: a picture that is written here needs no copy in `infer`.
+        input_buffer: (H, W, 3) uint8 shared memory; an image written here is not copied by `infer`.
 
     Raises:
         OSError: No process can be started.
@@ -80,7 +80,7 @@ class ProcessEngine:
             memory = anonymous()
             handed.callback(os.close, memory)
             self._planes = Planes(memory, spec.input_size, spec.output_size)
-            self.picture = self._planes.input
+            self.input_buffer = self._planes.input
             self._channel.send(encode(spec))
             self._began = time.monotonic()
             self._child = subprocess.Popen(
@@ -134,8 +134,8 @@ class ProcessEngine:
             self._answer(left_ms)
             left_ms = max(0.0, left_ms - 1000 * (time.monotonic() - begin))
         self._number = (self._number + 1) % (1 << 32)
-        if image is not self.picture:
-            np.copyto(self.picture, image, casting="no")
+        if image is not self.input_buffer:
+            np.copyto(self.input_buffer, image, casting="no")
         number = self._number.to_bytes(FRAME_BYTES, "little")
         try:
             self._channel.send(number)

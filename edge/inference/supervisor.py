@@ -154,10 +154,10 @@ class Supervisor:
         return (0, 0) if manifest is None else (manifest.input.height, manifest.input.width)
 
     @property
-    def picture(self) -> ImageU8 | None:
-        """(H, W, 3) uint8: a picture that is written here needs no copy in `infer`; None where no engine runs."""
+    def input_buffer(self) -> ImageU8 | None:
+        """(H, W, 3) uint8 shared memory of the running engine; None while no engine runs."""
         engine = self._engine
-        return None if engine is None else engine.picture
+        return None if engine is None else engine.input_buffer
 
     def settings(self) -> dict[str, Any]:
         """Effective settings of the engine that runs, empty where none does."""

@@ -50,8 +50,8 @@ def analyse(
         or `stale`.
     """
     begin = max((end for _, end in frame.stamps.values()), default=0) or clock()
-    # Of an engine in a process of its own: memory that both share, so that the picture is not copied again.
-    shared: ImageU8 | None = getattr(engine, "picture", None)
+    # Read once: a restart may replace it at any moment.
+    shared = engine.input_buffer
     size = engine.input_size if shared is None else (shared.shape[0], shared.shape[1])
     part = part_of(manifest.input.field_of_view, view)
     picture = to_input(cut(frame.image, part), size, bgr=True, out=shared)

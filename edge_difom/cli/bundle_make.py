@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--calibrate-threshold",
     "calibrated",
     is_flag=True,
-    help="Choose threshold, least region and least peak on the run's validation frames, instead of .5, .001 and 0.",
+    help="Choose threshold, least region and least peak on the run's validation frames, instead of the defaults.",
 )
 @click.option(
     "--negatives",

@@ -91,6 +91,8 @@ def test_help_and_the_command_line(tmp_path: Path) -> None:
 class _Constant:
     """An engine that gives the same scores for everything."""
 
+    input_buffer = None
+
     name = "openvino"
 
     def __init__(self, value: int, precision: str) -> None:

@@ -24,6 +24,8 @@ class FakeEngine:
         trouble: Goes wrong when it is opened: `raise`, `hang` or `crash`; or `chatter`: prints.
     """
 
+    input_buffer = None
+
     name = "fake"
 
     def __init__(self, size: int, trouble: str = "") -> None:

@@ -59,6 +59,8 @@ class FakeEngine:
         base_ms: What each takes.
     """
 
+    input_buffer = None
+
     name = "openvino"
     input_size = (16, 16)
 

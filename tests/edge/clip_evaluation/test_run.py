@@ -37,6 +37,8 @@ SIZE, MAP, FPS = (144, 192), (36, 48), 25.0
 class Oracle:
     """An engine that gives the score maps it is handed, frame after frame, the last one forever."""
 
+    input_buffer = None
+
     name, input_size = "oracle", SIZE
 
     def __init__(self, maps: Sequence[NDArray[np.uint8]]) -> None:

@@ -59,6 +59,8 @@ def test_a_slow_engine_is_late_and_nothing_else(tiny_parts: Parts, tmp_path: Pat
 class Strange:
     """An engine that gives what it is told to."""
 
+    input_buffer = None
+
     name, input_size = "openvino", (64, 64)
 
     def __init__(self, scores: Any) -> None:

@@ -136,6 +136,8 @@ def test_scores_of_a_part_are_nothing_outside() -> None:
 class Tiny:
     """The tiny student, and what it was shown."""
 
+    input_buffer = None
+
     name = "fake"
     input_size = (64, 64)
 

@@ -234,10 +234,10 @@ def test_the_child_imports_nothing_from_the_working_folder(
 
 
 def test_a_picture_in_the_shared_memory_is_scored_without_a_copy(engine: ProcessEngine) -> None:
-    engine.picture[:] = 9
-    assert (engine.infer(engine.picture) == 9).all()
+    engine.input_buffer[:] = 9
+    assert (engine.infer(engine.input_buffer) == 9).all()
     assert (engine.infer(picture(4)) == 4).all()
-    assert (engine.picture == 4).all()
+    assert (engine.input_buffer == 4).all()
 
 
 def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:

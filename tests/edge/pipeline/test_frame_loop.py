@@ -47,6 +47,8 @@ class PacedSource(BaseSource):
 class CountingEngine:
     """Finds the same square on every frame, and counts how often it is asked."""
 
+    input_buffer = None
+
     name = "counting"
     input_size = (64, 64)
 

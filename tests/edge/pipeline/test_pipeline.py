@@ -49,6 +49,8 @@ class FakeClock:
 class FakeEngine:
     """The tiny student in numpy, slow by the fake clock or the real one."""
 
+    input_buffer = None
+
     name = "fake"
     input_size = (64, 64)
 

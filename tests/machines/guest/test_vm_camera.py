@@ -201,6 +201,8 @@ def test_dropped_buffers_are_counted_as_gaps(vivid: Vivid) -> None:
 class Grey:
     """A student that finds a polyp on the right half of every picture."""
 
+    input_buffer = None
+
     name = "grey"
     input_size = (64, 64)
 
