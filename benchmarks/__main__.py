@@ -11,6 +11,7 @@ from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
 from benchmarks.results_page import write
 from edge.errors import EdgeDifomError
 from edge_difom.cli import console
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from benchmarks.record import Record
@@ -70,6 +71,7 @@ def _show(record: Record) -> None:
 
 
 if __name__ == "__main__":
+    configure()
     try:
         command()
     except EdgeDifomError as error:

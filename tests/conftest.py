@@ -18,6 +18,7 @@ import pytest
 
 from edge.bundle import manifest as m
 from edge.bundle.reader import write_bundle
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -31,6 +32,9 @@ GPU = Path("/dev/nvidia0").exists()
 if not GPU:
     # Kernels run on CPU tensors; Triton asks for this once, when it is imported.
     os.environ["TRITON_INTERPRET"] = "1"
+
+# As the command line does: OpenVINO and NNCF send no events from a test.
+configure()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

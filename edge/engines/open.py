@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import cv2
-
 from edge.engines.runtimes import find_runtime, find_runtimes
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.util.extras import missing, resolve
@@ -62,7 +60,7 @@ def open_engine_files(
     precision: str | None = None,
     cache: Path | None = None,
 ) -> Engine:
-    """An engine from the contents of its files; OpenCV has one thread from then on.
+    """An engine from the contents of its files.
 
     Args:
         name: One of `BACKENDS`, maybe with one of its `DEVICES`.
@@ -90,8 +88,6 @@ def open_engine_files(
     if cache is not None and runtime == "openvino":
         how["cache"] = cache
     engine = resolve(BACKENDS[runtime])
-    # The cores belong to the engine: a second thread saves a resize half a millisecond and costs more CPU than that.
-    cv2.setNumThreads(1)
     try:
         return cast("Engine", engine(files, threads=threads, **how))
     except ModuleNotFoundError as error:

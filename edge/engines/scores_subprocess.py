@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.engines.open import open_engine_files
 from edge.errors import EdgeDifomError, UsageError
+from edge.util.process_env import configure_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ def score_file(runtime: str, model: Path, frames: Path, scores: Path, threads: i
 
 def main(arguments: Sequence[str]) -> int:
     """Arguments of `score_file` as texts; the settings go to stdout as one line of JSON, an error to stderr."""
+    configure_worker()
     runtime, model, frames, scores, threads = arguments
     try:
         settings = score_file(runtime, Path(model), Path(frames), Path(scores), int(threads))

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.errors import EdgeDifomError
 from edge.limits import MAX_MEDIAN_INFERENCE_MS
+from edge.util.process_env import configure_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +141,7 @@ def main(arguments: list[str]) -> None:
     """
     from edge.bundle.reader import Bundle
 
+    configure_worker()
     path, limit = arguments
     try:
         outcome = self_test(Bundle.open(path), limit_ms=float(limit))

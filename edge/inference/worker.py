@@ -33,6 +33,7 @@ from edge.inference.score_check import damage
 from edge.inference.shared_buffers import Planes
 from edge.status import ReasonKind
 from edge.util.extras import resolve
+from edge.util.process_env import configure_worker
 
 if TYPE_CHECKING:
     from edge.contracts import Engine
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: Numbers of the socket's and of the memory's file descriptors.
     """
+    configure_worker()
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(arguments[0]))
     memory = int(arguments[1])
     with channel:

@@ -27,6 +27,7 @@ from edge.pipeline.thermal import Heat
 from edge.pipeline.watchdog import Watchdog
 from edge.stills.keeper import StillKeeper
 from edge.telemetry.observer import Telemetry
+from edge.util.process_env import one_opencv_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ def open_device(
     # Frames of a clip are dated by their numbers, so that it gives the same on every machine.
     fps = None if source.live else source.fps or _USUAL_FPS
     with ExitStack() as stack:
+        stack.enter_context(one_opencv_thread())
         telemetry = stack.enter_context(Telemetry(options.log, options.metrics, clock=clock))
         supervisor = stack.enter_context(
             Supervisor(

@@ -1,8 +1,10 @@
-"""OpenCV's FFmpeg without its own messages: the errors of this project replace them."""
+"""OpenCV without its own messages about clips: the errors of this project replace them.
+
+FFmpeg prints on its own; `edge.util.process_env.quiet_ffmpeg` stops that for the whole process.
+"""
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,6 @@ import cv2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# FFmpeg reads it once, when the process opens or writes its first clip; -8 is AV_LOG_QUIET.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @contextmanager

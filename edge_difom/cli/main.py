@@ -13,6 +13,7 @@ from edge import __version__
 from edge.errors import EdgeDifomError, UsageError
 from edge.util.extras import missing, resolve
 from edge_difom.cli import console
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the program's name; `sys.argv` by default.
     """
+    configure()
     show_logs()
     sys.exit(_status(arguments))
 

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import warnings
 from typing import TYPE_CHECKING, Any
-
-# The first call compiles a C++ extension; NNCF's default of 60 s is too short for it. Read at import.
-os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
-os.environ.setdefault("NNCF_CI", "1")  # no telemetry
 
 import nncf
 import nncf.torch

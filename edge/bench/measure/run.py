@@ -18,6 +18,7 @@ from edge.bench.report.summary import summarise
 from edge.bundle.manifest import Accuracy
 from edge.errors import UsageError
 from edge.util.host import memory_used_mb, read_device, versions
+from edge.util.process_env import one_opencv_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,6 +86,7 @@ def run_bench(
     opened = open_engine(bundle, engine, threads=threads, precision=precision)
     compile_ms = (time.perf_counter_ns() - begin) / 1e6
     with ExitStack() as stack:
+        stack.enter_context(one_opencv_thread())
         stack.callback(opened.close)
         looker = stack.enter_context(sampler or Sampler())
         for sink in sinks:

@@ -58,7 +58,7 @@ def frame(
     return Frame(index=index, image=image, captured_ns=clock())
 
 
-def result(*regions: Region, reason: str | None = None, scores: ImageU8 | None = None) -> Result:
+def result(*regions: Region, reason: Reason | None = None, scores: ImageU8 | None = None) -> Result:
     return Result(scores, regions, sum(region.area for region in regions), reason)
 
 
@@ -187,7 +187,7 @@ def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_pixels_outside_the_markers_are_the_frame_s(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, box: tuple[int, int, int, int], reason: str | None
+    tmp_path_factory: pytest.TempPathFactory, seed: int, box: tuple[int, int, int, int], reason: Reason | None
 ) -> None:
     x, y, w, h = box
     region = Region(box, ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.8)

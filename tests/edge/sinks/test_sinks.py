@@ -41,7 +41,7 @@ def frame(index: int, *, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Frame:
     return Frame(index=index, image=image, captured_ns=begin, stamps=stamps)
 
 
-def result(*regions: Region, reason: str | None = None) -> Result:
+def result(*regions: Region, reason: Reason | None = None) -> Result:
     return Result(scores=None, regions=regions, mask_area=sum(r.area for r in regions), reason=reason)
 
 

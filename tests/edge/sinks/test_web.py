@@ -58,7 +58,7 @@ def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320
     return Frame(index, image, captured_ns, stamps)
 
 
-def result(*regions: Region, reason: str | None = None) -> Result:
+def result(*regions: Region, reason: Reason | None = None) -> Result:
     return Result(None, regions, sum(region.area for region in regions), reason)
 
 

@@ -1,0 +1,33 @@
+"""Settings of the whole process, applied by the command line and by nothing that is imported.
+
+The libraries `edge`, `distill`, `quantize` and `firmware_bridge` change neither the environment nor
+other process-wide state when they are imported. A program that uses them for training or
+quantization calls `configure` first, before it imports torch or NNCF.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from edge.util.process_env import quiet_ffmpeg
+
+_VARIABLES = {
+    # torch reads it at its first allocation: activations of hundreds of megabytes on pages of 2 MiB
+    # avoid the page faults that took a third of a training step on a CPU.
+    "THP_MEM_ALLOC_ENABLE": "1",
+    # NNCF's first call compiles a C++ extension, and its default of 60 s is too short for that.
+    "NNCF_EXTENSION_LOAD_TIMEOUT": "0",
+    # NNCF sends no telemetry where this is set.
+    "NNCF_CI": "1",
+}
+
+
+def configure() -> None:
+    """Apply every setting; values that the user set are kept, and a second call changes nothing."""
+    quiet_ffmpeg()
+    for name, value in _VARIABLES.items():
+        os.environ.setdefault(name, value)
+    # OpenVINO and NNCF send events to the network if they can import this module, and use stubs of
+    # their own if they cannot. None is Python's way to say that there is no such module.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
