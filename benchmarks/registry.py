@@ -91,6 +91,7 @@ BENCHMARKS = {
         "MLPerf's LoadGen around our engine: our early-stopping p90 over LoadGen's of the same queries, ms",
     ),
     "help": ("benchmarks.micro.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
+    "import": ("benchmarks.micro.device:import_time", "`import edge_difom` beside `import json`, ms"),
     "memory": (
         "benchmarks.micro.device:device_memory",
         "The device with its student's process at its highest, MiB, beside its imports alone",

@@ -259,15 +259,15 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
     """Last validation Dice and seconds of a run, trained or resumed where it is not finished."""
     from distill.config import make_config
     from distill.run_folder import load_config
-    from distill.train.trainer import train_run
+    from distill.train.trainer import resume_run, start_run
 
     config = make_config(values)
     if not (run / "checkpoints" / "last.pt").is_file():
-        train_run(config, out=run, force=True)
+        start_run(config, out=run, force=True)
     elif load_config(run) != config:
         raise UsageError(f"{run} was trained with other settings", hint="another --runs, or remove it")
     elif not _finished(run, config.epochs):
-        train_run(None, resume=run)
+        resume_run(run)
     rows = _metrics(run)
     return rows[-1]["dice_val"], rows[-1]["seconds"]
 

@@ -324,51 +324,70 @@ def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
     )
 
 
-def train_run(
-    config: DistillConfig | None,
+def start_run(
+    config: DistillConfig,
     *,
     out: Path | None = None,
-    resume: Path | None = None,
     force: bool = False,
     report: Reporter = silent,
 ) -> Path:
-    """Distil a student, from the start or from where a run stopped.
+    """Distill a student from the start.
 
     Args:
-        config: Of a new run; None with `resume`.
-        out: Folder of a new run; by default one named after the time.
-        resume: Folder of a run to continue.
-        force: Train again in a folder that holds something.
+        config: Everything that decides the outcome.
+        out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
+        force: Train again in a folder that is not empty.
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
 
     Returns:
         The run's folder.
 
     Raises:
-        UsageError: `out` holds something already, or `resume` holds no run.
+        UsageError: `out` is not empty, or the configuration names something unknown.
+        TrainingError: Training diverged.
+        DataError: The images cannot be used.
+    """
+    run = out or new_run_path("distill", config.student)
+    refuse_existing(run, force=force)
+    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    trainer, process = _prepare(run, config, report)
+    if process.is_main_process:
+        (run / "metrics.jsonl").unlink(missing_ok=True)
+        describe_run(run, config)
+        trainer.data.write_splits(run / "splits.json")
+    return _finish(trainer, process)
+
+
+def resume_run(run: Path, *, report: Reporter = silent) -> Path:
+    """Continue a distillation where it stopped, to the same weights bit for bit.
+
+    Args:
+        run: Folder of the run.
+        report: As in `start_run`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: The folder holds no run.
         TrainingError: Training diverged, or the checkpoint cannot be read.
         DataError: The images cannot be used.
     """
-    if resume is not None:
-        config = load_config(resume)
-    if config is None:
-        raise UsageError("nothing to train", expected="a configuration or a run to resume")
-    run = resume or out or new_run_path("distill", config.student)
-    if resume is None:
-        refuse_existing(run, force=force)
-    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    trainer, process = _prepare(run, load_config(run), report)
+    trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
+    if process.is_main_process:
+        keep_metrics_before(run, trainer.epoch)
+    return _finish(trainer, process)
+
+
+def _prepare(run: Path, config: DistillConfig, report: Reporter) -> tuple[Trainer, accelerate.PartialState]:
     process = accelerate.PartialState(cpu=not torch.cuda.is_available())
     with process.main_process_first():
         data = open_data(config, report=report)
-    trainer = Trainer(run, config, data, report=report)
-    if resume is not None:
-        trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
-        if process.is_main_process:
-            keep_metrics_before(run, trainer.epoch)
-    elif process.is_main_process:
-        (run / "metrics.jsonl").unlink(missing_ok=True)
-        describe_run(run, config)
-        data.write_splits(run / "splits.json")
+    return Trainer(run, config, data, report=report), process
+
+
+def _finish(trainer: Trainer, process: accelerate.PartialState) -> Path:
     process.wait_for_everyone()
     trainer.train()
-    return run
+    return trainer.run

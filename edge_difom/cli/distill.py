@@ -114,7 +114,7 @@ def distill(
     from distill.run_folder import load_run
     from distill.students.build import build_student
     from distill.students.size import student_size
-    from distill.train.trainer import train_run
+    from distill.train.trainer import resume_run, start_run
     from edge.errors import UsageError
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -125,7 +125,7 @@ def distill(
                 expected="the run as it was",
                 hint=f"edge-difom distill --resume {resume}",
             )
-        run = train_run(None, resume=resume, report=progress)
+        run = resume_run(resume, report=progress)
     else:
         settings = given | parse_assignments(assignments)
         if not (
@@ -135,7 +135,7 @@ def distill(
         config = resolve_config(config_file, settings)
         student = build_student(config.student, pretrained=False)
         say(f"{config.student} at {config.size}x{config.size}: {student_size(student, config.size)}")
-        run = train_run(config, out=out, force=force, report=progress)
+        run = start_run(config, out=out, force=force, report=progress)
     loaded = load_run(run)
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"

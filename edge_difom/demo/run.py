@@ -90,7 +90,7 @@ class Demo:
 
     def _distill(self, phantom: Path) -> Path:
         from distill.config import make_config
-        from distill.train.trainer import train_run
+        from distill.train.trainer import start_run
 
         values = {
             "data": [str(phantom.resolve())],
@@ -103,7 +103,7 @@ class Demo:
             "seed": self.settings.seed,
         }
         config = make_config(values)
-        return train_run(config, out=self.work / "run", force=True, report=console.progress)
+        return start_run(config, out=self.work / "run", force=True, report=console.progress)
 
     def _quantize(self, run: Path) -> None:
         # A demo shows what INT8 costs and refuses nothing.

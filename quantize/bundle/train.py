@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from distill.run_folder import load_config
-from distill.train.trainer import train_run
+from distill.train.trainer import resume_run, start_run
 from edge.errors import UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
@@ -62,9 +62,9 @@ def train_bundle(
     quantized = qat_path(run)
     described, begun = _holds(run, config, load_config), _holds(quantized, qat, load_qat_config)
     if (run / "checkpoints" / "last.pt").exists():
-        train_run(None, resume=run, report=report)
+        resume_run(run, report=report)
     else:
-        train_run(config, out=run, force=described, report=report)
+        start_run(config, out=run, force=described, report=report)
     resume = (quantized / "checkpoints" / "last.pt").exists()
     train_qat(run, qat, resume=resume, force=begun and not resume, report=report)
     return make_bundle(

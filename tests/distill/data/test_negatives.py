@@ -15,7 +15,7 @@ from distill.data.splits import data_digest, load_negatives
 from distill.losses.task import TASK_LOSSES, clean_loss, presence_loss, segmentation_loss, structure_loss
 from distill.run_folder import load_run, load_start
 from distill.students.build import build_student
-from distill.train.trainer import train_run
+from distill.train.trainer import start_run
 from edge.datasets.negatives import sequence_of
 from edge.errors import DataError, TrainingError
 
@@ -219,11 +219,11 @@ def test_a_student_that_flags_clean_frames_loses_to_one_that_does_not(
 def test_a_run_with_negatives_trains_and_says_what_is_flagged(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    run = train_run(config(folders, epochs=1), out=tmp_path / "run")
+    run = start_run(config(folders, epochs=1), out=tmp_path / "run")
     loaded = load_run(run)
     assert 0 <= loaded.metrics["flagged_val"] <= 1
     assert loaded.metrics["score"] <= loaded.metrics["dice_val"]
-    again = train_run(config(folders, epochs=1, start=str(run)), out=tmp_path / "again")
+    again = start_run(config(folders, epochs=1, start=str(run)), out=tmp_path / "again")
     assert load_run(again).config.start == str(run)
 
 

@@ -21,7 +21,7 @@ from distill.recipes.published import Paper, notebook_bands
 from distill.recipes.target_monitor import Guard, explained_variance, target_deviation
 from distill.students.base import Student, StudentMaps
 from distill.train.ema import WeightAverage
-from distill.train.trainer import Trainer, train_run
+from distill.train.trainer import Trainer, resume_run, start_run
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import TrainingError, UsageError
 
@@ -286,9 +286,9 @@ def weights(run: Path, name: str = "last.pt") -> dict[str, Tensor]:
 
 @pytest.mark.slow
 def test_weight_zero_is_none_bit_for_bit(phantom: Path, tmp_path: Path) -> None:
-    none = train_run(settings(phantom, recipe="none"), out=tmp_path / "none")
-    zero = train_run(settings(phantom, distill_weight=0.0), out=tmp_path / "zero")
-    some = train_run(settings(phantom), out=tmp_path / "some")
+    none = start_run(settings(phantom, recipe="none"), out=tmp_path / "none")
+    zero = start_run(settings(phantom, distill_weight=0.0), out=tmp_path / "zero")
+    some = start_run(settings(phantom), out=tmp_path / "some")
     left, right, other = weights(none), weights(zero), weights(some)
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert not all(torch.equal(left[name], other[name]) for name in left)
@@ -310,7 +310,7 @@ def test_every_recipe_and_option_trains_and_resumes(
         "answers": {"teachers": [], "task_teachers": [f"run:{tmp_path / 'paper-whole'}"]},
     }  # fmt: skip
     for name, changes in cases.items():
-        whole = train_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")
+        whole = start_run(settings(phantom, **changes), out=tmp_path / f"{name}-whole")
         original, steps = Trainer.train_step, 0
 
         def killed(self: Trainer, given: Batch) -> dict[str, float]:
@@ -322,9 +322,9 @@ def test_every_recipe_and_option_trains_and_resumes(
 
         monkeypatch.setattr(Trainer, "train_step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_run(settings(phantom, **changes), out=tmp_path / f"{name}-cut")
+            start_run(settings(phantom, **changes), out=tmp_path / f"{name}-cut")
         monkeypatch.setattr(Trainer, "train_step", original)
-        cut = train_run(None, resume=tmp_path / f"{name}-cut")
+        cut = resume_run(tmp_path / f"{name}-cut")
         for file in ("last.pt", "best.pt"):
             left, right = weights(whole, file), weights(cut, file)
             assert all(torch.equal(left[key], right[key]) for key in left), (name, file)
@@ -332,5 +332,5 @@ def test_every_recipe_and_option_trains_and_resumes(
 
 def test_parts_of_a_batch_must_be_equal(phantom: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="batch of 4 cannot be computed in 3"):
-        train_run(settings(phantom, recipe="none", accumulate=3), out=tmp_path / "run")
+        start_run(settings(phantom, recipe="none", accumulate=3), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ from distill.data.load import open_data
 from distill.run_folder import load_checkpoint, load_run
 from distill.students.build import build_student
 from distill.train.optimizer import parameter_groups
-from distill.train.trainer import Trainer, build_objective, train_run
+from distill.train.trainer import Trainer, build_objective, resume_run, start_run
 from edge.errors import DataError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_a_killed_run_continues_bit_for_bit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = config(folder, checkpoint_minutes=1e-9, **changes)
-    whole = train_run(settings, out=tmp_path / "whole")
+    whole = start_run(settings, out=tmp_path / "whole")
     steps = 0
     step = Trainer.train_step
 
@@ -128,10 +128,10 @@ def test_a_killed_run_continues_bit_for_bit(
 
     monkeypatch.setattr(Trainer, "train_step", killed)
     with pytest.raises(KilledError):
-        train_run(settings, out=tmp_path / "cut")
+        start_run(settings, out=tmp_path / "cut")
     monkeypatch.setattr(Trainer, "train_step", step)
     capsys.readouterr()
-    cut = train_run(None, resume=tmp_path / "cut")
+    cut = resume_run(tmp_path / "cut")
     *_, told = (line for line in capsys.readouterr().err.splitlines() if line.startswith("distil"))
     assert " from step 3: 1/1, " in told
     assert_equal(weights(whole), weights(cut))
@@ -145,7 +145,7 @@ def test_a_killed_run_continues_bit_for_bit(
 
 @pytest.mark.slow
 def test_a_run_learns_keeps_its_best_and_describes_itself(folder: Path, tmp_path: Path) -> None:
-    run = train_run(config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32"), out=tmp_path / "run")
+    run = start_run(config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32"), out=tmp_path / "run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["task"] < 0.8 * rows[0]["task"]
     loaded = load_run(run)
@@ -255,7 +255,7 @@ def test_a_size_that_does_not_fit_the_student_names_one_that_does(folder: Path) 
 def test_unusable_data_leaves_no_run_behind(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
-        train_run(config(tmp_path / "empty"), out=tmp_path / "run")
+        start_run(config(tmp_path / "empty"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -263,11 +263,11 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(folder: Path, tmp_path: Pa
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("x")
     with pytest.raises(UsageError, match="exists already"):
-        train_run(config(folder), out=tmp_path / "run")
+        start_run(config(folder), out=tmp_path / "run")
 
 
 def test_a_truncated_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
-    run = train_run(config(folder, recipe="none", epochs=1), out=tmp_path / "run")
+    run = start_run(config(folder, recipe="none", epochs=1), out=tmp_path / "run")
     best = run / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"best\.pt is no readable checkpoint"):
