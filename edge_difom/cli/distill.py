@@ -25,11 +25,22 @@ class NumberList(click.ParamType[list[int]]):
             self.fail(f"{value!r} is no list of numbers such as {NUMBERS}", param, ctx)
 
 
+def _help_config(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print the settings and end, as `--help` does."""
+    if value and not context.resilient_parsing:
+        from distill.config import DistillConfig
+        from edge_difom.cli.help_config import help_text
+
+        click.echo(help_text(DistillConfig))
+        context.exit()
+
+
 @click.command(
     epilog=examples(
         "edge-difom distill --data DIR --student edge-s --teacher efficientnet_lite2",
         "edge-difom distill --data DIR1 --data DIR2 --val-sequences 3,8,13 --teacher dinov2:CHECKPOINT_DIR",
         "edge-difom distill --resume RUN",
+        "edge-difom distill --help-config",
     )
 )
 @click.option(
@@ -96,7 +107,15 @@ class NumberList(click.ParamType[list[int]]):
     metavar="RUN",
     help="Continue a run, bit for bit, where it stopped.",
 )
-@click.option("--force", is_flag=True, help="Train again in a folder that holds something.")
+@click.option("--force", is_flag=True, help="Train again in a folder that is not empty.")
+@click.option(
+    "--help-config",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_config,
+    help="List every setting of --set with its type, default and meaning.",
+)
 def distill(
     config_file: Path | None,
     assignments: tuple[str, ...],

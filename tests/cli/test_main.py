@@ -62,7 +62,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
     for verb, (_, text) in cli.VERBS.items():
         assert f"  {verb} " in done.stdout
-        assert text in done.stdout
+        assert text in " ".join(done.stdout.split())
     assert "not a medical device" in " ".join(done.stdout.split())
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_verb_lists_the_legal_ones_and_the_nearest() -> None:
 
 def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert status("doctor", "--nonsense") == 2
-    assert "No such option" in capsys.readouterr().err
+    assert "no option --nonsense" in capsys.readouterr().err
 
 
 KINDS = [

@@ -1,0 +1,60 @@
+"""Click's own errors in the format of this project's."""
+
+from __future__ import annotations
+
+import click
+
+from edge.errors import EdgeDifomError, UsageError
+from edge_difom.cli.suggest import near_option
+
+
+def translate(error: click.ClickException) -> EdgeDifomError:
+    """The same error as one message: what, expected, got, hint; the exit code stays click's.
+
+    Args:
+        error: What click raised.
+    """
+    if not isinstance(error, click.UsageError):
+        return EdgeDifomError(_sentence(error.format_message()))
+    context = error.ctx
+    path = context.command_path if context else "edge-difom"
+    hint = f"{path} --help"
+    if isinstance(error, click.NoSuchOption):
+        near = near_option(context, error.option_name) if context else None
+        return UsageError(
+            f"no option {error.option_name}", expected=f"an option of `{path}`", mend=near or hint
+        )
+    if isinstance(error, click.MissingParameter):
+        name = _name(error)
+        option = isinstance(error.param, click.Option)
+        what = f"{path} needs {name}" if option or not error.param else f"{path} needs the argument {name}"
+        return UsageError(what, expected=_expected(error), mend=hint)
+    if isinstance(error, click.BadParameter):
+        what = f"invalid value for {_name(error)}: {_sentence(error.message)}"
+        return UsageError(what, mend=hint)
+    return UsageError(_sentence(error.format_message()), mend=hint)
+
+
+def _name(error: click.BadParameter) -> str:
+    """How the user writes the parameter: its longest option, or its metavar."""
+    if isinstance(error.param, click.Option):
+        return max(error.param.opts, key=len)
+    if error.param is not None and error.ctx is not None:
+        return error.param.make_metavar(error.ctx).strip("[].")
+    hint = error.param_hint or "a parameter"
+    return hint if isinstance(hint, str) else " / ".join(hint)
+
+
+def _expected(error: click.MissingParameter) -> str:
+    """What belongs there: the choices, or the first sentence of the option's help."""
+    parameter = error.param
+    if parameter is not None and isinstance(parameter.type, click.Choice):
+        return " | ".join(map(str, parameter.type.choices))
+    help_text = parameter.help if isinstance(parameter, click.Option) else None
+    return (help_text or "").partition(". ")[0].rstrip(".")
+
+
+def _sentence(text: str) -> str:
+    """A message of click's without the capital and the full stop that our messages do not have."""
+    text = text.strip().rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
