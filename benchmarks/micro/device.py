@@ -20,10 +20,10 @@ from edge import __version__
 from edge.bench.measure.stream import phantom_images
 from edge.bundle import manifest
 from edge.bundle.reader import write_bundle
+from edge.contracts import Frame, Rule
 from edge.datasets.phantom.render import render
 from edge.engines.open import open_engine_files
 from edge.errors import ParityError
-from edge.frame import Frame, Stage
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
@@ -33,7 +33,7 @@ from edge_difom.cli.main import VERBS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.frame import FieldOfView, ImageU8
+    from edge.contracts import ImageU8
 
 _FRAME = (1080, 1920)
 _MAX_RESIZE_DIFFERENCE = 1.5
@@ -53,8 +53,6 @@ class Recorded:
     Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise; an engine's
     threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
     """
-
-    input_buffer = None
 
     name = "recorded"
 
@@ -90,7 +88,7 @@ def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2
 
 
 def _around(
-    images: list[ImageU8], rule: FieldOfView, rounds: int, size: tuple[int, int], bound: float
+    images: list[ImageU8], rule: Rule, rounds: int, size: tuple[int, int], bound: float
 ) -> Comparison:
     mask = render(0, polyp=True).mask
     view, part = shown(images[0], rule)
@@ -109,7 +107,7 @@ def _around(
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
             analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
-            spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
+            spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))
 
@@ -220,7 +218,7 @@ def untrained_manifest(
     size: tuple[int, int],
     output: tuple[int, ...],
     engines: Sequence[manifest.EngineEntry] = (),
-    rule: FieldOfView = "full-frame",
+    rule: Rule = "full-frame",
 ) -> manifest.Manifest:
     """The manifest of a bundle whose student was never trained."""
     return manifest.Manifest(

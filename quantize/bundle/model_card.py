@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge.bundle.manifest import Calibration, Manifest, Tally
-    from edge.frame import FieldOfView
+    from edge.contracts import Rule
 
-_SHOWN: dict[FieldOfView, str] = {
+_SHOWN: dict[Rule, str] = {
     "full-frame": "one RGB frame, whole,",
     "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
 }
