@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_difom.cli import console
-from edge_difom.cli.main import LazyGroup
+from edge_difom.cli.groups import LazyGroup
 
 
 @click.group(
@@ -18,6 +18,10 @@ from edge_difom.cli.main import LazyGroup
         "train": (
             "edge_difom.cli.bundle_make:train",
             "Train a student and make its bundle, from images in one go.",
+        ),
+        "weights": (
+            "edge_difom.cli.bundle_make:weights",
+            "Write the float weights of a bundle's student, to train from.",
         ),
         "keygen": ("edge_difom.cli.bundle_sign:keygen", "Make a publisher's keys."),
         "publish": ("edge_difom.cli.bundle_sign:publish", "Sign a bundle into a repository for devices."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
@@ -51,9 +51,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="For that, the share of the clean validation frames that is to stay unflagged (0.95).",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads of the engines; all cores by default."
-)
+@options.threads()
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def make(
     run: Path,
@@ -115,7 +113,8 @@ def make(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="Folder of validation frames without a polyp, for the choice of the threshold; repeatable.",
+    help="Folder of frames without a polyp, named as for `distill`: they train, and some validate "
+    "and choose the threshold; repeatable.",
 )
 @click.option(
     "--specificity",
@@ -164,6 +163,8 @@ def train(
     from quantize.runs.folder import make_qat_config
 
     settings = parse_assignments(assignments) | ({"data": list(data)} if data else {})
+    if negatives:
+        settings["negatives"] = list(negatives)
     qat = {"epochs": qat_epochs} | ({} if max_drop is None else {"max_drop": max_drop})
     bundle = train_bundle(
         resolve_config(config, settings),
@@ -177,6 +178,39 @@ def train(
         report=console.progress,
     )
     _tell(bundle, out)
+
+
+@click.command(
+    "weights",
+    short_help="Write the float weights of a bundle's student, to train from.",
+    epilog=console.examples(
+        "edge-difom bundle weights B --out WEIGHTS.pt",
+        "edge-difom bundle weights edge-s --out edge-s.pt",
+        "edge-difom bundle weights B.difom --out WEIGHTS.pt --force",
+    ),
+)
+@click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@options.force()
+def weights(path: Path, out: Path, force: bool) -> None:
+    """Recover the weights of BUNDLE's student from its INT8 OpenVINO engine, as a state dict.
+
+    The weights carry the rounding of INT8, which further training removes.
+    """
+    from distill.run_folder import save_checkpoint
+    from edge.bundle.reader import Bundle
+    from edge.util.files import refuse_existing
+    from quantize.bundle.weights import bundle_weights
+
+    refuse_existing(out, force=force)
+    bundle = Bundle.open(path)
+    state = bundle_weights(bundle)
+    save_checkpoint(out, state)
+    values = sum(value.numel() for value in state.values())
+    console.say(f"{bundle.manifest.provenance.student}: {values} values in {len(state)} tensors")
+    console.made(out)
+    student = bundle.manifest.provenance.student
+    console.next_command(f"edge-difom distill --data DIR --student {student} --set start={out}")
 
 
 def _tell(bundle: Bundle, out: Path) -> None:

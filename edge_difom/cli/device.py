@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import MissingDependencyError
-from edge_difom.cli import console
-from edge_difom.cli.main import LazyGroup
+from edge_difom.cli import console, options
+from edge_difom.cli.groups import LazyGroup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,13 +49,7 @@ def group() -> None:
         "edge-difom device fit --bundle B --json fit.json",
     ),
 )
-@click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    required=True,
-    help="Bundle, or the name of a shipped one.",
-)
+@options.bundle(required=True)
 @console.json_option()
 def fit_command(bundle_path: Path, json_path: str | None) -> None:
     """Compare a bundle's engines with this machine: schema, architecture, runtimes and their versions.

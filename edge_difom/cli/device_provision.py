@@ -28,7 +28,7 @@ NEXT = (*_FILL, *_RELOAD)
     short_help="Install the services, device names and watchdog of a cart computer.",
     epilog=console.examples(
         "edge-difom device provision --dry-run",
-        "edge-difom device provision --cart pci-0000:00:14.0-usb-0:3:1.0 --camera pci-0000:03:00.0",
+        "edge-difom device provision --cart-port pci-0000:00:14.0-usb-0:3:1.0 --camera-port pci-0000:03:00.0",
         "edge-difom device provision --root /mnt/image --python /opt/edge-difom/bin/python --rauc",
     ),
 )
@@ -47,23 +47,25 @@ NEXT = (*_FILL, *_RELOAD)
     help="Python of the services, as the system will have it. Default: the one that runs this.",
 )
 @click.option(
-    "--cart",
+    "--cart-port",
     default="*",
     show_default=True,
-    metavar="SOCKET",
-    help="Socket of the controller's line that becomes /dev/ttyCART: a name, or pattern, of /dev/serial/by-path.",
+    metavar="PORT",
+    help="USB port whose serial line becomes /dev/ttyCART, the cart's controller: a name or pattern "
+    "from /dev/serial/by-path.",
 )
 @click.option(
-    "--camera",
+    "--camera-port",
     default="*",
     show_default=True,
-    metavar="SOCKET",
-    help="Socket of the camera that becomes /dev/cart-camera: a name of /dev/v4l/by-path without `-video-index0`.",
+    metavar="PORT",
+    help="Port whose camera becomes /dev/cart-camera: a name or pattern from /dev/v4l/by-path "
+    "without `-video-index0`.",
 )
 @click.option("--rauc", is_flag=True, help="Also the two root slots of RAUC.")
 @click.option("--force", is_flag=True, help="Overwrite files that were changed on this machine.")
 def provision(
-    dry_run: bool, root: Path, python: str, cart: str, camera: str, rauc: bool, force: bool
+    dry_run: bool, root: Path, python: str, cart_port: str, camera_port: str, rauc: bool, force: bool
 ) -> None:
     """Write systemd units, udev rule, user, folders, kernel modules and watchdog of a cart computer.
 
@@ -71,7 +73,7 @@ def provision(
     """
     from firmware_bridge.fleet.system.provision import Settings, apply, plan
 
-    settings = Settings(python=python, cart=cart, camera=camera, rauc=rauc)
+    settings = Settings(python=python, cart=cart_port, camera=camera_port, rauc=rauc)
     changes = plan(root, settings, force=force)
     if dry_run:
         for change in changes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, evaluate_video
+from edge_difom.cli import console, evaluate_video, options
 from edge_difom.cli.evaluation_tables import show
 
 if TYPE_CHECKING:
@@ -30,20 +30,18 @@ if TYPE_CHECKING:
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
         "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --json new.json",
         "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --report new.html --compare old.json",
-        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean 500 --report shifts.html",
+        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean-frames 500 --report shifts.html",
         "edge-difom evaluate --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean --report page.html",
-        "edge-difom evaluate --checkpoint RUN --data DIR --json fp32.json",
-        "edge-difom evaluate --checkpoint RUN --data kvasir:TestDataset --report kvasir.html",
+        "edge-difom evaluate --run RUN --data DIR --json fp32.json",
+        "edge-difom evaluate --run RUN --data kvasir:TestDataset --report kvasir.html",
     ),
 )
+@options.bundle()
 @click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
-)
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Run of `distill`: its best checkpoint, in FP32."
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Run of `distill`, instead of a bundle: its best checkpoint, in FP32.",
 )
 @click.option(
     "--data",
@@ -66,23 +64,9 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder of frames without a polyp beside these, counted by folder and video sequence; repeatable.",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    metavar="openvino|tflite|onnx|auto",
-    help="Engine of the bundle.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["int8", "f32", "bf16"]),
-    default="int8",
-    show_default=True,
-    help="Of the engine; bf16 in OpenVINO alone.",
-)
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads of the engine; all cores by default."
-)
+@options.engine()
+@options.precision()
+@options.threads()
 @click.option(
     "--protocol",
     type=click.Choice(["b", "both"]),
@@ -96,10 +80,11 @@ if TYPE_CHECKING:
     help="Also measure under changes of colour, light, optics, compression and screen, INT8 and f32 of the engine.",
 )
 @click.option(
-    "--clean",
+    "--clean-frames",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Also count flagged frames among N clean phantoms and a polyp-free window of each frame that has one.",
+    help="Also count flagged frames among N clean phantoms, and among a polyp-free window of each "
+    "frame that has one.",
 )
 @click.option(
     "--report",
@@ -117,7 +102,7 @@ if TYPE_CHECKING:
 @evaluate_video.video_options
 def command(
     bundle_path: Path | None,
-    checkpoint: Path | None,
+    run: Path | None,
     data: str | None,
     names: Path | None,
     pairs: Path | None,
@@ -127,7 +112,7 @@ def command(
     threads: int | None,
     protocol: str,
     shifts: bool,
-    clean: int | None,
+    clean_frames: int | None,
     report_path: Path | None,
     compare: Path | None,
     json_path: str | None,
@@ -135,12 +120,12 @@ def command(
     """Measure accuracy per image at native mask size, polyp-free images counted apart."""
     if clips := evaluate_video.clips_of(click.get_current_context()):
         others = {
-            "--checkpoint": checkpoint,
+            "--run": run,
             "--data": data,
             "--names": names,
             "--pairs": pairs,
             "--shifts": shifts,
-            "--clean N": clean,
+            "--clean-frames": clean_frames,
         }
         evaluate_video.run(
             bundle_path,
@@ -157,23 +142,23 @@ def command(
 
     from edge.evaluation.evaluator import read_record
 
-    _one_of("--bundle", bundle_path, "--checkpoint", checkpoint)
+    _one_of("--bundle", bundle_path, "--run", run)
     _one_of("--data", data, "--pairs", pairs)
     if names is not None and data is None:
         raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
-    if checkpoint is not None and (shifts or clean):
-        raise UsageError("--shifts and --clean ask an engine", expected="--bundle", got="--checkpoint")
+    if run is not None and (shifts or clean_frames):
+        raise UsageError("--shifts and --clean-frames need an engine", expected="--bundle", got="--run")
     if compare is not None and report_path is None:
         raise UsageError("--compare draws a second curve", expected="--report with --compare")
     other = (compare.stem, read_record(compare)) if compare else None
     gallery = _gallery() if report_path else None
     wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
-    if checkpoint is not None:
+    if run is not None:
         if engine != "auto":
             raise UsageError(
-                "a checkpoint has no engine",
-                expected="--checkpoint without --engine",
-                hint="--bundle B --engine E",
+                "a run has no engine",
+                expected="--run without --engine",
+                mend="--bundle B --engine E",
             )
         from distill.train.evaluation import evaluate_run
 
@@ -181,8 +166,8 @@ def command(
         wanted |= {"clean": free, "dataset": found.benchmark or _folder_name(data)}
         with console.progress(len(found.pairs) + len(free), "images") as bar:
             wanted["done"] = lambda name: bar.update(1, name)
-            report = evaluate_run(checkpoint, found.pairs, **wanted)
-        subject, follows = f"{checkpoint.name}, FP32", f"edge-difom qat {checkpoint} --bits 8"
+            report = evaluate_run(run, found.pairs, **wanted)
+        subject, follows = f"{run.name}, FP32", f"edge-difom qat {run} --bits 8"
     else:
         assert bundle_path is not None
         from edge.bundle.reader import Bundle
@@ -196,8 +181,10 @@ def command(
             report = evaluate_bundle(
                 bundle, found.pairs, engine=engine, threads=threads, precision=precision, **wanted
             )
-        if clean:
-            counts = _count_clean(bundle, found, clean, engine=engine, threads=threads, precision=precision)
+        if clean_frames:
+            counts = _count_clean(
+                bundle, found, clean_frames, engine=engine, threads=threads, precision=precision
+            )
             report = msgspec.structs.replace(report, clean=counts)
         if shifts:
             with console.progress(len(found.pairs), "images, changed") as bar:
@@ -218,7 +205,7 @@ def command(
         if json_path != "-":
             console.made(json_path)
     if report_path and gallery:
-        _write_page(report_path, report, gallery, subject, data or str(pairs), checkpoint, other)
+        _write_page(report_path, report, gallery, subject, data or str(pairs), run, other)
     console.next_command(follows)
 
 
@@ -293,5 +280,5 @@ def _one_of(first: str, a: object, second: str, b: object) -> None:
             f"give {first} or {second}",
             expected="one of the two",
             got="neither" if a is None else "both",
-            hint="edge-difom evaluate --help",
+            mend="edge-difom evaluate --help",
         )

@@ -1,4 +1,4 @@
-"""`edge-difom evaluate --video`: polyps found, false events and flicker on clips."""
+"""`edge-difom evaluate --video`: count polyps found, false events and flicker on clips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edge.clip_evaluation.run import ClipTruth
 
 _CLIPS = "edge_difom.cli.evaluate_video.clips"
-_CLEAN_CLIP = "--clean-clip"
 _FORM = "--video CLIP, followed by --boxes FILE, --masks DIR or --clean, for each clip"
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -32,30 +31,29 @@ class ClipCommand(click.Command):
         Raises:
             UsageError: A clip has no truth or two, or a truth follows no clip.
         """
-        # `--clean` without a number belongs to a clip.
-        following = [*args, "--"][1:]
-        named = [
-            _CLEAN_CLIP if arg == "--clean" and after.startswith("-") else arg
-            for arg, after in zip(args, following, strict=True)
-        ]
-        # The parser tells the order in which different options came, the context does not.
-        values, _, order = self.make_parser(ctx).parse_args(list(named))
+        # The parser knows the order of different options, the context does not.
+        values, _, order = self.make_parser(ctx).parse_args(list(args))
         ctx.meta[_CLIPS] = _pair(values, [str(param.name) for param in order])
-        return super().parse_args(ctx, named)
+        return super().parse_args(ctx, args)
 
 
 def video_options(command: F) -> F:
     """Add the options of clips; the command reads them through `clips_of`."""
     path = click.Path(path_type=Path)
     for option in (
-        click.option(_CLEAN_CLIP, count=True, hidden=True, expose_value=False),
+        click.option(
+            "--clean",
+            count=True,
+            expose_value=False,
+            help="Truth of the preceding clip: it shows no polyp.",
+        ),
         click.option(
             "--masks",
             type=path,
             multiple=True,
             expose_value=False,
             metavar="DIR",
-            help="Truth of the clip before it: one mask for each frame, whose name ends in the frame's number.",
+            help="Truth of the preceding clip: one mask per frame, named by the frame's number at the end.",
         ),
         click.option(
             "--boxes",
@@ -63,7 +61,7 @@ def video_options(command: F) -> F:
             multiple=True,
             expose_value=False,
             metavar="FILE",
-            help='Truth of the clip before it: {"frames": {"0": [[x, y, width, height], ...], ...}}.',
+            help='Truth of the preceding clip: {"frames": {"0": [[x, y, width, height], ...], ...}}.',
         ),
         click.option(
             "--video",
@@ -71,8 +69,8 @@ def video_options(command: F) -> F:
             multiple=True,
             expose_value=False,
             metavar="CLIP",
-            help="Evaluate on a clip instead of images; followed by its truth, --boxes FILE, --masks DIR, or "
-            "--clean without a number if it shows no polyp. Several clips are summed.",
+            help="Evaluate on a clip instead of images; followed by its truth: --boxes FILE, "
+            "--masks DIR, or --clean if it shows no polyp. Several clips are summed.",
         ),
     ):
         command = option(command)
@@ -150,7 +148,7 @@ def run(
 def _pair(values: dict[str, Any], order: Sequence[str]) -> list[ClipTruth]:
     """Pair each clip with the one truth that follows it."""
     if "video" not in order:
-        if "boxes" in order or "masks" in order or "clean_clip" in order:
+        if "boxes" in order or "masks" in order or "clean" in order:
             raise UsageError("the truth of a clip is given without the clip", expected=_FORM)
         return []
     from edge.clip_evaluation.run import ClipTruth
@@ -160,7 +158,7 @@ def _pair(values: dict[str, Any], order: Sequence[str]) -> list[ClipTruth]:
     for name in order:
         if name == "video":
             pairs.append((Path(next(given["video"])), []))
-        elif name in ("boxes", "masks", "clean_clip"):
+        elif name in ("boxes", "masks", "clean"):
             if not pairs:
                 raise UsageError("the truth of a clip comes before the clip", expected=_FORM)
             clip, truths = pairs[-1]

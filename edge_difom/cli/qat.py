@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     help="Keep the run's distillation on with this weight; 0 (default) is the task loss alone.",
 )
+@click.option(
+    "--negatives",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of frames without a polyp, named as for `distill`; repeatable. Default: those of the run.",
+)
 @click.option("--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005).")
 @click.option(
     "--max-small-drop",
@@ -62,6 +69,8 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     from quantize.runs.train import train_qat
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if "negatives" in given:
+        given["negatives"] = [str(folder.resolve()) for folder in given["negatives"]]
     if resume and (given or force):
         raise UsageError("--resume takes no other settings", hint=f"edge-difom qat {run} --resume")
     path = qat_path(run, bits)

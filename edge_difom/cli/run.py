@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,12 +65,7 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     metavar="DIR",
     help="State folder with the two slots of `edge-difom device install`, instead of --bundle.",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx, or auto for the first that works.",
-)
+@options.engine()
 @click.option(
     "--sink",
     "sinks",
@@ -121,9 +116,7 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the engine; its own choice if not given."
-)
+@options.threads()
 @click.option("--realtime", is_flag=True, help="Replay a clip at its own rate, as if it were a camera.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")

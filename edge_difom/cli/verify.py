@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import BundleError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
         "edge-difom verify --bundle B --json verify.json",
     ),
 )
-@click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    required=True,
-    help="Bundle: a directory, a .difom file, or the name of a shipped one.",
-)
+@options.bundle(required=True)
 @click.option(
     "--engine",
     "engines",

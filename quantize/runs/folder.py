@@ -36,6 +36,7 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         batch_size: Images in a step.
         calibration: Training images that the quantizers' first ranges come from.
         distill_weight: Of the run's spectral distillation, kept on beside the task loss; 0 is the task loss alone.
+        negatives: Folders of frames without a polyp that replace the run's; empty keeps the run's.
         max_drop: Dice that INT8 may lose against FP32.
         max_small_drop: Recall of small polyps that INT8 may lose against FP32.
     """
@@ -47,6 +48,7 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batch_size: Annotated[int, msgspec.Meta(ge=1)] = 8
     calibration: Annotated[int, msgspec.Meta(ge=LEAST_CALIBRATION)] = 64
     distill_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    negatives: list[str] = []
     max_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.005
     max_small_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
 

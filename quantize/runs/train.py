@@ -96,7 +96,11 @@ def train_qat(
         refuse_existing(path, force=force)
     # Whatever no engine can express is found now and not after the training.
     export_engines(canonicalize(loaded.student, (loaded.config.size, loaded.config.size)))
-    given = msgspec.structs.replace(loaded.config, batch_size=config.batch_size)
+    given = msgspec.structs.replace(
+        loaded.config,
+        batch_size=config.batch_size,
+        negatives=config.negatives or loaded.config.negatives,
+    )
     data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
     pairs = [
         Pair(

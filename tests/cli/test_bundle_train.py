@@ -43,7 +43,7 @@ def test_one_command_from_images_to_a_bundle(
     (tmp_path / "mine.yaml").write_text(CONFIG)
     out, run = tmp_path / "bundle", tmp_path / "bundle-run"
     command = ["bundle", "train", tmp_path / "mine.yaml", "--data", tmp_path / "data", "--out", out]
-    command += ["--max-drop", 1]
+    command += ["--max-drop", 1, "--negatives", tmp_path / "clean" / "negatives"]
 
     with monkeypatch.context() as patch:
         patch.setattr(chain, "train_qat", _interrupted)
@@ -54,7 +54,7 @@ def test_one_command_from_images_to_a_bundle(
 
     assert call(*command, "--set", "lr=0.001") == 2
     assert "another configuration" in capsys.readouterr().err
-    assert call(*command, "--negatives", tmp_path / "clean" / "negatives", "--name", "ward-3") == 0
+    assert call(*command, "--name", "ward-3") == 0
     told = capsys.readouterr().out
     assert "chosen, " in told
     assert "flagged of 4" in told

@@ -124,7 +124,7 @@ def test_a_packed_bundle_scores_as_the_directory_does_and_as_the_manifest_says(
 
 def test_a_checkpoint_is_scored_on_the_validation_pairs_of_its_run(demo: Path, tmp_path: Path) -> None:
     run, target = demo / "work" / "run", tmp_path / "f32.json"
-    arguments = ["--checkpoint", str(run), "--pairs", str(run / "splits.json"), "--json", str(target)]
+    arguments = ["--run", str(run), "--pairs", str(run / "splits.json"), "--json", str(target)]
     assert status("evaluate", *arguments) == 0
     summary = json.loads((demo / "summary.json").read_text())
     assert json.loads(target.read_text())["dice"] == pytest.approx(summary["dice"]["f32"])

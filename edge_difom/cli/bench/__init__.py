@@ -1,4 +1,4 @@
-"""`edge-difom bench`: measure latency, make reports of it, compare them."""
+"""`edge-difom bench`: measure latency, report it, compare reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_difom.cli import console
-from edge_difom.cli.main import LazyGroup
+from edge_difom.cli.groups import LazyGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,38 +15,55 @@ if TYPE_CHECKING:
 TABLE = {
     "run": (
         "edge_difom.cli.bench.run:command",
-        "Measure a bundle on this machine (what `bench` does alone).",
+        "Measure a bundle on this machine (the default command).",
     ),
     "report": (
         "edge_difom.cli.bench.report:command",
-        "Make the report of a record, also of a run that was killed.",
+        "Make the report of a record, even of a run that was killed.",
     ),
-    "compare": ("edge_difom.cli.bench.compare:command", "Say whether B is slower than A, row by row."),
+    "compare": (
+        "edge_difom.cli.bench.compare:command",
+        "Compare two measurements row by row: is B slower than A?",
+    ),
     "matrix": ("edge_difom.cli.bench.matrix:command", "Measure bundles x engines x precisions x threads."),
-    "device": ("edge_difom.cli.bench.device:command", "Measure what the machine reaches at best."),
+    "device": ("edge_difom.cli.bench.device:command", "Measure the peak performance of this machine."),
     "glass": ("edge_difom.cli.bench.glass:command", "Measure the time from a display to a camera."),
 }
 
 
+DEFAULT = "run"
+"""The command of `edge-difom bench --bundle B`."""
+
+
 class BenchGroup(LazyGroup):
-    """A group that measures where options stand in the place of a command."""
+    """A group with a default command, whose options its help shows."""
 
     @staticmethod
     def with_default(arguments: Sequence[str]) -> list[str]:
-        """Arguments with `run` before options that are not the group's own."""
+        """Arguments with the default command before options that are not the group's own."""
         own = not arguments or arguments[0] in ("-h", "--help") or not arguments[0].startswith("-")
-        return list(arguments) if own else ["run", *arguments]
+        return list(arguments) if own else [DEFAULT, *arguments]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split what the group takes from what its command takes."""
+        """Parse the arguments, with the default command if none is named."""
         return super().parse_args(ctx, self.with_default(args))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, then the options of the default one."""
+        super().format_commands(ctx, formatter)
+        command = self.get_command(ctx, DEFAULT)
+        assert command is not None
+        inner = click.Context(command, info_name=DEFAULT, parent=ctx)
+        records = [record for p in command.get_params(inner) if (record := p.get_help_record(inner))]
+        with formatter.section(f"Options of the default command, {DEFAULT}"):
+            formatter.write_dl(records)
 
 
 @click.group(
     "bench",
     cls=BenchGroup,
     table=TABLE,
-    short_help="Measure the latency of a bundle on this machine.",
+    short_help="Measure a bundle's latency on this machine.",
     epilog=console.examples(
         "edge-difom bench --bundle B --seconds 600 --rate max --rate 60",
         "edge-difom bench report runs/bench/RUN",
@@ -54,7 +71,7 @@ class BenchGroup(LazyGroup):
     ),
 )
 def command() -> None:
-    """Latency that can be believed: whole frames, 1080p in and regions out, with a guard over the machine.
+    """Trustworthy latency: full frames in, regions out.
 
-    Without a command, `bench --bundle B` is `bench run --bundle B`.
+    Runs on a disturbed machine are marked INVALID. `bench --bundle B` is `bench run --bundle B`.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -18,7 +18,7 @@ from edge_difom.cli import console
         "edge-difom bench device --json -",
     ),
 )
-@click.option("--threads", type=click.IntRange(min=1), help="One per usable core by default.")
+@options.threads()
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -38,9 +38,7 @@ from edge_difom.cli import console
     default=("int8",),
     show_default=True,
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), multiple=True, help="All that this process may use by default."
-)
+@options.threads(multiple=True)
 @click.option("--rate", "rates", multiple=True, default=("max",), show_default=True, metavar="max|FPS")
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="Of each rate of each cell.")
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled images to score each engine on.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,20 +31,9 @@ if TYPE_CHECKING:
         "edge-difom bench run --bundle B --soak 20 --profile device.json --out soak",
     ),
 )
-@click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    required=True,
-    help="Bundle, or the name of a shipped one.",
-)
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    help="openvino, tflite, onnx, or auto for the first that works.",
-)
-@click.option("--precision", type=click.Choice(["int8", "f32", "bf16"]), default="int8", show_default=True)
+@options.bundle(required=True)
+@options.engine()
+@options.precision()
 @click.option(
     "--rate",
     "rates",
@@ -67,9 +56,7 @@ if TYPE_CHECKING:
     metavar="MINUTES",
     help="Count for this long instead, or until the temperature has settled (after 10 minutes, under .5 C in 5).",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads of the engine; its own choice if not given."
-)
+@options.threads()
 @click.option("--frame", default="1920x1080", show_default=True, metavar="WxH", help="Size of the frames.")
 @click.option(
     "--sink",

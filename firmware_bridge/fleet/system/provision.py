@@ -66,19 +66,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"/[\w./+-]+", self.python):
-            raise UsageError(f"--python {self.python}", expected="an absolute path without spaces")
+            raise UsageError(
+                f"invalid path of a Python: {self.python!r}", expected="an absolute path without spaces"
+            )
         if any(Path(self.python).is_relative_to(folder) for folder in HIDDEN):
             raise UsageError(
                 f"the services could not see {self.python}",
                 expected=f"a Python outside {', '.join(HIDDEN)}",
-                hint="install into /opt/edge-difom, as install.sh does, or name that one with --python",
+                mend="install into /opt/edge-difom, as install.sh does, or name that one with --python",
             )
-        for option, pattern in (("--cart", self.cart), ("--camera", self.camera)):
+        for field, pattern in (("cart port", self.cart), ("camera port", self.camera)):
             if not re.fullmatch(r"[\w.:+*?\[\]-]+", pattern):
                 raise UsageError(
-                    f"{option} {pattern}",
-                    expected="a socket's ID_PATH, such as pci-0000:00:14.0-usb-0:3:1.0, or a pattern of it",
-                    hint="ls /dev/serial/by-path /dev/v4l/by-path",
+                    f"invalid {field} {pattern!r}",
+                    expected="a port's ID_PATH, such as pci-0000:00:14.0-usb-0:3:1.0, or a pattern of it",
+                    mend="ls /dev/serial/by-path /dev/v4l/by-path",
                 )
 
 
@@ -181,7 +183,7 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
         raise UsageError(
             f"no right to write {', '.join(refused)}",
             expected="the rights of root, or a --root of one's own",
-            hint="sudo edge-difom device provision",
+            mend="sudo edge-difom device provision",
         )
     for change in due:
         atomic_write(change.path, change.after)
@@ -206,7 +208,7 @@ def _read_record(root: Path) -> dict[str, str]:
             f"{path} cannot be read",
             expected="the record of an earlier `device provision`",
             got=str(error),
-            hint=f"remove {path}: files that differ from this version's are then kept",
+            mend=f"remove {path}: files that differ from this version's are then kept",
         ) from error
 
 

@@ -313,7 +313,7 @@ def test_clips_are_evaluated_from_the_command_line(
         (["--boxes", "b.json", "--video", "a.mp4"], "before the clip"),
         (["--boxes", "b.json"], "without the clip"),
         (["--video", "a.mp4", "--clean", "--data", "DIR"], "got:      --data"),
-        (["--video", "a.mp4", "--clean", "--clean", "5"], "got:      --clean N"),
+        (["--video", "a.mp4", "--clean", "--clean-frames", "5"], "got:      --clean-frames"),
     ],
 )
 def test_clips_and_truth_that_do_not_pair_are_one_usage_error(
@@ -332,11 +332,11 @@ def test_clips_need_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_option_at_all_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate() == 2
-    assert "--bundle or --checkpoint" in capsys.readouterr().err
+    assert "--bundle or --run" in capsys.readouterr().err
 
 
 def test_a_clean_count_still_takes_a_number(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate("--bundle", "edge-s", "--clean", "5") == 2
+    assert evaluate("--bundle", "edge-s", "--clean-frames", "5") == 2
     assert "--data or --pairs" in capsys.readouterr().err
 
 

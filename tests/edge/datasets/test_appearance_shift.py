@@ -143,7 +143,7 @@ def test_the_command_writes_changes_and_clean_pictures(
 ) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page.html"
     asked = ["evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--protocol", "b"]
-    asked += ["--shifts", "--clean", 3, "--json", out, "--report", page]
+    asked += ["--shifts", "--clean-frames", 3, "--json", out, "--report", page]
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in asked])
     assert ended.value.code == 0
@@ -157,7 +157,7 @@ def test_the_command_writes_changes_and_clean_pictures(
     assert "Under changes" in text
     assert "polyp-free windows" in text
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", "--checkpoint", "R", "--data", str(data), "--shifts"])
+        main(["evaluate", "--run", "R", "--data", str(data), "--shifts"])
     assert ended.value.code == 2
 
 

@@ -245,8 +245,8 @@ def test_a_checkpoint_goes_to_the_training_side(
         return evaluate(pairs, lambda _: np.ones((4, 4), np.float32))
 
     monkeypatch.setattr("distill.train.evaluation.evaluate_run", evaluate_run)
-    assert status("evaluate", "--checkpoint", tmp_path, "--data", data) == 0
-    assert status("evaluate", "--checkpoint", tmp_path, "--data", data, "--protocol", "b") == 0
+    assert status("evaluate", "--run", tmp_path, "--data", data) == 0
+    assert status("evaluate", "--run", tmp_path, "--data", data, "--protocol", "b") == 0
     assert asked == [(tmp_path, 5, True), (tmp_path, 5, False)]
 
 
@@ -254,10 +254,10 @@ def test_a_checkpoint_goes_to_the_training_side(
     ("arguments", "code"),
     [
         (["--data", "D"], 2),
-        (["--bundle", "B", "--checkpoint", "R", "--data", "D"], 2),
+        (["--bundle", "B", "--run", "R", "--data", "D"], 2),
         (["--bundle", "B"], 2),
         (["--bundle", "B", "--data", "D", "--pairs", "P"], 2),
-        (["--checkpoint", "R", "--data", "D", "--engine", "tflite"], 2),
+        (["--run", "R", "--data", "D", "--engine", "tflite"], 2),
         (["--bundle", "B", "--data", "D", "--threads", "0"], 2),
         (["--bundle", "B", "--data", "D", "--protocol", "a"], 2),
         (["--bundle", "B", "--data", "D", "--report", "."], 2),

@@ -135,9 +135,7 @@ def test_the_command_writes_the_page_of_a_run(
     run.mkdir()
     (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "dice_val": 0.5, "task": 1.0}) + "\n")
     with pytest.raises(SystemExit) as ended:
-        main(
-            ["evaluate", "--checkpoint", str(run), "--data", str(data / "validation"), "--report", str(page)]
-        )
+        main(["evaluate", "--run", str(run), "--data", str(data / "validation"), "--report", str(page)])
     assert ended.value.code == 0
     text = page.read_text()
     assert "logits brought to native size" in text

@@ -212,7 +212,7 @@ def test_without_a_polyp_or_a_mask_there_is_no_segmentation(
         ]
     ):
         write_still(still(result=found), tmp_path / f"s{number}")
-        assert run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--clean") == 0
+        assert run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--no-burned-in-text") == 0
         assert f"no Segmentation: {says}" in capsys.readouterr().out
         assert [path.name for path in (tmp_path / f"d{number}").iterdir()] == [IMAGE]
 

@@ -1,0 +1,63 @@
+"""Options that several commands share, each with one spelling and one text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edge_difom.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+PRECISIONS = ("int8", "f32", "bf16")
+
+
+def bundle(
+    help: str = "Bundle: a directory, a .difom file, or the name of a shipped bundle.",
+    *,
+    required: bool = False,
+) -> Callable[[F], F]:
+    """The option `--bundle B`, given to the command as `bundle_path: Path | None`."""
+    return click.option("--bundle", "bundle_path", type=console.BUNDLE, required=required, help=help)
+
+
+def engine() -> Callable[[F], F]:
+    """The option `--engine NAME`, given to the command as `engine: str`."""
+    return click.option(
+        "--engine",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx, or auto for the first that "
+        "works on this machine.",
+    )
+
+
+def precision() -> Callable[[F], F]:
+    """The option `--precision P`, given to the command as `precision: str`."""
+    return click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="int8",
+        show_default=True,
+        help="Precision of the engine; bf16 only in OpenVINO.",
+    )
+
+
+def threads(*, multiple: bool = False) -> Callable[[F], F]:
+    """The option `--threads N`, given to the command as `threads: int | None` or as a tuple."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        multiple=multiple,
+        help="CPU threads of the engine. Default: one for each core available to this process.",
+    )
+
+
+def force(help: str = "Replace existing output.") -> Callable[[F], F]:
+    """The switch `--force`, given to the command as `force: bool`."""
+    return click.option("--force", is_flag=True, help=help)
