@@ -1,4 +1,4 @@
-"""`python -m edge_difom` is the command `edge-difom`."""
+"""Run the command line: `python -m edge_difom` is `edge-difom`."""
 
 from edge_difom.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What this machine can do, and what it lacks. Works with no extra installed."""
+"""Examine what this machine can do and what it lacks; works without any extra installed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Extra(msgspec.Struct, frozen=True, kw_only=True):
-    """One extra of the project.
+    """An extra of this project.
 
     Attributes:
-        installed: Every package of it can be found.
-        missing: Import names of those that cannot.
-        install: The command that brings it.
+        installed: Whether all of its packages can be found.
+        missing: Import names of the packages that cannot be found.
+        install: The command that installs it.
     """
 
     installed: bool
@@ -38,25 +38,30 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GStreamer(msgspec.Struct, frozen=True, kw_only=True):
-    """What of GStreamer is there: its command line and its Python bindings."""
+    """GStreamer on this machine.
+
+    Attributes:
+        command: Path of `gst-launch-1.0`, None if it is not installed.
+        python: Whether its Python bindings can be found.
+    """
 
     command: str | None
     python: bool
 
 
 class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole examination.
+    """The record of `edge-difom doctor`.
 
     Attributes:
         device: The machine.
-        engines: Engine -> what runs it, None where nothing is installed.
-        extras: Extra -> what is there of it.
+        engines: Engine -> its runtime, None if none is installed.
+        extras: Extra -> whether it is installed.
         cameras: Video devices.
-        gstreamer: GStreamer.
-        default_bundle: Folder of the bundle that comes with the package, None where none does.
-        versions: Software.
-        precisions: What each engine of a bundle really computes in, and where; empty without a bundle.
-        problems: What stands in the way of `edge-difom run`, with the command that mends it.
+        gstreamer: What GStreamer offers here.
+        default_bundle: Folder of the shipped default bundle, None if there is none.
+        versions: Software -> version, None if it is not installed.
+        precisions: The precision and device each engine of a bundle uses; empty without a bundle.
+        problems: What prevents `edge-difom run`, with the command that fixes it.
     """
 
     device: Device
@@ -71,16 +76,18 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(bundle: Path | None = None) -> DoctorReport:
-    """Look at this machine and its Python environment. Imports no engine.
+    """Examine this machine and its Python environment, without importing an engine here.
 
     Args:
-        bundle: Whose engines are opened, each in a process of its own; by default the one that is shipped.
+        bundle: The bundle whose engines are opened, each in a separate process; None opens the
+            shipped one.
     """
     engines = find_runtimes()
     problems = [runtime.conflict for runtime in engines.values() if runtime and runtime.conflict]
     if not any(engines.values()):
         problems.append(
-            "no engine is installed: pip install 'edge-difom[openvino]' (or [tflite], on old systems [tflite-runtime], or [onnx])"
+            "no engine is installed: pip install 'edge-difom[openvino]' (or [tflite], [onnx], "
+            "on old systems [tflite-runtime])"
         )
     shipped = default_bundle()
     precisions: list[Probe] = []

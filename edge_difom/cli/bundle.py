@@ -1,4 +1,4 @@
-"""`edge-difom bundle`: make, show, pack and unpack bundles; the verbs that sign them are the bridge's."""
+"""`edge-difom bundle`: make, inspect, pack, sign and publish bundles."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from edge_difom.cli.groups import LazyGroup
     "bundle",
     cls=LazyGroup,
     table={
-        "make": ("edge_difom.cli.bundle_make:make", "Make a bundle of a quantized run."),
+        "make": ("edge_difom.cli.bundle_make:make", "Make a bundle from a quantized run."),
         "train": (
             "edge_difom.cli.bundle_make:train",
-            "Train a student and make its bundle, from images in one go.",
+            "Train, quantize and bundle a student in one command.",
         ),
         "weights": (
             "edge_difom.cli.bundle_make:weights",
             "Write the float weights of a bundle's student, to train from.",
         ),
-        "keygen": ("edge_difom.cli.bundle_sign:keygen", "Make a publisher's keys."),
-        "publish": ("edge_difom.cli.bundle_sign:publish", "Sign a bundle into a repository for devices."),
+        "keygen": ("edge_difom.cli.bundle_sign:keygen", "Create a publisher's keys."),
+        "publish": (
+            "edge_difom.cli.bundle_sign:publish",
+            "Publish a signed bundle in a repository.",
+        ),
         "sbom": ("edge_difom.cli.bundle_sbom:sbom", "Write a bundle's bill of materials."),
-        "sign": ("edge_difom.cli.bundle_sign:sign", "Sign a repository anew, or change its keys."),
+        "sign": ("edge_difom.cli.bundle_sign:sign", "Re-sign a repository or rotate its keys."),
     },
-    short_help="Make, show, pack, sign and publish bundles.",
+    short_help="Make, inspect, pack, sign and publish bundles.",
     epilog=console.examples(
         "edge-difom bundle make RUN --out B",
         "edge-difom bundle show B",
@@ -37,12 +40,16 @@ from edge_difom.cli.groups import LazyGroup
     ),
 )
 def group() -> None:
-    """Bundles: directories or .difom files that hold a model's engines and all that a device must know."""
+    """Make, inspect, pack, sign and publish bundles.
+
+    A bundle is a directory or a .difom file with a model's engines and everything a device needs to
+    know about them.
+    """
 
 
 @group.command(
     "show",
-    short_help="Print what a bundle holds.",
+    short_help="Print the contents of a bundle.",
     epilog=console.examples(
         "edge-difom bundle show B",
         "edge-difom bundle show B.difom --json -",
@@ -52,7 +59,10 @@ def group() -> None:
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @console.json_option("Write the manifest as JSON; `-` prints it on stdout.")
 def show(path: Path, json_path: str | None) -> None:
-    """Print engines, accuracy and provenance of BUNDLE (the files' hashes are checked by `verify`)."""
+    """Print the engines, accuracy and provenance of BUNDLE.
+
+    The hashes of the files are checked by `edge-difom verify`.
+    """
     from edge.bundle.reader import Bundle
 
     bundle = Bundle.open(path)
@@ -60,7 +70,7 @@ def show(path: Path, json_path: str | None) -> None:
     console.say(f"{manifest.name}  {bundle.digest}")
     console.say(manifest.intended_use)
     console.table(
-        ["part", "is"],
+        ["field", "value"],
         [
             ["student", manifest.provenance.student],
             ["teachers", ", ".join(manifest.provenance.teachers) or "none"],
@@ -68,7 +78,8 @@ def show(path: Path, json_path: str | None) -> None:
             ["licence", manifest.licence],
             [
                 "input",
-                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} {manifest.input.dtype} of the {manifest.input.field_of_view}",
+                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} "
+                f"{manifest.input.dtype}, {manifest.input.field_of_view}",
             ],
             [
                 "output",
@@ -76,7 +87,8 @@ def show(path: Path, json_path: str | None) -> None:
             ],
             [
                 "regions",
-                f"at least {manifest.output.min_region:.2%} of what is shown, highest score at least {manifest.output.least_peak:g}",
+                f"at least {manifest.output.min_region:.2%} of the input, "
+                f"peak score at least {manifest.output.least_peak:g}",
             ],
             ["golden frames", str(len(manifest.golden.frames))],
         ],
@@ -98,7 +110,17 @@ def show(path: Path, json_path: str | None) -> None:
     if manifest.accuracy:
         console.say()
         console.table(
-            ["data set", "engine", "images", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
+            [
+                "data set",
+                "engine",
+                "images",
+                "Dice",
+                "95 % low",
+                "95 % high",
+                "IoU",
+                "polyp-free",
+                "flagged",
+            ],
             [
                 [
                     row.dataset,
@@ -122,7 +144,7 @@ def show(path: Path, json_path: str | None) -> None:
 
 @group.command(
     "pack",
-    short_help="Write a bundle as one file.",
+    short_help="Pack a bundle into one file.",
     epilog=console.examples(
         "edge-difom bundle pack B --out B.difom",
         "edge-difom bundle pack B --out /media/stick/polyps.difom",
@@ -131,11 +153,14 @@ def show(path: Path, json_path: str | None) -> None:
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="File to write, ending in .difom."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write; must end in .difom.",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def pack(path: Path, out: Path, force: bool) -> None:
-    """Write BUNDLE as one uncompressed .difom file; every --bundle takes either form."""
+    """Pack BUNDLE into one uncompressed .difom file; every --bundle accepts either form."""
     from edge.bundle import reader as bundle
 
     bundle.pack(path, out, force=force)
@@ -145,7 +170,7 @@ def pack(path: Path, out: Path, force: bool) -> None:
 
 @group.command(
     "unpack",
-    short_help="Write a packed bundle as a directory.",
+    short_help="Unpack a bundle into a directory.",
     epilog=console.examples(
         "edge-difom bundle unpack B.difom --out B",
         "edge-difom bundle unpack /media/stick/polyps.difom --out polyps",
@@ -154,9 +179,9 @@ def pack(path: Path, out: Path, force: bool) -> None:
 )
 @click.argument("path", metavar="PACKED", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to write.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def unpack(path: Path, out: Path, force: bool) -> None:
-    """Write PACKED as a directory, every file verified."""
+    """Unpack PACKED, a .difom file, into a directory and verify every file."""
     from edge.bundle import reader as bundle
 
     bundle.unpack(path, out, force=force)

@@ -1,4 +1,4 @@
-"""`edge-difom bundle make` and `bundle train`: thin shells over `quantize.bundle.make` and `quantize.bundle.train`."""
+"""`edge-difom bundle make`, `train` and `weights`: bundles from runs, and weights from bundles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "make",
-    short_help="Make a bundle of a quantized run.",
+    short_help="Make a bundle from a quantized run.",
     epilog=console.examples(
         "edge-difom bundle make RUN --out B",
         "edge-difom bundle make RUN --out B --with onnx --with f32",
@@ -25,34 +25,35 @@ if TYPE_CHECKING:
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--name", help="Of the bundle; by default student, size and run.")
+@click.option("--name", help="Name of the bundle. Default: student, size and run.")
 @click.option(
     "--with",
     "extra",
     multiple=True,
     type=click.Choice(["f32", "bf16", "onnx"]),
-    help="Engines beside the INT8 ones of OpenVINO and TFLite; repeatable.",
+    help="Engine to include beside the INT8 ones of OpenVINO and TFLite; repeatable.",
 )
 @click.option(
     "--calibrate-threshold",
     "calibrated",
     is_flag=True,
-    help="Choose threshold, least region and least peak on the run's validation frames, instead of the defaults.",
+    help="Choose the operating point (threshold, minimum region, minimum peak) on the run's validation "
+    "frames instead of using the default one.",
 )
 @click.option(
     "--negatives",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="For that, a folder of further validation frames without a polyp; repeatable.",
+    help="With --calibrate-threshold: folder of further validation frames without a polyp; repeatable.",
 )
 @click.option(
     "--specificity",
     type=click.FloatRange(0, 1),
-    help="For that, the share of the clean validation frames that is to stay unflagged (0.95).",
+    help="With --calibrate-threshold: share of the clean validation frames to leave unflagged (0.95).",
 )
 @options.threads()
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def make(
     run: Path,
     out: Path,
@@ -64,9 +65,9 @@ def make(
     threads: int | None,
     force: bool,
 ) -> None:
-    """Put the engines of RUN into a bundle with golden frames, accuracy, parity and provenance.
+    """Bundle the engines of RUN with golden frames, accuracy, parity and provenance.
 
-    Nothing is written when an engine disagrees with the quantized student on a golden frame.
+    Nothing is written if an engine disagrees with the quantized student on a golden frame.
     """
     from edge.errors import UsageError
     from quantize.bundle.make import make_bundle
@@ -88,12 +89,12 @@ def make(
         threads=threads,
         force=force,
     )
-    _tell(bundle, out)
+    _show(bundle, out)
 
 
 @click.command(
     "train",
-    short_help="Train a student and make its bundle, from images in one go.",
+    short_help="Train, quantize and bundle a student in one command.",
     epilog=console.examples(
         "edge-difom bundle train edge-s --data KVASIR --data CLINICDB --negatives DIR --out B",
         "edge-difom bundle train edge-s-4f --data KVASIR --data CLINICDB --qat-epochs 4 --out B",
@@ -106,7 +107,8 @@ def make(
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. By default the configuration's.",
+    help="Folder with images/ and masks/, or with train/ and validation/ that contain them; "
+    "repeatable. Default: those of the configuration.",
 )
 @click.option(
     "--negatives",
@@ -121,25 +123,33 @@ def make(
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Share of the clean validation frames that the chosen threshold is to leave unflagged.",
+    help="Share of the clean validation frames that the operating point should leave unflagged.",
 )
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of the training.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting of `edge-difom distill --help-config`; repeatable.",
+)
 @click.option(
     "--qat-epochs",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Passes of fine-tuning to INT8; 0 only calibrates.",
+    help="Epochs of INT8 fine-tuning; 0 only calibrates.",
 )
-@click.option("--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005).")
+@click.option(
+    "--max-drop", type=click.FloatRange(0, 1), help="Maximum loss of Dice of INT8 against FP32 (0.005)."
+)
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
-    help="Folder of the training, which goes on there if it was stopped; by default the bundle's, with -run behind it.",
+    help="Folder of the training run; a stopped run is continued. Default: OUT-run.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--name", help="Of the bundle; by default student, size and run.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--name", help="Name of the bundle. Default: student, size and run.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def train(
     config: Path,
     data: tuple[Path, ...],
@@ -153,10 +163,10 @@ def train(
     name: str | None,
     force: bool,
 ) -> None:
-    """Train a student as a configuration says, quantize it, choose its threshold, write its bundle.
+    """Train and quantize a student, choose its operating point, and write its bundle.
 
-    Of a configuration that comes along (edge-s, edge-xs, edge-s-4f) or a YAML file. The same command again goes on
-    where it was stopped.
+    NAME is a built-in configuration (edge-s, edge-xs, edge-s-4f), FILE a YAML file. Repeat the same
+    command to continue where it stopped.
     """
     from distill.config import parse_assignments, resolve_config
     from quantize.bundle.train import train_bundle
@@ -171,13 +181,12 @@ def train(
         make_qat_config(qat),
         out,
         run=run or out.with_name(f"{out.name}-run"),
-        negatives=negatives,
         specificity=specificity,
         name=name,
         force=force,
         report=console.progress,
     )
-    _tell(bundle, out)
+    _show(bundle, out)
 
 
 @click.command(
@@ -213,15 +222,15 @@ def weights(path: Path, out: Path, force: bool) -> None:
     console.next_command(f"edge-difom distill --data DIR --student {student} --set start={out}")
 
 
-def _tell(bundle: Bundle, out: Path) -> None:
-    """Print the chosen threshold and the accuracy of a bundle that was made."""
+def _show(bundle: Bundle, out: Path) -> None:
+    """Print the operating point and the accuracy of a new bundle."""
     if (made := bundle.manifest.output.calibration) is not None:
         console.table(
             [
                 "threshold",
                 "Dice",
-                "least region",
-                "least peak",
+                "min region",
+                "min peak",
                 f"polyps found of {sum(made.data.values())}",
                 f"flagged of {sum(made.negatives.values())}",
             ],
@@ -246,7 +255,7 @@ def _tell(bundle: Bundle, out: Path) -> None:
                 "(mean over data sets and sequences)"
             )
         if made.fell_short:
-            console.warn("no candidate leaves as many clean frames unflagged as was wanted")
+            console.warn("no candidate leaves the wanted share of clean frames unflagged")
     console.table(
         ["data set", "engine", "images", "Dice", "IoU"],
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],

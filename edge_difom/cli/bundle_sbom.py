@@ -1,4 +1,4 @@
-"""`edge-difom bundle sbom`: what a device runs with a bundle."""
+"""`edge-difom bundle sbom`: the bill of materials of a bundle on a device."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ from edge_difom.cli import console
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="CycloneDX 1.6 JSON file to write."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="CycloneDX 1.6 JSON file to write.",
 )
 @click.option(
-    "--soup", type=click.Path(path_type=Path), help="Markdown table of the packages to write beside it."
+    "--soup",
+    type=click.Path(path_type=Path),
+    help="Also write a Markdown table of the packages (SOUP) to this file.",
 )
 @click.option(
     "--extra",
     "extras",
     multiple=True,
-    help="Extra of this project that the device has beside its engines; repeatable.",
+    help="Extra of this project installed on the device, beside those of its engines; repeatable.",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], force: bool) -> None:
-    """Write what BUNDLE is made of and what runs it: engines, data, teachers, and the packages that are installed here.
+    """Write a CycloneDX bill of materials: engines, data and teachers of BUNDLE, and installed packages.
 
-    Run it where the device's packages are installed, on the device or in an environment like its own.
+    Run it where the device's packages are installed: on the device, or in an equal environment.
     """
     from edge.bundle.reader import Bundle
     from edge.engines.runtimes import find_runtimes
@@ -49,7 +54,7 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
     bundle = Bundle.open(path)
     runtimes = find_runtimes()
     engines = {entry.runtime for entry in bundle.manifest.engines if runtimes.get(entry.runtime)}
-    # On old systems another package runs the tflite engine, and has an extra of its own.
+    # On old systems another package runs the tflite engine; it has its own extra.
     names = {
         "tflite-runtime" if (found := runtimes[name]) and found.package == "tflite-runtime" else name
         for name in engines
@@ -61,5 +66,7 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
         atomic_write(soup, bill.soup_table(bundle, needed))
         console.made(soup)
     without = sorted(package.name for package in needed if package.licence == "unknown")
-    console.say(f"{len(needed)} packages" + (f", no licence told by {', '.join(without)}" if without else ""))
+    console.say(
+        f"{len(needed)} packages" + (f"; no license stated by {', '.join(without)}" if without else "")
+    )
     console.next_command(f"edge-difom bundle show {path}")

@@ -1,4 +1,4 @@
-"""`edge-difom bundle keygen`, `publish` and `sign`: the publisher's side."""
+"""`edge-difom bundle keygen`, `publish` and `sign`: the publisher's commands."""
 
 from __future__ import annotations
 
@@ -18,27 +18,33 @@ if TYPE_CHECKING:
 _PASSPHRASE = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path),
-    help="File with the passphrase of the root key, its first line; asked for if not given.",
+    help="File whose first line is the passphrase of the root key. Default: ask for it.",
 )
 _EXPIRES = click.option(
     "--expires",
     multiple=True,
     metavar="ROLE=DAYS",
-    help="When what a role signs expires; repeatable. By default "
+    help="Days until signatures of a role expire; repeatable. Default: "
     + ", ".join(f"{role}={days}" for role, days in DAYS.items())
     + ".",
 )
 _KEYS = click.option(
-    "--keys", type=click.Path(path_type=Path), required=True, help="Folder that keygen made."
+    "--keys",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder created by `bundle keygen`.",
 )
 _REPOSITORY = click.option(
-    "--repository", type=click.Path(path_type=Path), required=True, help="Folder or stick of the repository."
+    "--repository",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the repository, such as one on a USB stick.",
 )
 
 
 @click.command(
     "keygen",
-    short_help="Make a publisher's keys.",
+    short_help="Create a publisher's keys.",
     epilog=console.examples(
         "edge-difom bundle keygen KEYS",
         "edge-difom bundle keygen KEYS --passphrase-file /run/secrets/root",
@@ -49,9 +55,10 @@ _REPOSITORY = click.option(
 @_PASSPHRASE
 @_EXPIRES
 def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...]) -> None:
-    """Make the keys of the four roles in DIR, and the root metadata that devices are to trust.
+    """Create the keys of the four roles in DIR, and the root metadata for devices to trust.
 
-    The root key, DIR/root.pem, signs keys alone: take it off this machine, and bring it back to change a key.
+    The root key, DIR/root.pem, only signs other keys. Move it off this machine, and bring it back
+    to rotate a key.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import client, publishing
@@ -69,7 +76,7 @@ def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...])
 
 @click.command(
     "publish",
-    short_help="Sign a bundle into a repository for devices.",
+    short_help="Publish a signed bundle in a repository.",
     epilog=console.examples(
         "edge-difom bundle publish B --repository /media/stick/polyps --keys KEYS",
         "edge-difom bundle publish B.difom --repository DIR --keys KEYS --name polyps",
@@ -79,9 +86,11 @@ def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...])
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
 @_REPOSITORY
 @_KEYS
-@click.option("--name", help="Name in the repository, by default the bundle's.")
+@click.option("--name", help="Name in the repository. Default: the bundle's name.")
 @click.option(
-    "--as-version", type=click.IntRange(min=1), help="Its version; by default one more than the last."
+    "--as-version",
+    type=click.IntRange(min=1),
+    help="Version to publish. Default: one more than the last.",
 )
 @_EXPIRES
 @console.json_option()
@@ -94,9 +103,9 @@ def publish(
     expires: tuple[str, ...],
     json_path: str | None,
 ) -> None:
-    """Put BUNDLE into a repository, a plain folder that may be copied to any file server or stick.
+    """Publish BUNDLE in a repository: a plain folder for any file server or USB stick.
 
-    The folder is whole at every moment: files are added, and the one that leads to them is replaced last.
+    The repository is consistent at every moment, because the index file is replaced last.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import publishing
@@ -114,7 +123,7 @@ def publish(
 
 @click.command(
     "sign",
-    short_help="Sign a repository anew, or change its keys.",
+    short_help="Re-sign a repository or rotate its keys.",
     epilog=console.examples(
         "edge-difom bundle sign --repository DIR --keys KEYS",
         "edge-difom bundle sign --repository DIR --keys KEYS --rotate targets --rotate timestamp",
@@ -128,14 +137,18 @@ def publish(
     "roles",
     multiple=True,
     type=click.Choice(ROLES),
-    help="Give a role a new key, repeatable; needs the root key.",
+    help="Replace the key of a role; repeatable. Needs the root key.",
 )
-@click.option("--renew-root", is_flag=True, help="Sign the root anew with the same keys; needs the root key.")
+@click.option(
+    "--renew-root",
+    is_flag=True,
+    help="Re-sign the root metadata with the same keys. Needs the root key.",
+)
 @_PASSPHRASE
 @click.option(
     "--new-passphrase-file",
     type=click.Path(path_type=Path),
-    help="Passphrase of a new root key; by default the old one's.",
+    help="File with the passphrase of a new root key. Default: the old passphrase.",
 )
 @_EXPIRES
 def sign(
@@ -147,9 +160,9 @@ def sign(
     new_passphrase_file: Path | None,
     expires: tuple[str, ...],
 ) -> None:
-    """Sign what a repository holds anew, before it expires; with --rotate, by new keys.
+    """Re-sign the contents of a repository before they expire; with --rotate, by new keys.
 
-    Devices follow a change of keys by themselves: each root is signed by the one before it.
+    Devices accept new keys automatically, because each root is signed by the previous one.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import publishing
@@ -180,11 +193,12 @@ def _passphrase(path: Path | None, *, new: bool = False) -> bytes:
         return text.encode()
     lines = path.read_text().splitlines()
     if not lines or not lines[0]:
-        raise UsageError(f"{path} holds no passphrase", expected="a first line that is not empty")
+        raise UsageError(f"{path} contains no passphrase", expected="a non-empty first line")
     return lines[0].encode()
 
 
 def _show(expires: Mapping[str, datetime]) -> None:
     console.table(
-        ["role", "expires (UTC)"], [[role, f"{when:%Y-%m-%d %H:%M}"] for role, when in expires.items()]
+        ["role", "expires (UTC)"],
+        [[role, f"{when:%Y-%m-%d %H:%M}"] for role, when in expires.items()],
     )

@@ -1,6 +1,6 @@
-"""What commands say: lines, steps, tables, progress, and records as JSON.
+"""Console output of the commands: lines, steps, tables, progress, and records as JSON.
 
-Text goes to stdout, unless the command prints its JSON there (`--json -`): then text goes to stderr.
+Text goes to stdout. If a command prints its JSON there (`--json -`), text goes to stderr instead.
 Steps and progress always go to stderr.
 """
 
@@ -37,28 +37,28 @@ def step(n: int, total: int, text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Say what may be wrong, and go on."""
+    """Print a warning on stderr."""
     click.echo(f"warning: {text}", err=True)
 
 
 def made(*paths: str | Path) -> None:
-    """Say what the command made, folders with a slash at the end."""
+    """Print the files and folders the command made; folders end with a slash."""
     for path in paths:
         say(f"made: {path}{'/' if Path(path).is_dir() else ''}")
 
 
 def next_command(command: str) -> None:
-    """Say which command comes next."""
+    """Print the command to run next."""
     say(f"next: {command}")
 
 
 def examples(*commands: str) -> str:
-    """The examples of a command's help, for click's `epilog`, which keeps their lines as they are."""
+    """Format the examples of a command's help, for click's `epilog`."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; columns of numbers stand right, None is a dash."""
+    """Print aligned columns; numbers are right-aligned, None prints as a dash."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
     right = [
@@ -77,12 +77,12 @@ def _cell(value: object) -> str:
 
 
 class BundlePath(click.ParamType[Path]):
-    """A bundle: a directory, a `.difom` file, or the name of one that comes with the package."""
+    """A bundle: a directory, a `.difom` file, or the name of a shipped bundle."""
 
     name = "B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002 - click's
-        """The path of the bundle, which need not exist: opening it tells."""
+        """Return the path of the bundle; whether it exists is checked when it is opened."""
         from edge.bundle.shipped import find_bundle
 
         return find_bundle(value)
@@ -91,15 +91,22 @@ class BundlePath(click.ParamType[Path]):
 BUNDLE = BundlePath()
 
 
-def json_option(help: str = "Write the record as JSON; `-` prints it on stdout.") -> Callable[[F], F]:
+def json_option(
+    help: str = "Write the record as JSON; `-` prints it on stdout.",
+) -> Callable[[F], F]:
     """The option `--json FILE|-`, given to the command as `json_path: str | None`."""
     return click.option(
-        "--json", "json_path", metavar="FILE", default=None, callback=keep_stdout_for_json, help=help
+        "--json",
+        "json_path",
+        metavar="FILE",
+        default=None,
+        callback=keep_stdout_for_json,
+        help=help,
     )
 
 
 def keep_stdout_for_json(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    """Callback of a `--json` option: with `-`, text gives way to stderr."""
+    """Callback of a `--json` option: with `-`, text goes to stderr."""
     if value == "-":
         context.meta[_TEXT_TO_STDERR] = True
     return value
@@ -109,7 +116,7 @@ def write_json(target: str | Path, record: object) -> None:
     """Write a record as indented JSON.
 
     Args:
-        target: A file (written whole or not at all), or `-` for stdout.
+        target: A file, written atomically, or `-` for stdout.
         record: msgspec structs, dataclasses, dicts, lists, paths, numpy values; NaN becomes null.
     """
     import msgspec
@@ -128,15 +135,15 @@ def _plain(value: Any) -> Any:
         return str(value)
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy
         return value.tolist()
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+    raise NotImplementedError(f"{type(value).__name__} cannot be written as JSON")
 
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Progress]:
-    """A bar with the time left on a terminal, a plain line every few seconds off it.
+    """Show progress: a bar on a terminal, otherwise a plain line every few seconds.
 
     Args:
-        total: How many updates are to come.
+        total: Number of updates to expect.
         label: What is counted.
     """
     if not sys.stderr.isatty():

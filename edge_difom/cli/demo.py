@@ -1,4 +1,4 @@
-"""`edge-difom demo`."""
+"""`edge-difom demo`: train, package, run and measure on the built-in phantom."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from edge_difom.cli import console
     show_default=True,
     help="Folder for the results.",
 )
-@click.option("--size", type=int, help="Height and width of the student's input.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes of the distillation.")
-@click.option("--bench-seconds", type=click.FloatRange(min=1), help="Time measured per engine.")
+@click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Training epochs of the distillation.")
+@click.option("--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for.")
 @click.option("--force", is_flag=True, help="Replace the results of an earlier demo.")
 def command(
     out: Path, size: int | None, epochs: int | None, bench_seconds: float | None, force: bool
 ) -> None:
-    """Run the whole path on the built-in phantom: teacher, student, INT8, bundle, run, latency, report.
+    """Run every step on the built-in phantom, from a teacher to a measured bundle with a report.
 
-    RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
+    The steps are distillation, quantization, bundling, verification, a run on a clip, a latency
+    measurement and a report. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
     """
     import msgspec
 
@@ -61,15 +62,16 @@ def command(
         )
     console.table(["phantom", "Dice", "clean frames flagged", "p50 ms", "p99 ms"], rows)
     console.say(
-        f"mask IoU of the two engines {summary.parity_iou:.5f}"
+        f"mean mask IoU of the two engines: {summary.parity_iou:.5f}"
         if summary.parity_iou
-        else "no masks to compare"
+        else "the engines found no masks to compare"
     )
     for name, reason in summary.latency_valid.items():
         if reason:
             console.say(f"latency of {name} is INVALID: {reason}")
     console.say(
-        f"{summary.run['frames_with_mask']:.0f} of {summary.run['frames']:.0f} frames of the clip with a mask; {sum(summary.seconds.values()):.0f} s in all"
+        f"{summary.run['frames_with_mask']:.0f} of {summary.run['frames']:.0f} frames of the clip have a "
+        f"mask; {sum(summary.seconds.values()):.0f} s in total"
     )
     console.made(out / "bundle", out / "report.html", out / "overlay.mp4", out / "summary.json")
     console.next_command(f"edge-difom run --camera --bundle {out / 'bundle'}")

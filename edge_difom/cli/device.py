@@ -1,4 +1,4 @@
-"""`edge-difom device`: prepare and check a cart computer."""
+"""`edge-difom device`: prepare, update and check a cart computer."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
         ),
         "trust": ("edge_difom.cli.device_slots:trust", "Trust a publisher's root."),
         "install": ("edge_difom.cli.device_slots:install", "Install a bundle from a repository."),
-        "status": ("edge_difom.cli.device_slots:status", "Tell what is installed, and check the log."),
-        "rollback": ("edge_difom.cli.device_slots:rollback", "Go back to the bundle before."),
-        "still": ("edge_difom.cli.device_still:command", "Turn a still into DICOM."),
-        "gc": ("edge_difom.cli.device_slots:gc", "Remove what no slot needs."),
+        "status": (
+            "edge_difom.cli.device_slots:status",
+            "Show what is installed, and check the log.",
+        ),
+        "rollback": ("edge_difom.cli.device_slots:rollback", "Return to the previous bundle."),
+        "still": ("edge_difom.cli.device_still:command", "Write a still as DICOM."),
+        "gc": ("edge_difom.cli.device_slots:gc", "Remove files that no slot needs."),
     },
-    short_help="Prepare and check a cart computer.",
+    short_help="Prepare, update and check a cart computer.",
     epilog=console.examples(
         "edge-difom device fit --bundle B",
         "edge-difom device install /media/stick/polyps",
@@ -37,12 +40,12 @@ if TYPE_CHECKING:
     ),
 )
 def group() -> None:
-    """Prepare and check a cart computer."""
+    """Prepare, update and check a cart computer."""
 
 
 @group.command(
     "fit",
-    short_help="Tell whether a bundle can run on this machine.",
+    short_help="Check whether a bundle can run on this machine.",
     epilog=console.examples(
         "edge-difom device fit --bundle B",
         "edge-difom device fit --bundle B.difom",
@@ -52,9 +55,9 @@ def group() -> None:
 @options.bundle(required=True)
 @console.json_option()
 def fit_command(bundle_path: Path, json_path: str | None) -> None:
-    """Compare a bundle's engines with this machine: schema, architecture, runtimes and their versions.
+    """Compare a bundle's schema, architectures and runtime versions with this machine.
 
-    Exits with code 8 where none of its INT8 engines can run here.
+    Exits with code 8 if none of its INT8 engines can run here.
     """
     from edge.bundle.reader import Bundle
     from edge.engines.runtimes import find_runtimes
@@ -65,7 +68,12 @@ def fit_command(bundle_path: Path, json_path: str | None) -> None:
     console.table(
         ["engine", "precision", "runs here", "why not"],
         [
-            [engine.runtime, engine.precision, "yes" if engine.runs else "no", "; ".join(engine.obstacles)]
+            [
+                engine.runtime,
+                engine.precision,
+                "yes" if engine.runs else "no",
+                "; ".join(engine.obstacles),
+            ]
             for engine in report.engines
         ],
     )

@@ -1,4 +1,4 @@
-"""`edge-difom device provision`."""
+"""`edge-difom device provision`: install the system files of a cart computer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RELOAD = (
     "udevadm trigger --subsystem-match=tty --subsystem-match=video4linux",
     "systemctl daemon-reexec",
 )
-"""Of a running system; the last one reads units, as daemon-reload does, and the watchdog's setting too."""
+"""For a running system. The last command reloads the units, and the watchdog setting too."""
 
 NEXT = (*_FILL, *_RELOAD)
-"""What makes a running system know the files; then the services may be enabled."""
+"""Commands that make a running system read the files, before the services are enabled."""
 
 
 @click.command(
@@ -32,19 +32,19 @@ NEXT = (*_FILL, *_RELOAD)
         "edge-difom device provision --root /mnt/image --python /opt/edge-difom/bin/python --rauc",
     ),
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be written, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written without changing anything.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     default=Path("/"),
     show_default=True,
-    help="Root of the system, such as an image that is being built.",
+    help="Root of the system, such as a mounted image.",
 )
 @click.option(
     "--python",
     default=sys.executable,
     metavar="PATH",
-    help="Python of the services, as the system will have it. Default: the one that runs this.",
+    help="Path of the services' Python on the target system. Default: the running one.",
 )
 @click.option(
     "--cart-port",
@@ -62,14 +62,21 @@ NEXT = (*_FILL, *_RELOAD)
     help="Port whose camera becomes /dev/cart-camera: a name or pattern from /dev/v4l/by-path "
     "without `-video-index0`.",
 )
-@click.option("--rauc", is_flag=True, help="Also the two root slots of RAUC.")
-@click.option("--force", is_flag=True, help="Overwrite files that were changed on this machine.")
+@click.option("--rauc", is_flag=True, help="Also configure the two root slots of RAUC.")
+@click.option("--force", is_flag=True, help="Overwrite files that were changed by hand.")
 def provision(
-    dry_run: bool, root: Path, python: str, cart_port: str, camera_port: str, rauc: bool, force: bool
+    dry_run: bool,
+    root: Path,
+    python: str,
+    cart_port: str,
+    camera_port: str,
+    rauc: bool,
+    force: bool,
 ) -> None:
-    """Write systemd units, udev rule, user, folders, kernel modules and watchdog of a cart computer.
+    """Write the systemd units, udev rules and other system files of a cart computer.
 
-    Files that were changed by hand are kept. Nothing is started, enabled or reloaded: the commands for that are printed.
+    Files that were changed by hand are kept. Nothing is started, enabled or reloaded; the commands
+    to do so are printed.
     """
     from firmware_bridge.fleet.system.provision import Settings, apply, plan
 
@@ -91,7 +98,7 @@ def provision(
     )
     for change in changes:
         if change.action == "keep":
-            console.warn(f"{change.path} was changed on this machine and is kept; --force overwrites it")
+            console.warn(f"{change.path} was changed by hand and is kept; --force overwrites it")
     if dry_run:
         console.next_command("edge-difom device provision")
         return

@@ -1,4 +1,4 @@
-"""`edge-difom device trust`, `install`, `status`, `rollback` and `gc`."""
+"""`edge-difom device trust`, `install`, `status`, `rollback` and `gc`: bundles in two slots."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _STATE = click.option(
     ),
 )
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Trust this publisher in the place of another.")
+@click.option("--replace", is_flag=True, help="Replace the publisher that is trusted now.")
 @_STATE
 def trust(root: Path, replace: bool, folder: Path) -> None:
-    """Trust the publisher whose root metadata ROOT is: once, by hand; compare the key that is printed.
+    """Trust the publisher of ROOT, a root metadata file.
 
-    What is installed stays.
+    Do this once, by hand, and compare the printed key with the publisher's. Installed bundles stay.
     """
     from firmware_bridge import durable
     from firmware_bridge.fleet.trust import client
@@ -53,9 +53,9 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
     with store.installing():
         if (folder / believed.TRUST).exists() and not replace:
             raise UsageError(
-                f"{folder} trusts a publisher already",
+                f"{folder} already trusts a publisher",
                 expected="a device without one",
-                hint=f"edge-difom device trust {root} --replace",
+                mend=f"edge-difom device trust {root} --replace",
             )
         store.audit.append("trusted", root=root.name, keys=", ".join(keys))
         believed.save(folder, trusted)
@@ -74,12 +74,13 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
     ),
 )
 @click.argument("source")
-@click.option("--target", metavar="NAME", help="Which bundle, where the repository holds several.")
-@click.option("--again", is_flag=True, help="Take a bundle that was marked bad on this device.")
+@click.option("--target", metavar="NAME", help="Bundle to install, if the repository contains several.")
+@click.option("--again", is_flag=True, help="Retry a bundle that was marked bad on this device.")
 @click.option(
     "--max-latency-ms",
     type=click.FloatRange(min=0, min_open=True),
-    help="Longest inference, median, in the self-test; by default 74: a mask of 120 ms at most, less all other stages.",
+    help="Fail the self-test if the median inference takes longer. Default: 74, the budget of 120 ms "
+    "minus the other stages.",
 )
 @_STATE
 @console.json_option()
@@ -91,14 +92,13 @@ def install(
     folder: Path,
     json_path: str | None,
 ) -> None:
-    """Install the newest bundle of SOURCE, a folder or stick, into the slot that is not in use.
+    """Install the latest bundle of SOURCE, a folder or USB stick, into the slot that is not in use.
 
-    Refused before anything is copied: what the trusted publisher did not sign, what is older than what was installed, expired,
-    or cannot run here. From the next start on it is on trial, with two starts to prove itself. Exits with
-    code 11 while a signal is present.
+    A bundle is refused before anything is copied if the trusted publisher did not sign it, if it is
+    expired, older than an installed one, or cannot run here. The new bundle is on trial from the
+    next start, with two starts to prove itself. Exits with code 11 while a video signal is present.
     """
-    from edge.engines.selftest import check_in_process
-    from edge.limits import MAX_MEDIAN_INFERENCE_MS
+    from edge.engines.selftest import LIMIT_MS, check_in_process
     from firmware_bridge.fleet.slots.install import install as bring
 
     held = bring(
@@ -106,9 +106,9 @@ def install(
         folder,
         target=target,
         again=again,
-        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS),
+        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or LIMIT_MS),
     )
-    console.say(f"installed: {held.name} {held.version}, on trial from the next start on")
+    console.say(f"installed: {held.name} {held.version}, on trial from the next start")
     if json_path:
         console.write_json(json_path, held)
     console.next_command(f"edge-difom device status --state {folder}")
@@ -116,36 +116,49 @@ def install(
 
 @click.command(
     "status",
-    short_help="Tell what is installed, and check the log.",
+    short_help="Show what is installed, and check the log.",
     epilog=console.examples(
         "edge-difom device status",
         "edge-difom device status --state DIR --events 50",
         "edge-difom device status --json -",
     ),
 )
-@click.option("--events", type=click.IntRange(min=0), default=10, show_default=True, help="Events to show.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Number of events to show.",
+)
 @_STATE
 @console.json_option()
 def status(events: int, folder: Path, json_path: str | None) -> None:
-    """Tell what the slots hold, check every hash and the audit log's chain; changes nothing.
+    """Show the contents of the slots, and check every hash and the chain of the audit log.
 
-    Exits with code 4 where a slot is damaged or the log was tampered with. Keep the log's head somewhere
-    else: whoever may write the whole folder can forge the whole log.
+    Nothing is changed. Exits with code 4 if a slot is damaged or the log was tampered with. Store
+    the log's head elsewhere, because anyone who can write the whole folder can forge the whole log.
     """
     from firmware_bridge.fleet.slots.status import examine
 
     report = examine(folder)
     console.table(
-        ["slot", "bundle", "version", "is", "tries left", "file"],
+        ["slot", "bundle", "version", "role", "tries left", "files"],
         [
-            [slot.slot, slot.name, slot.version, slot.role, slot.tries, "ok" if slot.ok else "DAMAGED"]
+            [
+                slot.slot,
+                slot.name,
+                slot.version,
+                slot.role,
+                slot.tries,
+                "ok" if slot.ok else "DAMAGED",
+            ]
             for slot in report.slots
         ],
     )
     for key in report.keys:
         console.say(f"trusts root key {key}")
     if report.signal:
-        console.say("a signal is present: nothing can be installed now")
+        console.say("a video signal is present, so nothing can be installed now")
     for record in report.events[-events:] if events else []:
         detail = ", ".join(f"{key} {value}" for key, value in record.detail.items() if value != "")
         console.say(f"{record.n:6d}  {record.at}  {record.event}  {detail}")
@@ -156,15 +169,15 @@ def status(events: int, folder: Path, json_path: str | None) -> None:
     if report.problems:
         raise BundleError(
             f"{folder}: " + "; ".join(report.problems),
-            expected="whole slots and an unbroken log",
-            hint="edge-difom device install SOURCE" if report.audit.ok else "",
+            expected="undamaged slots and an unbroken log",
+            mend="edge-difom device install SOURCE" if report.audit.ok else "",
         )
     console.next_command("edge-difom device install SOURCE")
 
 
 @click.command(
     "rollback",
-    short_help="Go back to the bundle before.",
+    short_help="Return to the previous bundle.",
     epilog=console.examples(
         "edge-difom device rollback",
         "edge-difom device rollback --state DIR",
@@ -173,15 +186,18 @@ def status(events: int, folder: Path, json_path: str | None) -> None:
 )
 @_STATE
 def rollback(folder: Path) -> None:
-    """Give up the bundle on trial, or change to the other slot's good one; from the next start on."""
+    """Return to the previous bundle from the next start.
+
+    Gives up a bundle on trial, or switches to the good bundle of the other slot.
+    """
     held = _store(folder).roll_back()
-    console.say(f"from the next start on: {held.name} {held.version}")
+    console.say(f"from the next start: {held.name} {held.version}")
     console.next_command(f"edge-difom device status --state {folder}")
 
 
 @click.command(
     "gc",
-    short_help="Remove what no slot needs.",
+    short_help="Remove files that no slot needs.",
     epilog=console.examples(
         "edge-difom device gc",
         "edge-difom device gc --state DIR",
@@ -191,11 +207,11 @@ def rollback(folder: Path) -> None:
 @click.option(
     "--reset",
     is_flag=True,
-    help="Empty both slots: for a state file that cannot be read, which is kept aside.",
+    help="Empty both slots, to recover from an unreadable state file; that file is kept aside.",
 )
 @_STATE
 def gc(reset: bool, folder: Path) -> None:
-    """Remove older bundles, and what an interrupted installation left."""
+    """Remove old bundles and leftovers of interrupted installations."""
     store = _store(folder)
     if reset:
         store.reset()
@@ -207,6 +223,8 @@ def gc(reset: bool, folder: Path) -> None:
 def _store(folder: Path) -> SlotStore:
     if not folder.is_dir():
         raise BundleError(
-            f"{folder} does not exist", expected="a state folder", hint="edge-difom device trust ROOT.json"
+            f"{folder} does not exist",
+            expected="a state folder",
+            mend="edge-difom device trust ROOT.json",
         )
     return SlotStore(folder)

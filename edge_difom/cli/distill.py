@@ -1,4 +1,4 @@
-"""`edge-difom distill`."""
+"""`edge-difom distill`: train a student from teachers and masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUMBERS = "3,8,13"
 
 
 class NumberList(click.ParamType[list[int]]):
-    """Comma-separated whole numbers."""
+    """A list of integers, separated by commas."""
 
     name = NUMBERS
 
@@ -22,7 +22,7 @@ class NumberList(click.ParamType[list[int]]):
         try:
             return [int(part) for part in str(value).split(",")]
         except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as {NUMBERS}", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers such as {NUMBERS}", param, ctx)
 
 
 def _help_config(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -48,64 +48,78 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder with images/ and masks/, or train/ and validation/ each so; repeatable. Without it the built-in phantom.",
+    help="Folder with images/ and masks/, or with train/ and validation/ that contain them; "
+    "repeatable. Default: the built-in phantom.",
 )
 @click.option(
     "--negatives",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of frames that are known to show no polyp, s03_0017.jpg being frame 17 of sequence s03; whole "
-    "sequences of it are kept for validation. Repeatable.",
+    help="Folder of frames that are known to show no polyp, named by sequence and frame, such as "
+    "s03_0017.jpg; whole sequences are kept for validation. Repeatable.",
 )
 @click.option(
     "--val-sequences",
     type=NumberList(),
-    help="Video sequences to validate on, where a folder has a sequences.json.",
+    help="Video sequences to validate on, for folders with a sequences.json.",
 )
 @click.option(
-    "--val-fraction", type=float, help="Share of the groups to validate on where a folder does not say."
+    "--val-fraction",
+    type=float,
+    help="Share of the groups to validate on, for folders without validation/.",
 )
-@click.option("--student", help="edge-s | edge-xs | edge-l | unet | unet-32 | unetpp | unetpp-16 | pranet")
+@click.option(
+    "--student",
+    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16 or pranet.",
+)
 @click.option(
     "--teacher",
     "teachers",
     multiple=True,
-    help="efficientnet_lite2 | dinov2 | dinov3 | sam | sam2 | oneformer | mask2former, each also NAME:DIR | timm:NAME | run:RUN; repeatable.",
+    help="Teacher: efficientnet_lite2, dinov2, dinov3, sam, sam2, oneformer or mask2former (or NAME:DIR "
+    "with a checkpoint), timm:NAME, run:RUN; repeatable.",
 )
 @click.option(
     "--recipe",
     type=click.Choice(["difom", "paper", "none"]),
-    help="difom: task and spectral loss; paper: the published notebook's, whose target collapses; none: task loss alone.",
+    help="difom: task loss and spectral distillation; paper: the published notebook, whose target "
+    "collapses; none: task loss only.",
 )
-@click.option("--size", type=int, help="Height and width of the student's input.")
+@click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
 @click.option("--epochs", type=int, help="Passes over the training images.")
-@click.option("--batch-size", type=int, help="Images in a step.")
+@click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option(
-    "--patience", type=int, help="Epochs without improvement before the run stops; 0 never stops early."
+    "--patience",
+    type=int,
+    help="Epochs without improvement before the run stops; 0 never stops early.",
 )
-@click.option("--seed", type=int, help="Of the weights, the order and the augmentation.")
+@click.option("--seed", type=int, help="Random seed (initial weights, sample order, augmentation).")
 @click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
-    help="YAML file with any of the settings, or the name of one that comes along (edge-s, edge-xs, edge-s-4f); "
-    "options override it.",
+    help="YAML file with any of the settings, or the name of a built-in configuration (edge-s, "
+    "edge-xs, edge-s-4f); options override it.",
 )
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; overrides everything else."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting of --help-config; overrides all other options. Repeatable.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the run; by default under $EDGE_DIFOM_RUNS or ./runs.",
+    help="Folder of the run. Default: a new one under $EDGE_DIFOM_RUNS or ./runs.",
 )
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Continue a run, bit for bit, where it stopped.",
+    help="Continue a stopped run, to the same result bit for bit.",
 )
 @click.option("--force", is_flag=True, help="Train again in a folder that is not empty.")
 @click.option(
@@ -124,10 +138,10 @@ def distill(
     force: bool,
     **options: Any,
 ) -> None:
-    """Distil frozen teachers into a small student.
+    """Distill frozen teachers into a small student.
 
-    Every teacher sees each image once; its maps are cached, and training reads the cache. The checkpoint with
-    the best Dice on the validation frames is kept.
+    Each teacher processes each image once, and training reads its cached feature maps. The
+    checkpoint with the best validation Dice is kept.
     """
     from distill.config import find_config, parse_assignments, read_config_file, resolve_config
     from distill.run_folder import load_run
@@ -141,8 +155,8 @@ def distill(
         if given or config_file or assignments or out:
             raise UsageError(
                 "--resume takes no other settings",
-                expected="the run as it was",
-                hint=f"edge-difom distill --resume {resume}",
+                expected="the run's own settings",
+                mend=f"edge-difom distill --resume {resume}",
             )
         run = resume_run(resume, report=progress)
     else:

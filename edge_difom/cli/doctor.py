@@ -1,4 +1,4 @@
-"""`edge-difom doctor`: what this machine can do."""
+"""`edge-difom doctor`: report what this machine can do and what is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,19 +17,14 @@ if TYPE_CHECKING:
 
 @click.command(
     "doctor",
-    short_help="Tell what this machine can do and what is missing.",
+    short_help="Report what this machine can do and what is missing.",
     epilog=console.examples(
         "edge-difom doctor",
         "edge-difom doctor --bundle B",
         "edge-difom doctor --json doctor.json",
     ),
 )
-@click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    help="Bundle whose engines are opened; the shipped one if not given.",
-)
+@options.bundle("Bundle whose engines are tested. Default: the shipped bundle.")
 @click.option(
     "--json",
     "json_path",
@@ -41,10 +36,10 @@ if TYPE_CHECKING:
     help="Write the record as JSON; without FILE, or with `-`, print it on stdout.",
 )
 def command(bundle_path: Path | None, json_path: str | None) -> None:
-    """Look at the machine, its engines, cameras and Python packages, and name what is missing.
+    """Examine the machine, its engines, cameras and Python packages, and name what is missing.
 
-    With a bundle its engines are opened, each in a process of its own, and tell the precision and the device that they
-    really use.
+    The engines of the bundle are opened, each in a separate process, and report the precision and
+    the device that they actually use.
     """
     from edge_difom.doctor import examine
 
@@ -65,7 +60,7 @@ def _next(report: DoctorReport) -> str:
     return f"edge-difom run --source synthetic: --bundle {report.default_bundle or 'BUNDLE'}"
 
 
-def _told(probe: Probe) -> str:
+def _describe(probe: Probe) -> str:
     if probe.problem:
         return probe.problem
     counted = probe.settings.get("executed", {})
@@ -77,7 +72,10 @@ def _told(probe: Probe) -> str:
 def _show(report: DoctorReport) -> None:
     device = report.device
     rows: list[tuple[str, str]] = [
-        ("machine", f"{device.board or device.cpu or 'unknown'} ({device.architecture}, {device.system})"),
+        (
+            "machine",
+            f"{device.board or device.cpu or 'unknown'} ({device.architecture}, {device.system})",
+        ),
         ("cores", f"{device.usable_cores} of {device.cores}"),
         ("memory", f"{device.memory_mb} MiB" if device.memory_mb else "unknown"),
         ("fast INT8 and bf16", ", ".join(device.flags) or "none of the known instruction sets"),
@@ -86,18 +84,24 @@ def _show(report: DoctorReport) -> None:
     ]
     for name, runtime in report.engines.items():
         rows.append(
-            (f"engine {name}", f"{runtime.package} {runtime.version}" if runtime else "not installed")
+            (
+                f"engine {name}",
+                f"{runtime.package} {runtime.version}" if runtime else "not installed",
+            )
         )
-    rows += [(f"{probe.engine} as {probe.declared}", _told(probe)) for probe in report.precisions]
+    rows += [(f"{probe.engine} as {probe.declared}", _describe(probe)) for probe in report.precisions]
     if not report.precisions:
-        rows.append(("precision of engines", "told with --bundle B"))
+        rows.append(("precision of engines", "not tested; pass --bundle B"))
     for name, extra in report.extras.items():
-        what = "installed" if extra.installed else f"{extra.install}   (lacks {', '.join(extra.missing)})"
+        what = "installed" if extra.installed else f"{extra.install}   (missing: {', '.join(extra.missing)})"
         if name == "tflite-runtime" and report.extras["tflite"].installed:
-            what = "not used beside [tflite]"
+            what = "not needed, because [tflite] is installed"
         rows.append((f"extra [{name}]", what))
     cameras = [str(camera) for camera in report.cameras]
-    gstreamer = [report.gstreamer.command or "", "Python bindings" if report.gstreamer.python else ""]
+    gstreamer = [
+        report.gstreamer.command or "",
+        "Python bindings" if report.gstreamer.python else "",
+    ]
     rows += [
         ("cameras", ", ".join(cameras) or "none"),
         ("GStreamer", ", ".join(filter(None, gstreamer)) or "not installed"),

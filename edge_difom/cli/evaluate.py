@@ -1,4 +1,4 @@
-"""`edge-difom evaluate`: accuracy on labelled images, by the field's protocol and by ours."""
+"""`edge-difom evaluate`: accuracy on labeled images, by this project's protocol and PraNet's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command(
     "evaluate",
     cls=evaluate_video.ClipCommand,
-    short_help="Dice and IoU of a bundle or a run on labelled images.",
+    short_help="Measure Dice and IoU of a bundle or a run on labeled images.",
     epilog=console.examples(
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
@@ -46,23 +46,21 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="[SET:]DIR",
-    help="Folder with images/ and masks/; or a benchmark, kvasir:, clinicdb:, colondb:, cvc300: or etis: before "
-    "the folder of that set or of TestDataset.",
+    help="Folder with images/ and masks/. For a public benchmark, put kvasir:, clinicdb:, colondb:, "
+    "cvc300: or etis: before the folder of that set or of TestDataset.",
 )
-@click.option(
-    "--names", type=click.Path(path_type=Path), help="Of --data, only the frames named in this file."
-)
+@click.option("--names", type=click.Path(path_type=Path), help="File that lists the frames of --data to use.")
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path),
-    help="RUN/splits.json: the run's validation pairs and clean validation frames.",
+    help="RUN/splits.json, to use the run's validation pairs and clean validation frames.",
 )
 @click.option(
     "--negatives",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="Folder of frames without a polyp beside these, counted by folder and video sequence; repeatable.",
+    help="Folder of further frames without a polyp, counted by folder and video sequence; repeatable.",
 )
 @options.engine()
 @options.precision()
@@ -72,12 +70,13 @@ if TYPE_CHECKING:
     type=click.Choice(["b", "both"]),
     default="both",
     show_default=True,
-    help="b: ours alone; both: the field's (A) beside it.",
+    help="b: this project's protocol only; both: also report PraNet's protocol (A).",
 )
 @click.option(
     "--shifts",
     is_flag=True,
-    help="Also measure under changes of colour, light, optics, compression and screen, INT8 and f32 of the engine.",
+    help="Also measure under changes of color, light, optics, compression and screen, with the INT8 "
+    "and f32 engines.",
 )
 @click.option(
     "--clean-frames",
@@ -90,13 +89,13 @@ if TYPE_CHECKING:
     "--report",
     "report_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page with figures, curves and frames. It holds patient images.",
+    help="Write an HTML page with figures, curves and frames. It contains patient images.",
 )
 @click.option(
     "--compare",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="For --report, an earlier record of --json whose FROC curve is drawn beside this one.",
+    help="With --report: an earlier --json record whose FROC curve is drawn for comparison.",
 )
 @console.json_option()
 @evaluate_video.video_options
@@ -117,7 +116,10 @@ def command(
     compare: Path | None,
     json_path: str | None,
 ) -> None:
-    """Measure accuracy per image at native mask size, polyp-free images counted apart."""
+    """Report per-image Dice and IoU at native mask resolution.
+
+    Polyp-free images are reported separately.
+    """
     if clips := evaluate_video.clips_of(click.get_current_context()):
         others = {
             "--run": run,
@@ -145,7 +147,7 @@ def command(
     _one_of("--bundle", bundle_path, "--run", run)
     _one_of("--data", data, "--pairs", pairs)
     if names is not None and data is None:
-        raise UsageError("--names chooses out of --data", expected="--data with --names", got="--pairs")
+        raise UsageError("--names selects frames of --data", expected="--data with --names", got="--pairs")
     if run is not None and (shifts or clean_frames):
         raise UsageError("--shifts and --clean-frames need an engine", expected="--bundle", got="--run")
     if compare is not None and report_path is None:
@@ -187,7 +189,7 @@ def command(
             )
             report = msgspec.structs.replace(report, clean=counts)
         if shifts:
-            with console.progress(len(found.pairs), "images, changed") as bar:
+            with console.progress(len(found.pairs), "changed images") as bar:
                 changed = evaluate_bundle_shifts(
                     bundle,
                     found.pairs,
@@ -210,12 +212,12 @@ def command(
 
 
 def _count_clean(bundle: Bundle, found: Labelled, count: int, **options: Any) -> dict[str, Negatives]:
-    """How many of clean phantoms, and of windows of the data without a polyp, are flagged."""
+    """Count flagged frames among clean phantoms and polyp-free windows of the data."""
     from edge.datasets.negatives import phantom_negatives, polyp_free_crops
     from edge.evaluation.bundle import count_clean
 
     sets = {"phantom": phantom_negatives(count), "polyp-free windows": polyp_free_crops(found.pairs)}
-    with console.progress(count + len(found.pairs), "clean pictures") as bar:
+    with console.progress(count + len(found.pairs), "clean frames") as bar:
         return {
             name: count_clean(bundle, images, done=lambda name: bar.update(1, name), **options)
             for name, images in sets.items()

@@ -1,4 +1,4 @@
-"""`edge-difom label`: a thin shell over `distill.self_training.labeling`."""
+"""`edge-difom label`: pseudo-label unlabeled frames with trained students."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ from edge_difom.cli import console
     required=True,
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="A student trained here; repeatable, the mean of several is more often right.",
+    help="Run of a trained student; repeatable. The students' mean is used.",
 )
 @click.option("--source", required=True, metavar="file:CLIP|images:DIR", help="Frames without masks.")
 @click.option(
-    "--every", type=click.IntRange(min=1), default=5, show_default=True, help="One frame of so many."
+    "--every",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Use every n-th frame.",
 )
 @click.option(
     "--max-doubt",
     type=click.FloatRange(min=0),
     default=0.4,
     show_default=True,
-    help="Leave out frames of which the students are less sure.",
+    help="Skip frames whose uncertainty exceeds this.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace the folder.")
 def label(runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool) -> None:
-    """Self-training: write frames and the masks that students give them as a folder to train on.
+    """Pseudo-label unlabeled frames with an ensemble of trained students (self-training).
 
-    OUT/train/ goes to `distill` as one more --data; none of it validates. Look at the masks: what they get wrong is
-    learnt. Research use only, not a medical device.
+    Pass OUT to `distill` as another --data; its frames only train and never validate. Check the
+    masks first, because their mistakes are learned. Research use only, not a medical device.
     """
     from distill.self_training.labeling import count_frames, label_frames
 
@@ -53,6 +57,6 @@ def label(runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out
         )
     kept = [frame for frame in labels.frames if frame.kept]
     clean = sum(frame.area == 0 for frame in kept)
-    console.say(f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of them without a polyp")
+    console.say(f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of those without a polyp")
     console.made(out)
     console.next_command(f"edge-difom distill --data DIR --data {out} --student edge-s --recipe none")

@@ -1,4 +1,4 @@
-"""`edge-difom phantom`."""
+"""`edge-difom phantom`: write the procedural phantom as a data set."""
 
 from __future__ import annotations
 
@@ -18,30 +18,49 @@ from edge_difom.cli import console
     ),
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--train", type=click.IntRange(min=1), default=192, show_default=True, help="Training frames.")
 @click.option(
-    "--validation", type=click.IntRange(min=1), default=32, show_default=True, help="Validation frames."
+    "--train",
+    type=click.IntRange(min=1),
+    default=192,
+    show_default=True,
+    help="Number of training frames.",
 )
 @click.option(
-    "--negatives", type=click.IntRange(min=0), default=16, show_default=True, help="Polyp-free frames."
+    "--validation",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Number of validation frames.",
 )
 @click.option(
-    "--clip-frames", type=click.IntRange(min=0), default=150, show_default=True, help="Frames of clip.mp4."
+    "--negatives",
+    type=click.IntRange(min=0),
+    default=16,
+    show_default=True,
+    help="Number of polyp-free frames.",
+)
+@click.option(
+    "--clip-frames",
+    type=click.IntRange(min=0),
+    default=150,
+    show_default=True,
+    help="Number of frames of clip.mp4; 0 writes no clip.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=7,
     show_default=True,
-    help="The same seed, the same pictures.",
+    help="Random seed; the same seed gives the same images.",
 )
 @click.option("--force", is_flag=True, help="Replace the folder.")
 def command(
     out: Path, train: int, validation: int, negatives: int, clip_frames: int, seed: int, force: bool
 ) -> None:
-    """Write the procedural colonoscopy phantom: train/, validation/ and negatives/ with masks, and a clip.
+    """Write the procedural colonoscopy phantom: labeled images and a clip.
 
-    No patient is in it: every picture is painted from the seed.
+    The folder contains train/, validation/ and negatives/, each with images/ and masks/. Every
+    image is drawn from the seed, so no patient data is involved.
     """
     from edge.datasets.phantom.render import write_clip, write_dataset
     from edge.util.files import atomic_dir

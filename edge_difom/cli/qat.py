@@ -1,4 +1,4 @@
-"""`edge-difom qat` and `export`: thin shells over `quantize.runs.train` and `export`."""
+"""`edge-difom qat` and `edge-difom export`: quantize a run, and write engines."""
 
 from __future__ import annotations
 
@@ -24,23 +24,34 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--bits", type=int, help="Of the weights: 8 (default), or 4, emulated. Activations have 8.")
+@click.option(
+    "--bits",
+    type=int,
+    help="Bits of the weights: 8 (default), or 4 (emulated). Activations always have 8.",
+)
 @click.option(
     "--layers",
     multiple=True,
     metavar="PATTERN",
-    help="Layers of 4 bits, a glob over module names; repeatable. Without it all but the first and the last.",
+    help="With --bits 4: glob over the names of the layers to quantize to 4 bits; repeatable. Default: "
+    "all layers except the first and the last.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=0), help="Passes over the training images; 0 only calibrates."
+    "--epochs",
+    type=click.IntRange(min=0),
+    help="Passes over the training images; 0 only calibrates.",
 )
 @click.option("--lr", type=float, help="Learning rate of Adam.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images in a step.")
-@click.option("--calibration", type=click.IntRange(min=4), help="Training images that set the first ranges.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per step.")
+@click.option(
+    "--calibration",
+    type=click.IntRange(min=4),
+    help="Number of training images to calibrate the quantizer ranges on.",
+)
 @click.option(
     "--distill-weight",
     type=click.FloatRange(min=0),
-    help="Keep the run's distillation on with this weight; 0 (default) is the task loss alone.",
+    help="Weight of the run's distillation loss during fine-tuning. Default: 0, the task loss only.",
 )
 @click.option(
     "--negatives",
@@ -49,19 +60,24 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder of frames without a polyp, named as for `distill`; repeatable. Default: those of the run.",
 )
-@click.option("--max-drop", type=click.FloatRange(0, 1), help="Dice that INT8 may lose against FP32 (0.005).")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    help="Maximum loss of Dice of INT8 against FP32 (0.005).",
+)
 @click.option(
     "--max-small-drop",
     type=click.FloatRange(0, 1),
-    help="Recall of small polyps that INT8 may lose (0.1); judged from 5 of them on.",
+    help="Maximum loss of recall of small polyps (0.1); checked if there are at least 5.",
 )
-@click.option("--resume", is_flag=True, help="Continue after the last finished epoch.")
-@click.option("--force", is_flag=True, help="Quantize again.")
+@click.option("--resume", is_flag=True, help="Continue after the last completed epoch.")
+@click.option("--force", is_flag=True, help="Quantize again, replacing the earlier result.")
 def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) -> None:
     """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8.
 
-    With --bits 4 the folder is RUN/qat4. The report compares FP32, calibration alone, fine-tuning and every INT8
-    engine on the validation frames; where INT8 lost more than is allowed, everything is written and the exit code is 6.
+    With --bits 4 the folder is RUN/qat4. The report compares FP32, calibration only, fine-tuning
+    and every INT8 engine on the validation frames. If INT8 loses more accuracy than allowed,
+    everything is still written and the exit code is 6.
     """
     from edge.errors import AccuracyError, UsageError
     from edge_difom.cli.qat_show import print_report
@@ -103,17 +119,17 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     type=click.Choice(["all", "int8", "f32"]),
     default="all",
     show_default=True,
-    help="Which engines.",
+    help="Which engines to write.",
 )
-@click.option("--student", help="Of a checkpoint made elsewhere: which student its weights are.")
-@click.option("--size", type=int, help="Of such a checkpoint: height and width of the input.")
+@click.option("--student", help="For FILE: the student its weights belong to.")
+@click.option("--size", type=int, help="For FILE: height and width of the input, in pixels.")
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Of such a checkpoint: pictures that set the ranges of its INT8 engines.",
+    help="For FILE: folder of images to calibrate the INT8 engines on.",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 def export(
     run: Path,
     out: Path,
@@ -123,16 +139,16 @@ def export(
     calibrate: Path | None,
     force: bool,
 ) -> None:
-    """Write engines alone, for other programs: uint8 frame in, uint8 scores in 1/256 out.
+    """Write engines for other programs: a uint8 RGB frame in, uint8 scores in units of 1/256 out.
 
-    Of RUN, a distilled and quantized run (an f32 engine needs no quantization: it is that of the distilled student), or
-    of FILE, a student's state dict that was made elsewhere, trained on inputs `(rgb - 127) / 128`. Its INT8 engines are
-    calibrated and not fine-tuned.
+    RUN is a distilled and quantized run; its f32 engines need no quantization. FILE is a student's
+    state dict from elsewhere, trained on inputs `(rgb - 127) / 128`. Its INT8 engines are calibrated
+    but not fine-tuned.
     """
     from edge.util.files import atomic_dir, refuse_existing
 
     refuse_existing(out, force=force)
-    engines = _of_file(run, student, size, precision, calibrate)
+    engines = _external_engines(run, student, size, precision, calibrate)
     if engines is None:
         from quantize.runs.folder import exported_engines
 
@@ -141,7 +157,7 @@ def export(
         for engine in engines:
             engine.write(folder)
     console.table(
-        ["engine", "precision", "bytes", "left in float"],
+        ["engine", "precision", "bytes", "float operations"],
         [
             [e.runtime, e.precision, sum(map(len, e.contents)), "; ".join(e.float_ops) or "none"]
             for e in engines
@@ -152,21 +168,22 @@ def export(
         console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
 
 
-def _of_file(
+def _external_engines(
     path: Path, student: str | None, size: int | None, precision: str, calibrate: Path | None
 ) -> list[ExportedEngine] | None:
-    """Engines of a checkpoint made elsewhere, None where `path` is a run's folder."""
+    """Engines of an external checkpoint; None if `path` is a folder."""
     from edge.errors import UsageError
 
     if path.is_dir():
         if student or size or calibrate:
             raise UsageError(
-                "--student, --size and --calibrate are for a file of weights", got=f"{path}, a folder"
+                "--student, --size and --calibrate are for a file of weights",
+                got=f"{path}, a folder",
             )
         return None
     if student is None or size is None:
         raise UsageError(
-            f"{path} is no run",
+            f"{path} is not a run directory",
             expected="a run's folder, or a file of weights with --student and --size",
             hint=f"edge-difom export {path} --student edge-s --size 256 --out DIR",
         )

@@ -1,4 +1,4 @@
-"""What `edge-difom qat` says at its end."""
+"""The report that `edge-difom qat` prints at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def print_report(path: Path) -> None:
-    """Print what a quantization's `report.json` says."""
+    """Print the `report.json` of a quantization.
+
+    Args:
+        path: RUN/qat8 or RUN/qat4.
+    """
     report = read_report(path)
     console.say(
         f"{report.student}: best epoch {report.best_epoch} of {report.epochs}, calibrated on "
@@ -39,15 +43,21 @@ def print_report(path: Path) -> None:
         console.say(f"note: {note}")
     console.say()
     console.table(
-        ["engine", "precision", "bytes", "executes", "left in float"],
+        ["engine", "precision", "bytes", "executes", "float operations"],
         [
-            [row.runtime, row.precision, row.bytes, row.executes, "; ".join(row.float_ops) or "none"]
+            [
+                row.runtime,
+                row.precision,
+                row.bytes,
+                row.executes,
+                "; ".join(row.float_ops) or "none",
+            ]
             for row in report.engines
         ],
     )
     console.say()
     console.table(
-        ["from", "to", "frames", "mean difference /256", "largest", "mask IoU", "worst"],
+        ["from", "to", "frames", "mean difference /256", "max", "mask IoU", "min"],
         [
             [
                 row.left,

@@ -1,4 +1,4 @@
-"""`edge-difom run`: from a camera, a clip or images to masks."""
+"""`edge-difom run`: segment a camera, a clip or images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
-    """Lines of a JSONL sink on stdout stand alone there, as the record of `--json -` does."""
+    """Move text to stderr if a JSONL sink writes to stdout, as for `--json -`."""
     if any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
         console.keep_stdout_for_json(context, parameter, "-")
     return sinks
@@ -42,28 +42,26 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
 @click.option(
     "--source",
     metavar="S",
-    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL, gst:PIPELINE; options behind it as ?key=value&key=value.",
+    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL or gst:PIPELINE, with options as "
+    "?key=value&key=value.",
 )
 @click.option(
     "--camera",
     metavar="[DEVICE]",
     is_flag=False,
     flag_value="",
-    help="Short for --source v4l2:DEVICE: a path, a number, a name under /dev/v4l/by-id, "
-    "or nothing for the first camera that works.",
+    help="Short for --source v4l2:DEVICE. DEVICE is a path, a number or a name under "
+    "/dev/v4l/by-id. Default: the first camera that works.",
 )
-@click.option(
-    "--bundle",
-    "bundle_path",
-    type=console.BUNDLE,
-    help="Bundle: a folder, a .difom file, or the name of a shipped one. Default: what is installed on this device, "
-    "else the shipped edge-s.",
+@options.bundle(
+    "Bundle: a directory, a .difom file, or the name of a shipped bundle. Default: the bundle "
+    "installed on this device, otherwise the shipped edge-s."
 )
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="State folder with the two slots of `edge-difom device install`, instead of --bundle.",
+    help="State folder of `edge-difom device install`, whose bundle is used instead of --bundle.",
 )
 @options.engine()
 @click.option(
@@ -72,53 +70,56 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     metavar="KIND[:PATH]",
     multiple=True,
     callback=_keep_stdout,
-    help="shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout without a file), null; "
-    "repeatable. Default: null.",
+    help="Output: shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout "
+    "without a file) or null; repeatable. Default: null.",
 )
 @click.option(
     "--view",
     metavar="[PORT]",
     is_flag=False,
     flag_value="",
-    help="A page on 127.0.0.1 with the live overlay, short for --sink web[:PORT].",
+    help="Serve a page with the live overlay on 127.0.0.1; short for --sink web[:PORT].",
 )
 @click.option(
-    "--log", type=click.Path(path_type=Path), metavar="FILE", help="Journal of events, rotated at 5 MB."
+    "--log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a journal of events, rotated at 5 MB.",
 )
 @click.option(
     "--metrics",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Prometheus text file, renewed every second.",
+    help="Write a Prometheus text file every second.",
 )
 @click.option(
     "--cart",
     default="",
     metavar="CART",
-    help="The cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
+    help="Connection to the cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
 )
 @click.option(
     "--guard/--no-guard",
     default=True,
-    help="Pause on black, over-exposed, frozen, out-of-body and blurred frames.",
+    help="Show no mask on black, overexposed, frozen, out-of-body and blurred frames.",
 )
 @click.option(
     "--smooth/--no-smooth",
     default=True,
-    help="Show a region once it was seen on 4 of 6 frames and for 130 ms.",
+    help="Show a region only after it was seen in 4 of the last 6 frames and for at least 130 ms.",
 )
 @click.option(
     "--stills",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Keep the frame with its mask, black outside the field of view, when a pedal of the cart is pressed "
-    "or SIGUSR1 comes. Pictures of a patient.",
+    help="Save the frame and its mask, black outside the field of view, whenever the cart's pedal "
+    "is pressed or SIGUSR1 arrives. The files contain patient images.",
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
 @options.threads()
-@click.option("--realtime", is_flag=True, help="Replay a clip at its own rate, as if it were a camera.")
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option("--realtime", is_flag=True, help="Replay a clip at its own frame rate, as if it were a camera.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")
 def command(
     source: str | None,
@@ -143,9 +144,10 @@ def command(
 ) -> None:
     """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
 
-    Of a camera the newest frame is taken and late ones are dropped; of a clip or a folder every frame. A mask
-    of a camera's frame that is older than 120 ms is not drawn. The student runs in a process of its own, which is
-    started again where it hangs or dies. Ctrl-C or SIGTERM ends the run with all outputs whole.
+    Live sources always use the newest frame and drop late ones; clips and folders are processed
+    completely. A mask is not drawn on a live frame older than 120 ms. The model runs in a separate
+    process, which is restarted if it hangs or dies. Ctrl-C or SIGTERM ends the run and completes
+    all outputs.
     """
     from edge.bundle.reader import Bundle
     from edge.inference.engine_spec import bundle_spec
@@ -156,26 +158,33 @@ def command(
 
     if (source is None) == (camera is None):
         raise UsageError(
-            "one source is needed", expected="--source S or --camera [DEVICE]", hint="--source synthetic:"
+            "exactly one source is needed",
+            expected="--source S or --camera [DEVICE]",
+            mend="--source synthetic:",
         )
     if bundle_path is not None and state is not None:
-        raise UsageError("two bundles are named", expected="--bundle B, or --state DIR with slots")
+        raise UsageError(
+            "--bundle and --state exclude each other",
+            expected="--bundle B, or --state DIR with slots",
+        )
     if json_path == "-" and any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
-        raise UsageError("two records want stdout", expected="a file for --sink jsonl: or for --json")
+        raise UsageError(
+            "only one record can go to stdout", expected="a file for --sink jsonl: or for --json"
+        )
     if view is not None:
         sinks = (*sinks, f"web:{view}" if view else "web")
     frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
-    open_sinks(sinks, force=force)  # a wrong sink shows before a slow start
+    open_sinks(sinks, force=force)  # report a wrong sink before a slow start
     if bundle_path is None and state is None:
         from firmware_bridge.fleet.slots.store import installed_state
 
         state = installed_state()
         if state is not None:
-            console.say(f"bundles: what is installed in {state}")
+            console.say(f"using the bundle installed in {state}")
     path = bundle_path
     if state is None:
         path = bundle_path or _default_bundle()
-        bundle_spec(Bundle.open(path), engine, threads=threads)  # so does an engine that cannot run here
+        bundle_spec(Bundle.open(path), engine, threads=threads)  # and an engine that cannot run here
         store: BundleStore = SingleBundle(path)
     else:
         from firmware_bridge.fleet.slots.store import open_store
@@ -237,16 +246,16 @@ def _default_bundle() -> Path:
     if path is None:
         others = " | ".join(shipped_bundles())
         raise UsageError(
-            f"no bundle is given, and no {DEFAULT} comes with this package",
+            f"no bundle is given, and this package ships no {DEFAULT}",
             expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
-            hint="make one with `edge-difom demo --out demo`, then --bundle demo/bundle",
+            mend="edge-difom demo --out demo, then --bundle demo/bundle",
         )
     return path
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; a second signal of the kind acts as it did before."""
+    """An event that SIGINT or SIGTERM sets; a second such signal has its previous effect."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -265,7 +274,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
 
 @contextmanager
 def _still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
-    """An event that SIGUSR1 sets; without a folder for stills the signal acts as it did before."""
+    """An event that SIGUSR1 sets; without a folder for stills the signal is left alone."""
     still = threading.Event()
     if stills is None:
         yield still

@@ -1,4 +1,4 @@
-"""`edge-difom verify`: hashes and golden frames."""
+"""`edge-difom verify`: check hashes and golden frames."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     metavar="openvino|tflite|onnx",
-    help="Engine to check, repeatable; by default each that is installed.",
+    help="Engine to check; repeatable. Default: every installed one.",
 )
 @console.json_option()
 def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) -> None:
-    """Check that no file was changed and that the engines compute here what they computed when they were made."""
+    """Check that no file changed and that the engines still compute the golden scores.
+
+    The golden scores were stored when the bundle was made. Exits with code 4 if a file is damaged,
+    and with code 5 if an engine disagrees.
+    """
     from edge.bundle.reader import Bundle
     from edge.engines.golden_check import unreadable, verify_bundle
 
@@ -72,9 +76,7 @@ def _show(report: VerifyReport) -> None:
                 ("ok" if check.ok else "FAILED") if check.checked else check.problem,
             ]
         )
-    console.table(
-        ["engine", "version", "golden frames", "least IoU", "largest mean difference", "result"], rows
-    )
+    console.table(["engine", "version", "golden frames", "min IoU", "max mean difference", "result"], rows)
     for name, state in report.files.items():
         if state != "ok":
             console.say(f"{state}: {name}")

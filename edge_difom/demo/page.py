@@ -1,4 +1,4 @@
-"""The demo's page."""
+"""The HTML report of the demo."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def demo_report(
     overlay: Path,
     settings: DemoSettings,
 ) -> str:
-    """The demo's page.
+    """Render the HTML report of the demo.
 
     Args:
-        summary: What `summary.json` will hold.
+        summary: The contents of `summary.json`.
         bench: Engine -> latency record.
         samples: Engine -> whole-frame latencies in milliseconds.
         metrics: Rows of the distillation's `metrics.jsonl`.
-        overlay: The clip with the overlay.
-        settings: How much of everything.
+        overlay: The video with the overlay.
+        settings: The settings of the demo.
     """
     means = {
         name: {stage: values.mean for stage, values in report.first.stages_ms.items()}

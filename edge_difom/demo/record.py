@@ -1,4 +1,4 @@
-"""What the demo is asked for and what it found."""
+"""Settings and results of the demo."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from edge.bundle.manifest import ParityRow  # noqa: TC001 - msgspec reads the an
 
 
 class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of everything; the defaults keep the demo under six minutes on two cores.
+    """Settings of the demo; the defaults keep it under six minutes on two cores.
 
     Attributes:
         student: Name of the student.
-        train: Phantom frames to train on.
-        validation: Phantom frames with a polyp to validate on.
-        negatives: Polyp-free phantom frames to count false alarms on.
-        size: Height and width of the student's input.
-        epochs: Passes of the distillation.
-        qat_epochs: Passes of the quantization-aware fine-tuning.
-        clip_frames: Frames of the clip that is run.
-        bench_seconds: Time measured per engine.
+        train: Number of phantom frames to train on.
+        validation: Number of phantom frames with a polyp to validate on.
+        negatives: Number of polyp-free phantom frames to count false alarms on.
+        size: Height and width of the student's input, in pixels.
+        epochs: Training epochs of the distillation.
+        qat_epochs: Epochs of quantization-aware fine-tuning.
+        clip_frames: Number of frames of the clip.
+        bench_seconds: Seconds to measure each engine for.
         pretrained: Start the student's encoder from ImageNet weights.
-        seed: Of the phantom and the training.
+        seed: Random seed of the phantom and the training.
     """
 
     student: str = "edge-s"
@@ -38,21 +38,21 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary.json`.
+    """The record that the demo writes as `summary.json`.
 
     Attributes:
         dice: `f32` (the student in torch), `openvino` and `tflite` -> mean Dice on the validation frames.
-        dice_ci95: Likewise, bootstrap 95 % interval.
-        negatives: Engine -> polyp-free frames seen and flagged.
+        dice_ci95: Its bootstrap 95 % interval.
+        negatives: Engine -> number of polyp-free frames, and of those flagged.
         parity_iou: Mean mask IoU of the two engines over the validation frames.
-        parity: Every step of the way from the student to the engines.
-        latency_ms: Engine -> percentiles with 99 % confidence, None where the samples are too few.
-        latency_valid: Engine -> None, or why the measurement is not valid.
+        parity: Comparison of each step from the student to the engines.
+        latency_ms: Engine -> percentiles with 99 % confidence, None if there are too few samples.
+        latency_valid: Engine -> None, or why the measurement is invalid.
         run: Frames of the clip, frames with a mask, frames per second.
-        bundle_bytes: Size of the bundle.
-        seconds: Stage -> seconds.
-        device: Where it ran.
-        versions: With what.
+        bundle_bytes: Size of the bundle in bytes.
+        seconds: Step -> duration in seconds.
+        device: CPU and number of cores.
+        versions: Software -> version.
     """
 
     dice: dict[str, float | None]

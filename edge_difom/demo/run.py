@@ -1,4 +1,4 @@
-"""The whole path on the built-in phantom: distil, quantize, bundle, prove, run, measure, report."""
+"""Every step on the built-in phantom: distill, quantize, bundle, verify, run, measure, report."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CALIBRATION = 32
 
 
 class Demo:
-    """One demo in one folder.
+    """A demo in one folder.
 
     Args:
-        out: Folder for the results; intermediate ones go to `out/work`.
-        settings: How much of everything.
+        out: Folder for the results; intermediate results go to `out/work`.
+        settings: The settings of the demo.
     """
 
     STEPS = 8
@@ -46,19 +46,19 @@ class Demo:
 
     @contextmanager
     def step(self, name: str, text: str) -> Iterator[None]:
-        """Announce and time a step."""
+        """Print and time a step."""
         console.step(len(self.seconds) + 1, self.STEPS, text)
         begin = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - begin, 2)
 
     def run(self) -> DemoSummary:
-        """Do everything; `summary.json` is written last."""
+        """Run every step; `summary.json` is written last."""
         from edge.datasets.phantom.render import write_clip, write_dataset
 
         settings = self.settings
         phantom, clip = self.work / "phantom", self.work / "clip.mp4"
-        with self.step("phantom", "phantom: images, masks, negatives and a clip"):
+        with self.step("phantom", "phantom: images, masks, polyp-free images and a clip"):
             write_dataset(
                 phantom,
                 train=settings.train,
@@ -67,9 +67,11 @@ class Demo:
                 seed=settings.seed,
             )
             write_clip(clip, seed=settings.seed, frames=settings.clip_frames, size=CLIP_SIZE, fps=CLIP_FPS)
-        with self.step("distil", f"distil {TEACHER} into {settings.student}"):
+        with self.step("distill", f"distill {TEACHER} into {settings.student}"):
             run = self._distill(phantom)
-        with self.step("quantize", "quantization-aware training to INT8, engines for OpenVINO and TFLite"):
+        with self.step(
+            "quantize", "quantization-aware training to INT8, and engines for OpenVINO and TFLite"
+        ):
             self._quantize(run)
         with self.step("bundle", "bundle with golden frames and parity"):
             from quantize.bundle.make import make_bundle
@@ -106,12 +108,15 @@ class Demo:
         return start_run(config, out=self.work / "run", force=True, report=console.progress)
 
     def _quantize(self, run: Path) -> None:
-        # A demo shows what INT8 costs and refuses nothing.
+        # A demo shows the cost of INT8 and never refuses it.
         from quantize.runs.folder import QatConfig
         from quantize.runs.train import train_qat
 
         config = QatConfig(
-            epochs=self.settings.qat_epochs, calibration=CALIBRATION, max_drop=1.0, max_small_drop=1.0
+            epochs=self.settings.qat_epochs,
+            calibration=CALIBRATION,
+            max_drop=1.0,
+            max_small_drop=1.0,
         )
         train_qat(run, config, force=True, report=console.progress)
 
@@ -163,7 +168,11 @@ class Demo:
         return reports, samples
 
     def _summary(
-        self, bundle: Bundle, accuracy: dict[str, EvaluationReport], run: Any, bench: dict[str, BenchReport]
+        self,
+        bundle: Bundle,
+        accuracy: dict[str, EvaluationReport],
+        run: Any,
+        bench: dict[str, BenchReport],
     ) -> DemoSummary:
         parity = bundle.manifest.parity
         engines = [
@@ -184,7 +193,11 @@ class Demo:
             parity=parity,
             latency_ms={name: report.first.latency_ms for name, report in bench.items()},
             latency_valid={name: report.reason for name, report in bench.items()},
-            run={"frames": run.frames, "frames_with_mask": run.frames_with_mask, "fps": round(run.fps, 2)},
+            run={
+                "frames": run.frames,
+                "frames_with_mask": run.frames_with_mask,
+                "fps": round(run.fps, 2),
+            },
             bundle_bytes=size,
             seconds=self.seconds,
             device=f"{device.cpu}, {device.cores} cores" if device.cpu else f"{device.cores} cores",
@@ -192,7 +205,11 @@ class Demo:
         )
 
     def _report(
-        self, summary: DemoSummary, bench: dict[str, BenchReport], samples: dict[str, list[float]], run: Path
+        self,
+        summary: DemoSummary,
+        bench: dict[str, BenchReport],
+        samples: dict[str, list[float]],
+        run: Path,
     ) -> None:
         from edge_difom.demo.page import demo_report
 
@@ -202,16 +219,16 @@ class Demo:
 
 
 def run_demo(out: Path, settings: DemoSettings | None = None, *, force: bool = False) -> DemoSummary:
-    """Run the whole path and write DIR/{bundle/, report.html, overlay.mp4, summary.json}.
+    """Run every step and write OUT/{bundle/, report.html, overlay.mp4, summary.json}.
 
     Args:
         out: Folder for the results.
-        settings: How much of everything.
+        settings: The settings of the demo.
         force: Replace the results of an earlier demo.
 
     Raises:
-        UsageError: `out` holds something that is not to be replaced.
-        EdgeDifomError: Whatever a step raises; results of the steps before it stay.
+        UsageError: `out` is a file, or not empty without `force`.
+        EdgeDifomError: A step failed; the results of earlier steps stay.
     """
     refuse_existing(out, force=force)
     if out.is_file():

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HEAVY = {"torch", "cv2", "numpy", "openvino", "ai_edge_litert", "msgspec", "click", "distill", "quantize"}
+HEAVY = {
+    "torch",
+    "cv2",
+    "numpy",
+    "openvino",
+    "ai_edge_litert",
+    "msgspec",
+    "click",
+    "distill",
+    "quantize",
+}
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -45,9 +45,16 @@ def test_examples_keep_their_lines() -> None:
 def test_records_hold_numbers_as_numbers(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     console.write_json(
-        path, {"f": np.float32(0.5), "n": np.int64(3), "a": np.arange(2), "p": path, "x": float("nan")}
+        path,
+        {"f": np.float32(0.5), "n": np.int64(3), "a": np.arange(2), "p": path, "x": float("nan")},
     )
-    assert json.loads(path.read_text()) == {"f": 0.5, "n": 3, "a": [0, 1], "p": str(path), "x": None}
+    assert json.loads(path.read_text()) == {
+        "f": 0.5,
+        "n": 3,
+        "a": [0, 1],
+        "p": str(path),
+        "x": None,
+    }
 
 
 def test_a_record_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:

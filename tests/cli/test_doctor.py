@@ -99,7 +99,10 @@ def test_instruction_sets_of_both_architectures(cpuinfo: str, flags: list[str]) 
 def test_a_broken_nvidia_smi_is_no_cuda_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", str(tmp_path))
-    for body, found in (("echo 'Card A'; echo 'Card B'", ["Card A", "Card B"]), ("echo failed; exit 9", [])):
+    for body, found in (
+        ("echo 'Card A'; echo 'Card B'", ["Card A", "Card B"]),
+        ("echo failed; exit 9", []),
+    ):
         tool.write_text(f"#!/bin/sh\n{body}\n")
         tool.chmod(0o755)
         assert device_info.read_device().cuda == found

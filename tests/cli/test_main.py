@@ -16,7 +16,10 @@ from edge_difom.cli import main as cli
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "edge_difom", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "edge_difom", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -137,7 +140,9 @@ def test_a_missing_package_names_its_extra(root: str, extra: str) -> None:
     assert f"pip install {install}" in str(named)
 
 
-def test_resolving_reports_a_missing_package_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolving_reports_a_missing_package_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[report\]"):
         cli.resolve("jinja2:Template")

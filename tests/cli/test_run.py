@@ -37,7 +37,16 @@ def test_masks_of_a_phantom_in_every_sink(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video, lines, record = tmp_path / "o.mp4", tmp_path / "f.jsonl", tmp_path / "summary.json"
-    arguments = ["--source", PHANTOM, "--bundle", tiny_bundle, "--engine", "tflite", "--threads", "1"]
+    arguments = [
+        "--source",
+        PHANTOM,
+        "--bundle",
+        tiny_bundle,
+        "--engine",
+        "tflite",
+        "--threads",
+        "1",
+    ]
     sinks = ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}", "--json", record]
     assert run(*arguments, *sinks) == 0
     out = capsys.readouterr().out
@@ -134,11 +143,24 @@ def test_a_signal_ends_a_live_run_with_whole_outputs(
     tiny_bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     video, lines = tmp_path / "o.mp4", tmp_path / "f.jsonl"
-    command = [sys.executable, "-m", "edge_difom", "run", "--bundle", str(tiny_bundle), "--engine", "tflite"]
+    command = [
+        sys.executable,
+        "-m",
+        "edge_difom",
+        "run",
+        "--bundle",
+        str(tiny_bundle),
+        "--engine",
+        "tflite",
+    ]
     command += ["--source", "synthetic:?width=96&height=64&frames=0&fps=60", "--threads", "1"]
     command += ["--sink", f"video:{video}", "--sink", f"jsonl:{lines}"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
     try:
         deadline = time.monotonic() + 60

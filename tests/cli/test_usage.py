@@ -112,9 +112,17 @@ def test_completing_imports_nothing_heavy() -> None:
         "import sys\nfrom edge_difom.cli.main import main\n"
         f"try:\n    main()\nfinally:\n    print(sorted(set(sys.modules) & {HEAVY}), file=sys.stderr)"
     )
-    asked = {"_EDGE_DIFOM_COMPLETE": "bash_complete", "COMP_WORDS": "edge-difom ", "COMP_CWORD": "1"}
+    asked = {
+        "_EDGE_DIFOM_COMPLETE": "bash_complete",
+        "COMP_WORDS": "edge-difom ",
+        "COMP_CWORD": "1",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | asked
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | asked,
     )
     assert {line.partition(",")[2] for line in done.stdout.split()} == set(cli.VERBS)
     assert done.stderr.strip() == "[]"

@@ -59,7 +59,7 @@ def test_the_demo_leaves_bundle_report_overlay_and_summary(demo: Path) -> None:
     assert summary.parity_iou is not None
     assert summary.parity_iou == 1
     assert set(summary.seconds) == {
-        "phantom", "distil", "quantize", "bundle", "prove", "run", "measure", "report",
+        "phantom", "distill", "quantize", "bundle", "prove", "run", "measure", "report",
     }  # fmt: skip
     assert summary.negatives["openvino"]["n"] == SMALL.negatives
     page = (demo / "report.html").read_text()

@@ -25,9 +25,18 @@ TABLE = {
         "edge_difom.cli.bench.compare:command",
         "Compare two measurements row by row: is B slower than A?",
     ),
-    "matrix": ("edge_difom.cli.bench.matrix:command", "Measure bundles x engines x precisions x threads."),
-    "device": ("edge_difom.cli.bench.device:command", "Measure the peak performance of this machine."),
-    "glass": ("edge_difom.cli.bench.glass:command", "Measure the time from a display to a camera."),
+    "matrix": (
+        "edge_difom.cli.bench.matrix:command",
+        "Measure bundles x engines x precisions x threads.",
+    ),
+    "device": (
+        "edge_difom.cli.bench.device:command",
+        "Measure the peak performance of this machine.",
+    ),
+    "glass": (
+        "edge_difom.cli.bench.glass:command",
+        "Measure the delay from a display to a camera.",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""`edge-difom bench compare`: whether B is slower than A."""
+"""`edge-difom bench compare`: check whether B is slower than A."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_difom.cli import console
 
 @click.command(
     "compare",
-    short_help="Say whether B is slower than A, row by row.",
+    short_help="Compare two measurements row by row: is B slower than A?",
     epilog=console.examples(
         "edge-difom bench compare runs/bench/OLD runs/bench/NEW",
         "edge-difom bench compare old.json new.json --margin 0.1 --json comparison.json",
@@ -26,16 +26,15 @@ from edge_difom.cli import console
     type=click.FloatRange(min=0),
     default=0.05,
     show_default=True,
-    help="By which a ratio must differ from 1 beside its interval.",
+    help="Minimum difference of a ratio from 1, in addition to its interval.",
 )
-@click.option(
-    "--judge-invalid", is_flag=True, help="Judge runs that the environment guard calls INVALID too."
-)
+@click.option("--judge-invalid", is_flag=True, help="Also judge runs that are marked INVALID.")
 @console.json_option()
 def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str | None) -> None:
-    """Pair the rows of A and B (report.json, record.jsonl, or folders of such) and give ratios B over A.
+    """Pair the rows of A and B, and report the ratio B / A for each.
 
-    Exit code 7 where a row of B is slower than in A; 3 where no row can be judged.
+    A and B are a report.json, a record.jsonl, or a folder that contains such files. Exits with code
+    7 if a row of B is slower than in A, and with code 3 if no row can be judged.
     """
     from edge.bench.report.compare import NOT_JUDGED, REGRESSION, compare_runs, load_reports
 
@@ -64,7 +63,7 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
     if report.verdict == REGRESSION:
         raise LatencyError(
             f"{b} is slower than {a}",
-            expected=f"no row slower by more than {margin:.0%} with its interval over 1",
+            expected=f"no row slower by more than {margin:.0%} with its interval above 1",
             got=", ".join(
                 f"{' '.join(part for part in pair.key if part)} {ratio.percentile} x {ratio.ratio:.3f}"
                 for pair in report.pairs
@@ -75,8 +74,7 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
     if report.verdict == NOT_JUDGED:
         raise DataError(
             "no row can be judged",
-            expected="valid runs of enough frames on both sides",
-            got="; ".join(sorted({pair.why for pair in report.pairs if pair.why}))
-            or "runs that are too short",
-            hint="measure again on a quiet machine, or --judge-invalid",
+            expected="valid runs with enough frames on both sides",
+            got="; ".join(sorted({pair.why for pair in report.pairs if pair.why})) or "too few frames",
+            mend="measure again on a quiet machine, or --judge-invalid",
         )

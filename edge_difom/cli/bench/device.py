@@ -1,4 +1,4 @@
-"""`edge-difom bench device`: what the machine reaches at best."""
+"""`edge-difom bench device`: measure the peak performance of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_difom.cli import console, options
 
 @click.command(
     "device",
-    short_help="Measure what the machine reaches at best.",
+    short_help="Measure the peak performance of this machine.",
     epilog=console.examples(
         "edge-difom bench device --out device.json",
         "edge-difom bench device --threads 2 --seconds 10 --out device.json",
@@ -24,19 +24,22 @@ from edge_difom.cli import console, options
     type=click.FloatRange(min=0, min_open=True),
     default=3.0,
     show_default=True,
-    help="Time to run each engine for.",
+    help="Seconds to run each engine for.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="File for the profile, for --profile of `bench`."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write the profile to, for `bench run --profile`.",
 )
 @click.option("--force", is_flag=True, help="Replace the file.")
 @console.json_option("Print or write the profile as JSON.")
 def command(
     threads: int | None, seconds: float, out: Path | None, force: bool, json_path: str | None
 ) -> None:
-    """Measure memory bandwidth, and each installed engine in INT8 and f32 on a stack of dense convolutions.
+    """Measure memory bandwidth and the peak throughput of each installed engine.
 
-    A report with this profile says what share of the peak an engine reached.
+    Each engine runs a stack of dense convolutions in INT8 and f32. `bench run --profile` uses the
+    profile to report the share of the peak that a model reaches.
     """
     from edge.bench.measure.dense import DENSE
     from edge.bench.measure.profiling import PRECISIONS, profile_device

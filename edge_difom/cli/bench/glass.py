@@ -1,4 +1,4 @@
-"""`edge-difom bench glass`: the time from a display to a camera."""
+"""`edge-difom bench glass`: measure the delay from a display to a camera."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_difom.cli import console
 
 @click.command(
     "glass",
-    short_help="Measure the time from a display to a camera.",
+    short_help="Measure the delay from a display to a camera.",
     epilog=console.examples(
         "edge-difom bench glass --display loopback --pulses 100",
         "edge-difom bench glass --display fb:/dev/fb0 --source v4l2:/dev/video0 --json glass.json",
@@ -21,23 +21,24 @@ from edge_difom.cli import console
     "--display",
     required=True,
     metavar="D",
-    help="loopback (no glass: what the method adds), fb:DEVICE, or a sink of `run` that shows pictures.",
+    help="loopback (no display: what the method itself adds), fb:DEVICE, or a sink of `run` that shows "
+    "images.",
 )
-@click.option("--source", metavar="S", help="The camera that sees the display, as of `run`.")
+@click.option("--source", metavar="S", help="Camera that sees the display, as in `edge-difom run`.")
 @click.option(
     "--pulses",
     type=click.IntRange(min=1),
     default=662,
     show_default=True,
-    help="How many; p99 needs 662, p90 64.",
+    help="Number of pulses; p99 needs 662, p90 needs 64.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the phases of the pulses.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the pulse phases.")
 @console.json_option()
 def command(display: str, source: str | None, pulses: int, seed: int, json_path: str | None) -> None:
-    """Light a marker at random phases of the camera's period, and look for it in the camera's pictures.
+    """Show a marker at random phases of the camera's period, and detect it in the camera's images.
 
-    A delay runs from handing the marker to the output until a picture that shows it lies in memory. See
-    docs/measuring.md for the method with an LED and a photodiode, which needs no camera in the loop.
+    A delay starts when the marker is passed to the output and ends when an image that shows it is in
+    memory. docs/measuring.md describes a method with an LED and a photodiode that needs no camera.
     """
     from edge.bench.measure.displays import open_display
     from edge.bench.measure.glass import measure_glass
@@ -46,7 +47,7 @@ def command(display: str, source: str | None, pulses: int, seed: int, json_path:
     shown, seen = open_display(display)
     if (seen is None) == (source is None):
         raise UsageError(
-            "one camera is needed, and a loopback brings its own",
+            "exactly one camera is needed, and loopback has its own",
             expected="--source S, except with --display loopback",
             got=f"--display {display}" + (f" --source {source}" if source else ""),
         )
@@ -59,12 +60,12 @@ def command(display: str, source: str | None, pulses: int, seed: int, json_path:
     for note in report.notes:
         console.say(f"note: {note}")
     console.say(
-        f"a picture every {report.period_ms:.2f} ms; marker at {report.marker}, levels {report.levels}"
+        f"an image every {report.period_ms:.2f} ms; marker at {report.marker}, levels {report.levels}"
     )
     console.table(
         ["delay, ms", *report.delay_ms],
         [
-            ["with 99 % confidence at most", *report.delay_ms.values()],
+            ["upper bound, 99 % confidence", *report.delay_ms.values()],
             ["plain quantile", *report.delay_empirical_ms.values()],
             ["to the capture stamp, plain", *report.to_capture_ms.values()],
         ],

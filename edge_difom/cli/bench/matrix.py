@@ -1,4 +1,4 @@
-"""`edge-difom bench matrix`: bundles x engines x precisions x threads."""
+"""`edge-difom bench matrix`: measure every combination of bundle, engine, precision and threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edge_difom.cli import console, options
     type=console.BUNDLE,
     required=True,
     multiple=True,
-    help="Bundle, or the name of a shipped one; repeatable, as the options below.",
+    help="Bundle, or the name of a shipped bundle; repeatable, like the options below.",
 )
 @click.option("--engine", "engines", multiple=True, default=("openvino", "tflite"), show_default=True)
 @click.option(
@@ -40,12 +40,18 @@ from edge_difom.cli import console, options
 )
 @options.threads(multiple=True)
 @click.option("--rate", "rates", multiple=True, default=("max",), show_default=True, metavar="max|FPS")
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Of each rate of each cell.")
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled images to score each engine on.")
-@click.option("--profile", type=click.Path(path_type=Path), help="Of `bench device`.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder.")
-@click.option("--resume", is_flag=True, help="Keep cells whose run came to its end.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option(
+    "--seconds",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Seconds to measure each rate of each combination for.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Labeled images to score each engine on.")
+@click.option("--profile", type=click.Path(path_type=Path), help="Profile of `edge-difom bench device`.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--resume", is_flag=True, help="Keep the combinations that are already measured.")
+@click.option("--force", is_flag=True, help="Replace existing output.")
 @console.json_option("Write the matrix as JSON here too; `-` prints it on stdout.")
 def command(
     bundles: tuple[Path, ...],
@@ -61,7 +67,10 @@ def command(
     force: bool,
     json_path: str | None,
 ) -> None:
-    """Measure every combination in a process of its own, and draw Dice against CPU time with the Pareto front."""
+    """Measure every combination in a separate process, and plot Dice against CPU time.
+
+    The plot marks the Pareto front.
+    """
     from edge.bench.measure.stream import Load
     from edge.bench.report.matrix import Cell, matrix_page, run_cell, run_matrix
     from edge.util.files import atomic_write, refuse_existing
@@ -90,7 +99,15 @@ def command(
     console.table(
         ["row", "load", "Dice", "CPU ms", "p50 ms", "p99 ms", "front"],
         [
-            [row.cell, row.load, row.dice, row.cpu_ms, row.p50_ms, row.p99_ms, "yes" if row.front else ""]
+            [
+                row.cell,
+                row.load,
+                row.dice,
+                row.cpu_ms,
+                row.p50_ms,
+                row.p99_ms,
+                "yes" if row.front else "",
+            ]
             for row in report.rows
         ],
     )

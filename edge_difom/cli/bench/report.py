@@ -1,4 +1,4 @@
-"""`edge-difom bench report`: the report of a record."""
+"""`edge-difom bench report`: make the report of a record."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ from edge_difom.cli import console
     ),
 )
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the reports; the record's by default."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. Default: the record's.")
 @click.option(
     "--profile",
     "profile_path",
     type=click.Path(path_type=Path),
-    help="Of `bench device`, in the place of the one that the record holds.",
+    help="Profile of `edge-difom bench device`, instead of the record's own.",
 )
 @console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
 def command(record: Path, out: Path | None, profile_path: Path | None, json_path: str | None) -> None:
-    """Make report.json, report.html and report.md of RECORD, a record.jsonl or its folder.
+    """Make report.json, report.html and report.md from RECORD, a record.jsonl or its folder.
 
-    The record of a run that was killed gives the report of what was counted until then.
+    The record of a killed run gives a report of everything measured until then.
     """
     import msgspec
 

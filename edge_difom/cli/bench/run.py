@@ -1,4 +1,4 @@
-"""`edge-difom bench [run]`: the latency of a bundle on this machine."""
+"""`edge-difom bench run`: measure the latency of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -41,20 +41,22 @@ if TYPE_CHECKING:
     default=("max",),
     show_default=True,
     metavar="max|FPS",
-    help="The next frame as soon as the last is done, or pictures at FPS; repeatable, one after the other.",
+    help="max: the next frame as soon as the last is done; FPS: frames at that rate. Repeatable; the "
+    "rates are measured one after the other.",
 )
 @click.option(
     "--seconds",
     type=float,
     default=600.0,
     show_default=True,
-    help="Time to count frames for, after warm-up, of each rate.",
+    help="Seconds to measure each rate for, after the warm-up.",
 )
 @click.option(
     "--soak",
     type=click.FloatRange(min=0, min_open=True),
     metavar="MINUTES",
-    help="Count for this long instead, or until the temperature has settled (after 10 minutes, under .5 C in 5).",
+    help="Measure for this long instead, or until the temperature is stable (after 10 minutes, a change "
+    "under 0.5 C in 5 minutes).",
 )
 @options.threads()
 @click.option("--frame", default="1920x1080", show_default=True, metavar="WxH", help="Size of the frames.")
@@ -63,23 +65,24 @@ if TYPE_CHECKING:
     "sinks",
     metavar="KIND[:PATH]",
     multiple=True,
-    help="As of `run`; its time is the stage `output`. Repeatable. Default: none.",
+    help="Sink as in `edge-difom run`; its time is the stage `output`. Repeatable. Default: none.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Labelled images: the very engine that is timed is scored on them.",
+    help="Labeled images to score the measured engine on.",
 )
 @click.option(
     "--profile",
     "profile_path",
     type=click.Path(path_type=Path),
-    help="Of `bench device`: what the machine reaches at best.",
+    help="Profile of `edge-difom bench device`, to report the share of the machine's peak.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for record.jsonl, report.json, report.html and report.md. Default: runs/bench/TIME-BUNDLE-ENGINE.",
+    help="Folder for record.jsonl, report.json, report.html and report.md. Default: "
+    "runs/bench/TIME-BUNDLE-ENGINE.",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier run in this folder.")
 @console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
@@ -99,11 +102,11 @@ def command(
     force: bool,
     json_path: str | None,
 ) -> None:
-    """Measure whole frames, 1080p in and regions out, in a single stream.
+    """Measure full frames in a single stream: 1080p in, regions out.
 
-    The first line says VALID, or INVALID and why: other processes' load, swapping, throttling. Percentiles hold
-    with 99 % confidence; one that has too few samples for that is refused, and shown as a dash. The record is
-    written while the run goes on: of one that is killed, `bench report` makes the report.
+    The first line says VALID, or INVALID and the reason, such as load of other processes, swapping
+    or throttling. Percentiles hold with 99 % confidence; a percentile with too few samples is shown
+    as a dash. The record is written during the run, so `bench report` can report a killed run.
     """
     from edge.bench.measure.profiling import read_profile
     from edge.bench.measure.run import run_bench
@@ -154,7 +157,7 @@ def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
 
 
 def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
-    """Counts whole seconds on the console."""
+    """A callback that shows the measured seconds as progress."""
     total = max(int(seconds), 1)
     progress = stack.enter_context(console.progress(total, "seconds measured"))
     shown = 0
@@ -171,12 +174,12 @@ def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
 def _frame_size(text: str) -> tuple[int, int]:
     width, cross, height = text.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()) or not (int(width) and int(height)):
-        raise UsageError("the size of the frames is not usable", expected="WIDTHxHEIGHT", got=text)
+        raise UsageError("invalid frame size", expected="WIDTHxHEIGHT", got=text)
     return int(height), int(width)
 
 
 def _pairs(data: Path | None) -> tuple[Sequence[Pair], str]:
-    """Labelled images of a folder and its name, which is all of its path that a report may show."""
+    """Labeled images of a folder, and its name; a report must not show more of its path."""
     if data is None:
         return (), ""
     from edge.datasets.pairs import find_pairs
@@ -190,10 +193,10 @@ def _default_folder(bundle: str, engine: str) -> Path:
 
 
 def _prepare(folder: Path, *, force: bool) -> Path:
-    """The folder, without the files of an earlier run.
+    """Create the folder, and remove the files of an earlier run.
 
     Raises:
-        UsageError: It holds something, without `force`.
+        UsageError: It is not empty, and `force` is False.
     """
     from edge.bench.report.journal import RECORD_NAME
     from edge.util.files import refuse_existing
@@ -207,7 +210,7 @@ def _prepare(folder: Path, *, force: bool) -> Path:
 
 
 def _command_line(context: click.Context) -> str:
-    """The command that repeats this run: its options as they were given, in their long form."""
+    """The command that repeats this run, with its options in their long form."""
     words = ["edge-difom", "bench", "run"]
     for parameter in context.command.params:
         name = parameter.name or ""

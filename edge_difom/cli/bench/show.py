@@ -1,4 +1,4 @@
-"""What a run leaves behind: the report on the console and in files."""
+"""The report of a measurement, on the console and in files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,30 @@ REPORTS = ("report.json", "report.md", "report.html")
 
 
 def write_reports(report: BenchReport, folder: Path) -> list[Path]:
-    """Write the report in each form; the page is left out, with a warning, where jinja2 is not installed.
+    """Write the report in every format; without jinja2 the HTML page is skipped with a warning.
+
+    Args:
+        report: The report.
+        folder: Folder to write; created if necessary.
 
     Returns:
-        What was written.
+        The files that were written.
     """
     from edge.bench.report.markdown import markdown_report
     from edge.bench.report.page import report_page
     from edge.bench.report.summary import encode_report
 
-    makers: tuple[Callable[[BenchReport], str | bytes], ...] = (encode_report, markdown_report, report_page)
+    makers: tuple[Callable[[BenchReport], str | bytes], ...] = (
+        encode_report,
+        markdown_report,
+        report_page,
+    )
     written = []
     for name, make in zip(REPORTS, makers, strict=True):
         try:
             content = make(report)
         except MissingDependencyError as error:
-            console.warn(f"{name} is left out: {error.what} ({error.hint})")
+            console.warn(f"{name} is skipped: {error.what} ({error.mend})")
             continue
         atomic_write(folder / name, content)
         written.append(folder / name)
@@ -41,7 +49,7 @@ def write_reports(report: BenchReport, folder: Path) -> list[Path]:
 
 
 def show_report(report: BenchReport) -> None:
-    """Say what was found; the first line says whether it may be believed."""
+    """Print the report; the first line says whether the measurement is valid."""
     console.say("VALID" if report.valid else f"INVALID: {report.reason}")
     console.say(
         f"{report.bundle} in {report.engine} {report.precision}, "
@@ -50,7 +58,7 @@ def show_report(report: BenchReport) -> None:
     for note in report.notes:
         console.say(f"note: {note}")
     if report.unknown:
-        console.say(f"not readable here: {', '.join(report.unknown)}")
+        console.say(f"not readable on this machine: {', '.join(report.unknown)}")
     for row in report.loads:
         _show_load(row)
     if report.accuracy:
@@ -63,25 +71,25 @@ def show_report(report: BenchReport) -> None:
     alone = report.inference_only_ms
     golden = report.golden
     rows: list[list[object]] = [
-        ["inference alone, p50 ms", alone.p50 if alone else None],
+        ["inference only, p50 ms", alone.p50 if alone else None],
         ["preprocess + postprocess, CPU ms per frame", report.preprocess_postprocess_cpu_ms],
         ["opening and compiling, ms", report.compile_ms],
         ["first inference, ms", report.first_inference_ms],
-        ["resident memory at its highest, MiB", report.peak_rss_mb],
+        ["peak resident memory, MiB", report.peak_rss_mb],
         ["share of the engine's peak", report.share_of_peak],
         ["golden frames within tolerance", ("yes" if golden.ok else "NO") if golden else None],
     ]
-    console.table(["also", "value"], rows)
+    console.table(["figure", "value"], rows)
 
 
 def _show_load(load: LoadReport) -> None:
     console.say()
-    pace = "highest rate" if load.load == "max" else f"pictures at {load.load} per second"
+    pace = "highest rate" if load.load == "max" else f"{load.load} frames per second"
     console.say(f"{pace}: {load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten")
     console.table(
         ["latency, ms", *load.latency_ms],
         [
-            ["with 99 % confidence at most", *load.latency_ms.values()],
+            ["upper bound, 99 % confidence", *load.latency_ms.values()],
             ["plain quantile", *load.latency_empirical_ms.values()],
         ],
     )
@@ -92,8 +100,8 @@ def _show_load(load: LoadReport) -> None:
     console.table(
         ["per frame", "value"],
         [
-            ["CPU of the process, ms", load.cpu_ms_per_frame],
-            ["growth of its memory, KiB", load.rss_growth_kib_per_frame],
+            ["CPU time, ms", load.cpu_ms_per_frame],
+            ["memory growth, KiB", load.rss_growth_kib_per_frame],
             [f"energy, mJ ({load.energy_source or 'no meter'})", load.energy_mj_per_frame],
             ["retention, p50 of the last 60 s over the first", load.retention],
         ],
