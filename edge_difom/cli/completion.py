@@ -14,16 +14,18 @@ PROGRAM, VARIABLE = "edge-difom", "_EDGE_DIFOM_COMPLETE"
     "completion",
     short_help="Print a shell completion script.",
     epilog=console.examples(
-        "edge-difom completion bash >> ~/.bashrc",
-        "edge-difom completion zsh >> ~/.zshrc",
-        "edge-difom completion fish > ~/.config/fish/completions/edge-difom.fish",
+        "edge-difom completion bash",
+        "edge-difom completion zsh",
+        "edge-difom completion fish",
     ),
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print a script that completes verbs and options in SHELL.
 
-    The script asks `edge-difom` itself for the completions, so it never goes out of date.
+    Append the output to ~/.bashrc or ~/.zshrc, or write it to
+    ~/.config/fish/completions/edge-difom.fish. The script asks `edge-difom` itself for the
+    completions, so it never goes out of date.
     """
     from edge_difom.cli.main import group
 
