@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from edge.contracts import Rule  # noqa: TC001 - msgspec reads it at run time
 from edge.errors import UsageError
+from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -91,7 +91,7 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pretrained: bool = True
     start: str = ""
     size: Positive = 256
-    field_of_view: Rule = "view"
+    field_of_view: FieldOfView = "view"
     scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
         default_factory=lambda: [1.0]
     )
@@ -140,7 +140,7 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
         raise UsageError(
             f"configuration: {error}",
             expected=", ".join(field.name for field in msgspec.structs.fields(DistillConfig)),
-            mend="correct the option, the --set or the configuration file",
+            hint="correct the option, the --set or the configuration file",
         ) from None
 
 
@@ -174,7 +174,7 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     """
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
-        raise UsageError("no images are named", expected="at least one folder", mend="--data DIR")
+        raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
     for key in ("data", "negatives"):
         if key in values:
             values[key] = [str(Path(folder).resolve()) for folder in values[key]]
@@ -208,7 +208,7 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment}", expected="key=value", mend="--set lr=0.0005")
+            raise UsageError(f"--set {assignment}", expected="key=value", hint="--set lr=0.0005")
         values[key.strip()] = yaml.safe_load(value)
     return values
 

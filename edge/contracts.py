@@ -1,163 +1,17 @@
-"""The types and contracts that the device's modules share.
-
-Images are (H, W, 3) uint8. Frames travel in the camera's BGR order; the engine's input is RGB. Times are
-`time.monotonic_ns()`. Coordinates are pixels of the frame as captured.
-"""
+"""The protocols that the device's modules implement: engine, source, sink, bundle store, cart link."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    ImageU8 = NDArray[np.uint8]
-    MaskBool = NDArray[np.bool_]
-
-
-Box = tuple[int, int, int, int]
-"""x, y, width, height in frame pixels."""
-
-Rule = Literal["full-frame", "view"]
-"""Which part of a frame a student is shown, as `edge.imaging.crop` cuts it."""
-
-
-class OperatingPoint(NamedTuple):
-    """From which scores on a region is shown: thresholding with hysteresis (Canny, IEEE TPAMI 1986, section VIII).
-
-    Attributes:
-        threshold: Score from which a pixel belongs to the mask, more than 0, at most 1.
-        min_region: Smallest region that is kept, share of what the student was shown.
-        least_peak: Score that a region reaches at its highest, or it is left out; 0 to 1, 0 keeps all.
-    """
-
-    threshold: float = 0.5
-    min_region: float = 0.001
-    least_peak: float = 0.0
-
-
-USUAL_POINT = OperatingPoint()
-"""Where nothing else was chosen."""
-
-
-class State(str, Enum):
-    """What the device is doing; the value is what logs, metrics and the cart's controller are told."""
-
-    BOOT = "boot"
-    SELFTEST = "selftest"
-    NO_SIGNAL = "no-signal"
-    RUNNING = "running"
-    PAUSED = "paused"
-    DEGRADED = "degraded"
-    BYPASS = "bypass"
-
-
-def kind_of(reason: str) -> str:
-    """The kind of a reason: what stands before its first colon."""
-    return reason.partition(":")[0].strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A state and why it holds.
-
-    Attributes:
-        state: What the device is doing.
-        reason: Why, as `kind` or `kind: detail`; empty only while RUNNING.
-        since_ns: CLOCK_MONOTONIC nanoseconds at which state and kind of reason began to hold.
-    """
-
-    state: State
-    reason: str
-    since_ns: int
-
-
-class Interruption(Exception):  # noqa: N818 - a camera may be silent without an error
-    """A live source has no picture to give for now; it stays open, and `read` may be called again at once.
-
-    Args:
-        state: `NO_SIGNAL`, or `DEGRADED` where pictures come that cannot be used.
-        reason: `kind: detail`, such as `unplugged: /dev/video0 is gone, tried 3 times`.
-    """
-
-    def __init__(self, state: State, reason: str) -> None:
-        super().__init__(reason)
-        self.state, self.reason = state, reason
-
-
-class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and known by that name
-    """The engine gives no scores for this frame; the next call may.
-
-    Args:
-        kind: `late`, `hang`, `crash`, `memory`, `damaged`, `restarting` or `exhausted`.
-        detail: What happened.
-    """
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.detail = kind, detail
-
-
-@dataclass(slots=True)
-class Frame:
-    """One picture of a source and the stamps that it gathered on its way.
-
-    Attributes:
-        index: Number of the frame in its source, gaps where the source dropped some.
-        image: (H, W, 3) uint8, BGR.
-        captured_ns: When the source had the picture, CLOCK_MONOTONIC.
-        stamps: Stage name -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
-    """
-
-    index: int
-    image: ImageU8
-    captured_ns: int
-    stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """One connected region of the mask.
-
-    Attributes:
-        box: Where it lies.
-        contour: Outline as (x, y) frame pixels.
-        area: Share of what the student was shown of the frame, 0 to 1.
-        score: Highest score inside, 0 to 1.
-    """
-
-    box: Box
-    contour: tuple[tuple[int, int], ...]
-    area: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the pipeline found on a frame.
-
-    Attributes:
-        scores: (h, w) uint8 score map of the engine in 1/256, None where no inference ran.
-        regions: Regions left after threshold and postprocessing.
-        mask_area: Share of what the student was shown that the regions cover.
-        reason: Why no mask may be drawn; None where it may.
-        field_of_view: Where the endoscope's picture lies in the frame; None where it was not looked for.
-        part: What of the frame the student was shown, and the scores cover; None for all of it.
-    """
-
-    scores: ImageU8 | None
-    regions: tuple[Region, ...]
-    mask_area: float
-    reason: str | None
-    field_of_view: Box | None = None
-    part: Box | None = None
+    from edge.frame import Frame, ImageU8, Result
+    from edge.status import Status
 
 
 @runtime_checkable
@@ -172,6 +26,15 @@ class Engine(Protocol):
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the input."""
+        ...
+
+    @property
+    def input_buffer(self) -> ImageU8 | None:
+        """(H, W, 3) uint8 memory of the engine; an image written there is not copied by `infer`.
+
+        None if the engine takes any array. Its size is that of the running model, also while
+        `input_size` already tells of the next one.
+        """
         ...
 
     def infer(self, image: ImageU8) -> ImageU8:
@@ -275,14 +138,46 @@ class CartEvent:
     """What the cart's controller reports.
 
     Attributes:
-        kind: `pedal`, `power-fail`, `link-up`, `link-down` or `refused`.
-        detail: For the log, such as `pedal 1 pressed`.
-        holdup_ms: Of `power-fail`: how long the supply still holds.
+        kind: `power-fail`, `link-up`, `link-down` or `refused`.
+        detail: Particulars for the log.
+        holdup_ms: Milliseconds for which the supply still holds; `power-fail` only.
     """
 
     kind: str
     detail: str
     holdup_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PedalEvent:
+    """A pedal was pressed or released.
+
+    Attributes:
+        pedal: Number of the pedal, from 1.
+        pressed: True if it was pressed, False if it was released.
+    """
+
+    pedal: int
+    pressed: bool
+
+    @property
+    def kind(self) -> str:
+        """The kind in the log."""
+        return "pedal"
+
+    @property
+    def name(self) -> str:
+        """The pedal in records, such as `pedal 1`."""
+        return f"pedal {self.pedal}"
+
+    @property
+    def detail(self) -> str:
+        """Text for the log, such as `pedal 1 pressed`."""
+        return f"{self.name} {'pressed' if self.pressed else 'released'}"
+
+
+CartReport = CartEvent | PedalEvent
+"""Anything that the controller reports."""
 
 
 class CartLink(Protocol):
@@ -304,6 +199,6 @@ class CartLink(Protocol):
         """
         ...
 
-    def events(self) -> Sequence[CartEvent]:
+    def events(self) -> Sequence[CartReport]:
         """What was reported since the last call."""
         ...

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from edge.bundle.shipped import default_bundle as default_bundle
     from edge.bundle.shipped import shipped_bundles as shipped_bundles
     from edge.contracts import Engine as Engine
-    from edge.contracts import Frame as Frame
-    from edge.contracts import OperatingPoint as OperatingPoint
-    from edge.contracts import Region as Region
-    from edge.contracts import Result as Result
     from edge.datasets.pairs import Pair as Pair
     from edge.datasets.pairs import find_pairs as find_pairs
     from edge.engines.golden_check import VerifyReport as VerifyReport
     from edge.errors import EdgeDifomError as EdgeDifomError
     from edge.evaluation.metrics import EvaluationReport as EvaluationReport
+    from edge.frame import Frame as Frame
+    from edge.frame import OperatingPoint as OperatingPoint
+    from edge.frame import Region as Region
+    from edge.frame import Result as Result
     from edge.pipeline.loop import FrameLoop as FrameLoop
     from edge.pipeline.run_stats import RunSummary as RunSummary
     from edge_difom.api.device import evaluate as evaluate
@@ -108,7 +108,8 @@ _MODULES = {
     "edge.bundle.manifest": ("Manifest",),
     "edge.bundle.reader": ("Bundle",),
     "edge.bundle.shipped": ("default_bundle", "shipped_bundles"),
-    "edge.contracts": ("Engine", "Frame", "OperatingPoint", "Region", "Result"),
+    "edge.contracts": ("Engine",),
+    "edge.frame": ("Frame", "OperatingPoint", "Region", "Result"),
     "edge.datasets.pairs": ("Pair", "find_pairs"),
     "edge.engines.golden_check": ("VerifyReport",),
     "edge.errors": ("EdgeDifomError",),

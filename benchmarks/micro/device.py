@@ -20,10 +20,10 @@ from edge import __version__
 from edge.bench.measure.stream import phantom_images
 from edge.bundle import manifest
 from edge.bundle.reader import write_bundle
-from edge.contracts import Frame, Rule
 from edge.datasets.phantom.render import render
 from edge.engines.open import open_engine_files
 from edge.errors import ParityError
+from edge.frame import Frame, Stage
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyse
@@ -33,7 +33,7 @@ from edge_difom.cli.main import VERBS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import ImageU8
+    from edge.frame import FieldOfView, ImageU8
 
 _FRAME = (1080, 1920)
 _MAX_RESIZE_DIFFERENCE = 1.5
@@ -53,6 +53,8 @@ class Recorded:
     Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise; an engine's
     threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
     """
+
+    input_buffer = None
 
     name = "recorded"
 
@@ -88,7 +90,7 @@ def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2
 
 
 def _around(
-    images: list[ImageU8], rule: Rule, rounds: int, size: tuple[int, int], bound: float
+    images: list[ImageU8], rule: FieldOfView, rounds: int, size: tuple[int, int], bound: float
 ) -> Comparison:
     mask = render(0, polyp=True).mask
     view, part = shown(images[0], rule)
@@ -107,7 +109,7 @@ def _around(
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
             analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
-            spans = [frame.stamps[stage] for stage in ("preprocess", "postprocess")]
+            spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))
 
@@ -138,18 +140,6 @@ def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
     goal = Goal(what="ms of --help", value=left.median, bound=bound)
     right = Side(what="python -c pass", samples=empty)
     return compare(left, right, check=f"lists all {len(VERBS)} verbs", unit="ms", goal=goal)
-
-
-def import_time(rounds: int, *, bound: float = 50.0) -> Comparison:
-    """Time of `import edge_difom` in a fresh process, beside that of `import json`."""
-    loaded = _output([sys.executable, "-c", "import sys, edge_difom; print(*sys.modules)"]).split()
-    if heavy := {"torch", "cv2", "numpy", "openvino", "click"} & set(loaded):
-        raise ParityError("import edge_difom loads a heavy module", got=", ".join(sorted(heavy)))
-    took, other = interleave(lambda: _import_ms("edge_difom"), lambda: _import_ms("json"), rounds=rounds)
-    left = Side(what="import edge_difom", samples=took)
-    goal = Goal(what="ms of import edge_difom", value=left.median, bound=bound)
-    right = Side(what="import json", samples=other)
-    return compare(left, right, check="loads no heavy module", unit="ms", goal=goal)
 
 
 def device_memory(
@@ -218,7 +208,7 @@ def untrained_manifest(
     size: tuple[int, int],
     output: tuple[int, ...],
     engines: Sequence[manifest.EngineEntry] = (),
-    rule: Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
 ) -> manifest.Manifest:
     """The manifest of a bundle whose student was never trained."""
     return manifest.Manifest(
@@ -256,12 +246,6 @@ def _wall_ms(command: list[str]) -> float:
     begin = time.perf_counter_ns()
     subprocess.run(command, capture_output=True, check=True)
     return (time.perf_counter_ns() - begin) / 1e6
-
-
-def _import_ms(module: str) -> float:
-    """Time that a fresh process takes to import a module."""
-    code = f"import time; b = time.perf_counter(); import {module}; print(time.perf_counter() - b)"
-    return 1e3 * float(_output([sys.executable, "-c", code]))
 
 
 def _peak_mib(command: list[str]) -> float:

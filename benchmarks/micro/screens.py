@@ -13,7 +13,7 @@ from edge.imaging.crop import part_of
 from edge.imaging.field_of_view import estimate
 
 if TYPE_CHECKING:
-    from edge.contracts import Box, ImageU8, Rule
+    from edge.frame import Box, FieldOfView, ImageU8
     from edge.imaging.view import View
 
 
@@ -50,7 +50,7 @@ def octagon(size: tuple[int, int]) -> ImageU8:
     return mask
 
 
-def shown(image: ImageU8, rule: Rule) -> tuple[View | None, Box | None]:
+def shown(image: ImageU8, rule: FieldOfView) -> tuple[View | None, Box | None]:
     """The view of a picture, where the rule wants it, and the part of it that a student is shown.
 
     Raises:

@@ -14,10 +14,10 @@ from benchmarks.micro.engines import SIZE, THREADS, student_files, timed_ms
 from benchmarks.micro.screens import screens, shown
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.bench.measure.stream import phantom_images
-from edge.contracts import Frame, OperatingPoint
 from edge.datasets.phantom.render import render
 from edge.engines.open import open_engine_files
 from edge.errors import ParityError
+from edge.frame import Frame, OperatingPoint
 from edge.imaging.crop import cut
 from edge.imaging.postprocess import native_scores, regions
 from edge.imaging.preprocess import to_input
@@ -26,7 +26,8 @@ from edge.pipeline.analysis import analyse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.contracts import Box, Engine, ImageU8, MaskBool, Region, Rule
+    from edge.contracts import Engine
+    from edge.frame import Box, FieldOfView, ImageU8, MaskBool, Region
 
 _FRAME = (1080, 1920)
 _WARM_ROUNDS = 10
@@ -38,6 +39,8 @@ class Answering:
 
     Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise.
     """
+
+    input_buffer = None
 
     def __init__(self, engine: Engine, scores: ImageU8) -> None:
         self.name, self.input_size = engine.name, engine.input_size
@@ -72,7 +75,9 @@ def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5
     return _whole(screens(_FRAME), "view", rounds, size, bound)
 
 
-def _whole(images: list[ImageU8], rule: Rule, rounds: int, size: tuple[int, int], bound: float) -> Comparison:
+def _whole(
+    images: list[ImageU8], rule: FieldOfView, rounds: int, size: tuple[int, int], bound: float
+) -> Comparison:
     view, part = shown(images[0], rule)
     mask, seen = _truth(part), cut(images[0], part)
     resized = check_resize(seen, size)

@@ -26,7 +26,7 @@ from edge.util.files import atomic_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.contracts import ImageU8, Rule
+    from edge.frame import FieldOfView, ImageU8
 
     Progress = Callable[[int, int], None]
     """Called with how many are done and how many there are."""
@@ -75,7 +75,7 @@ def materialise(
     cache_dir: Path,
     progress: Progress | None = None,
     *,
-    rule: Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
 ) -> ImageStore:
     """Decode and resize all samples, or find them done.
 
@@ -119,7 +119,7 @@ def materialise(
         del images, masks
     store = _open(folder, shapes, key, size)
     if store is None:
-        raise DataError(f"{folder} was not written whole", mend=f"remove {folder} and try again")
+        raise DataError(f"{folder} was not written whole", hint=f"remove {folder} and try again")
     return store
 
 
@@ -141,7 +141,7 @@ def require_space(where: Path, needed: int, what: str) -> None:
             f"not enough room in {where} for {what}",
             expected=f"{needed / 1e9:.2f} GB and a reserve of 0.07 GB",
             got=f"{free / 1e9:.2f} GB free",
-            mend="free some, or give a cache folder on another disk",
+            hint="free some, or give a cache folder on another disk",
         )
 
 
@@ -163,7 +163,7 @@ def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.m
     return rows
 
 
-def _resized(sample: Sample, size: tuple[int, int], rule: Rule) -> tuple[ImageU8, ImageU8]:
+def _resized(sample: Sample, size: tuple[int, int], rule: FieldOfView) -> tuple[ImageU8, ImageU8]:
     if sample.mask:
         image, inside = read_pair(Path(sample.image), Path(sample.mask))
     else:

@@ -15,7 +15,7 @@ from distill.data.batches import to_tensor
 
 if TYPE_CHECKING:
     from distill.students.base import Student
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 MAX_PRESENCE = 3.0
 """Highest presence logit after fitting: half of what the pixels can subtract from it."""

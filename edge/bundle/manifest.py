@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edge.contracts import OperatingPoint, Rule  # msgspec reads the annotation
+from edge.frame import DEFAULT_OPERATING_POINT, FieldOfView, OperatingPoint
 
 SCHEMA_VERSION = 2
-THRESHOLD = 0.5
-"""Score from which a pixel belongs to the mask, where nothing else was chosen."""
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -33,7 +31,7 @@ class Input(Strict, frozen=True, kw_only=True):
     layout: str = "NHWC"
     dtype: str = "uint8"
     resize: str = "stretch-antialiased"
-    field_of_view: Rule = "full-frame"
+    field_of_view: FieldOfView = "full-frame"
     mean: float = 127.0
     scale: float = 128.0
 
@@ -153,9 +151,9 @@ class Output(Strict, frozen=True, kw_only=True):
     height: int
     width: int
     meaning: str = "polyp score, uint8, 1/256"
-    threshold: float = THRESHOLD
-    min_region: float = 0.001
-    least_peak: float = 0.0
+    threshold: float = DEFAULT_OPERATING_POINT.threshold
+    min_region: float = DEFAULT_OPERATING_POINT.min_region
+    least_peak: float = DEFAULT_OPERATING_POINT.least_peak
     calibration: Calibration | None = None
 
     @property

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from edge.contracts import USUAL_POINT, OperatingPoint
 from edge.datasets.negatives import CleanFrame, sequence_of
 from edge.datasets.pairs import Pair, read_image, read_pair
 from edge.errors import DataError
@@ -20,6 +19,7 @@ from edge.evaluation.detection import is_kept
 from edge.evaluation.findings import FLAG_AREA, Findings, frame_findings
 from edge.evaluation.metrics import EvaluationReport, ImageScore, dice_iou, summarise
 from edge.evaluation.protocol_a import field_map, field_score, sigmoid, summarise_field
+from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import regions, to_units
 from edge.imaging.region_masks import region_labels
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, MaskBool, Rule
+    from edge.frame import Box, FieldOfView, ImageU8, MaskBool
 
     Score = Callable[[ImageU8], NDArray[Any]]
     Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
@@ -97,7 +97,7 @@ def _read_splits(path: Path) -> _Splits:
             f"{path} is no list of validation pairs",
             expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
             got=str(error),
-            mend="give RUN/splits.json of a distilled run",
+            hint="give RUN/splits.json of a distilled run",
         ) from error
 
 
@@ -117,7 +117,7 @@ def read_record(path: Path) -> EvaluationReport:
         raise DataError(
             f"{path} holds no FROC curve",
             expected="a record of this version",
-            mend="edge-difom evaluate --bundle B --data DIR --json FILE",
+            hint="edge-difom evaluate --bundle B --data DIR --json FILE",
         )
     return report
 
@@ -138,9 +138,9 @@ def evaluate(
     *,
     clean: Iterable[CleanFrame] = (),
     dataset: str = "given",
-    point: OperatingPoint = USUAL_POINT,
+    point: OperatingPoint = DEFAULT_OPERATING_POINT,
     logits: bool = False,
-    rule: Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
     protocol_a: bool = False,
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,

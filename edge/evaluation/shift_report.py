@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge.contracts import USUAL_POINT, OperatingPoint
 from edge.datasets import appearance_shift as shifts
 from edge.datasets.pairs import read_pair
 from edge.evaluation.evaluator import score_frame
 from edge.evaluation.intervals import bootstrap_ci
 from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, summarise
+from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.imaging.crop import cut, seen_part
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-    from edge.contracts import ImageU8, Rule
     from edge.datasets.pairs import Pair
     from edge.evaluation.evaluator import Score
+    from edge.frame import FieldOfView, ImageU8
 
     Changed = tuple[ImageU8, ImageU8]
 
@@ -64,8 +64,8 @@ def evaluate_shifts(
     scores: Mapping[str, Score],
     pairs: Sequence[Pair],
     *,
-    point: OperatingPoint = USUAL_POINT,
-    rule: Rule = "full-frame",
+    point: OperatingPoint = DEFAULT_OPERATING_POINT,
+    rule: FieldOfView = "full-frame",
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:
     """Score every picture as it is and under every change.

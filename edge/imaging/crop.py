@@ -15,7 +15,7 @@ from edge.imaging.field_of_view import estimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, Rule
+    from edge.frame import Box, FieldOfView, ImageU8
     from edge.imaging.view import View
 
 Picture = TypeVar("Picture", bound="NDArray[Any]")
@@ -26,7 +26,7 @@ STEP = 4
 """Pixels to whose multiples a part reaches outwards: it stays where it is while the view trembles, and halves exactly."""
 
 
-def part_of(rule: Rule, view: View | None) -> Box | None:
+def part_of(rule: FieldOfView, view: View | None) -> Box | None:
     """The part of a frame that the rule of a bundle or run shows.
 
     Args:
@@ -54,7 +54,7 @@ def cut(picture: Picture, part: Box | None) -> Picture:
     return cast("Picture", picture[y : y + height, x : x + width])
 
 
-def seen_part(image: ImageU8, rule: Rule) -> Box | None:
+def seen_part(image: ImageU8, rule: FieldOfView) -> Box | None:
     """The part of a single picture, whose view is estimated from it alone.
 
     Args:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edge import __version__
-from edge.contracts import Frame, State, Status
 from edge.datasets.pairs import read_image
 from edge.engines.open import open_engine
 from edge.errors import DataError
+from edge.frame import Frame, Stage
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
 from edge.pipeline.analysis import analyse
+from edge.status import State, Status
 from edge.stills.still import BundleIdentity, compose, now
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def still_from_image(path: Path, bundle: Bundle, engine_name: str = "auto") -> S
         )
     engine = open_engine(bundle, engine_name)
     try:
-        frame = Frame(0, picture, 0, {"capture": (0, 0)})
+        frame = Frame(0, picture, 0, {Stage.CAPTURE: (0, 0)})
         result = restrict(analyse(frame, engine, bundle.manifest, view=view), view)
         return compose(
             frame,
             result,
             view,
-            Status(State.RUNNING, "", 0),
+            Status(State.RUNNING, None, 0),
             BundleIdentity.of(bundle, engine.name),
             version=__version__,
             taken=now().isoformat(timespec="milliseconds"),

@@ -35,7 +35,7 @@ CAPACITY = 1024
 """Lines that wait for the disk at most; then the oldest is dropped."""
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What no other path would mend: the device runs all the same, and its journal begins when the disk allows it."""
+"""What no other path would hint: the device runs all the same, and its journal begins when the disk allows it."""
 
 _MAX_TEXT = 500
 _MAX_ITEMS = 64

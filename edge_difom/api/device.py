@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from edge.bench.report.record import BenchReport
     from edge.bundle.reader import Bundle
-    from edge.contracts import Engine, ImageU8, Result, Sink
+    from edge.contracts import Engine, Sink
     from edge.datasets.pairs import Pair
     from edge.engines.golden_check import VerifyReport
     from edge.evaluation.metrics import EvaluationReport
+    from edge.frame import ImageU8, Result
     from edge.pipeline.run_stats import RunSummary
     from edge.sources.base import BaseSource
 
@@ -140,7 +141,7 @@ def segment(image: ImageU8, engine: Engine, bundle: Bundle) -> Result:
     """
     import numpy as np
 
-    from edge.contracts import Frame
+    from edge.frame import Frame
     from edge.imaging.field_of_view import estimate
     from edge.imaging.view import restrict
     from edge.pipeline.analysis import analyse

@@ -55,7 +55,7 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
             raise UsageError(
                 f"{folder} already trusts a publisher",
                 expected="a device without one",
-                mend=f"edge-difom device trust {root} --replace",
+                hint=f"edge-difom device trust {root} --replace",
             )
         store.audit.append("trusted", root=root.name, keys=", ".join(keys))
         believed.save(folder, trusted)
@@ -98,7 +98,8 @@ def install(
     expired, older than an installed one, or cannot run here. The new bundle is on trial from the
     next start, with two starts to prove itself. Exits with code 11 while a video signal is present.
     """
-    from edge.engines.selftest import LIMIT_MS, check_in_process
+    from edge.engines.selftest import check_in_process
+    from edge.limits import MAX_MEDIAN_INFERENCE_MS
     from firmware_bridge.fleet.slots.install import install as bring
 
     held = bring(
@@ -106,7 +107,7 @@ def install(
         folder,
         target=target,
         again=again,
-        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or LIMIT_MS),
+        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS),
     )
     console.say(f"installed: {held.name} {held.version}, on trial from the next start")
     if json_path:
@@ -170,7 +171,7 @@ def status(events: int, folder: Path, json_path: str | None) -> None:
         raise BundleError(
             f"{folder}: " + "; ".join(report.problems),
             expected="undamaged slots and an unbroken log",
-            mend="edge-difom device install SOURCE" if report.audit.ok else "",
+            hint="edge-difom device install SOURCE" if report.audit.ok else "",
         )
     console.next_command("edge-difom device install SOURCE")
 
@@ -225,6 +226,6 @@ def _store(folder: Path) -> SlotStore:
         raise BundleError(
             f"{folder} does not exist",
             expected="a state folder",
-            mend="edge-difom device trust ROOT.json",
+            hint="edge-difom device trust ROOT.json",
         )
     return SlotStore(folder)

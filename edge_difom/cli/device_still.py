@@ -98,7 +98,7 @@ def _look_at(path: Path, bundle_path: Path | None, engine: str) -> Still:
         raise UsageError(
             f"{path} has no mask of its own",
             expected="a folder that `edge-difom run --stills` wrote, or an image with --bundle B",
-            mend=f"edge-difom device still {path} --bundle B --out DICOM",
+            hint=f"edge-difom device still {path} --bundle B --out DICOM",
         )
     from edge.bundle.reader import Bundle
     from edge.pipeline.still_from_image import still_from_image

@@ -156,7 +156,7 @@ def distill(
             raise UsageError(
                 "--resume takes no other settings",
                 expected="the run's own settings",
-                mend=f"edge-difom distill --resume {resume}",
+                hint=f"edge-difom distill --resume {resume}",
             )
         run = resume_run(resume, report=progress)
     else:

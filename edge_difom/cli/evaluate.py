@@ -160,7 +160,7 @@ def command(
             raise UsageError(
                 "a run has no engine",
                 expected="--run without --engine",
-                mend="--bundle B --engine E",
+                hint="--bundle B --engine E",
             )
         from distill.train.evaluation import evaluate_run
 
@@ -282,5 +282,5 @@ def _one_of(first: str, a: object, second: str, b: object) -> None:
             f"give {first} or {second}",
             expected="one of the two",
             got="neither" if a is None else "both",
-            mend="edge-difom evaluate --help",
+            hint="edge-difom evaluate --help",
         )

@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
             raise UsageError(
                 f"no command {args[0]!r}",
                 expected=", ".join(names),
-                mend=f"{near or ctx.command_path} --help",
+                hint=f"{near or ctx.command_path} --help",
             )
         return super().resolve_command(ctx, args)
 

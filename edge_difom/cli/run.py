@@ -160,7 +160,7 @@ def command(
         raise UsageError(
             "exactly one source is needed",
             expected="--source S or --camera [DEVICE]",
-            mend="--source synthetic:",
+            hint="--source synthetic:",
         )
     if bundle_path is not None and state is not None:
         raise UsageError(
@@ -248,7 +248,7 @@ def _default_bundle() -> Path:
         raise UsageError(
             f"no bundle is given, and this package ships no {DEFAULT}",
             expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
-            mend="edge-difom demo --out demo, then --bundle demo/bundle",
+            hint="edge-difom demo --out demo, then --bundle demo/bundle",
         )
     return path
 

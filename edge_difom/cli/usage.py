@@ -22,17 +22,17 @@ def translate(error: click.ClickException) -> EdgeDifomError:
     if isinstance(error, click.NoSuchOption):
         near = near_option(context, error.option_name) if context else None
         return UsageError(
-            f"no option {error.option_name}", expected=f"an option of `{path}`", mend=near or hint
+            f"no option {error.option_name}", expected=f"an option of `{path}`", hint=near or hint
         )
     if isinstance(error, click.MissingParameter):
         name = _name(error)
         option = isinstance(error.param, click.Option)
         what = f"{path} needs {name}" if option or not error.param else f"{path} needs the argument {name}"
-        return UsageError(what, expected=_expected(error), mend=hint)
+        return UsageError(what, expected=_expected(error), hint=hint)
     if isinstance(error, click.BadParameter):
         what = f"invalid value for {_name(error)}: {_sentence(error.message)}"
-        return UsageError(what, mend=hint)
-    return UsageError(_sentence(error.format_message()), mend=hint)
+        return UsageError(what, hint=hint)
+    return UsageError(_sentence(error.format_message()), hint=hint)
 
 
 def _name(error: click.BadParameter) -> str:

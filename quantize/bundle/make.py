@@ -17,7 +17,6 @@ from distill.run_folder import versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
-    THRESHOLD,
     Accuracy,
     Calibration,
     Golden,
@@ -33,6 +32,7 @@ from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
 from edge.errors import UsageError
 from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
+from edge.frame import DEFAULT_OPERATING_POINT
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
@@ -47,8 +47,9 @@ from quantize.runs.folder import load_quantized
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.contracts import Engine, ImageU8, Rule
+    from edge.contracts import Engine
     from edge.datasets.pairs import Pair
+    from edge.frame import FieldOfView, ImageU8
     from quantize.export.engines import ExportedEngine
     from quantize.runs.folder import QuantizedRun
 
@@ -84,7 +85,7 @@ def make_bundle(
             `bf16` (OpenVINO), `onnx`.
         pairs: Images and masks to state the accuracy on; by default the run's validation split.
         calibrated: Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`, on `pairs`, the clean
-            validation frames of the run and `negatives`, instead of .5, .001 and 0.
+            validation frames of the run and `negatives`, instead of `DEFAULT_OPERATING_POINT`.
         negatives: Folders of further validation frames without a polyp, for that choice.
         specificity: Share of these clean frames that is to stay unflagged, for that choice.
         threads: CPU threads of the engines while they are checked; None for every core.
@@ -113,7 +114,7 @@ def make_bundle(
     if calibrated:
         clean = _clean_frames(source.path, splits, negatives)
         calibration = _calibration(engines[0], pairs, clean, rule, threads, specificity)
-    threshold = calibration.chosen.threshold if calibration else THRESHOLD
+    threshold = calibration.chosen.threshold if calibration else DEFAULT_OPERATING_POINT.threshold
     frames, scores = choose_golden(canonical, threshold=threshold)
     files = {
         path: content
@@ -238,7 +239,7 @@ def _calibration(
     engine: ExportedEngine,
     pairs: Sequence[Pair],
     clean: Sequence[CleanFrame],
-    rule: Rule,
+    rule: FieldOfView,
     threads: int | None,
     specificity: float,
 ) -> Calibration:
@@ -268,7 +269,7 @@ def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
     return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
 
 
-def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Rule) -> FrameSet:
+def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:
     """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
     spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
     frames, masks = [], []

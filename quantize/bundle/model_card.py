@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge.bundle.manifest import Calibration, Manifest, Tally
-    from edge.contracts import Rule
+    from edge.frame import FieldOfView
 
-_SHOWN: dict[Rule, str] = {
+_SHOWN: dict[FieldOfView, str] = {
     "full-frame": "one RGB frame, whole,",
     "view": f"the field of view of one RGB frame with a margin of {100 * MARGIN:g} %,",
 }

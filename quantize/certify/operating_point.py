@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.contracts import Box, ImageU8, OperatingPoint, Rule
     from edge.datasets.pairs import Pair
     from edge.evaluation.metrics import EvaluationReport
+    from edge.frame import Box, FieldOfView, ImageU8, OperatingPoint
 
 SPECIFICITY = 0.95
 """Share of the clean validation frames that is to stay unflagged, where nothing else is wanted."""
@@ -65,7 +65,7 @@ def calibrate(
     clean: Sequence[CleanFrame],
     *,
     engine: str,
-    rule: Rule = "full-frame",
+    rule: FieldOfView = "full-frame",
     specificity: float = SPECIFICITY,
 ) -> Calibration:
     """Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`.
@@ -140,7 +140,7 @@ def _score_all(
     score: Callable[[ImageU8], ImageU8],
     pairs: Sequence[Pair],
     clean: Sequence[CleanFrame],
-    rule: Rule,
+    rule: FieldOfView,
     balance: Balance,
 ) -> list[_Scored]:
     """Score every frame once and take what each candidate makes of it into the balance."""
@@ -170,7 +170,9 @@ def _score_all(
     return frames
 
 
-def _scores(image: ImageU8, score: Callable[[ImageU8], ImageU8], rule: Rule) -> tuple[ImageU8, Box | None]:
+def _scores(
+    image: ImageU8, score: Callable[[ImageU8], ImageU8], rule: FieldOfView
+) -> tuple[ImageU8, Box | None]:
     part = seen_part(image, rule)
     return score(cut(image, part)).copy(), part
 

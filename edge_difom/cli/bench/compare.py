@@ -76,5 +76,5 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
             "no row can be judged",
             expected="valid runs with enough frames on both sides",
             got="; ".join(sorted({pair.why for pair in report.pairs if pair.why})) or "too few frames",
-            mend="measure again on a quiet machine, or --judge-invalid",
+            hint="measure again on a quiet machine, or --judge-invalid",
         )

@@ -41,7 +41,7 @@ def write_reports(report: BenchReport, folder: Path) -> list[Path]:
         try:
             content = make(report)
         except MissingDependencyError as error:
-            console.warn(f"{name} is skipped: {error.what} ({error.mend})")
+            console.warn(f"{name} is skipped: {error.what} ({error.hint})")
             continue
         atomic_write(folder / name, content)
         written.append(folder / name)

@@ -73,14 +73,14 @@ class Settings:
             raise UsageError(
                 f"the services could not see {self.python}",
                 expected=f"a Python outside {', '.join(HIDDEN)}",
-                mend="install into /opt/edge-difom, as install.sh does, or name that one with --python",
+                hint="install into /opt/edge-difom, as install.sh does, or name that one with --python",
             )
         for field, pattern in (("cart port", self.cart), ("camera port", self.camera)):
             if not re.fullmatch(r"[\w.:+*?\[\]-]+", pattern):
                 raise UsageError(
                     f"invalid {field} {pattern!r}",
                     expected="a port's ID_PATH, such as pci-0000:00:14.0-usb-0:3:1.0, or a pattern of it",
-                    mend="ls /dev/serial/by-path /dev/v4l/by-path",
+                    hint="ls /dev/serial/by-path /dev/v4l/by-path",
                 )
 
 
@@ -183,7 +183,7 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
         raise UsageError(
             f"no right to write {', '.join(refused)}",
             expected="the rights of root, or a --root of one's own",
-            mend="sudo edge-difom device provision",
+            hint="sudo edge-difom device provision",
         )
     for change in due:
         atomic_write(change.path, change.after)
@@ -208,7 +208,7 @@ def _read_record(root: Path) -> dict[str, str]:
             f"{path} cannot be read",
             expected="the record of an earlier `device provision`",
             got=str(error),
-            mend=f"remove {path}: files that differ from this version's are then kept",
+            hint=f"remove {path}: files that differ from this version's are then kept",
         ) from error
 
 

@@ -15,13 +15,13 @@ from distill.data.image_store import materialise
 from distill.data.splits import load_splits
 from edge.bundle import manifest as m
 from edge.bundle.reader import Bundle, write_bundle
-from edge.contracts import Frame, OperatingPoint, Result
 from edge.datasets.pairs import find_pairs
 from edge.datasets.phantom.render import render
 from edge.errors import BundleError
 from edge.evaluation.bundle import count_clean, evaluate_bundle
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.protocol_a import field_map
+from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.crop import MARGIN, STEP, cut, part_of, seen_part
 from edge.imaging.field_of_view import estimate
 from edge.imaging.postprocess import native_scores, regions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.contracts import Box, ImageU8, Rule
+    from edge.frame import Box, FieldOfView, ImageU8
 
 SCREEN = (540, 960)
 PLACE: Box = (420, 40, 480, 480)
@@ -136,6 +136,8 @@ def test_scores_of_a_part_are_nothing_outside() -> None:
 class Tiny:
     """The tiny student, and what it was shown."""
 
+    input_buffer = None
+
     name = "fake"
     input_size = (64, 64)
 
@@ -153,7 +155,7 @@ class Tiny:
         return
 
 
-def with_rule(manifest: m.Manifest, rule: Rule) -> m.Manifest:
+def with_rule(manifest: m.Manifest, rule: FieldOfView) -> m.Manifest:
     shown = msgspec.structs.replace(manifest.input, field_of_view=rule)
     return msgspec.structs.replace(manifest, input=shown)
 
