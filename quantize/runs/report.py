@@ -49,7 +49,8 @@ def write_report(
     whole = [*engines, *export_engines(canonicalize(source.student, quantized.canonical.size))]
     for engine in whole:
         engine.write(path)
-    spread = slice(None, None, -(-len(store) // PARITY_FRAMES))
+    # Clean frames follow the labeled ones in the store; they have no masks to agree on.
+    spread = slice(None, len(pairs), -(-len(pairs) // PARITY_FRAMES))
     names = [pair.name for pair in pairs[spread]]
     given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
     parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)

@@ -44,13 +44,19 @@ class Distilled(NamedTuple):
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
     """A run whose student has seen a little of the phantom."""
     root = tmp_path_factory.mktemp("distilled")
-    write_dataset(root / "data", train=24, validation=6, negatives=0, seed=3, size=(96, 96))
+    write_dataset(root / "data", train=24, validation=6, negatives=4, seed=3, size=(96, 96))
+    (root / "clean").mkdir()
+    for number, path in enumerate(sorted((root / "data" / "negatives" / "images").iterdir())):
+        path.rename(root / "clean" / f"s{number % 2}_{number:03d}{path.suffix}")
+    shutil.rmtree(root / "data" / "negatives")
     run = root / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_DIFOM_RUNS", str(root / "runs"))
         config = make_config(
             {
                 "data": [str(root / "data")],
+                "negatives": [str(root / "clean")],
+                "val_negatives": 0.5,
                 "student": "edge-xs",
                 "size": 64,
                 "epochs": 12,
