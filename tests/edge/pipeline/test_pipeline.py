@@ -112,7 +112,7 @@ class KeepSink:
         self.frames: list[Frame] = []
         self.results: list[Result] = []
         self.told: list[Status] = []
-        self.seen: list[dict[str, tuple[int, int]]] = []
+        self.seen: list[dict[Stage, tuple[int, int]]] = []
         self.work, self.closed = work, False
 
     def __enter__(self) -> Self:
