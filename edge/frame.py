@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from edge.util.text_enum import TextEnum
+from edge.status import TextEnum
 
 if TYPE_CHECKING:
     import numpy as np

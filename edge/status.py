@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
-from edge.util.text_enum import TextEnum
+
+class TextEnum(str, Enum):
+    """Members print, format, compare and hash as their value, like `enum.StrEnum` of Python 3.11.
+
+    `class Name(str, Enum)` alone prints `Name.MEMBER` and formats differently between Python versions.
+    """
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self.value), spec)
 
 
 class State(TextEnum):

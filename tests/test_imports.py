@@ -13,9 +13,11 @@ cv2.setNumThreads(2)
 package = importlib.import_module(sys.argv[1])
 optional = {"gi", "pygame", "serial", "can", "tuf", "securesystemslib", "tflite_runtime", "tensorflow"}
 
+theirs = {"TORCHINDUCTOR_CACHE_DIR"}  # set by torch's compiler, which NNCF imports
+
 def state():
     return {
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if name not in theirs},
         "signals": [repr(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
         "opencv": cv2.getNumThreads(),
         "hidden": sorted(name for name, module in sys.modules.items() if module is None),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from edge.status import Condition, Reason, ReasonKind, State
-from edge.util.text_enum import TextEnum
+from edge.status import Condition, Reason, ReasonKind, State, TextEnum
 
 
 class Phase(TextEnum):

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.inference.phase import Phase
-from edge.status import STARTING, Reason, ReasonKind, State, Status
-from edge.util.text_enum import TextEnum
+from edge.status import STARTING, Reason, ReasonKind, State, Status, TextEnum
 
 
 @pytest.mark.parametrize(
