@@ -1,4 +1,4 @@
-"""The small picture on which everything about a frame is judged, made once for each frame.
+"""The thumbnail on which the quality of a frame is judged, made once per frame.
 
 Every n-th pixel of every n-th row, at most 240 on the longer side: sampling keeps the sensor's noise, which tells a
 live picture from a frozen one, and costs a tenth of a millisecond at 1080p.
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 LONGEST = 240
-"""Cells of the longer side at most."""
+"""Maximum number of cells on the longer side."""
 
 
 class Small(NamedTuple):
     """A frame in small.
 
     Attributes:
-        blue: (h, w) uint8.
-        green: Likewise.
-        red: Likewise.
-        bright: The brightest channel of each cell.
+        blue: (h, w) uint8, blue channel.
+        green: (h, w) uint8, green channel.
+        red: (h, w) uint8, red channel.
+        bright: (h, w) uint8, the brightest channel of each cell.
         frame_size: Height and width of the frame.
     """
 
@@ -44,7 +44,7 @@ def small(image: ImageU8) -> Small:
         image: (H, W, 3) uint8 BGR.
 
     Raises:
-        DataError: `image` is no such picture.
+        DataError: `image` has another shape or type.
     """
     check_image(image)
     height, width = image.shape[:2]

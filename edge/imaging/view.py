@@ -1,4 +1,4 @@
-"""The field of view as others use it: what lies inside, what is made black."""
+"""The field of view: which regions lie inside it, and an image that is black outside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge.frame import Box, ImageU8, Region, Result
 
 SHARE = 0.5
-"""Share of a region that lies inside the view from which it is kept."""
+"""Minimum share of a region inside the view for the region to be kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
     Args:
         result: What was found on a frame.
         view: The field of view of that frame.
-        share: As for `inside`.
+        share: Minimum share of a region inside the view, 0 to 1.
     """
     kept = inside(result.regions, view, share)
     area = result.mask_area if len(kept) == len(result.regions) else sum(region.area for region in kept)

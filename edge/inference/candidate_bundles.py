@@ -1,4 +1,4 @@
-"""Which bundle a student's process runs: the store's, less what was given up, whatever the store raises."""
+"""Chooses the bundle that the worker process runs, and survives a store that raises."""
 
 from __future__ import annotations
 

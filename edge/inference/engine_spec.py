@@ -1,4 +1,4 @@
-"""What a student's process opens: an engine of a bundle, told in plain values."""
+"""Describes the engine that a worker process opens, in plain values."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def bundle_spec(
     Args:
         bundle: An open bundle.
         engine: As `edge.engines.open.open_engine`.
-        threads: Likewise.
-        precision: Likewise.
+        threads: CPU threads; None for every usable core.
+        precision: Precision of the engine, as the bundle's manifest declares it.
 
     Raises:
         EdgeDifomError: The engine cannot run on this machine, as `edge.engines.open.choose_engine` has it.

@@ -1,4 +1,7 @@
-"""The picture and the scores in memory that two processes share: anonymous, so that nothing is left when they end."""
+"""Input image and score map in memory that two processes share.
+
+The memory has no name, so nothing is left behind when both processes end.
+"""
 
 from __future__ import annotations
 

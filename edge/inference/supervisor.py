@@ -72,8 +72,8 @@ class Supervisor:
     Args:
         store: The bundles.
         engine: As `edge.engines.open.open_engine`.
-        threads: Likewise.
-        precision: Likewise.
+        threads: CPU threads; None for every usable core.
+        precision: Precision of the engine, as the bundle's manifest declares it.
         timeout_ms: Longest time for the scores of a frame.
         hang_ms: As `ProcessEngine`.
         patient: `infer` waits for a restart to end, for sources whose frames can wait.

@@ -56,9 +56,9 @@ def layer(
 
     Args:
         size: Height and width of the frame.
-        result: As for `overlay`.
-        status: As for `overlay`.
-        field_of_view: As for `overlay`.
+        result: What was found; with a reason, no outline is drawn.
+        status: The device's status for its icon; None shows the kind of the result's reason.
+        field_of_view: Box for the corners; by default the result's, or the whole frame.
     """
     return paint(np.zeros((*size, 4), np.uint8), result, status, field_of_view=field_of_view)
 
@@ -98,7 +98,7 @@ class LayerPainter:
 
         Args:
             result: What was found.
-            status: As for `layer`.
+            status: The device's status for its icon; None shows the kind of the result's reason.
 
         Returns:
             (H, W, 4) uint8 BGRA; a view of the buffer, valid until the next call and not to be written to.

@@ -50,7 +50,7 @@ class DeviceOptions:
 
     Attributes:
         engine: As `edge.engines.open.open_engine`.
-        threads: Likewise.
+        threads: CPU threads; None for every usable core.
         log: Journal.
         metrics: Metrics file.
         guard: Whether frames that are unfit for the student are told and left out; single pictures never are.

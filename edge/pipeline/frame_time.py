@@ -1,4 +1,4 @@
-"""When a frame was, for what is judged over time."""
+"""Timestamp of a frame, reproducible for recorded clips."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ if TYPE_CHECKING:
 
 
 def moment_ns(frame: Frame, fps: float | None) -> int:
-    """The moment of a frame in nanoseconds.
+    """The timestamp of a frame in nanoseconds.
 
     Args:
         frame: With its capture stamp.
-        fps: None for a live source, whose stamps tell. Else the rate of a clip, which is read as fast as it goes: its
-            frames are dated by their numbers, so that the same clip gives the same results on any machine.
+        fps: None for a live source: its capture stamp is used. Frames per second of a clip, which is
+            read as fast as possible: its frames are dated by their numbers, so that a clip gives the
+            same results on every machine.
     """
     return frame.captured_ns if fps is None else round(frame.index * 1e9 / fps)

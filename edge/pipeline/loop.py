@@ -34,18 +34,18 @@ __all__ = ["FrameLoop", "Observer", "RunSummary"]
 _NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
 
 POLL_S = 0.05
-"""Longest time without a frame after which everybody is told the status."""
+"""Longest wait for a frame before sinks and observers get the status again."""
 
 
 class Observer(Protocol):
-    """Somebody who follows the loop and may ask for a state; nothing here may block."""
+    """Follows the loop and may ask for a state; no method may block."""
 
     def conditions(self) -> Iterable[Condition]:
-        """What is wrong at this moment, as `StateMachine.settle` takes it."""
+        """What is wrong at this moment, for `StateMachine.settle`."""
         ...
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
-        """The loop came round: with a frame that is done, or without one."""
+        """Called once per iteration; `frame` and `result` are None if no frame was available."""
         ...
 
 
@@ -54,19 +54,19 @@ class FrameLoop:
     """The frame loop of a device; `run` runs it once.
 
     Attributes:
-        source: Where frames come from.
-        engine: The student; the caller closes it.
-        manifest: Of the bundle in use, None before there is one; asked for each frame, because another slot may have
-            another threshold.
-        sinks: Where results go; each takes a frame in this order.
-        guard: Tells whether a frame is fit for the student; None takes every frame.
-        smoother: Acts on what was found over time; None leaves each frame to itself.
-        observers: Supervisor, heat, cart, watchdog, records.
-        keep_every: Take one of so many frames; asked for each frame, 1 takes all.
+        source: Source of the frames.
+        engine: The model's engine; the caller closes it.
+        manifest: Returns the manifest of the bundle in use, None before the first. It is called for
+            each frame, because a bundle in another slot may have another threshold.
+        sinks: Outputs; each frame goes to them in this order.
+        guard: Decides whether the model may see a frame; None lets every frame pass.
+        smoother: Temporal smoothing of what was found; None shows each frame's regions at once.
+        observers: Supervisor, temperature, cart, watchdog and records.
+        keep_every: Process every n-th frame; evaluated per frame, 1 processes all.
         max_age_ms: Age from which a live frame gets the reason `stale` instead of a mask.
         clock: CLOCK_MONOTONIC in nanoseconds, the clock of the source.
         stop: Ends the run when set.
-        on_frame: Called after each frame, for progress.
+        on_frame: Called after each frame, for progress displays.
     """
 
     source: Source
@@ -87,16 +87,16 @@ class FrameLoop:
     def run(self, *, frames: int | None = None, seconds: float | None = None) -> RunSummary:
         """Run until the source ends, `stop` is set or a limit is reached.
 
-        A live source is read in a thread of its own, and a frame that the engine cannot take in time is
-        overwritten by the next; of any other source every frame is taken. Source and sinks are entered here and
-        closed whatever happens.
+        A live source is read in its own thread; a frame that the engine cannot process in time is
+        overwritten by the next one. Any other source is processed completely. The source and the sinks
+        are entered here and closed in every case.
 
         Args:
-            frames: Most frames.
-            seconds: Longest time since the start, on `clock`.
+            frames: Maximum number of frames; None for no limit.
+            seconds: Maximum time since the start, measured on `clock`; None for no limit.
 
         Raises:
-            SourceError: The source failed for good; what was written until then is kept, and whole.
+            SourceError: The source failed for good; everything written so far is complete.
         """
         self._machine, self._own = StateMachine(self.clock), []
         tally, taken = Tally(), 0
@@ -125,30 +125,30 @@ class FrameLoop:
                 taken += 1
                 if taken % self.keep_every():
                     continue
-                result = self._take(frame)
+                result = self._process(frame)
                 tally.add(frame, result)
                 if self.on_frame is not None:
                     self.on_frame(frame, result)
         return tally.summary("frames")
 
     def _idle(self) -> None:
-        """No frame: everybody is told the status all the same."""
-        status = self._settle()
+        """Report the status to sinks and observers while there is no frame."""
+        status = self._update_status()
         for sink in self.sinks:
             sink.tell(status)
         for observer in self.observers:
             observer.progress(status, None, None)
 
-    def _take(self, frame: Frame) -> Result:
-        """One frame through all stages; everybody is told what came of it."""
+    def _process(self, frame: Frame) -> Result:
+        """Run one frame through all stages and report the result to sinks and observers."""
         frame.stamps[Stage.CAPTURE] = (frame.captured_ns, self.clock())
-        result, self._own = self._look(frame)
-        status = self._settle()
+        result, self._own = self._analyze(frame)
+        status = self._update_status()
         if result.reason is None and (status.state in _NO_MASK or result.scores is None):
             result = replace(result, regions=(), mask_area=0.0, reason=status.reason or STARTING)
         begin = max(end for _, end in frame.stamps.values())
         for sink in self.sinks:
-            # A sink that records the stages sees the output of those before it.
+            # A sink that records the stages sees the output time of the sinks before it.
             frame.stamps[Stage.OUTPUT] = (begin, self.clock())
             sink.tell(status)
             sink.write(frame, result)
@@ -157,8 +157,8 @@ class FrameLoop:
             observer.progress(status, frame, result)
         return result
 
-    def _look(self, frame: Frame) -> tuple[Result, list[Condition]]:
-        """What is found on a frame, and what is wrong with it."""
+    def _analyze(self, frame: Frame) -> tuple[Result, list[Condition]]:
+        """Analyze a frame: its result, and the conditions that it causes."""
         judgement = None
         if self.guard is not None:
             judgement = self.guard.judge(frame)
@@ -167,12 +167,12 @@ class FrameLoop:
                 unfit = Result(None, (), 0.0, judgement.reason, judgement.field_of_view)
                 return unfit, [Condition(State.PAUSED, judgement.reason)]
         manifest = self.manifest()
-        if manifest is None:  # the observer that loads the first bundle asks for the state
+        if manifest is None:  # the supervisor's observer asks for the state
             return Result(None, (), 0.0, None), []
         limit = self.max_age_ms if self.source.live else None
         view = None if judgement is None else judgement.view
         if view is None and manifest.input.field_of_view == "view":
-            view = estimate(frame.image)  # pictures that do not follow each other have no guard
+            view = estimate(frame.image)  # single images have no guard
         result = analyse(frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit)
         if judgement is not None:
             result = restrict(result, judgement.view)
@@ -182,7 +182,7 @@ class FrameLoop:
             return result, []
         return result, [Condition(State.DEGRADED, result.reason)]
 
-    def _settle(self) -> Status:
-        """The status by what is wrong with the last frame or the source, and by what the observers see."""
+    def _update_status(self) -> Status:
+        """The status that follows from the last frame, the source and the observers."""
         seen = [condition for observer in self.observers for condition in observer.conditions()]
         return self._machine.settle([*self._own, *seen])

@@ -1,4 +1,4 @@
-"""What is shown of what was found, over time: short false positives are held back, and no mask is older than its frame.
+"""Temporal smoothing: confirm a detection before it is displayed; no mask outlives its frame.
 
 A region is shown from the frame on which it has been seen on `seen` of the last `of` frames and for `least_ms`, linked
 from frame to frame by the overlap of boxes. Once shown it is shown on every frame on which it is found, also after up

@@ -1,4 +1,4 @@
-"""Takes the newest frame as a still when somebody asks for it: the cart's pedal or a signal."""
+"""Keeps the newest frame as a still on request: by the cart's pedal or by a signal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.telemetry.observer import Telemetry
 
 PATIENCE_NS = 1_000_000_000
-"""How long a still waits for a frame, where none comes."""
+"""Longest wait for a frame after a still was requested."""
 
 
 class StillObserver:
@@ -72,7 +72,7 @@ class StillObserver:
             self._tell()
 
     def conditions(self) -> Iterable[Condition]:
-        """Nothing: a still more or less changes no state."""
+        """Stills never influence the device state."""
         return ()
 
     def ask(self, by: str) -> None:
