@@ -73,12 +73,22 @@ def _plain(annotation: Any) -> Any:
     return _Raw(annotation) if isinstance(annotation, str) else annotation
 
 
+def _default(value: Any) -> Any:
+    """A function by its name, because its address changes from run to run."""
+    if not inspect.isfunction(value):
+        return value
+    return _Raw("..." if value.__name__ == "<lambda>" else value.__name__)
+
+
 def _signature(value: Any) -> str:
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
         return "(...)"
-    found = [each.replace(annotation=_plain(each.annotation)) for each in signature.parameters.values()]
+    found = [
+        each.replace(annotation=_plain(each.annotation), default=_default(each.default))
+        for each in signature.parameters.values()
+    ]
     signature = signature.replace(parameters=found, return_annotation=_plain(signature.return_annotation))
     shown = str(signature)
     if len(shown) <= 70:
