@@ -1,0 +1,123 @@
+"""Plug-ins of other distributions, found by their entry points.
+
+A distribution adds a source, sink, engine, student or teacher by an entry point in its metadata:
+
+    [project.entry-points."edge_difom.sources"]
+    ultrasound = "my_package:UltrasoundSource"
+
+The name is then a scheme (`ultrasound:TARGET`) or the name of the student. A plug-in is looked up
+only for a name that is not built in, so that built-in names cost nothing and cannot be replaced.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edge.errors import EdgeDifomError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint
+
+T = TypeVar("T")
+
+SOURCES = "edge_difom.sources"
+"""Classes with `from_spec(spec)` that gives an `edge.sources.base.BaseSource`."""
+
+SINKS = "edge_difom.sinks"
+"""Classes with `from_spec(spec, options)` that gives an `edge.sinks.base.BaseSink`."""
+
+ENGINES = "edge_difom.engines"
+"""Callables `(files, *, threads, device="")` that give an `edge.contracts.Engine`."""
+
+STUDENTS = "edge_difom.students"
+"""Callables `(*, pretrained)` that give a `distill.students.base.Student`."""
+
+TEACHERS = "edge_difom.teachers"
+"""Callables `()` or `(source)` that give a `distill.teachers.base.Teacher`."""
+
+
+class Plugin:
+    """What an entry point names.
+
+    Args:
+        entry: The entry point; loaded here.
+
+    Raises:
+        MissingDependencyError: It cannot be loaded; names its distribution.
+    """
+
+    def __init__(self, entry: EntryPoint) -> None:
+        self._entry = entry
+        self._value: Any = self._guarded(entry.load)
+
+    def build(self, kind: Any, *arguments: Any, method: str = "", **keywords: Any) -> Any:
+        """Call the plug-in.
+
+        Args:
+            kind: Class or protocol of what it must give.
+            *arguments: What it is called with.
+            method: Name of the method that is called; empty to call the plug-in itself.
+            **keywords: Keywords that it is called with.
+
+        Raises:
+            EdgeDifomError: The plug-in refuses the arguments.
+            MissingDependencyError: It fails, or gives something else; names its distribution.
+        """
+
+        def call() -> object:
+            target = getattr(self._value, method) if method else self._value
+            return target(*arguments, **keywords)
+
+        made = self._guarded(call)
+        if not isinstance(made, kind):
+            raise self._broken(f"{type(made).__name__}", f"a {kind.__name__}")
+        return made
+
+    def _guarded(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except EdgeDifomError:
+            raise
+        except Exception as error:
+            raise self._broken(f"{type(error).__name__}: {error}", self._entry.value) from error
+
+    def _broken(self, got: str, expected: str) -> MissingDependencyError:
+        name = _distribution(self._entry)
+        return MissingDependencyError(
+            f"plug-in {self._entry.name!r} of {name} ({self._entry.group}) does not work",
+            expected=expected,
+            got=got,
+            hint=f"update or remove the distribution: pip uninstall {name}",
+        )
+
+
+def find_plugin(group: str, name: str) -> Plugin | None:
+    """Load the plug-in of a name, or return None if no distribution has one.
+
+    Args:
+        group: One of the groups above.
+        name: Name of the entry point.
+
+    Raises:
+        MissingDependencyError: It cannot be loaded, or two distributions have that name.
+    """
+    found = tuple(entry_points(group=group, name=name))
+    if len(found) > 1:
+        raise MissingDependencyError(
+            f"plug-in {name!r} ({group}) comes from more than one distribution",
+            expected="one distribution",
+            got=", ".join(sorted(map(_distribution, found))),
+            hint="uninstall all but one of them",
+        )
+    return Plugin(found[0]) if found else None
+
+
+def plugin_names(group: str) -> list[str]:
+    """Names of the plug-ins that are installed, sorted; loads none of them."""
+    return sorted({entry.name for entry in entry_points(group=group)})
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.module

@@ -1,0 +1,31 @@
+"""Removes passwords from text before it is shown, logged or put into an error."""
+
+from __future__ import annotations
+
+import re
+
+_CREDENTIALS = re.compile(r"//(?:(?!\s!\s).)*@", re.DOTALL)
+"""From the `//` of a URL to the last `@` of the same pipeline element.
+
+A password may hold slashes, quotes, spaces and `@`, so no earlier end is safe. A URL without
+credentials but with an `@` in its path loses its host in the log, which is the lesser harm.
+"""
+
+_SECRET = re.compile(
+    r"(?P<name>(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|api[-_]?key)\s*=\s*(?:\(\w+\)\s*)?)"
+    r"(?P<value>\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A property or query field that holds a secret, such as `user-pw=...` of GStreamer's sources."""
+
+
+def redact(text: str) -> str:
+    """A text without the credentials of its URLs and without the values of its secrets.
+
+    Args:
+        text: A URL, a GStreamer pipeline, a message, or any other text.
+
+    Returns:
+        `rtsp://user:password@host/live` as `rtsp://host/live`, and `user-pw=abc` as `user-pw=***`.
+    """
+    return _SECRET.sub(lambda match: f"{match['name']}***", _CREDENTIALS.sub("//", text))
