@@ -1,4 +1,4 @@
-"""The V4L2 capture devices of this machine, as the kernel lists them, and the one that a text names."""
+"""Lists the V4L2 capture devices of this machine and finds the one that a text names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.sources.v4l2_ioctl import read_formats
 
 
 class NoCameraError(SourceError):
-    """The camera that was asked for is not on this machine, or there is none at all."""
+    """The requested camera is not present, or the machine has no camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class Camera:
     """A capture device of this machine.
 
     Attributes:
-        node: Its node under `/dev`.
-        name: The driver's name for it.
-        ids: Its lasting names under `/dev/v4l/by-id`.
-        paths: Its lasting names by socket, under `/dev/v4l/by-path`.
-        formats: What it delivers, where that was asked and is readable.
+        node: Device node under `/dev`.
+        name: Name given by the driver.
+        ids: Stable names under `/dev/v4l/by-id`.
+        paths: Stable names by socket, under `/dev/v4l/by-path`.
+        formats: Formats that it delivers; empty if they were not queried or cannot be read.
     """
 
     node: str
@@ -36,15 +36,15 @@ class Camera:
 
     @property
     def lasting(self) -> str:
-        """The name by which the same camera is found again on another node; the node where it has none."""
+        """Name under which the camera is found again on another node; its node if it has none."""
         return next(iter((*self.ids, *self.paths)), self.node)
 
 
 def find_cameras(root: Path = Path("/")) -> list[Camera]:
-    """The V4L2 capture devices, without the metadata nodes that cameras also have.
+    """List the V4L2 capture devices, without the metadata nodes that cameras also have.
 
     Args:
-        root: Where `dev` and `sys` are.
+        root: Folder that contains `dev` and `sys`.
     """
     by_id, by_path = _links(root / "dev/v4l/by-id"), _links(root / "dev/v4l/by-path")
     cameras = []
@@ -58,19 +58,19 @@ def find_cameras(root: Path = Path("/")) -> list[Camera]:
 
 
 def with_formats(camera: Camera) -> Camera:
-    """The camera and what it delivers; opens the device to ask."""
+    """Return the camera with its formats; opens the device to query them."""
     return replace(camera, formats=read_formats(camera.node))
 
 
 def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
-    """The cameras to try for a device's text, resolved at this moment.
+    """Return the cameras to try for a device, as the machine has them at this moment.
 
     Args:
-        device: Path, number, name under `/dev/v4l/by-id` or `by-path`, or empty for every camera in turn.
-        root: Where `dev` and `sys` are.
+        device: Path, number, name under `/dev/v4l/by-id` or `by-path`, or empty for every camera.
+        root: Folder that contains `dev` and `sys`.
 
     Raises:
-        NoCameraError: There is none; lists those that are there.
+        NoCameraError: There is no such camera; the error lists those that are present.
     """
     found = find_cameras(root)
     if not device:
@@ -99,14 +99,14 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
 
 
 def choices(found: list[Camera]) -> str:
-    """What to pass as `--camera`, for the last line of an error."""
+    """Return a hint that lists the cameras which can be chosen."""
     if found:
-        return f"--camera with one of: {', '.join(map(str, found))}"
-    return "plug a camera in (a container needs --device /dev/video0), or try --source synthetic:"
+        return f"choose one of: {', '.join(map(str, found))}"
+    return "plug in a camera (docker run needs --device /dev/video0), or use the source synthetic:"
 
 
 def _links(folder: Path) -> dict[str, list[str]]:
-    """Node's name -> names of the links to it."""
+    """Map the name of each node to the names of the links that point to it."""
     names: dict[str, list[str]] = {}
     for link in sorted(folder.glob("*")):
         names.setdefault(link.resolve().name, []).append(link.name)

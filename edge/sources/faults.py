@@ -1,4 +1,4 @@
-"""Faults of a camera on a timetable, for the phantom: what a cart must survive, at a moment that is known."""
+"""Scheduled camera faults of the synthetic source: what a cart must survive, at known times."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FAULTS = (
     "unplug",
     "corrupt",
 )
-"""Kinds, in the order in which `every` goes through them.
+"""Kinds of faults, in the order in which `every` goes through them.
 
-`stall` gives nothing at all, `drop` every fourth frame, `format` frames of half the size, `fov` a small round view,
-`unplug` no signal, `corrupt` pictures that cannot be used; the others change the picture.
+`stall` delivers nothing, `drop` every fourth frame, `format` frames of half the size, `fov` a small
+round field of view, `unplug` no signal, `corrupt` unusable images; the others change the image.
 """
 
 _FORMS = "KIND@BEGIN-END in seconds, separated by commas, such as black@2-3,freeze@5-6.5"
@@ -44,8 +44,8 @@ class Fault:
 
     Attributes:
         kind: One of `FAULTS`.
-        begin_s: Seconds from the first frame.
-        end_s: Likewise.
+        begin_s: Begin, in seconds since the first frame.
+        end_s: End, in seconds since the first frame.
     """
 
     kind: str
@@ -54,12 +54,12 @@ class Fault:
 
 
 class Timetable:
-    """When there is which fault.
+    """Schedule of faults.
 
     Args:
-        faults: Each at its time; of several at one time the first holds.
-        every_s: Besides them one of each kind in turn, so many seconds apart; 0 for none.
-        length_s: How long each of those lasts.
+        faults: Faults with their times; of several at the same time the first one applies.
+        every_s: Seconds between further faults, one of each kind in turn; 0 for none.
+        length_s: Seconds that each of the further faults lasts.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Timetable:
         self._faults, self._every_s, self._length_s = faults, every_s, length_s
 
     def at(self, seconds: float) -> str:
-        """Kind of the fault at a moment, empty where there is none."""
+        """Return the kind of fault at a time in seconds, empty if there is none."""
         for fault in self._faults:
             if fault.begin_s <= seconds < fault.end_s:
                 return fault.kind
@@ -79,7 +79,7 @@ class Timetable:
         return ""
 
     def until(self, seconds: float) -> list[Fault]:
-        """Every fault that begins before a moment, in order."""
+        """Return every fault that begins before a time in seconds, in order."""
         turns = range(1, int(seconds / self._every_s) + 1) if self._every_s else range(0)
         cycle = [
             Fault(
@@ -92,10 +92,10 @@ class Timetable:
 
 
 def read_faults(text: str) -> tuple[Fault, ...]:
-    """Faults of a text such as `black@2-3,freeze@5-6.5`.
+    """Parse a list of faults such as `black@2-3,freeze@5-6.5`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not such a list.
     """
     found = []
     for part in filter(None, text.split(",")):
@@ -114,15 +114,15 @@ def read_faults(text: str) -> tuple[Fault, ...]:
 
 
 def refuse_frame(kind: str, watch: StallWatch) -> None:
-    """Raise what a source raises that gives no frame for this fault.
+    """Raise what a camera raises that delivers no frame because of a fault.
 
     Args:
         kind: One of `FAULTS`, or empty.
-        watch: Knows since when there is none.
+        watch: Knows when the last frame came.
 
     Raises:
-        TimeoutError: `stall`.
-        Interruption: `stall` from three frame periods on, `unplug` and `corrupt`.
+        TimeoutError: `stall`, for the first three frame periods.
+        Interruption: `stall` after that, `unplug` and `corrupt`.
     """
     if kind == "stall":
         if watch.left_s() > 0:
@@ -136,12 +136,12 @@ def refuse_frame(kind: str, watch: StallWatch) -> None:
 
 
 def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:
-    """A picture with a fault; the same object where that does not change it.
+    """Return an image with a fault, or the same object if the fault does not change it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         kind: One of `FAULTS`.
-        memory: Where a picture that is changed is laid.
+        memory: Buffers for a changed image.
     """
     height, width = image.shape[:2]
     if kind == "format":
@@ -153,7 +153,7 @@ def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:
         spoilt.fill(3 if kind == "black" else 254)
     elif kind == "blur":
         tiny = cv2.resize(image, (max(2, width // 30), max(2, height // 30)), interpolation=cv2.INTER_AREA)
-        # As wide as a Gaussian of 8 % of the width; the small picture keeps that cheap.
+        # A Gaussian of 8 % of the width; computing it on a small image is cheap.
         smooth = cv2.GaussianBlur(tiny, (0, 0), 0.08 * tiny.shape[1])
         cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR, dst=spoilt)
     elif kind == "fov":

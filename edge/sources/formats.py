@@ -1,7 +1,7 @@
-"""Formats of raw video: what a source may deliver, what is refused, and pixels in BGR.
+"""Formats of raw video: what is accepted, what is refused, and the conversion to BGR.
 
-Numbers of colorimetry are those of GStreamer's `GstVideoColorimetry`, `range:matrix:transfer:primaries`; layouts are
-its default ones, rows rounded up to 4 bytes.
+Colorimetry is written as by GStreamer's `GstVideoColorimetry`, `range:matrix:transfer:primaries`.
+Memory layouts are GStreamer's defaults, with rows rounded up to 4 bytes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
     from edge.imaging.buffer_pool import PictureMemory
 
-LEAST, MOST = (16, 16), (4096, 4096)
-"""Width and height of pictures that are taken."""
+MIN_SIZE, MAX_SIZE = (16, 16), (4096, 4096)
+"""Smallest and largest accepted (width, height), pixels."""
 
-SLOWEST, FASTEST = 5.0, 240.0
-"""Frames per second that are taken, where a rate is declared."""
+MIN_FPS, MAX_FPS = 5.0, 240.0
+"""Lowest and highest accepted frames per second, if a rate is declared."""
 
 _PACKED = {"YUY2": cv2.COLOR_YUV2BGR_YUY2, "UYVY": cv2.COLOR_YUV2BGR_UYVY}
 _PLANAR = {"NV12": cv2.COLOR_YUV2BGR_NV12, "I420": cv2.COLOR_YUV2BGR_I420}
@@ -32,22 +32,22 @@ LAYOUTS = ("BGR", *_PACKED, *_PLANAR)
 
 _NAMED = {"bt601": (2, 4), "bt709": (2, 3), "smpte240m": (2, 5), "sRGB": (1, 1)}
 _LUMA = {3: (0.2126, 0.0722), 4: (0.299, 0.114), 5: (0.212, 0.087)}
-"""Matrix -> weights of red and blue in luma (BT.709, BT.601, SMPTE 240M)."""
+"""Matrix number to weights of red and blue in luma (BT.709, BT.601, SMPTE 240M)."""
 _BT601 = 4
 _SD_LINES = 576
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """What the pictures of a source look like.
+    """Format of the images that a source delivers.
 
     Attributes:
         layout: Layout of raw pixels as GStreamer names it, or `JPEG`.
-        width: Pixels.
-        height: Pixels.
-        fps: Frames per second, None where the source declares none.
+        width: Width, pixels.
+        height: Height, pixels.
+        fps: Frames per second, None if the source declares none.
         scan: `progressive`, or the kind of interlacing.
-        colorimetry: As GStreamer writes it; empty where it is not declared.
+        colorimetry: Colorimetry as GStreamer writes it; empty if it is not declared.
     """
 
     layout: str
@@ -64,7 +64,7 @@ class VideoFormat:
 
     @classmethod
     def from_caps(cls, structure: Any) -> VideoFormat:
-        """The format of the first structure of negotiated caps (a `Gst.Structure`)."""
+        """Read the first structure (a `Gst.Structure`) of negotiated caps."""
         (_, width), (_, height) = structure.get_int("width"), structure.get_int("height")
         known, numerator, denominator = structure.get_fraction("framerate")
         raw = structure.get_name() == "video/x-raw"
@@ -78,20 +78,21 @@ class VideoFormat:
         )
 
     def refusal(self) -> Reason | None:
-        """Why such pictures are refused, naming the format; None if they are accepted."""
+        """Return why images of this format are refused; None if they are accepted."""
         if self.scan != "progressive":
             return Reason(ReasonKind.INTERLACED, f"{self} cannot be deinterlaced here")
-        sizes = zip((self.width, self.height), LEAST, MOST, strict=True)
-        if not all(least <= side <= most for side, least, most in sizes):
-            beyond = f"{self} is beyond {LEAST[0]}x{LEAST[1]} to {MOST[0]}x{MOST[1]}"
+        sizes = zip((self.width, self.height), MIN_SIZE, MAX_SIZE, strict=True)
+        if not all(low <= side <= high for side, low, high in sizes):
+            smallest, largest = (f"{size[0]}x{size[1]}" for size in (MIN_SIZE, MAX_SIZE))
+            beyond = f"{self} is beyond {smallest} to {largest}"
             return Reason(ReasonKind.OUT_OF_RANGE, beyond)
-        if self.fps is not None and not SLOWEST <= self.fps <= FASTEST:
-            beyond = f"{self} is beyond {SLOWEST:g} to {FASTEST:g} fps"
+        if self.fps is not None and not MIN_FPS <= self.fps <= MAX_FPS:
+            beyond = f"{self} is beyond {MIN_FPS:g} to {MAX_FPS:g} fps"
             return Reason(ReasonKind.OUT_OF_RANGE, beyond)
         return None
 
     def same_pictures(self, other: VideoFormat) -> bool:
-        """Whether size, rate and scan are equal, so that nothing downstream changes."""
+        """Return whether size, rate and scan are equal, so that nothing changes downstream."""
         return (self.width, self.height, self.fps, self.scan) == (
             other.width,
             other.height,
@@ -101,15 +102,15 @@ class VideoFormat:
 
     @property
     def readable(self) -> bool:
-        """Whether `to_bgr` gives exact colours: YUV of studio range, a known matrix and rows without padding."""
+        """Whether `to_bgr` converts exactly: studio range, known matrix, rows without padding."""
         if self.layout in ("BGR", "JPEG"):
             return True
-        full, matrix = self._colours()
+        full, matrix = self._colorimetry()
         packed = self.width % 8 == 0 and self.height % 2 == 0
         return self.layout in LAYOUTS and packed and not full and matrix in _LUMA
 
-    def _colours(self) -> tuple[bool, int]:
-        """Whether the range is full, and the matrix; an undeclared one is what pictures of that height have."""
+    def _colorimetry(self) -> tuple[bool, int]:
+        """Return whether the range is full, and the matrix; undeclared, the height decides."""
         numbers = _NAMED.get(self.colorimetry)
         if numbers is None:
             parts = self.colorimetry.split(":")
@@ -120,8 +121,11 @@ class VideoFormat:
         return numbers[0] == 1, numbers[1] or usual
 
     def matrix(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-        """(3, 4) float32 from Y', Cb, Cr of studio range to BGR; None for BT.601, which OpenCV's conversions are."""
-        matrix = self._colours()[1]
+        """Return the (3, 4) float32 matrix from Y', Cb, Cr of studio range to BGR.
+
+        None stands for BT.601, for which OpenCV has conversions of its own.
+        """
+        matrix = self._colorimetry()[1]
         if matrix == _BT601:
             return None
         scaled = _to_bgr(matrix) * (255 / np.array([219, 224, 224]))
@@ -129,15 +133,18 @@ class VideoFormat:
 
 
 def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: PictureMemory) -> ImageU8:
-    """(H, W, 3) uint8 BGR of a raw picture; a view of `data` where that is BGR already.
+    """Convert a raw image to BGR.
 
     Args:
         data: Pixels in GStreamer's default layout.
-        pictures: Their format, a `readable` one.
-        memory: Where other pictures are laid.
+        pictures: Format of the pixels; it must be `readable`.
+        memory: Buffers for converted images.
+
+    Returns:
+        (H, W, 3) uint8 BGR; a view of `data` if that is BGR already.
 
     Raises:
-        ValueError: There are too few bytes, or too many.
+        ValueError: The number of bytes does not match the format.
     """
     height, width = pictures.height, pictures.width
     pixels = np.frombuffer(data, np.uint8)
@@ -147,7 +154,7 @@ def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: Pi
         return rows
     matrix, room = pictures.matrix(), memory.take((height, width, 3))
     if matrix is not None:
-        # Not a correction of BGR by BT.601: there a strong red has left the range already.
+        # Correcting the BGR of BT.601 instead would clip strong reds first.
         chroma = memory.take((height, width // 2, 6))
         return cast("ImageU8", cv2.transform(_full_chroma(pixels, pictures, chroma), matrix, dst=room))
     if pictures.layout in _PACKED:
@@ -158,18 +165,24 @@ def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: Pi
 
 
 def _full_chroma(pixels: ImageU8, pictures: VideoFormat, pairs: ImageU8) -> ImageU8:
-    """(H, W, 3) uint8 Y', Cb, Cr, each pair of columns with the chroma that it shares, in `pairs` (H, W / 2, 6)."""
+    """Expand to (H, W, 3) uint8 Y', Cb, Cr; two columns share a chroma sample.
+
+    Args:
+        pixels: Pixels of a packed or planar layout.
+        pictures: Format of the pixels.
+        pairs: (H, W / 2, 6) uint8, filled and returned as (H, W, 3).
+    """
     height, width = pictures.height, pictures.width
     if pictures.layout in _PACKED:
         planes = [pixels.reshape(height, width // 2, 4)]
         luma, other, blue, red = (0, 2, 1, 3) if pictures.layout == "YUY2" else (1, 3, 0, 2)
     else:
-        bright, colour = pixels[: height * width], pixels[height * width : height * width * 3 // 2]
+        bright, color = pixels[: height * width], pixels[height * width : height * width * 3 // 2]
         rows, columns = height // 2, width // 2
         if pictures.layout == "NV12":
-            chroma = [colour.reshape(rows, columns, 2)]
+            chroma = [color.reshape(rows, columns, 2)]
         else:
-            chroma = list(colour.reshape(2, rows, columns, 1))
+            chroma = list(color.reshape(2, rows, columns, 1))
         planes = [bright.reshape(height, columns, 2), *(part.repeat(2, axis=0) for part in chroma)]
         luma, other, blue, red = 0, 1, 2, 3
     cv2.mixChannels(planes, [pairs], [luma, 0, blue, 1, red, 2, other, 3, blue, 4, red, 5])
@@ -177,7 +190,7 @@ def _full_chroma(pixels: ImageU8, pictures: VideoFormat, pairs: ImageU8) -> Imag
 
 
 def _to_bgr(matrix: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Y', Cb, Cr -> B, G, R (ITU-R BT.709-6, item 3.2-3.3, for any luma weights)."""
+    """Return Y', Cb, Cr to B, G, R (ITU-R BT.709-6, items 3.2-3.3, for any luma weights)."""
     red, blue = _LUMA[matrix]
     green = 1 - red - blue
     to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)

@@ -1,7 +1,7 @@
-"""GStreamer's Python bindings: the only module that knows `gi`.
+"""GStreamer's Python bindings: the only module that imports `gi`.
 
-They come with the system, not from an index. A virtual environment of the system's Python version takes the
-distribution's; what is missing is named by its Debian packages.
+The bindings are packages of the operating system. A virtual environment of the system's Python
+version uses those; if something is missing, the error names the Debian packages.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 PACKAGES = "python3-gi gir1.2-gstreamer-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 
 ELEMENTS = ("v4l2src", "appsink", "videoconvert", "deinterlace", "jpegdec", "rtspsrc")
-"""What the sources of this project are made of."""
+"""Elements that the sources of this project use."""
 
 _SYSTEM_PYTHON = "/usr/lib/python3/dist-packages"
 
 
 class Bindings(NamedTuple):
-    """The namespace `Gst`, initialised, and what its functions raise (`GLib.Error`)."""
+    """The initialized namespace `Gst`, and the exception of its functions (`GLib.Error`)."""
 
     gst: Any
     error: type[Exception]
@@ -35,14 +35,14 @@ class Bindings(NamedTuple):
 
 @cache
 def load() -> Bindings:
-    """GStreamer's bindings, initialised.
+    """Load and initialize GStreamer's bindings.
 
     Raises:
-        MissingDependencyError: They are not there, or made for another version of Python.
+        MissingDependencyError: They are missing, or built for a different version of Python.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # gi's importer has an interface that Python gave up
+            warnings.simplefilter("ignore")  # gi uses a deprecated import interface
             return _load()
     except (ImportError, ValueError) as error:
         raise MissingDependencyError(
@@ -54,7 +54,7 @@ def load() -> Bindings:
 
 
 def elements_found(names: Iterable[str] = ELEMENTS) -> dict[str, bool]:
-    """Which elements this machine's GStreamer has; none without the bindings."""
+    """Return which elements this machine's GStreamer has; none without the bindings."""
     try:
         gst = load().gst
     except MissingDependencyError:
@@ -63,8 +63,9 @@ def elements_found(names: Iterable[str] = ELEMENTS) -> dict[str, bool]:
 
 
 def _load() -> Bindings:
-    # GStreamer brings libunwind into the process, whose functions have the names of the compiler's own: a C++ exception
-    # of what is loaded later, such as OpenVINO, would end the process. First come is first found.
+    # GStreamer loads libunwind, whose functions share their names with the compiler's: a C++
+    # exception in a library loaded later, such as OpenVINO, would end the process. The library
+    # that is loaded first wins.
     with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
     try:

@@ -1,4 +1,4 @@
-"""A GStreamer pipeline that ends in a sink for the newest picture."""
+"""A GStreamer pipeline that ends in a sink which holds only the newest image."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edge.sources.gst_bindings import PACKAGES, elements_found, load
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.stall_detection import DamageWatch, StallWatch
 from edge.status import Reason, ReasonKind, State
+from edge.util.redact import redact
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -34,20 +35,20 @@ _OLDEST_STAMP_NS = 2_000_000_000
 _SAME_CLOCK_NS = 100_000_000
 _SIGNAL_EVERY_NS = 100_000_000
 _SLICE_S, _STOP_S = 0.05, 2.0
-_MOST_EVENTS = 1000
+_MAX_EVENTS = 1000
 
 
 class NoFormatError(SourceError):
-    """The elements of a pipeline do not agree on a format; another pipeline may do."""
+    """The elements of a pipeline do not agree on a format; a different pipeline may work."""
 
 
 class Picture(NamedTuple):
-    """What a pipeline delivered.
+    """An image that a pipeline delivered.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        captured_ns: The pipeline's stamp, None where it has none on CLOCK_MONOTONIC.
-        skipped: Pictures before it that were not delivered.
+        captured_ns: Capture time on CLOCK_MONOTONIC, None if the pipeline has no such stamp.
+        skipped: Number of images before it that were not delivered.
     """
 
     image: ImageU8
@@ -56,7 +57,10 @@ class Picture(NamedTuple):
 
 
 def raw_tail() -> str:
-    """From raw video to the newest picture. Without a deinterlacer interlaced pictures are refused when they come."""
+    """Return the elements from raw video to the newest image.
+
+    Without an installed deinterlacer, interlaced images are refused on arrival.
+    """
     deinterlace = (
         "deinterlace mode=auto method=linear fields=top ! " if elements_found()["deinterlace"] else ""
     )
@@ -65,29 +69,31 @@ def raw_tail() -> str:
 
 
 def jpeg_tail() -> str:
-    """From JPEG pictures to the newest one, still coded: damage shows only before decoding."""
+    """Return the elements that keep the newest JPEG image, coded: damage shows only there."""
     return f"image/jpeg ! {_NEWEST}"
 
 
 class Pipeline:
-    """A pipeline to `start`, to `take` from in one thread, and to `close`.
+    """A pipeline that is started, read in one thread, and closed.
 
-    Damaged pictures are dropped and counted as `corrupt`, lost ones as `gaps`, changes of the format as `format`.
+    Damaged images are dropped and counted as `corrupt`, lost ones as `gaps`, and changes of the
+    format as `format`.
 
     Args:
         text: Elements that end in `raw_tail()` or `jpeg_tail()`.
-        what: What it is for, in errors.
+        what: Description for errors, without passwords.
         clock: CLOCK_MONOTONIC in nanoseconds.
-        counters: Where to count.
-        settings: Properties of the element named `origin`; flags and numbers of frames are then read at its exit.
-        ends: Whether an end of the stream is no error.
-        stall_s: How long a picture may be late, None for three frame periods.
-        trouble: Says why there are no usable pictures; None if nothing is wrong.
+        counters: Counters to increase.
+        settings: Properties of the element named `origin`; if given, the flags and numbers of
+            frames are read at the output of that element.
+        ends: Whether the stream may end without an error.
+        stall_s: Seconds that an image may be late, None for three frame periods.
+        trouble: Returns why there is no usable signal, or None if nothing is wrong.
 
     Attributes:
         running: The `Gst.Pipeline`, None while closed.
-        format: Format of the newest picture; set once started.
-        stamped: Whether the first picture had a stamp of CLOCK_MONOTONIC.
+        format: Format of the newest image; set by `start`.
+        stamped: Whether the first image had a stamp of CLOCK_MONOTONIC.
     """
 
     format: VideoFormat
@@ -103,15 +109,19 @@ class Pipeline:
         settings: Mapping[str, str] | None = None,
         ends: bool = False,
         stall_s: float | None = None,
-        trouble: Callable[[], Reason | None] = lambda: None,
+        trouble: Callable[[], Reason | None] | None = None,
     ) -> None:
         self._gst, self._error = load()
-        self._text, self._what, self._ends, self._trouble = text, what, ends, trouble
+        self._text, self._what, self._ends = text, what, ends
+        self._ask_trouble = trouble
         self._settings = settings or {}
         self._clock, self._counters = clock, counters
         self._raw, self._memory = PictureMemory(), PictureMemory()
         self._stall, self._damage = StallWatch(clock, limit_s=stall_s), DamageWatch(counters)
         self.running: Any = None
+        self._sink: Any = None
+        self._bus: Any = None
+        self._probe: tuple[Any, int] | None = None
         self._live = self._monotonic = False
         self._caps: Any = None
         self._of_caps: VideoFormat
@@ -119,18 +129,21 @@ class Pipeline:
         self._signal_ns = 0
         self._signal: Reason | None = None
         self._last: tuple[int | None, int | None] = (None, None)
-        # Written by the pipeline's thread, read by the one that takes.
-        self._flow: deque[tuple[str, int]] = deque(maxlen=_MOST_EVENTS)
+        # Written by the thread of the pipeline, read by the thread that calls `read`.
+        self._flow: deque[tuple[str, int]] = deque(maxlen=_MAX_EVENTS)
         self._flow_last: int | None = None
         self._flow_begun = self._flow_damaged = False
 
     def start(self, timeout_s: float) -> None:
-        """Run it and wait for the first picture; the caller closes it also where this fails.
+        """Start and wait for the first image; the caller must close it even if this fails.
+
+        Args:
+            timeout_s: Seconds to wait.
 
         Raises:
             NoFormatError: The elements do not agree on a format.
-            UsageError: The text is no pipeline.
-            SourceError: No picture came, or one that is refused.
+            UsageError: The text is not a pipeline.
+            SourceError: No image came, or its format is refused.
         """
         gst = self._gst
         try:
@@ -147,7 +160,7 @@ class Pipeline:
                 origin.set_property(name, value)
             watched = origin.get_static_pad("src") or watched
         self._probe = (watched, watched.add_probe(gst.PadProbeType.BUFFER, self._watch_flow))
-        # Only the way to PAUSED tells whether a source is live.
+        # Only the change to PAUSED reveals whether a source is live.
         self._live = self.running.set_state(gst.State.PAUSED) == gst.StateChangeReturn.NO_PREROLL
         self.running.set_state(gst.State.PLAYING)
         self._monotonic = abs(self.running.get_clock().get_time() - time.monotonic_ns()) < _SAME_CLOCK_NS
@@ -156,7 +169,7 @@ class Pipeline:
         if refused := pictures.refusal():
             raise SourceError(
                 f"{self._what}: {refused.kind}",
-                expected="progressive video of a usual size and rate",
+                expected="progressive video of a supported size and rate",
                 got=refused.detail,
                 hint=f"set the device to another format, or apt-get install {PACKAGES}",
             )
@@ -165,14 +178,16 @@ class Pipeline:
         self._stall.pace(pictures.fps)
         self._stall.seen()
 
-    def take(self) -> Picture | None:
-        """The newest picture, or None at the end.
+    def read(self) -> Picture | None:
+        """Return the newest image, or None at the end.
 
         Raises:
-            TimeoutError: None came yet.
-            Interruption: There is none for now.
+            TimeoutError: No new image came yet.
+            Interruption: There is no usable image at present.
             SourceError: The pipeline failed.
+            RuntimeError: The pipeline is closed.
         """
+        self._require_open()
         self._listen()
         self._count_flow()
         sample = self._pull(0) or self._held
@@ -198,12 +213,16 @@ class Pipeline:
             raise Interruption(State.NO_SIGNAL, changed)
         return Picture(self._decode(sample, pictures), self._stamp(sample), self._skipped(sample, pictures))
 
+    def _require_open(self) -> None:
+        if self.running is None:
+            raise RuntimeError(f"{self._what} is read while it is closed")
+
     def close(self) -> None:
-        """Stop every thread of the pipeline; one that a driver holds is left behind after two seconds."""
+        """Stop the pipeline; a thread that hangs in a driver is abandoned after 2 s."""
         running, self.running, self._held, self._caps = self.running, None, None, None
         if running is None:
             return
-        probe: tuple[Any, int] | None = self.__dict__.pop("_probe", None)
+        probe, self._probe = self._probe, None
         if probe is not None:
             probe[0].remove_probe(probe[1])
 
@@ -217,7 +236,7 @@ class Pipeline:
         self._sink = self._bus = None
 
     def _first(self, timeout_s: float) -> Any:
-        """The first sample in a layout that can be read."""
+        """Return the first sample in a layout that can be read."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             self._listen()
@@ -238,7 +257,7 @@ class Pipeline:
         )
 
     def _explain_silence(self) -> None:
-        """Why there is no sample: an error, or a stall, or it is not due yet; returns at the end of the stream."""
+        """Raise the reason why there is no sample; return only at a regular end of the stream."""
         self._listen()
         if self._sink.get_property("eos"):
             if self._ends:
@@ -254,7 +273,7 @@ class Pipeline:
         return self._sink.emit("try-pull-sample", round(timeout_s * 1e9))
 
     def _listen(self) -> None:
-        """Raise the error that an element posted."""
+        """Raise the error that an element posted, if there is one."""
         message = self._bus.pop_filtered(self._gst.MessageType.ERROR)
         if message is None:
             return
@@ -265,8 +284,10 @@ class Pipeline:
         raise kind(
             f"{self._what} failed",
             expected="frames",
-            got=f"{error.message} ({message.src.get_name() if message.src else 'pipeline'}: {detail})",
-            hint="check cable and power; `edge-difom doctor` lists cameras and what GStreamer has",
+            got=redact(
+                f"{error.message} ({message.src.get_name() if message.src else 'pipeline'}: {detail})"
+            ),
+            hint="check cable and power; `edge-difom doctor` lists cameras and elements",
         )
 
     def _raise_built(self, error: Any) -> None:
@@ -274,10 +295,13 @@ class Pipeline:
         kind = NoFormatError if link else UsageError
         raise kind(
             f"{self._what} cannot be built",
-            expected="elements, of which the last delivers raw video or JPEG",
-            got=error.message,
-            hint=f"gst-inspect-1.0 lists the elements that are here; apt-get install {PACKAGES}",
+            expected="elements, the last of which delivers raw video or JPEG",
+            got=redact(error.message),
+            hint=f"gst-inspect-1.0 lists the installed elements; apt-get install {PACKAGES}",
         ) from error
+
+    def _trouble(self) -> Reason | None:
+        return None if self._ask_trouble is None else self._ask_trouble()
 
     def _signal_trouble(self) -> Reason | None:
         now = self._clock()
@@ -286,18 +310,18 @@ class Pipeline:
         return self._signal
 
     def _format_of(self, sample: Any) -> VideoFormat:
-        """Compares the caps of every sample; equal ones are read once."""
+        """Return the format of a sample; equal capabilities are parsed only once."""
         caps = sample.get_caps()
         if self._caps is None or not caps.is_equal(self._caps):
             self._caps, self._of_caps = caps, VideoFormat.from_caps(caps.get_structure(0))
         return self._of_caps
 
     def _decode(self, sample: Any, pictures: VideoFormat) -> ImageU8:
-        """Pixels of a sample, in memory of their own.
+        """Copy and decode the pixels of a sample.
 
         Raises:
-            TimeoutError: They are damaged.
-            Interruption: As the ones before were.
+            TimeoutError: The image is damaged and dropped.
+            Interruption: Too many images in a row were damaged.
         """
         buffer = sample.get_buffer()
         mapped, info = buffer.map(self._gst.MapFlags.READ)
@@ -316,10 +340,10 @@ class Pipeline:
         raise TimeoutError(f"a damaged picture was dropped: {damage}")
 
     def _read(self, data: memoryview, pictures: VideoFormat) -> ImageU8:
-        """The picture in a buffer that is mapped.
+        """Decode the image in a mapped buffer.
 
         Raises:
-            ValueError: It is damaged.
+            ValueError: The image is damaged.
         """
         if pictures.layout == "JPEG":
             return self._memory.copy(_read_jpeg(bytes(data), pictures))
@@ -327,7 +351,7 @@ class Pipeline:
         return to_bgr(self._raw.copy(np.frombuffer(data, np.uint8)), pictures, self._memory)
 
     def _stamp(self, sample: Any) -> int | None:
-        """When the picture was captured, where the pipeline's clock is ours and a live source stamped it."""
+        """Return the capture time if a live source stamped it with our clock, else None."""
         none = self._gst.CLOCK_TIME_NONE
         pts = sample.get_buffer().pts
         if not self._live or not self._monotonic or pts == none:
@@ -338,7 +362,7 @@ class Pipeline:
         return stamp if believable else None
 
     def _skipped(self, sample: Any, pictures: VideoFormat) -> int:
-        """Pictures between the last one that was taken and this one, by number or by time."""
+        """Return how many images were lost since the last one, by their numbers or by time."""
         buffer = sample.get_buffer()
         number = self._number(buffer)
         pts = None if buffer.pts == self._gst.CLOCK_TIME_NONE else buffer.pts
@@ -351,13 +375,13 @@ class Pipeline:
         return 0
 
     def _number(self, buffer: Any) -> int | None:
-        """A buffer's frame number; an offset that counts bytes is none."""
+        """Return the frame number of a buffer; None if its offset counts bytes."""
         offset: int = buffer.offset
         numbered: bool = offset != self._gst.BUFFER_OFFSET_NONE and buffer.offset_end == offset + 1
         return offset if numbered else None
 
     def _watch_flow(self, _: Any, info: Any) -> Any:
-        """See every buffer in the pipeline's thread, also those that nobody takes: errors and lost frames."""
+        """Inspect every buffer, including those never read; runs in the pipeline's thread."""
         buffer, flags = info.get_buffer(), self._gst.BufferFlags
         begun, self._flow_begun = self._flow_begun, True
         number = self._number(buffer)
@@ -377,10 +401,10 @@ class Pipeline:
         return self._gst.PadProbeReturn.OK
 
     def _count_flow(self) -> None:
-        """Count what the pipeline's thread has seen.
+        """Count what the thread of the pipeline has seen.
 
         Raises:
-            Interruption: Too many pictures in a row were damaged.
+            Interruption: Too many images in a row were damaged.
         """
         while self._flow:
             kind, count = self._flow.popleft()
@@ -394,10 +418,10 @@ class Pipeline:
 
 
 def _read_jpeg(data: bytes, pictures: VideoFormat) -> ImageU8:
-    """Decode a whole JPEG picture.
+    """Decode a complete JPEG image.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: The image is damaged.
     """
     if damage := jpeg_damage(data, (pictures.height, pictures.width)):
         raise ValueError(damage)

@@ -1,4 +1,4 @@
-"""Live sources through GStreamer: `gst:TEXT`, `rtsp:URL`, and the cameras of `v4l2:`."""
+"""Live sources that GStreamer reads: `gst:PIPELINE`, `rtsp:URL` and the cameras of `v4l2:`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import SourceError, UsageError
-from edge.sources.base import BaseSource, rate, read_options, whole
+from edge.sources.base import BaseSource
 from edge.sources.camera_discovery import pick_cameras
 from edge.sources.gst_pipeline import NoFormatError, Pipeline, jpeg_tail, raw_tail
+from edge.sources.options import CameraOptions, LiveOptions
 from edge.sources.v4l2_ioctl import SignalProbe, device_number, release
+from edge.util.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,22 +22,21 @@ if TYPE_CHECKING:
 
     from edge.frame import Frame
     from edge.status import Reason
+    from edge.util.spec import Spec
 
 _RTSP = "rtspsrc name=origin latency=0 drop-on-latency=true ! application/x-rtp,media=video ! decodebin"
-_WAITS = {"stall_ms": whole(10, 60_000), "start_ms": whole(10, 60_000)}
-_SIZE = whole(16, 8192)
 
 
 class PipelineSource(BaseSource):
-    """Frames of the first of some pipelines whose elements agree on a format.
+    """Frames of the first of several pipelines whose elements agree on a format.
 
-    A subclass gives `_attempts`.
+    A subclass implements `_attempts`.
 
     Args:
-        what: What it is, for logs and errors.
-        stall_ms: How long a frame may be late, None for three frame periods.
-        start_ms: How long the first frame may take.
-        ends: Whether an end of the stream is no error.
+        what: Description for logs and errors, without passwords.
+        stall_ms: Milliseconds that a frame may be late, None for three frame periods.
+        start_ms: Milliseconds that the first frame may take.
+        ends: Whether the stream may end without an error.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
@@ -58,14 +59,14 @@ class PipelineSource(BaseSource):
 
     @abstractmethod
     def _attempts(self) -> Sequence[str]:
-        """Texts of pipelines, best first."""
+        """Return the pipelines to try, best first."""
 
     def _settings(self) -> Mapping[str, str]:
-        """Properties of the element named `origin`."""
+        """Return the properties of the element named `origin`."""
         return {}
 
     def _trouble(self) -> Reason | None:
-        """Why there are no pictures, where the device itself can tell."""
+        """Return why there are no images, or None if the device cannot tell."""
         return None
 
     def _open(self) -> None:
@@ -75,7 +76,7 @@ class PipelineSource(BaseSource):
         self.description = f"{self._what}, {self.pipeline.format}, {stamps}, through GStreamer"
 
     def _start_first(self) -> Pipeline:
-        """The first pipeline whose elements agree on a format, running."""
+        """Start the first pipeline whose elements agree on a format."""
         refused: NoFormatError | None = None
         for text in self._attempts():
             pipeline = Pipeline(
@@ -103,7 +104,7 @@ class PipelineSource(BaseSource):
 
     def _next(self) -> Frame | None:
         assert self.pipeline is not None
-        picture = self.pipeline.take()
+        picture = self.pipeline.read()
         if picture is None:
             return None
         return self._frame(picture.image, captured_ns=picture.captured_ns, skipped=picture.skipped)
@@ -115,26 +116,29 @@ class PipelineSource(BaseSource):
 
 
 class TextSource(PipelineSource):
-    """`gst:TEXT`: a pipeline in the notation of gst-launch-1.0 whose last element delivers raw video or JPEG.
+    """`gst:PIPELINE`: a pipeline in the notation of gst-launch-1.0.
 
     Args:
-        text: The pipeline.
-        **settings: As for `PipelineSource`.
+        text: Elements, the last of which delivers raw video or JPEG.
+        **settings: Arguments of `PipelineSource`.
 
     Raises:
-        UsageError: There is no text.
+        UsageError: The text is empty.
     """
 
     def __init__(self, text: str, **settings: Any) -> None:
         if not text.strip():
-            raise UsageError("gst: needs a pipeline", hint="--source 'gst:videotestsrc is-live=true'")
-        super().__init__(f"pipeline {text}", ends=True, **settings)
+            raise UsageError("gst: needs a pipeline", expected="gst:videotestsrc is-live=true")
+        super().__init__(f"pipeline {redact(text)}", ends=True, **settings)
         self._text = text
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A pipeline with options `stall_ms` and `start_ms`."""
-        return cls(target, **read_options("gst", options, _WAITS))
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `gst:PIPELINE` with the options of `LiveOptions`."""
+        options = spec.read(LiveOptions)
+        source = cls(spec.target, stall_ms=options.stall_ms, start_ms=options.start_ms)
+        source.reopens = options.reopen
+        return source
 
     def _attempts(self) -> Sequence[str]:
         return [f"{self._text} ! {tail}" for tail in (raw_tail(), jpeg_tail())]
@@ -144,28 +148,35 @@ class RtspSource(PipelineSource):
     """`rtsp:URL`: a network camera.
 
     Args:
-        url: Of the stream; `rtsp:` in front may be left out.
-        **settings: As for `PipelineSource`.
+        url: URL of the stream; the leading `rtsp:` may be left out.
+        **settings: Arguments of `PipelineSource`.
     """
 
     def __init__(self, url: str, **settings: Any) -> None:
         self._url = url if url.startswith(("rtsp:", "rtsps:")) else f"rtsp:{url}"
-        super().__init__(f"stream {_without_password(self._url)}", **settings)
+        super().__init__(f"stream {redact(self._url)}", **settings)
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A stream with options `stall_ms` and `start_ms`; a `?` at the end keeps the URL's own query.
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `rtsp:URL` with the options of `LiveOptions`.
+
+        A `?` at the end keeps the URL's own query: `rtsp://HOST/PATH?channel=1?`.
 
         Raises:
             UsageError: An option is unknown or does not fit.
         """
-        if unknown := [name for name in options if name not in _WAITS]:
+        try:
+            options = spec.read(LiveOptions)
+        except UsageError as error:
             raise UsageError(
-                f"unknown option {unknown[0]!r} of rtsp:",
-                expected=", ".join(sorted(_WAITS)),
-                hint="where it belongs to the URL, end the text with `?`: rtsp://HOST/PATH?channel=1?",
-            )
-        return cls(target, **read_options("rtsp", options, _WAITS))
+                error.what,
+                expected=error.expected,
+                got=error.got,
+                hint="the URL's own query is closed with one more `?`: rtsp://HOST/PATH?channel=1?",
+            ) from error
+        source = cls(spec.target, stall_ms=options.stall_ms, start_ms=options.start_ms)
+        source.reopens = options.reopen
+        return source
 
     def _settings(self) -> Mapping[str, str]:
         return {"location": self._url}
@@ -178,12 +189,12 @@ class GstCameraSource(PipelineSource):
     """A V4L2 camera or capture card with the kernel's stamps, raw formats before JPEG.
 
     Args:
-        device: As `edge.sources.camera_discovery.pick_cameras`.
-        width: Pixels to ask for; the device may have others.
-        height: Pixels to ask for.
-        fps: Frames per second to ask for.
-        root: Where `dev` and `sys` are.
-        **settings: As for `PipelineSource`.
+        device: Device, as for `edge.sources.camera_discovery.pick_cameras`.
+        width: Requested width, pixels; the device may choose a different one.
+        height: Requested height, pixels.
+        fps: Requested frames per second.
+        root: Folder that contains `dev` and `sys`.
+        **settings: Arguments of `PipelineSource`.
     """
 
     def __init__(
@@ -206,10 +217,19 @@ class GstCameraSource(PipelineSource):
         self._number: int | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A device with options `width`, `height`, `fps`, `stall_ms`, `start_ms`."""
-        known = {"width": _SIZE, "height": _SIZE, "fps": rate, **_WAITS}
-        return cls(target, **read_options("v4l2", options, known))
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `v4l2:DEVICE` with the options of `CameraOptions`."""
+        options = spec.read(CameraOptions)
+        source = cls(
+            spec.target,
+            width=options.width,
+            height=options.height,
+            fps=options.fps,
+            stall_ms=options.stall_ms,
+            start_ms=options.start_ms,
+        )
+        source.reopens = options.reopen
+        return source
 
     def _settings(self) -> Mapping[str, str]:
         return {"device": self._node}
@@ -230,7 +250,7 @@ class GstCameraSource(PipelineSource):
             try:
                 super()._open()
             except SourceError as error:
-                self._let_go()
+                self._release()
                 failures.append(f"{camera.node}: {error.got or error.what}")
             else:
                 self.lasting = camera.lasting
@@ -244,9 +264,9 @@ class GstCameraSource(PipelineSource):
 
     def _close(self) -> None:
         super()._close()
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._probe is not None:
             self._probe.close()
             self._probe = None
@@ -255,16 +275,9 @@ class GstCameraSource(PipelineSource):
 
 
 def _fraction(fps: float) -> str:
-    """A rate as GStreamer writes it; 59.94 and the like are the broadcast rates, n * 1000 / 1001."""
+    """Format a rate for GStreamer; 59.94 and similar are broadcast rates, n * 1000 / 1001."""
     whole_rate = round(fps)
     if abs(fps - whole_rate * 1000 / 1001) < 0.005:
         return f"{whole_rate * 1000}/1001"
     exact = Fraction(fps).limit_denominator(1000)
     return f"{exact.numerator}/{exact.denominator}"
-
-
-def _without_password(url: str) -> str:
-    """The URL for logs: who is logged in with what is nobody's business there."""
-    head, slashes, rest = url.partition("//")
-    authority, slash, path = rest.partition("/")
-    return head + slashes + authority.rpartition("@")[2] + slash + path

@@ -1,30 +1,31 @@
-"""`images:DIR`: the pictures of a folder in natural order, whatever their sizes."""
+"""`images:DIR`: the images of a folder in natural order, in any sizes."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from edge.datasets.pairs import SUFFIXES, read_image
 from edge.errors import DataError, SourceError
-from edge.sources.base import BaseSource, read_options
+from edge.sources.base import BaseSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from typing_extensions import Self
 
     from edge.frame import Frame
+    from edge.util.spec import Spec
 
 
 class ImagesSource(BaseSource):
-    """Every picture of a folder once; other files are passed over.
+    """Every image of a folder once; other files are skipped.
 
     Args:
-        folder: Where the pictures are.
+        folder: Folder of the images.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
@@ -37,16 +38,17 @@ class ImagesSource(BaseSource):
         self._left: Iterator[Path] = iter(())
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A folder by path; no options."""
-        return cls(Path(target), **read_options("images", options, {}))
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `images:DIR`, which has no options."""
+        spec.refuse_options()
+        return cls(spec.path)
 
     def _open(self) -> None:
         if not self.folder.is_dir():
             raise SourceError(
                 f"{self.folder} is not a folder",
                 expected="a folder of images",
-                hint=f"--source file:{self.folder}" if self.folder.is_file() else "check the path",
+                hint=f"file:{self.folder}" if self.folder.is_file() else "check the path",
             )
         pictures = [
             path
@@ -58,7 +60,7 @@ class ImagesSource(BaseSource):
             raise SourceError(
                 f"{self.folder} holds no image",
                 expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
-                hint=f"--source images:{inner}" if inner.is_dir() else "another folder",
+                hint=f"images:{inner}" if inner.is_dir() else "choose a folder with images",
             )
         self.description = f"{len(pictures)} images of {self.folder}"
         self._left = iter(sorted(pictures, key=_natural))
@@ -78,5 +80,5 @@ class ImagesSource(BaseSource):
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Order 2 before 10."""
+    """Sort key that orders 2 before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

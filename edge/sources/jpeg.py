@@ -1,7 +1,7 @@
-"""Whether a JPEG picture is whole, told from its structure before it is decoded.
+"""Detects damaged JPEG images by their structure, before they are decoded.
 
-Decoders give a picture, without an error, for data that was cut short or zeroed on the wire. Markers and segment
-lengths are those of ITU-T T.81 (ISO/IEC 10918-1), annex B.
+Decoders return an image without an error for data that was truncated or zeroed in transit. Markers
+and segment lengths follow ITU-T T.81 (ISO/IEC 10918-1), annex B.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _SCAN = 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _ZEROED = bytes(64)
-"""Coded pictures have no such run, but for flat ones coded with tables of their own, which no camera makes."""
+"""Coded images contain no such run, except flat ones with custom tables, which no camera makes."""
 
 
 def jpeg_damage(data: bytes, size: tuple[int, int] | None = None) -> str:
-    """What is wrong with a JPEG picture; empty where nothing is.
+    """Return what is wrong with a JPEG image, or an empty text if it is complete.
 
     Args:
-        data: The picture, which zeros may follow up to the end of the buffer.
+        data: The image; zeros may follow up to the end of the buffer.
         size: Height and width that it must have.
     """
     if not data.startswith(_START):
@@ -57,7 +57,7 @@ def jpeg_damage(data: bytes, size: tuple[int, int] | None = None) -> str:
 
 
 def _scan_end(data: bytes, begin: int, last: int) -> tuple[int, str]:
-    """Where the coded data of a scan ends, and what is wrong with it."""
+    """Return where the coded data of a scan ends, and what is wrong with it."""
     for restart, match in enumerate(_MARKER.finditer(data, begin, last + 2)):
         at, marker = match.start(), match[1][0]
         if not 0xD0 <= marker <= 0xD7:

@@ -1,4 +1,4 @@
-"""A thread that reads and one slot that the next frame overwrites: nothing queues behind a slow reader."""
+"""Reads a source in a thread and keeps only the newest frame, so that no frame waits in a queue."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 class NewestFrame:
-    """The newest frame of something that blocks while it reads.
+    """Keeps the newest frame of something that blocks while it reads.
 
-    Frames that nobody took in time are overwritten; the gap shows in `Frame.index`.
+    Frames that are not fetched in time are overwritten; the gap shows in `Frame.index`.
 
     Args:
-        read: Next frame, or None at the end; called in the thread only. It raises as `Source.read` does.
-        release: Called once in the thread after the last `read`, so that nothing is released under a
-            read that still runs.
+        read: Returns the next frame, or None at the end, and raises as `Source.read` does; called
+            in the thread only.
+        release: Called once in the thread after the last `read`, so that nothing is released while
+            a read still runs.
         name: Name of the thread.
     """
 
@@ -55,18 +56,22 @@ class NewestFrame:
         self.close()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until `take` would return or raise at once; False where the time ran out."""
+        """Wait until `next_frame` would return or raise at once.
+
+        Returns:
+            False if the time ran out.
+        """
         with self._changed:
             return self._changed.wait_for(self._has_news, timeout_s)
 
-    def take(self, timeout_s: float) -> Frame | None:
-        """The newest frame, once; None at the end.
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        """Return the newest frame, each frame only once; None at the end.
 
         Raises:
-            TimeoutError: None came in time.
-            Interruption: What `read` raised last, each time again until a frame comes; after the time has run out,
-                so that a caller in a loop does not spin.
-            SourceError: What `read` raised, after the last frame was taken.
+            TimeoutError: No frame came in time.
+            Interruption: The last one that `read` raised, again until a frame comes; raised when
+                the time has run out, so that a caller in a loop does not spin.
+            SourceError: The error that ended `read`, after the last frame was fetched.
         """
         with self._changed:
             if not self._changed.wait_for(self._has_news, timeout_s):
@@ -81,7 +86,7 @@ class NewestFrame:
             return None
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """End the thread; one that hangs in `read` is left behind and ends with its read."""
+        """End the thread; if it hangs in `read`, it is abandoned and ends with that read."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -103,7 +108,7 @@ class NewestFrame:
                 if frame is None and interruption is None:
                     break
                 with self._changed:
-                    # A frame from before the interruption is not drawn late.
+                    # A frame from before the interruption must not be shown late.
                     self._frame, self._interruption = frame, interruption
                     self._changed.notify_all()
         except BaseException as caught:  # noqa: BLE001 - handed to the reader, whoever that is

@@ -1,21 +1,23 @@
-"""Where frames come from, by text: `file:PATH`, `images:DIR`, `synthetic:`, `v4l2:DEVICE`, `rtsp:URL`, `gst:PIPELINE`.
+"""Opens a source by its description, `scheme:target?key=value&key=value` (`edge.util.spec`).
 
-Each takes options behind it, `?key=value&...`.
+`file:PATH`, `images:DIR`, `synthetic:`, `v4l2:DEVICE`, `rtsp:URL` and `gst:PIPELINE` are built in;
+`edge.sources.options` lists their options. Other
+distributions add sources by entry points (`edge.util.plugins`).
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import replace
 
 from edge.errors import UsageError
-from edge.sources.base import switch
+from edge.sources.base import BaseSource
 from edge.sources.reconnect import ReopeningSource
+from edge.util import plugins
 from edge.util.extras import resolve
-
-if TYPE_CHECKING:
-    from edge.sources.base import BaseSource
+from edge.util.plugins import find_plugin, plugin_names
+from edge.util.redact import redact
+from edge.util.spec import Spec, expand, parse
 
 SOURCES: dict[str, str] = {
     "file": "edge.sources.clip:ClipSource",
@@ -25,59 +27,55 @@ SOURCES: dict[str, str] = {
     "rtsp": "edge.sources.gst_sources:RtspSource",
     "gst": "edge.sources.gst_sources:TextSource",
 }
-"""Scheme -> class; only the chosen module is imported."""
-
-REOPENED = ("v4l2", "rtsp", "gst")
-"""Schemes whose source is opened again where it fails, unless `?reopen=0`."""
-
-_OPTIONS = re.compile(r"\?(?P<pairs>(\w+=[^&?=]*(&\w+=[^&?=]*)*)?)$")
+"""Scheme to class; only the chosen module is imported."""
 
 
 def open_source(text: str, *, realtime: bool = False) -> BaseSource:
-    """The source that a text names; it opens its device or file when it is entered.
+    """Build the source that a description names; its device or file is opened on enter.
 
     Args:
-        text: `SCHEME:TARGET?key=value&...`, see `SOURCES`.
-        realtime: Replay a clip at its own rate, as if it were a camera (`file:` only).
+        text: `scheme:target?key=value&...` with a scheme of `SOURCES`.
+        realtime: Whether a clip is replayed at its own rate, as if it were a camera.
 
     Raises:
-        UsageError: Unknown scheme or option, or a value that does not fit.
+        UsageError: The scheme or an option is unknown, or a value does not fit.
     """
-    scheme, target, options = parse_source(text)
-    if realtime:
-        if scheme != "file":
-            raise UsageError(
-                f"--realtime does not apply to {scheme}:", expected="--source file:CLIP --realtime"
-            )
-        options["realtime"] = "1"
-    reopen = scheme in REOPENED and switch(options.pop("reopen", "1"))
-    made: BaseSource = resolve(SOURCES[scheme]).from_text(target, options)
-    if not reopen:
-        return made
-    return ReopeningSource(lambda lasting: resolve(SOURCES[scheme]).from_text(lasting or target, options))
-
-
-def parse_source(text: str) -> tuple[str, str, dict[str, str]]:
-    """Scheme, target and options of a source's text.
-
-    A `?` that is not followed by `key=value` belongs to the file's name.
-
-    Raises:
-        UsageError: Unknown scheme, or an option given twice.
-    """
-    scheme, colon, rest = text.partition(":")
-    if not colon or scheme not in SOURCES:
-        guess = "images" if Path(text).is_dir() else "file"
+    spec = parse(text)
+    if realtime and spec.scheme != "file":
         raise UsageError(
-            f"unknown source {text!r}",
-            expected=" | ".join(f"{name}:..." for name in SOURCES),
-            hint=f"--source {guess}:{text}" if Path(text).exists() else "--source file:CLIP",
+            f"replay in real time does not apply to {redact(spec.scheme)}:", expected="file:CLIP"
         )
-    found = _OPTIONS.search(rest)
-    if found is None:
-        return scheme, rest, {}
-    pairs = [pair.split("=", 1) for pair in found["pairs"].split("&") if pair]
-    options: dict[str, Any] = dict(pairs)
-    if len(options) != len(pairs):
-        raise UsageError(f"an option of source {text!r} is given twice", expected="each option once")
-    return scheme, rest[: found.start()], options
+    if realtime:
+        spec = replace(spec, options={**spec.options, "realtime": "1"})
+    source = _build(spec)
+    if not source.reopens:
+        return source
+
+    def build_again(lasting: str | None) -> BaseSource:
+        return _build(replace(spec, target=lasting or spec.target))
+
+    return ReopeningSource(build_again)
+
+
+def _build(spec: Spec) -> BaseSource:
+    if spec.scheme not in SOURCES:
+        plugin = find_plugin(plugins.SOURCES, spec.scheme)
+        if plugin is None:
+            raise _unknown(spec)
+        made: BaseSource = plugin.build(BaseSource, spec, method="from_spec")
+        return made
+    source: BaseSource = resolve(SOURCES[spec.scheme]).from_spec(spec)
+    return source
+
+
+def _unknown(spec: Spec) -> UsageError:
+    text, hint = str(spec), ""
+    with suppress(OSError):  # a name that is too long for the file system
+        path = expand(text)
+        if path.exists():
+            hint = f"{'images' if path.is_dir() else 'file'}:{text}"
+    return UsageError(
+        f"unknown source {redact(text)!r}",
+        expected=" | ".join(f"{name}:..." for name in (*SOURCES, *plugin_names(plugins.SOURCES))),
+        hint=hint,
+    )

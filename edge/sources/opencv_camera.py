@@ -1,7 +1,8 @@
-"""A camera or capture card through OpenCV, read in a thread so that only the newest frame waits.
+"""A camera or capture card that OpenCV reads in a thread, keeping only the newest frame.
 
-OpenCV tells a lost device only by a failed read and not the format that it converts from: a device that
-delivers nothing for a while, or a frame of another size, ends the source with an error.
+OpenCV reports a lost device only by a failed read, and hides the format that it converts from. A
+device that delivers nothing for a while, or a frame of a different size, ends the source with an
+error.
 """
 
 from __future__ import annotations
@@ -14,33 +15,36 @@ import cv2
 
 from edge.errors import SourceError
 from edge.imaging.buffer_pool import PictureMemory
-from edge.sources.base import BaseSource, rate, read_options, whole
+from edge.sources.base import BaseSource
 from edge.sources.camera_discovery import choices, find_cameras, pick_cameras
 from edge.sources.latest_frame import NewestFrame
+from edge.sources.options import CameraOptions
 from edge.util.ffmpeg import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from typing_extensions import Self
 
     from edge.frame import Frame
+    from edge.util.spec import Spec
 
 _OLDEST_STAMP_NS = 2_000_000_000
+_DEFAULT_STALL_MS = 1000
 
 
 class V4l2Source(BaseSource):
     """Frames of a camera.
 
     Args:
-        device: Path, number, name under `/dev/v4l/by-id`, or empty for the first device that delivers.
-        width: Pixels to ask for; the device may choose others.
-        height: Pixels to ask for.
-        fps: Frames per second to ask for.
-        stall_ms: How long a frame may be late before the source fails.
-        start_ms: The same for the first frame.
+        device: Path, number, name under `/dev/v4l/by-id`, or empty for the first one that works.
+        width: Requested width, pixels; the device may choose a different one.
+        height: Requested height, pixels.
+        fps: Requested frames per second.
+        stall_ms: Milliseconds that a frame may be late before the source fails.
+        start_ms: Milliseconds that the first frame may take.
         capture: Opens a device node as `cv2.VideoCapture` does.
-        root: Where `dev` and `sys` are.
+        root: Folder that contains `dev` and `sys`.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
@@ -53,7 +57,7 @@ class V4l2Source(BaseSource):
         width: int | None = None,
         height: int | None = None,
         fps: float | None = None,
-        stall_ms: int = 1000,
+        stall_ms: int = _DEFAULT_STALL_MS,
         start_ms: int = 5000,
         capture: Callable[[str], Any] | None = None,
         root: Path = Path("/"),
@@ -75,11 +79,19 @@ class V4l2Source(BaseSource):
         self.kernel_stamps = False
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """A device with options `width`, `height`, `fps`, `stall_ms`, `start_ms`."""
-        size, wait = whole(16, 8192), whole(10, 60_000)
-        known = {"width": size, "height": size, "fps": rate, "stall_ms": wait, "start_ms": wait}
-        return cls(target, **read_options("v4l2", options, known))
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `v4l2:DEVICE` with the options of `CameraOptions`."""
+        options = spec.read(CameraOptions)
+        source = cls(
+            spec.target,
+            width=options.width,
+            height=options.height,
+            fps=options.fps,
+            stall_ms=options.stall_ms or _DEFAULT_STALL_MS,
+            start_ms=options.start_ms,
+        )
+        source.reopens = options.reopen
+        return source
 
     def _open(self) -> None:
         self._shape = None
@@ -98,14 +110,14 @@ class V4l2Source(BaseSource):
         )
 
     def _start(self, node: str) -> str:
-        """Open a node and wait for its first picture; returns what went wrong."""
+        """Open a node and wait for its first image; return what went wrong, or an empty text."""
         if not os.access(node, os.R_OK | os.W_OK):
             return "no permission (add the user to the group `video`)"
         with quiet():
             capture = self._capture(node)
         if not capture.isOpened():
             capture.release()
-            return "cannot be opened; another program may use it"
+            return "cannot be opened; a different program may be using it"
         for key, value in self._wanted.items():
             if value is not None:
                 capture.set(key, value)
@@ -125,8 +137,8 @@ class V4l2Source(BaseSource):
         pace = f" at {self.fps:g} fps" if self.fps else ""
         stamps = "kernel stamps" if self.kernel_stamps else "stamped when read"
         self.description = (
-            f"camera {node}, {self._shape[1]}x{self._shape[0]}{pace}, {stamps}, through OpenCV, which tells neither "
-            "lost nor damaged frames"
+            f"camera {node}, {self._shape[1]}x{self._shape[0]}{pace}, {stamps}, through OpenCV, "
+            "which tells neither lost nor damaged frames"
         )
         return ""
 
@@ -156,13 +168,13 @@ class V4l2Source(BaseSource):
     def _next(self) -> Frame | None:
         assert self._newest is not None
         try:
-            return self._newest.take(self._stall_s)
+            return self._newest.next_frame(self._stall_s)
         except TimeoutError as error:
             raise SourceError(
                 f"{self.description} stalls",
                 expected=f"a frame at least every {self._stall_s:g} s",
                 got="none, without an error of the driver",
-                hint="check cable and power, or allow more by ?stall_ms=",
+                hint="check cable and power, or allow more time with the option stall_ms",
             ) from error
 
     def _close(self) -> None:

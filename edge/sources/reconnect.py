@@ -1,4 +1,4 @@
-"""A live source that comes back: what fails is closed and opened again, by the same lasting name, until it delivers."""
+"""A live source that reconnects: after a failure it is reopened until it delivers again."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
     from edge.frame import Frame
 
 BACKOFF_S = (0.1, 2.0)
-"""Pause after the first failed attempt, doubled up to the last."""
+"""Pause after the first failed attempt, and the maximum to which it is doubled."""
 
 PATIENCE_S = 2.0
-"""How long a source may give no picture before it is opened anew."""
+"""How long a source may deliver no image before it is reopened."""
 
 _OF_THE_INPUT = (ReasonKind.NO_SIGNAL, ReasonKind.NO_LOCK, ReasonKind.OUT_OF_RANGE)
-"""What a device tells of its input, and will tell again when it is opened anew."""
+"""Reasons that concern the input of a device; reopening the device would not change them."""
 
 _SLICE_S = 0.05
 
 
 class ReopeningSource(BaseSource):
-    """Frames of a source that is made afresh for each attempt; numbers and stamps keep rising.
+    """Frames of a source that is built anew for each attempt; numbers and stamps keep rising.
 
-    Only the first opening fails with an error: a device that was never there is a mistake, not a fault. From then on
-    the same device is looked for, by the lasting name that the source tells once it is open.
+    Only the first opening fails with an error: a device that was never present is a mistake of the
+    user. After that the same device is searched for, by the stable name that the source has while
+    it is open.
 
     Args:
-        make: Makes the source of a lasting name, or for None the one that was asked for; what it resolves, such as a
-            camera's node, is resolved at each attempt.
+        make: Builds the source of a stable name, or the requested one for None. Names such as a
+            camera's node are resolved at each attempt.
         **timing: `clock` and `sleep` of `BaseSource`.
     """
 
@@ -45,7 +46,7 @@ class ReopeningSource(BaseSource):
         self._make = make
         self.description = make(None).description
         self._inner: BaseSource | None = None
-        # Closing does not wait for a device that is just being opened: who opened it closes it then.
+        # `close` does not wait for a device that is being opened; the opening thread closes it.
         self._handover, self._openings, self._closed = threading.Lock(), 0, True
         self._inner_index = -1
         self._reason = Reason(ReasonKind.UNPLUGGED)
@@ -96,13 +97,13 @@ class ReopeningSource(BaseSource):
         return self._frame(frame.image, captured_ns=frame.captured_ns, skipped=skipped)
 
     def _lose(self, reason: Reason) -> NoReturn:
-        """Close what failed, and say so."""
+        """Close the failed source and report it."""
         self._reason, self._next_ns = reason, self._clock()
         self._drop()
         raise Interruption(State.NO_SIGNAL, reason)
 
     def _try_again(self) -> BaseSource:
-        """Open anew where it is time, in slices so that closing never waits for long."""
+        """Reopen if it is time; otherwise wait briefly, so that `close` never waits long."""
         left_s = (self._next_ns - self._clock()) / 1e9
         if left_s > 0:
             self._sleep(min(left_s, _SLICE_S))

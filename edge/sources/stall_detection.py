@@ -1,4 +1,4 @@
-"""What live sources watch for: frames that stay away, and pictures that are damaged one after another."""
+"""Detects stalled live sources and series of damaged images."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ if TYPE_CHECKING:
     from edge.sources.base import Clock
 
 PERIODS = 3
-"""Frame periods that a frame may be late."""
+"""Number of frame periods that a frame may be late."""
 
-LEAST_S = 0.05
-"""A source of many frames per second gets at least so long; threads are not scheduled more exactly."""
+MIN_STALL_S = 0.05
+"""Minimum time that a frame may be late, seconds; threads are not scheduled more precisely."""
 
 DAMAGED_IN_A_ROW = 5
 
-_USUAL_FPS = 25.0
+_DEFAULT_FPS = 25.0
 
 
 class StallWatch:
-    """Notices that no frame came for three frame periods.
+    """Detects that no frame came for three frame periods.
 
     Args:
         clock: CLOCK_MONOTONIC in nanoseconds.
-        limit_s: How long a frame may be late, None for three periods of `fps`.
-        fps: Frames per second, None where unknown.
+        limit_s: Seconds that a frame may be late, None for three periods of `fps`.
+        fps: Frames per second, None if unknown.
     """
 
     def __init__(self, clock: Clock, *, limit_s: float | None = None, fps: float | None = None) -> None:
         self._clock, self._given_s = clock, limit_s
-        self.limit_s = LEAST_S
+        self.limit_s = MIN_STALL_S
         self._last_ns = clock()
         self.pace(fps)
 
     def pace(self, fps: float | None) -> None:
-        """Frames come at this rate from now on."""
-        self.limit_s = self._given_s or max(PERIODS / (fps or _USUAL_FPS), LEAST_S)
+        """Set the rate at which frames come from now on."""
+        self.limit_s = self._given_s or max(PERIODS / (fps or _DEFAULT_FPS), MIN_STALL_S)
 
     def seen(self) -> None:
-        """A frame came."""
+        """Record that a frame came."""
         self._last_ns = self._clock()
 
     def left_s(self) -> float:
-        """Seconds until a frame is overdue, 0 or less where it is."""
+        """Return the seconds until a frame is overdue; 0 or less if it is."""
         return self.limit_s - (self._clock() - self._last_ns) / 1e9
 
     def interruption(self) -> Interruption:
-        """What to raise while a frame is overdue."""
+        """Return the exception to raise while a frame is overdue."""
         late = (self._clock() - self._last_ns) / 1e9
         detail = f"no frame for {late:.2f} s, at most {self.limit_s:.2f} s is expected"
         return Interruption(State.NO_SIGNAL, Reason(ReasonKind.STALLED, detail))
 
 
 class DamageWatch:
-    """Counts damaged pictures as `corrupt`, and says so when they come in a row.
+    """Counts damaged images as `corrupt`, and interrupts when too many come in a row.
 
     Args:
-        counters: Where to count.
-        in_a_row: How many are too many.
+        counters: Counters to increase.
+        in_a_row: Number of consecutive damaged images that are too many.
     """
 
     def __init__(self, counters: Counter[str], *, in_a_row: int = DAMAGED_IN_A_ROW) -> None:
@@ -70,14 +70,17 @@ class DamageWatch:
         self._row = 0
 
     def good(self) -> None:
-        """A whole picture came."""
+        """Record that a complete image came."""
         self._row = 0
 
     def damaged(self, what: str) -> None:
-        """A damaged picture came and is dropped.
+        """Record that a damaged image came and is dropped.
+
+        Args:
+            what: What is wrong with it.
 
         Raises:
-            Interruption: DEGRADED, as many in a row as are too many, and at each further one.
+            Interruption: Too many in a row were damaged; the state is DEGRADED.
         """
         self._counters["corrupt"] += 1
         self._row += 1

@@ -1,4 +1,4 @@
-"""`synthetic:`: the phantom at any size and rate, as a stand-in for a camera or a clip."""
+"""`synthetic:`: generated frames of a phantom colon, in place of a camera or a clip."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ import numpy as np
 
 from edge.errors import UsageError
 from edge.imaging.buffer_pool import PictureMemory
-from edge.sources.base import BaseSource, Pacer, number, rate, read_options, switch, whole
-from edge.sources.faults import Timetable, read_faults, refuse_frame, spoil
+from edge.sources.base import BaseSource, Pacer
+from edge.sources.faults import Timetable, refuse_frame, spoil
+from edge.sources.options import SyntheticOptions
 from edge.sources.stall_detection import StallWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from typing_extensions import Self
 
     from edge.frame import Frame, ImageU8
+    from edge.util.spec import Spec
 
 _READY = 30
 _READY_SIDE = 320
-_USAGE_MEND = "synthetic:?width=640&height=480&fps=30&frames=300&seed=1&live=0"
+_EXAMPLE = "synthetic:?width=640&height=480&fps=30&frames=300&seed=1&live=0"
 
 
 class SyntheticSource(BaseSource):
-    """Phantom frames; live unless `live` is off.
+    """Frames of the phantom, live by default.
 
-    A live source draws 30 pictures of at most 320 pixels a side before it starts, enlarges them as they are
-    read and plays them forth and back, so that its rate does not depend on what a picture costs. Otherwise
-    each picture is drawn at its full size when it is read.
+    A live source draws 30 images of at most 320 pixels a side before it starts, enlarges them as
+    they are read and plays them forwards and backwards, so that its rate does not depend on the
+    cost of drawing. Otherwise each image is drawn at its full size when it is read.
 
     Args:
-        width: Pixels.
-        height: Pixels.
+        width: Width of the frames, pixels.
+        height: Height of the frames, pixels.
         fps: Frames per second, the pace of a live source.
-        frames: How many, 0 for no end (live only).
-        seed: Scene; equal seeds give equal pictures.
-        live: Deliver frames when they are due, and skip those that are late.
-        faults: When there is which fault, by the seconds since the first frame.
+        frames: Number of frames, 0 for no end (live only).
+        seed: Seed of the scene; equal seeds give equal images.
+        live: Whether frames are delivered when they are due, and late ones are skipped.
+        faults: Schedule of faults, by the seconds since the first frame.
         **timing: `clock` and `sleep` of `BaseSource`.
 
     Raises:
-        UsageError: Without end, but not live.
+        UsageError: The source has no end, but is not live.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class SyntheticSource(BaseSource):
         super().__init__(**timing)
         if frames == 0 and not live:
             raise UsageError(
-                "synthetic: without end must be live", expected="frames >= 1, or live=1", hint=_USAGE_MEND
+                "synthetic: without end must be live", expected="frames >= 1, or live=1", hint=_EXAMPLE
             )
         self.size, self.fps, self.frames, self.seed, self.live = (height, width), fps, frames, seed, live
         self.faults = faults or Timetable()
@@ -76,31 +78,25 @@ class SyntheticSource(BaseSource):
         self._pacer: Pacer | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: Mapping[str, str]) -> Self:
-        """The phantom with options `width`, `height`, `fps`, `frames`, `seed`, `live`, `fault`, `every`, `length`.
+    def from_spec(cls, spec: Spec) -> Self:
+        """Build the source of `synthetic:` with the options of `SyntheticOptions`.
 
         Raises:
             UsageError: There is a target, or an option does not fit.
         """
-        if target:
-            raise UsageError(f"synthetic: takes no target, got {target!r}", hint=_USAGE_MEND)
-        seconds = number("seconds", 0.1, 3600)
-        known = {
-            "width": whole(32, 8192),
-            "height": whole(32, 8192),
-            "fps": rate,
-            "frames": whole(0, 10**9),
-            "seed": whole(0, 2**32 - 1),
-            "live": switch,
-            "fault": read_faults,
-            "every": seconds,
-            "length": seconds,
-        }
-        chosen = read_options("synthetic", options, known)
-        faults = Timetable(
-            chosen.pop("fault", ()), every_s=chosen.pop("every", 0.0), length_s=chosen.pop("length", 0.7)
+        if spec.target:
+            raise UsageError(f"synthetic: takes no target, got {spec.target!r}", hint=_EXAMPLE)
+        options = spec.read(SyntheticOptions)
+        faults = Timetable(options.fault, every_s=options.every, length_s=options.length)
+        return cls(
+            width=options.width,
+            height=options.height,
+            fps=options.fps,
+            frames=options.frames,
+            seed=options.seed,
+            live=options.live,
+            faults=faults,
         )
-        return cls(faults=faults, **chosen)
 
     def _open(self) -> None:
         self._lost = 0
@@ -129,11 +125,11 @@ class SyntheticSource(BaseSource):
         return self._spoilt(picture, index, moment, skipped)
 
     def _spoilt(self, picture: ImageU8, index: int, moment: int | None, skipped: int) -> Frame:
-        """The frame of a picture with the fault of its moment.
+        """Return an image as a frame, with the fault that is scheduled for its time.
 
         Raises:
-            TimeoutError: It gives none: a stall, or a frame that is dropped.
-            Interruption: Likewise: no signal, or damage.
+            TimeoutError: The fault is a stall or drops this frame.
+            Interruption: The fault is a lost signal or damage.
         """
         kind = self.faults.at(index / (self.fps or 1.0))
         try:
@@ -142,7 +138,8 @@ class SyntheticSource(BaseSource):
                 raise TimeoutError("the phantom drops frames")
         except BaseException:
             self._lost += skipped + 1
-            self.counters["corrupt"] += kind == "corrupt"
+            if kind == "corrupt":
+                self.counters["corrupt"] += 1
             raise
         if kind != "freeze":
             self._frozen = None

@@ -1,6 +1,7 @@
-"""What the kernel tells of a V4L2 device without streaming from it: formats, and whether its input has a signal.
+"""Queries a V4L2 device without streaming from it: its formats, and whether it has a signal.
 
-Layouts and numbers are those of `linux/videodev2.h`; a device that does not know a query has nothing to say.
+Layouts and numbers are those of `linux/videodev2.h`. A query that the device does not support
+counts as no information.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 _CAPTURE = 1
 _DISCRETE = 1
-_MOST = 64
-"""Bound on every enumeration, against a driver that never ends one."""
+_MAX_ENTRIES = 64
+"""Limit on every enumeration, in case a driver never ends one."""
 
 
 def _request(direction: int, number: int, size: int) -> int:
@@ -46,22 +47,22 @@ _INPUT_STATUS = {
     0x10000: Reason(ReasonKind.NO_LOCK, "no sync lock"),
     0x40000: Reason(ReasonKind.NO_SIGNAL, "no carrier"),
 }
-"""V4L2_IN_ST_* that leave no picture -> reason."""
+"""V4L2_IN_ST_* flags that mean no image, and the reason to report."""
 
 _TIMINGS_ERRORS = {
     errno.ENOLINK: Reason(ReasonKind.NO_SIGNAL, "no link on the input"),
     errno.ENOLCK: Reason(ReasonKind.NO_LOCK, "the signal is unstable"),
     errno.ERANGE: Reason(ReasonKind.OUT_OF_RANGE, "the signal's timing is beyond what the card takes"),
 }
-"""Errors of VIDIOC_QUERY_DV_TIMINGS -> reason; any other says nothing about the signal."""
+"""Errors of VIDIOC_QUERY_DV_TIMINGS, and the reason to report; others carry no information."""
 
 
 class SignalProbe:
-    """Asks a device whether its input has a signal, on a file descriptor of its own.
+    """Queries whether the input of a device has a signal, on its own file descriptor.
 
     Args:
         node: Device node.
-        ioctl: `fcntl.ioctl`.
+        ioctl: Function to call, by default `fcntl.ioctl`.
     """
 
     def __init__(self, node: str, *, ioctl: Ioctl = fcntl.ioctl) -> None:
@@ -72,10 +73,10 @@ class SignalProbe:
             self._descriptor = None
 
     def trouble(self) -> Reason | None:
-        """Why there is no picture; None if there is one, or if the device cannot tell."""
+        """Return why there is no image; None if there is one, or if the device cannot tell."""
         if self._descriptor is None:
             return None
-        # It knows more than the input's status: a timing out of range is no lock there.
+        # This query is more specific than the status, which reports a bad timing as no lock.
         failed = _ask(self._ioctl, self._descriptor, QUERY_DV_TIMINGS, bytearray(132))
         if reason := _TIMINGS_ERRORS.get(failed or 0):
             return reason
@@ -88,14 +89,14 @@ class SignalProbe:
         return None
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def device_number(node: str) -> int | None:
-    """The device that a node stands for, as `release` takes it; None where there is none."""
+    """Return the device number of a node for `release`, or None if there is no such node."""
     try:
         return Path(node).stat().st_rdev
     except OSError:
@@ -103,16 +104,17 @@ def device_number(node: str) -> int | None:
 
 
 def release(device: int | None) -> int:
-    """Let go of a device that nothing uses any more: every descriptor of this process on it stands for nothing then.
+    """Redirect every descriptor of this process on an unused device to `/dev/null`.
 
-    GStreamer 1.22's v4l2src keeps one for each start, and a device that is held so never leaves the kernel when it
-    is unplugged. A descriptor keeps its number, because its owner may still close it.
+    GStreamer 1.22's v4l2src leaks one descriptor for each start, and a device with open descriptors
+    never leaves the kernel when it is unplugged. The descriptors keep their numbers, because their
+    owners may still close them.
 
     Args:
-        device: As `device_number` gave it.
+        device: Result of `device_number`.
 
     Returns:
-        How many there were.
+        The number of descriptors that were redirected.
     """
     if device is None:
         return 0
@@ -123,7 +125,7 @@ def release(device: int | None) -> int:
             try:
                 about = os.fstat(descriptor)
             except OSError:
-                continue  # the list's own, or closed since
+                continue  # the descriptor of the listing itself, or closed meanwhile
             if stat.S_ISCHR(about.st_mode) and about.st_rdev == device:
                 os.dup2(nothing, descriptor, inheritable=False)
                 found += 1
@@ -133,14 +135,15 @@ def release(device: int | None) -> int:
 
 
 def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:
-    """Formats of a capture device, such as `YUYV 1920x1080@60`: per pixel format the largest size and its best rate.
+    """Read the formats of a capture device, such as `YUYV 1920x1080@60`.
 
     Args:
         node: Device node.
-        ioctl: `fcntl.ioctl`.
+        ioctl: Function to call, by default `fcntl.ioctl`.
 
     Returns:
-        Nothing where the device cannot be opened or does not enumerate.
+        Each pixel format with its largest size and the highest rate at that size; empty if the
+        device cannot be opened or does not list its formats.
     """
     try:
         descriptor = os.open(node, os.O_RDWR | os.O_NONBLOCK)
@@ -153,7 +156,7 @@ def read_formats(node: str, *, ioctl: Ioctl = fcntl.ioctl) -> tuple[str, ...]:
 
 
 def _formats(descriptor: int, ioctl: Ioctl) -> Iterator[str]:
-    for index in range(_MOST):
+    for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=II", index, _CAPTURE)).ljust(64, b"\0")
         if _ask(ioctl, descriptor, ENUM_FMT, entry) is not None:
             return
@@ -169,12 +172,12 @@ def _formats(descriptor: int, ioctl: Ioctl) -> Iterator[str]:
 
 def _largest(descriptor: int, ioctl: Ioctl, pixels: bytes) -> tuple[int, int] | None:
     best: tuple[int, int] | None = None
-    for index in range(_MOST):
+    for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=I4s", index, pixels)).ljust(44, b"\0")
         if _ask(ioctl, descriptor, ENUM_FRAMESIZES, entry) is not None:
             break
         kind, *sides = struct.unpack_from("=7I", entry, 8)
-        # Discrete: width, height. Otherwise least, most and step of the width, then of the height.
+        # Discrete: width, height. Otherwise minimum, maximum and step of width, then of height.
         size = (sides[0], sides[1]) if kind == _DISCRETE else (sides[1], sides[4])
         best = size if best is None or size[0] * size[1] > best[0] * best[1] else best
         if kind != _DISCRETE:
@@ -184,12 +187,12 @@ def _largest(descriptor: int, ioctl: Ioctl, pixels: bytes) -> tuple[int, int] | 
 
 def _fastest(descriptor: int, ioctl: Ioctl, pixels: bytes, size: tuple[int, int]) -> float | None:
     best = 0.0
-    for index in range(_MOST):
+    for index in range(_MAX_ENTRIES):
         entry = bytearray(struct.pack("=I4sII", index, pixels, *size)).ljust(52, b"\0")
         if _ask(ioctl, descriptor, ENUM_FRAMEINTERVALS, entry) is not None:
             break
         kind, numerator, denominator = struct.unpack_from("=3I", entry, 16)
-        # Of a range the shortest interval comes first.
+        # A range begins with its shortest interval.
         best = max(best, denominator / numerator if numerator else 0.0)
         if kind != _DISCRETE:
             break
@@ -197,7 +200,7 @@ def _fastest(descriptor: int, ioctl: Ioctl, pixels: bytes, size: tuple[int, int]
 
 
 def _ask(ioctl: Ioctl, descriptor: int, request: int, entry: bytearray) -> int | None:
-    """Fill in an entry; the error's number where the device refuses."""
+    """Fill in an entry; return the error number if the device refuses, else None."""
     try:
         ioctl(descriptor, request, entry)
     except OSError as error:

@@ -211,13 +211,13 @@ def test_the_newest_frame_is_overwritten_never_queued() -> None:
         return Frame(index=number, image=picture(0), captured_ns=number)
 
     with NewestFrame(read) as newest:
-        first = newest.take(5)
+        first = newest.next_frame(5)
         with pytest.raises(TimeoutError):
-            newest.take(0.01)
+            newest.next_frame(0.01)
         go.set()
         assert done.wait(5)
-        last = newest.take(5)
-        assert newest.take(5) is None
+        last = newest.next_frame(5)
+        assert newest.next_frame(5) is None
     assert first is not None
     assert last is not None
     assert (first.index, last.index) == (0, 4)
@@ -238,6 +238,6 @@ def test_an_error_comes_after_the_last_frame() -> None:
 
     with NewestFrame(read, release=release) as newest:
         assert released.wait(5)
-        assert newest.take(1) is not None
+        assert newest.next_frame(1) is not None
         with pytest.raises(EdgeDifomError, match="unplugged"):
-            newest.take(1)
+            newest.next_frame(1)

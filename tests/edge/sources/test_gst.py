@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from edge.errors import Interruption, SourceError, UsageError
 from edge.sources.formats import VideoFormat
-from edge.sources.gst_sources import GstCameraSource, RtspSource
+from edge.sources.gst_sources import GstCameraSource, RtspSource, TextSource
 from edge.sources.jpeg import jpeg_damage
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.open import open_source
@@ -98,9 +98,28 @@ def test_a_text_that_is_no_pipeline_is_told(text: str) -> None:
         pass
 
 
+@pytest.mark.parametrize("rest", ["nosuchelement", "fakesink", "rtspsrc user-pwd=hunter2"])
+def test_a_pipeline_keeps_its_password_out_of_errors(rest: str) -> None:
+    text = f'rtspsrc location="rtsp://user:hunter2/x@127.0.0.1:9/1" user-pw=hunter2 ! {rest}'
+    source = open_source(f"gst:{text}?reopen=0&start_ms=500")
+    assert "hunter2" not in source.description
+    with pytest.raises((UsageError, SourceError)) as caught, source:
+        pass
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_closed_pipeline_says_so() -> None:
+    with open_source(f"gst:{LIVE}?reopen=0") as source:
+        assert isinstance(source, TextSource)
+        pipeline = source.pipeline
+    assert pipeline is not None
+    with pytest.raises(RuntimeError, match="closed"):
+        pipeline.read()
+
+
 def test_a_stream_keeps_its_password_out_of_logs_and_its_query() -> None:
     text = "rtsp://user:p@ss@host:554/live?channel=1&subtype=0"
-    with pytest.raises(UsageError, match=r"end the text with `\?`"):
+    with pytest.raises(UsageError, match=r"closed with one more `\?`"):
         open_source(text)
     source = open_source(f"{text}?reopen=0")
     assert source.description == "stream rtsp://host:554/live?channel=1&subtype=0"
@@ -243,7 +262,7 @@ def test_a_slow_consumer_gets_young_frames() -> None:
     with open_source(f"gst:{LIVE}?reopen=0") as source, NewestFrame(source.read) as newest:
         ages = []
         for _ in range(6):
-            frame = newest.take(5)
+            frame = newest.next_frame(5)
             assert frame is not None
             ages.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
             time.sleep(0.15)

@@ -6,12 +6,13 @@ import time
 from collections import deque
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import Interruption, SourceError, UsageError
@@ -20,13 +21,11 @@ from edge.sources.base import BaseSource, Pacer
 from edge.sources.clip import ClipSource
 from edge.sources.faults import Timetable
 from edge.sources.images import ImagesSource
-from edge.sources.open import SOURCES, open_source, parse_source
+from edge.sources.open import SOURCES, open_source
 from edge.sources.opencv_camera import V4l2Source
 from edge.sources.synthetic import SyntheticSource
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from edge.frame import Frame, ImageU8
@@ -238,24 +237,43 @@ def test_a_wrong_text_names_the_choices(text: str, says: str) -> None:
 
 def test_realtime_is_for_clips() -> None:
     assert open_source("file:x", realtime=True).live
-    with pytest.raises(UsageError, match="--realtime"):
+    with pytest.raises(UsageError, match="real time"):
         open_source("synthetic:", realtime=True)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        scheme, target, options = parse_source(text)
+        source = open_source(text)
     except UsageError:
         return
-    assert scheme in SOURCES
-    assert text.startswith(f"{scheme}:{target}")
-    assert not options or "?" in text
+    assert text.startswith(tuple(SOURCES))
+    assert source.description
 
 
 def test_a_question_mark_in_a_file_name_is_kept() -> None:
-    assert parse_source("file:/a/what?.mp4") == ("file", "/a/what?.mp4", {})
-    assert parse_source("file:/a/what?.mp4?realtime=1") == ("file", "/a/what?.mp4", {"realtime": "1"})
+    kept = open_source("file:/a/what?.mp4?realtime=1")
+    assert isinstance(kept, ClipSource)
+    assert (kept.path, kept.live) == (Path("/a/what?.mp4"), True)
+
+
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/nurse")
+    assert open_source("file:~/clip.mp4").description == "clip /home/nurse/clip.mp4"
+    assert open_source("images:~/frames").description == "images of /home/nurse/frames"
+
+
+def test_a_wrong_source_never_shows_a_password() -> None:
+    for text in ("rtps://user:hunter2/x@host/live", "rtsp://user:hunter2@host?a=1&a=hunter2"):
+        with pytest.raises(UsageError) as caught:
+            open_source(text)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_near_option_is_suggested() -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'width'\?"):
+        open_source("synthetic:?wdth=640")
 
 
 def test_a_clip_keeps_colours_and_order(tmp_path: Path) -> None:
