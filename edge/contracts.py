@@ -60,6 +60,16 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """Something that counts what happened in it, for the journal and the metrics."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Event to how often it happened."""
+        ...
+
+
 class Source(Protocol):
     """Where frames come from; a context manager that opens on enter."""
 
@@ -98,6 +108,10 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where results go; a context manager that finishes its output on exit."""
 
+    def outputs(self) -> list[Path]:
+        """The files that the sink leaves behind, for the summary of a run."""
+        ...
+
     def __enter__(self) -> Sink: ...
 
     def __exit__(
@@ -105,11 +119,11 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Take one frame and what was found on it."""
+        """Write one frame and its result."""
         ...
 
-    def tell(self, status: Status) -> None:
-        """Take the device's status: at each change, and at least every 50 ms while no frame comes."""
+    def notify(self, status: Status) -> None:
+        """Receive the status: at each change, and at least every 50 ms while no frame comes."""
         ...
 
 

@@ -6,8 +6,9 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edge.contracts import Counted
 from edge.errors import UsageError
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
@@ -149,7 +150,12 @@ def open_device(
             observers.append(stills)
         if lock is not None:
             observers.append(SignalObserver(stack.enter_context(lock)))
-        counted = {"source": source, "inference": supervisor, "cart": cart, "still": stills}
+        counted: dict[str, object] = {
+            "source": source,
+            "inference": supervisor,
+            "cart": cart,
+            "still": stills,
+        }
         counted |= {f"sink.{number}": sink for number, sink in enumerate(sinks)}
         observers.append(
             CounterObserver(
@@ -176,10 +182,11 @@ def open_device(
         )
 
 
-def _counters(counted: Mapping[str, Any]) -> dict[str, int]:
+def _counters(counted: Mapping[str, object]) -> dict[str, int]:
     """`origin.event` to how often, of everybody who counts."""
     return {
         f"{origin}.{event}": count
         for origin, counter in counted.items()
-        for event, count in dict(getattr(counter, "counters", None) or {}).items()
+        if isinstance(counter, Counted)
+        for event, count in dict(counter.counters).items()
     }

@@ -112,7 +112,7 @@ class FrameLoop:
                 if deadline is not None and self.clock() >= deadline:
                     return tally.summary("seconds")
                 try:
-                    frame = newest.take(POLL_S) if newest else self.source.read()
+                    frame = newest.next_frame(POLL_S) if newest else self.source.read()
                 except TimeoutError:
                     self._idle()
                     continue
@@ -135,7 +135,7 @@ class FrameLoop:
         """Report the status to sinks and observers while there is no frame."""
         status = self._update_status()
         for sink in self.sinks:
-            sink.tell(status)
+            sink.notify(status)
         for observer in self.observers:
             observer.progress(status, None, None)
 
@@ -150,7 +150,7 @@ class FrameLoop:
         for sink in self.sinks:
             # A sink that records the stages sees the output time of the sinks before it.
             frame.stamps[Stage.OUTPUT] = (begin, self.clock())
-            sink.tell(status)
+            sink.notify(status)
             sink.write(frame, result)
         frame.stamps[Stage.OUTPUT] = (begin, self.clock())
         for observer in self.observers:

@@ -91,7 +91,7 @@ class StillObserver:
         if self._by and frame is not None and result is not None:
             bundle = self._supervisor.bundle
             identity = None if bundle is None else BundleIdentity.of(bundle, self._supervisor.name)
-            self._keeper.take(frame, result, self._view(), status, identity, asked_by=self._by)
+            self._keeper.keep(frame, result, self._view(), status, identity, asked_by=self._by)
             self._by = ""
         elif self._by and self._clock() >= self._until_ns:
             self._keeper.refuse(f"no frame: {status.text or status.state.value}")

@@ -1,1 +1,1 @@
-"""The presenter: a process of its own that shows the overlay, and clears it when nothing is heard any more."""
+"""The presenter: a separate process that shows the overlay, or NO NEWS if nothing is published."""

@@ -1,4 +1,4 @@
-"""`python -m edge.presenter SEGMENT`: show the overlay of `--sink shm:NAME` until it is closed or ended."""
+"""`python -m edge.presenter NAME`: shows the overlay of `shm:NAME` until it is closed or ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import click
 
 from edge.errors import EdgeDifomError
-from edge.presenter.display_options import Look
+from edge.presenter.display_options import DisplayOptions
 from edge.presenter.presenter import Presenter
 from edge.presenter.screen import SdlScreen
 from edge.shm.layout import segment_path
@@ -28,23 +28,23 @@ _ORPHAN_MS = 5_000.0
     "text",
     default="",
     metavar="OPTIONS",
-    help="fullscreen,display=N,size=WxH,picture,background=black|chroma|key; any of them.",
+    help="Display options: fullscreen,display=N,size=WxH,picture,background=black|chroma|key.",
 )
 @click.option(
-    "--parent", type=int, help="Process after whose end this one ends too, when nothing was heard for 5 s."
+    "--parent", type=int, help="Process to follow: end after it has ended and the stream was silent for 5 s."
 )
 def command(segment: str, text: str, parent: int | None) -> None:
-    """Show the overlay that `edge-difom run --sink shm:NAME` publishes, and NO NEWS when it does not.
+    """Show the overlay that `edge-difom run --sink shm:NAME` publishes, or NO NEWS.
 
     RESEARCH USE ONLY, NOT A MEDICAL DEVICE. Escape or closing the window ends it.
     """
-    look = Look.from_text(text)
+    options = DisplayOptions.from_text(text)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     reader = SegmentReader(segment_path(segment))
-    with SdlScreen(look) as screen:
-        presenter = Presenter(reader, screen, look)
+    with SdlScreen(options) as screen:
+        presenter = Presenter(reader, screen, options)
         while not (ended.is_set() or screen.closed):
             presenter.step()
             if parent not in (None, os.getppid()) and presenter.silent_ms > _ORPHAN_MS:
@@ -53,7 +53,7 @@ def command(segment: str, text: str, parent: int | None) -> None:
 
 
 def main() -> None:
-    """Run, and print an error that a user can fix as one message."""
+    """Run, and print an error of this project as one message."""
     try:
         command(standalone_mode=True)
     except EdgeDifomError as error:

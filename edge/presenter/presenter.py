@@ -1,4 +1,4 @@
-"""What is on show, decided anew at each step from the stream and the presenter's own clock."""
+"""Decides at each step, from the stream and its own clock, what the display shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.frame import ImageU8
-    from edge.presenter.display_options import Look
+    from edge.presenter.display_options import DisplayOptions
     from edge.shm.reader import SegmentReader, Snapshot
 
 NO_NEWS = Reason(ReasonKind.NO_NEWS)
@@ -43,15 +43,15 @@ class Screen(Protocol):
 
 
 class Presenter:
-    """Shows the newest overlay, the status alone when its frame is too old, and NO NEWS when nobody publishes.
+    """Shows the newest overlay, the status alone if its frame is too old, or NO NEWS.
 
-    It trusts the writer in nothing but what it reads: a writer that was killed or stopped, at whatever point, is one
-    that is not heard.
+    The presenter relies on nothing but what it reads: a writer that was killed or stopped at any
+    point is simply silent.
 
     Args:
-        reader: Of the stream.
-        screen: Where to.
-        look: How.
+        reader: Reader of the stream.
+        screen: Display to draw on.
+        options: How the overlay is shown.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
@@ -59,10 +59,11 @@ class Presenter:
         self,
         reader: SegmentReader,
         screen: Screen,
-        look: Look,
+        options: DisplayOptions,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._reader, self._screen, self._look, self._clock = reader, screen, look, clock
+        self._reader, self._screen = reader, screen
+        self._options, self._clock = options, clock
         self._drawing = LayerDrawing()
         self._news_ns: int | None = None
         self._reopened_ns = 0
@@ -72,13 +73,13 @@ class Presenter:
 
     @property
     def silent_ms(self) -> float:
-        """How long nothing has been heard; infinite before the first sign of life."""
+        """Milliseconds since the last heartbeat; infinite before the first one."""
         if self._news_ns is None:
             return float("inf")
         return (self._clock() - self._news_ns) / 1e6
 
     def step(self) -> bool:
-        """Look, and show what has changed.
+        """Read the stream and show what has changed.
 
         Returns:
             Whether the display was changed.
@@ -86,7 +87,7 @@ class Presenter:
         number, news_ns = self._reader.news()
         now = self._clock()
         if news_ns:
-            # A time that lies ahead would keep a dead writer's overlay on show.
+            # A time in the future would keep the overlay of a dead writer visible.
             self._news_ns = max(self._news_ns or 0, min(news_ns, now))
         if self.silent_ms >= PRESENTER_SILENCE_MS:
             if now - self._reopened_ns >= _REOPEN_MS * 1e6:
@@ -110,7 +111,7 @@ class Presenter:
         return True
 
     def _show_reason(self, reason: Reason, status: Status | None) -> bool:
-        """Show why there is nothing else; without a status nobody has one."""
+        """Show a reason instead of an overlay; the status is None if there is no writer."""
         shown = ("reason", reason, status, self._screen.size)
         if shown == self._shown:
             return False
@@ -120,5 +121,5 @@ class Presenter:
         return True
 
     def _show(self, shown: tuple[object, ...], layer: ImageU8, picture: ImageU8 | None) -> None:
-        self._screen.show(compose(layer, picture, self._look, self._screen.size))
+        self._screen.show(compose(layer, picture, self._options, self._screen.size))
         self._shown = shown

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import ImageU8
-    from edge.presenter.display_options import Look
+    from edge.presenter.display_options import DisplayOptions
 
 TITLE = "edge-difom overlay - RESEARCH USE ONLY"
 
@@ -23,13 +23,13 @@ class SdlScreen:
     """A window or a whole display; a context manager.
 
     Args:
-        look: Which display, how large.
+        options: Number of the display and size of the window.
 
     Raises:
         MissingDependencyError: pygame is not installed, or there is no such display.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, options: DisplayOptions) -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         require("pygame")
         import pygame
@@ -38,24 +38,24 @@ class SdlScreen:
         try:
             pygame.display.init()
             displays = pygame.display.get_num_displays()
-            if look.display >= displays:
+            if options.display >= displays:
                 raise pygame.error(f"there are {displays} displays, counted from 0")
             pygame.display.set_caption(TITLE)
             self._surface = pygame.display.set_mode(
-                (0, 0) if look.fullscreen else look.size,
-                pygame.FULLSCREEN if look.fullscreen else pygame.RESIZABLE,
-                display=look.display,
+                (0, 0) if options.fullscreen else options.size,
+                pygame.FULLSCREEN if options.fullscreen else pygame.RESIZABLE,
+                display=options.display,
             )
         except pygame.error as error:
             pygame.display.quit()
             raise MissingDependencyError(
-                f"display {look.display} cannot be opened",
+                f"display {options.display} cannot be opened",
                 expected="an X11 or Wayland session, or a console with KMS",
                 got=str(error),
-                hint="export DISPLAY=:0, or --sink window:display=0",
+                hint="export DISPLAY=:0, or choose window:display=0",
             ) from error
         pygame.display.set_allow_screensaver(False)
-        pygame.mouse.set_visible(not look.fullscreen)
+        pygame.mouse.set_visible(not options.fullscreen)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class SdlScreen:
 
     @property
     def closed(self) -> bool:
-        """Whether somebody closed the window or pressed Escape; also keeps the window answering."""
+        """Whether the window was closed or Escape pressed; also processes the window's events."""
         pygame = self._pygame
         return any(
             event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE)

@@ -1,8 +1,8 @@
-"""`window[:OPTIONS]`: the overlay in a window or on a whole display, shown by a process of its own.
+"""`window[:OPTIONS]`: the overlay in a window or on a whole display, shown by a separate process.
 
-Options, comma between them: `fullscreen`, `display=N`, `size=WxH`, `background=black|chroma|key`, and `picture` for the frame
-behind the overlay. The process is `python -m edge.presenter`; when it dies it is started again, and when this one
-dies it says NO NEWS.
+The options are a list with commas, `window:fullscreen,display=1`, or pairs,
+`window:?fullscreen=1&display=1`; see `DisplayOptions`. The process is `python -m edge.presenter`.
+If it dies it is restarted, and if this process dies it shows NO NEWS.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from edge.presenter.display_options import Look
+from edge.presenter.display_options import DisplayOptions
 from edge.shm.layout import segment_path
 from edge.shm.writer import sweep
 from edge.sinks.shm import ShmSink
@@ -27,23 +27,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.sinks.base import SinkOptions
+    from edge.util.spec import Spec
 
 _PREFIX = "edge-difom-window-"
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
-_LOOK_S, _TERMINATE_S = 0.05, 0.5
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 5.0
+_POLL_S, _TERMINATE_S = 0.05, 0.5
 
 
 class Keeper:
-    """Keeps a process running, from a thread of its own.
+    """Keeps a process running, in its own thread.
 
     Args:
-        command: What is run; an exit code of 0 is its wish to end.
-        first_pause_s: Before the first new start; doubled for each one after it, up to 5 s.
+        command: Command to run; an exit code of 0 means that it wants to end.
+        first_pause_s: Pause before the first restart, seconds; doubled for each further one, up
+            to 5 s.
     """
 
     def __init__(self, command: Sequence[str], *, first_pause_s: float = _FIRST_PAUSE_S) -> None:
         self.restarts = 0
-        """How often it was started again."""
+        """Number of restarts."""
         self.process: subprocess.Popen[bytes] | None = None
         self._command, self._pause_s = list(command), first_pause_s
         self._end = threading.Event()
@@ -57,19 +59,19 @@ class Keeper:
 
     def _run(self) -> None:
         while self._once() != 0 and not self._end.wait(self._pause_s):
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
             self.restarts += 1
 
     def _once(self) -> int | None:
-        """Run the process to its end; its exit code, None where there is no room for a process."""
+        """Run the process to its end; return its exit code, or None if it could not be started."""
         try:
-            # A session of its own: Ctrl-C ends the runtime, which then ends the process.
+            # A separate session: Ctrl-C ends only the runtime, which then ends the process.
             process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
         except OSError:
             return None
         with process:
             self.process = process
-            while process.poll() is None and not self._end.wait(_LOOK_S):
+            while process.poll() is None and not self._end.wait(_POLL_S):
                 pass
             if process.poll() is None:
                 process.terminate()
@@ -80,36 +82,36 @@ class Keeper:
 
 
 class WindowSink(ShmSink):
-    """A stream of its own in shared memory, and the process that shows it.
+    """Publishes its own stream in shared memory, and runs the process that shows it.
 
     Args:
-        look: How the overlay is shown.
-        options: What the run's sinks are opened with.
+        display: How the overlay is shown.
+        options: Options that all sinks of the run share.
 
     Raises:
         MissingDependencyError: pygame is not installed.
     """
 
-    def __init__(self, look: Look, options: SinkOptions) -> None:
+    def __init__(self, display: DisplayOptions, options: SinkOptions) -> None:
         require("pygame")
         path = segment_path(f"{_PREFIX}{os.getpid()}-{id(self):x}")
-        sweep(path.parent, _PREFIX)  # of runtimes that were killed
-        super().__init__(path, options, picture=look.picture)
-        self._look = look
+        sweep(path.parent, _PREFIX)  # segments of runtimes that were killed
+        super().__init__(path, options, picture=display.picture)
+        self._display = display
         self.keeper: Keeper | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of its options as text.
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        """Build the sink of `window` with the options of `DisplayOptions`.
 
         Raises:
-            UsageError: An option does not fit.
+            UsageError: An option is unknown or does not fit.
         """
-        return cls(Look.from_text(target), options)
+        return cls(DisplayOptions.from_spec(spec), options)
 
     def __enter__(self) -> Self:
         super().__enter__()
-        command = [sys.executable, "-m", "edge.presenter", str(self.segment), "--look", str(self._look)]
+        command = [sys.executable, "-m", "edge.presenter", str(self.segment), "--look", str(self._display)]
         self.keeper = Keeper([*command, "--parent", str(os.getpid())])
         return self
 

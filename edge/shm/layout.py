@@ -1,8 +1,9 @@
-"""The binary layout of the shared-memory stream; `edge_difom_shm.h` is the same for C.
+"""The binary layout of the shared-memory stream; `edge_difom_shm.h` defines it for C.
 
-A file of one header and two slots, native byte order, every part aligned to 64 bytes. Publication n fills slot
-n modulo 2: its `sequence` is odd meanwhile, and `newest` becomes n afterwards, so that a reader of the newest slot
-has the time between two frames before it is overwritten, and sees by `sequence` where that was too little.
+A segment has one header and two slots, in native byte order, every part aligned to 64 bytes.
+Publication n fills slot n modulo 2. Its `sequence` is odd meanwhile, and `newest` becomes n
+afterwards: a reader of the newest slot has the time between two frames before the slot is
+overwritten, and detects by `sequence` if that was not enough.
 
     header | slot 0: head, regions, scores, overlay, picture | slot 1: the same
 
@@ -19,13 +20,14 @@ import numpy as np
 
 from edge.errors import UsageError
 from edge.status import State
+from edge.util.spec import expand
 
 MAGIC = b"EDIFOM\x00\x01"
 VERSION = 2
 SLOTS = 2
 MAX_REGIONS = 32
 MAX_REASON = 127
-"""Bytes of the reason's UTF-8 text; a NUL follows."""
+"""Maximum length of the reason in UTF-8, bytes; a NUL follows."""
 
 STATE_CODES: dict[State, int] = {
     State.BOOT: 0,
@@ -39,7 +41,7 @@ STATE_CODES: dict[State, int] = {
 STATES = {code: state for state, code in STATE_CODES.items()}
 
 HAS_FRAME, HAS_MASK, HAS_PICTURE = 1, 2, 4
-"""Flags of a slot: it is of a frame; mask and regions may be drawn; the frame's picture is in it."""
+"""Flags of a slot: it holds a frame; its mask and regions may be drawn; it holds the image."""
 
 HEADER = np.dtype(
     [
@@ -50,41 +52,41 @@ HEADER = np.dtype(
         ("writer_pid", np.uint32),
         ("slot_bytes", np.uint64),
         ("total_bytes", np.uint64),
-        ("newest", np.uint64),  # publication that is whole; 0 before the first
-        ("news_ns", np.uint64),  # last sign of life
-        ("retired", np.uint64),  # not 0: nothing comes any more, open the name again
+        ("newest", np.uint64),  # newest complete publication; 0 before the first
+        ("news_ns", np.uint64),  # last heartbeat
+        ("retired", np.uint64),  # not 0: this segment is abandoned, open the name again
     ],
     align=True,
 )
 SLOT = np.dtype(
     [
         ("sequence", np.uint64),  # odd while the slot is written
-        ("number", np.uint64),  # of the publication, from 1
+        ("number", np.uint64),  # number of the publication, from 1
         ("frame_index", np.uint64),
         ("captured_ns", np.uint64),
         ("done_ns", np.uint64),  # when the slot was filled
-        ("valid_until_ns", np.uint64),  # nothing of a frame may be shown from then on; 0: no frame
+        ("valid_until_ns", np.uint64),  # the frame may not be shown from then on; 0: no frame
         ("since_ns", np.uint64),  # when the state began
         ("state", np.uint32),
         ("flags", np.uint32),
-        ("width", np.uint32),  # of overlay and picture
+        ("width", np.uint32),  # size of overlay and picture
         ("height", np.uint32),
         ("scores_width", np.uint32),  # 0 without a mask
         ("scores_height", np.uint32),
         ("regions", np.uint32),
         ("mask_area", np.float32),
-        ("view_x", np.int32),  # field of view; the whole frame where it was not looked for
+        ("view_x", np.int32),  # field of view; the whole frame if it is unknown
         ("view_y", np.int32),
         ("view_width", np.int32),
         ("view_height", np.int32),
-        ("part_x", np.int32),  # what of the frame the scores cover
+        ("part_x", np.int32),  # part of the frame that the scores cover
         ("part_y", np.int32),
         ("part_width", np.int32),
         ("part_height", np.int32),
-        ("regions_at", np.uint64),  # bytes from the slot's begin
+        ("regions_at", np.uint64),  # offset in the slot, bytes
         ("scores_at", np.uint64),
         ("overlay_at", np.uint64),
-        ("picture_at", np.uint64),  # 0 without room for a picture
+        ("picture_at", np.uint64),  # 0 if there is no picture
         ("reason", f"S{MAX_REASON + 1}"),
     ],
     align=True,
@@ -103,19 +105,19 @@ REGION = np.dtype(
 
 
 def aligned(size: int) -> int:
-    """The next multiple of 64 bytes."""
+    """Round up to the next multiple of 64 bytes."""
     return -(-size // 64) * 64
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where the parts of a slot lie, for frames and scores up to a size.
+    """Memory layout of a slot for frames and scores up to a size.
 
     Args:
-        height: Of the frame, pixels.
-        width: Of the frame, pixels.
-        scores: Most pixels of the score map.
-        picture: Room for the frame's picture.
+        height: Height of the frame, pixels.
+        width: Width of the frame, pixels.
+        scores: Maximum number of pixels of the score map.
+        picture: Whether there is room for the image.
     """
 
     height: int
@@ -125,7 +127,7 @@ class Plan:
 
     @property
     def offsets(self) -> tuple[int, int, int, int]:
-        """Of regions, scores, overlay and picture, bytes from the slot's begin."""
+        """Offsets of regions, scores, overlay and picture in the slot, bytes."""
         regions = aligned(SLOT.itemsize)
         scores = regions + aligned(MAX_REGIONS * REGION.itemsize)
         overlay = scores + aligned(self.scores)
@@ -133,12 +135,12 @@ class Plan:
 
     @property
     def slot_bytes(self) -> int:
-        """Of one slot."""
+        """Size of one slot, bytes."""
         return self.offsets[3] + (aligned(3 * self.height * self.width) if self.picture else 0)
 
     @property
     def total_bytes(self) -> int:
-        """Of the file."""
+        """Size of the segment, bytes."""
         return aligned(HEADER.itemsize) + SLOTS * self.slot_bytes
 
 
@@ -146,10 +148,10 @@ _lock = threading.Lock()
 
 
 def fence() -> None:
-    """Keep loads and stores before this point before those after it, on processors that reorder them as well.
+    """Full memory barrier: no load or store moves across this point.
 
-    A release orders what comes before it, an acquire what comes after; of two pairs the first release and the
-    second acquire stay in order, which one pair alone does not promise.
+    A release orders what comes before it, an acquire what comes after it. One pair alone allows
+    them to be swapped; with two pairs the first release stays before the second acquire.
     """
     for _ in range(2):
         _lock.acquire()
@@ -157,11 +159,11 @@ def fence() -> None:
 
 
 def segment_path(name: str) -> Path:
-    """Where a segment lies: a name is one of POSIX shared memory, anything with a slash is a path.
+    """Return the path of a segment; a name without a slash is one of POSIX shared memory.
 
     Raises:
-        UsageError: No name.
+        UsageError: The name is empty or names a folder.
     """
     if name in ("", ".", ".."):
         raise UsageError("the shm sink needs a name", expected="shm:NAME or shm:/PATH", got=repr(name))
-    return Path(name) if "/" in name else Path("/dev/shm") / name
+    return expand(name) if "/" in name else Path("/dev/shm") / name

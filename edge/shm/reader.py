@@ -1,4 +1,4 @@
-"""The reading end of the shared-memory stream, as `edge_difom_shm.h` is for C."""
+"""Reads the shared-memory stream, as `edge_difom_shm.h` does for C."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ _ATTEMPTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A publication that was read whole.
+    """A consistent copy of a publication. All times are CLOCK_MONOTONIC nanoseconds.
 
     Attributes:
-        number: Of the publication.
-        frame_index: Of the frame; None where it is of none.
-        captured_ns: Of the frame.
-        done_ns: When it was published.
-        valid_until_ns: From when on nothing of the frame may be shown.
-        state: The device's.
-        reason: Why.
+        number: Number of the publication.
+        frame_index: Number of the frame; None if the publication has no frame.
+        captured_ns: Capture time of the frame.
+        done_ns: Time of the publication.
+        valid_until_ns: Time from which the frame may no longer be shown.
+        state: State of the device.
+        reason: Reason of the state or of the missing mask.
         has_mask: Whether mask and regions may be drawn.
-        mask_area: Share of the part.
-        boxes: Of the regions, x, y, width and height.
-        view: Field of view.
-        part: What of the frame the scores cover.
-        size: Height and width of the overlay.
-        scores: (h, w) score map of the engine; None without a mask.
-        overlay: (H, W, 4) RGBA; of a reading without pixels nothing, (0, 0, 4).
-        picture: (H, W, 3) RGB; None where it is not in the stream.
+        mask_area: Share of `part` that the mask covers, 0 to 1.
+        boxes: Boxes of the regions, frame pixels.
+        view: Field of view, frame pixels.
+        part: Part of the frame that the scores cover, frame pixels.
+        size: Height and width of the overlay, pixels.
+        scores: (h, w) uint8 score map in 1/256; None without a mask.
+        overlay: (H, W, 4) uint8 RGBA; (0, 0, 4) if it was read without pixels.
+        picture: (H, W, 3) uint8 RGB; None if it is not in the stream.
     """
 
     number: int
@@ -77,28 +77,30 @@ class Snapshot:
 
 
 class SegmentReader:
-    """Reads the newest publication under a name, whoever writes there at the moment.
+    """Reads the newest publication under a name, whichever writer owns it at the moment.
 
     Args:
-        path: Name of the segment; it need not exist yet.
+        path: Path of the segment; it need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._memory: mmap.mmap | None = None
+        self._header: NDArray[Any] | None = None
+        self._begin = self._slot_bytes = 0
         self._identity = (0, 0)
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a segment."""
+        """Whether a segment is open."""
         return self._memory is not None
 
     def close(self) -> None:
-        """Let go of the segment; the next `news` opens the name again."""
-        self._memory = None  # the arrays that were handed out are copies
+        """Close the segment; the next `news` opens the name again."""
+        self._memory = self._header = None  # the arrays that were handed out are copies
 
     def reopen(self) -> bool:
-        """Open what has the name now, if it is another segment than the one that is open.
+        """Open the segment that has the name now, unless it is open already.
 
         Returns:
             Whether a segment is open.
@@ -136,19 +138,24 @@ class SegmentReader:
             self._begin, self._slot_bytes = header_bytes, slot_bytes
 
     def news(self) -> tuple[int, int]:
-        """Number of the newest publication and the last sign of life; (0, 0) without a segment."""
-        if self._memory is not None and self._header["retired"]:
+        """Return the number of the newest publication and the last heartbeat; (0, 0) if none."""
+        if self._header is not None and self._header["retired"]:
             self.close()
-        if self._memory is None and not self.reopen():
+        if self._header is None:
+            self.reopen()
+        if self._header is None:
             return 0, 0
         newest = int(self._header["newest"])
         return newest, int(self._header["news_ns"])
 
     def read(self, *, pixels: bool = True) -> Snapshot | None:
-        """The newest publication, copied; None where there is none, or it was overwritten again and again.
+        """Copy the newest publication.
 
         Args:
-            pixels: Copy overlay, scores and picture too.
+            pixels: Whether overlay, scores and picture are copied too.
+
+        Returns:
+            The copy; None if there is none, or if it was overwritten repeatedly.
         """
         for _ in range(_ATTEMPTS):
             number, _ = self.news()
@@ -169,7 +176,7 @@ class SegmentReader:
         return None
 
     def _copy(self, begin: int, head: NDArray[Any], *, pixels: bool) -> Snapshot | None:
-        """What a slot holds; None where it cannot be so, because it is being written."""
+        """Copy a slot; None if its content is inconsistent, because it is being written."""
         assert self._memory is not None
         slot = np.frombuffer(self._memory, np.uint8, self._slot_bytes, begin)
         flags, count = int(head["flags"]), int(head["regions"])
@@ -213,7 +220,7 @@ def _record(memory: mmap.mmap, at: int, kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _part(slot: ImageU8, head: NDArray[Any], at: str, shape: tuple[int, ...]) -> ImageU8 | None:
-    """A copy of a part of a slot; None where it would lie outside."""
+    """Copy a part of a slot; None if it would lie outside."""
     begin, size = int(head[at]), 1
     for side in shape:
         size *= side

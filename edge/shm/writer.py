@@ -1,4 +1,4 @@
-"""The writing end of the shared-memory stream: one writer, any number of readers, nobody waits."""
+"""Writes the shared-memory stream: one writer, any number of readers, no locks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Slot:
-    """One slot's memory.
+    """Memory of one slot.
 
     Attributes:
         head: The fields of `SLOT`, as an array without dimensions.
-        regions: (MAX_REGIONS,) of `REGION`.
+        regions: (MAX_REGIONS,) array of `REGION`.
     """
 
     def __init__(self, memory: mmap.mmap, begin: int, plan: Plan) -> None:
@@ -44,31 +44,31 @@ class Slot:
         self.head["overlay_at"], self.head["picture_at"] = overlay, picture if plan.picture else 0
 
     def scores(self, height: int, width: int) -> ImageU8:
-        """Room for a score map, (height, width)."""
+        """Return the memory of a score map, (height, width)."""
         return self._bytes[self._scores :][: height * width].reshape(height, width)
 
     def overlay(self, height: int, width: int) -> ImageU8:
-        """Room for a layer, (height, width, 4) RGBA."""
+        """Return the memory of a layer, (height, width, 4) RGBA."""
         return self._bytes[self._overlay :][: 4 * height * width].reshape(height, width, 4)
 
     def picture(self, height: int, width: int) -> ImageU8:
-        """Room for a frame, (height, width, 3) RGB."""
+        """Return the memory of an image, (height, width, 3) RGB."""
         return self._bytes[self._picture :][: 3 * height * width].reshape(height, width, 3)
 
 
 class SegmentWriter:
-    """A segment that takes its name when it is ready, and loses it when it is closed.
+    """A segment that gets its name when it is ready, and loses it when it is closed.
 
-    Its memory is reserved when it is made, so that a full disk is an error here and not a signal later; it is
-    readable by its owner alone, and locked as long as its writer lives.
+    Its memory is reserved at creation, so that a full disk is an error here and not a signal later.
+    Only its owner can read it, and it is locked as long as its writer lives.
 
     Args:
-        path: Its name; a segment under that name is replaced, and its readers are told to open the name again.
-        plan: Sizes.
+        path: Path of the segment; a segment under that name is replaced.
+        plan: Layout of its slots.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        OSError: No room for it, or no right to make it.
+        OSError: There is no space or no permission for it.
     """
 
     def __init__(self, path: Path, plan: Plan, clock: Callable[[], int] = time.monotonic_ns) -> None:
@@ -78,7 +78,8 @@ class SegmentWriter:
             os.posix_fallocate(handle, 0, plan.total_bytes)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._memory = mmap.mmap(handle, plan.total_bytes)
-            self._header: NDArray[Any] = np.frombuffer(self._memory, HEADER, 1).reshape(())
+            header = np.frombuffer(self._memory, HEADER, 1).reshape(())
+            self._header: NDArray[Any] | None = header
             at = aligned(HEADER.itemsize)
             self._slots = [Slot(self._memory, at + n * plan.slot_bytes, plan) for n in range(SLOTS)]
             for key, value in (
@@ -91,7 +92,7 @@ class SegmentWriter:
                 ("total_bytes", plan.total_bytes),
                 ("news_ns", clock()),
             ):
-                self._header[key] = value
+                header[key] = value
             fence()
             Path(name).replace(path)
         except BaseException:
@@ -103,7 +104,7 @@ class SegmentWriter:
         self._number = 0
 
     def fits(self, plan: Plan) -> bool:
-        """Whether frames of a plan fit into this segment."""
+        """Return whether frames of a plan fit into this segment."""
         room = self.plan
         return (
             plan.height * plan.width <= room.height * room.width
@@ -113,8 +114,8 @@ class SegmentWriter:
 
     @contextmanager
     def publication(self) -> Iterator[Slot]:
-        """The slot to fill; readers see it, whole, when the block ends without an error."""
-        number = self._number + 1
+        """Yield the slot to fill; readers see it when the block ends without an error."""
+        header, number = self._require_open(), self._number + 1
         slot = self._slots[number % SLOTS]
         odd = int(slot.head["sequence"]) | 1
         slot.head["sequence"] = odd
@@ -125,23 +126,28 @@ class SegmentWriter:
         fence()
         slot.head["sequence"] = odd + 1
         fence()
-        self._header["newest"] = self._number = number
-        self._header["news_ns"] = now
+        header["newest"] = self._number = number
+        header["news_ns"] = now
 
     def alive(self) -> None:
-        """Give a sign of life without news."""
-        self._header["news_ns"] = self._clock()
+        """Publish a heartbeat without a new publication."""
+        self._require_open()["news_ns"] = self._clock()
+
+    def _require_open(self) -> NDArray[Any]:
+        if self._header is None:
+            raise RuntimeError(f"{self.path} is written after it was closed")
+        return self._header
 
     def retire(self) -> None:
-        """Tell readers that nothing comes any more in this segment, and let go of it; its name stays."""
-        self._header["retired"] = 1
-        del self._header, self._slots
-        with suppress(BufferError):  # somebody still holds an array of it; then it goes with that array
+        """Mark the segment as abandoned and release it; its name stays."""
+        self._require_open()["retired"] = 1
+        self._header, self._slots = None, []
+        with suppress(BufferError):  # an array of it is still in use and keeps the memory
             self._memory.close()
         os.close(self._handle)
 
     def close(self) -> None:
-        """Remove the name, unless another segment has it by now, and let go."""
+        """Remove the name, unless a newer segment has it, and release the segment."""
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
@@ -152,42 +158,50 @@ def sweep(folder: Path, prefix: str) -> None:
     """Remove the segments of dead writers.
 
     Args:
-        folder: Where they lie.
-        prefix: Begin of their names.
+        folder: Folder of the segments.
+        prefix: Prefix of their names.
     """
     for path in folder.glob(f"{prefix}*"):
-        with suppress(UsageError, OSError):  # a living writer's, or somebody else's
+        with suppress(UsageError, OSError):  # it has a running writer, or is not a segment
             claim(path, force=False)
             path.unlink()
 
 
 def claim(path: Path, *, force: bool) -> None:
-    """Make sure that a name may be taken: it is free, or what a dead writer left.
+    """Check that a name may be used: it is free, or a dead writer left it.
 
     Args:
-        path: Of a segment.
-        force: Take it whatever it is, but from a living writer.
+        path: Path of a segment.
+        force: Whether a file that is not a segment may be replaced too.
 
     Raises:
-        UsageError: A living writer has it, or it is no segment.
+        UsageError: The name has a running writer, or the file is not a segment.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"{path} cannot be a segment", got=str(error), hint="another name") from error
+        raise UsageError(
+            f"{path} cannot be a segment", got=str(error), hint="choose a different name"
+        ) from error
     try:
         is_segment = os.read(handle, len(MAGIC)) == MAGIC
         if is_segment:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"{path} has a writer", expected="a name of its own", hint="--sink shm:OTHER"
+            f"{path} has a writer",
+            expected="a name that no running writer uses",
+            hint="choose a different name",
         ) from None
     except OSError:
         is_segment = False
     finally:
         os.close(handle)
     if not is_segment and not force:
-        raise UsageError(f"{path} exists already", expected="a new name", hint="another one, or --force")
+        raise UsageError(
+            f"{path} exists already",
+            expected="a new name",
+            hint="choose a different name, or allow replacing files",
+        )

@@ -1,4 +1,4 @@
-"""What sinks share: what they are opened with, a life cycle that may be empty, and what they count."""
+"""Base class of all sinks, and the options that the sinks of a run share."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from edge.overlay.layer_cache import LayerDrawing
 from edge.status import STARTING, State, Status
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
+    from edge.util.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:
-    """What the sinks of one run are opened with.
+    """Options that all sinks of a run share.
 
     Attributes:
-        fps: Frames per second of a video.
-        force: Replace files that exist.
-        live: Frames come at their own pace: a sink that cannot follow drops and counts, instead of waiting.
+        fps: Frames per second of a video; None if the source does not know them.
+        force: Whether files that exist are replaced.
+        live: Whether frames arrive at their own pace; a sink that is too slow then drops and
+            counts them instead of waiting.
         drawing: Draws the overlay layer once for all sinks.
     """
 
@@ -36,11 +39,11 @@ class SinkOptions:
 
 
 class BaseSink(ABC):
-    """A sink that takes frames; a subclass overrides what it needs besides `write`.
+    """A sink for frames and results; a subclass implements `from_spec` and `write`.
 
     Attributes:
-        counters: What did not go as it should: `dropped`, `failed` and the like.
-        status: The last that was told.
+        counters: How often something went wrong, such as `dropped` or `failed`.
+        status: The status of the last `notify`.
     """
 
     def __init__(self) -> None:
@@ -49,11 +52,15 @@ class BaseSink(ABC):
 
     @classmethod
     @abstractmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of what stands behind its kind on the command line.
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> BaseSink:
+        """Build the sink of a description.
+
+        Args:
+            spec: The description; its options are the sink's own.
+            options: What all sinks of the run share.
 
         Raises:
-            UsageError: `target` does not fit.
+            UsageError: The target or an option does not fit.
         """
 
     def __enter__(self) -> Self:
@@ -64,10 +71,14 @@ class BaseSink(ABC):
     ) -> None:
         return
 
+    def outputs(self) -> list[Path]:
+        """The files that the sink leaves behind; none by default."""
+        return []
+
     @abstractmethod
     def write(self, frame: Frame, result: Result) -> None:
-        """Take one frame and what was found on it."""
+        """Write one frame and its result."""
 
-    def tell(self, status: Status) -> None:
-        """Take the device's status, which is told before each frame and while none comes."""
+    def notify(self, status: Status) -> None:
+        """Receive the status of the device, before each frame and while no frame comes."""
         self.status = status

@@ -1,9 +1,8 @@
-"""`jsonl[:PATH]`: one line of JSON per frame, on stdout without a path."""
+"""`jsonl[:PATH]`: one line of JSON per frame, written to stdout if there is no path."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,19 +13,21 @@ from edge.util.background import Background
 from edge.util.files import refuse_existing
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
+    from edge.util.spec import Spec
 
 _CAPACITY = 512
 _CLOSE_S = 1.0
-_USUAL = SinkOptions()
+_DEFAULTS = SinkOptions()
 
 
 class RegionLine(msgspec.Struct, frozen=True):
-    """One region: box as x, y, width, height and outline as x, y, in pixels of the frame."""
+    """One region: box (x, y, width, height) and contour (x, y), in pixels of the frame."""
 
     box: tuple[int, int, int, int]
     contour: tuple[tuple[int, int], ...]
@@ -38,13 +39,13 @@ class FrameLine(msgspec.Struct, frozen=True):
     """One frame.
 
     Attributes:
-        frame: Number, with gaps where frames were dropped.
-        captured_ns: CLOCK_MONOTONIC of the capture.
-        stages_ms: Stage -> milliseconds; `output` ends where this line is made.
-        age_ms: From the capture to this line.
-        mask_area: Share of what the student was shown under the mask.
-        regions: What was found, largest first.
-        reason: Why there is no mask; null where there may be one.
+        frame: Number of the frame; dropped frames leave gaps.
+        captured_ns: Capture time, CLOCK_MONOTONIC nanoseconds.
+        stages_ms: Stage to duration, milliseconds; `output` ends when this line is built.
+        age_ms: Time from the capture to this line, milliseconds.
+        mask_area: Share of the model's input that the mask covers, 0 to 1.
+        regions: Regions, largest first.
+        reason: Why there is no mask; null if there is one.
     """
 
     frame: int
@@ -57,7 +58,7 @@ class FrameLine(msgspec.Struct, frozen=True):
 
 
 def frame_line(frame: Frame, result: Result) -> FrameLine:
-    """The line of a frame."""
+    """Build the line of a frame."""
     end = max((end for _, end in frame.stamps.values()), default=frame.captured_ns)
     return FrameLine(
         frame=frame.index,
@@ -74,21 +75,21 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
 
 
 class JsonlSink(BaseSink):
-    """Lines of `FrameLine`.
+    """Writes a `FrameLine` per frame.
 
-    The file has its final name from the start and each line is written whole, so that another program can follow
-    it. Lines of a live source are written in a thread: where the disk is full or the reader of stdout slow, the
-    oldest that wait are dropped and counted.
+    The file has its final name from the start and each line is written as a whole, so that other
+    programs can follow it. Lines of a live source are written in a thread: if the disk is full or
+    the reader of stdout is slow, the oldest waiting lines are dropped and counted.
 
     Args:
-        path: Where to; None is stdout.
-        options: What the run's sinks are opened with.
+        path: File to write; None writes to stdout.
+        options: Options that all sinks of the run share.
 
     Raises:
         UsageError: `path` exists and `force` is not set.
     """
 
-    def __init__(self, path: Path | None, options: SinkOptions = _USUAL) -> None:
+    def __init__(self, path: Path | None, options: SinkOptions = _DEFAULTS) -> None:
         super().__init__()
         if path is not None:
             refuse_existing(path, force=options.force)
@@ -99,9 +100,10 @@ class JsonlSink(BaseSink):
         self._pending: tuple[FrameLine, bytes] | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of a path; nothing or `-` is stdout."""
-        return cls(Path(target) if target not in ("", "-") else None, options)
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        """Build the sink of `jsonl:PATH`; without a path or with `-` it writes to stdout."""
+        spec.refuse_options()
+        return cls(spec.path if spec.target not in ("", "-") else None, options)
 
     def __enter__(self) -> Self:
         if self.path is not None:
@@ -120,11 +122,15 @@ class JsonlSink(BaseSink):
             self._file.close()
         self._file = self._queue = None
 
+    def outputs(self) -> list[Path]:
+        """The file of lines; none on stdout."""
+        return [] if self.path is None else [self.path]
+
     def write(self, frame: Frame, result: Result) -> None:
         """Write the line of a frame.
 
         Raises:
-            OSError: It cannot be written; of a source that is not live only.
+            OSError: The line cannot be written; raised only if the source is not live.
         """
         line = frame_line(frame, result)
         if self._queue is None:

@@ -1,4 +1,4 @@
-"""`null`: nowhere, to measure or to look at the summary only."""
+"""`null`: discards everything, for measurements and for runs of which only the summary matters."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
 
     from edge.frame import Frame, Result
     from edge.sinks.base import SinkOptions
+    from edge.util.spec import Spec
 
 
 class NullSink(BaseSink):
-    """Takes frames and keeps nothing."""
+    """Discards frames."""
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:  # noqa: ARG003 - shared form
-        """The sink; it takes no path.
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:  # noqa: ARG003 - shared form
+        """Build the sink of `null`, which has neither a target nor options.
 
         Raises:
-            UsageError: There is a path.
+            UsageError: There is a target or an option.
         """
-        if target:
-            raise UsageError(f"the null sink takes no path, got {target!r}", hint="--sink null")
+        spec.refuse_options()
+        if spec.target:
+            raise UsageError(f"the null sink takes no path, got {spec.target!r}", expected="null")
         return cls()
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Forget the frame."""
+        """Discard the frame."""

@@ -1,17 +1,27 @@
-"""Where results go, by text: `shm:NAME`, `window`, `web[:PORT]`, `video:PATH`, `jsonl[:PATH]`, `null`."""
+"""Opens sinks by their descriptions, `scheme:target?key=value&key=value` (`edge.util.spec`).
+
+`shm:NAME`, `window`, `web[:PORT]`, `video:PATH`, `jsonl[:PATH]` and `null` are built in.
+Other distributions add sinks by entry points (`edge.util.plugins`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from edge.errors import UsageError
-from edge.sinks.base import SinkOptions
+from edge.sinks.base import BaseSink, SinkOptions
+from edge.util import plugins
 from edge.util.extras import resolve
+from edge.util.plugins import find_plugin, plugin_names
+from edge.util.redact import redact
+from edge.util.spec import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.contracts import Sink
+    from edge.util.plugins import Plugin
+    from edge.util.spec import Spec
 
 SINKS: dict[str, str] = {
     "shm": "edge.sinks.shm:ShmSink",
@@ -21,9 +31,10 @@ SINKS: dict[str, str] = {
     "jsonl": "edge.sinks.jsonl:JsonlSink",
     "null": "edge.sinks.null:NullSink",
 }
-"""Kind -> class, in the order in which sinks take a frame; only the chosen module is imported.
+"""Scheme to class, in the order in which sinks get a frame; only the chosen module is imported.
 
-What somebody looks at comes first. `jsonl` comes late, so that its line knows what the outputs before it took.
+What somebody looks at comes first. `jsonl` comes late, so that its line includes the time that the
+outputs before it took.
 """
 
 _FORMS = "shm:NAME | window[:OPTIONS] | web[:PORT] | video:FILE.mp4 | jsonl[:FILE] | null"
@@ -32,24 +43,50 @@ _FORMS = "shm:NAME | window[:OPTIONS] | web[:PORT] | video:FILE.mp4 | jsonl[:FIL
 def open_sinks(
     texts: Sequence[str], *, fps: float | None = None, force: bool = False, live: bool = False
 ) -> list[Sink]:
-    """The sinks that texts name; each opens its file when it is entered.
+    """Build the sinks that descriptions name; each opens its output on enter.
 
     Args:
-        texts: `KIND[:PATH]`, see `SINKS`.
+        texts: `scheme[:target][?key=value&...]` with schemes of `SINKS`.
         fps: Frames per second of a video.
-        force: Replace files that exist.
-        live: Of a source whose frames come at their own pace, so that no sink may wait.
+        force: Whether files that exist are replaced.
+        live: Whether frames arrive at their own pace, so that no sink may wait.
+
+    Returns:
+        The sinks in the order in which they get a frame.
 
     Raises:
-        UsageError: Unknown kind, a path too many or missing, or one that exists or is given twice.
+        UsageError: A scheme or option is unknown, or a target is missing, superfluous, in use or
+            given twice.
     """
-    parts = [text.partition(":") for text in texts]
-    for text, (kind, _, _) in zip(texts, parts, strict=True):
-        if kind not in SINKS:
-            raise UsageError(f"unknown sink {text!r}", expected=_FORMS, hint="--sink null")
-    paths = [path for _, _, path in parts if path]
-    if len(set(paths)) != len(paths):
-        raise UsageError("two sinks share a path", expected="one path for each", got=", ".join(paths))
-    ranked = sorted(parts, key=lambda part: list(SINKS).index(part[0]))
+    specs = [parse(text) for text in texts]
+    added = {spec.scheme: _plugin(spec) for spec in specs if spec.scheme not in SINKS}
+    targets = [spec.target for spec in specs if spec.target]
+    if len(set(targets)) != len(targets):
+        raise UsageError("two sinks share a path", expected="one path for each", got=", ".join(targets))
     options = SinkOptions(fps=fps, force=force, live=live)
-    return [resolve(SINKS[kind]).from_text(path, options) for kind, _, path in ranked]
+
+    def build(spec: Spec) -> Sink:
+        sink: Sink
+        if spec.scheme in added:
+            sink = added[spec.scheme].build(BaseSink, spec, options, method="from_spec")
+        else:
+            sink = resolve(SINKS[spec.scheme]).from_spec(spec, options)
+        return sink
+
+    return [build(spec) for spec in sorted(specs, key=_rank)]
+
+
+def _plugin(spec: Spec) -> Plugin:
+    plugin = find_plugin(plugins.SINKS, spec.scheme)
+    if plugin is None:
+        raise UsageError(
+            f"unknown sink {redact(str(spec))!r}",
+            expected=" | ".join([_FORMS, *plugin_names(plugins.SINKS)]),
+        )
+    return plugin
+
+
+def _rank(spec: Spec) -> float:
+    """Place in the order of `SINKS`; plug-ins come just before the sinks that record."""
+    order = list(SINKS)
+    return order.index(spec.scheme) if spec.scheme in SINKS else order.index("video") - 0.5

@@ -1,18 +1,18 @@
-"""`shm:NAME[?picture=1]`: mask and overlay layer for another program, in shared memory.
+"""`shm:NAME[?picture=1]`: mask and overlay layer for other programs, in shared memory.
 
-The layout is in `shm_layout.py`, and for C in `edge_difom_shm.h`, which lies beside this module. `NAME` is one of POSIX
-shared memory (`/dev/shm/NAME`); with a slash it is a path.
+`edge.shm.layout` defines the layout, and `edge_difom_shm.h` beside it does so for C. `NAME` is a
+name in POSIX shared memory (`/dev/shm/NAME`), or a path if it contains a slash.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
 
-from edge.errors import MissingDependencyError, UsageError
+from edge.errors import MissingDependencyError
 from edge.limits import MAX_MASK_AGE_MS
 from edge.overlay.paint import without_frame
 from edge.shm.layout import (
@@ -28,6 +28,7 @@ from edge.shm.layout import (
 from edge.shm.writer import SegmentWriter, claim
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.status import Reason, ReasonKind, State
+from edge.util.spec import option, switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,26 +40,38 @@ if TYPE_CHECKING:
     from edge.frame import Frame, Result
     from edge.shm.writer import Slot
     from edge.status import Status
+    from edge.util.spec import Spec
 
 _BEFORE_FRAMES = (360, 640)
 _RETRY_NS = 1_000_000_000
 _MASK_ALLOWED = (State.RUNNING, State.DEGRADED)
 
 
-class ShmSink(BaseSink):
-    """Publishes each frame, and without one each change of the status and a sign of life.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShmOptions:
+    """Options of `shm:`.
 
-    Where there is no memory for a larger frame, `failed` is counted, readers see the status alone, and it is tried
-    again after a second.
+    Attributes:
+        picture: Whether the frame's picture is published too.
+    """
+
+    picture: bool = option(switch, False)
+
+
+class ShmSink(BaseSink):
+    """Publishes each frame, and while none comes each change of the status and a heartbeat.
+
+    If there is no memory for a larger frame, `failed` is counted, readers see the status alone, and
+    the sink tries again after a second.
 
     Args:
-        path: Name of the segment.
-        options: What the run's sinks are opened with.
-        picture: Publish the frame's picture too, for a second monitor.
+        path: Path of the segment.
+        options: Options that all sinks of the run share.
+        picture: Whether the frame is published too, for a second monitor.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: Another writer or another file has the name.
+        UsageError: The name belongs to a running writer or to a different file.
     """
 
     def __init__(
@@ -82,16 +95,14 @@ class ShmSink(BaseSink):
         self._retry_ns = 0
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of `NAME[?picture=1]`.
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        """Build the sink of `shm:NAME` with the options of `ShmOptions`.
 
         Raises:
-            UsageError: No name, or another option.
+            UsageError: There is no name, or an option is unknown or does not fit.
         """
-        name, _, option = target.partition("?")
-        if option not in ("", "picture=0", "picture=1"):
-            raise UsageError(f"unknown option {option!r} of shm:", expected="shm:NAME[?picture=1]")
-        return cls(segment_path(name), options, picture=option == "picture=1")
+        picture = spec.read(ShmOptions).picture
+        return cls(segment_path(spec.target), options, picture=picture)
 
     def __enter__(self) -> Self:
         try:
@@ -99,12 +110,12 @@ class ShmSink(BaseSink):
             self._writer = SegmentWriter(self.segment, Plan(*self._size, 0, picture=False), self._clock)
         except OSError as error:
             raise MissingDependencyError(
-                f"{self.segment} cannot be made",
-                expected="room and rights for shared memory",
+                f"{self.segment} cannot be created",
+                expected="space and permission for shared memory",
                 got=str(error),
-                hint="a larger /dev/shm (docker run --shm-size=256m), or --sink shm:/PATH",
+                hint="a larger /dev/shm (docker run --shm-size=256m), or a path: shm:/PATH",
             ) from error
-        self._tell_now()
+        self._publish_status()
         return self
 
     def __exit__(
@@ -129,7 +140,7 @@ class ShmSink(BaseSink):
         if writer is None:
             return
         self._size = height, width
-        # A clip's frames do not age on their way.
+        # Frames of a clip do not age while they are processed.
         fresh = self._live or late_ns < 0
         self._valid_until = (frame.captured_ns if fresh else self._clock()) + limit
         with writer.publication() as slot:
@@ -144,19 +155,19 @@ class ShmSink(BaseSink):
         self._mask_shown = drawable
         self._shown = None
 
-    def tell(self, status: Status) -> None:
-        """Give a sign of life, and take from view what may no longer be shown."""
-        super().tell(status)
+    def notify(self, status: Status) -> None:
+        """Publish a heartbeat, and remove an overlay that may no longer be shown."""
+        super().notify(status)
         if self._writer is None:
             return
         over = self._clock() >= self._valid_until
         forbidden = self._mask_shown and status.state not in _MASK_ALLOWED
         if (over or forbidden) and self._shown != (status.state, status.kind):
-            self._tell_now()
+            self._publish_status()
         else:
             self._writer.alive()
 
-    def _tell_now(self) -> None:
+    def _publish_status(self) -> None:
         assert self._writer is not None
         self._valid_until = 0
         with self._writer.publication() as slot:
@@ -166,7 +177,7 @@ class ShmSink(BaseSink):
         self._shown = self.status.state, self.status.kind
 
     def _head(self, slot: Slot, result: Result, flags: int) -> None:
-        """Everything but what only a frame has: head, regions and overlay."""
+        """Fill in the header, the regions and the overlay."""
         head, (height, width) = slot.head, self._size
         regions = result.regions[:MAX_REGIONS] if flags & HAS_MASK else ()
         reason = self.status.text if result.reason is None else str(result.reason)
@@ -186,7 +197,7 @@ class ShmSink(BaseSink):
         cv2.cvtColor(layer, cv2.COLOR_BGRA2RGBA, dst=slot.overlay(height, width))
 
     def _room(self, plan: Plan) -> SegmentWriter | None:
-        """A segment into which a frame fits; None where there is no room for one."""
+        """Return a segment that fits a frame, or None if there is no memory for it."""
         if self._writer is not None and self._writer.fits(plan):
             return self._writer
         now = self._clock()

@@ -1,8 +1,9 @@
-"""`video:PATH.mp4`: the frames with the overlay as a clip.
+"""`video:PATH.mp4`: the frames with the overlay, as a clip.
 
-Codecs, as OpenCV's FFmpeg offers them: `h264` where the build has an encoder (the PyPI wheel has none); `mp4v`,
-MPEG-4 part 2, in every build, some 4 ms a frame of 560x480 on a x86 core, shown by players but not by browsers;
-`vp9`, shown by browsers, but OpenCV has no way to set its effort and a frame takes tens to hundreds of milliseconds.
+Codecs that OpenCV's FFmpeg offers: `h264` if the build has an encoder (the PyPI wheel has none);
+`mp4v` (MPEG-4 part 2) in every build, about 4 ms for a frame of 560x480 on an x86 core, played by
+players but not by browsers; `vp9`, played by browsers, but OpenCV cannot set its effort and a frame
+takes tens to hundreds of milliseconds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,45 +24,60 @@ from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.background import Background
 from edge.util.ffmpeg import quiet
 from edge.util.files import refuse_existing
+from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
     from edge.frame import Frame, ImageU8, Result
     from edge.status import Status
+    from edge.util.spec import Spec
 
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
-"""Name -> the four letters that OpenCV knows it by."""
+"""Name to the FourCC code that OpenCV uses for it."""
 
 RESERVE_BYTES = 32 << 20
-"""Free space of the disk below which a live source is not recorded."""
+"""Free disk space below which a live source is not recorded, bytes."""
 
-_USUAL_FPS = 25.0
+_DEFAULT_FPS = 25.0
 _CAPACITY = 4
 _CLOSE_S = 1.5
 _CHECK_S = 1.0
-_USUAL = SinkOptions()
+_DEFAULTS = SinkOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOptions:
+    """Options of `video:`.
+
+    Attributes:
+        codec: One of `CODECS`; None for the best one that this machine can encode.
+    """
+
+    codec: str | None = option(choice(*CODECS), None)
 
 
 class VideoSink(BaseSink):
-    """A clip of the overlay, whole or absent: it takes its name when it is closed.
+    """Writes a clip with the overlay, which gets its name only when it is complete.
 
-    The first frame fixes the size; frames of other sizes are fitted into it on black. Frames are drawn on and encoded
-    in a thread. Of a live source those are dropped and counted that the encoder cannot take in time, or for which the
-    disk has no room: some is kept free, so that the clip can be closed.
+    The first frame determines the size; frames of other sizes are fitted into it on black. Frames
+    are drawn on and encoded in a thread. Frames of a live source are dropped and counted if the
+    encoder is too slow or the disk is full; some space is kept free to complete the clip.
 
     Args:
-        path: Ends in `.mp4`.
-        options: What the run's sinks are opened with; without `fps` the clip plays at 25 frames per second.
-        codec: One of `CODECS`; None takes `h264`, and `mp4v` where there is no encoder for it.
+        path: File to write; must end in `.mp4`.
+        options: Options that all sinks of the run share; without `fps` the clip plays at 25 frames
+            per second.
+        codec: One of `CODECS`; None for `h264`, or `mp4v` if there is no encoder for it.
 
     Raises:
-        UsageError: `path` exists, or path or codec cannot be used.
+        UsageError: `path` exists, or the path or codec cannot be used.
     """
 
-    def __init__(self, path: Path, options: SinkOptions = _USUAL, *, codec: str | None = None) -> None:
+    def __init__(self, path: Path, options: SinkOptions = _DEFAULTS, *, codec: str | None = None) -> None:
         super().__init__()
         if path.suffix.lower() != ".mp4":
             raise UsageError(
@@ -70,7 +86,7 @@ class VideoSink(BaseSink):
         if codec is not None and codec not in CODECS:
             raise UsageError(f"unknown codec {codec!r}", expected=" | ".join(CODECS))
         refuse_existing(path, force=options.force)
-        self.path, self.fps, self._live = path, options.fps or _USUAL_FPS, options.live
+        self.path, self.fps, self._live = path, options.fps or _DEFAULT_FPS, options.live
         self.codec = codec
         self._temporary = path.with_name(f".{path.stem}.partial{os.getpid()}.mp4")
         self._writer: Any = None
@@ -82,14 +98,13 @@ class VideoSink(BaseSink):
         self._missed = self._unrecorded = 0
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of `PATH[?codec=NAME]`."""
-        path, _, codec = target.partition("?codec=")
-        return cls(Path(path), options, codec=codec or None)
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        """Build the sink of `video:PATH` with the options of `VideoOptions`."""
+        return cls(spec.path, options, codec=spec.read(VideoOptions).codec)
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Where it cannot be written, this says so with the path; OpenCV would only report failure.
+        # Raises an error that names the path; OpenCV would only report a failure.
         self._temporary.touch()
         self._queue = Background(
             self._encode, capacity=_CAPACITY, when_full="newest" if self._live else "wait", name="video"
@@ -105,7 +120,7 @@ class VideoSink(BaseSink):
                 ended = queue.close(_CLOSE_S if self._live else None)
                 self.counters["dropped"] = self._missed + self._unrecorded + queue.dropped
                 if not ended:
-                    raise DataError(f"{self.path} could not be closed", got="an encoder that does not return")
+                    raise DataError(f"{self.path} could not be closed", got="an encoder that hangs")
             writer, self._writer = self._writer, None
             if writer is None:
                 return
@@ -118,22 +133,26 @@ class VideoSink(BaseSink):
         finally:
             self._temporary.unlink(missing_ok=True)
 
+    def outputs(self) -> list[Path]:
+        """The clip."""
+        return [self.path]
+
     def write(self, frame: Frame, result: Result) -> None:
-        """Hand over a frame.
+        """Queue a frame for the encoder.
 
         Raises:
-            MissingDependencyError: OpenCV has no encoder for it; of a live source this is raised on exit.
+            MissingDependencyError: OpenCV has no encoder; for a live source this is raised on exit.
         """
-        assert self._queue is not None, "the sink is written outside its `with` block"
+        assert self._queue is not None, "the sink is used outside its `with` block"
         if self._live and (not self._queue.has_room or self._queue.error is not None):
-            self._missed += 1  # before the picture is copied
+            self._missed += 1  # before the image is copied
         else:
             self._queue.put((self._memory.copy(frame.image), result, self.status))
         self.counters["dropped"] = self._missed + self._unrecorded + self._queue.dropped
 
     def _encode(self, item: tuple[ImageU8, Result, Status]) -> None:
         picture, result, status = item
-        self._look_for_room()
+        self._check_disk()
         if self._live and self._full:
             self._unrecorded += 1
             return
@@ -143,7 +162,7 @@ class VideoSink(BaseSink):
             self._writer = self._open()
         self._writer.write(picture if picture.shape[:2] == self._size else _fit(picture, self._size))
 
-    def _look_for_room(self) -> None:
+    def _check_disk(self) -> None:
         now = time.monotonic()
         if now - self._checked_s >= _CHECK_S:
             self._checked_s = now

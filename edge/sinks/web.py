@@ -1,7 +1,7 @@
-"""`web[:PORT]`: a page on 127.0.0.1 that shows the newest frame with its overlay, the state and the times.
+"""`web[:PORT]`: a page on 127.0.0.1 with the newest frame, its overlay, the state and the timing.
 
-The frame loop hands over at most one frame in `PERIOD_MS`, and only while somebody looks; drawing, scaling and encoding are
-done in a thread from the newest one.
+The frame loop hands over at most one frame per `PERIOD_MS`, and only while somebody is watching. A
+thread draws, scales and encodes the newest one.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ if TYPE_CHECKING:
     from edge.frame import Frame, ImageU8, Result
     from edge.sinks.base import SinkOptions
     from edge.status import Status
+    from edge.util.spec import Spec
 
 logger = logging.getLogger(__name__)
 
 PERIOD_MS = 80.0
-"""Least time between two pictures."""
+"""Minimum time between two images, milliseconds."""
 
 MAX_WIDTH = 1280
-"""Widest picture that is sent."""
+"""Maximum width of an image that is sent, pixels."""
 
 _QUALITY = 80
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page gets, as JSON.
+    """Message to the page, as JSON.
 
     Attributes:
-        state: The device's.
-        reason: Why; of the frame where it has one.
-        sent_ms: CLOCK_MONOTONIC milliseconds; the page sees by it whether it lags.
-        frame: Number of the frame; null where none is shown.
-        age_ms: Its age when its output began.
-        stages_ms: Stage -> milliseconds.
-        regions: How many.
-        mask_area: Share of what the student was shown.
-        fps: Frames per second of the loop.
-        jpeg: The picture in base64; null where none may be shown.
+        state: State of the device.
+        reason: Reason of the frame, or of the state if the frame has none.
+        sent_ms: CLOCK_MONOTONIC milliseconds, by which the page detects that it lags.
+        frame: Number of the frame; null if none is shown.
+        age_ms: Age of the frame when its output began, milliseconds.
+        stages_ms: Stage to duration, milliseconds.
+        regions: Number of regions.
+        mask_area: Share of the model's input that the mask covers, 0 to 1.
+        fps: Frames per second of the frame loop.
+        jpeg: JPEG image in base64; null if none may be shown.
     """
 
     state: str
@@ -74,15 +75,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebSink(BaseSink):
-    """Serves the page from entering to leaving.
+    """Serves the page while the context is entered.
 
     Args:
-        port: Of 127.0.0.1; 0 takes a free one.
-        live: Whether frames come at their own pace, so that an old one must go from view; a clip's stays.
+        port: Port of 127.0.0.1; 0 for a free one.
+        live: Whether frames arrive at their own pace; an old frame is then removed from view, while
+            a frame of a clip stays.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
-        url: Where the page is, once entered.
+        url: Address of the page, valid once entered.
     """
 
     def __init__(
@@ -95,25 +97,27 @@ class WebSink(BaseSink):
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
         self._memory = PictureMemory()
-        self._given: tuple[View, ImageU8 | None, Result, Status] | None = None
+        self._pending: tuple[View, ImageU8 | None, Result, Status] | None = None
         self._wake = threading.Condition()
         self._closing = False
-        self._picture_ns = self._told_ns = self._frame_ns = -(1 << 62)
+        self._picture_ns = self._notified_ns = self._frame_ns = -(1 << 62)
         self._fps = 0.0
-        self._told: Status | None = None
+        self._notified: Status | None = None
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        """The sink of a port, or of nothing for a free one.
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        """Build the sink of `web:PORT`; without a port it takes a free one.
 
         Raises:
-            UsageError: No port; also an address, because no other than 127.0.0.1 is served.
+            UsageError: The target is not a port. An address is refused too, because pictures are
+                served to this machine only.
         """
+        spec.refuse_options()
+        target = spec.target
         if target and (not target.isascii() or not target.isdigit() or not 1 <= int(target) <= 65535):
             raise UsageError(
                 f"the web sink takes a port of 127.0.0.1, got {target!r}",
-                expected="web or web:PORT, 1 to 65535; pictures leave this machine by no address",
-                hint="--view 8080",
+                expected="web or web:PORT, 1 to 65535; images never leave this machine",
             )
         return cls(int(target or 0), live=options.live)
 
@@ -122,7 +126,9 @@ class WebSink(BaseSink):
             self._server = WebServer(self._port, self._feed)
         except OSError as error:
             raise UsageError(
-                f"port {self._port} of 127.0.0.1 cannot be used", got=str(error), hint="--view"
+                f"port {self._port} of 127.0.0.1 cannot be used",
+                got=str(error),
+                hint="web takes a free port",
             ) from error
         self.url = self._server.url
         logger.info("view: %s", self.url)
@@ -144,7 +150,7 @@ class WebSink(BaseSink):
         self._thread = self._server = None
 
     def write(self, frame: Frame, result: Result) -> None:
-        """Hand over a frame, if somebody looks and the last one is long enough ago."""
+        """Hand over a frame if somebody is watching and the last one is long enough ago."""
         now = self._clock()
         since = (now - self._frame_ns) / 1e9
         self._frame_ns = now
@@ -165,34 +171,34 @@ class WebSink(BaseSink):
             mask_area=round(float(result.mask_area), 4),
             fps=round(self._fps, 1),
         )
-        self._give(view, self._memory.copy(frame.image), result)
+        self._hand_over(view, self._memory.copy(frame.image), result)
 
-    def tell(self, status: Status) -> None:
-        """Pass on the status where no picture tells it."""
-        super().tell(status)
+    def notify(self, status: Status) -> None:
+        """Send the status if no image carries it."""
+        super().notify(status)
         now = self._clock()
         recent = now - self._frame_ns < WEB_PICTURE_MS * 1e6 and status.state is not State.NO_SIGNAL
         if recent or not self._live or self._feed.viewers == 0:
             return
-        if self._told == status and now - self._told_ns < PERIOD_MS * 1e6:
+        if self._notified == status and now - self._notified_ns < PERIOD_MS * 1e6:
             return
-        self._told, self._told_ns = status, now
+        self._notified, self._notified_ns = status, now
         view = View(state=status.state.value, reason=status.text, sent_ms=now / 1e6)
-        self._give(view, None, without_frame(status))
+        self._hand_over(view, None, without_frame(status))
 
-    def _give(self, view: View, picture: ImageU8 | None, result: Result) -> None:
+    def _hand_over(self, view: View, picture: ImageU8 | None, result: Result) -> None:
         with self._wake:
-            self._given = view, picture, result, self.status
+            self._pending = view, picture, result, self.status
             self._wake.notify()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._given is not None or self._closing)
+                self._wake.wait_for(lambda: self._pending is not None or self._closing)
                 if self._closing:
                     return
-                assert self._given is not None
-                (view, picture, result, status), self._given = self._given, None
+                assert self._pending is not None
+                (view, picture, result, status), self._pending = self._pending, None
             if picture is not None:
                 view = msgspec.structs.replace(view, jpeg=_jpeg(picture, result, status))
             self._feed.put(b"data: " + msgspec.json.encode(view) + b"\n\n")

@@ -1,7 +1,8 @@
-"""The server of the web view: two routes, this machine only, and no viewer that could hold anything up.
+"""Web server of the live view: two routes, this machine only, and no viewer can block anything.
 
-A page of another site may not read it: requests must name 127.0.0.1 or localhost as their host, which answers
-DNS rebinding, and browsers tell of other sites' requests by `Sec-Fetch-Site` (Fetch Metadata, W3C).
+Pages of other sites cannot read it: requests must name 127.0.0.1 or localhost as their host, which
+prevents DNS rebinding, and browsers mark requests of other sites by `Sec-Fetch-Site` (Fetch
+Metadata, W3C).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PAGE = Path(__file__).with_name("web_page.html")
 
 
 def _policy(page: bytes) -> str:
-    """Content security policy: the page's own script and style, by hash, and nothing from anywhere else."""
+    """Return a content security policy that allows only the page's own script and style."""
     allowed = {}
     for tag in ("script", "style"):
         inline = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), page, re.DOTALL)
@@ -42,7 +43,7 @@ def _policy(page: bytes) -> str:
 
 
 class Feed:
-    """The newest event, for whoever waits for it."""
+    """Holds the newest event for the viewers that wait for it."""
 
     def __init__(self) -> None:
         self.viewers = 0
@@ -57,10 +58,15 @@ class Feed:
             self._changed.notify_all()
 
     def after(self, number: int, timeout: float) -> tuple[int, bytes] | None:
-        """The newest event with a greater number than this one; an empty one when there is none in time.
+        """Wait for an event that is newer than a number.
+
+        Args:
+            number: Number of the last event that the viewer has.
+            timeout: Seconds to wait.
 
         Returns:
-            Its number and its bytes, or None at the end.
+            Number and bytes of the newest event; no bytes if there is none in time; None at the
+            end.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._number > number or self._closed, timeout)
@@ -69,10 +75,11 @@ class Feed:
             return (self._number, self._event) if self._number > number else (number, b"")
 
     def enter(self) -> int | None:
-        """Take a viewer's place.
+        """Register a viewer.
 
         Returns:
-            Number of the newest event, which is too old for a new viewer; None where there is no place left.
+            Number of the newest event, which is too old for a new viewer; None if there are too
+            many viewers.
         """
         with self._changed:
             if self.viewers >= MAX_VIEWERS or self._closed:
@@ -81,26 +88,26 @@ class Feed:
             return self._number
 
     def leave(self) -> None:
-        """Give a viewer's place back."""
+        """Unregister a viewer."""
         with self._changed:
             self.viewers -= 1
 
     def close(self) -> None:
-        """No more events; whoever waits is told."""
+        """End the feed and wake all viewers."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 class WebServer:
-    """Serves a page and its feed from threads of its own.
+    """Serves a page and its feed in its own threads.
 
     Args:
-        port: Of 127.0.0.1; 0 takes a free one.
-        feed: What viewers get.
+        port: Port of 127.0.0.1; 0 for a free one.
+        feed: Events for the viewers.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
 
     def __init__(self, port: int, feed: Feed) -> None:
@@ -112,7 +119,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://127.0.0.1:{self._server.server_port}/"
 
     def close(self) -> None:
@@ -147,13 +154,13 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A viewer that went away or stalled is no error."""
+        """Ignore the error: viewers may leave or stall."""
 
     def end_connections(self) -> None:
-        """Wake the threads that wait for a viewer."""
+        """End all connections, which wakes the threads that wait for a viewer."""
         with self._guard:
             for connection in self._open:
-                with suppress(OSError):  # the viewer was faster
+                with suppress(OSError):  # the viewer has left already
                     connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -164,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def setup(self) -> None:
-        # A viewer that lags is to lag by little: what waits in the kernel is what it will see.
+        # A small buffer limits how far a slow viewer lags behind.
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         super().setup()
 
@@ -179,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
     def _allowed(self) -> bool:
         hosts = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
@@ -208,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
 
     def _follow(self) -> None:
-        """Send each event that is the newest when the viewer is ready for one."""
+        """Send the newest event whenever the viewer is ready for one."""
         feed = self.server.feed
         number = feed.enter()
         if number is None:
@@ -220,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"retry: 500\n\n")
             while (newest := feed.after(number, _CALL_S)) is not None:
                 number, event = newest
-                # A comment where nothing is new: a viewer that went away is noticed.
+                # An empty comment reveals that a viewer has left.
                 self.wfile.write(event or b":\n\n")
         finally:
             feed.leave()

@@ -217,7 +217,7 @@ def command(
     _show(summary)
     if json_path:
         console.write_json(json_path, summary)
-    written = [str(sink_path) for sink in outputs if (sink_path := getattr(sink, "path", None))]
+    written = [str(path) for sink in outputs for path in sink.outputs()]
     console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
     if stills is not None:
         console.next_command(f"edge-difom device still {stills}/STILL --out DICOM")

@@ -160,7 +160,7 @@ def test_a_sink_can_be_the_display() -> None:
             assert self.open
             self.written.append((frame, result))
 
-        def tell(self, status: object) -> None:
+        def notify(self, status: object) -> None:
             pass
 
     sink = Kept()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import ImageU8
+    from edge.util.spec import Spec
 
 
 class Camera(BaseSource):
@@ -72,15 +73,15 @@ class Kept(BaseSink):
         self.states: list[State] = []
 
     @classmethod
-    def from_text(cls, target: str, options: SinkOptions) -> Self:
-        raise AssertionError(f"made in code only, not of {target} and {options}")
+    def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
+        raise AssertionError(f"made in code only, not of {spec} and {options}")
 
     def write(self, frame: Frame, result: Result) -> None:
         assert frame.stamps
         self.results.append(result)
 
-    def tell(self, status: Status) -> None:
-        super().tell(status)
+    def notify(self, status: Status) -> None:
+        super().notify(status)
         if not self.states or self.states[-1] is not status.state:
             self.states.append(status.state)
 

@@ -82,7 +82,7 @@ class Kept:
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
 
-    def tell(self, status: Status) -> None:
+    def notify(self, status: Status) -> None:
         self.statuses.append(status)
 
     def write(self, frame: Frame, result: Result) -> None:

@@ -123,7 +123,7 @@ class KeepSink:
     ) -> None:
         self.closed = True
 
-    def tell(self, status: Status) -> None:
+    def notify(self, status: Status) -> None:
         self.told.append(status)
 
     def write(self, frame: Frame, result: Result) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.errors import MissingDependencyError, UsageError
 from edge.frame import Frame, Region, Result
 from edge.limits import PRESENTER_SILENCE_MS
 from edge.overlay.layer_cache import LayerDrawing
-from edge.presenter.display_options import CHROMA, Look, compose
+from edge.presenter.display_options import BACKGROUNDS, CHROMA, DisplayOptions, compose
 from edge.presenter.presenter import Presenter
 from edge.presenter.screen import SdlScreen
 from edge.presenter.window_sink import Keeper, WindowSink
@@ -25,6 +27,7 @@ from edge.shm.reader import SegmentReader
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
 from edge.status import Reason, ReasonKind, State, Status
+from edge.util.spec import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +54,7 @@ region = Region((x, y, w, h), ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 
 with ShmSink(Path(sys.argv[1]), SinkOptions(live=True)) as sink:
     print("up", flush=True)
     for index in range(100_000):
-        sink.tell(Status(State.RUNNING, None, 1))
+        sink.notify(Status(State.RUNNING, None, 1))
         image = np.zeros((240, 320, 3), np.uint8)
         sink.write(Frame(index, image, time.monotonic_ns()), Result(None, (region,), 0.1, None))
         time.sleep(0.01)
@@ -91,7 +94,7 @@ def frame(index: int, clock: Callable[[], int]) -> Frame:
 def drawn(result: Result, status: Status | None = RUNNING, *, size: tuple[int, int] = SIZE) -> ImageU8:
     """The layer on black, RGB."""
     layer = LayerDrawing().layer(size, result, status)
-    return compose(np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), None, Look(), size[::-1])
+    return compose(np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), None, DisplayOptions(), size[::-1])
 
 
 def found() -> Result:
@@ -103,8 +106,8 @@ def stage(tmp_path: Path) -> Iterator[tuple[FakeClock, FakeScreen, ShmSink, Pres
     clock, screen, path = FakeClock(), FakeScreen(), tmp_path / "s"
     reader = SegmentReader(path)
     with ShmSink(path, SinkOptions(), clock=clock) as sink:
-        sink.tell(RUNNING)
-        yield clock, screen, sink, Presenter(reader, screen, Look(), clock)
+        sink.notify(RUNNING)
+        yield clock, screen, sink, Presenter(reader, screen, DisplayOptions(), clock)
     reader.close()
 
 
@@ -163,7 +166,7 @@ def test_a_sign_of_life_from_the_future_is_not_believed(
     with ShmSink(tmp_path / "s", SinkOptions(), clock=lambda: clock.now + 3_600_000 * MS) as sink:
         sink.write(frame(0, clock), found())
         reader = SegmentReader(tmp_path / "s")
-        presenter = Presenter(reader, screen, Look(), clock)
+        presenter = Presenter(reader, screen, DisplayOptions(), clock)
         presenter.step()
         monkeypatch.setattr(reader, "news", lambda: (1, 0))  # nothing is heard from now on
         clock.spend(PRESENTER_SILENCE_MS)
@@ -175,11 +178,11 @@ def test_a_sign_of_life_from_the_future_is_not_believed(
 def test_before_there_is_a_stream_it_says_so_and_then_finds_it(tmp_path: Path) -> None:
     clock, screen = FakeClock(), FakeScreen()
     reader = SegmentReader(tmp_path / "s")
-    presenter = Presenter(reader, screen, Look(), clock)
+    presenter = Presenter(reader, screen, DisplayOptions(), clock)
     presenter.step()
     assert np.array_equal(screen.canvas, drawn(NO_NEWS, None))
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink.write(frame(0, clock), found())
         presenter.step()
         assert np.array_equal(screen.canvas, drawn(found()))
@@ -188,14 +191,34 @@ def test_before_there_is_a_stream_it_says_so_and_then_finds_it(tmp_path: Path) -
 
 def test_a_look_as_text_is_read_back() -> None:
     for text in ("", "fullscreen,display=1", "picture,size=640x480", "background=key,fullscreen"):
-        look = Look.from_text(text)
-        assert Look.from_text(str(look)) == look
-    assert Look.from_text("fullscreen,display=1,background=chroma") == Look(
+        look = DisplayOptions.from_text(text)
+        assert DisplayOptions.from_text(str(look)) == look
+    assert DisplayOptions.from_text("fullscreen,display=1,background=chroma") == DisplayOptions(
         fullscreen=True, display=1, background="chroma"
     )
-    for wrong in ("full", "display=-1", "size=1x1", "background=blue", "picture=1"):
-        with pytest.raises(UsageError, match="unknown option"):
-            Look.from_text(wrong)
+    for wrong in ("full", "display=-1", "size=1x1", "background=blue", "picture=2"):
+        with pytest.raises(UsageError, match="option"):
+            DisplayOptions.from_text(wrong)
+
+
+@settings(deadline=None)
+@given(
+    st.builds(
+        DisplayOptions,
+        fullscreen=st.booleans(),
+        display=st.integers(0, 9),
+        size=st.tuples(st.integers(10, 9999), st.integers(10, 9999)),
+        background=st.sampled_from(BACKGROUNDS),
+    )
+)
+def test_any_display_options_are_read_back(options: DisplayOptions) -> None:
+    assert DisplayOptions.from_text(str(options)) == options
+
+
+def test_display_options_have_two_spellings() -> None:
+    listed = DisplayOptions.from_spec(parse("window:fullscreen,size=640x480"))
+    assert listed == DisplayOptions.from_spec(parse("window:?fullscreen=1&size=640x480"))
+    assert listed == DisplayOptions(fullscreen=True, size=(640, 480))
 
 
 def test_backgrounds_for_keyers() -> None:
@@ -203,7 +226,7 @@ def test_backgrounds_for_keyers() -> None:
     alpha = layer[..., 3] == 255
     picture = np.full((*SIZE, 3), 99, np.uint8)
     views = {
-        look: compose(layer, picture, Look(background=look), SIZE[::-1])
+        look: compose(layer, picture, DisplayOptions(background=look), SIZE[::-1])
         for look in ("black", "chroma", "key")
     }
     assert not views["black"][~alpha].any()
@@ -211,7 +234,7 @@ def test_backgrounds_for_keyers() -> None:
     assert (views["black"][alpha] == layer[alpha][:, :3]).all()
     assert (views["chroma"][alpha] == layer[alpha][:, :3]).all()
     assert np.array_equal(views["key"], np.repeat(255 * alpha[..., None].astype(np.uint8), 3, axis=2))
-    large = compose(layer, None, Look(background="chroma"), (800, 480))
+    large = compose(layer, None, DisplayOptions(background="chroma"), (800, 480))
     colours = {tuple(colour) for colour in large.reshape(-1, 3).tolist()}
     assert colours == {tuple(colour) for colour in views["chroma"].reshape(-1, 3).tolist()}, "none between"
     assert (large[:, :80] == CHROMA).all()
@@ -241,8 +264,8 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, 
     process = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
     reader = SegmentReader(path)
     try:
-        with SdlScreen(Look(size=SIZE[::-1])) as screen:
-            presenter = Presenter(reader, screen, Look())
+        with SdlScreen(DisplayOptions(size=SIZE[::-1])) as screen:
+            presenter = Presenter(reader, screen, DisplayOptions())
             presenter.step()
             assert np.array_equal(pixels(), silent)
             while not np.array_equal(pixels(), outline):
@@ -269,12 +292,12 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, 
 @pytest.mark.usefixtures("dummy")
 def test_a_display_that_is_not_there_is_one_clear_error() -> None:
     with pytest.raises(MissingDependencyError, match="display 9 cannot be opened"):
-        SdlScreen(Look(display=9))
+        SdlScreen(DisplayOptions(display=9))
 
 
 @pytest.mark.usefixtures("dummy")
 def test_the_window_s_process_is_started_again_when_it_dies_and_ends_with_the_sink() -> None:
-    with WindowSink(Look(size=(320, 240)), SinkOptions(live=True)) as sink:
+    with WindowSink(DisplayOptions(size=(320, 240)), SinkOptions(live=True)) as sink:
         keeper = sink.keeper
         assert keeper is not None
         while (first := keeper.process) is None:

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from edge.errors import MissingDependencyError, UsageError
 from edge.frame import Frame, Region, Result
 from edge.overlay.layer_cache import LayerDrawing
-from edge.presenter.display_options import Look, compose
+from edge.presenter.display_options import DisplayOptions, compose
 from edge.shm import layout as layout
 from edge.shm.reader import SegmentReader
-from edge.shm.writer import sweep
+from edge.shm.writer import SegmentWriter, sweep
 from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
 from edge.status import Reason, ReasonKind, State, Status
+from edge.util.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
     clock = FakeClock()
     scores = np.arange(24 * 32, dtype=np.uint32).reshape(24, 32).astype(np.uint8)
     with ShmSink(tmp_path / "s", SinkOptions(), picture=True, clock=clock) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         shown = frame(7, clock)
         clock.spend(30)
         view = Result(scores, (FOUND,), 0.065, None, (8, 4, 100, 80), (4, 0, 108, 88))
@@ -97,7 +98,7 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
 
 def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
     with ShmSink(tmp_path / "s", SinkOptions()) as sink:
-        sink.tell(Status(State.DEGRADED, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %"), 5))
+        sink.notify(Status(State.DEGRADED, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %"), 5))
         scores = np.full((24, 32), 255, np.uint8)
         sink.write(frame(0), Result(scores, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %")))
         got = read(tmp_path / "s")
@@ -110,23 +111,23 @@ def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
         assert read(tmp_path / "s").state is State.BOOT
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink.write(frame(0, clock), result(FOUND))
         number = read(tmp_path / "s").number
         reader = SegmentReader(tmp_path / "s")
         clock.spend(50)
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         assert reader.news() == (number, clock.now), "a sign of life, and the frame stays"
         clock.spend(70)
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         over = reader.read()
         assert over is not None
         assert (over.has_mask, over.frame_index, over.valid_until_ns) == (False, None, 0)
         for _ in range(3):
             clock.spend(50)
-            sink.tell(RUNNING)
+            sink.notify(RUNNING)
         assert reader.news() == (over.number, clock.now), "the same status is published once"
-        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now))
+        sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now))
         gone = reader.read()
         assert gone is not None
         assert (gone.state, gone.reason) == (State.NO_SIGNAL, "unplugged: /dev/video0 is gone")
@@ -136,10 +137,10 @@ def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path
 def test_a_state_that_allows_no_mask_takes_it_away_at_once(tmp_path: Path) -> None:
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink.write(frame(0, clock), result(FOUND))
         assert read(tmp_path / "s").has_mask
-        sink.tell(Status(State.BYPASS, Reason(ReasonKind.HANG, "3 in 60 s"), clock.now))
+        sink.notify(Status(State.BYPASS, Reason(ReasonKind.HANG, "3 in 60 s"), clock.now))
         got = read(tmp_path / "s")
         assert (got.has_mask, got.state) == (False, State.BYPASS)
 
@@ -157,7 +158,7 @@ def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
 def test_a_live_frame_that_is_late_gets_no_second_life(tmp_path: Path, ms: float, drawn: bool) -> None:
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(live=True), clock=clock) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         old = frame(0, clock)
         clock.spend(ms)
         sink.write(old, result(FOUND))
@@ -194,13 +195,13 @@ def test_pixels_outside_the_markers_are_the_frame_s(
     path = tmp_path_factory.mktemp("shm") / "s"
     with ShmSink(path, SinkOptions(), picture=True) as sink:
         shown = frame(seed)
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink.write(shown, result(*(() if reason else (region,)), reason=reason))
         got = read(path)
     alpha = got.overlay[..., 3]
     assert set(np.unique(alpha)) == {0, 255}
     assert not got.overlay[alpha == 0].any()
-    canvas = compose(got.overlay, got.picture, Look(picture=True), (128, 96))
+    canvas = compose(got.overlay, got.picture, DisplayOptions(picture=True), (128, 96))
     assert np.array_equal(canvas[alpha == 0], shown.image[..., ::-1][alpha == 0])
     assert np.array_equal(canvas[alpha == 255], got.overlay[alpha == 255][:, :3])
 
@@ -229,9 +230,17 @@ def test_a_larger_frame_moves_the_stream_and_readers_follow(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_closed_writer_says_so(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path / "s", layout.Plan(4, 4, 0, picture=False))
+    writer.close()
+    for use in (writer.alive, writer.close, writer.publication().__enter__):
+        with pytest.raises(RuntimeError, match="after it was closed"):
+            use()
+
+
 def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
     name = f"edge-difom-test-{os.getpid()}"
-    sink = ShmSink.from_text(name, SinkOptions())
+    sink = ShmSink.from_spec(Spec("shm", name), SinkOptions())
     with sink:
         made = Path("/dev/shm") / name
         assert stat.S_IMODE(made.stat().st_mode) == 0o600
@@ -277,13 +286,13 @@ def test_without_memory_for_a_larger_frame_the_status_stays(
 
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink.write(frame(0, clock), result(FOUND))
         with monkeypatch.context() as context:
             context.setattr(os, "posix_fallocate", full)
             for _ in range(5):
                 clock.spend(40)
-                sink.tell(RUNNING)
+                sink.notify(RUNNING)
                 sink.write(frame(1, clock, size=(800, 1000)), result(FOUND))
             assert sink.counters["failed"] == 1, "tried once a second"
             assert not read(tmp_path / "s").has_mask

@@ -131,7 +131,7 @@ def test_c_reads_whole_frames_however_fast_they_are_written(
 ) -> None:
     program, path = compiled(FOLLOW), tmp_path / "s"
     with ShmSink(path, SinkOptions(drawing=NumberDrawing()), picture=True) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         process = subprocess.Popen([program, path, "100"], stdout=subprocess.PIPE, text=True)
         with process:
             index = 0
@@ -183,7 +183,7 @@ int main(int count, char **arguments) {
         assert ask() == "0 0 0"
         # A clock far ahead stands for a writer that was heard just now, however slow this machine is.
         with ShmSink(path, SinkOptions(), clock=lambda: 1 << 62) as sink:
-            sink.tell(RUNNING)
+            sink.notify(RUNNING)
             assert ask() == "1 1 0"
         assert ask() == "0 0 0"
         with ShmSink(path, SinkOptions(), clock=lambda: 1 << 61):

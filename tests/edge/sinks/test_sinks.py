@@ -74,11 +74,11 @@ class SinkContract:
     @pytest.mark.parametrize("live", [False, True])
     def test_takes_frames_and_status_and_leaves_only_its_output(self, tmp_path: Path, live: bool) -> None:
         with self.make(tmp_path, live=live) as sink:
-            sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "gone"), 1))
+            sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "gone"), 1))
             for index in range(3):
-                sink.tell(RUNNING)
+                sink.notify(RUNNING)
                 sink.write(frame(index), result(FOUND))
-            sink.tell(Status(State.PAUSED, Reason(ReasonKind.FREEZE), 2))
+            sink.notify(Status(State.PAUSED, Reason(ReasonKind.FREEZE), 2))
             sink.write(frame(3), result(reason=Reason(ReasonKind.FREEZE)))
         assert self.output(tmp_path) == ([self.target] if self.target else [])
 
@@ -93,6 +93,11 @@ class SinkContract:
         with pytest.raises(RuntimeError, match="elsewhere"):
             fail(self.make(tmp_path, live=live))
         assert self.output(tmp_path) == ([self.target] if self.target else [])
+
+    def test_names_the_files_that_it_leaves(self, tmp_path: Path) -> None:
+        sink = self.make(tmp_path)
+        expected = [tmp_path / self.target] if self.target else []
+        assert sink.outputs() == expected
 
     def test_leaves_the_frame_as_it_was(self, tmp_path: Path) -> None:
         taken = frame(2)
@@ -169,10 +174,13 @@ class TestNull(SinkContract):
     [
         (["screen"], "video:FILE.mp4 | jsonl"),
         (["shm"], "shm:NAME"),
-        (["shm:a?colour=1"], "[?picture=1]"),
-        (["window:display"], "display=N"),
+        (["shm:a?color=1"], "picture"),
+        (["shm:a?picture=2"], "1 (on) or 0 (off)"),
+        (["window:display"], "a whole number from 0 to 9"),
+        (["window:fulscreen"], "did you mean 'fullscreen'?"),
+        (["jsonl:a?b=1"], "no option"),
         (["window:picture,background=key"], "either picture or background"),
-        (["web:0.0.0.0:80"], "no address"),
+        (["web:0.0.0.0:80"], "never leave this machine"),
         (["web:99999"], "1 to 65535"),
         (["video"], "ending in .mp4"),
         (["video:a.avi"], "ending in .mp4"),
@@ -230,7 +238,7 @@ def test_lines_without_a_path_go_to_stdout(target: str, capfdbinary: pytest.Capt
 def test_a_clip_plays_back_with_its_overlay(tmp_path: Path) -> None:
     path = tmp_path / "overlay.mp4"
     with VideoSink(path, SinkOptions(fps=12.5)) as sink:
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         for index in range(6):
             sink.write(frame(index), result(FOUND))
         assert not path.exists()

@@ -104,7 +104,7 @@ def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None
     clock = FakeClock()
     with WebSink(clock=clock) as sink, viewer(sink) as answer:
         assert answer.getheader("Content-Type") == "text/event-stream"
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         assert event(answer)["jpeg"] is None
         shown = frame(7, captured_ns=clock.now)
         clock.spend(10)
@@ -148,12 +148,12 @@ def test_without_frames_the_state_is_told_and_no_picture() -> None:
         sink.write(frame(0, captured_ns=clock.now), result(FOUND))
         assert event(answer)["jpeg"] is not None
         clock.spend(50)
-        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
+        sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
         view = event(answer)
         assert (view["state"], view["reason"]) == ("no-signal", "unplugged: /dev/video0 is gone")
         assert (view["jpeg"], view["frame"], view["age_ms"]) == (None, None, None)
         clock.spend(PERIOD_MS)
-        sink.tell(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
+        sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
         assert event(answer)["sent_ms"] == clock.now / MS, "it is told again, so that silence means silence"
 
 
@@ -164,7 +164,7 @@ def test_a_camera_without_frames_shows_no_old_picture(live: bool) -> None:
         sink.write(frame(0, captured_ns=clock.now), result(FOUND))
         event(answer)
         clock.spend(120)
-        sink.tell(RUNNING)
+        sink.notify(RUNNING)
         sink_gives = event(answer) if live else None
         sink.write(frame(1, captured_ns=clock.now), result(FOUND))
         assert event(answer)["frame"] == 1
@@ -361,7 +361,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         for index in range(1 << 30):
             if ended.wait(0.02):
                 return
-            sink.tell(status[0])
+            sink.notify(status[0])
             if status[0] is RUNNING:
                 sink.write(frame(index, captured_ns=time.monotonic_ns()), result(FOUND))
 
