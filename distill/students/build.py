@@ -12,6 +12,8 @@ from distill.students.size import StudentSize, student_size
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
 from edge.errors import UsageError
+from edge.util import plugins
+from edge.util.plugins import find_plugin, plugin_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,12 @@ def build_student(name: str, *, pretrained: bool = True) -> Student:
         UsageError: Unknown name.
     """
     if name not in STUDENTS:
+        plugin = find_plugin(plugins.STUDENTS, name)
+        if plugin is not None:
+            student: Student = plugin.build(Student, pretrained=pretrained)
+            return student
         raise UsageError(
-            f"unknown student {name!r}", expected=" | ".join(sorted(STUDENTS)), hint="--student edge-s"
+            f"unknown student {name!r}",
+            expected=" | ".join([*sorted(STUDENTS), *plugin_names(plugins.STUDENTS)]),
         )
     return STUDENTS[name](pretrained=pretrained) if name in _WITH_WEIGHTS else STUDENTS[name]()

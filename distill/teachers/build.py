@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from distill.teachers.base import Teacher
 from edge.errors import UsageError
+from edge.util import plugins
 from edge.util.extras import resolve
+from edge.util.plugins import find_plugin, plugin_names
+from edge.util.spec import expand, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from edge.util.spec import Spec
 
 __all__ = ["TEACHERS", "Form", "Teacher", "build_answering", "build_teacher", "spec_forms"]
 
@@ -24,6 +29,12 @@ class Form(NamedTuple):
 
     source: str
     builder: str
+
+    def accepts(self, spec: Spec) -> bool:
+        """Whether a description has a source exactly where this form takes one."""
+        if spec.bare:
+            return not self.source or self.source.startswith("[")
+        return bool(spec.target) and bool(self.source)
 
 
 _HF = "distill.teachers.huggingface"
@@ -53,31 +64,43 @@ def spec_forms() -> list[str]:
     ]
 
 
-def build_teacher(spec: str) -> Teacher:
-    """A frozen teacher in eval mode.
+def build_teacher(text: str) -> Teacher:
+    """Build a frozen teacher in eval mode.
 
     Args:
-        spec: One of `spec_forms`. A folder is a local checkpoint of transformers, a hub name one on the Hugging Face
-            hub; `sam:FILE.pth` is a checkpoint of the segment-anything package, `timm:NAME` any network of timm, and
-            `run:RUN` a student trained here.
+        text: One of `spec_forms`. A folder is a local checkpoint of transformers, a hub name is one
+            on the Hugging Face hub; `sam:FILE.pth` is a checkpoint of the segment-anything package,
+            `timm:NAME` any network of timm, and `run:RUN` a student trained here. A leading `~` of
+            a path is expanded.
 
     Raises:
-        UsageError: Unknown name, a source for a teacher that takes none, or none for one that needs it.
-        MissingDependencyError: A package is not installed, or the weights cannot be had.
+        UsageError: The name is unknown, its source is missing, or it takes none.
+        MissingDependencyError: A package is not installed, or the weights cannot be loaded.
         DataError: The source holds no such model.
     """
-    name, colon, source = spec.partition(":")
-    form = TEACHERS.get(name)
-    refused = form is None or bool(colon) != bool(source) or (bool(source) and not form.source)
-    if form is None or refused or (not source and form.source and not form.source.startswith("[")):
+    spec = parse(text)
+    form = TEACHERS.get(spec.scheme)
+    plugin = find_plugin(plugins.TEACHERS, spec.scheme) if form is None else None
+    if plugin is not None and not spec.options and (spec.bare or spec.target):
+        arguments = [] if spec.bare else [_expanded(spec.target)]
+        return cast("Teacher", plugin.build(Teacher, *arguments))
+    if form is None or spec.options or not form.accepts(spec):
         raise UsageError(
-            f"unknown teacher {spec!r}",
-            expected=" | ".join(spec_forms()),
-            hint="--teacher efficientnet_lite2",
+            f"unknown teacher {text!r}",
+            expected=" | ".join([*spec_forms(), *plugin_names(plugins.TEACHERS)]),
         )
-    is_pth = name == "sam" and source.endswith((".pth", ".pt"))
+    if spec.bare:
+        return cast("Teacher", resolve(form.builder)())
+    is_pth = spec.scheme == "sam" and spec.target.endswith((".pth", ".pt"))
     build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
-    return build(source) if source else build()
+    return build(_expanded(spec.target))
+
+
+def _expanded(source: str) -> str:
+    """Expand `~` in a source; a name on a hub is left as it is."""
+    name, at, checkpoint = source.partition("@~")
+    source = f"{name}@{expand(f'~{checkpoint}')}" if at else source
+    return str(expand(source)) if source.startswith("~") else source
 
 
 def build_answering(specs: Sequence[str]) -> Teacher:
@@ -92,13 +115,13 @@ def build_answering(specs: Sequence[str]) -> Teacher:
     """
     sources = []
     for spec in specs:
-        name, _, source = spec.partition(":")
-        if name != "run" or not source:
+        parsed = parse(spec)
+        if parsed.scheme != "run" or not parsed.target or parsed.options:
             raise UsageError(
                 f"task teacher {spec!r} cannot answer",
                 expected="run:RUN, a student trained here: no other teacher has logits of polyps",
                 hint="--set task_teachers=[run:RUN]",
             )
-        sources.append(source)
+        sources.append(_expanded(parsed.target))
     build: Callable[[Sequence[str]], Teacher] = resolve(ANSWERING)
     return build(sources)

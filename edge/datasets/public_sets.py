@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from edge.datasets.pairs import find_pairs, pair_folders
 from edge.datasets.public_lists import TEST_FRAMES
 from edge.errors import DataError, UsageError
+from edge.util.spec import expand, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,18 +106,20 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
         DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or there are more
             frames than the field tests on and neither their names nor a list say which.
     """
-    prefix, colon, folder = where.partition(":")
-    if not colon or (prefix not in SETS and Path(where).exists()):
-        pairs = find_pairs(Path(where))
-        return Labelled(_chosen(pairs, names, Path(where)) if names else pairs)
-    if prefix not in SETS:
+    spec = parse(where)
+    if spec.bare or (spec.scheme not in SETS and Path(where).exists()):
+        folder = expand(where)
+        pairs = find_pairs(folder)
+        return Labelled(_chosen(pairs, names, folder) if names else pairs)
+    if spec.scheme not in SETS:
         raise UsageError(
-            f"{prefix!r} is no benchmark set",
+            f"{spec.scheme!r} is not a benchmark set",
             expected=f"{', '.join(SETS)}, or a folder without a name before it",
             got=where,
-            hint=f"--data kvasir:{folder}" if folder else "--data DIR",
+            hint=f"kvasir:{spec.target}" if spec.target else "",
         )
-    return _find_benchmark(prefix, Path(folder), names)
+    spec.refuse_options()
+    return _find_benchmark(spec.scheme, spec.path, names)
 
 
 def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:

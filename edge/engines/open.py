@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from edge.contracts import Engine
 from edge.engines.runtimes import find_runtime, find_runtimes
 from edge.errors import BundleError, MissingDependencyError, UsageError
+from edge.util import plugins
 from edge.util.extras import missing, resolve
 from edge.util.host import architecture, usable_cpus
+from edge.util.plugins import find_plugin, plugin_names
+from edge.util.spec import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,32 +22,44 @@ if TYPE_CHECKING:
 
     from edge.bundle.manifest import EngineEntry
     from edge.bundle.reader import Bundle
-    from edge.contracts import Engine
 
 BACKENDS = {
     "openvino": "edge.engines.openvino:OpenVinoEngine",
     "tflite": "edge.engines.tflite:LiteRtEngine",
     "onnx": "edge.engines.onnxruntime:OnnxEngine",
 }
-"""Engine name -> class, resolved when it is asked for; `auto` tries them in this order."""
+"""Engine name -> class, resolved when it is asked for; `auto` tries them in this order.
+
+Other distributions add engines by entry points (`edge.util.plugins`); `auto` does not choose them.
+"""
 
 DEVICES = {"openvino": ("CPU", "GPU", "NPU", "AUTO")}
 """Engine name -> devices that may follow it, as in `openvino:GPU`; several of a kind have numbers, `openvino:GPU.1`."""
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Runtime and device of an engine's name: `openvino:GPU` is `openvino` on `GPU`; the device may be empty.
+    """Split an engine's name, `RUNTIME[:DEVICE[.NUMBER]]`, into runtime and device.
+
+    Returns:
+        `("openvino", "GPU")` for `openvino:GPU`; the device is empty if the name has none.
 
     Raises:
-        UsageError: Unknown runtime, or a device that it does not know.
+        UsageError: The runtime is unknown, or it does not know the device.
     """
-    runtime, colon, device = name.partition(":")
-    if runtime not in BACKENDS or (colon and device.partition(".")[0] not in DEVICES.get(runtime, ())):
+    spec = parse(name)
+    runtime, device = spec.scheme, spec.target
+    kind = device.partition(".")[0]
+    known_device = spec.bare or kind in DEVICES.get(runtime, ())
+    if runtime in BACKENDS:
+        valid = known_device
+    else:
+        # A plug-in knows its devices itself.
+        valid = (spec.bare or bool(device)) and runtime in plugin_names(plugins.ENGINES)
+    if not valid or spec.options:
         devices = [f"{runtime}:{device}" for runtime, known in DEVICES.items() for device in known]
         raise UsageError(
             f"unknown engine {name!r}",
-            expected=" | ".join(["auto", *BACKENDS, *devices]),
-            hint="--engine auto",
+            expected=" | ".join(["auto", *BACKENDS, *devices, *plugin_names(plugins.ENGINES)]),
         )
     return runtime, device
 
@@ -87,6 +103,10 @@ def open_engine_files(
         how["device"] = device
     if cache is not None and runtime == "openvino":
         how["cache"] = cache
+    if runtime not in BACKENDS:
+        plugin = find_plugin(plugins.ENGINES, runtime)
+        assert plugin is not None, "split_name has found it"
+        return cast("Engine", plugin.build(Engine, files, threads=threads, **how))
     engine = resolve(BACKENDS[runtime])
     try:
         return cast("Engine", engine(files, threads=threads, **how))
@@ -177,6 +197,8 @@ def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
             expected=" | ".join(entry.architectures),
             got=machine,
         )
+    if entry.runtime not in BACKENDS:
+        return  # a plug-in checks the version of what it runs on
     runtime = find_runtime(entry.runtime)
     if runtime is not None and not runtime.reaches(entry.min_version):
         needed = runtime.needed(entry.min_version)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.errors import UsageError
+from edge.util.spec import option, whole
+from edge.util.spec import parse as parse_spec
 from firmware_bridge.cart.link.transports import BAUD, CAN_IDS, IsoTpTransport, SerialTransport
 
 if TYPE_CHECKING:
@@ -27,32 +30,64 @@ class Plain:
         """Nothing outlives a connection."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialOptions:
+    """Options of `serial:`.
+
+    Attributes:
+        baud: Symbols per second on the line.
+    """
+
+    baud: int = option(whole(1, 100_000_000), BAUD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanOptions:
+    """Options of `can:`.
+
+    Attributes:
+        send: Identifier of the frames that are sent.
+        receive: Identifier of the frames that are received.
+    """
+
+    send: int = option(whole(0, 0x1FFFFFFF, base=0), CAN_IDS[0])
+    receive: int = option(whole(0, 0x1FFFFFFF, base=0), CAN_IDS[1])
+
+
 def parse(text: str) -> Connector:
-    """The connector of the controller that a text names.
+    """Build the connector of the controller that a description names.
 
     Args:
-        text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]` with identifiers, or `sim[:FAULTS]`.
+        text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]` with identifiers, or
+            `sim[:FAULTS]`. The values after a comma may also be written as options,
+            `serial:DEVICE?baud=9600` (`edge.util.spec`).
 
     Raises:
-        UsageError: The text names none.
+        UsageError: The text names no controller, or an option does not fit.
     """
-    kind, _, rest = text.partition(":")
-    name, *options = rest.split(",")
-    try:
-        if kind == "serial" and name and len(options) <= 1:
-            baud = int(options[0]) if options else BAUD
-            return Plain(lambda: SerialTransport(name, baud))
-        if kind == "can" and name and len(options) in (0, 2):
-            ids = (int(options[0], 0), int(options[1], 0)) if options else CAN_IDS
-            return Plain(lambda: IsoTpTransport(name, ids))
-        if kind == "sim":
-            from firmware_bridge.cart.simcart.process import SimConnector  # which builds the firmware
+    spec = parse_spec(text)
+    if spec.scheme == "serial":
+        line = spec.with_positional("baud")
+        baud = line.read(SerialOptions).baud
+        if line.target:
+            return Plain(lambda: SerialTransport(line.target, baud))
+    elif spec.scheme == "can":
+        bus = spec.with_positional("send", "receive")
+        identifiers = bus.read(CanOptions)
+        ids = identifiers.send, identifiers.receive
+        # One identifier alone would be paired with the other one's default.
+        if bus.target and len(bus.options) in (0, 2):
+            return Plain(lambda: IsoTpTransport(bus.target, ids))
+    elif spec.scheme == "sim":
+        from firmware_bridge.cart.simcart.process import SimConnector  # builds the firmware
 
-            return SimConnector([fault for fault in rest.split(",") if fault])
-    except ValueError as error:
-        raise UsageError(f"--cart {text}: {error}") from error
+        spec.refuse_options()
+        try:
+            return SimConnector([fault for fault in spec.target.split(",") if fault])
+        except ValueError as error:
+            raise UsageError(f"cart {text}: {error}") from error
     raise UsageError(
-        f"--cart {text} names no cart",
+        f"{text!r} names no cart",
         expected="serial:DEVICE[,BAUD], can:INTERFACE[,SEND,RECEIVE], sim[:SECONDS=FAULT,...]",
-        hint="--cart sim",
+        hint="sim is a simulated cart",
     )

@@ -60,7 +60,9 @@ def test_a_name_may_carry_a_device(name: str, runtime: str, device: str) -> None
     assert split_name(name) == (runtime, device)
 
 
-@pytest.mark.parametrize("name", ["openvino:", "openvino:TPU", "openvino:cpu", "tflite:CPU", "abacus", ""])
+@pytest.mark.parametrize(
+    "name", ["openvino:", "openvino:TPU", "openvino:cpu", "tflite:CPU", "openvino?a=1", "abacus", ""]
+)
 def test_a_name_without_an_engine_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(UsageError, match=r"openvino \| tflite \| onnx \| openvino:CPU \| openvino:GPU"):
         split_name(name)
