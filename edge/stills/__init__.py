@@ -1,1 +1,1 @@
-"""Stills: a frame as it was shown with exactly its own mask, black outside the field of view; files and DICOM."""
+"""Stills: single frames with their masks, black outside the field of view; as files and DICOM."""

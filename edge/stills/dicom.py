@@ -1,6 +1,7 @@
-"""A still as DICOM: a Secondary Capture image, and a Segmentation of it where a polyp was found (PS3.3 A.8.1, A.51).
+"""Converts a still to DICOM: a Secondary Capture image, and a Segmentation if a polyp was found.
 
-The only module that knows pydicom and highdicom, the extra `[dicom]`.
+The objects follow PS3.3 A.8.1 and A.51. This is the only module that imports pydicom and highdicom
+(extra `[dicom]`).
 """
 
 from __future__ import annotations
@@ -25,32 +26,32 @@ if TYPE_CHECKING:
 
 MAKER = "edge-difom"
 LABEL = "RESEARCH"
-"""Content label of a segmentation (CS: 16 capital letters at most)."""
+"""Content label of a segmentation (CS: at most 16 capital letters)."""
 
 NOTICE = "RESEARCH USE ONLY, not a medical device"
-"""Fits where DICOM takes 64 characters."""
+"""Short notice for fields of 64 characters."""
 
-_LONGEST = 64
-"""Of a text of the value representation LO (PS3.5 6.2)."""
+_MAX_LENGTH = 64
+"""Maximum length of a text of the value representation LO (PS3.5 6.2), characters."""
 _UTF8 = "ISO_IR 192"
 _BLACKED = "Pixels outside the field of view were made black"
 _METHOD = "No identity was written; black outside the field of view"
 
 
 def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False) -> Dataset:
-    """The picture of a still, black outside its field of view, without a name, a date of study or a place.
+    """Build the image of a still, without a patient name, a study date or a place.
 
     Args:
-        still: As read or composed.
-        patient_id: As it is to stand there; empty leaves it empty.
-        clean: Whether a person looked and saw no text inside the field of view that tells who the patient is or
-            when. Otherwise that cannot be excluded, and the image says that it holds such text.
+        still: A still that was read or composed.
+        patient_id: Patient ID to write; empty leaves the field empty.
+        clean: Whether a person has checked that no text inside the field of view reveals the
+            patient or the date. Otherwise the image declares that it may contain such text.
 
     Returns:
-        A Secondary Capture in a study and a series of its own, uncompressed.
+        An uncompressed Secondary Capture in its own study and series.
 
     Raises:
-        UsageError: `patient_id` is none.
+        UsageError: The patient ID is invalid.
     """
     _check_id(patient_id)
     rgb = np.ascontiguousarray(cv2.cvtColor(still.image, cv2.COLOR_BGR2RGB))
@@ -70,7 +71,7 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set=_UTF8,
     )
-    # The library asks for an orientation; of an endoscope's picture none is known, and the attribute is of type 2.
+    # The library requires an orientation; an endoscope image has none, and type 2 may be empty.
     image.PatientOrientation = []
     image.Modality = "ES"
     image.SecondaryCaptureDeviceManufacturer = MAKER
@@ -81,19 +82,20 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
     image.DerivationDescription = _BLACKED
     image.BurnedInAnnotation = "NO" if clean else "YES"
     image.LossyImageCompression = "00"
-    _tell_identity(image, removed=clean and not patient_id)
+    _mark_identity(image, removed=clean and not patient_id)
     return image
 
 
 def segmentation(still: Still, image: Dataset) -> Dataset | None:
-    """The mask of a still on its Secondary Capture.
+    """Build the segmentation of a still.
 
     Args:
-        still: As read or composed.
-        image: What `secondary_capture` gave for it.
+        still: A still that was read or composed.
+        image: Its image from `secondary_capture`.
 
     Returns:
-        A binary Segmentation with one frame and one segment, or None where no polyp was found or there is no mask.
+        A binary Segmentation with one frame and one segment, or None if the mask is empty or
+        missing.
     """
     bundle = still.record.bundle
     if still.mask is None or bundle is None or not still.mask.any():
@@ -126,12 +128,12 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         specific_character_set=_UTF8,
     )
     made.SeriesDescription = NOTICE
-    _tell_identity(made, removed=image.PatientIdentityRemoved == "YES")
+    _mark_identity(made, removed=image.PatientIdentityRemoved == "YES")
     return made
 
 
 def encode(dataset: Dataset) -> bytes:
-    """A DICOM file (PS3.10)."""
+    """Encode a DICOM file (PS3.10)."""
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -152,21 +154,21 @@ def _algorithm(bundle: BundleIdentity) -> hd.AlgorithmIdentificationSequence:
     )
 
 
-def _tell_identity(dataset: Dataset, *, removed: bool) -> None:
+def _mark_identity(dataset: Dataset, *, removed: bool) -> None:
     dataset.PatientIdentityRemoved = "YES" if removed else "NO"
     if removed:
         dataset.DeidentificationMethod = _METHOD
 
 
 def _short(text: str) -> str:
-    """A text as LO takes it, without the backslash that parts values."""
-    return text.replace("\\", "/")[:_LONGEST]
+    """Shorten a text for LO and replace backslashes, which separate values."""
+    return text.replace("\\", "/")[:_MAX_LENGTH]
 
 
 def _check_id(patient_id: str) -> None:
-    if len(patient_id) > _LONGEST or "\\" in patient_id or not patient_id.isprintable():
+    if len(patient_id) > _MAX_LENGTH or "\\" in patient_id or not patient_id.isprintable():
         raise UsageError(
-            "the patient ID is none",
-            expected=f"at most {_LONGEST} printable characters, no backslash",
+            "invalid patient ID",
+            expected=f"at most {_MAX_LENGTH} printable characters, no backslash",
             got=repr(patient_id),
         )

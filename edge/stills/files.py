@@ -1,4 +1,4 @@
-"""A still on the disk: a folder with `still.json` and its pictures, lossless, of its owner alone, whole or absent."""
+"""Reads and writes stills: a folder with `still.json` and lossless images, for its owner only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 _EFFORT = 1
-"""Of PNG, 0 to 9."""
+"""Compression level of PNG, 0 to 9."""
 
 
 class _Schema(msgspec.Struct):
@@ -32,15 +32,15 @@ class _Schema(msgspec.Struct):
 
 
 def write_still(still: Still, path: Path) -> None:
-    """Write a still as a folder that others cannot enter, which appears only when it is on the disk.
+    """Write a still as a folder with private permissions, which appears only when it is complete.
 
     Args:
-        still: What to write.
-        path: The folder; its parent exists.
+        still: The still.
+        path: Folder to create; its parent must exist.
 
     Raises:
         UsageError: `path` exists.
-        OSError: The disk does not take it; nothing is left of it then.
+        OSError: The still cannot be written; nothing is left of it.
     """
     pictures = {IMAGE: still.image, VIEW: still.view.mask, MASK: still.mask, SCORES: still.scores}
     encoded = {name: _png(picture) for name, picture in pictures.items() if picture is not None}
@@ -60,13 +60,13 @@ def write_still(still: Still, path: Path) -> None:
 
 
 def read_still(path: Path) -> Still:
-    """Read a still back; what lies outside the view is made black once more.
+    """Read a still; pixels outside the field of view are made black again.
 
     Args:
-        path: Its folder.
+        path: Folder of the still.
 
     Raises:
-        DataError: It is none, of another schema, or was changed.
+        DataError: The folder is not a still, has a different schema, or was changed.
     """
     record = _record(path)
     size = record.size
@@ -91,14 +91,14 @@ def _record(path: Path) -> StillRecord:
         encoded = (path / RECORD).read_bytes()
     except OSError as error:
         raise DataError(
-            f"{path} is no still",
+            f"{path} is not a still",
             expected=f"a folder with {RECORD}, as `edge-difom run --stills DIR` writes it",
             got=error.strerror or str(error),
         ) from error
     try:
         schema = msgspec.json.decode(encoded, type=_Schema).schema
         if schema != SCHEMA:
-            raise DataError(f"{path}: {RECORD} has another schema", expected=f"{SCHEMA}", got=f"{schema}")
+            raise DataError(f"{path}: {RECORD} has a different schema", expected=f"{SCHEMA}", got=f"{schema}")
         record = msgspec.json.decode(encoded, type=StillRecord)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: {RECORD} cannot be read", got=str(error)) from error
@@ -120,7 +120,7 @@ def _picture(path: Path, record: StillRecord, name: str, size: tuple[int, int] |
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     if picture is None or (size is not None and picture.shape[:2] != size):
         raise DataError(
-            f"{file} is no picture of this still",
+            f"{file} is not an image of this still",
             expected="a picture" if size is None else f"{size[1]}x{size[0]} pixels",
             got="no picture" if picture is None else f"{picture.shape[1]}x{picture.shape[0]} pixels",
         )

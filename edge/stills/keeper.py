@@ -1,4 +1,4 @@
-"""Stills of a run, kept behind the frame loop's back: bounded in number and size, refused where there is no room."""
+"""Keeps the stills of a run in a background thread, limited in number and total size."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from edge.stills.still import BundleIdentity
 
 MAX_STILLS = 500
-"""Stills that a folder holds at most."""
+"""Maximum number of stills in a folder."""
 
 MAX_BYTES = 2 << 30
-"""Their size together at most."""
+"""Maximum total size of the stills in a folder, bytes."""
 
 RESERVE_BYTES = 32 << 20
-"""Free space of the disk below which no still is kept: the journal needs some."""
+"""Free disk space below which no still is kept, because the journal needs some; bytes."""
 
 PREFIX = "still-"
 
@@ -42,13 +42,13 @@ _CLOSE_S = 1.0
 
 
 class News(NamedTuple):
-    """What became of a still, for the journal: never a picture.
+    """Outcome of a requested still, for the journal; contains no image.
 
     Attributes:
         kind: `still` or `still-refused`.
-        detail: Its name, or why there is none.
-        frame: Number of the frame, None where there was no frame.
-        mask: Whether it has a mask.
+        detail: Name of the still, or why it was refused.
+        frame: Number of the frame, None if there was no frame.
+        mask: Whether the still has a mask.
     """
 
     kind: str
@@ -58,8 +58,8 @@ class News(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Taken:
-    """What a still is made of, copied out of the frame loop."""
+class _Request:
+    """Copies of everything that a still is composed of."""
 
     name: str
     frame: Frame
@@ -72,40 +72,41 @@ class _Taken:
 
 
 class StillKeeper:
-    """Writes stills into a folder in a thread of its own; nobody waits for it.
+    """Writes stills into a folder in its own thread; the caller never waits.
 
-    A still that cannot be kept is refused, and that is news; none is ever removed for another.
+    A still that cannot be kept is refused and reported by `news`; no still is ever removed.
 
     Args:
-        folder: Of its owner alone; made where it is missing.
-        most: Stills that it holds at most.
-        most_bytes: Their size together at most.
-        reserve_bytes: What stays free on its disk.
-        date: Date and time for the stills' names and records, a note for people.
+        folder: Folder with private permissions; created if it is missing.
+        max_stills: Maximum number of stills in the folder.
+        max_bytes: Maximum total size of the stills, bytes.
+        reserve_bytes: Disk space that stays free, bytes.
+        date: Returns the date and time for the names and records, for display only.
 
     Raises:
-        UsageError: The folder cannot be made, others may enter it, or another run keeps stills in it.
+        UsageError: The folder cannot be created, others may enter it, or a different run uses it.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        most: int = MAX_STILLS,
-        most_bytes: int = MAX_BYTES,
+        max_stills: int = MAX_STILLS,
+        max_bytes: int = MAX_BYTES,
         reserve_bytes: int = RESERVE_BYTES,
         date: Callable[[], datetime] = now,
     ) -> None:
         self.folder = folder
-        self._most, self._most_bytes, self._reserve_bytes = most, most_bytes, reserve_bytes
+        self._max_stills, self._max_bytes = max_stills, max_bytes
+        self._reserve_bytes = reserve_bytes
         self._date, self._run, self._number = date, secrets.token_hex(4), 0
         self._news: deque[News] = deque()
-        self._owned: int | None = _own(folder)
-        self._queue: Background[_Taken] = Background(
+        self._owned: int | None = _claim(folder)
+        self._queue: Background[_Request] = Background(
             self._keep, capacity=_CAPACITY, when_full="newest", name="stills"
         )
 
-    def take(
+    def keep(
         self,
         frame: Frame,
         result: Result,
@@ -115,15 +116,15 @@ class StillKeeper:
         *,
         asked_by: str,
     ) -> None:
-        """Keep a frame; the pictures are copied, and what becomes of it is told by `news`.
+        """Queue a frame to be kept; the images are copied, and `news` reports the outcome.
 
         Args:
-            frame: As captured.
-            result: Of this very frame.
-            view: The field of view of this frame; without one that was found no still is kept.
-            status: The device's.
-            bundle: What the scores of the result come from.
-            asked_by: As in the record.
+            frame: The frame as captured.
+            result: The result of this frame.
+            view: The field of view of this frame; if it was not found, no still is kept.
+            status: Status of the device.
+            bundle: Bundle that the scores of the result come from.
+            asked_by: Who requested the still, as in `StillRecord`.
         """
         if view is None or not view.found:
             self.refuse("no field of view: what lies outside it could not be made black", frame.index)
@@ -134,7 +135,7 @@ class StillKeeper:
         moment = self._date()
         self._number += 1
         kept = self._queue.put(
-            _Taken(
+            _Request(
                 name=f"{PREFIX}{moment:%Y%m%dT%H%M%SZ}-{self._run}-{self._number}",
                 frame=replace(frame, image=frame.image.copy(), stamps={}),
                 result=replace(result, scores=None if result.scores is None else result.scores.copy()),
@@ -149,18 +150,18 @@ class StillKeeper:
             self.refuse(f"failed: {self._queue.error}", frame.index)
 
     def refuse(self, why: str, frame: int | None = None) -> None:
-        """A still that was asked for cannot be."""
+        """Report that a requested still cannot be kept."""
         self._news.append(News("still-refused", why, frame))
 
     def news(self) -> list[News]:
-        """What became of stills since the last call."""
+        """Return the outcomes since the last call."""
         found = []
         while self._news:
             found.append(self._news.popleft())
         return found
 
     def close(self, timeout: float = _CLOSE_S) -> None:
-        """Write what waits, as long as that takes no longer than so many seconds."""
+        """Write the waiting stills, for at most `timeout` seconds."""
         if not self._queue.close(timeout):
             self.refuse("the disk does not answer")
         if left := self._queue.dropped:
@@ -169,39 +170,39 @@ class StillKeeper:
         if owned is not None:
             os.close(owned)
 
-    def _keep(self, taken: _Taken) -> None:
+    def _keep(self, request: _Request) -> None:
         try:
             if why := self._no_room():
-                self.refuse(why, taken.frame.index)
+                self.refuse(why, request.frame.index)
                 return
             still = compose(
-                taken.frame,
-                taken.result,
-                taken.view,
-                taken.status,
-                taken.bundle,
+                request.frame,
+                request.result,
+                request.view,
+                request.status,
+                request.bundle,
                 version=__version__,
-                taken=taken.taken,
-                asked_by=taken.asked_by,
+                taken=request.taken,
+                asked_by=request.asked_by,
             )
-            write_still(still, self.folder / taken.name)
+            write_still(still, self.folder / request.name)
         except (OSError, EdgeDifomError) as error:
             said = error.strerror if isinstance(error, OSError) else None
-            self.refuse(f"the disk: {said or error}", taken.frame.index)
+            self.refuse(f"the disk: {said or error}", request.frame.index)
             return
-        self._news.append(News("still", taken.name, taken.frame.index, still.mask is not None))
+        self._news.append(News("still", request.name, request.frame.index, still.mask is not None))
 
     def _no_room(self) -> str:
-        """Why no further still may be kept; empty where one may."""
+        """Return why no further still may be kept; empty if one may."""
         sizes = [
             sum(file.stat().st_size for file in still.iterdir())
             for still in self.folder.iterdir()
             if still.name.startswith(PREFIX)
         ]
-        if len(sizes) >= self._most:
-            return f"full: {len(sizes)} stills, at most {self._most} are kept"
-        if sum(sizes) >= self._most_bytes:
-            return f"full: {sum(sizes) >> 20} MB of stills, at most {self._most_bytes >> 20} MB are kept"
+        if len(sizes) >= self._max_stills:
+            return f"full: {len(sizes)} stills, at most {self._max_stills} are kept"
+        if sum(sizes) >= self._max_bytes:
+            return f"full: {sum(sizes) >> 20} MB of stills, at most {self._max_bytes >> 20} MB are kept"
         disk = os.statvfs(self.folder)
         free = disk.f_bavail * disk.f_frsize
         if free < self._reserve_bytes:
@@ -209,11 +210,14 @@ class StillKeeper:
         return ""
 
 
-def _own(folder: Path) -> int:
-    """A descriptor of a folder that is this run's until it is closed; what a power cut left half-written is removed.
+def _claim(folder: Path) -> int:
+    """Claim a folder for this run, and remove what a power cut left incomplete.
+
+    Returns:
+        A descriptor that holds the claim until it is closed.
 
     Raises:
-        UsageError: It cannot be made, others may enter it, or it is another run's.
+        UsageError: The folder cannot be created, others may enter it, or a different run uses it.
     """
     handle = None
     try:
@@ -224,9 +228,9 @@ def _own(folder: Path) -> int:
         if mode & 0o077:
             raise UsageError(
                 f"others may enter {folder}, where stills would be kept",
-                expected="a folder of its owner alone, mode 700",
+                expected="a folder for its owner only, mode 700",
                 got=f"mode {mode:o}",
-                hint=f"chmod 700 {folder}, or another --stills",
+                hint=f"chmod 700 {folder}, or choose a different folder",
             )
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for left in folder.glob(f".{PREFIX}*"):
@@ -239,8 +243,8 @@ def _own(folder: Path) -> int:
         busy = isinstance(error, BlockingIOError)
         raise UsageError(
             f"no stills can be kept in {folder}",
-            expected="a folder that can be made and written, and that no other run uses",
+            expected="a folder that can be created and written, and that no other run uses",
             got="another run keeps stills there" if busy else error.strerror or str(error),
-            hint="--stills with another folder",
+            hint="choose a different folder",
         ) from error
     return handle

@@ -1,4 +1,4 @@
-"""What a still is: one frame, its own mask or none, its field of view, and what the device was and ran by then."""
+"""A still: one frame, its mask if it has one, its field of view, and the state of the device."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SCHEMA = 2
 
 
 def now() -> datetime:
-    """Date and time in UTC: a note for people, no decision hangs on it."""
+    """Return the date and time in UTC, for display only; never used for logic."""
     return datetime.now(timezone.utc)
 
 
 class BundleIdentity(Strict, frozen=True, kw_only=True):
-    """Which bundle a mask comes from.
+    """The bundle that a mask comes from.
 
     Attributes:
-        name: The manifest's.
-        digest: SHA-256 of the manifest, which names the bundle with all its files.
-        student: Of its provenance.
-        created: Likewise.
-        threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        name: Name in the manifest.
+        digest: SHA-256 of the manifest, which identifies the bundle with all its files.
+        student: Student in the provenance.
+        created: Creation date in the provenance.
+        threshold: Minimum score of a pixel of the mask, 0 to 1.
         engine: `openvino`, `tflite` or `onnx`.
     """
 
@@ -48,7 +48,7 @@ class BundleIdentity(Strict, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, bundle: Bundle, engine: str) -> BundleIdentity:
-        """The identity of an open bundle, run by an engine."""
+        """Return the identity of an open bundle that an engine runs."""
         manifest = bundle.manifest
         return cls(
             name=manifest.name,
@@ -61,7 +61,13 @@ class BundleIdentity(Strict, frozen=True, kw_only=True):
 
 
 class StillRegion(Strict, frozen=True, kw_only=True):
-    """A region that was shown: box as x, y, width, height in frame pixels, share of the part, highest score."""
+    """A region that was shown.
+
+    Attributes:
+        box: x, y, width, height, frame pixels.
+        area: Share of the part, 0 to 1.
+        score: Highest score in the region, 0 to 1.
+    """
 
     box: tuple[int, int, int, int]
     area: float
@@ -72,22 +78,22 @@ class StillRecord(Strict, frozen=True, kw_only=True):
     """`still.json`.
 
     Attributes:
-        schema: `SCHEMA`.
-        intended_use: The notice.
-        version: Of this project.
+        schema: Version of the format, `SCHEMA`.
+        intended_use: Notice on the intended use.
+        version: Version of this project.
         frame: Number of the frame in its source.
-        captured_ns: CLOCK_MONOTONIC of the capture.
-        taken: Date and time in UTC at which the still was asked for; a note, the clock may be wrong.
+        captured_ns: Capture time, CLOCK_MONOTONIC nanoseconds.
+        taken: Date and time in UTC of the request; for display only, the clock may be wrong.
         asked_by: `pedal 1`, `signal`, or `command`.
-        state: What the device was doing.
-        reason: Why, empty while it was running.
-        size: Height and width of the frame.
-        field_of_view: Its box, frame pixels.
-        part: What of the frame the student was shown and the scores cover, frame pixels; null for all of it.
-        bundle: What the mask comes from; null where there is none.
-        regions: What was shown, largest first.
-        no_mask: Why there is no mask; null where there is one, which may be empty.
-        files: Name -> SHA-256.
+        state: State of the device.
+        reason: Reason of the state; empty while the device was running.
+        size: Height and width of the frame, pixels.
+        field_of_view: Box of the field of view, frame pixels.
+        part: Part of the frame that the scores cover, frame pixels; null for all of it.
+        bundle: Bundle that the mask comes from; null if there is no mask.
+        regions: Regions that were shown, largest first.
+        no_mask: Why there is no mask; null if there is one, which may be empty.
+        files: File name to SHA-256.
     """
 
     schema: int = SCHEMA
@@ -113,11 +119,11 @@ class Still:
     """A still in memory.
 
     Attributes:
-        record: Everything but the pictures.
+        record: Everything except the images.
         image: (H, W, 3) uint8 BGR, black outside the view.
         view: The field of view.
-        mask: (H, W) uint8, 255 where a region was shown; None where there is no mask.
-        scores: (h, w) uint8 in 1/256, of the record's part of the frame; None where there is no mask.
+        mask: (H, W) uint8, 255 where a region was shown; None if there is no mask.
+        scores: (h, w) uint8 in 1/256 for the record's part of the frame; None if there is no mask.
     """
 
     record: StillRecord
@@ -138,17 +144,17 @@ def compose(
     taken: str,
     asked_by: str,
 ) -> Still:
-    """The still of a frame.
+    """Compose the still of a frame.
 
     Args:
-        frame: Its image is left as it is.
-        result: Of this very frame; with a reason there is no mask, however good its scores may be.
+        frame: The frame; its image is not modified.
+        result: The result of this frame; a result with a reason gives no mask.
         view: The field of view of this frame.
-        status: The device's.
-        bundle: What the scores come from.
-        version: Of this project.
-        taken: UTC.
-        asked_by: As in the record.
+        status: Status of the device.
+        bundle: Bundle that the scores come from.
+        version: Version of this project.
+        taken: Date and time in UTC.
+        asked_by: Who requested the still, as in `StillRecord`.
     """
     size = (frame.image.shape[0], frame.image.shape[1])
     mask = scores = None
@@ -180,15 +186,16 @@ def compose(
 
 
 def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
-    """The mask of the regions of a result, pixel for pixel of its frame.
+    """Compute the mask of the shown regions of a result, at the size of the frame.
 
-    What reaches the threshold in the scores at full size, as far as it is connected to a region of the result and
-    lies in the view: a region that was held back is not in it.
+    A pixel belongs to the mask if its interpolated score reaches the threshold, it is connected to
+    a region of the result, and it lies in the field of view. Regions that were held back are left
+    out.
 
     Args:
-        result: With scores.
+        result: A result with scores.
         view: The field of view of its frame.
-        threshold: 0 to 1.
+        threshold: Minimum score of a pixel of the mask, 0 to 1.
 
     Returns:
         (H, W) uint8, 0 or 255.

@@ -1,4 +1,4 @@
-"""What the frame loop counts for the metrics: plain numbers, cheap to add to and to read from another thread."""
+"""Counters of the frame loop: plain numbers, cheap to update and to read from a thread."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUCKETS_MS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 33.0, 50.0, 66.0, 86.0, 100.0, 120.0, 160.0, 250.0, 500.0)
-"""Upper limits of the histograms; 120 ms is the greatest age of a mask, 86 ms the budget at 60 Hz."""
+"""Upper limits of the histograms; 120 ms is the maximum age of a mask, 86 ms the 60 Hz budget."""
 
 _MAX_REASONS = 64
 
 
 class Histogram:
-    """Counts of durations in `BUCKETS_MS`, and their sum."""
+    """Histogram of durations with the limits `BUCKETS_MS`, and their sum."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKETS_MS) + 1)
         self.sum_ms = 0.0
 
     def add(self, ms: float) -> None:
-        """Count one."""
+        """Count one duration, milliseconds."""
         self.counts[bisect_left(BUCKETS_MS, ms)] += 1
         self.sum_ms += ms
 
 
 class Numbers:
-    """What the loop counts. Only the loop writes; a reader may see one frame counted by half."""
+    """Counters that only the frame loop writes; a reader may see one frame partly counted."""
 
     def __init__(self) -> None:
         self.frames = self.dropped = self.with_mask = 0
@@ -44,6 +44,6 @@ class Numbers:
         self.gauges: Mapping[str, float] = {}
 
     def withhold(self, kind: str) -> None:
-        """Count a frame without a mask; a kind too many is `other`."""
+        """Count a frame without a mask; after 64 kinds of reasons, new ones count as `other`."""
         known = kind in self.withheld or len(self.withheld) < _MAX_REASONS
         self.withheld[kind if known else "other"] += 1

@@ -1,9 +1,9 @@
-"""The device's journal: one line of JSON for each event, numbered, bounded and rotated; never a picture.
+"""The journal of the device: one numbered line of JSON per event, in rotated files; no images.
 
     {"seq":7,"run":"5b1f0c9e","mono_ns":81230000000,"wall":"2025-03-01T09:15:02.113+00:00","kind":"state", ...}
 
-`seq` counts the events of a run from 1, so that a line that was dropped or written twice shows. `mono_ns` is
-CLOCK_MONOTONIC, which everything on the device is timed by; `wall` is a note for people.
+`seq` counts the events of a run from 1, which reveals lines that were dropped or written twice.
+`mono_ns` is CLOCK_MONOTONIC, the clock for all timing on the device; `wall` is for display only.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES = 5 << 20
-"""Size from which a file is rotated."""
+"""Size at which a file is rotated, bytes."""
 
 KEEP = 5
-"""Files that there are at most."""
+"""Maximum number of files."""
 
 CAPACITY = 1024
-"""Lines that wait for the disk at most; then the oldest is dropped."""
+"""Maximum number of lines that wait for the disk; then the oldest one is dropped."""
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What no other path would hint: the device runs all the same, and its journal begins when the disk allows it."""
+"""Errors that a different path would not avoid: the device runs, and the journal begins later."""
 
 _MAX_TEXT = 500
 _MAX_ITEMS = 64
@@ -47,10 +47,10 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         seq: Number of the event in its run, from 1.
-        run: Names the run.
+        run: Identifier of the run.
         mono_ns: CLOCK_MONOTONIC nanoseconds.
-        wall: Date and time in UTC, a note only: the clock may be wrong, and jump.
-        kind: `start`, `state`, `counters`, `stop`, or what the caller names.
+        wall: Date and time in UTC, for display only: the clock may be wrong or jump.
+        kind: `start`, `state`, `counters`, `stop`, or a kind that the caller chooses.
         details: Plain values.
     """
 
@@ -63,15 +63,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Takes events without ever waiting, and writes them in a thread of its own.
+    """Records events without blocking the caller, and writes them in its own thread.
 
     Args:
-        path: Where to; rotated to `PATH.1` and so on, opened again when others move or remove it.
+        path: File to write; rotated to `PATH.1` and so on, reopened if it is moved or removed.
         clock: CLOCK_MONOTONIC in nanoseconds.
-        max_bytes: Size from which a file is rotated.
-        keep: Files that there are at most.
-        file: Takes the lines; by default a `LineFile` of the above.
-        retry_s: Pause after the disk refused a line, seconds.
+        max_bytes: Size at which a file is rotated, bytes.
+        keep: Maximum number of files.
+        file: File that receives the lines; by default a `LineFile` with the values above.
+        retry_s: Pause after a line could not be written, seconds.
 
     Raises:
         UsageError: The file cannot be made, and that is not the disk's fault.
@@ -97,7 +97,7 @@ class Journal:
         except OSError as error:
             if error.errno not in _DISK_TROUBLE:
                 raise UsageError(
-                    f"the journal {path} cannot be written", got=str(error), hint="--log with another path"
+                    f"the journal {path} cannot be written", got=str(error), hint="choose a different path"
                 ) from error
         self._synced_s = time.monotonic()
         self._queue = Background(
@@ -106,21 +106,21 @@ class Journal:
 
     @property
     def dropped(self) -> int:
-        """Events that no file has, because the disk took none for too long."""
+        """Number of events that were lost, because the disk accepted none for too long."""
         return self._queue.dropped
 
     @property
     def failed(self) -> int:
-        """Attempts to write that the disk refused."""
+        """Number of failed attempts to write."""
         return self._queue.failed
 
     def event(self, kind: str, /, **details: object) -> None:
-        """Note an event; called by one thread.
+        """Record an event; must be called by one thread only.
 
         Args:
-            kind: What happened.
-            **details: Numbers, texts, lists and dictionaries of them; of anything else only the type is noted,
-                so that no picture gets here.
+            kind: Kind of the event.
+            **details: Numbers, texts, and lists and dictionaries of them; anything else is recorded
+                by its type only, so that no image is ever written.
         """
         self._seq += 1
         wall = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -129,7 +129,7 @@ class Journal:
         self._queue.put(self._encoder.encode(line) + b"\n")
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what waits, as long as that takes no longer than so many seconds."""
+        """Write the waiting lines, for at most `timeout` seconds."""
         if self._queue.close(timeout):
             self._file.sync()
             self._file.close()
@@ -143,8 +143,8 @@ class Journal:
 
 
 def _plain(value: object, depth: int = 3) -> object:
-    """A value as it may stand in a line."""
-    if isinstance(value, str):  # an enumeration of texts too
+    """Convert a value to plain JSON values."""
+    if isinstance(value, str):  # includes string enumerations
         return str.__str__(value)[:_MAX_TEXT]
     if value is None or isinstance(value, bool | int):
         return value

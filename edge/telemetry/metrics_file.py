@@ -1,7 +1,7 @@
-"""The metrics file and its thread.
+"""Writes the metrics file in a thread.
 
-Once a second the numbers of the frame loop become a file, by rename, so that a reader sees a whole one. Nobody who reads
-it, or does not, and no disk, has any effect on the loop.
+Once a second the counters of the frame loop are written to a file that is renamed into place, so
+that readers see complete files. Neither readers nor the disk can slow down the frame loop.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from edge.telemetry.counters import Numbers
 
 PERIOD_S = 1.0
-"""How often the file is written."""
+"""Time between two files, seconds."""
 
 
 class MetricsFile:
-    """Writes numbers in a thread of its own.
+    """Writes counters in its own thread.
 
     Args:
-        path: Where to; node exporter wants a name that ends in `.prom`.
-        numbers: What is written.
-        period_s: Seconds between two files.
+        path: File to write; node exporter expects a name that ends in `.prom`.
+        numbers: Counters to write.
+        period_s: Time between two files, seconds.
     """
 
     def __init__(self, path: Path, numbers: Numbers, *, period_s: float = PERIOD_S) -> None:
         self.failed = 0
-        """Files that could not be written."""
+        """Number of files that could not be written."""
         self._path, self._numbers, self._period_s = path, numbers, period_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write the last numbers, as long as that takes no longer than so many seconds."""
+        """Write the last values, for at most `timeout` seconds."""
         self._end.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        # Here and not at the top: the package takes a tenth of a second to import, which a start need not wait for.
+        # Imported in the thread: the package takes a tenth of a second to import.
         write = resolve("edge.telemetry.prometheus:write")
         while True:
             ended = self._end.wait(self._period_s)

@@ -1,4 +1,4 @@
-"""What the frame loop tells of itself, to the journal and to the metrics; no call waits for anything."""
+"""Reports the frame loop to the journal and the metrics; no call blocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge.status import State, Status
 
 COUNTERS_S = 60.0
-"""How often the journal gets the counters."""
+"""Time between two counter events in the journal, seconds."""
 
 
 class Telemetry:
@@ -33,12 +33,12 @@ class Telemetry:
     All calls come from one thread.
 
     Args:
-        log: Where the journal is written; None without one.
-        metrics: Where the metrics file is written; None without one.
+        log: File of the journal; None for no journal.
+        metrics: File of the metrics; None for no metrics.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: The journal cannot be made.
+        UsageError: The journal cannot be created.
         MissingDependencyError: The metrics need a package that is not installed.
     """
 
@@ -75,11 +75,11 @@ class Telemetry:
         self.close()
 
     def conditions(self) -> Iterable[tuple[State, str]]:
-        """Nothing that is written or not asks for a state."""
+        """Return no conditions: telemetry never influences the device state."""
         return ()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
-        """The loop came round: with a frame that is done, or without one."""
+        """Record one iteration; `frame` and `result` are None if no frame was available."""
         self.status(status)
         if frame is not None and result is not None:
             self.frame(frame, result)
@@ -91,7 +91,8 @@ class Telemetry:
         if self._last_index is not None and frame.index > self._last_index:
             numbers.dropped += frame.index - self._last_index - 1
         self._last_index = frame.index
-        numbers.with_mask += bool(result.regions)
+        if result.regions:
+            numbers.with_mask += 1
         if result.reason is not None:
             numbers.withhold(str(result.reason.kind))
         last = frame.captured_ns
@@ -102,7 +103,7 @@ class Telemetry:
         self._minute()
 
     def status(self, status: Status) -> None:
-        """Take the status; a change of the state or of the kind of reason is an event."""
+        """Record the status; a change of the state or of the kind of reason is an event."""
         before, self._status = self._status, status
         if before is not status and (
             before is None or before.state is not status.state or before.kind is not status.kind
@@ -119,29 +120,30 @@ class Telemetry:
         self._minute()
 
     def event(self, kind: str, /, **details: object) -> None:
-        """Note an event in the journal.
+        """Record an event in the journal.
 
         Args:
-            kind: What happened, such as `restart`, `fault` or `source`.
-            **details: Plain values; of anything else only the type is noted.
+            kind: Kind of the event, such as `restart`, `fault` or `source`.
+            **details: Plain values; anything else is recorded by its type only.
         """
         if self._journal is not None:
             self._journal.event(kind, **details)
 
     def counters(self, values: Mapping[str, int]) -> None:
-        """Replace the counters of others; what journal and metrics file could not write is added.
+        """Replace the external counters; the failures of journal and metrics file are added.
 
         Args:
-            values: `origin.event`, such as `source.corrupt`, to how often it happened since the start.
+            values: `origin.event`, such as `source.corrupt`, to how often it happened since the
+                start.
         """
         self.numbers.counters = {**values, **self._own_counters()}
 
     def gauges(self, values: Mapping[str, float]) -> None:
-        """Replace what was measured last, such as `temperature_celsius`."""
+        """Replace the last measurements, such as `temperature_celsius`."""
         self.numbers.gauges = dict(values)
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what waits, as long as that takes no longer than so many seconds."""
+        """Write what is waiting, for at most `timeout` seconds."""
         begin = time.monotonic()
         journal, self._journal = self._journal, None
         if journal is not None:

@@ -1,4 +1,4 @@
-"""Numbers in Prometheus' text format, as a file that node exporter's textfile collector reads."""
+"""Writes counters in Prometheus' text format, for node exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, numbers: Numbers) -> None:
-    """Write a file, whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        OSError: It cannot be written; the one before stays.
+        OSError: The file cannot be written; the previous one is kept.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(NumbersCollector(numbers))
@@ -32,17 +32,17 @@ def write(path: Path, numbers: Numbers) -> None:
 
 
 class NumbersCollector:
-    """Numbers as Prometheus' metric families; what `prometheus_client` calls a collector.
+    """Converts counters to metric families of Prometheus; a collector of `prometheus_client`.
 
     Args:
-        numbers: Read whenever the registry is asked.
+        numbers: Counters, read whenever the registry collects.
     """
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
 
     def collect(self) -> Iterator[Metric]:
-        """The families."""
+        """Yield the metric families."""
         numbers = self._numbers
         for name, text, value in (
             ("frames", "Frames that reached the outputs", numbers.frames),

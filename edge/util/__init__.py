@@ -1,1 +1,4 @@
-"""Leaf helpers: files, background work, extras, the host. Imports nothing of this project but errors."""
+"""Leaf helpers: files, background work, descriptions, plug-ins, extras, the host.
+
+Imports nothing of this project except its errors.
+"""

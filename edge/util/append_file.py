@@ -1,7 +1,8 @@
-"""A file of whole lines that may be rotated, moved or removed by others, on a disk that may be full.
+"""Appends complete lines to a file that others may move or remove, on a disk that may be full.
 
-`logging.handlers` rotates and reopens too, but does not tell whether a line reached the file, and leaves the half that a
-full disk took. Here a line is written whole or taken back, and who appends it knows.
+`logging.handlers` rotates and reopens files too, but does not report whether a line was written,
+and leaves partial lines on a full disk. Here a line is written completely or removed again, and the
+caller learns which.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ class LineFile:
     """Appends lines; not thread-safe.
 
     Args:
-        path: Where to.
-        max_bytes: Size from which the file is moved to `PATH.1`, that to `PATH.2` and so on; None never.
-        keep: How many files there are at most.
-        write: Writes to a file descriptor and tells how many bytes.
+        path: File to write.
+        max_bytes: Size at which the file is moved to `PATH.1`, that one to `PATH.2` and so on; None
+            never rotates.
+        keep: Maximum number of files.
+        write: Writes to a file descriptor and returns the number of bytes written.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class LineFile:
         """Open the file.
 
         Args:
-            fresh: Empty it; otherwise it is continued, after whatever line a dead writer left by half.
+            fresh: Whether the file is emptied; otherwise it is continued, also after a partial line
+                that a dead writer left.
 
         Raises:
-            OSError: It cannot be made or written.
+            OSError: The file cannot be created or written.
         """
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,13 +61,13 @@ class LineFile:
         self._torn = self._size > 0 and os.pread(self._handle, 1, self._size - 1) != b"\n"
 
     def append(self, line: bytes) -> None:
-        """Write a line, or nothing.
+        """Write a line completely, or nothing.
 
         Args:
-            line: Ends in a newline.
+            line: The line with its newline.
 
         Raises:
-            OSError: The disk is full, the file system read-only and the like.
+            OSError: The line was not written, for example because the disk is full.
         """
         self._follow()
         if self._max_bytes and self._size and self._size + len(line) > self._max_bytes:
@@ -84,19 +87,19 @@ class LineFile:
         self._size = os.lseek(self._handle, 0, os.SEEK_END)
 
     def sync(self) -> None:
-        """Bring what was written to the disk, as far as the disk wants it."""
+        """Flush the file to the disk; errors are ignored."""
         if self._handle is not None:
             with suppress(OSError):
                 os.fdatasync(self._handle)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file; the next `append` opens it again."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
 
     def _follow(self) -> None:
-        """Open what has the name: at first, and when the file was moved or removed."""
+        """Open the file if it is not open, or if it was moved or removed."""
         try:
             found = self.path.stat()
             same = (found.st_dev, found.st_ino) == self._identity

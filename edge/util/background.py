@@ -1,4 +1,4 @@
-"""Work behind the frame loop's back: one thread and a bounded queue, so that a slow disk stops neither."""
+"""Background worker: one thread and one bounded queue, so that a slow disk blocks no caller."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRY_S = 0.25
-"""Pause after work that could not be done."""
+"""Pause after an item that failed with an OSError, seconds."""
 
 
 class Background(Generic[T]):
-    """Does work in the order in which it is put; starts when it is made.
+    """Processes items in the order in which they are put; the thread starts at once.
 
     Args:
-        work: Does one item. An OSError, such as of a full disk, keeps the item, and it is tried again after a
-            pause; any other error ends the thread, and is raised by `close` and by a `put` that waits; any other `put`
-            drops from then on.
-        capacity: Most items that wait.
-        when_full: `put` drops the oldest item or the one that is put, and counts it, or waits for room.
-        name: Of the thread.
+        work: Processes one item. After an OSError, such as a full disk, the item is kept and tried
+            again after a pause. Any other error ends the thread; it is raised by `close`, and by
+            `put` if that waits for room. Other calls of `put` drop their items from then on.
+        capacity: Maximum number of waiting items.
+        when_full: Whether `put` drops and counts the oldest item, drops and counts the new one, or
+            waits for room.
+        name: Name of the thread.
         retry_s: Pause after an OSError, seconds.
     """
 
@@ -38,9 +39,9 @@ class Background(Generic[T]):
         retry_s: float = RETRY_S,
     ) -> None:
         self.dropped = 0
-        """Items that were never done."""
+        """Number of items that were never processed."""
         self.failed = 0
-        """Attempts that ended in an OSError."""
+        """Number of attempts that ended in an OSError."""
         self._work, self._capacity, self._when_full = work, capacity, when_full
         self._retry_s = retry_s
         self._items: deque[T] = deque()
@@ -58,17 +59,17 @@ class Background(Generic[T]):
 
     @property
     def error(self) -> Exception | None:
-        """What ended the thread."""
+        """The error that ended the thread, None if there is none."""
         return self._error
 
     def put(self, item: T) -> bool:
-        """Hand over an item.
+        """Queue an item.
 
         Returns:
-            Whether nothing was dropped for it.
+            Whether no item was dropped.
 
         Raises:
-            Exception: What ended the thread, where `put` waits for room.
+            Exception: The error that ended the thread, if `put` waits for room.
         """
         with self._changed:
             if self._when_full == "wait":
@@ -86,16 +87,16 @@ class Background(Generic[T]):
             return fits
 
     def close(self, timeout: float | None) -> bool:
-        """Finish what waits, and end the thread; what is not done in time is dropped and counted.
+        """Process the waiting items and end the thread; items that take too long are dropped.
 
         Args:
-            timeout: Seconds; None waits as long as it takes.
+            timeout: Seconds to wait; None waits without limit.
 
         Returns:
-            Whether the thread ended; where it did not, it hangs in the kernel.
+            Whether the thread ended; if not, it hangs in the kernel.
 
         Raises:
-            Exception: What ended the thread before.
+            Exception: The error that ended the thread.
         """
         with self._changed:
             self._closing = True
@@ -112,7 +113,7 @@ class Background(Generic[T]):
         try:
             while self._step():
                 pass
-        except Exception as error:  # noqa: BLE001 - it is raised where the caller sees it
+        except Exception as error:  # noqa: BLE001 - raised in the thread of the caller
             self._error = error
         with self._changed:
             self.dropped += len(self._items)
@@ -120,13 +121,13 @@ class Background(Generic[T]):
             self._changed.notify_all()
 
     def _step(self) -> bool:
-        """Do one item; False where there will be no other."""
+        """Process one item; return False if there are no further ones."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closing)
             if not self._items or self._abandoned.is_set():
                 return False
             item = self._items.popleft()
-            # What fails before the end is tried once more: the disk may have room again by then.
+            # An item that failed before `close` is tried once more: the disk may have room again.
             last = self._closing
             self._changed.notify_all()
         try:

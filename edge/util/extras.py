@@ -1,4 +1,4 @@
-"""References as strings, `"module:attribute"`, and the extra that a missing module belongs to."""
+"""Imports by reference, `"module:attribute"`, with errors that name the missing extra."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ EXTRA_OF = {
         "train",
     ),
 }
-"""Root of a third-party module -> the extra of this project that brings it."""
+"""Root of a third-party module to the extra of this project that installs it."""
 
 _BASE = ("click", "cv2", "msgspec", "numpy")
 
 
 def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
-    """The error to show where a third-party package is not installed.
+    """Return the error to raise if a third-party package is not installed.
 
     Args:
-        error: What the import raised.
+        error: The error of the import.
 
     Returns:
-        An error that names the extra, or None where the module is none of ours to name: then the import
-        itself is at fault and its traceback is wanted.
+        An error that names the extra, or None if the module is not a known dependency: the import
+        itself is then wrong, and its traceback is needed.
     """
     root = (error.name or "").partition(".")[0]
     if root not in EXTRA_OF and root not in _BASE:
@@ -71,13 +71,13 @@ def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
 
 
 def require(module: str) -> None:
-    """Make sure that a third-party module can be imported, without importing it.
+    """Check that a third-party module can be imported, without importing it.
 
     Args:
-        module: A root of `EXTRA_OF`.
+        module: A key of `EXTRA_OF`.
 
     Raises:
-        MissingDependencyError: It is not installed; names the extra.
+        MissingDependencyError: The module is not installed; the error names the extra.
     """
     if importlib.util.find_spec(module) is None:
         error = missing(ModuleNotFoundError(name=module))
@@ -86,13 +86,14 @@ def require(module: str) -> None:
 
 
 def resolve(reference: str) -> Any:
-    """The object that a reference names.
+    """Import the object that a reference names.
 
     Args:
         reference: `"module:attribute"`.
 
     Raises:
-        MissingDependencyError: The module needs a package that is not installed; names the extra.
+        MissingDependencyError: The module needs a package that is not installed; the error names
+            the extra.
     """
     module, _, attribute = reference.partition(":")
     try:

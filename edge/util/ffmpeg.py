@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep OpenCV from printing what it could not open."""
+    """Suppress OpenCV's messages about files and devices that cannot be opened."""
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield

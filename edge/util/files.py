@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, flushed, then renamed."""
+"""Atomic writes: files are written under a temporary name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a file so that a reader, or a power cut, sees the old or the new content and nothing between.
+    """Write a file atomically: readers and power cuts see the old or the new content only.
 
     Args:
-        path: Where to; missing folders are made.
-        data: Bytes, or text written as UTF-8.
+        path: File to write; missing folders are created.
+        data: Bytes, or text that is written as UTF-8.
         mode: Permissions of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,23 +41,27 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Stop before work is done whose result could not be written.
+    """Refuse a path that exists, before work is done whose result could not be written.
 
     Raises:
-        UsageError: `path` exists, holds something and `force` is not set.
+        UsageError: `path` exists, is not an empty folder, and `force` is not set.
     """
     occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     if occupied and not force:
-        raise UsageError(f"{path} exists already", expected="a new path", hint="another --out, or --force")
+        raise UsageError(
+            f"{path} exists already",
+            expected="a new path",
+            hint="choose a different path, or allow replacing files (--force)",
+        )
 
 
 @contextmanager
 def atomic_dir(path: Path, *, force: bool = False, mode: int = 0o755) -> Iterator[Path]:
-    """A folder to fill, which takes the name `path` only when the block ends without an error.
+    """Yield a folder to fill, which is renamed to `path` if the block ends without an error.
 
     Args:
-        path: Final name.
-        force: Replace what is there.
+        path: Final path of the folder.
+        force: Whether an existing folder is replaced.
         mode: Permissions of the folder.
 
     Raises:
@@ -82,7 +86,7 @@ def atomic_dir(path: Path, *, force: bool = False, mode: int = 0o755) -> Iterato
 
 
 def sha256(data: bytes | Path) -> str:
-    """SHA-256 of bytes or of a file, in hexadecimal."""
+    """Return the SHA-256 of bytes or of a file, in hexadecimal."""
     if isinstance(data, bytes):
         return hashlib.sha256(data).hexdigest()
     digest = hashlib.sha256()
@@ -94,14 +98,14 @@ def sha256(data: bytes | Path) -> str:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Own a file as long as the body runs; the kernel takes the lock back when its holder dies, however it dies.
+    """Hold an exclusive lock on a file; the kernel releases it if the process dies.
 
     Args:
-        path: Made where it is missing, never removed.
-        wait: For another process to let go.
+        path: File to lock; created if it is missing, never removed.
+        wait: Whether to wait for a different process that holds the lock.
 
     Raises:
-        BlockingIOError: Another process owns it, without `wait`.
+        BlockingIOError: A different process holds the lock, and `wait` is false.
     """
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

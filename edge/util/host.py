@@ -1,4 +1,4 @@
-"""What this machine is: processor, memory, accelerators, versions. Whatever cannot be read is None."""
+"""Describes this machine: processor, memory, accelerators, versions; unreadable values are None."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLAGS = (
     "bf16",
     "sve",
 )
-"""Instruction sets that decide how fast INT8 and bf16 run, by their names in `/proc/cpuinfo`."""
+"""Instruction sets that determine the speed of INT8 and bf16, as named in `/proc/cpuinfo`."""
 
 PACKAGES = (
     "numpy",
@@ -40,20 +40,20 @@ PACKAGES = (
     "tflite-runtime",
     "onnxruntime",
 )
-"""Distributions of the device whose versions belong into a record."""
+"""Distributions whose versions are recorded."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One machine.
 
     Attributes:
-        architecture: Of the processor, as Linux names it.
-        cpu: The processor's own name.
+        architecture: Architecture of the processor, as Linux names it.
+        cpu: Model name of the processor.
         board: Name of an embedded board, from the device tree.
-        cores: Logical processors of the machine.
-        usable_cores: Those that this process may run on.
+        cores: Number of logical processors.
+        usable_cores: Number of logical processors that this process may use.
         memory_mb: Installed memory, MiB.
-        flags: The instruction sets of `FLAGS` that it has.
+        flags: Instruction sets of `FLAGS` that the processor has.
         governor: Frequency governors in use.
         cuda: Names of the CUDA devices.
         system: Operating system and kernel.
@@ -72,7 +72,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_device() -> Device:
-    """Look at this machine."""
+    """Read the description of this machine."""
     info = read_text("/proc/cpuinfo") or ""
     board = read_text("/proc/device-tree/model")
     return Device(
@@ -90,14 +90,14 @@ def read_device() -> Device:
 
 
 def architecture() -> str:
-    """The processor's architecture as Linux names it, `x86_64` or `aarch64`, on every system."""
+    """Return the architecture as Linux names it, `x86_64` or `aarch64`, on every system."""
     machine = platform.machine()
     return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
-def at_least(version: str, least: str) -> bool:
-    """Whether a version reaches another, by their leading numbers: `2026.4.1-123-abc` counts as 2026.4.1."""
-    return _numbers(version) >= _numbers(least)
+def at_least(version: str, minimum: str) -> bool:
+    """Compare versions by their leading numbers: `2026.4.1-123-abc` counts as 2026.4.1."""
+    return _numbers(version) >= _numbers(minimum)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -109,13 +109,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def known_flags(cpuinfo: str) -> list[str]:
-    """The members of `FLAGS` that a `/proc/cpuinfo` lists (x86 says `flags`, ARM says `Features`)."""
+    """Return the `FLAGS` listed in a `/proc/cpuinfo` (`flags` on x86, `Features` on ARM)."""
     has = set((_field(cpuinfo, "flags") or _field(cpuinfo, "Features") or "").split())
     return [flag for flag in FLAGS if flag in has]
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of this project, Python and the device's packages; None for what is not installed."""
+    """Return the versions of this project, Python and `PACKAGES`; None if not installed."""
     return {
         "edge-difom": __version__,
         "python": platform.python_version(),
@@ -124,7 +124,7 @@ def versions() -> dict[str, str | None]:
 
 
 def _package_version(name: str) -> str | None:
-    """Version of an installed distribution, None where it is not installed."""
+    """Return the version of a distribution, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -132,7 +132,7 @@ def _package_version(name: str) -> str | None:
 
 
 def read_text(path: str | Path) -> str | None:
-    """Content of a file of `/proc` or `/sys`, None where it cannot be read."""
+    """Return the content of a file of `/proc` or `/sys`, None if it cannot be read."""
     try:
         return Path(path).read_text(errors="replace")
     except OSError:
@@ -140,14 +140,14 @@ def read_text(path: str | Path) -> str | None:
 
 
 def usable_cpus() -> set[int]:
-    """Numbers of the logical processors that this process may run on."""
+    """Return the numbers of the logical processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def governors() -> list[str] | None:
-    """The frequency governors in use, sorted, None where the kernel shows none."""
+    """Return the frequency governors in use, sorted, None if the kernel shows none."""
     texts = [
         read_text(path)
         for path in Path("/sys/devices/system/cpu/cpufreq").glob("policy*/scaling_governor")
@@ -156,7 +156,7 @@ def governors() -> list[str] | None:
 
 
 def memory_used_mb() -> tuple[float | None, float | None]:
-    """Resident memory of this process now and at its highest, MiB."""
+    """Return the current and peak resident memory of this process, MiB."""
     status = read_text("/proc/self/status") or ""
     now, highest = (_field(status, name) for name in ("VmRSS", "VmHWM"))
     return _kib_to_mb(now), _kib_to_mb(highest)

@@ -1,4 +1,4 @@
-"""How long work reports its progress without knowing who watches."""
+"""Progress of long work, reported without knowing how it is displayed."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_nothing_names_the_patient_but_a_given_id(
 
 @pytest.mark.parametrize("wrong", ["x" * 65, "a\\b", "a\nb"])
 def test_a_patient_id_that_is_none_is_refused(wrong: str) -> None:
-    with pytest.raises(UsageError, match="the patient ID is none"):
+    with pytest.raises(UsageError, match="invalid patient ID"):
         dicom.secondary_capture(still(), patient_id=wrong)
 
 
@@ -264,10 +264,10 @@ def test_bad_input_is_one_clear_error(
         ((picture,), 2, "--bundle B"),
         ((tmp_path / "text.png", *bundle), 3, "text.png"),
         ((tmp_path / "dark.png", *bundle), 3, "shows no field of view"),
-        ((tmp_path / "empty",), 3, "is no still"),
+        ((tmp_path / "empty",), 3, "is not a still"),
         ((tmp_path / "s", *bundle), 2, "has its own mask"),
         ((picture, "--bundle", tmp_path / "empty"), 4, "empty"),
-        ((tmp_path / "s", "--patient-id", "a\\b"), 2, "the patient ID is none"),
+        ((tmp_path / "s", "--patient-id", "a\\b"), 2, "invalid patient ID"),
     ):
         assert run(*arguments, "--out", tmp_path / "d") == code, arguments
         err = capsys.readouterr().err

@@ -168,7 +168,7 @@ def test_without_a_polyp_the_mask_is_there_and_empty(tmp_path: Path) -> None:
 
 def test_what_is_no_still_or_was_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    with pytest.raises(DataError, match="is no still"):
+    with pytest.raises(DataError, match="is not a still"):
         read_still(path)
     write_still(still(), path)
     with pytest.raises(UsageError, match="exists already"):
@@ -177,9 +177,9 @@ def test_what_is_no_still_or_was_changed_is_refused(tmp_path: Path) -> None:
     for text, says in (
         (b"{}", "cannot be read"),
         (b"\xff", "cannot be read"),
-        (record.replace(b'"schema": 2', b'"schema": 1'), "another schema"),
+        (record.replace(b'"schema": 2', b'"schema": 1'), "different schema"),
         (record.replace(b'"frame": 7', b'"polyps": 7'), "cannot be read"),
-        (record.replace(b'"size": [', b'"size": [1'), "cannot be read|is no picture of this still"),
+        (record.replace(b'"size": [', b'"size": [1'), "cannot be read|is not an image of this still"),
     ):
         (path / "still.json").write_bytes(text)
         with pytest.raises(DataError, match=says):
@@ -198,7 +198,7 @@ def keep(keeper: StillKeeper, count: int = 1, **changes: Any) -> list[keeping.Ne
     news: list[keeping.News] = []
     for index in range(count):
         values = {"view": circle((67, 101))} | changes
-        keeper.take(frame(index=index), result(), values["view"], RUNNING, WHO, asked_by="pedal 1")
+        keeper.keep(frame(index=index), result(), values["view"], RUNNING, WHO, asked_by="pedal 1")
         while len(news) <= index:
             news += keeper.news()
             time.sleep(0.001)
@@ -208,7 +208,7 @@ def keep(keeper: StillKeeper, count: int = 1, **changes: Any) -> list[keeping.Ne
 def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "stills"
     keeper = StillKeeper(
-        folder, most=3, reserve_bytes=0, date=lambda: datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
+        folder, max_stills=3, reserve_bytes=0, date=lambda: datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
     )
     news = keep(keeper, 4)
     keeper.close()
@@ -226,7 +226,7 @@ def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
 
 
 def test_stills_are_bounded_in_size(tmp_path: Path) -> None:
-    keeper = StillKeeper(tmp_path / "s", most_bytes=1, reserve_bytes=0)
+    keeper = StillKeeper(tmp_path / "s", max_bytes=1, reserve_bytes=0)
     news = keep(keeper, 2)
     keeper.close()
     assert [one.kind for one in news] == ["still", "still-refused"]
@@ -262,7 +262,7 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(keeping, "write_still", slow)
     keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
     for index in range(7):
-        keeper.take(frame(index=index), result(), circle((67, 101)), RUNNING, WHO, asked_by="signal")
+        keeper.keep(frame(index=index), result(), circle((67, 101)), RUNNING, WHO, asked_by="signal")
         assert begun.wait(10)
     assert [news.detail for news in keeper.news()] == ["busy: 4 stills wait for the disk"] * 2
     go.set()
@@ -282,7 +282,7 @@ def test_the_next_frame_does_not_reach_a_still_that_waits(
     monkeypatch.setattr(keeping, "compose", late)
     keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
     taken, found = frame(), result()
-    keeper.take(taken, found, circle((67, 101)), RUNNING, WHO, asked_by="signal")
+    keeper.keep(taken, found, circle((67, 101)), RUNNING, WHO, asked_by="signal")
     taken.image[:] = 0
     assert found.scores is not None
     found.scores[:] = 0

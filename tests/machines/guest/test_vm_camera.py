@@ -240,7 +240,7 @@ class Shown:
             self.masks.append(now)
             self.enough.set()
 
-    def tell(self, status: Status) -> None:
+    def notify(self, status: Status) -> None:
         self.told.append((time.monotonic_ns(), status))
 
     def until(self, wanted: Callable[[Status], bool]) -> int:
