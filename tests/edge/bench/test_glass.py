@@ -160,6 +160,9 @@ def test_a_sink_can_be_the_display() -> None:
             assert self.open
             self.written.append((frame, result))
 
+        def outputs(self) -> list[Path]:
+            return []
+
         def notify(self, status: object) -> None:
             pass
 

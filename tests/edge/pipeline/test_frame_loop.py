@@ -17,6 +17,7 @@ from edge.status import ReasonKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from edge.bundle.manifest import Manifest
     from edge.frame import Frame, ImageU8, Result
@@ -81,6 +82,9 @@ class Kept:
 
     def __exit__(self, *_: object) -> None:
         """Nothing is held."""
+
+    def outputs(self) -> list[Path]:
+        return []
 
     def notify(self, status: Status) -> None:
         self.statuses.append(status)

@@ -21,6 +21,7 @@ from edge.status import Condition, Reason, ReasonKind, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -122,6 +123,9 @@ class KeepSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.closed = True
+
+    def outputs(self) -> list[Path]:
+        return []
 
     def notify(self, status: Status) -> None:
         self.told.append(status)

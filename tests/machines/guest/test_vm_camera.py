@@ -240,6 +240,9 @@ class Shown:
             self.masks.append(now)
             self.enough.set()
 
+    def outputs(self) -> list[Path]:
+        return []
+
     def notify(self, status: Status) -> None:
         self.told.append((time.monotonic_ns(), status))
 
