@@ -16,6 +16,7 @@ from distill.self_training.ensemble import Ensemble
 from edge.errors import DataError, UsageError
 from edge.sources.open import open_source
 from edge.util.files import atomic_dir, atomic_write, refuse_existing, sha256
+from edge.util.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -158,7 +159,7 @@ def _frames(source: str, every: int) -> Iterator[tuple[int, ImageU8]]:
         raise UsageError(
             "these frames cannot be labelled",
             expected=f"one of {', '.join(f'{name}:' for name in _SCHEMES)} and every 1 or more",
-            got=f"{source}, every {every}",
+            got=f"{redact(source)}, every {every}",
             hint="--source file:CLIP --every 5",
         )
     with open_source(source) as opened:
