@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from distill.data.batches import Batch
+    from distill.data.batch import Batch
     from distill.train.trainer import Trainer
     from quantize.qat.finetuning import Finetuning
 

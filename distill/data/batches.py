@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from distill.data.augment import (
     warp,
     warp_maps,
 )
+from distill.data.batch import Batch
 from distill.data.polyp_removal import remove_polyps
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalise
@@ -57,22 +58,6 @@ ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
 """The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
 
 
-class Batch(NamedTuple):
-    """One step's images.
-
-    Attributes:
-        images: (B, 3, H, W) float32, normalised, channels last.
-        masks: (B, 1, H, W) float32, 0 to 1.
-        targets: Per teacher (B, C, gh, gw) float32, standardised.
-        answers: Logits (B, 1, gh, gw) float32 of the task teacher, if there is one.
-    """
-
-    images: Tensor
-    masks: Tensor
-    targets: list[Tensor]
-    answers: Tensor | None = None
-
-
 class TrainingData:
     """The images of a run, decoded once, and their teachers' cached maps.
 
@@ -82,7 +67,7 @@ class TrainingData:
         train: Training images at the student's input size.
         validation: Validation images likewise.
         caches: One per teacher, over the training images.
-        answers: The task teacher's logits on the same images.
+        task_logits: The task teacher's logits on the same images.
     """
 
     def __init__(
@@ -92,10 +77,10 @@ class TrainingData:
         train: ImageStore,
         validation: ImageStore,
         caches: Sequence[TeacherCache],
-        answers: TeacherCache | None = None,
+        task_logits: TeacherCache | None = None,
     ) -> None:
         self.config, self.splits, self.train, self.validation = config, splits, train, validation
-        self.caches, self.answers = caches, answers
+        self.caches, self.task_logits = caches, task_logits
         self.labeled = len(train) - len(splits.clean_train)
         self.batch_size = min(config.batch_size, self.labeled)
         share = config.negative_share if splits.clean_train else 0.0
@@ -165,8 +150,8 @@ class TrainingData:
         warps = theta_batch(thetas)
         shown = self.shown_to_teachers[indices]
         targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
-        answers = None if self.answers is None else warp_maps(self.answers.raw(shown), warps)
-        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, answers)
+        logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(shown), warps)
+        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, logits)
 
     def calibration(self, count: int) -> Iterator[Tensor]:
         """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""

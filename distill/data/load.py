@@ -12,7 +12,7 @@ from distill.data.batches import TrainingData
 from distill.data.image_store import ImageStore, Splits, load_negatives, load_splits, materialise
 from distill.run_folder import runs_root
 from distill.students.build import build_student
-from distill.teachers.build import build_answering, build_teacher
+from distill.teachers.build import build_task_teacher, build_teacher
 from distill.teachers.cache.maps import TeacherCache
 from edge.errors import UsageError
 from edge.util.progress import counter, silent
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 GRID_STRIDE = 8
 """Pixels of the student's input to a cell of the teachers' maps."""
-ANSWER_STRIDE = 4
-"""Likewise of the task teachers' answers."""
+TASK_STRIDE = 4
+"""Pixels of the student's input to a cell of the task teacher's logits."""
 
 
 def open_data(
@@ -58,8 +58,8 @@ def open_data(
             hint="--recipe none, or --set removed_polyps=0",
         )
     teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
-    answering = (
-        build_answering(config.task_teachers)
+    task_teacher = (
+        build_task_teacher(config.task_teachers)
         if taught and config.recipe == "difom" and config.task_teachers
         else None
     )
@@ -80,8 +80,8 @@ def open_data(
             )
     train, validation = stores
     caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
-    answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE, report)
-    return TrainingData(config, splits, train, validation, caches, answers)
+    logits = None if task_teacher is None else _look(config, task_teacher, train, TASK_STRIDE, report)
+    return TrainingData(config, splits, train, validation, caches, logits)
 
 
 def _splits(config: DistillConfig) -> Splits:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distill.config import DistillConfig
+    from distill.data.batch import Batch, Step
     from distill.students.build import Student
 
 
@@ -31,14 +32,14 @@ class Losses(NamedTuple):
     Attributes:
         total: What is minimised, a scalar.
         task: On the masks, a scalar.
-        teachers: Per teacher, a scalar each; empty without teachers.
-        targets: What each of them was compared with, for the guard.
+        distillation: Distance to each teacher's map, a scalar each; empty without teachers.
+        targets: What each distance was computed with, for the target monitor.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
     """
 
     total: Tensor
     task: Tensor
-    teachers: list[Tensor]
+    distillation: list[Tensor]
     targets: list[Tensor]
     cwd: Tensor | None = None
 
@@ -56,27 +57,15 @@ class Objective(nn.Module):
         self.student = student
         self.config = config
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
 
         Args:
-            images: (B, 3, H, W), normalised.
-            masks: (B, 1, H, W), 0 to 1.
-            targets: Per teacher (B, C, gh, gw), standardised.
-            epoch: From 0.
-            step: Of the epoch, from 0.
-            answers: Logits (B, 1, gh, gw) of the task teacher, if there is one.
+            batch: Images, masks and what the teachers give for them.
+            clock: Place of the step in the schedule.
         """
-        del targets, epoch, step, answers
-        task = self.task_loss(self.maps(images), masks)
+        del clock
+        task = self.task_loss(self.maps(batch.images), batch.masks)
         return Losses(task, task, [], [])
 
     def maps(self, images: Tensor) -> StudentMaps:
@@ -109,9 +98,9 @@ class Objective(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch, after `train()`."""
 
-    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+    def fit(self, batch: Batch) -> list[tuple[float, float]]:
         """R^2 of the low and of the high band per teacher on a batch."""
-        del images, targets
+        del batch
         return []
 
 
@@ -150,27 +139,21 @@ class Difom(Objective):
         super().__init__(student, config)
         self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch."""
-        maps = self.maps(images)
-        task = self.task_loss(maps, masks)
-        task_weight, distil_weight, cwd_weight = self._weights(epoch)
+        maps = self.maps(batch.images)
+        task = self.task_loss(maps, batch.masks)
+        task_weight, distill_weight, cwd_weight = self._weights(clock.epoch)
         total = task_weight * task
-        found = [self._distance(head, maps, target) for head, target in zip(self.heads, targets, strict=True)]
-        if found:
-            total = total + distil_weight * (torch.stack(found) * self._kept(found, epoch, step)).mean()
-        cwd = None if answers is None else channel_wise_loss(maps.logits, answers)
+        pairs = zip(self.heads, batch.targets, strict=True)
+        distances = [self._distance(head, maps, target) for head, target in pairs]
+        if distances:
+            kept = self._kept(distances, clock)
+            total = total + distill_weight * (torch.stack(distances) * kept).mean()
+        cwd = None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
         if cwd is not None:
             total = total + cwd_weight * cwd
-        return Losses(total, task, found, list(targets), cwd)
+        return Losses(total, task, distances, list(batch.targets), cwd)
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
         """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
@@ -185,12 +168,12 @@ class Difom(Objective):
             loss = loss + config.focal_weight * focal
         return loss
 
-    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+    def fit(self, batch: Batch) -> list[tuple[float, float]]:
         """R^2 of the low and of the high band per teacher on a batch."""
         with torch.no_grad():
-            maps = self.maps(images)
+            maps = self.maps(batch.images)
             found = []
-            for head, target in zip(self.heads, targets, strict=True):
+            for head, target in zip(self.heads, batch.targets, strict=True):
                 low, high = head(maps, target.shape[-2:])
                 found.append(explained_variance(low, high, target, self.config.radius))
             return found
@@ -202,11 +185,11 @@ class Difom(Objective):
             return 1.0, config.distill_weight, config.cwd_weight
         return (0.0, 1.0, config.cwd_weight) if 2 * epoch < config.epochs else (1.0, 0.0, 0.0)
 
-    def _kept(self, losses: list[Tensor], epoch: int, step: int) -> Tensor:
+    def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
         """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
         kept = torch.ones(len(losses), device=losses[0].device)
         if self.config.teacher_dropping and len(losses) > 1:
-            rng = np.random.default_rng([self.config.seed, epoch, step])
+            rng = np.random.default_rng([self.config.seed, clock.epoch, clock.step])
             drawn = rng.random(len(losses)) >= self.config.teacher_dropping
             kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
             kept[torch.stack(losses).detach().argmax()] = 1.0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distill.config import DistillConfig
+    from distill.data.batch import Batch, Step
     from distill.students.build import Student
 
 SIDE, FUSED = 64, 256
@@ -49,22 +50,13 @@ class Paper(Objective):
         self.first = nn.Conv2d(student.low_channels, FUSED, 1)
         self.second = nn.Conv2d(FUSED, FUSED, 1)
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
-        """Losses of a batch; the one entry of `teachers` is the sum of both bands."""
-        del step, answers
-        maps = self.maps(images)
-        task = soft_dice_bce(maps.logits, masks)
-        if self.phase(epoch) == 0:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
+        """Losses of a batch; the one entry of `distillation` is the sum of both bands."""
+        maps = self.maps(batch.images)
+        task = soft_dice_bce(maps.logits, batch.masks)
+        if self.phase(clock.epoch) == 0:
             return Losses(task, task, [], [])
-        fused = self.fused(targets)
+        fused = self.fused(batch.targets)
         low, high = notebook_bands(fused)
         size = maps.low.shape[-2:]
         l1 = F.relu(self.first(maps.low))

@@ -11,7 +11,7 @@ from edge.util.extras import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["TEACHERS", "Form", "Teacher", "build_answering", "build_teacher", "spec_forms"]
+__all__ = ["TEACHERS", "Form", "Teacher", "build_task_teacher", "build_teacher", "spec_forms"]
 
 
 class Form(NamedTuple):
@@ -37,10 +37,10 @@ TEACHERS = {
     "oneformer": Form(_FOLDER, f"{_HF}:load_oneformer"),
     "mask2former": Form(_FOLDER, f"{_HF}:load_mask2former"),
     "timm": Form("NAME[@CHECKPOINT]", "distill.teachers.timm_models:load_timm"),
-    "run": Form("RUN", "distill.teachers.student:load_task_teacher"),
+    "run": Form("RUN", "distill.teachers.student:load_student_maps"),
 }
 SAM_PTH = "distill.teachers.segment_anything:load_sam_pth"
-ANSWERING = "distill.teachers.student:load_answering"
+TASK_TEACHER = "distill.teachers.student:load_task_teacher"
 
 
 def spec_forms() -> list[str]:
@@ -80,7 +80,7 @@ def build_teacher(spec: str) -> Teacher:
     return build(source) if source else build()
 
 
-def build_answering(specs: Sequence[str]) -> Teacher:
+def build_task_teacher(specs: Sequence[str]) -> Teacher:
     """Students trained here as one teacher whose one channel is the logit of their mean, for channel-wise distillation.
 
     Args:
@@ -95,10 +95,10 @@ def build_answering(specs: Sequence[str]) -> Teacher:
         name, _, source = spec.partition(":")
         if name != "run" or not source:
             raise UsageError(
-                f"task teacher {spec!r} cannot answer",
-                expected="run:RUN, a student trained here: no other teacher has logits of polyps",
-                hint="--set task_teachers=[run:RUN]",
+                f"task teacher {spec!r} has no logits",
+                expected="run:RUN, a student trained here; no other teacher segments polyps",
+                mend="--set task_teachers=[run:RUN]",
             )
         sources.append(source)
-    build: Callable[[Sequence[str]], Teacher] = resolve(ANSWERING)
+    build: Callable[[Sequence[str]], Teacher] = resolve(TASK_TEACHER)
     return build(sources)

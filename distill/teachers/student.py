@@ -23,7 +23,7 @@ _CELLS = 9
 """Of the coarsest map, along each axis of the picture on which the cells' places are measured."""
 
 
-class TaskTeacher(Teacher):
+class StudentMapsTeacher(Teacher):
     """The two decoder maps of a trained student, at the input size that it was trained at.
 
     Args:
@@ -53,7 +53,7 @@ class TaskTeacher(Teacher):
         return maps
 
 
-class AnsweringTeacher(Teacher):
+class TaskTeacher(Teacher):
     """The answers of trained students as logits, for channel-wise distillation.
 
     Of several it is the logit of the mean of their probabilities. Answers lie where the masks do, because the students
@@ -86,7 +86,7 @@ def _as_trained(images: Tensor, size: int) -> Tensor:
     return (resample(images.float(), (size, size)) - 127) / 128
 
 
-def load_task_teacher(source: str) -> Teacher:
+def load_student_maps(source: str) -> Teacher:
     """The student of a finished run with its best weights.
 
     Args:
@@ -97,10 +97,10 @@ def load_task_teacher(source: str) -> Teacher:
         TrainingError: Its checkpoint is missing or damaged.
     """
     run = load_run(Path(source).expanduser())
-    return TaskTeacher(run.student, run.config.size)
+    return StudentMapsTeacher(run.student, run.config.size)
 
 
-def load_answering(sources: Sequence[str]) -> Teacher:
-    """The students of some runs as one teacher of their answers; raises what `load_task_teacher` does."""
+def load_task_teacher(sources: Sequence[str]) -> Teacher:
+    """The students of some runs as one teacher of their answers; raises what `load_student_maps` does."""
     runs = [load_run(Path(source).expanduser()) for source in sources]
-    return AnsweringTeacher([(run.student, run.config.size) for run in runs])
+    return TaskTeacher([(run.student, run.config.size) for run in runs])

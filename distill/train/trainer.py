@@ -16,7 +16,8 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from distill.data.batches import Batch, TrainingData, step_seed, training_side
+from distill.data.batch import Batch, Step
+from distill.data.batches import TrainingData, step_seed, training_side
 from distill.data.load import open_data
 from distill.losses.auxiliary import resized
 from distill.recipes.objectives import Difom, Objective
@@ -220,26 +221,20 @@ class Trainer:
         parts = self.config.accumulate
         found: dict[str, float] = {}
         for number in range(parts):
-            part = _on(self.accelerator.device, batch, slice(number, None, parts))
+            part = batch.part(slice(number, None, parts), self.accelerator.device)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                losses = self.wrapped(
-                    resized(part.images, (side, side)),
-                    part.masks,
-                    part.targets,
-                    self.epoch,
-                    self.step,
-                    part.answers,
-                )
+                shown = part._replace(images=resized(part.images, (side, side)))
+                losses = self.wrapped(shown, Step(self.epoch, self.step))
                 values = {"loss": losses.total.item(), "task": losses.task.item()}
-                if losses.teachers:
-                    values["distill"] = torch.stack(losses.teachers).mean().item()
+                if losses.distillation:
+                    values["distill"] = torch.stack(losses.distillation).mean().item()
                 if losses.cwd is not None:
                     values["cwd"] = losses.cwd.item()
                 self._refuse_nonfinite(values["loss"], batch)
                 if self.step % GUARDED_EVERY == 0:
                     for name, target, loss in zip(
-                        self._teacher_names(losses.targets), losses.targets, losses.teachers, strict=True
+                        self._teacher_names(losses.targets), losses.targets, losses.distillation, strict=True
                     ):
                         self.guard.check(name, target, loss.item())
                 self.accelerator.backward(losses.total / parts)
@@ -273,11 +268,9 @@ class Trainer:
         broadcast_object_list(score)
         row = self._mean_losses()
         if batch is not None:
-            part = _on(self.accelerator.device, batch, slice(None))
+            part = batch.part(slice(None), self.accelerator.device)
             self.objective.eval()
-            for name, (low, high) in zip(
-                self.config.teachers, self.objective.fit(part.images, part.targets), strict=False
-            ):
+            for name, (low, high) in zip(self.config.teachers, self.objective.fit(part), strict=False):
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
@@ -315,17 +308,8 @@ def _clean(figures: dict[str, float]) -> str:
     return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
 
 
-def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
-    return Batch(
-        batch.images[part].to(device),
-        batch.masks[part].to(device),
-        [target[part].to(device) for target in batch.targets],
-        None if batch.answers is None else batch.answers[part].to(device),
-    )
-
-
-def start_run(
-    config: DistillConfig,
+def train_run(
+    config: DistillConfig | None,
     *,
     out: Path | None = None,
     force: bool = False,

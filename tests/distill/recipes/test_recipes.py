@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import DistillConfig, make_config
-from distill.data.batches import Batch
+from distill.data.batch import Batch, Step
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
 from distill.losses.spectral.loss import low_band
 from distill.losses.spectral.weighted import focal_frequency_loss
@@ -75,11 +75,11 @@ def descend(objective: Objective, steps: int, epoch: int, given: Batch) -> list[
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
     found = []
     for step in range(steps):
-        losses = objective(given.images, given.masks, given.targets, epoch, step)
+        losses = objective(given, Step(epoch, step))
         optimizer.zero_grad()
-        losses.teachers[0].backward()
+        losses.distillation[0].backward()
         optimizer.step()
-        found.append((losses.teachers[0].item(), target_deviation(losses.targets[0])))
+        found.append((losses.distillation[0].item(), target_deviation(losses.targets[0])))
     return found
 
 
@@ -99,12 +99,12 @@ def test_the_paper_trains_in_three_phases() -> None:
     objective = Paper(Small(), config(recipe="paper", epochs=6), [CHANNELS], side=12)
     assert [objective.phase(epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
     given = batch()
-    first = objective(given.images, given.masks, given.targets, 0, 0)
-    assert first.teachers == []
+    first = objective(given, Step(0, 0))
+    assert first.distillation == []
     assert first.total is first.task
-    second = objective(given.images, given.masks, given.targets, 2, 0)
+    second = objective(given, Step(2, 0))
     assert second.total.item() == pytest.approx(
-        0.6 * second.task.item() + 0.1 * second.teachers[0].item(), rel=1e-5
+        0.6 * second.task.item() + 0.1 * second.distillation[0].item(), rel=1e-5
     )
     assert second.targets[0].requires_grad, "this is the defect"
     objective.begin_epoch(4)
@@ -168,8 +168,8 @@ def test_schedules_weigh_task_and_teacher() -> None:
     objective = Difom(Small(), config(schedule="distil-first", epochs=4), [CHANNELS])
     given = batch()
     for epoch, alone in ((0, "teacher"), (1, "teacher"), (2, "task"), (3, "task")):
-        losses = objective(given.images, given.masks, given.targets, epoch, 0)
-        expected = losses.teachers[0] if alone == "teacher" else losses.task
+        losses = objective(given, Step(epoch, 0))
+        expected = losses.distillation[0] if alone == "teacher" else losses.task
         torch.testing.assert_close(losses.total, expected)
 
 
@@ -178,11 +178,11 @@ def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -
         Small(), config(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
     )
     losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
-    drawn = [objective._kept(losses, 0, step).tolist() for step in range(200)]
+    drawn = [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
     assert all(kept[1] == 1 for kept in drawn)
     shares = np.mean(drawn, axis=0)
     assert 0.35 < shares[0] < 0.65
-    assert drawn == [objective._kept(losses, 0, step).tolist() for step in range(200)]
+    assert drawn == [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (4, 6), (16, 10)])
@@ -219,14 +219,15 @@ def test_channel_wise_distillation_is_its_definition() -> None:
 
 def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
     torch.manual_seed(0)
-    given, answers = batch(), 5 * torch.randn(4, 1, 16, 16)
+    given, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
     for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
         objective = Difom(Small(), config(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
-        losses = objective(given.images, given.masks, given.targets[: len(channels)], 0, 0, answers)
+        shown = given._replace(targets=given.targets[: len(channels)], task_logits=logits)
+        losses = objective(shown, Step(0, 0))
         assert losses.cwd is not None
         expected = 3 * losses.cwd + (losses.task if schedule == "joint" else 0)
         if channels:
-            expected = expected + 0.5 * losses.teachers[0]
+            expected = expected + 0.5 * losses.distillation[0]
         torch.testing.assert_close(losses.total, expected)
         (grad,) = torch.autograd.grad(losses.cwd, next(objective.student.get_submodule("head").parameters()))
         assert bool((grad != 0).any())
@@ -241,7 +242,7 @@ def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
     low, high = plain.heads[0](student.maps(given.images), GRID)
     smooth = low_band(target, 1)
     added = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
-    found = [o(given.images, given.masks, given.targets, 0, 0).teachers[0] for o in (plain, focal)]
+    found = [o(given, Step(0, 0)).distillation[0] for o in (plain, focal)]
     torch.testing.assert_close(found[1], found[0] + 0.5 * added)
 
 

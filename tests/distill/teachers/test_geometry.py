@@ -19,7 +19,7 @@ from distill.teachers.build import Teacher, build_teacher
 from distill.teachers.efficientnet_lite import EfficientNetLite2
 from distill.teachers.huggingface import PatchTokens, PixelDecoder
 from distill.teachers.segment_anything import SamPth
-from distill.teachers.student import TaskTeacher
+from distill.teachers.student import StudentMapsTeacher
 from distill.teachers.timm_models import TimmFeatures
 from edge.errors import DataError
 
@@ -162,7 +162,7 @@ BUILDERS: dict[str, Callable[[], Teacher]] = {
     "timm swin": lambda: tiny_timm(
         "swin_tiny_patch4_window7_224", embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)
     ),
-    "run": lambda: TaskTeacher(build_student("edge-s").eval(), 256),
+    "run": lambda: StudentMapsTeacher(build_student("edge-s").eval(), 256),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import DistillConfig
-from distill.data.batches import Batch
+from distill.data.batch import Batch, Step
 from distill.recipes.objectives import Difom
 from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
@@ -138,9 +138,9 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
         "the student is not the objective's"
     )
     batch = next(Taught().batches(0))
-    losses = objective(batch.images, batch.masks, batch.targets, 0, 0, batch.answers)
+    losses = objective(batch, Step(0, 0))
     assert losses.cwd is not None
-    for term in (losses.task, *losses.teachers, losses.cwd):
+    for term in (losses.task, *losses.distillation, losses.cwd):
         quantized.zero_grad()
         term.backward(retain_graph=True)
         for name in ("first.0.weight", "second.0.weight"):
@@ -152,7 +152,7 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     before = losses.total.item()
     weighted = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
     weighted.load_state_dict(objective.state_dict())
-    alone = weighted(batch.images, batch.masks, batch.targets, 0, 0, batch.answers)
+    alone = weighted(batch, Step(0, 0))
     assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.cwd_weight * losses.cwd.item())
     assert before > alone.total.item()
 
