@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from distill.config import DistillConfig
     from distill.data.image_store import ImageStore, Splits
+    from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
 
 Item = TypeVar("Item")
@@ -62,36 +62,44 @@ class TrainingData:
     """The images of a run, decoded once, and their teachers' cached maps.
 
     Args:
-        config: The run's configuration.
+        options: Shares of the data in a batch, and the input size.
+        augmentation: How training views are made.
+        run: Size of a batch and seed.
         splits: Which frame is for what.
         train: Training images at the student's input size.
         validation: Validation images likewise.
         caches: One per teacher, over the training images.
         task_logits: The task teacher's logits on the same images.
+        shuffle_teacher: Give every image the maps of another one.
     """
 
     def __init__(
         self,
-        config: DistillConfig,
+        options: DataOptions,
+        augmentation: AugmentationOptions,
+        run: RunOptions,
         splits: Splits,
         train: ImageStore,
         validation: ImageStore,
         caches: Sequence[TeacherCache],
         task_logits: TeacherCache | None = None,
+        *,
+        shuffle_teacher: bool = False,
     ) -> None:
-        self.config, self.splits, self.train, self.validation = config, splits, train, validation
+        self.options, self.augmentation, self.seed = options, augmentation, run.seed
+        self.splits, self.train, self.validation = splits, train, validation
         self.caches, self.task_logits = caches, task_logits
         self.labeled = len(train) - len(splits.clean_train)
-        self.batch_size = min(config.batch_size, self.labeled)
-        share = config.negative_share if splits.clean_train else 0.0
+        self.batch_size = min(run.batch_size, self.labeled)
+        share = options.negative_share if splits.clean_train else 0.0
         self.clean_in_batch = min(round(share * self.batch_size), self.batch_size - 1)
         self.steps = self.labeled // (self.batch_size - self.clean_in_batch)
         self.teacher_channels = [cache.channels for cache in caches]
         self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         self.shown_to_teachers = np.arange(len(train))
-        if config.shuffle_teacher:
+        if shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
-            order = sample_rng(config.seed, 0, SHUFFLE).permutation(len(train))
+            order = sample_rng(self.seed, 0, SHUFFLE).permutation(len(train))
             self.shown_to_teachers[order] = np.roll(order, 1)
 
     def write_splits(self, path: Path) -> None:
@@ -111,12 +119,12 @@ class TrainingData:
 
     def _order(self, epoch: int) -> list[np.ndarray]:
         """Rows of the training store of each step: every labeled frame once, and as many clean ones as belong there."""
-        labeled = sample_rng(self.config.seed, epoch, ORDER).permutation(self.labeled)
+        labeled = sample_rng(self.seed, epoch, ORDER).permutation(self.labeled)
         count = self.batch_size - self.clean_in_batch
         steps = [labeled[step * count :][:count] for step in range(self.steps)]
         if not self.clean_in_batch:
             return steps
-        rng = sample_rng(self.config.seed, epoch, CLEAN)
+        rng = sample_rng(self.seed, epoch, CLEAN)
         wanted, total = self.steps * self.clean_in_batch, len(self.train) - self.labeled
         rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
         clean = self.labeled + np.concatenate(rounds)[:wanted].reshape(self.steps, self.clean_in_batch)
@@ -127,17 +135,17 @@ class TrainingData:
         for index in indices:
             # A clean frame may come several times in an epoch, each time as another view.
             again = [step] if index >= self.labeled else []
-            rng = sample_rng(self.config.seed, epoch, int(index), *again)
+            rng = sample_rng(self.seed, epoch, int(index), *again)
             picture, truth = self.train.images[index], self.train.masks[index]
-            if self.config.removed_polyps and rng.random() < self.config.removed_polyps:
+            if self.augmentation.removed_polyps and rng.random() < self.augmentation.removed_polyps:
                 cleaned = remove_polyps(picture, truth, rng)
                 if cleaned is not None:
                     picture, truth = cleaned, np.zeros_like(truth)
-            share = self.config.shifted_views
+            share = self.augmentation.shifted_views
             # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
             shifted = rng.random() < share if 0 < share < 1 else share == 1
             theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
-            if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
+            if self.augmentation.polyp_free_views and rng.random() < self.augmentation.polyp_free_views:
                 found = polyp_free_affine(truth, rng)
                 theta = theta if found is None else found
             image, mask = warp(picture, theta), warp(truth, theta)
@@ -152,6 +160,13 @@ class TrainingData:
         targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
         logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(shown), warps)
         return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, logits)
+
+    def training_side(self, divisor: int, epoch: int, step: int) -> int:
+        """Height and width of a step's images: one of the configured scales, a multiple of `divisor`."""
+        rng = np.random.default_rng([self.seed, epoch, SCALE, step])
+        scales = self.augmentation.scales
+        scale = scales[rng.integers(len(scales))]
+        return max(1, round(self.options.size * scale / divisor)) * divisor
 
     def calibration(self, count: int) -> Iterator[Tensor]:
         """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
@@ -233,16 +248,9 @@ def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int
             yield waiting.popleft().result()
 
 
-def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) -> int:
-    """Height and width that a step's images are brought to: one of the configuration's scales, a multiple of `divisor`."""
-    rng = np.random.default_rng([config.seed, epoch, SCALE, step])
-    scale = config.scales[rng.integers(len(config.scales))]
-    return max(1, round(config.size * scale / divisor)) * divisor
-
-
-def step_seed(config: DistillConfig, epoch: int, step: int, process: int) -> int:
-    """Seed of what one process draws in one step, beside its pictures."""
-    return int(np.random.default_rng([config.seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
+def step_seed(seed: int, epoch: int, step: int, process: int) -> int:
+    """Seed of what one process draws in one step, besides its images."""
+    return int(np.random.default_rng([seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
 
 
 def to_tensor(images: np.ndarray) -> Tensor:

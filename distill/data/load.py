@@ -19,6 +19,7 @@ from edge.util.progress import counter, silent
 
 if TYPE_CHECKING:
     from distill.config import DistillConfig
+    from distill.options import DataOptions
     from distill.teachers.build import Teacher
     from edge.util.progress import Reporter
 
@@ -42,25 +43,25 @@ def open_data(
         UsageError: The size does not fit the student, or a name is unknown.
         DataError: The images cannot be used.
     """
-    divisor = build_student(config.student, pretrained=False).divisor
-    if config.size % divisor:
+    divisor = build_student(config.student.name, pretrained=False).divisor
+    if config.data.size % divisor:
         raise UsageError(
-            f"--size {config.size} does not fit {config.student}",
+            f"--size {config.data.size} does not fit {config.student.name}",
             expected=f"a multiple of {divisor}",
-            hint=f"--size {max(1, round(config.size / divisor)) * divisor}",
+            mend=f"--size {max(1, round(config.data.size / divisor)) * divisor}",
         )
-    splits = _splits(config)
-    taught = with_teachers and config.recipe != "none"
-    if config.removed_polyps and config.recipe != "none":
+    splits = _splits(config.data, config.run.seed)
+    taught = with_teachers and config.loss.recipe != "none"
+    if config.augmentation.removed_polyps and config.loss.recipe != "none":
         raise UsageError(
-            f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
+            f"removed_polyps={config.augmentation.removed_polyps:g} does not go with recipe {config.loss.recipe}",
             expected="recipe none: the teachers' maps show the polyp that is removed",
             hint="--recipe none, or --set removed_polyps=0",
         )
-    teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
+    teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
     task_teacher = (
-        build_task_teacher(config.task_teachers)
-        if taught and config.recipe == "difom" and config.task_teachers
+        build_task_teacher(config.teachers.task_specs)
+        if taught and config.loss.recipe == "difom" and config.teachers.task_specs
         else None
     )
     stores = []
@@ -72,27 +73,37 @@ def open_data(
             stores.append(
                 materialise(
                     samples,
-                    (config.size, config.size),
+                    (config.data.size, config.data.size),
                     runs_root() / "cache" / "images",
                     counter(bar),
-                    rule=config.field_of_view,
+                    rule=config.data.field_of_view,
                 )
             )
     train, validation = stores
     caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
     logits = None if task_teacher is None else _look(config, task_teacher, train, TASK_STRIDE, report)
-    return TrainingData(config, splits, train, validation, caches, logits)
+    return TrainingData(
+        config.data,
+        config.augmentation,
+        config.run,
+        splits,
+        train,
+        validation,
+        caches,
+        logits,
+        shuffle_teacher=config.teachers.shuffle,
+    )
 
 
-def _splits(config: DistillConfig) -> Splits:
+def _splits(data: DataOptions, seed: int) -> Splits:
     splits = load_splits(
-        [Path(root) for root in config.data],
-        val_sequences=config.val_sequences,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
+        [Path(root) for root in data.folders],
+        val_sequences=data.val_sequences,
+        val_fraction=data.val_fraction,
+        seed=seed,
     )
     train, validation = load_negatives(
-        [Path(root) for root in config.negatives], val_fraction=config.val_negatives, seed=config.seed
+        [Path(root) for root in data.negatives], val_fraction=data.val_negatives, seed=seed
     )
     return Splits(splits.train, splits.validation, train, validation)
 
@@ -101,7 +112,7 @@ def _look(
     config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int, report: Reporter
 ) -> TeacherCache:
     """The cache of a teacher's maps, a cell for `stride` pixels."""
-    side = config.size // stride
+    side = config.data.size // stride
     teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
     megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
     with report(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
@@ -111,5 +122,5 @@ def _look(
             (side, side),
             runs_root() / "cache" / "teachers",
             progress=counter(bar),
-            standardize=config.standardize,
+            standardize=config.teachers.standardize,
         )

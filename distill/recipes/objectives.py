@@ -21,8 +21,8 @@ from distill.students.build import StudentMaps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.config import DistillConfig
     from distill.data.batch import Batch, Step
+    from distill.options import LossOptions, RunOptions
     from distill.students.build import Student
 
 
@@ -49,13 +49,14 @@ class Objective(nn.Module):
 
     Args:
         student: Trained in place.
-        config: Of the run.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
     """
 
-    def __init__(self, student: Student, config: DistillConfig) -> None:
+    def __init__(self, student: Student, loss: LossOptions, run: RunOptions) -> None:
         super().__init__()
         self.student = student
-        self.config = config
+        self.loss, self.run = loss, run
 
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
@@ -70,7 +71,7 @@ class Objective(nn.Module):
 
     def maps(self, images: Tensor) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"):
             found = self.student.maps(images)
         return StudentMaps(
             found.logits.float(),
@@ -85,14 +86,14 @@ class Objective(nn.Module):
 
         Images without a polyp have a loss of their own, and a student's presence logit its cross-entropy.
         """
-        loss = TASK_LOSSES[self.config.task_loss]
+        loss = TASK_LOSSES[self.loss.task_loss]
         found = [
-            segmentation_loss(loss, logits, masks, self.config.clean_weight)
+            segmentation_loss(loss, logits, masks, self.loss.clean_weight)
             for logits in (maps.logits, *maps.auxiliary)
         ]
         total = torch.stack(found).mean()
-        if maps.presence is not None and self.config.presence_weight:
-            total = total + self.config.presence_weight * presence_loss(maps.presence, masks)
+        if maps.presence is not None and self.loss.presence_weight:
+            total = total + self.loss.presence_weight * presence_loss(maps.presence, masks)
         return total
 
     def begin_epoch(self, epoch: int) -> None:
@@ -131,12 +132,13 @@ class Difom(Objective):
 
     Args:
         student: Trained in place.
-        config: Of the run.
-        channels: Of each teacher's map.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
+        channels: Channels of each teacher's map.
     """
 
-    def __init__(self, student: Student, config: DistillConfig, channels: Sequence[int]) -> None:
-        super().__init__(student, config)
+    def __init__(self, student: Student, loss: LossOptions, run: RunOptions, channels: Sequence[int]) -> None:
+        super().__init__(student, loss, run)
         self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
 
     def forward(self, batch: Batch, clock: Step) -> Losses:
@@ -157,15 +159,15 @@ class Difom(Objective):
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
         """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
-        config = self.config
+        options = self.loss
         low, high = head(maps, target.shape[-2:])
-        loss = spectral_loss(low, high, target, radius=config.radius, band=config.band)
-        if config.similarity_weight:
-            loss = loss + config.similarity_weight * patch_similarity_loss(maps.high, target)
-        if config.focal_weight:
-            smooth = low_band(target, config.radius)
+        loss = spectral_loss(low, high, target, radius=options.radius, band=options.band)
+        if options.similarity_weight:
+            loss = loss + options.similarity_weight * patch_similarity_loss(maps.high, target)
+        if options.focal_weight:
+            smooth = low_band(target, options.radius)
             focal = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
-            loss = loss + config.focal_weight * focal
+            loss = loss + options.focal_weight * focal
         return loss
 
     def fit(self, batch: Batch) -> list[tuple[float, float]]:
@@ -175,22 +177,23 @@ class Difom(Objective):
             found = []
             for head, target in zip(self.heads, batch.targets, strict=True):
                 low, high = head(maps, target.shape[-2:])
-                found.append(explained_variance(low, high, target, self.config.radius))
+                found.append(explained_variance(low, high, target, self.loss.radius))
             return found
 
     def _weights(self, epoch: int) -> tuple[float, float, float]:
         """Of task, teachers' maps and task teacher's logits: all together, or teachers first (GKD's order)."""
-        config = self.config
-        if config.schedule == "joint":
-            return 1.0, config.distill_weight, config.cwd_weight
-        return (0.0, 1.0, config.cwd_weight) if 2 * epoch < config.epochs else (1.0, 0.0, 0.0)
+        options = self.loss
+        if options.schedule == "joint":
+            return 1.0, options.distill_weight, options.cwd_weight
+        teachers_first = 2 * epoch < self.run.epochs
+        return (0.0, 1.0, options.cwd_weight) if teachers_first else (1.0, 0.0, 0.0)
 
     def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
         """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
         kept = torch.ones(len(losses), device=losses[0].device)
-        if self.config.teacher_dropping and len(losses) > 1:
-            rng = np.random.default_rng([self.config.seed, clock.epoch, clock.step])
-            drawn = rng.random(len(losses)) >= self.config.teacher_dropping
+        if self.loss.teacher_dropping and len(losses) > 1:
+            rng = np.random.default_rng([self.run.seed, clock.epoch, clock.step])
+            drawn = rng.random(len(losses)) >= self.loss.teacher_dropping
             kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
             kept[torch.stack(losses).detach().argmax()] = 1.0
         return kept

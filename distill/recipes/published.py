@@ -23,8 +23,8 @@ from distill.recipes.objectives import Losses, Objective
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.config import DistillConfig
     from distill.data.batch import Batch, Step
+    from distill.options import LossOptions, RunOptions
     from distill.students.build import Student
 
 SIDE, FUSED = 64, 256
@@ -36,15 +36,21 @@ class Paper(Objective):
 
     Args:
         student: Trained in place; its low map stands for the bottleneck.
-        config: Of the run.
-        channels: Of each teacher's map.
-        side: Height and width that the fused map has.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
+        channels: Channels of each teacher's map.
+        side: Height and width of the fused map.
     """
 
     def __init__(
-        self, student: Student, config: DistillConfig, channels: Sequence[int], side: int = SIDE
+        self,
+        student: Student,
+        loss: LossOptions,
+        run: RunOptions,
+        channels: Sequence[int],
+        side: int = SIDE,
     ) -> None:
-        super().__init__(student, config)
+        super().__init__(student, loss, run)
         self.side = side
         self.fusion = nn.Conv2d(sum(channels), FUSED, 1)
         self.first = nn.Conv2d(student.low_channels, FUSED, 1)
@@ -86,7 +92,7 @@ class Paper(Objective):
 
     def phase(self, epoch: int) -> int:
         """0, 1 or 2: thirds of the schedule, as epochs 0 to 24, 25 to 50 and from 51 of 75 were."""
-        return min(2, 3 * epoch // self.config.epochs)
+        return min(2, 3 * epoch // self.run.epochs)
 
 
 def notebook_bands(maps: Tensor) -> tuple[Tensor, Tensor]:

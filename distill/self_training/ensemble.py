@@ -50,8 +50,8 @@ class Ensemble:
         size = (image.shape[0], image.shape[1])
         maps = []
         for member in self.members:
-            part = seen_part(image, member.config.field_of_view)
-            logits = student_logits(member.student, cut(image, part), member.config.size)
+            part = seen_part(image, member.config.data.field_of_view)
+            logits = student_logits(member.student, cut(image, part), member.config.data.size)
             maps.append(in_frame(sigmoid(logits).astype(np.float32), size, part))
         mean: NDArray[np.float32] = np.mean(maps, axis=0, dtype=np.float32)
         return mean

@@ -97,10 +97,10 @@ def load_student_maps(source: str) -> Teacher:
         TrainingError: Its checkpoint is missing or damaged.
     """
     run = load_run(Path(source).expanduser())
-    return StudentMapsTeacher(run.student, run.config.size)
+    return StudentMapsTeacher(run.student, run.config.data.size)
 
 
 def load_task_teacher(sources: Sequence[str]) -> Teacher:
     """The students of some runs as one teacher of their answers; raises what `load_student_maps` does."""
     runs = [load_run(Path(source).expanduser()) for source in sources]
-    return TaskTeacher([(run.student, run.config.size) for run in runs])
+    return TaskTeacher([(run.student, run.config.data.size) for run in runs])

@@ -69,11 +69,11 @@ def evaluate_run(
     loaded = load_run(run)
     return evaluate(
         pairs,
-        lambda image: student_logits(loaded.student, image, loaded.config.size),
+        lambda image: student_logits(loaded.student, image, loaded.config.data.size),
         clean=clean,
         dataset=dataset,
         logits=True,
-        rule=loaded.config.field_of_view,
+        rule=loaded.config.data.field_of_view,
         protocol_a=protocol_a,
         done=done,
         seen=seen,

@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import Tensor, nn
 
 from distill.data.batch import Batch, Step
-from distill.data.batches import TrainingData, step_seed, training_side
+from distill.data.batches import TrainingData, step_seed
 from distill.data.load import open_data
 from distill.losses.auxiliary import resized
 from distill.recipes.objectives import Difom, Objective
@@ -35,8 +35,7 @@ from distill.run_folder import (
 )
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
-from distill.train.logit_range import fit_logits
-from distill.train.optimizer import Optimisation, frozen_stages
+from distill.train.optimizer import Optimizer, frozen_stages
 from edge.errors import TrainingError, UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
@@ -51,9 +50,11 @@ GUARDED_EVERY = 10
 
 def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
     """The module that a recipe trains."""
-    if config.recipe == "none" or not (channels or config.task_teachers):
-        return Objective(student, config)
-    return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
+    loss, run = config.loss, config.run
+    if loss.recipe == "none" or not (channels or config.teachers.task_specs):
+        return Objective(student, loss, run)
+    recipe = Paper if loss.recipe == "paper" else Difom
+    return recipe(student, loss, run, channels)
 
 
 class Trainer:
@@ -73,24 +74,25 @@ class Trainer:
         self, run: Path, config: DistillConfig, data: TrainingData, *, report: Reporter = silent
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
-        unused = DistributedDataParallelKwargs(find_unused_parameters=config.recipe == "paper")
+        unused = DistributedDataParallelKwargs(find_unused_parameters=config.loss.recipe == "paper")
         self.accelerator = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
-        shares = self.accelerator.num_processes * config.accumulate
+        shares = self.accelerator.num_processes * config.run.accumulate
         if data.batch_size % shares:
             raise UsageError(
                 f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
                 expected="processes times --set accumulate= to divide it",
                 hint=f"--batch-size {max(1, data.batch_size // shares) * shares}",
             )
-        torch.manual_seed(config.seed)
-        self.student = build_student(config.student, pretrained=config.pretrained)
-        if config.start:
-            load_start(Path(config.start), self.student)
+        torch.manual_seed(config.run.seed)
+        self.student = build_student(config.student.name, pretrained=config.student.pretrained)
+        if config.student.start:
+            load_start(Path(config.student.start), self.student)
         self.student.to(memory_format=torch.channels_last)
-        self.frozen = frozen_stages(self.student, config)
-        if config.drop_path and not drop_paths(self.student, config.drop_path):
+        self.frozen = frozen_stages(self.student, config.student)
+        drop_path = config.student.drop_path
+        if drop_path and not drop_paths(self.student, drop_path):
             raise UsageError(
-                f"drop_path={config.drop_path:g} does not fit {config.student}",
+                f"drop_path={drop_path:g} does not fit {config.student.name}",
                 expected="a student with an EfficientNet-Lite encoder",
                 hint="--set drop_path=0",
             )
@@ -99,9 +101,9 @@ class Trainer:
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module.to(self.accelerator.device)  # before the average of its weights is made there
-        self.optimisation = Optimisation(module, self.student, config, config.epochs * data.steps)
+        self.optimizer = Optimizer(module, self.student, config.optimizer, config.run.epochs * data.steps)
         self.wrapped = self.accelerator.prepare_model(module)
-        self.guard = Guard(only_warn=config.recipe == "paper")
+        self.guard = Guard(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
         self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
         self.sums: dict[str, float] = {}
@@ -112,7 +114,7 @@ class Trainer:
         return {
             "student": self.student.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimisation": self.optimisation.state_dict(),
+            "optimisation": self.optimizer.state_dict(),
             "guard": self.guard.start,
             "epoch": self.epoch,
             "step": self.step,
@@ -124,7 +126,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.objective.load_state_dict(state["objective"])
-        self.optimisation.load_state_dict(state["optimisation"])
+        self.optimizer.load_state_dict(state["optimisation"])
         self.guard.start = dict(state["guard"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
@@ -139,12 +141,12 @@ class Trainer:
             TrainingError: The loss is no longer finite, or a guard objects.
         """
         done = self.epoch * self.data.steps + self.step
-        left = self.config.epochs * self.data.steps - done
-        label = f"distil {self.config.student}" + (f" from step {done}" if done else "")
+        left = self.config.run.epochs * self.data.steps - done
+        label = f"distil {self.config.student.name}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
         # The time left is told from the rate of these steps, not of those before a resume.
         with (self.report if main else silent)(left, label) as bar:
-            while self.epoch < self.config.epochs and not self._spent():
+            while self.epoch < self.config.run.epochs and not self._spent():
                 batch = self._train_epoch(bar)
                 self._validate(batch, bar)
         if main:
@@ -163,7 +165,7 @@ class Trainer:
             save_checkpoint(path, {**state, "student": student.state_dict(), "logit_scale": scale})
 
     def _spent(self) -> bool:
-        return 0 < self.config.patience <= self.epoch - 1 - self.best["epoch"]
+        return 0 < self.config.run.patience <= self.epoch - 1 - self.best["epoch"]
 
     def _train_epoch(self, bar: Any) -> Batch | None:
         """The rest of epoch `self.epoch`.
@@ -182,7 +184,7 @@ class Trainer:
             bar.update(
                 1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}"
             )
-            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+            if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
                 self.seconds, begin = self.seconds + now - begin, now
                 self._save("last.pt", self.state())
@@ -195,7 +197,7 @@ class Trainer:
         self.wrapped.train()
         for stage in self.frozen:
             stage.eval()
-        if self.config.freeze_batchnorm:
+        if self.config.student.freeze_batchnorm:
             for module in self.student.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -214,11 +216,13 @@ class Trainer:
         Raises:
             TrainingError: The loss is not finite, or a guard objects.
         """
-        self.optimisation.begin()
+        self.optimizer.begin()
         # The one use of this generator in a step: a resumed run draws what a whole one does.
-        torch.manual_seed(step_seed(self.config, self.epoch, self.step, self.accelerator.process_index))
-        side = training_side(self.config, self.student.divisor, self.epoch, self.step)
-        parts = self.config.accumulate
+        torch.manual_seed(
+            step_seed(self.config.run.seed, self.epoch, self.step, self.accelerator.process_index)
+        )
+        side = self.data.training_side(self.student.divisor, self.epoch, self.step)
+        parts = self.config.run.accumulate
         found: dict[str, float] = {}
         for number in range(parts):
             part = batch.part(slice(number, None, parts), self.accelerator.device)
@@ -240,11 +244,11 @@ class Trainer:
                 self.accelerator.backward(losses.total / parts)
             for name, value in values.items():
                 found[name] = found.get(name, 0.0) + value / parts
-        self.optimisation.step()
+        self.optimizer.step()
         return found
 
     def _teacher_names(self, targets: list[Tensor]) -> list[str]:
-        names = ["fused"] if self.config.recipe == "paper" else self.config.teachers
+        names = ["fused"] if self.config.loss.recipe == "paper" else self.config.teachers.specs
         return names[: len(targets)]
 
     def _refuse_nonfinite(self, loss: float, batch: Batch) -> None:
@@ -258,23 +262,23 @@ class Trainer:
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
             expected="a finite loss",
             got=f"the batch is saved as {path}",
-            hint=f"--lr {self.config.lr / 3:g}, or look at the batch",
+            mend=f"--lr {self.config.optimizer.lr / 3:g}, or look at the batch",
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:
         """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
-        scored = self.optimisation.scored
+        scored = self.optimizer.scored
         score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
         broadcast_object_list(score)
         row = self._mean_losses()
         if batch is not None:
             part = batch.part(slice(None), self.accelerator.device)
             self.objective.eval()
-            for name, (low, high) in zip(self.config.teachers, self.objective.fit(part), strict=False):
+            for name, (low, high) in zip(self.config.teachers.specs, self.objective.fit(part), strict=False):
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
-            "lr": self.optimisation.lr,
+            "lr": self.optimizer.lr,
             "seconds": self.seconds,
             **score[0],
         }
@@ -357,14 +361,14 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
         TrainingError: Training diverged, or the checkpoint cannot be read.
         DataError: The images cannot be used.
     """
-    trainer, process = _prepare(run, load_config(run), report)
-    trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
-    if process.is_main_process:
-        keep_metrics_before(run, trainer.epoch)
-    return _finish(trainer, process)
-
-
-def _prepare(run: Path, config: DistillConfig, report: Reporter) -> tuple[Trainer, accelerate.PartialState]:
+    if resume is not None:
+        config = load_config(resume)
+    if config is None:
+        raise UsageError("nothing to train", expected="a configuration or a run to resume")
+    run = resume or out or new_run_path("distill", config.student.name)
+    if resume is None:
+        refuse_existing(run, force=force)
+    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
     process = accelerate.PartialState(cpu=not torch.cuda.is_available())
     with process.main_process_first():
         data = open_data(config, report=report)

@@ -36,7 +36,7 @@ def make_run(folder: Path, **settings: object) -> Path:
     """A run whose student was never trained."""
     config = make_config({"data": ["x"], "student": "edge-xs", "pretrained": False} | settings)
     describe_run(folder, config)
-    student = build_student(config.student, pretrained=False)
+    student = build_student(config.student.name, pretrained=False)
     save_checkpoint(
         folder / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
     )
@@ -78,7 +78,7 @@ def test_an_ensemble_is_the_mean_of_its_students_each_shown_by_its_own_rule(tmp_
     maps = []
     for run, shown in zip(runs, (part, None), strict=True):
         loaded = load_run(run)
-        logits = student_logits(loaded.student, cut(image, shown), loaded.config.size)
+        logits = student_logits(loaded.student, cut(image, shown), loaded.config.data.size)
         maps.append(in_frame(sigmoid(logits), (240, 320), shown))
     found = Ensemble(runs).scores(image)
     np.testing.assert_allclose(found, (maps[0] + maps[1]) / 2, atol=1e-6)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from distill.options import LossOptions, RunOptions
+
 CHANNELS, GRID = 12, (8, 8)
 
 
@@ -52,6 +54,11 @@ class Small(Student):
 
 def config(**changes: object) -> DistillConfig:
     return make_config({"data": ["x"], "teachers": ["t"], "epochs": 3, "radius": 1} | changes)
+
+
+def parts(**changes: object) -> tuple[LossOptions, RunOptions]:
+    made = config(**changes)
+    return made.loss, made.run
 
 
 def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
@@ -86,8 +93,8 @@ def descend(objective: Objective, steps: int, epoch: int, given: Batch) -> list[
 def test_the_published_target_collapses_and_ours_stays() -> None:
     torch.manual_seed(0)
     given = batch(size=12)
-    paper = descend(Paper(Small(), config(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
-    ours = descend(Difom(Small(), config(), [CHANNELS]), 400, 1, given)
+    paper = descend(Paper(Small(), *parts(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
+    ours = descend(Difom(Small(), *parts(), [CHANNELS]), 400, 1, given)
     assert paper[-1][0] < 1e-3 * paper[0][0]
     assert paper[-1][1] < 1e-3 * paper[0][1]
     assert ours[-1][0] < 0.9 * ours[0][0], "it is learnt"
@@ -96,7 +103,7 @@ def test_the_published_target_collapses_and_ours_stays() -> None:
 
 
 def test_the_paper_trains_in_three_phases() -> None:
-    objective = Paper(Small(), config(recipe="paper", epochs=6), [CHANNELS], side=12)
+    objective = Paper(Small(), *parts(recipe="paper", epochs=6), [CHANNELS], side=12)
     assert [objective.phase(epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
     given = batch()
     first = objective(given, Step(0, 0))
@@ -151,7 +158,7 @@ def test_under_the_paper_a_guard_warns_once(capsys: pytest.CaptureFixture[str]) 
 
 def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
     torch.manual_seed(0)
-    objective = Difom(Small(), config(), [CHANNELS])
+    objective = Difom(Small(), *parts(), [CHANNELS])
     images = batch().images
     before = objective.student(images)
     with torch.no_grad():
@@ -165,7 +172,7 @@ def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
 
 
 def test_schedules_weigh_task_and_teacher() -> None:
-    objective = Difom(Small(), config(schedule="distil-first", epochs=4), [CHANNELS])
+    objective = Difom(Small(), *parts(schedule="distil-first", epochs=4), [CHANNELS])
     given = batch()
     for epoch, alone in ((0, "teacher"), (1, "teacher"), (2, "task"), (3, "task")):
         losses = objective(given, Step(epoch, 0))
@@ -175,7 +182,7 @@ def test_schedules_weigh_task_and_teacher() -> None:
 
 def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -> None:
     objective = Difom(
-        Small(), config(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
+        Small(), *parts(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
     )
     losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
     drawn = [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
@@ -221,7 +228,7 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
     torch.manual_seed(0)
     given, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
     for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
-        objective = Difom(Small(), config(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
+        objective = Difom(Small(), *parts(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
         shown = given._replace(targets=given.targets[: len(channels)], task_logits=logits)
         losses = objective(shown, Step(0, 0))
         assert losses.cwd is not None
@@ -236,7 +243,7 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
 def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
     torch.manual_seed(0)
     given, student = batch(), Small()
-    plain, focal = (Difom(student, config(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
+    plain, focal = (Difom(student, *parts(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
     focal.heads.load_state_dict(plain.heads.state_dict())
     target = given.targets[0]
     low, high = plain.heads[0](student.maps(given.images), GRID)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.config import DistillConfig
+from distill.config import make_config
 from distill.data.batch import Batch, Step
 from distill.recipes.objectives import Difom
 from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
@@ -74,15 +74,17 @@ class Taught:
         return {"dice_val": right, "iou_val": right, "score": right}
 
 
-CONFIG = DistillConfig(
-    data=["x"],
-    teachers=["a", "b"],
-    task_teachers=["run:c"],
-    radius=1,
-    teacher_dropping=0.5,
-    similarity_weight=0.1,
-    focal_weight=0.1,
-    schedule="distil-first",
+CONFIG = make_config(
+    {
+        "data": ["x"],
+        "teachers": ["a", "b"],
+        "task_teachers": ["run:c"],
+        "radius": 1,
+        "teacher_dropping": 0.5,
+        "similarity_weight": 0.1,
+        "focal_weight": 0.1,
+        "schedule": "distil-first",
+    }
 )
 
 
@@ -153,13 +155,13 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     weighted = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
     weighted.load_state_dict(objective.state_dict())
     alone = weighted(batch, Step(0, 0))
-    assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.cwd_weight * losses.cwd.item())
+    assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.loss.cwd_weight * losses.cwd.item())
     assert before > alone.total.item()
 
 
 def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
     run = loaded(tmp_path)
-    trained = Difom(run.student, CONFIG, [CHANNELS, CHANNELS])
+    trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
     quantized = quantize_student(run.student, samples())
     objective = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
@@ -178,7 +180,7 @@ def test_heads_start_anew_without_a_checkpoint_and_refuse_a_wrong_one(tmp_path: 
     quantized = quantize_student(run.student, samples())
     objective = kept_objective(run, quantized, [CHANNELS], 0.3)
     assert not take_heads(objective, run, quantized, samples())
-    wrong = Difom(run.student, CONFIG, [CHANNELS + 1])
+    wrong = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS + 1])
     last = tmp_path / "checkpoints" / "last.pt"
     save_checkpoint(last, {"objective": wrong.state_dict()})
     with pytest.raises(TrainingError, match="do not fit the run's teachers"):
@@ -190,9 +192,9 @@ def test_heads_start_anew_without_a_checkpoint_and_refuse_a_wrong_one(tmp_path: 
 
 def test_runs_without_a_recipe_have_nothing_to_keep_on() -> None:
     for config in (
-        DistillConfig(data=["x"], recipe="none"),
-        DistillConfig(data=["x"], recipe="paper"),
-        DistillConfig(data=["x"], teachers=[]),
+        make_config({"data": ["x"], "recipe": "none"}),
+        make_config({"data": ["x"], "recipe": "paper"}),
+        make_config({"data": ["x"], "teachers": []}),
     ):
         with pytest.raises(UsageError, match="this run has none"):
             refuse_without_recipe(config)
