@@ -38,7 +38,7 @@ PARTS: dict[str, type[Options]] = {
     "run": RunOptions,
 }
 """Attribute of `DistillConfig` -> its struct."""
-FOLDER_KEYS = ("data", "negatives")
+FOLDER_KEYS = ("data", "negatives", "unlabeled")
 """Options that hold lists of folders."""
 
 

@@ -61,6 +61,24 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Fraction,
         Meta(description="Share of the frames of `negatives` kept for validation, in whole sequences."),
     ] = 0.25
+    balance: Annotated[
+        Share,
+        Meta(
+            description="Weight of the data sets in an epoch, whose length stays the same: 0 draws "
+            "every labeled frame once, 1 draws every data set equally often."
+        ),
+    ] = 0.0
+    unlabeled: Annotated[
+        list[str],
+        Meta(
+            description="Folders of frames without masks, which learn from the averaged student's "
+            "own predictions; needs `ema` over 0."
+        ),
+    ] = []
+    unlabeled_share: Annotated[
+        Fraction,
+        Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
+    ] = 0.25
     size: Annotated[Positive, Meta(description="Height and width of the student's input in pixels.")] = 256
     field_of_view: Annotated[
         Rule,
@@ -160,6 +178,10 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "presence logit."
         ),
     ] = 1.0
+    consistency_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the loss of `unlabeled` frames beside that of the others."),
+    ] = 1.0
     distill_weight: Annotated[
         Weight,
         Meta(
@@ -245,6 +267,13 @@ class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(
             description="Share of the training views of a frame whose polyp is covered with mucosa "
             "of the same frame; needs recipe `none`, because teachers have seen the polyp."
+        ),
+    ] = 0.0
+    pasted_polyps: Annotated[
+        Share,
+        Meta(
+            description="Share of the views of `negatives` into which a polyp of a labeled frame is "
+            "pasted, with its mask; needs recipe `none`, because teachers have not seen the polyp."
         ),
     ] = 0.0
 

@@ -23,8 +23,10 @@ from distill.data.augment import (
     warp,
     warp_maps,
 )
-from distill.data.batch import Batch
+from distill.data.batch import Batch, Unlabeled
+from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
+from distill.data.sampling import UNLABELED, EpochOrder, StepViews, View
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalise
 from edge.util.files import atomic_write
@@ -33,23 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from distill.data.image_store import ImageStore, Splits
     from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
+    from edge.contracts import ImageU8
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-ORDER = 0xFFFFFFFF
-"""Stands in for a sample's index in the random numbers that order an epoch."""
 SHUFFLE = 0xFFFFFFFE
-"""Likewise in those that give every image another image's maps."""
-CLEAN = 0xFFFFFFFB
-"""Likewise in those that order the frames without a polyp."""
+"""Stands in for a sample's index in the random numbers that give every image another image's maps."""
 SCALE = 0xFFFFFFFD
-"""Likewise in those that choose a step's scale."""
+"""Stands in for a sample's index in the random numbers that choose a step's scale."""
 DEPTH = 0xFFFFFFFC
-"""Likewise in those that choose the blocks that a step leaves out."""
+"""Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
 """Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
 SPECIFICITY = 0.95
@@ -70,6 +71,7 @@ class TrainingData:
         validation: Validation images likewise.
         caches: One per teacher, over the training images.
         task_logits: The task teacher's logits on the same images.
+        unlabeled: Frames without masks at the student's input size.
         shuffle_teacher: Give every image the maps of another one.
     """
 
@@ -84,16 +86,25 @@ class TrainingData:
         caches: Sequence[TeacherCache],
         task_logits: TeacherCache | None = None,
         *,
+        unlabeled: ImageStore | None = None,
         shuffle_teacher: bool = False,
     ) -> None:
         self.options, self.augmentation, self.seed = options, augmentation, run.seed
         self.splits, self.train, self.validation = splits, train, validation
         self.caches, self.task_logits = caches, task_logits
+        self.unlabeled = unlabeled
         self.labeled = len(train) - len(splits.clean_train)
-        self.batch_size = min(run.batch_size, self.labeled)
-        share = options.negative_share if splits.clean_train else 0.0
-        self.clean_in_batch = min(round(share * self.batch_size), self.batch_size - 1)
-        self.steps = self.labeled // (self.batch_size - self.clean_in_batch)
+        self.order = EpochOrder(
+            [sample.dataset for sample in splits.train],
+            clean=len(splits.clean_train),
+            unlabeled=0 if unlabeled is None else len(unlabeled),
+            batch_size=run.batch_size,
+            clean_share=options.negative_share,
+            unlabeled_share=options.unlabeled_share,
+            balance=options.balance,
+            seed=run.seed,
+        )
+        self.batch_size, self.steps = self.order.batch_size, self.order.steps
         self.teacher_channels = [cache.channels for cache in caches]
         self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         self.shown_to_teachers = np.arange(len(train))
@@ -114,52 +125,91 @@ class TrainingData:
             start: Step to begin with.
             part: Samples of each batch, for one of several processes.
         """
-        steps = ((step, indices[part]) for step, indices in enumerate(self._order(epoch)) if step >= start)
+        steps = (
+            (StepViews(views.known[part], views.unlabeled[part]),)
+            for step, views in enumerate(self.order.epoch(epoch))
+            if step >= start
+        )
         yield from made_ahead(lambda item: self._batch(epoch, *item), steps, self.loaders)
 
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """Rows of the training store of each step: every labeled frame once, and as many clean ones as belong there."""
-        labeled = sample_rng(self.seed, epoch, ORDER).permutation(self.labeled)
-        count = self.batch_size - self.clean_in_batch
-        steps = [labeled[step * count :][:count] for step in range(self.steps)]
-        if not self.clean_in_batch:
-            return steps
-        rng = sample_rng(self.seed, epoch, CLEAN)
-        wanted, total = self.steps * self.clean_in_batch, len(self.train) - self.labeled
-        rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
-        clean = self.labeled + np.concatenate(rounds)[:wanted].reshape(self.steps, self.clean_in_batch)
-        return [np.concatenate(rows) for rows in zip(steps, clean, strict=True)]
-
-    def _batch(self, epoch: int, step: int, indices: np.ndarray) -> Batch:
+    def _batch(self, epoch: int, views: StepViews) -> Batch:
         images, masks, thetas = [], [], []
-        for index in indices:
-            # A clean frame may come several times in an epoch, each time as another view.
-            again = [step] if index >= self.labeled else []
-            rng = sample_rng(self.seed, epoch, int(index), *again)
-            picture, truth = self.train.images[index], self.train.masks[index]
-            if self.augmentation.removed_polyps and rng.random() < self.augmentation.removed_polyps:
-                cleaned = remove_polyps(picture, truth, rng)
-                if cleaned is not None:
-                    picture, truth = cleaned, np.zeros_like(truth)
-            share = self.augmentation.shifted_views
-            # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
-            shifted = rng.random() < share if 0 < share < 1 else share == 1
-            theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
-            if self.augmentation.polyp_free_views and rng.random() < self.augmentation.polyp_free_views:
-                found = polyp_free_affine(truth, rng)
-                theta = theta if found is None else found
-            image, mask = warp(picture, theta), warp(truth, theta)
-            if shifted:
-                other = self.train.images[int(rng.integers(len(self.train)))]
-                image, mask = shift_domain(image, mask, other, rng)
-            images.append(photometric(image, rng))
+        for view in views.known:
+            rng = sample_rng(self.seed, epoch, view.index, *view.again)
+            image, mask, theta = self._augmented(*self._source(view.index, rng), rng)
+            images.append(image)
             masks.append(mask)
             thetas.append(theta)
         warps = theta_batch(thetas)
-        shown = self.shown_to_teachers[indices]
+        shown = self.shown_to_teachers[[view.index for view in views.known]]
         targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
         logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(shown), warps)
-        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, logits)
+        return Batch(
+            to_tensor(np.stack(images)),
+            mask_tensor(np.stack(masks)),
+            targets,
+            logits,
+            self._unlabeled(epoch, views.unlabeled),
+        )
+
+    def _source(self, index: int, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
+        """A frame and its mask, with a polyp removed or pasted in by chance."""
+        image, mask = self.train.images[index], self.train.masks[index]
+        options = self.augmentation
+        if options.removed_polyps and rng.random() < options.removed_polyps:
+            cleaned = remove_polyps(image, mask, rng)
+            if cleaned is not None:
+                image, mask = cleaned, np.zeros_like(mask)
+        if index >= self.labeled and options.pasted_polyps and rng.random() < options.pasted_polyps:
+            other = int(rng.integers(self.labeled))
+            pasted = paste_polyp(image, self.train.images[other], self.train.masks[other], rng)
+            image, mask = (image, mask) if pasted is None else pasted
+        return image, mask
+
+    def _augmented(
+        self, picture: ImageU8, truth: ImageU8, rng: np.random.Generator, *, whole: bool = False
+    ) -> tuple[ImageU8, ImageU8, NDArray[np.float64]]:
+        """A training view of a frame, its mask, and the geometry of both.
+
+        Args:
+            picture: The frame.
+            truth: Its mask.
+            rng: Random numbers of this view.
+            whole: The mask only says what is visible: it stays as it is, and polyps are not avoided.
+        """
+        share = self.augmentation.shifted_views
+        # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
+        shifted = rng.random() < share if 0 < share < 1 else share == 1
+        theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
+        polyp_free = 0.0 if whole else self.augmentation.polyp_free_views
+        if polyp_free and rng.random() < polyp_free:
+            window = polyp_free_affine(truth, rng)
+            theta = theta if window is None else window
+        image, mask = warp(picture, theta), warp(truth, theta)
+        if shifted:
+            other = self.train.images[int(rng.integers(len(self.train)))]
+            image, mask = shift_domain(image, mask, other, rng)
+        return photometric(image, rng), mask, theta
+
+    def _unlabeled(self, epoch: int, views: list[View]) -> Unlabeled | None:
+        if self.unlabeled is None or not views:
+            return None
+        strong, visible, thetas = [], [], []
+        for view in views:
+            rng = sample_rng(self.seed, epoch, UNLABELED, view.index, *view.again)
+            frame = self.unlabeled.images[view.index]
+            everything = np.full(frame.shape[:2], 255, np.uint8)
+            image, shown, theta = self._augmented(frame, everything, rng, whole=True)
+            strong.append(image)
+            visible.append(shown)
+            thetas.append(theta)
+        frames = self.unlabeled.images[[view.index for view in views]]
+        return Unlabeled(
+            to_tensor(frames),
+            to_tensor(np.stack(strong)),
+            theta_batch(thetas),
+            mask_tensor(np.stack(visible)),
+        )
 
     def training_side(self, divisor: int, epoch: int, step: int) -> int:
         """Height and width of a step's images: one of the configured scales, a multiple of `divisor`."""

@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from distill.data.batches import TrainingData
 from distill.data.image_store import ImageStore, Splits, load_negatives, load_splits, materialise
+from distill.data.unlabeled import load_unlabeled
 from distill.run_folder import runs_root
 from distill.students.build import build_student
 from distill.teachers.build import build_task_teacher, build_teacher
@@ -52,12 +53,7 @@ def open_data(
         )
     splits = _splits(config.data, config.run.seed)
     taught = with_teachers and config.loss.recipe != "none"
-    if config.augmentation.removed_polyps and config.loss.recipe != "none":
-        raise UsageError(
-            f"removed_polyps={config.augmentation.removed_polyps:g} does not go with recipe {config.loss.recipe}",
-            expected="recipe none: the teachers' maps show the polyp that is removed",
-            hint="--recipe none, or --set removed_polyps=0",
-        )
+    _refuse_unfit(config)
     teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
     task_teacher = (
         build_task_teacher(config.teachers.task_specs)
@@ -65,7 +61,12 @@ def open_data(
         else None
     )
     stores = []
+    unlabeled = load_unlabeled(
+        [Path(root) for root in config.data.unlabeled],
+        [*splits.validation, *splits.clean_validation],
+    )
     for label, samples in (
+        *([("unlabeled", unlabeled)] if unlabeled else []),
         ("training", [*splits.train, *splits.clean_train]),
         ("validation", [*splits.validation, *splits.clean_validation]),
     ):
@@ -79,7 +80,7 @@ def open_data(
                     rule=config.data.field_of_view,
                 )
             )
-    train, validation = stores
+    *without_masks, train, validation = stores
     caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
     logits = None if task_teacher is None else _look(config, task_teacher, train, TASK_STRIDE, report)
     return TrainingData(
@@ -91,8 +92,37 @@ def open_data(
         validation,
         caches,
         logits,
+        unlabeled=without_masks[0] if without_masks else None,
         shuffle_teacher=config.teachers.shuffle,
     )
+
+
+def _refuse_unfit(config: DistillConfig) -> None:
+    """Raise UsageError where two options contradict each other."""
+    recipe = config.loss.recipe
+    for key, share in (
+        ("removed_polyps", config.augmentation.removed_polyps),
+        ("pasted_polyps", config.augmentation.pasted_polyps),
+    ):
+        if share and recipe != "none":
+            raise UsageError(
+                f"{key}={share:g} does not go with recipe {recipe}",
+                expected="recipe none: the teachers' maps show the frame as it was",
+                mend=f"--recipe none, or --set {key}=0",
+            )
+    if config.augmentation.pasted_polyps and not config.data.negatives:
+        raise UsageError(
+            f"pasted_polyps={config.augmentation.pasted_polyps:g} has no frames to paste into",
+            expected="at least one folder of negatives",
+            mend="--negatives DIR, or --set pasted_polyps=0",
+        )
+    if config.data.unlabeled and (not config.optimizer.ema or recipe == "paper"):
+        raise UsageError(
+            "unlabeled frames learn from the average of the weights, and this run has none",
+            expected="ema over 0, and recipe difom or none",
+            got=f"ema={config.optimizer.ema:g}, recipe {recipe}",
+            mend="--set ema=0.99, or --set unlabeled=[]",
+        )
 
 
 def _splits(data: DataOptions, seed: int) -> Splits:

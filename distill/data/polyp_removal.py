@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from distill.data.blending import blend
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,9 +23,6 @@ _LARGEST = 0.3
 _TRIES = 16
 _DARK, _DARK_SHARE = 36, 0.02
 """Grey level under which a pixel is lumen or frame rather than mucosa, and how much of it a filling may have."""
-
-_FRAME = 4
-"""Pixels around the picture while it is filled: the region may not touch its edge."""
 
 
 def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image | None:
@@ -47,7 +46,7 @@ def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image 
         move = _random_move(mask.shape, rng)
         if (_moved(polyps, move) & polyps).any() or _moved(dark, move)[polyps > 0].mean() > _DARK_SHARE:
             continue
-        return _join(_moved(image, move), image, polyps)
+        return blend(_moved(image, move), image, polyps)
     return None
 
 
@@ -63,19 +62,3 @@ def _moved(image: Image, move: NDArray[np.float64]) -> Image:
     size = (image.shape[1], image.shape[0])
     moved: Image = cv2.warpAffine(image, move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
     return moved
-
-
-def _join(filling: Image, image: Image, region: Image) -> Image:
-    """`image` with `filling` inside `region`, their gradients kept on both sides of its outline."""
-    padded = [
-        cv2.copyMakeBorder(part, _FRAME, _FRAME, _FRAME, _FRAME, kind)
-        for part, kind in (
-            (filling, cv2.BORDER_REFLECT),
-            (image, cv2.BORDER_REFLECT),
-            (region, cv2.BORDER_CONSTANT),
-        )
-    ]
-    x, y, width, height = cv2.boundingRect(padded[2])
-    centre = (x + width // 2, y + height // 2)
-    joined = cv2.seamlessClone(padded[0], padded[1], 255 * padded[2], centre, cv2.NORMAL_CLONE)
-    return np.ascontiguousarray(joined[_FRAME:-_FRAME, _FRAME:-_FRAME])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from distill.losses import TASK_LOSSES, low_band, presence_loss, segmentation_loss, spectral_loss
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
 from distill.losses.spectral.weighted import focal_frequency_loss
+from distill.recipes.consistency import consistency_loss
 from distill.recipes.target_monitor import explained_variance
 from distill.students.build import StudentMaps
 
@@ -35,6 +36,7 @@ class Losses(NamedTuple):
         distillation: Distance to each teacher's map, a scalar each; empty without teachers.
         targets: What each distance was computed with, for the target monitor.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
+        consistency: Distance of unlabeled views to their pseudo-labels, a scalar; None without any.
     """
 
     total: Tensor
@@ -42,6 +44,18 @@ class Losses(NamedTuple):
     distillation: list[Tensor]
     targets: list[Tensor]
     cwd: Tensor | None = None
+    consistency: Tensor | None = None
+
+    def figures(self) -> dict[str, float]:
+        """The losses by the names that `metrics.jsonl` knows them by."""
+        values = {"loss": self.total.item(), "task": self.task.item()}
+        if self.distillation:
+            values["distill"] = torch.stack(self.distillation).mean().item()
+        if self.cwd is not None:
+            values["cwd"] = self.cwd.item()
+        if self.consistency is not None:
+            values["consistency"] = self.consistency.item()
+        return values
 
 
 class Objective(nn.Module):
@@ -67,7 +81,19 @@ class Objective(nn.Module):
         """
         del clock
         task = self.task_loss(self.maps(batch.images), batch.masks)
-        return Losses(task, task, [], [])
+        consistency = self.consistency(batch)
+        return Losses(self._plus(task, consistency), task, [], [], None, consistency)
+
+    def consistency(self, batch: Batch) -> Tensor | None:
+        """The loss of the views without masks; None where the batch has none."""
+        if batch.pseudo is None or len(batch.pseudo.images) == 0:
+            return None
+        return consistency_loss(self.maps(batch.pseudo.images).logits, batch.pseudo)
+
+    def _plus(self, total: Tensor, consistency: Tensor | None, weight: float = 1.0) -> Tensor:
+        if consistency is None:
+            return total
+        return total + weight * self.loss.consistency_weight * consistency
 
     def maps(self, images: Tensor) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision."""
@@ -155,7 +181,9 @@ class Difom(Objective):
         cwd = None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
         if cwd is not None:
             total = total + cwd_weight * cwd
-        return Losses(total, task, distances, list(batch.targets), cwd)
+        consistency = self.consistency(batch)
+        total = self._plus(total, consistency, task_weight)
+        return Losses(total, task, distances, list(batch.targets), cwd, consistency)
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
         """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""

@@ -20,6 +20,7 @@ from distill.data.batch import Batch, Step
 from distill.data.batches import TrainingData, step_seed
 from distill.data.load import open_data
 from distill.losses.auxiliary import resized
+from distill.recipes.consistency import pseudo_label
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper
 from distill.recipes.target_monitor import Guard
@@ -82,6 +83,13 @@ class Trainer:
                 f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
                 expected="processes times --set accumulate= to divide it",
                 hint=f"--batch-size {max(1, data.batch_size // shares) * shares}",
+            )
+        if data.order.unlabeled_in_batch % shares:
+            raise UsageError(
+                f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed in "
+                f"{shares} equal parts",
+                expected="processes times --set accumulate= to divide them",
+                mend="another --set unlabeled_share= or --batch-size",
             )
         torch.manual_seed(config.run.seed)
         self.student = build_student(config.student.name, pretrained=config.student.pretrained)
@@ -211,7 +219,7 @@ class Trainer:
         """One optimiser step on this process's part of a batch.
 
         Returns:
-            `loss`, `task` and, where there are teachers, `distill` and `cwd`.
+            `loss`, `task` and, where they apply, `distill`, `cwd` and `consistency`.
 
         Raises:
             TrainingError: The loss is not finite, or a guard objects.
@@ -228,13 +236,13 @@ class Trainer:
             part = batch.part(slice(number, None, parts), self.accelerator.device)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                shown = part._replace(images=resized(part.images, (side, side)))
+                shown = part._replace(images=resized(part.images, (side, side)), unlabeled=None)
+                if part.unlabeled is not None:
+                    labels = pseudo_label(self.optimizer.scored, part.unlabeled)
+                    views = resized(labels.images, (side, side))
+                    shown = shown._replace(pseudo=labels._replace(images=views))
                 losses = self.wrapped(shown, Step(self.epoch, self.step))
-                values = {"loss": losses.total.item(), "task": losses.task.item()}
-                if losses.distillation:
-                    values["distill"] = torch.stack(losses.distillation).mean().item()
-                if losses.cwd is not None:
-                    values["cwd"] = losses.cwd.item()
+                values = losses.figures()
                 self._refuse_nonfinite(values["loss"], batch)
                 if self.step % GUARDED_EVERY == 0:
                     for name, target, loss in zip(

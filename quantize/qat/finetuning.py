@@ -175,12 +175,7 @@ class Finetuning:
             loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
             return loss, {"loss": loss.item()}
         found = self.objective(batch, Step(self.epoch - 1, step))
-        losses = {"loss": found.total.item(), "task": found.task.item()}
-        if found.distillation:
-            losses["distill"] = torch.stack(found.distillation).mean().item()
-        if found.cwd is not None:
-            losses["cwd"] = found.cwd.item()
-        return found.total, losses
+        return found.total, found.figures()
 
     def _part(self, step: int) -> float:
         """Of the peak learning rate: half a cosine over all steps, down to a hundredth."""
