@@ -1,4 +1,4 @@
-"""What one training step is computed from: a batch of images and its place in the schedule."""
+"""Input of one training step: a batch of images and its place in the schedule."""
 
 from __future__ import annotations
 

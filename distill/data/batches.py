@@ -52,11 +52,11 @@ SCALE = 0xFFFFFFFD
 DEPTH = 0xFFFFFFFC
 """Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
-"""Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
+"""Largest number of threads that make batches while a GPU computes; without a GPU there are none."""
 SPECIFICITY = 0.95
-"""Share of the clean validation frames that stay unflagged where epochs are compared."""
+"""Share of the clean validation frames that must stay unflagged when epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
-"""The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
+"""Smallest and largest visible share of the image along each axis, of a plain and of a shifted view."""
 
 
 class TrainingData:
@@ -66,9 +66,9 @@ class TrainingData:
         options: Shares of the data in a batch, and the input size.
         augmentation: How training views are made.
         run: Size of a batch and seed.
-        splits: Which frame is for what.
+        splits: Frames to train on and frames to validate on.
         train: Training images at the student's input size.
-        validation: Validation images likewise.
+        validation: Validation images at the student's input size.
         caches: One per teacher, over the training images.
         task_logits: The task teacher's logits on the same images.
         unlabeled: Frames without masks at the student's input size.
@@ -219,7 +219,7 @@ class TrainingData:
         return max(1, round(self.options.size * scale / divisor)) * divisor
 
     def calibration(self, count: int) -> Iterator[Tensor]:
-        """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
+        """Unchanged training images (1, 3, H, W), normalized, spread evenly over the training set."""
         for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
             yield to_tensor(self.train.images[index : index + 1])
 
@@ -260,12 +260,12 @@ def _peaks(logits: Tensor) -> Tensor:
 
 
 def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
-    """What `TrainingData.validate` returns.
+    """Figures that `TrainingData.validate` returns.
 
     Args:
-        dice: (n,) of the frames with a polyp, in their order.
-        iou: (n,) likewise.
-        peaks: (N,) of all frames.
+        dice: (n,) Dice of the frames with a polyp, in their order.
+        iou: (n,) IoU of the same frames.
+        peaks: (N,) peak logit of all frames.
         polyp: (N,) bool, whether a frame has one.
     """
     figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
@@ -278,12 +278,12 @@ def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[st
 
 
 def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
-    """`map`, in order, by threads that are at most one item each ahead of whoever reads.
+    """An ordered `map` by threads that run at most one item each ahead of the reader.
 
     Args:
         make: A function of its argument alone.
-        items: Its arguments.
-        workers: Threads; 0 makes each when it is asked for.
+        items: Arguments of the function.
+        workers: Number of threads; 0 computes each item on demand.
     """
     if workers < 1:
         yield from map(make, items)
@@ -304,7 +304,7 @@ def step_seed(seed: int, epoch: int, step: int, process: int) -> int:
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
-    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalised float32, channels last in memory."""
+    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalized float32, channels last in memory."""
     return torch.from_numpy(normalise(images)).permute(0, 3, 1, 2)
 
 

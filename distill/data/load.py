@@ -1,4 +1,4 @@
-"""From a configuration to its training data: splits, decoded images, and what its teachers say of them, each once."""
+"""From a configuration to training data: splits, decoded images and the teachers' cached maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 
 from distill.data.batches import TrainingData
-from distill.data.image_store import ImageStore, Splits, load_negatives, load_splits, materialise
+from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
 from distill.data.unlabeled import load_unlabeled
 from distill.run_folder import runs_root
 from distill.students.build import build_student
@@ -33,15 +33,15 @@ TASK_STRIDE = 4
 def open_data(
     config: DistillConfig, *, with_teachers: bool = True, report: Reporter = silent
 ) -> TrainingData:
-    """Decode the images of a configuration and let its teachers look at them, both once.
+    """Decode the images of a configuration and run its teachers on them; both are cached.
 
     Args:
-        config: Names the folders, the size, the teachers.
-        with_teachers: False where the targets are not needed.
+        config: Configuration of the run.
+        with_teachers: False if no targets are needed.
         report: Shows the progress of reading images and of the teachers.
 
     Raises:
-        UsageError: The size does not fit the student, or a name is unknown.
+        UsageError: The size does not fit the student, a name is unknown, or options contradict each other.
         DataError: The images cannot be used.
     """
     divisor = build_student(config.student.name, pretrained=False).divisor
@@ -72,7 +72,7 @@ def open_data(
     ):
         with report(len(samples), f"read {label} images") as bar:
             stores.append(
-                materialise(
+                decode_images(
                     samples,
                     (config.data.size, config.data.size),
                     runs_root() / "cache" / "images",
@@ -81,8 +81,8 @@ def open_data(
                 )
             )
     *without_masks, train, validation = stores
-    caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
-    logits = None if task_teacher is None else _look(config, task_teacher, train, TASK_STRIDE, report)
+    caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
+    logits = None if task_teacher is None else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
     return TrainingData(
         config.data,
         config.augmentation,
@@ -138,10 +138,10 @@ def _splits(data: DataOptions, seed: int) -> Splits:
     return Splits(splits.train, splits.validation, train, validation)
 
 
-def _look(
+def _cached_maps(
     config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int, report: Reporter
 ) -> TeacherCache:
-    """The cache of a teacher's maps, a cell for `stride` pixels."""
+    """Cache of a teacher's maps with one cell per `stride` pixels."""
     side = config.data.size // stride
     teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
     megabytes = 2 * len(store) * teacher.channels * side * side / 1e6

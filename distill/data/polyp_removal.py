@@ -1,7 +1,7 @@
-"""Clean frames out of frames with a polyp: the polyp's place is filled with mucosa from elsewhere in the same picture.
+"""Clean frames from frames with a polyp: mucosa from elsewhere in the image covers the polyp.
 
-Public sets hold next to no frames without a polyp, and a student that never saw one outlines something in each. What
-is filled in is joined by its gradients (Perez et al., Poisson image editing, SIGGRAPH 2003), so that no edge tells.
+Public data sets hold hardly any frames without a polyp, and a student that never saw one outlines
+something in each. The covered region is blended by its gradients, so that it has no visible edge.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 _LARGEST = 0.3
-"""Share of the picture that may be filled: more leaves nothing to fill it with."""
+"""Largest share of the image that is covered: more leaves nothing to cover it with."""
 _TRIES = 16
 _DARK, _DARK_SHARE = 36, 0.02
-"""Grey level under which a pixel is lumen or frame rather than mucosa, and how much of it a filling may have."""
+"""Gray level below which a pixel is lumen or border rather than mucosa, and its largest share."""
 
 
 def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image | None:
-    """The picture as if it had no polyp.
+    """The image without its polyps.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8, not zero inside polyps.
-        rng: Where the filling is taken from.
+        rng: Chooses where the filling is taken from.
 
     Returns:
-        A new picture; None where the polyps are too large, or a few tries found no mucosa to cover them with.
+        A new image; None if the polyps are too large, or a few tries found no mucosa to cover them.
     """
     side = max(3, mask.shape[1] // 20)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1, 2 * side + 1))

@@ -1,7 +1,7 @@
-"""What a recipe minimises: a student and whatever its teachers need beside it, as one module.
+"""Recipes: a student and everything that its teachers need besides it, as one module.
 
-One module, so that several processes can wrap it: gradients of student and heads are reduced together. Nothing in
-here but the student is exported.
+It is one module so that several processes can wrap it: gradients of student and heads are reduced
+together. Only the student is exported.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Losses(NamedTuple):
     """One step's losses.
 
     Attributes:
-        total: What is minimised, a scalar.
-        task: On the masks, a scalar.
+        total: Weighted sum that is minimized, a scalar.
+        task: Loss on the masks, a scalar.
         distillation: Distance to each teacher's map, a scalar each; empty without teachers.
         targets: What each distance was computed with, for the target monitor.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
@@ -110,7 +110,7 @@ class Objective(nn.Module):
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """The configured loss of the logits, averaged with that of further logits under deep supervision.
 
-        Images without a polyp have a loss of their own, and a student's presence logit its cross-entropy.
+        Images without a polyp have a loss of their own; a presence logit adds its cross-entropy.
         """
         loss = TASK_LOSSES[self.loss.task_loss]
         found = [
@@ -135,8 +135,8 @@ class SpectralHeads(nn.Module):
     """1x1 projections of a student's two maps to a teacher's channels.
 
     Args:
-        student: Whose maps are projected.
-        channels: The teacher's channels.
+        student: Student whose maps are projected.
+        channels: Channels of the teacher's map.
     """
 
     def __init__(self, student: Student, channels: int) -> None:
@@ -145,16 +145,16 @@ class SpectralHeads(nn.Module):
         self.high = nn.Conv2d(student.high_channels, channels, 1)
 
     def forward(self, maps: StudentMaps, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Both maps (B, channels, *grid): projected where they are small, then resized, which commutes."""
+        """Both maps as (B, channels, *grid): projected first and resized then, which commutes."""
         low, high = self.low(maps.low), self.high(maps.high)
         return resized(low, grid), resized(high, grid)
 
 
 class Difom(Objective):
-    """The task loss and the spectral loss on each teacher's map: recipe `difom`, ours.
+    """The task loss and the spectral loss on each teacher's map: recipe `difom`, this project's own.
 
-    Targets come from a cache and take no gradient; the distilled maps lie on the way to the logits; the high band is
-    compared on the grid of the student's finer map.
+    Targets come from a cache and take no gradient. The distilled maps are inputs of the logits. The high
+    band is compared on the grid of the student's finer map.
 
     Args:
         student: Trained in place.
@@ -186,7 +186,7 @@ class Difom(Objective):
         return Losses(total, task, distances, list(batch.targets), cwd, consistency)
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
-        """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
+        """Distance to one teacher's map: the spectral loss and the configured further terms."""
         options = self.loss
         low, high = head(maps, target.shape[-2:])
         loss = spectral_loss(low, high, target, radius=options.radius, band=options.band)
@@ -209,7 +209,7 @@ class Difom(Objective):
             return found
 
     def _weights(self, epoch: int) -> tuple[float, float, float]:
-        """Of task, teachers' maps and task teacher's logits: all together, or teachers first (GKD's order)."""
+        """Weights of task, maps and task logits: all at once, or teachers first (GKD's order)."""
         options = self.loss
         if options.schedule == "joint":
             return 1.0, options.distill_weight, options.cwd_weight

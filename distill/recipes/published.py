@@ -1,7 +1,7 @@
-"""The recipe of the method's published notebook, defects and all, so that its collapse can be shown.
+"""The recipe of the method's published notebook with its defects, to show how its target collapses.
 
 Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to 256 channels; the
-fused map is split by FFT with the centred box of half-width min(H, W) // 6 (indices c - r to c + r - 1, so not symmetric),
+fused map is split by FFT with the centered box of half-width min(H, W) // 6 (indices c - r to c + r - 1, so not symmetric),
 and both parts, bilinear at the bottleneck's size, are compared with two side branches L1 = ReLU(conv(bottleneck)) and
 L2 = conv(L1). The loss that trains the branches trains the fusion too, whose optimum is a target of zero.
 
@@ -35,7 +35,7 @@ class Paper(Objective):
     """Recipe `paper`.
 
     Args:
-        student: Trained in place; its low map stands for the bottleneck.
+        student: Trained in place; its low map takes the place of the bottleneck.
         loss: What is minimized.
         run: Length, precision and seed of the training.
         channels: Channels of each teacher's map.

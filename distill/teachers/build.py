@@ -81,13 +81,13 @@ def build_teacher(spec: str) -> Teacher:
 
 
 def build_task_teacher(specs: Sequence[str]) -> Teacher:
-    """Students trained here as one teacher whose one channel is the logit of their mean, for channel-wise distillation.
+    """Trained students as one teacher of one channel, the logit of their mean probability.
 
     Args:
         specs: Each `run:RUN`.
 
     Raises:
-        UsageError: Another form, or the folder holds no run.
+        UsageError: A specification has another form, or its folder is not a run directory.
         TrainingError: Its checkpoint is missing or damaged.
     """
     sources = []

@@ -1,4 +1,4 @@
-"""How a run's weights move: AdamW under a one-cycle schedule, clipped gradients, and the average of the weights."""
+"""Weight updates of a run: AdamW, one-cycle schedule, clipped gradients and averaged weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _LARGEST_GRADIENT = 5.0
 _RISING = 0.2
-"""Share of the schedule in which the learning rate rises."""
+"""Share of the schedule during which the learning rate rises."""
 
 
 def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
-    """The parts of the student's encoder that a run leaves as they are; their parameters take no gradient any more.
+    """Freeze the first stages of a student's encoder and return them.
 
     Raises:
-        UsageError: The student has fewer of them, or its encoder is not pretrained.
+        UsageError: The student has fewer stages, or its encoder is not pretrained.
     """
     stages = student.stages()
     if options.frozen_stages > len(stages) or (options.frozen_stages and not options.pretrained):
@@ -39,7 +39,7 @@ def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
 
 
 def parameter_groups(module: nn.Module, student: Student, options: OptimizerOptions) -> list[dict[str, Any]]:
-    """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
+    """Trainable parameters; those of the student's encoder have their own learning rate."""
     encoder = getattr(student, "encoder", None)
     inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -51,11 +51,11 @@ def parameter_groups(module: nn.Module, student: Student, options: OptimizerOpti
 
 
 class Optimizer:
-    """Optimiser, schedule (Smith & Topin, 2018) and weight average of one run.
+    """Optimizer, schedule (Smith & Topin, 2018) and weight average of one run.
 
     Args:
-        module: What is trained: the student and what its recipe adds.
-        student: Its student.
+        module: Module to train: the student and what its recipe adds.
+        student: The student within `module`.
         options: How the weights are updated.
         steps: Number of steps of the whole run.
     """
@@ -71,20 +71,20 @@ class Optimizer:
 
     @property
     def scored(self) -> Student:
-        """The average of the weights where the run keeps one, else the student itself."""
+        """The student with averaged weights if the run keeps an average, else the student itself."""
         return self._average.student if self._average else self._student
 
     @property
     def lr(self) -> float:
-        """Of what is no encoder."""
+        """Learning rate of the decoder and the heads."""
         return float(self._schedule.get_last_lr()[0])
 
     def begin(self) -> None:
-        """Forget the gradients of the step before."""
+        """Clear the gradients of the previous step."""
         self._optimizer.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Move the weights by the gradients that they have now."""
+        """Update the weights with their gradients."""
         nn.utils.clip_grad_norm_(self._student.parameters(), _LARGEST_GRADIENT)
         self._optimizer.step()
         self._schedule.step()
@@ -92,7 +92,7 @@ class Optimizer:
             self._average.update(self._student)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
+        """State for `load_state_dict`."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),

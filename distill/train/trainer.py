@@ -1,6 +1,15 @@
-"""The training loop: one-cycle AdamW, validation decides, and a killed run continues bit for bit.
+"""The training loop: one-cycle AdamW, validation chooses, and a killed run continues bit for bit.
 
-One process or several (`accelerate launch`): each computes its part of every batch, gradients are averaged.
+It runs in one process or several (`accelerate launch`): each process computes its part of every batch,
+and gradients are averaged.
+
+`quantize.qat.finetuning` has a loop of its own on purpose. Both validate, keep the best weights and save
+after every epoch, but they share hardly a line of that: this loop resumes in the middle of an epoch,
+runs in several processes, trains in training mode under a one-cycle schedule, validates an average of
+the weights and stops early. Fine-tuning validates once before its first epoch, keeps the network in
+evaluation mode, freezes ranges halfway, aligns grids after every epoch and resumes only between epochs.
+One loop with two policies would need a hook for each of these steps and hide their order. What both do
+alike has one home: `Losses.figures`, `append_metrics`, `keep_metrics_before` and `save_checkpoint`.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from distill.losses.auxiliary import resized
 from distill.recipes.consistency import pseudo_label
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper
-from distill.recipes.target_monitor import Guard
+from distill.recipes.target_monitor import TargetMonitor
 from distill.run_folder import (
     append_metrics,
     describe_run,
@@ -45,12 +54,18 @@ if TYPE_CHECKING:
     from distill.config import DistillConfig
     from edge.util.progress import Reporter
 
-GUARDED_EVERY = 10
-"""Steps from one look at the targets to the next."""
+CHECKED_EVERY = 10
+"""Number of steps between two checks of the targets."""
 
 
 def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
-    """The module that a recipe trains."""
+    """The module that a recipe trains.
+
+    Args:
+        student: Trained in place.
+        config: Configuration of the run.
+        channels: Channels of each teacher's map.
+    """
     loss, run = config.loss, config.run
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
@@ -59,16 +74,17 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
 
 
 class Trainer:
-    """One run: its student, what its recipe adds, optimiser and place in the schedule.
+    """One run: its student, its recipe, its optimizer and its place in the schedule.
 
     Args:
         run: Folder of the run, with `resolved.yaml`.
-        config: Its configuration.
-        data: Its images.
+        config: Configuration of the run.
+        data: Training and validation images.
         report: Shows the progress of the steps.
 
     Raises:
-        UsageError: The batch cannot be shared by the processes and parts that it is to be computed in.
+        UsageError: The batch cannot be divided equally among the processes and parts, or an option does
+            not fit the student.
     """
 
     def __init__(
@@ -108,22 +124,22 @@ class Trainer:
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        module.to(self.accelerator.device)  # before the average of its weights is made there
+        module.to(self.accelerator.device)  # before its weights are copied for the average
         self.optimizer = Optimizer(module, self.student, config.optimizer, config.run.epochs * data.steps)
         self.wrapped = self.accelerator.prepare_model(module)
-        self.guard = Guard(only_warn=config.loss.recipe == "paper")
+        self.monitor = TargetMonitor(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
         self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return {
             "student": self.student.state_dict(),
             "objective": self.objective.state_dict(),
             "optimisation": self.optimizer.state_dict(),
-            "guard": self.guard.start,
+            "guard": self.monitor.start,
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
@@ -132,27 +148,27 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`, as `state()` returned it."""
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimisation"])
-        self.guard.start = dict(state["guard"])
+        self.monitor.start = dict(state["guard"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
 
     def train(self) -> dict[str, float]:
-        """Run to the end of the schedule, or until patience is spent.
+        """Train to the end of the schedule, or until `patience` epochs brought no better score.
 
         Returns:
             Validation figures of the best epoch.
 
         Raises:
-            TrainingError: The loss is no longer finite, or a guard objects.
+            TrainingError: The loss is not finite, or the target monitor objects.
         """
         done = self.epoch * self.data.steps + self.step
         left = self.config.run.epochs * self.data.steps - done
         label = f"distil {self.config.student.name}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
-        # The time left is told from the rate of these steps, not of those before a resume.
+        # The remaining time is estimated from these steps, not from those before a resume.
         with (self.report if main else silent)(left, label) as bar:
             while self.epoch < self.config.run.epochs and not self._spent():
                 batch = self._train_epoch(bar)
@@ -201,7 +217,7 @@ class Trainer:
         return batch
 
     def prepare_epoch(self) -> None:
-        """Go to training mode, as far as the configuration and the recipe's phase want it."""
+        """Enter training mode, except for what the configuration or the recipe's phase freezes."""
         self.wrapped.train()
         for stage in self.frozen:
             stage.eval()
@@ -212,20 +228,20 @@ class Trainer:
         self.objective.begin_epoch(self.epoch)
 
     def share(self) -> slice:
-        """The samples of a batch that this process computes."""
+        """Samples of a batch that this process computes."""
         return slice(self.accelerator.process_index, None, self.accelerator.num_processes)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's part of a batch.
+        """One optimizer step on this process's part of a batch.
 
         Returns:
             `loss`, `task` and, where they apply, `distill`, `cwd` and `consistency`.
 
         Raises:
-            TrainingError: The loss is not finite, or a guard objects.
+            TrainingError: The loss is not finite, or the target monitor objects.
         """
         self.optimizer.begin()
-        # The one use of this generator in a step: a resumed run draws what a whole one does.
+        # Seeded in every step, so that a resumed run draws the same numbers as a whole one.
         torch.manual_seed(
             step_seed(self.config.run.seed, self.epoch, self.step, self.accelerator.process_index)
         )
@@ -244,11 +260,11 @@ class Trainer:
                 losses = self.wrapped(shown, Step(self.epoch, self.step))
                 values = losses.figures()
                 self._refuse_nonfinite(values["loss"], batch)
-                if self.step % GUARDED_EVERY == 0:
+                if self.step % CHECKED_EVERY == 0:
                     for name, target, loss in zip(
                         self._teacher_names(losses.targets), losses.targets, losses.distillation, strict=True
                     ):
-                        self.guard.check(name, target, loss.item())
+                        self.monitor.check(name, target, loss.item())
                 self.accelerator.backward(losses.total / parts)
             for name, value in values.items():
                 found[name] = found.get(name, 0.0) + value / parts
@@ -274,7 +290,7 @@ class Trainer:
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:
-        """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
+        """Validate the student or the average of its weights, keep the best, and end the epoch."""
         scored = self.optimizer.scored
         score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
         broadcast_object_list(score)
@@ -304,7 +320,7 @@ class Trainer:
         )
 
     def _mean_losses(self) -> dict[str, float]:
-        """Of this epoch, over all processes."""
+        """Mean losses of this epoch over all processes."""
         names = sorted(self.sums)
         sums = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
         sums = self.accelerator.reduce(sums.to(self.accelerator.device), "mean")
@@ -316,7 +332,7 @@ class Trainer:
 
 
 def _clean(figures: dict[str, float]) -> str:
-    """What validation says of clean frames, for the progress bar."""
+    """Validation figure of clean frames, for the progress bar."""
     return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
 
 
@@ -327,11 +343,12 @@ def train_run(
     force: bool = False,
     report: Reporter = silent,
 ) -> Path:
-    """Distill a student from the start.
+    """Distill a student from the start, or continue a run where it stopped.
 
     Args:
-        config: Everything that decides the outcome.
-        out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
+        config: Configuration of a new run; None with `resume`.
+        out: Folder of a new run; by default one named after the time.
+        resume: Folder of a run to continue.
         force: Train again in a folder that is not empty.
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
 
@@ -339,33 +356,7 @@ def train_run(
         The run's folder.
 
     Raises:
-        UsageError: `out` is not empty, or the configuration names something unknown.
-        TrainingError: Training diverged.
-        DataError: The images cannot be used.
-    """
-    run = out or new_run_path("distill", config.student)
-    refuse_existing(run, force=force)
-    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
-    trainer, process = _prepare(run, config, report)
-    if process.is_main_process:
-        (run / "metrics.jsonl").unlink(missing_ok=True)
-        describe_run(run, config)
-        trainer.data.write_splits(run / "splits.json")
-    return _finish(trainer, process)
-
-
-def resume_run(run: Path, *, report: Reporter = silent) -> Path:
-    """Continue a distillation where it stopped, to the same weights bit for bit.
-
-    Args:
-        run: Folder of the run.
-        report: As in `start_run`.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        UsageError: The folder holds no run.
+        UsageError: `out` is not empty, or `resume` is not a run directory.
         TrainingError: Training diverged, or the checkpoint cannot be read.
         DataError: The images cannot be used.
     """

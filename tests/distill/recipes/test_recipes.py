@@ -18,7 +18,7 @@ from distill.losses.spectral.loss import low_band
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper, notebook_bands
-from distill.recipes.target_monitor import Guard, explained_variance, target_deviation
+from distill.recipes.target_monitor import TargetMonitor, explained_variance, target_deviation
 from distill.students.base import Student, StudentMaps
 from distill.train.ema import WeightAverage
 from distill.train.trainer import Trainer, resume_run, start_run
@@ -137,7 +137,7 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
     assert perfect == pytest.approx((1, 1), abs=1e-5)
     mean = target.mean(dim=(0, 2, 3), keepdim=True).expand_as(target)
     assert explained_variance(mean, 0 * target, target, 1) == pytest.approx((0, 0), abs=1e-4)
-    guard = Guard(only_warn=False)
+    guard = TargetMonitor(only_warn=False)
     guard.check("t", target, 2.0)
     guard.check("t", target, 0.0021)
     with pytest.raises(TrainingError, match=r"fell to 0\.001"):
@@ -149,7 +149,7 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
 
 
 def test_under_the_paper_a_guard_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
-    guard = Guard(only_warn=True)
+    guard = TargetMonitor(only_warn=True)
     target = batch().targets[0]
     for loss in (1.0, 1e-5, 1e-6):
         guard.check("fused", target, loss)

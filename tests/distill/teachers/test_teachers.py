@@ -247,7 +247,7 @@ def test_only_a_run_has_logits(spec: str) -> None:
 
 
 def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run directory"):
         build_teacher(f"run:{tmp_path}")
     describe_run(tmp_path, make_config({"data": ["x"]}))
     with pytest.raises(TrainingError, match="no checkpoint"):

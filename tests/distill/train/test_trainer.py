@@ -270,7 +270,7 @@ def test_a_truncated_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
     run = start_run(config(folder, recipe="none", epochs=1), out=tmp_path / "run")
     best = run / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"best\.pt is no readable checkpoint"):
+    with pytest.raises(TrainingError, match=r"best\.pt is not a readable checkpoint"):
         load_run(run)
 
 

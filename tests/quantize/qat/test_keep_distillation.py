@@ -186,7 +186,7 @@ def test_heads_start_anew_without_a_checkpoint_and_refuse_a_wrong_one(tmp_path: 
     with pytest.raises(TrainingError, match="do not fit the run's teachers"):
         take_heads(objective, run, quantized, samples())
     last.write_bytes(b"cut short")
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         take_heads(objective, run, quantized, samples())
 
 
