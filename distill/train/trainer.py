@@ -3,13 +3,7 @@
 It runs in one process or several (`accelerate launch`): each process computes its part of every batch,
 and gradients are averaged.
 
-`quantize.qat.finetuning` has a loop of its own on purpose. Both validate, keep the best weights and save
-after every epoch, but they share hardly a line of that: this loop resumes in the middle of an epoch,
-runs in several processes, trains in training mode under a one-cycle schedule, validates an average of
-the weights and stops early. Fine-tuning validates once before its first epoch, keeps the network in
-evaluation mode, freezes ranges halfway, aligns grids after every epoch and resumes only between epochs.
-One loop with two policies would need a hook for each of these steps and hide their order. What both do
-alike has one home: `Losses.figures`, `append_metrics`, `keep_metrics_before` and `save_checkpoint`.
+`quantize.qat.finetuning` has a loop of its own on purpose: docs/adr/0025-two-training-loops.md.
 """
 
 from __future__ import annotations
