@@ -127,13 +127,13 @@ def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
 
 
 def find_config(given: Path) -> Path:
-    """The configuration file that a user names.
+    """Path of the configuration file that a user names.
 
     Args:
-        given: A path, or the name of a configuration that comes along. What exists under that name comes first.
+        given: A path, or the name of a built-in configuration. An existing path takes precedence.
 
     Raises:
-        UsageError: There is neither.
+        UsageError: There is neither such a file nor such a configuration.
     """
     shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
     found = given if given.exists() else shipped.get(str(given))
@@ -145,11 +145,11 @@ def find_config(given: Path) -> Path:
 
 
 def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfig:
-    """The configuration of a run: what a file or a name says, and over it the settings; its folders as absolute paths.
+    """Configuration of a run: a file, overridden by settings, with absolute paths.
 
     Args:
-        given: For `find_config`; None for the defaults.
-        settings: By name; some must name the data where the file does not.
+        given: A file or name for `find_config`; None for the defaults.
+        settings: Values by flat key; they must name the data if the file does not.
 
     Raises:
         UsageError: The file cannot be read, a setting is unknown or out of its range, or there is no data.
@@ -170,7 +170,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UsageError: The file is missing or no mapping.
+        UsageError: The file is missing or does not hold a mapping.
     """
     try:
         values = yaml.safe_load(path.read_text())

@@ -1,8 +1,8 @@
 """Augmentation as a function of (seed, epoch, sample), so that a resumed run sees the same images.
 
-The geometric part is one affine map in normalized coordinates (-1 to 1 over the frame, cell edges at the ends).
-The image, the mask and the cached teacher map are resampled through the same map with the same reflection at the
-border, so a teacher runs once per image however many views training draws from it.
+The geometric part is one affine map in normalized coordinates (-1 to 1 over the frame, cell edges at
+the ends). Image, mask and cached teacher map are resampled through the same map with the same
+reflection at the border, so a teacher runs once per image, however many views training draws from it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def warp(image: NDArray[np.uint8], theta: NDArray[np.float64]) -> NDArray[np.uin
 
     Args:
         image: (H, W, 3) or (H, W) uint8.
-        theta: (2, 3), output to input, as `torch.nn.functional.affine_grid` with align_corners=False takes it.
+        theta: (2, 3) from output to input, as for `torch.nn.functional.affine_grid` with
+            align_corners=False.
     """
     H, W = image.shape[:2]
     to_normal = np.array([[2 / W, 0, 1 / W - 1], [0, 2 / H, 1 / H - 1], [0, 0, 1]])

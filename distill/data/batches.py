@@ -227,10 +227,10 @@ class TrainingData:
         """Figures of the validation frames at the student's input size, threshold .5.
 
         Returns:
-            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, by which the best epoch is chosen:
-            Dice itself, or, where there are clean frames, what is left of it when every frame stays empty whose highest
-            scores do not exceed those of `SPECIFICITY` of the clean ones. These add `flagged_val`, the share of the
-            clean frames with a mask.
+            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses the best
+            epoch. It is the mean Dice; if there are clean frames, a frame with a polyp counts 0 unless its
+            peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean frames also add
+            `flagged_val`, the share of them with a mask.
         """
         model.eval()
         device = next(model.parameters()).device
@@ -254,7 +254,7 @@ class TrainingData:
 
 
 def _peaks(logits: Tensor) -> Tensor:
-    """(B,) of (B, 1, h, w): the logit that `FLAG_AREA` of the cells reach, so that a region can be flagged there."""
+    """Peak logits (B,) of (B, 1, h, w): those that `FLAG_AREA` of the cells reach, enough to be flagged."""
     cells = logits.flatten(1)
     return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
 

@@ -79,8 +79,9 @@ def decode_images(
 ) -> ImageStore:
     """Decode and resize all samples, or open the store of an earlier call.
 
-    Images go through the device's own `edge.imaging.preprocess.to_input`; masks are resized by area, so that a boundary
-    pixel holds how much of it the polyp covers. The arrays appear under their final name only when whole.
+    Images go through the device's own `edge.imaging.preprocess.to_input`. Masks are resized by area, so
+    that a boundary pixel holds the share that the polyp covers. The arrays appear under their final name
+    only when they are complete.
 
     Args:
         samples: In the order of the rows.

@@ -101,7 +101,7 @@ def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         presence: (B, 1, 1, 1) logits.
-        mask: (B, 1, H, W), 0 to 1; a polyp that covers more than 0 and less than `MIN_SHOWN` of it has no weight.
+        mask: (B, 1, H, W), 0 to 1; one with a polyp that covers less than `MIN_SHOWN` has no weight.
 
     Returns:
         Mean over the batch, a scalar.

@@ -217,7 +217,7 @@ class Difom(Objective):
         return (0.0, 1.0, options.cwd_weight) if teachers_first else (1.0, 0.0, 0.0)
 
     def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
-        """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
+        """Teacher dropping (UNIC, ECCV 2024): drop each with probability p, but never the worst matched."""
         kept = torch.ones(len(losses), device=losses[0].device)
         if self.loss.teacher_dropping and len(losses) > 1:
             rng = np.random.default_rng([self.run.seed, clock.epoch, clock.step])

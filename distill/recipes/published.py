@@ -1,9 +1,10 @@
 """The recipe of the method's published notebook with its defects, to show how its target collapses.
 
-Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to 256 channels; the
-fused map is split by FFT with the centered box of half-width min(H, W) // 6 (indices c - r to c + r - 1, so not symmetric),
-and both parts, bilinear at the bottleneck's size, are compared with two side branches L1 = ReLU(conv(bottleneck)) and
-L2 = conv(L1). The loss that trains the branches trains the fusion too, whose optimum is a target of zero.
+Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to
+256 channels. The fused map is split by FFT with the centered box of half-width min(H, W) // 6 (indices
+c - r to c + r - 1, so it is not symmetric). Both parts, bilinear at the bottleneck's size, are compared
+with two side branches L1 = ReLU(conv(bottleneck)) and L2 = conv(L1). The loss that trains the branches
+also trains the fusion, whose optimum is a target of zero.
 
 Three phases: the task alone; 0.6 task + 0.1 low + 0.1 high; the same with the encoder's parameters frozen, while its
 BatchNorm statistics go on moving.
