@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from distill.data.blending import blend
+from distill.data.blending import EROSION, blend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,8 @@ def paste_polyp(
         tries found no mucosa inside the field of view that holds it.
     """
     height, width = source_mask.shape
-    rim = max(2, width // 48)
+    # The outline of the polyp has to lie inside what blending keeps, or the polyp vanishes.
+    rim = EROSION + max(3, width // 64)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
     polyp = _choose_polyp(source, source_mask, kernel, rng)
     if polyp is None:

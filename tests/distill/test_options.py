@@ -26,7 +26,7 @@ negative_share: 0.3
 val_negatives: 0.1
 student: edge-xs
 teachers: [dinov2, sam]
-recipe: difom
+recipe: paper
 pretrained: false
 start: /runs/old
 size: 192
