@@ -26,7 +26,6 @@ from distill.options import (
     list_options,
 )
 from edge.errors import UsageError
-from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
 PARTS: dict[str, type[Options]] = {
     "data": DataOptions,
@@ -106,7 +105,7 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
             raise UsageError(
                 f"configuration: unknown key {key!r}",
                 expected=", ".join(home),
-                mend=f"did you mean {near[0]}?" if near else "correct the option, --set or file",
+                hint=f"did you mean {near[0]}?" if near else "correct the option, --set or file",
             )
         parts[home[key].part][key] = value
     built = {part: _convert(parts[part], struct) for part, struct in PARTS.items()}
@@ -122,7 +121,7 @@ def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
         raise UsageError(
             f"configuration: {error}",
             expected="; ".join(f"{option.key}: {option.type}" for option in named or own),
-            mend="correct the option, the --set or the configuration file",
+            hint="correct the option, the --set or the configuration file",
         ) from None
 
 
@@ -156,7 +155,7 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     """
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
-        raise UsageError("no images are named", expected="at least one folder", mend="--data DIR")
+        raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
     config = make_config(values)
     absolute: dict[str, Any] = {
         key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, field
 
-from edge.bundle.manifest import Rule  # noqa: TC001 - msgspec reads it at run time
+from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
 Positive = Annotated[int, Meta(ge=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -81,7 +81,7 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = 0.25
     size: Annotated[Positive, Meta(description="Height and width of the student's input in pixels.")] = 256
     field_of_view: Annotated[
-        Rule,
+        FieldOfView,
         Meta(
             description="Part of a frame that the student sees in training and on the device: "
             "`view`, the field of view with a margin, or `full-frame`."

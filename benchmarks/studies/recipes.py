@@ -265,9 +265,9 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
     if not (run / "checkpoints" / "last.pt").is_file():
         start_run(config, out=run, force=True)
     elif load_config(run) != config:
-        raise UsageError(f"{run} was trained with other settings", mend="another --runs, or remove it")
+        raise UsageError(f"{run} was trained with other settings", hint="another --runs, or remove it")
     elif not _finished(run, config.run.epochs):
-        train_run(None, resume=run)
+        resume_run(run)
     rows = _metrics(run)
     return rows[-1]["dice_val"], rows[-1]["seconds"]
 

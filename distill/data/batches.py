@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from distill.data.image_store import ImageStore, Splits
     from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
-    from edge.contracts import ImageU8
+    from edge.frame import ImageU8
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

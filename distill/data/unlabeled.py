@@ -31,7 +31,7 @@ def load_unlabeled(roots: Sequence[Path], validation: Sequence[Sample]) -> list[
                 raise DataError(
                     f"{path} is a validation frame",
                     expected="unlabeled frames that validate nothing",
-                    mend="remove it from the unlabeled folder, or choose another validation set",
+                    hint="remove it from the unlabeled folder, or choose another validation set",
                 )
             samples.append(Sample(str(path), "", root.name, f"{root.name}/{path.stem}"))
     return samples

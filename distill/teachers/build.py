@@ -97,7 +97,7 @@ def build_task_teacher(specs: Sequence[str]) -> Teacher:
             raise UsageError(
                 f"task teacher {spec!r} has no logits",
                 expected="run:RUN, a student trained here; no other teacher segments polyps",
-                mend="--set task_teachers=[run:RUN]",
+                hint="--set task_teachers=[run:RUN]",
             )
         sources.append(source)
     build: Callable[[Sequence[str]], Teacher] = resolve(TASK_TEACHER)

@@ -39,6 +39,7 @@ from distill.run_folder import (
 )
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
+from distill.train.logit_range import fit_logits
 from distill.train.optimizer import Optimizer, frozen_stages
 from edge.errors import TrainingError, UsageError
 from edge.util.files import refuse_existing
@@ -99,7 +100,7 @@ class Trainer:
                 f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed in "
                 f"{shares} equal parts",
                 expected="processes times --set accumulate= to divide them",
-                mend="another --set unlabeled_share= or --batch-size",
+                hint="another --set unlabeled_share= or --batch-size",
             )
         torch.manual_seed(config.run.seed)
         self.student = build_student(config.student.name, pretrained=config.student.pretrained)
@@ -175,7 +176,7 @@ class Trainer:
         """Scale the logits of the best weights to the engines' grid; their masks stay what they are."""
         path = self.run / "checkpoints" / "best.pt"
         state = load_checkpoint(path)
-        student = build_student(self.config.student, pretrained=False)
+        student = build_student(self.config.student.name, pretrained=False)
         student.load_state_dict(state["student"])
         factor = fit_logits(student.eval(), self.data.validation.images)
         if factor < 1.0:
@@ -280,7 +281,7 @@ class Trainer:
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
             expected="a finite loss",
             got=f"the batch is saved as {path}",
-            mend=f"--lr {self.config.optimizer.lr / 3:g}, or look at the batch",
+            hint=f"--lr {self.config.optimizer.lr / 3:g}, or look at the batch",
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:
@@ -330,19 +331,18 @@ def _clean(figures: dict[str, float]) -> str:
     return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
 
 
-def train_run(
-    config: DistillConfig | None,
+def start_run(
+    config: DistillConfig,
     *,
     out: Path | None = None,
     force: bool = False,
     report: Reporter = silent,
 ) -> Path:
-    """Distill a student from the start, or continue a run where it stopped.
+    """Distill a student from the start.
 
     Args:
-        config: Configuration of a new run; None with `resume`.
-        out: Folder of a new run; by default one named after the time.
-        resume: Folder of a run to continue.
+        config: Everything that decides the outcome.
+        out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
         force: Train again in a folder that is not empty.
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
 
@@ -350,18 +350,44 @@ def train_run(
         The run's folder.
 
     Raises:
-        UsageError: `out` is not empty, or `resume` is not a run directory.
+        UsageError: `out` is not empty, or the configuration names something unknown.
+        TrainingError: Training diverged.
+        DataError: The images cannot be used.
+    """
+    run = out or new_run_path("distill", config.student.name)
+    refuse_existing(run, force=force)
+    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    trainer, process = _prepare(run, config, report)
+    if process.is_main_process:
+        (run / "metrics.jsonl").unlink(missing_ok=True)
+        describe_run(run, config)
+        trainer.data.write_splits(run / "splits.json")
+    return _finish(trainer, process)
+
+
+def resume_run(run: Path, *, report: Reporter = silent) -> Path:
+    """Continue a distillation where it stopped, to the same weights bit for bit.
+
+    Args:
+        run: Folder of the run.
+        report: As in `start_run`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: The folder is not a run directory.
         TrainingError: Training diverged, or the checkpoint cannot be read.
         DataError: The images cannot be used.
     """
-    if resume is not None:
-        config = load_config(resume)
-    if config is None:
-        raise UsageError("nothing to train", expected="a configuration or a run to resume")
-    run = resume or out or new_run_path("distill", config.student.name)
-    if resume is None:
-        refuse_existing(run, force=force)
-    # Build before anything is written: an unknown student or unusable data leaves no folder behind.
+    trainer, process = _prepare(run, load_config(run), report)
+    trainer.restore(load_checkpoint(run / "checkpoints" / "last.pt"))
+    if process.is_main_process:
+        keep_metrics_before(run, trainer.epoch)
+    return _finish(trainer, process)
+
+
+def _prepare(run: Path, config: DistillConfig, report: Reporter) -> tuple[Trainer, accelerate.PartialState]:
     process = accelerate.PartialState(cpu=not torch.cuda.is_available())
     with process.main_process_first():
         data = open_data(config, report=report)

@@ -170,7 +170,7 @@ def distill(
         say(
             f"{config.student.name} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
         )
-        run = train_run(config, out=out, force=force, report=progress)
+        run = start_run(config, out=out, force=force, report=progress)
     loaded = load_run(run)
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.data.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"

@@ -52,7 +52,7 @@ def refuse_without_recipe(config: DistillConfig) -> None:
             "--distill-weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",
             got=f"recipe {config.loss.recipe}, teachers {', '.join(config.teachers.specs) or 'none'}",
-            mend="leave --distill-weight out: the task loss alone",
+            hint="leave --distill-weight out: the task loss alone",
         )
 
 

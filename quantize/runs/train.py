@@ -94,7 +94,11 @@ def train_qat(
         refuse_existing(path, force=force)
     # Whatever no engine can express is found now and not after the training.
     export_engines(canonicalize(loaded.student, (loaded.config.data.size, loaded.config.data.size)))
-    given = loaded.config.changed(batch_size=config.batch_size, unlabeled=[])
+    given = loaded.config.changed(
+        batch_size=config.batch_size,
+        negatives=config.negatives or loaded.config.data.negatives,
+        unlabeled=[],
+    )
     data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
     pairs = [
         Pair(

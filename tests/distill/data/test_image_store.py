@@ -249,7 +249,7 @@ def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match="not enough room") as caught:
         decode_images(samples, (8, 8), tmp_path / "cache")
-    assert "another disk" in caught.value.mend
+    assert "another disk" in caught.value.hint
 
 
 def test_the_digest_follows_content_and_order_not_paths(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_run_with_negatives_trains_and_says_what_is_flagged(
     loaded = load_run(run)
     assert 0 <= loaded.metrics["flagged_val"] <= 1
     assert loaded.metrics["score"] <= loaded.metrics["dice_val"]
-    again = train_run(config(folders, epochs=1, start=str(run)), out=tmp_path / "again")
+    again = start_run(config(folders, epochs=1, start=str(run)), out=tmp_path / "again")
     assert load_run(again).config.student.start == str(run)
 
 

@@ -18,7 +18,7 @@ from distill.recipes.consistency import SURE, consistency_loss, pseudo_label
 from distill.recipes.objectives import Objective
 from distill.run_folder import load_checkpoint
 from distill.students.base import Student, StudentMaps
-from distill.train.trainer import Trainer, train_run
+from distill.train.trainer import Trainer, resume_run, start_run
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def test_a_killed_run_with_pseudo_labels_continues_bit_for_bit(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(folders, checkpoint_minutes=1e-9)
-    whole = train_run(settings, out=tmp_path / "whole")
+    whole = start_run(settings, out=tmp_path / "whole")
     assert '"consistency"' in (whole / "metrics.jsonl").read_text()
     original, steps = Trainer.train_step, 0
 
@@ -153,8 +153,8 @@ def test_a_killed_run_with_pseudo_labels_continues_bit_for_bit(
 
     monkeypatch.setattr(Trainer, "train_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_run(settings, out=tmp_path / "cut")
+        start_run(settings, out=tmp_path / "cut")
     monkeypatch.setattr(Trainer, "train_step", original)
-    cut = train_run(None, resume=tmp_path / "cut")
+    cut = resume_run(tmp_path / "cut")
     left, right = (load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut))
     assert all(torch.equal(left[name], right[name]) for name in left)
