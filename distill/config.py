@@ -1,157 +1,138 @@
-"""Configuration of a distillation run: typed, strict, written beside the result."""
+"""Configuration of a distillation run: typed, strict, and written beside the result.
+
+In Python a configuration has nested parts (`distill.options`); in files and on the command line all of
+its options are flat keys. `make_config` maps the one to the other, `dump_config` maps back.
+"""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import yaml
 
+from distill.options import (
+    AugmentationOptions,
+    DataOptions,
+    LossOptions,
+    OptimizerOptions,
+    Option,
+    Options,
+    RunOptions,
+    StudentOptions,
+    TeacherOptions,
+    list_options,
+)
 from edge.errors import UsageError
-from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
-Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+PARTS: dict[str, type[Options]] = {
+    "data": DataOptions,
+    "student": StudentOptions,
+    "teachers": TeacherOptions,
+    "loss": LossOptions,
+    "optimizer": OptimizerOptions,
+    "augmentation": AugmentationOptions,
+    "run": RunOptions,
+}
+"""Attribute of `DistillConfig` -> its struct."""
+FOLDER_KEYS = ("data", "negatives", "unlabeled")
+"""Options that hold lists of folders."""
 
 
-class DistillConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DistillConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides the outcome of `edge-difom distill`.
 
+    Build one with `make_config`.
+
     Attributes:
-        data: Folders with images/ and masks/, or train/ and validation/ each so.
-        val_sequences: Video sequences kept for validation, for folders with a sequences.json.
-        val_fraction: Share of the groups kept for validation where a folder does not say.
-        negatives: Folders of frames that are known to show no polyp; frames whose names differ in a trailing number alone
-            are one sequence.
-        negative_share: Share of each batch that is drawn from `negatives`, where there are any.
-        val_negatives: Share of the frames of `negatives` kept for validation, in whole sequences.
-        student: Name in `distill.students.build.STUDENTS`.
-        teachers: Specifications for `distill.teachers.build.build_teacher`.
-        recipe: `difom` (task loss and spectral distillation), `paper` (the published notebook's, whose target
-            collapses) or `none` (task loss alone).
-        pretrained: Start the student's encoder from ImageNet weights.
-        start: Weights to start the whole student from instead: a file of `edge-difom bundle weights`, or a run. Parts that
-            it does not hold start as they would without it.
-        size: Height and width of the student's input, pixels.
-        field_of_view: What of a picture the student is shown, in training and on the device: `view`, its field of view with
-            a margin, or `full-frame`.
-        scales: Factors of the input's size, one of which is drawn for each training step (multi-scale training, as in
-            PraNet's and SINet's published code); the masks keep their size.
-        epochs: Passes over the training images.
-        batch_size: Images in a step.
-        lr: Peak learning rate of the one-cycle schedule (Smith & Topin, 2018).
-        encoder_lr: Learning rate of the student's encoder, as a share of `lr`.
-        weight_decay: Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).
-        task_loss: On the masks, name in `distill.losses.task.TASK_LOSSES`: `structure`, `bce-iou` (the same without a weight of
-            the outline) or `bce` (cross-entropy alone).
-        clean_weight: Weight of the loss of a view without a polyp (`distill.losses.task.clean_loss`).
-        presence_weight: Weight of the cross-entropy of "is there a polyp", for students with a presence logit.
-        distill_weight: Weight of the distillation, averaged over the teachers; 0 is a control that must equal
-            `none`.
-        standardize: How the teachers' maps are made comparable: `channel` or `phi-s`.
-        radius: Half-width of the low band, cycles per map.
-        band: Shape of the low band.
-        similarity_weight: Weight of the patch similarity beside the spectral loss.
-        focal_weight: Weight of the focal frequency loss of both bands beside the spectral loss.
-        task_teachers: `run:RUN` of students trained here, the mean of whose answers is learnt too; none where it is empty.
-        cwd_weight: Weight of the channel-wise distillation of those answers' logits.
-        teacher_dropping: Probability with which a teacher is left out of a step.
-        schedule: `joint`, or `distil-first`: half of the epochs the teachers alone, then the task alone.
-        shuffle_teacher: Give every image another image's maps: a control under which no teacher can help.
-        shifted_views: Share of the training views that are made to look like other hospitals' pictures and zoom further in
-            and out; the others keep to the camera's colours and optics, varied a little.
-        polyp_free_views: Share of the training views that are cut from a frame so that no polyp is in them.
-        removed_polyps: Share of the training views of a frame whose polyp has been covered with mucosa of the same picture;
-            not with teachers, who have seen the polyp.
-        precision: `fp32`, or `bf16` for the student's forward and backward pass.
-        accumulate: Parts that a batch is computed in, for less memory.
-        ema: Decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
-        frozen_stages: Parts of the pretrained encoder, counted from the picture, that keep their weights and BatchNorm
-            statistics; the first are the largest in pixels and the most general, so a step costs much less.
-        drop_path: Probability with which the last residual block of an EfficientNet-Lite encoder is left out for a picture
-            in training; less for those before it.
-        freeze_batchnorm: Use BatchNorm's running statistics in training and leave them as they are.
-        patience: Epochs without a better validation Dice before the run stops; 0 never stops early.
-        checkpoint_minutes: Longest time between two resumable checkpoints.
-        seed: Of the initial weights, the order and the augmentation.
+        data: Frames to train and validate on.
+        student: Network to train.
+        teachers: Networks to learn from.
+        loss: What is minimized.
+        optimizer: How weights are updated.
+        augmentation: How training views are made.
+        run: Length, order and precision of the training.
     """
 
-    data: list[str]
-    val_sequences: list[int] = []
-    val_fraction: Fraction = 0.1
-    negatives: list[str] = []
-    negative_share: Fraction = 0.25
-    val_negatives: Fraction = 0.25
-    student: str = "edge-s"
-    teachers: list[str] = msgspec.field(default_factory=lambda: ["efficientnet_lite2"])
-    recipe: Literal["difom", "paper", "none"] = "difom"
-    pretrained: bool = True
-    start: str = ""
-    size: Positive = 256
-    field_of_view: FieldOfView = "view"
-    scales: list[Annotated[float, msgspec.Meta(gt=0.0, le=2.0)]] = msgspec.field(
-        default_factory=lambda: [1.0]
-    )
-    epochs: Positive = 20
-    batch_size: Positive = 16
-    lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-3
-    encoder_lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
-    weight_decay: Weight = 1e-2
-    task_loss: Literal["structure", "bce-iou", "bce"] = "structure"
-    clean_weight: Weight = 1.0
-    presence_weight: Weight = 1.0
-    distill_weight: Weight = 0.2
-    standardize: Literal["channel", "phi-s"] = "channel"
-    radius: Annotated[int, msgspec.Meta(ge=0)] = 4
-    band: Literal["box", "radial"] = "box"
-    similarity_weight: Weight = 0.0
-    focal_weight: Weight = 0.0
-    task_teachers: list[str] = []
-    cwd_weight: Weight = 5.0
-    teacher_dropping: Fraction = 0.0
-    schedule: Literal["joint", "distil-first"] = "joint"
-    shuffle_teacher: bool = False
-    shifted_views: Share = 0.0
-    polyp_free_views: Fraction = 0.0
-    removed_polyps: Fraction = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    accumulate: Positive = 1
-    ema: Fraction = 0.0
-    frozen_stages: Annotated[int, msgspec.Meta(ge=0)] = 0
-    drop_path: Fraction = 0.0
-    freeze_batchnorm: bool = False
-    patience: Annotated[int, msgspec.Meta(ge=0)] = 0
-    checkpoint_minutes: Annotated[float, msgspec.Meta(gt=0.0)] = 5.0
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    data: DataOptions
+    student: StudentOptions
+    teachers: TeacherOptions
+    loss: LossOptions
+    optimizer: OptimizerOptions
+    augmentation: AugmentationOptions
+    run: RunOptions
+
+    def flat(self) -> dict[str, Any]:
+        """All options by their flat keys, as `make_config` takes them."""
+        values: dict[str, Any] = {}
+        for part in PARTS:
+            values |= msgspec.to_builtins(getattr(self, part))
+        return values
+
+    def changed(self, **values: Any) -> DistillConfig:
+        """A copy with other values of some options.
+
+        Args:
+            **values: New values by flat key.
+
+        Raises:
+            UsageError: A key is unknown or a value is out of range.
+        """
+        return make_config(self.flat() | values)
+
+
+def config_options() -> list[Option]:
+    """Every option of a distillation run, for a help text."""
+    return list_options(PARTS)
 
 
 def make_config(values: dict[str, Any]) -> DistillConfig:
     """A checked configuration.
 
+    Args:
+        values: Options by flat key; those left out have their defaults.
+
     Raises:
-        UsageError: An unknown key or a value out of its range.
+        UsageError: A key is unknown, a required one is missing, or a value has a wrong type or range.
     """
+    home = {option.key: option for option in config_options()}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for key, value in values.items():
+        if key not in home:
+            near = difflib.get_close_matches(str(key), home, n=1)
+            raise UsageError(
+                f"configuration: unknown key {key!r}",
+                expected=", ".join(home),
+                hint=f"did you mean {near[0]}?" if near else "correct the option, --set or file",
+            )
+        parts[home[key].part][key] = value
+    built = {part: _convert(parts[part], struct) for part, struct in PARTS.items()}
+    return msgspec.convert(built, DistillConfig)
+
+
+def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
     try:
-        return msgspec.convert(values, DistillConfig, strict=False)
+        return msgspec.convert(values, struct, strict=False)
     except msgspec.ValidationError as error:
+        own = list_options({"": struct})
+        named = [option for option in own if f"$.{option.key}" in str(error)]
         raise UsageError(
             f"configuration: {error}",
-            expected=", ".join(field.name for field in msgspec.structs.fields(DistillConfig)),
+            expected="; ".join(f"{option.key}: {option.type}" for option in named or own),
             hint="correct the option, the --set or the configuration file",
         ) from None
 
 
 def find_config(given: Path) -> Path:
-    """The configuration file that a user names.
+    """Path of the configuration file that a user names.
 
     Args:
-        given: A path, or the name of a configuration that comes along. What exists under that name comes first.
+        given: A path, or the name of a built-in configuration. An existing path takes precedence.
 
     Raises:
-        UsageError: There is neither.
+        UsageError: There is neither such a file nor such a configuration.
     """
     shipped = {path.stem: path for path in (Path(__file__).parent / "configs").glob("*.yaml")}
     found = given if given.exists() else shipped.get(str(given))
@@ -163,11 +144,11 @@ def find_config(given: Path) -> Path:
 
 
 def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfig:
-    """The configuration of a run: what a file or a name says, and over it the settings; its folders as absolute paths.
+    """Configuration of a run: a file, overridden by settings, with absolute paths.
 
     Args:
-        given: For `find_config`; None for the defaults.
-        settings: By name; some must name the data where the file does not.
+        given: A file or name for `find_config`; None for the defaults.
+        settings: Values by flat key; they must name the data if the file does not.
 
     Raises:
         UsageError: The file cannot be read, a setting is unknown or out of its range, or there is no data.
@@ -175,17 +156,20 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
         raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
-    for key in ("data", "negatives"):
-        if key in values:
-            values[key] = [str(Path(folder).resolve()) for folder in values[key]]
-    return make_config(values)
+    config = make_config(values)
+    absolute: dict[str, Any] = {
+        key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS
+    }
+    if config.student.start:
+        absolute["start"] = str(Path(config.student.start).resolve())
+    return config.changed(**absolute)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UsageError: The file is missing or no mapping.
+        UsageError: The file is missing or does not hold a mapping.
     """
     try:
         values = yaml.safe_load(path.read_text())
@@ -214,5 +198,6 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
 
 
 def dump_config(config: msgspec.Struct) -> str:
-    """A configuration as YAML, for `resolved.yaml`."""
-    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)
+    """A configuration as YAML with flat keys, for `resolved.yaml`."""
+    flat = config.flat() if isinstance(config, DistillConfig) else msgspec.to_builtins(config)
+    return yaml.safe_dump(flat, sort_keys=False)

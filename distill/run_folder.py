@@ -1,4 +1,4 @@
-"""Run folders: where they lie, what they hold, and how a checkpoint is written and read.
+"""Run folders: where they are, what they hold, and how checkpoints are written and read.
 
 RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, checkpoints/{best.pt, last.pt}, report.json}
 """
@@ -44,8 +44,8 @@ class LoadedRun:
     """A finished or running distillation.
 
     Attributes:
-        path: Its folder.
-        config: Its configuration.
+        path: Folder of the run.
+        config: Configuration of the run.
         student: In evaluation mode with the best weights.
         metrics: Validation figures of those weights.
     """
@@ -57,17 +57,17 @@ class LoadedRun:
 
 
 def runs_root() -> Path:
-    """Where runs and caches lie: `EDGE_DIFOM_RUNS`, else ./runs."""
+    """Root folder of runs and caches: `EDGE_DIFOM_RUNS`, else ./runs."""
     return Path(os.environ.get("EDGE_DIFOM_RUNS", "runs"))
 
 
 def new_run_path(verb: str, name: str) -> Path:
-    """A folder name for a new run, after the time and what it is."""
+    """Folder of a new run, named after the time and its content."""
     return runs_root() / verb / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the numbers; packages that are not installed are left out."""
+    """Versions of the packages that decide results; those that are not installed are omitted."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     return found | {name: version for name in VERSIONED if (version := _version(name))}
 
@@ -86,7 +86,7 @@ def describe_run(run: Path, config: msgspec.Struct) -> None:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint atomically."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     atomic_write(path, buffer.getvalue())
@@ -96,7 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; only tensors and plain values are accepted.
 
     Raises:
-        TrainingError: It is missing or damaged.
+        TrainingError: The file is missing or damaged.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -106,14 +106,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path} is no readable checkpoint",
+            f"{path} is not a readable checkpoint",
             expected="the file as it was written",
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             hint="restore it, or train again",
         ) from None
     if not isinstance(state, dict):
         raise TrainingError(
-            f"{path} is no checkpoint of a run", expected="a mapping", got=type(state).__name__
+            f"{path} is not a checkpoint of a run", expected="a mapping", got=type(state).__name__
         )
     return state
 
@@ -137,11 +137,11 @@ def load_config(run: Path) -> DistillConfig:
     """The configuration of a run.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder is not a run directory.
     """
     if not (run / "resolved.yaml").is_file():
         raise UsageError(
-            f"{run} is no run",
+            f"{run} is not a run directory",
             expected="a folder with resolved.yaml and checkpoints/",
             hint="edge-difom distill --data DIR prints its run's folder",
         )
@@ -152,14 +152,14 @@ def load_start(path: Path, student: Student) -> list[str]:
     """Load the weights that a student starts from.
 
     Args:
-        path: A state dict written by `edge-difom bundle weights`, or a run, of which the best weights are taken.
+        path: State dict written by `edge-difom bundle weights`, or a run, whose best weights are used.
         student: Changed in place.
 
     Returns:
         Names of the parameters that the file does not hold.
 
     Raises:
-        TrainingError: It is missing or damaged, or holds weights of another student.
+        TrainingError: The file is missing, damaged, or holds weights of another student.
     """
     if path.is_dir():
         state = load_checkpoint(path / "checkpoints" / "best.pt").get("student", {})
@@ -181,18 +181,18 @@ def load_run(run: Path) -> LoadedRun:
     """A run's student with its best weights.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder is not a run directory.
         TrainingError: The checkpoint is missing, damaged, or holds values that are not finite.
     """
     config = load_config(run)
     path = run / "checkpoints" / "best.pt"
     state = load_checkpoint(path)
-    student = build_student(config.student, pretrained=False)
+    student = build_student(config.student.name, pretrained=False)
     try:
         student.load_state_dict(state["student"])
     except (KeyError, RuntimeError) as error:
         raise TrainingError(
-            f"{path} does not hold the weights of {config.student}", got=str(error).splitlines()[0]
+            f"{path} does not hold the weights of {config.student.name}", got=str(error).splitlines()[0]
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
         raise TrainingError(

@@ -21,6 +21,7 @@ from edge import __version__ as __version__
 TYPE_CHECKING = False  # as typing's, without the cost of importing typing
 if TYPE_CHECKING:
     from distill.config import DistillConfig as DistillConfig
+    from distill.config import make_config as make_config
     from distill.run_folder import LoadedRun as LoadedRun
     from edge.bench.report.record import BenchReport as BenchReport
     from edge.bundle.manifest import Manifest as Manifest
@@ -86,6 +87,7 @@ __all__ = [
     "find_pairs",
     "load_run",
     "make_bundle",
+    "make_config",
     "open_bundle",
     "open_engine",
     "open_sinks",
@@ -102,7 +104,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "distill.config": ("DistillConfig",),
+    "distill.config": ("DistillConfig", "make_config"),
     "distill.run_folder": ("LoadedRun",),
     "edge.bench.report.record": ("BenchReport",),
     "edge.bundle.manifest": ("Manifest",),

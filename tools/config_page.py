@@ -1,4 +1,4 @@
-"""Make docs/configuration.md from the docstrings of the training configurations: key, type, default, meaning.
+"""Make docs/configuration.md from the training configurations: key, values, default and meaning.
 
 python tools/config_page.py docs/configuration.md
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from distill.config import DistillConfig
+from distill.config import config_options
 from quantize.runs.folder import QatConfig
 
 HEAD = """# Training configuration
@@ -25,15 +25,23 @@ to a YAML file and pass it with `--config FILE`. `--config` also accepts the nam
 configuration. The effective configuration is written to the run directory. An unknown key or a
 value out of range ends the command with exit code 2.
 """
-CONFIGS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
-    ("Distillation (`edge-difom distill`)", DistillConfig),
-    ("Quantization-aware training (`edge-difom qat`)", QatConfig),
-)
+DISTILL, QAT = "Distillation (`edge-difom distill`)", "Quantization-aware training (`edge-difom qat`)"
 
 
 def page() -> str:
     """The page as Markdown."""
-    return "\n".join([HEAD, *(f"## {title}\n\n{table(config)}\n" for title, config in CONFIGS)])
+    tables = ((DISTILL, distill_table()), (QAT, table(QatConfig)))
+    return "\n".join([HEAD, *(f"## {title}\n\n{rows}\n" for title, rows in tables)])
+
+
+def distill_table() -> str:
+    """Every key of a distillation: values, default and meaning."""
+    rows = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for option in config_options():
+        default = "required" if option.default is None else f"`{option.default}`"
+        values, meaning = (text.replace("|", "\\|") for text in (option.type, option.help))
+        rows.append(f"| `{option.key}` | {values} | {default} | {meaning} |")
+    return "\n".join(rows)
 
 
 def table(config: type[msgspec.Struct]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from distill.data.batches import Batch
+    from distill.data.batch import Batch
     from distill.train.trainer import Trainer
     from quantize.qat.finetuning import Finetuning
 
@@ -140,7 +140,7 @@ def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float =
     import numpy as np
     import torch
 
-    from distill.data.image_store import materialise
+    from distill.data.image_store import decode_images
     from distill.data.splits import load_splits
     from distill.teachers.build import build_teacher
     from distill.teachers.cache.maps import TeacherCache
@@ -149,7 +149,7 @@ def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float =
     with _workplace() as folder:
         write_dataset(folder / "data", train=images, validation=2, negatives=0, seed=0, size=(size, size))
         splits = load_splits([folder / "data"], val_sequences=[], val_fraction=0.1, seed=0)
-        store = materialise(splits.train, (size, size), folder / "images")
+        store = decode_images(splits.train, (size, size), folder / "images")
         batches = [
             torch.from_numpy(np.array(store.images[begin : begin + group])).permute(0, 3, 1, 2)
             for begin in range(0, len(store), group)

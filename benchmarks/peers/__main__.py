@@ -198,7 +198,7 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
     from distill.run_folder import load_config
     from quantize.runs.folder import exported_engines
 
-    size = load_config(run).size
+    size = load_config(run).data.size
     files = {
         (engine.runtime, engine.precision): engine.contents
         for engine in exported_engines(run, "all")

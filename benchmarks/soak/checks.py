@@ -17,7 +17,7 @@ from edge.limits import INFERENCE_TIMEOUT_MS, MAX_MASK_AGE_MS
 from edge.pipeline.frame_guard import ENTER_MS, FREEZE_MS, LEAVE_MS
 from edge.pipeline.loop import POLL_S
 from edge.pipeline.state_machine import RECOVERY_MS
-from edge.sources.stall_detection import LEAST_S
+from edge.sources.stall_detection import MIN_STALL_S
 from edge.status import Reason, ReasonKind, State
 from edge.telemetry.journal import Event
 
@@ -68,7 +68,7 @@ ANSWERS = {
     "blur": _paused(ReasonKind.BLURRED, ENTER_MS[ReasonKind.BLURRED]),
     "freeze": _paused(ReasonKind.FREEZE, FREEZE_MS),
     "stall": Answer(
-        State.NO_SIGNAL, ReasonKind.STALLED, 1000 * LEAST_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS
+        State.NO_SIGNAL, ReasonKind.STALLED, 1000 * MIN_STALL_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS
     ),
     "unplug": Answer(State.NO_SIGNAL, ReasonKind.UNPLUGGED, _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
     "corrupt": Answer(State.DEGRADED, ReasonKind.CORRUPT, _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS),

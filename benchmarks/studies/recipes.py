@@ -266,7 +266,7 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
         start_run(config, out=run, force=True)
     elif load_config(run) != config:
         raise UsageError(f"{run} was trained with other settings", hint="another --runs, or remove it")
-    elif not _finished(run, config.epochs):
+    elif not _finished(run, config.run.epochs):
         resume_run(run)
     rows = _metrics(run)
     return rows[-1]["dice_val"], rows[-1]["seconds"]

@@ -1,7 +1,7 @@
-"""What other hospitals' pictures look like, drawn at random from the changes of `edge.datasets.appearance_shift`.
+"""Random changes that make a frame look like another hospital's (`edge.datasets.appearance_shift`).
 
-Applied after the geometric part, to the image alone, but for the field of view, outside of which the mask is empty. The
-order of the draws is part of a run: a changed one would not resume it to the same bits.
+They follow the geometric part and change the image alone, except for a narrower field of view, outside
+of which the mask becomes empty. The order of the random draws must stay as it is: runs resume bit for bit.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def shift_domain(image: Image, mask: Image, other: Image, rng: Generator) -> tuple[Image, Image]:
-    """Move a picture towards another camera, processor and screen.
+    """Make an image look as if from another camera, video processor and screen.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8.
-        other: A picture of any size whose colours may be taken over.
-        rng: Of this sample.
+        other: Image of any size whose colors may be transferred.
+        rng: Random numbers of this sample.
 
     Returns:
-        Image and mask, new where they changed.
+        Image and mask; new arrays if they changed.
     """
     if rng.random() < 0.3:
         image = shifts.transfer_colours(image, other, float(rng.uniform(0.3, 0.9)))
@@ -55,9 +55,9 @@ def _highlights(image: Image, rng: Generator) -> Image:
     H, W = image.shape[:2]
     spots = []
     for _ in range(rng.integers(1, 12)):
-        centre = (int(rng.integers(W)), int(rng.integers(H)))
+        center = (int(rng.integers(W)), int(rng.integers(H)))
         across, down = (int(side) for side in rng.integers(1, max(2, W // 28), 2))
-        spots.append(shifts.Spot(centre, (across, down), float(rng.uniform(0, 180))))
+        spots.append(shifts.Spot(center, (across, down), float(rng.uniform(0, 180))))
     sigma = float(rng.uniform(0.6, 2.0))
     return shifts.add_highlights(image, spots, sigma, opacity=rng.uniform(0.7, 1.0))
 
@@ -77,8 +77,8 @@ def _field_of_view(size: tuple[int, int], rng: Generator) -> Image:
     if kind == 0:
         return shifts.octagon(size, rng.uniform(0.08, 0.25))
     if kind == 1:
-        centre = (int(W * rng.uniform(0.45, 0.55)), int(H * rng.uniform(0.45, 0.55)))
-        return shifts.circle(size, centre, int(min(H, W) * rng.uniform(0.48, 0.62)))
+        center = (int(W * rng.uniform(0.45, 0.55)), int(H * rng.uniform(0.45, 0.55)))
+        return shifts.circle(size, center, int(min(H, W) * rng.uniform(0.48, 0.62)))
     left, top, right, low = (
         int(side * share) for side, share in zip((W, H, W, H), rng.uniform(0, 0.12, 4), strict=True)
     )

@@ -1,8 +1,8 @@
-"""Augmentation that is a function of (seed, epoch, sample), so that a resumed run sees the same pictures.
+"""Augmentation as a function of (seed, epoch, sample), so that a resumed run sees the same images.
 
-The geometric part is one affine map in normalised coordinates (-1 to 1 over the frame, cell edges at the ends).
-The image, the mask and the cached teacher map are resampled through the same map with the same reflection at the
-border, so a teacher runs once per image however many views training draws from it.
+The geometric part is one affine map in normalized coordinates (-1 to 1 over the frame, cell edges at
+the ends). Image, mask and cached teacher map are resampled through the same map with the same
+reflection at the border, so a teacher runs once per image, however many views training draws from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def sample_rng(seed: int, epoch: int, index: int, *again: int) -> np.random.Generator:
-    """The random numbers of one sample in one epoch, or of one of its several views there (`again`)."""
+    """Random numbers of one sample in one epoch, or of one of its further views (`again`)."""
     return np.random.default_rng([seed, epoch, index, *again])
 
 
@@ -30,9 +30,9 @@ def random_affine(rng: np.random.Generator, zoom: tuple[float, float]) -> NDArra
     """(2, 3) map from output to input coordinates: rotation, scale, shift, flips.
 
     Args:
-        rng: Of this sample.
-        zoom: Least and greatest share of the picture that is seen along each axis; over 1 it is continued by its mirror
-            image.
+        rng: Random numbers of this sample.
+        zoom: Smallest and largest share of the image that is visible along each axis; beyond 1 the
+            image is continued by its reflection.
     """
     angle = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.uniform(-0.3, 0.3)
     reach = np.exp(rng.uniform(*np.log(zoom)))
@@ -44,14 +44,14 @@ def random_affine(rng: np.random.Generator, zoom: tuple[float, float]) -> NDArra
 
 
 def polyp_free_affine(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64] | None:
-    """(2, 3) map onto a part of the picture without any polyp: a hard negative out of a labelled frame.
+    """(2, 3) map onto a part of the image without a polyp: a hard negative from a labeled frame.
 
     Args:
-        mask: (H, W) uint8 of the whole picture.
-        rng: Of this sample.
+        mask: (H, W) uint8 mask of the whole image.
+        rng: Random numbers of this sample.
 
     Returns:
-        A map from output to input coordinates, None where a few tries found no such part.
+        A map from output to input coordinates, or None if a few tries found no such part.
     """
     window = polyp_free_window(mask, rng)
     if window is None:
@@ -60,11 +60,12 @@ def polyp_free_affine(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDAr
 
 
 def warp(image: NDArray[np.uint8], theta: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Resample an image or mask through a normalised affine map.
+    """Resample an image or mask through a normalized affine map.
 
     Args:
         image: (H, W, 3) or (H, W) uint8.
-        theta: (2, 3), output to input, as `torch.nn.functional.affine_grid` with align_corners=False takes it.
+        theta: (2, 3) from output to input, as for `torch.nn.functional.affine_grid` with
+            align_corners=False.
     """
     H, W = image.shape[:2]
     to_normal = np.array([[2 / W, 0, 1 / W - 1], [0, 2 / H, 1 / H - 1], [0, 0, 1]])
@@ -91,11 +92,11 @@ def warp_maps(maps: Tensor, thetas: Tensor) -> Tensor:
 
 
 def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Exposure, contrast, colour cast, saturation, blur and noise.
+    """Exposure, contrast, color cast, saturation, blur and noise.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        rng: Of this sample.
+        rng: Random numbers of this sample.
     """
     ramp = np.arange(256, dtype=np.float32) / 255
     gamma = np.exp(rng.uniform(-0.35, 0.35))

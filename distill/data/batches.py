@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,7 +23,10 @@ from distill.data.augment import (
     warp,
     warp_maps,
 )
+from distill.data.batch import Batch, Unlabeled
+from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
+from distill.data.sampling import UNLABELED, EpochOrder, StepViews, View
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalise
 from edge.util.files import atomic_write
@@ -32,81 +35,82 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from distill.config import DistillConfig
+    from numpy.typing import NDArray
+
     from distill.data.image_store import ImageStore, Splits
+    from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
+    from edge.frame import ImageU8
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-ORDER = 0xFFFFFFFF
-"""Stands in for a sample's index in the random numbers that order an epoch."""
 SHUFFLE = 0xFFFFFFFE
-"""Likewise in those that give every image another image's maps."""
-CLEAN = 0xFFFFFFFB
-"""Likewise in those that order the frames without a polyp."""
+"""Stands in for a sample's index in the random numbers that give every image another image's maps."""
 SCALE = 0xFFFFFFFD
-"""Likewise in those that choose a step's scale."""
+"""Stands in for a sample's index in the random numbers that choose a step's scale."""
 DEPTH = 0xFFFFFFFC
-"""Likewise in those that choose the blocks that a step leaves out."""
+"""Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
-"""Threads at most that make batches while a GPU computes; without one they would take the cores from the step."""
+"""Largest number of threads that make batches while a GPU computes; without a GPU there are none."""
 SPECIFICITY = 0.95
-"""Share of the clean validation frames that stay unflagged where epochs are compared."""
+"""Share of the clean validation frames that must stay unflagged when epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
-"""The least and greatest share of the picture that a training view, and one of another hospital, shows along each axis."""
-
-
-class Batch(NamedTuple):
-    """One step's images.
-
-    Attributes:
-        images: (B, 3, H, W) float32, normalised, channels last.
-        masks: (B, 1, H, W) float32, 0 to 1.
-        targets: Per teacher (B, C, gh, gw) float32, standardised.
-        answers: Logits (B, 1, gh, gw) float32 of the task teacher, if there is one.
-    """
-
-    images: Tensor
-    masks: Tensor
-    targets: list[Tensor]
-    answers: Tensor | None = None
+"""Smallest and largest visible share of the image along each axis, of a plain and of a shifted view."""
 
 
 class TrainingData:
     """The images of a run, decoded once, and their teachers' cached maps.
 
     Args:
-        config: The run's configuration.
-        splits: Which frame is for what.
+        options: Shares of the data in a batch, and the input size.
+        augmentation: How training views are made.
+        run: Size of a batch and seed.
+        splits: Frames to train on and frames to validate on.
         train: Training images at the student's input size.
-        validation: Validation images likewise.
+        validation: Validation images at the student's input size.
         caches: One per teacher, over the training images.
-        answers: The task teacher's logits on the same images.
+        task_logits: The task teacher's logits on the same images.
+        unlabeled: Frames without masks at the student's input size.
+        shuffle_teacher: Give every image the maps of another one.
     """
 
     def __init__(
         self,
-        config: DistillConfig,
+        options: DataOptions,
+        augmentation: AugmentationOptions,
+        run: RunOptions,
         splits: Splits,
         train: ImageStore,
         validation: ImageStore,
         caches: Sequence[TeacherCache],
-        answers: TeacherCache | None = None,
+        task_logits: TeacherCache | None = None,
+        *,
+        unlabeled: ImageStore | None = None,
+        shuffle_teacher: bool = False,
     ) -> None:
-        self.config, self.splits, self.train, self.validation = config, splits, train, validation
-        self.caches, self.answers = caches, answers
+        self.options, self.augmentation, self.seed = options, augmentation, run.seed
+        self.splits, self.train, self.validation = splits, train, validation
+        self.caches, self.task_logits = caches, task_logits
+        self.unlabeled = unlabeled
         self.labeled = len(train) - len(splits.clean_train)
-        self.batch_size = min(config.batch_size, self.labeled)
-        share = config.negative_share if splits.clean_train else 0.0
-        self.clean_in_batch = min(round(share * self.batch_size), self.batch_size - 1)
-        self.steps = self.labeled // (self.batch_size - self.clean_in_batch)
+        self.order = EpochOrder(
+            [sample.dataset for sample in splits.train],
+            clean=len(splits.clean_train),
+            unlabeled=0 if unlabeled is None else len(unlabeled),
+            batch_size=run.batch_size,
+            clean_share=options.negative_share,
+            unlabeled_share=options.unlabeled_share,
+            balance=options.balance,
+            seed=run.seed,
+        )
+        self.batch_size, self.steps = self.order.batch_size, self.order.steps
         self.teacher_channels = [cache.channels for cache in caches]
         self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         self.shown_to_teachers = np.arange(len(train))
-        if config.shuffle_teacher:
+        if shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
-            order = sample_rng(config.seed, 0, SHUFFLE).permutation(len(train))
+            order = sample_rng(self.seed, 0, SHUFFLE).permutation(len(train))
             self.shown_to_teachers[order] = np.roll(order, 1)
 
     def write_splits(self, path: Path) -> None:
@@ -121,55 +125,101 @@ class TrainingData:
             start: Step to begin with.
             part: Samples of each batch, for one of several processes.
         """
-        steps = ((step, indices[part]) for step, indices in enumerate(self._order(epoch)) if step >= start)
+        steps = (
+            (StepViews(views.known[part], views.unlabeled[part]),)
+            for step, views in enumerate(self.order.epoch(epoch))
+            if step >= start
+        )
         yield from made_ahead(lambda item: self._batch(epoch, *item), steps, self.loaders)
 
-    def _order(self, epoch: int) -> list[np.ndarray]:
-        """Rows of the training store of each step: every labeled frame once, and as many clean ones as belong there."""
-        labeled = sample_rng(self.config.seed, epoch, ORDER).permutation(self.labeled)
-        count = self.batch_size - self.clean_in_batch
-        steps = [labeled[step * count :][:count] for step in range(self.steps)]
-        if not self.clean_in_batch:
-            return steps
-        rng = sample_rng(self.config.seed, epoch, CLEAN)
-        wanted, total = self.steps * self.clean_in_batch, len(self.train) - self.labeled
-        rounds = [rng.permutation(total) for _ in range(-(-wanted // total))]
-        clean = self.labeled + np.concatenate(rounds)[:wanted].reshape(self.steps, self.clean_in_batch)
-        return [np.concatenate(rows) for rows in zip(steps, clean, strict=True)]
-
-    def _batch(self, epoch: int, step: int, indices: np.ndarray) -> Batch:
+    def _batch(self, epoch: int, views: StepViews) -> Batch:
         images, masks, thetas = [], [], []
-        for index in indices:
-            # A clean frame may come several times in an epoch, each time as another view.
-            again = [step] if index >= self.labeled else []
-            rng = sample_rng(self.config.seed, epoch, int(index), *again)
-            picture, truth = self.train.images[index], self.train.masks[index]
-            if self.config.removed_polyps and rng.random() < self.config.removed_polyps:
-                cleaned = remove_polyps(picture, truth, rng)
-                if cleaned is not None:
-                    picture, truth = cleaned, np.zeros_like(truth)
-            share = self.config.shifted_views
-            # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
-            shifted = rng.random() < share if 0 < share < 1 else share == 1
-            theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
-            if self.config.polyp_free_views and rng.random() < self.config.polyp_free_views:
-                found = polyp_free_affine(truth, rng)
-                theta = theta if found is None else found
-            image, mask = warp(picture, theta), warp(truth, theta)
-            if shifted:
-                other = self.train.images[int(rng.integers(len(self.train)))]
-                image, mask = shift_domain(image, mask, other, rng)
-            images.append(photometric(image, rng))
+        for view in views.known:
+            rng = sample_rng(self.seed, epoch, view.index, *view.again)
+            image, mask, theta = self._augmented(*self._source(view.index, rng), rng)
+            images.append(image)
             masks.append(mask)
             thetas.append(theta)
         warps = theta_batch(thetas)
-        shown = self.shown_to_teachers[indices]
+        shown = self.shown_to_teachers[[view.index for view in views.known]]
         targets = [warp_maps(cache.batch(shown), warps) for cache in self.caches]
-        answers = None if self.answers is None else warp_maps(self.answers.raw(shown), warps)
-        return Batch(to_tensor(np.stack(images)), mask_tensor(np.stack(masks)), targets, answers)
+        logits = None if self.task_logits is None else warp_maps(self.task_logits.raw(shown), warps)
+        return Batch(
+            to_tensor(np.stack(images)),
+            mask_tensor(np.stack(masks)),
+            targets,
+            logits,
+            self._unlabeled(epoch, views.unlabeled),
+        )
+
+    def _source(self, index: int, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
+        """A frame and its mask, with a polyp removed or pasted in by chance."""
+        image, mask = self.train.images[index], self.train.masks[index]
+        options = self.augmentation
+        if options.removed_polyps and rng.random() < options.removed_polyps:
+            cleaned = remove_polyps(image, mask, rng)
+            if cleaned is not None:
+                image, mask = cleaned, np.zeros_like(mask)
+        if index >= self.labeled and options.pasted_polyps and rng.random() < options.pasted_polyps:
+            other = int(rng.integers(self.labeled))
+            pasted = paste_polyp(image, self.train.images[other], self.train.masks[other], rng)
+            image, mask = (image, mask) if pasted is None else pasted
+        return image, mask
+
+    def _augmented(
+        self, picture: ImageU8, truth: ImageU8, rng: np.random.Generator, *, whole: bool = False
+    ) -> tuple[ImageU8, ImageU8, NDArray[np.float64]]:
+        """A training view of a frame, its mask, and the geometry of both.
+
+        Args:
+            picture: The frame.
+            truth: Its mask.
+            rng: Random numbers of this view.
+            whole: The mask only says what is visible: it stays as it is, and polyps are not avoided.
+        """
+        share = self.augmentation.shifted_views
+        # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
+        shifted = rng.random() < share if 0 < share < 1 else share == 1
+        theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
+        polyp_free = 0.0 if whole else self.augmentation.polyp_free_views
+        if polyp_free and rng.random() < polyp_free:
+            window = polyp_free_affine(truth, rng)
+            theta = theta if window is None else window
+        image, mask = warp(picture, theta), warp(truth, theta)
+        if shifted:
+            other = self.train.images[int(rng.integers(len(self.train)))]
+            image, mask = shift_domain(image, mask, other, rng)
+        return photometric(image, rng), mask, theta
+
+    def _unlabeled(self, epoch: int, views: list[View]) -> Unlabeled | None:
+        if self.unlabeled is None or not views:
+            return None
+        strong, visible, thetas = [], [], []
+        for view in views:
+            rng = sample_rng(self.seed, epoch, UNLABELED, view.index, *view.again)
+            frame = self.unlabeled.images[view.index]
+            everything = np.full(frame.shape[:2], 255, np.uint8)
+            image, shown, theta = self._augmented(frame, everything, rng, whole=True)
+            strong.append(image)
+            visible.append(shown)
+            thetas.append(theta)
+        frames = self.unlabeled.images[[view.index for view in views]]
+        return Unlabeled(
+            to_tensor(frames),
+            to_tensor(np.stack(strong)),
+            theta_batch(thetas),
+            mask_tensor(np.stack(visible)),
+        )
+
+    def training_side(self, divisor: int, epoch: int, step: int) -> int:
+        """Height and width of a step's images: one of the configured scales, a multiple of `divisor`."""
+        rng = np.random.default_rng([self.seed, epoch, SCALE, step])
+        scales = self.augmentation.scales
+        scale = scales[rng.integers(len(scales))]
+        return max(1, round(self.options.size * scale / divisor)) * divisor
 
     def calibration(self, count: int) -> Iterator[Tensor]:
-        """Single training images as they are, (1, 3, H, W) normalised, spread evenly over the set."""
+        """Unchanged training images (1, 3, H, W), normalized, spread evenly over the training set."""
         for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
             yield to_tensor(self.train.images[index : index + 1])
 
@@ -177,10 +227,10 @@ class TrainingData:
         """Figures of the validation frames at the student's input size, threshold .5.
 
         Returns:
-            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, by which the best epoch is chosen:
-            Dice itself, or, where there are clean frames, what is left of it when every frame stays empty whose highest
-            scores do not exceed those of `SPECIFICITY` of the clean ones. These add `flagged_val`, the share of the
-            clean frames with a mask.
+            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses the best
+            epoch. It is the mean Dice; if there are clean frames, a frame with a polyp counts 0 unless its
+            peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean frames also add
+            `flagged_val`, the share of them with a mask.
         """
         model.eval()
         device = next(model.parameters()).device
@@ -204,18 +254,18 @@ class TrainingData:
 
 
 def _peaks(logits: Tensor) -> Tensor:
-    """(B,) of (B, 1, h, w): the logit that `FLAG_AREA` of the cells reach, so that a region can be flagged there."""
+    """Peak logits (B,) of (B, 1, h, w): those that `FLAG_AREA` of the cells reach, enough to be flagged."""
     cells = logits.flatten(1)
     return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
 
 
 def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
-    """What `TrainingData.validate` returns.
+    """Figures that `TrainingData.validate` returns.
 
     Args:
-        dice: (n,) of the frames with a polyp, in their order.
-        iou: (n,) likewise.
-        peaks: (N,) of all frames.
+        dice: (n,) Dice of the frames with a polyp, in their order.
+        iou: (n,) IoU of the same frames.
+        peaks: (N,) peak logit of all frames.
         polyp: (N,) bool, whether a frame has one.
     """
     figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
@@ -228,12 +278,12 @@ def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[st
 
 
 def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
-    """`map`, in order, by threads that are at most one item each ahead of whoever reads.
+    """An ordered `map` by threads that run at most one item each ahead of the reader.
 
     Args:
         make: A function of its argument alone.
-        items: Its arguments.
-        workers: Threads; 0 makes each when it is asked for.
+        items: Arguments of the function.
+        workers: Number of threads; 0 computes each item on demand.
     """
     if workers < 1:
         yield from map(make, items)
@@ -248,20 +298,13 @@ def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int
             yield waiting.popleft().result()
 
 
-def training_side(config: DistillConfig, divisor: int, epoch: int, step: int) -> int:
-    """Height and width that a step's images are brought to: one of the configuration's scales, a multiple of `divisor`."""
-    rng = np.random.default_rng([config.seed, epoch, SCALE, step])
-    scale = config.scales[rng.integers(len(config.scales))]
-    return max(1, round(config.size * scale / divisor)) * divisor
-
-
-def step_seed(config: DistillConfig, epoch: int, step: int, process: int) -> int:
-    """Seed of what one process draws in one step, beside its pictures."""
-    return int(np.random.default_rng([config.seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
+def step_seed(seed: int, epoch: int, step: int, process: int) -> int:
+    """Seed of what one process draws in one step, besides its images."""
+    return int(np.random.default_rng([seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
 
 
 def to_tensor(images: np.ndarray) -> Tensor:
-    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalised float32, channels last in memory."""
+    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalized float32, channels last in memory."""
     return torch.from_numpy(normalise(images)).permute(0, 3, 1, 2)
 
 

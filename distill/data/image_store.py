@@ -39,9 +39,9 @@ __all__ = [
     "Splits",
     "create_rows",
     "data_digest",
+    "decode_images",
     "load_negatives",
     "load_splits",
-    "materialise",
     "require_space",
 ]
 
@@ -69,7 +69,7 @@ class ImageStore(msgspec.Struct, frozen=True):
         return len(self.images)
 
 
-def materialise(
+def decode_images(
     samples: Sequence[Sample],
     size: tuple[int, int],
     cache_dir: Path,
@@ -77,20 +77,22 @@ def materialise(
     *,
     rule: FieldOfView = "full-frame",
 ) -> ImageStore:
-    """Decode and resize all samples, or find them done.
+    """Decode and resize all samples, or open the store of an earlier call.
 
-    Images go through the device's own `edge.imaging.preprocess.to_input`; masks are resized by area, so that a boundary
-    pixel holds how much of it the polyp covers. The arrays appear under their final name only when whole.
+    Images go through the device's own `edge.imaging.preprocess.to_input`. Masks are resized by area, so
+    that a boundary pixel holds the share that the polyp covers. The arrays appear under their final name
+    only when they are complete.
 
     Args:
         samples: In the order of the rows.
         size: Height and width.
         cache_dir: Folder of the stores.
         progress: Called after each chunk.
-        rule: What of a picture is kept, as in `edge.imaging.crop`.
+        rule: Part of each image that is kept, as in `edge.imaging.crop`.
 
     Raises:
-        DataError: A file is unreadable, a mask does not fit its image or is none, or the disk is too small.
+        DataError: A file is unreadable, a mask does not fit its image or is not a mask, or the disk
+            is too small.
     """
     height, width = size
     named = f"{RULES} {rule} {height}x{width} {data_digest(samples)}"
@@ -124,12 +126,12 @@ def materialise(
 
 
 def require_space(where: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
+    """Raise if a disk cannot hold what is about to be written.
 
     Args:
-        where: Folder that will hold it; made if missing.
-        needed: Bytes.
-        what: Named in the error.
+        where: Folder to write to; created if missing.
+        needed: Number of bytes.
+        what: Name of the content, for the error.
 
     Raises:
         DataError: Less than `needed` bytes and a reserve of 64 MB are free.
@@ -146,9 +148,9 @@ def require_space(where: Path, needed: int, what: str) -> None:
 
 
 def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.memmap[Any, np.dtype[Scalar]]:
-    """A new memory-mapped `.npy` file whose room on disk is reserved.
+    """A new memory-mapped `.npy` file whose disk space is reserved.
 
-    Without the reservation a full disk would kill the process at some write into the map.
+    Without the reservation a full disk would kill the process during a write to the map.
 
     Raises:
         DataError: The disk is too small after all.
@@ -183,7 +185,7 @@ def _resized(sample: Sample, size: tuple[int, int], rule: FieldOfView) -> tuple[
 def _open(
     folder: Path, shapes: tuple[tuple[int, ...], tuple[int, ...]], key: str, size: tuple[int, int]
 ) -> ImageStore | None:
-    """The store in `folder`; None where there is none or its files do not have the shape that they must have."""
+    """The store in `folder`; None if it is missing or its arrays have other shapes."""
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
         masks = np.load(folder / "masks.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""From a configuration to its training data: splits, decoded images, and what its teachers say of them, each once."""
+"""From a configuration to training data: splits, decoded images and the teachers' cached maps."""
 
 from __future__ import annotations
 
@@ -9,99 +9,140 @@ import torch
 from accelerate import PartialState
 
 from distill.data.batches import TrainingData
-from distill.data.image_store import ImageStore, Splits, load_negatives, load_splits, materialise
+from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
+from distill.data.unlabeled import load_unlabeled
 from distill.run_folder import runs_root
 from distill.students.build import build_student
-from distill.teachers.build import build_answering, build_teacher
+from distill.teachers.build import build_task_teacher, build_teacher
 from distill.teachers.cache.maps import TeacherCache
 from edge.errors import UsageError
 from edge.util.progress import counter, silent
 
 if TYPE_CHECKING:
     from distill.config import DistillConfig
+    from distill.options import DataOptions
     from distill.teachers.build import Teacher
     from edge.util.progress import Reporter
 
 GRID_STRIDE = 8
 """Pixels of the student's input to a cell of the teachers' maps."""
-ANSWER_STRIDE = 4
-"""Likewise of the task teachers' answers."""
+TASK_STRIDE = 4
+"""Pixels of the student's input to a cell of the task teacher's logits."""
 
 
 def open_data(
     config: DistillConfig, *, with_teachers: bool = True, report: Reporter = silent
 ) -> TrainingData:
-    """Decode the images of a configuration and let its teachers look at them, both once.
+    """Decode the images of a configuration and run its teachers on them; both are cached.
 
     Args:
-        config: Names the folders, the size, the teachers.
-        with_teachers: False where the targets are not needed.
+        config: Configuration of the run.
+        with_teachers: False if no targets are needed.
         report: Shows the progress of reading images and of the teachers.
 
     Raises:
-        UsageError: The size does not fit the student, or a name is unknown.
+        UsageError: The size does not fit the student, a name is unknown, or options contradict each other.
         DataError: The images cannot be used.
     """
-    divisor = build_student(config.student, pretrained=False).divisor
-    if config.size % divisor:
+    divisor = build_student(config.student.name, pretrained=False).divisor
+    if config.data.size % divisor:
         raise UsageError(
-            f"--size {config.size} does not fit {config.student}",
+            f"--size {config.data.size} does not fit {config.student.name}",
             expected=f"a multiple of {divisor}",
-            hint=f"--size {max(1, round(config.size / divisor)) * divisor}",
+            hint=f"--size {max(1, round(config.data.size / divisor)) * divisor}",
         )
-    splits = _splits(config)
-    taught = with_teachers and config.recipe != "none"
-    if config.removed_polyps and config.recipe != "none":
-        raise UsageError(
-            f"removed_polyps={config.removed_polyps:g} does not go with recipe {config.recipe}",
-            expected="recipe none: the teachers' maps show the polyp that is removed",
-            hint="--recipe none, or --set removed_polyps=0",
-        )
-    teachers = [build_teacher(spec) for spec in config.teachers] if taught else []
-    answering = (
-        build_answering(config.task_teachers)
-        if taught and config.recipe == "difom" and config.task_teachers
+    splits = _splits(config.data, config.run.seed)
+    taught = with_teachers and config.loss.recipe != "none"
+    _refuse_unfit(config)
+    teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
+    task_teacher = (
+        build_task_teacher(config.teachers.task_specs)
+        if taught and config.loss.recipe == "difom" and config.teachers.task_specs
         else None
     )
     stores = []
+    unlabeled = load_unlabeled(
+        [Path(root) for root in config.data.unlabeled],
+        [*splits.validation, *splits.clean_validation],
+    )
     for label, samples in (
+        *([("unlabeled", unlabeled)] if unlabeled else []),
         ("training", [*splits.train, *splits.clean_train]),
         ("validation", [*splits.validation, *splits.clean_validation]),
     ):
         with report(len(samples), f"read {label} images") as bar:
             stores.append(
-                materialise(
+                decode_images(
                     samples,
-                    (config.size, config.size),
+                    (config.data.size, config.data.size),
                     runs_root() / "cache" / "images",
                     counter(bar),
-                    rule=config.field_of_view,
+                    rule=config.data.field_of_view,
                 )
             )
-    train, validation = stores
-    caches = [_look(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
-    answers = None if answering is None else _look(config, answering, train, ANSWER_STRIDE, report)
-    return TrainingData(config, splits, train, validation, caches, answers)
+    *without_masks, train, validation = stores
+    caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
+    logits = None if task_teacher is None else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
+    return TrainingData(
+        config.data,
+        config.augmentation,
+        config.run,
+        splits,
+        train,
+        validation,
+        caches,
+        logits,
+        unlabeled=without_masks[0] if without_masks else None,
+        shuffle_teacher=config.teachers.shuffle,
+    )
 
 
-def _splits(config: DistillConfig) -> Splits:
+def _refuse_unfit(config: DistillConfig) -> None:
+    """Raise UsageError where two options contradict each other."""
+    recipe = config.loss.recipe
+    for key, share in (
+        ("removed_polyps", config.augmentation.removed_polyps),
+        ("pasted_polyps", config.augmentation.pasted_polyps),
+    ):
+        if share and recipe != "none":
+            raise UsageError(
+                f"{key}={share:g} does not go with recipe {recipe}",
+                expected="recipe none: the teachers' maps show the frame as it was",
+                hint=f"--recipe none, or --set {key}=0",
+            )
+    if config.augmentation.pasted_polyps and not config.data.negatives:
+        raise UsageError(
+            f"pasted_polyps={config.augmentation.pasted_polyps:g} has no frames to paste into",
+            expected="at least one folder of negatives",
+            hint="--negatives DIR, or --set pasted_polyps=0",
+        )
+    if config.data.unlabeled and (not config.optimizer.ema or recipe == "paper"):
+        raise UsageError(
+            "unlabeled frames learn from the average of the weights, and this run has none",
+            expected="ema over 0, and recipe difom or none",
+            got=f"ema={config.optimizer.ema:g}, recipe {recipe}",
+            hint="--set ema=0.99, or --set unlabeled=[]",
+        )
+
+
+def _splits(data: DataOptions, seed: int) -> Splits:
     splits = load_splits(
-        [Path(root) for root in config.data],
-        val_sequences=config.val_sequences,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
+        [Path(root) for root in data.folders],
+        val_sequences=data.val_sequences,
+        val_fraction=data.val_fraction,
+        seed=seed,
     )
     train, validation = load_negatives(
-        [Path(root) for root in config.negatives], val_fraction=config.val_negatives, seed=config.seed
+        [Path(root) for root in data.negatives], val_fraction=data.val_negatives, seed=seed
     )
     return Splits(splits.train, splits.validation, train, validation)
 
 
-def _look(
+def _cached_maps(
     config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int, report: Reporter
 ) -> TeacherCache:
-    """The cache of a teacher's maps, a cell for `stride` pixels."""
-    side = config.size // stride
+    """Cache of a teacher's maps with one cell per `stride` pixels."""
+    side = config.data.size // stride
     teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
     megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
     with report(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
@@ -111,5 +152,5 @@ def _look(
             (side, side),
             runs_root() / "cache" / "teachers",
             progress=counter(bar),
-            standardize=config.standardize,
+            standardize=config.teachers.standardize,
         )

@@ -1,7 +1,7 @@
-"""Clean frames out of frames with a polyp: the polyp's place is filled with mucosa from elsewhere in the same picture.
+"""Clean frames from frames with a polyp: mucosa from elsewhere in the image covers the polyp.
 
-Public sets hold next to no frames without a polyp, and a student that never saw one outlines something in each. What
-is filled in is joined by its gradients (Perez et al., Poisson image editing, SIGGRAPH 2003), so that no edge tells.
+Public data sets hold hardly any frames without a polyp, and a student that never saw one outlines
+something in each. The covered region is blended by its gradients, so that it has no visible edge.
 """
 
 from __future__ import annotations
@@ -11,31 +11,30 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from distill.data.blending import blend
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = NDArray[np.uint8]
 
 _LARGEST = 0.3
-"""Share of the picture that may be filled: more leaves nothing to fill it with."""
+"""Largest share of the image that is covered: more leaves nothing to cover it with."""
 _TRIES = 16
 _DARK, _DARK_SHARE = 36, 0.02
-"""Grey level under which a pixel is lumen or frame rather than mucosa, and how much of it a filling may have."""
-
-_FRAME = 4
-"""Pixels around the picture while it is filled: the region may not touch its edge."""
+"""Gray level below which a pixel is lumen or border rather than mucosa, and its largest share."""
 
 
 def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image | None:
-    """The picture as if it had no polyp.
+    """The image without its polyps.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8, not zero inside polyps.
-        rng: Where the filling is taken from.
+        rng: Chooses where the filling is taken from.
 
     Returns:
-        A new picture; None where the polyps are too large, or a few tries found no mucosa to cover them with.
+        A new image; None if the polyps are too large, or a few tries found no mucosa to cover them.
     """
     side = max(3, mask.shape[1] // 20)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1, 2 * side + 1))
@@ -47,7 +46,7 @@ def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image 
         move = _random_move(mask.shape, rng)
         if (_moved(polyps, move) & polyps).any() or _moved(dark, move)[polyps > 0].mean() > _DARK_SHARE:
             continue
-        return _join(_moved(image, move), image, polyps)
+        return blend(_moved(image, move), image, polyps)
     return None
 
 
@@ -63,19 +62,3 @@ def _moved(image: Image, move: NDArray[np.float64]) -> Image:
     size = (image.shape[1], image.shape[0])
     moved: Image = cv2.warpAffine(image, move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
     return moved
-
-
-def _join(filling: Image, image: Image, region: Image) -> Image:
-    """`image` with `filling` inside `region`, their gradients kept on both sides of its outline."""
-    padded = [
-        cv2.copyMakeBorder(part, _FRAME, _FRAME, _FRAME, _FRAME, kind)
-        for part, kind in (
-            (filling, cv2.BORDER_REFLECT),
-            (image, cv2.BORDER_REFLECT),
-            (region, cv2.BORDER_CONSTANT),
-        )
-    ]
-    x, y, width, height = cv2.boundingRect(padded[2])
-    centre = (x + width // 2, y + height // 2)
-    joined = cv2.seamlessClone(padded[0], padded[1], 255 * padded[2], centre, cv2.NORMAL_CLONE)
-    return np.ascontiguousarray(joined[_FRAME:-_FRAME, _FRAME:-_FRAME])

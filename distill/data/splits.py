@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One labelled frame.
+    """One labeled frame.
 
     Attributes:
         image: Path of the picture.

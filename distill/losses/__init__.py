@@ -1,4 +1,4 @@
-"""What training minimizes: task losses on masks, the spectral loss on teachers' maps, and auxiliary terms."""
+"""Losses: on masks, the spectral loss on teachers' maps, and auxiliary terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terms beside the spectral and the structure loss."""
+"""Losses that are added to the spectral and to the task loss."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def patch_similarity_loss(
     distillation as in LightlyTrain's distillation v3). Channels need not agree in number.
 
     Args:
-        maps: (B, C, h, w) of the student.
+        maps: (B, C, h, w) map of the student.
         teacher: (B, D, gh, gw), without a gradient.
-        temperature: Of the softmax.
+        temperature: Temperature of the softmax.
         side: Patches along each axis at most; finer maps are averaged.
     """
     rows = []
@@ -26,7 +26,7 @@ def patch_similarity_loss(
         height, width = (min(side, size) for size in (maps.shape[-2], maps.shape[-1]))
         patches = F.normalize(F.adaptive_avg_pool2d(found, (height, width)).flatten(2), dim=1)
         similarity = patches.transpose(1, 2) @ patches
-        # A patch is like itself whatever was learnt.
+        # A patch is similar to itself whatever was learned.
         diagonal = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
         rows.append(F.log_softmax((similarity / temperature).masked_fill(diagonal, -1e4), dim=2))
     mine, theirs = rows
@@ -54,7 +54,7 @@ def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1
 
 
 def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, C, *grid): bilinear on half-pixel centres, antialiased where it shrinks."""
+    """(B, C, *grid): bilinear on half-pixel centers, antialiased where it shrinks."""
     if maps.shape[-2:] == grid:
         return maps
     shrinks = maps.shape[-2] > grid[0] or maps.shape[-1] > grid[1]

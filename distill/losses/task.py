@@ -22,9 +22,9 @@ __all__ = [
 ]
 
 CLEAN_SHARE = 0.02
-"""Share of the cells of an image without a polyp that its loss looks at."""
-LEAST_SHOWN = 0.001
-"""Share of a view that a polyp covers, under which it is not asked whether there is one."""
+"""Share of the cells of an image without a polyp that its loss uses."""
+MIN_SHOWN = 0.001
+"""Share of a view below which a visible polyp is too small for the presence loss."""
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -46,20 +46,20 @@ def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def even_structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """`structure_loss` to which every pixel counts the same: binary cross-entropy plus IoU."""
+    """`structure_loss` with equal weights for all pixels: binary cross-entropy plus IoU."""
     return _weighted(logits, mask, torch.ones_like(mask))
 
 
 def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of every pixel, and nothing of the region; arguments as `structure_loss`."""
+    """Binary cross-entropy of the pixels alone; arguments as for `structure_loss`."""
     return F.binary_cross_entropy_with_logits(_as_large(logits, mask), mask)
 
 
 def clean_loss(logits: Tensor) -> Tensor:
     """Loss of images that show no polyp: the mean softplus of the highest `CLEAN_SHARE` of the logits.
 
-    What harms there is one false region; the mean over all pixels would hardly see it, and an IoU of an empty mask has
-    next to no gradient.
+    One false region is what harms. The mean over all pixels would hardly notice it, and the IoU of an empty
+    mask has almost no gradient.
 
     Args:
         logits: (B, 1, h, w).
@@ -97,17 +97,17 @@ def segmentation_loss(
 
 
 def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of "is there a polyp", of all views but those that show a sliver of one.
+    """Binary cross-entropy of "is there a polyp", over all views except those that show a sliver of one.
 
     Args:
         presence: (B, 1, 1, 1) logits.
-        mask: (B, 1, H, W), 0 to 1; a polyp that covers more than 0 and less than `LEAST_SHOWN` of it has no weight.
+        mask: (B, 1, H, W), 0 to 1; one with a polyp that covers less than `MIN_SHOWN` has no weight.
 
     Returns:
         Mean over the batch, a scalar.
     """
     share = mask.mean(dim=(1, 2, 3), keepdim=True)
-    weight = ((share == 0) | (share >= LEAST_SHOWN)).to(presence.dtype)
+    weight = ((share == 0) | (share >= MIN_SHOWN)).to(presence.dtype)
     entropy = F.binary_cross_entropy_with_logits(presence, (share > 0).to(presence.dtype), reduction="none")
     return (weight * entropy).sum() / weight.sum().clamp_min(1)
 

@@ -1,4 +1,4 @@
-"""What a training run minimizes: a student and what its teachers need beside it, as one module.
+"""Recipes: a student and what its teachers need besides it, as one module that training minimizes.
 
 In: a student, its configuration, teachers' channels. Out: an `Objective` whose `forward` gives losses.
 Imported by `distill.train` and `quantize.qat`.

@@ -1,7 +1,7 @@
-"""What a recipe minimises: a student and whatever its teachers need beside it, as one module.
+"""Recipes: a student and everything that its teachers need besides it, as one module.
 
-One module, so that several processes can wrap it: gradients of student and heads are reduced together. Nothing in
-here but the student is exported.
+It is one module so that several processes can wrap it: gradients of student and heads are reduced
+together. Only the student is exported.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from distill.losses import TASK_LOSSES, low_band, presence_loss, segmentation_loss, spectral_loss
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
 from distill.losses.spectral.weighted import focal_frequency_loss
+from distill.recipes.consistency import consistency_loss
 from distill.recipes.target_monitor import explained_variance
 from distill.students.build import StudentMaps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.config import DistillConfig
+    from distill.data.batch import Batch, Step
+    from distill.options import LossOptions, RunOptions
     from distill.students.build import Student
 
 
@@ -29,18 +31,31 @@ class Losses(NamedTuple):
     """One step's losses.
 
     Attributes:
-        total: What is minimised, a scalar.
-        task: On the masks, a scalar.
-        teachers: Per teacher, a scalar each; empty without teachers.
-        targets: What each of them was compared with, for the guard.
+        total: Weighted sum that is minimized, a scalar.
+        task: Loss on the masks, a scalar.
+        distillation: Distance to each teacher's map, a scalar each; empty without teachers.
+        targets: What each distance was computed with, for the target monitor.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
+        consistency: Distance of unlabeled views to their pseudo-labels, a scalar; None without any.
     """
 
     total: Tensor
     task: Tensor
-    teachers: list[Tensor]
+    distillation: list[Tensor]
     targets: list[Tensor]
     cwd: Tensor | None = None
+    consistency: Tensor | None = None
+
+    def figures(self) -> dict[str, float]:
+        """The losses by the names that `metrics.jsonl` knows them by."""
+        values = {"loss": self.total.item(), "task": self.task.item()}
+        if self.distillation:
+            values["distill"] = torch.stack(self.distillation).mean().item()
+        if self.cwd is not None:
+            values["cwd"] = self.cwd.item()
+        if self.consistency is not None:
+            values["consistency"] = self.consistency.item()
+        return values
 
 
 class Objective(nn.Module):
@@ -48,40 +63,41 @@ class Objective(nn.Module):
 
     Args:
         student: Trained in place.
-        config: Of the run.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
     """
 
-    def __init__(self, student: Student, config: DistillConfig) -> None:
+    def __init__(self, student: Student, loss: LossOptions, run: RunOptions) -> None:
         super().__init__()
         self.student = student
-        self.config = config
+        self.loss, self.run = loss, run
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
 
         Args:
-            images: (B, 3, H, W), normalised.
-            masks: (B, 1, H, W), 0 to 1.
-            targets: Per teacher (B, C, gh, gw), standardised.
-            epoch: From 0.
-            step: Of the epoch, from 0.
-            answers: Logits (B, 1, gh, gw) of the task teacher, if there is one.
+            batch: Images, masks and what the teachers give for them.
+            clock: Place of the step in the schedule.
         """
-        del targets, epoch, step, answers
-        task = self.task_loss(self.maps(images), masks)
-        return Losses(task, task, [], [])
+        del clock
+        task = self.task_loss(self.maps(batch.images), batch.masks)
+        consistency = self.consistency(batch)
+        return Losses(self._plus(task, consistency), task, [], [], None, consistency)
+
+    def consistency(self, batch: Batch) -> Tensor | None:
+        """The loss of the views without masks; None where the batch has none."""
+        if batch.pseudo is None or len(batch.pseudo.images) == 0:
+            return None
+        return consistency_loss(self.maps(batch.pseudo.images).logits, batch.pseudo)
+
+    def _plus(self, total: Tensor, consistency: Tensor | None, weight: float = 1.0) -> Tensor:
+        if consistency is None:
+            return total
+        return total + weight * self.loss.consistency_weight * consistency
 
     def maps(self, images: Tensor) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"):
             found = self.student.maps(images)
         return StudentMaps(
             found.logits.float(),
@@ -94,24 +110,24 @@ class Objective(nn.Module):
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """The configured loss of the logits, averaged with that of further logits under deep supervision.
 
-        Images without a polyp have a loss of their own, and a student's presence logit its cross-entropy.
+        Images without a polyp have a loss of their own; a presence logit adds its cross-entropy.
         """
-        loss = TASK_LOSSES[self.config.task_loss]
+        loss = TASK_LOSSES[self.loss.task_loss]
         found = [
-            segmentation_loss(loss, logits, masks, self.config.clean_weight)
+            segmentation_loss(loss, logits, masks, self.loss.clean_weight)
             for logits in (maps.logits, *maps.auxiliary)
         ]
         total = torch.stack(found).mean()
-        if maps.presence is not None and self.config.presence_weight:
-            total = total + self.config.presence_weight * presence_loss(maps.presence, masks)
+        if maps.presence is not None and self.loss.presence_weight:
+            total = total + self.loss.presence_weight * presence_loss(maps.presence, masks)
         return total
 
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch, after `train()`."""
 
-    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+    def fit(self, batch: Batch) -> list[tuple[float, float]]:
         """R^2 of the low and of the high band per teacher on a batch."""
-        del images, targets
+        del batch
         return []
 
 
@@ -119,8 +135,8 @@ class SpectralHeads(nn.Module):
     """1x1 projections of a student's two maps to a teacher's channels.
 
     Args:
-        student: Whose maps are projected.
-        channels: The teacher's channels.
+        student: Student whose maps are projected.
+        channels: Channels of the teacher's map.
     """
 
     def __init__(self, student: Student, channels: int) -> None:
@@ -129,85 +145,83 @@ class SpectralHeads(nn.Module):
         self.high = nn.Conv2d(student.high_channels, channels, 1)
 
     def forward(self, maps: StudentMaps, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Both maps (B, channels, *grid): projected where they are small, then resized, which commutes."""
+        """Both maps as (B, channels, *grid): projected first and resized then, which commutes."""
         low, high = self.low(maps.low), self.high(maps.high)
         return resized(low, grid), resized(high, grid)
 
 
 class Difom(Objective):
-    """The task loss and the spectral loss on each teacher's map: recipe `difom`, ours.
+    """The task loss and the spectral loss on each teacher's map: recipe `difom`, this project's own.
 
-    Targets come from a cache and take no gradient; the distilled maps lie on the way to the logits; the high band is
-    compared on the grid of the student's finer map.
+    Targets come from a cache and take no gradient. The distilled maps are inputs of the logits. The high
+    band is compared on the grid of the student's finer map.
 
     Args:
         student: Trained in place.
-        config: Of the run.
-        channels: Of each teacher's map.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
+        channels: Channels of each teacher's map.
     """
 
-    def __init__(self, student: Student, config: DistillConfig, channels: Sequence[int]) -> None:
-        super().__init__(student, config)
+    def __init__(self, student: Student, loss: LossOptions, run: RunOptions, channels: Sequence[int]) -> None:
+        super().__init__(student, loss, run)
         self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch."""
-        maps = self.maps(images)
-        task = self.task_loss(maps, masks)
-        task_weight, distil_weight, cwd_weight = self._weights(epoch)
+        maps = self.maps(batch.images)
+        task = self.task_loss(maps, batch.masks)
+        task_weight, distill_weight, cwd_weight = self._weights(clock.epoch)
         total = task_weight * task
-        found = [self._distance(head, maps, target) for head, target in zip(self.heads, targets, strict=True)]
-        if found:
-            total = total + distil_weight * (torch.stack(found) * self._kept(found, epoch, step)).mean()
-        cwd = None if answers is None else channel_wise_loss(maps.logits, answers)
+        pairs = zip(self.heads, batch.targets, strict=True)
+        distances = [self._distance(head, maps, target) for head, target in pairs]
+        if distances:
+            kept = self._kept(distances, clock)
+            total = total + distill_weight * (torch.stack(distances) * kept).mean()
+        cwd = None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
         if cwd is not None:
             total = total + cwd_weight * cwd
-        return Losses(total, task, found, list(targets), cwd)
+        consistency = self.consistency(batch)
+        total = self._plus(total, consistency, task_weight)
+        return Losses(total, task, distances, list(batch.targets), cwd, consistency)
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
-        """To one teacher's map: the spectral loss and the terms that the configuration adds to it."""
-        config = self.config
+        """Distance to one teacher's map: the spectral loss and the configured further terms."""
+        options = self.loss
         low, high = head(maps, target.shape[-2:])
-        loss = spectral_loss(low, high, target, radius=config.radius, band=config.band)
-        if config.similarity_weight:
-            loss = loss + config.similarity_weight * patch_similarity_loss(maps.high, target)
-        if config.focal_weight:
-            smooth = low_band(target, config.radius)
+        loss = spectral_loss(low, high, target, radius=options.radius, band=options.band)
+        if options.similarity_weight:
+            loss = loss + options.similarity_weight * patch_similarity_loss(maps.high, target)
+        if options.focal_weight:
+            smooth = low_band(target, options.radius)
             focal = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
-            loss = loss + config.focal_weight * focal
+            loss = loss + options.focal_weight * focal
         return loss
 
-    def fit(self, images: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+    def fit(self, batch: Batch) -> list[tuple[float, float]]:
         """R^2 of the low and of the high band per teacher on a batch."""
         with torch.no_grad():
-            maps = self.maps(images)
+            maps = self.maps(batch.images)
             found = []
-            for head, target in zip(self.heads, targets, strict=True):
+            for head, target in zip(self.heads, batch.targets, strict=True):
                 low, high = head(maps, target.shape[-2:])
-                found.append(explained_variance(low, high, target, self.config.radius))
+                found.append(explained_variance(low, high, target, self.loss.radius))
             return found
 
     def _weights(self, epoch: int) -> tuple[float, float, float]:
-        """Of task, teachers' maps and task teacher's logits: all together, or teachers first (GKD's order)."""
-        config = self.config
-        if config.schedule == "joint":
-            return 1.0, config.distill_weight, config.cwd_weight
-        return (0.0, 1.0, config.cwd_weight) if 2 * epoch < config.epochs else (1.0, 0.0, 0.0)
+        """Weights of task, maps and task logits: all at once, or teachers first (GKD's order)."""
+        options = self.loss
+        if options.schedule == "joint":
+            return 1.0, options.distill_weight, options.cwd_weight
+        teachers_first = 2 * epoch < self.run.epochs
+        return (0.0, 1.0, options.cwd_weight) if teachers_first else (1.0, 0.0, 0.0)
 
-    def _kept(self, losses: list[Tensor], epoch: int, step: int) -> Tensor:
-        """Teacher dropping (UNIC, ECCV 2024): each is left out with probability p, never the worst matched one."""
+    def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
+        """Teacher dropping (UNIC, ECCV 2024): drop each with probability p, but never the worst matched."""
         kept = torch.ones(len(losses), device=losses[0].device)
-        if self.config.teacher_dropping and len(losses) > 1:
-            rng = np.random.default_rng([self.config.seed, epoch, step])
-            drawn = rng.random(len(losses)) >= self.config.teacher_dropping
+        if self.loss.teacher_dropping and len(losses) > 1:
+            rng = np.random.default_rng([self.run.seed, clock.epoch, clock.step])
+            drawn = rng.random(len(losses)) >= self.loss.teacher_dropping
             kept = torch.from_numpy(drawn.astype(np.float32)).to(kept.device)
             kept[torch.stack(losses).detach().argmax()] = 1.0
         return kept

@@ -1,9 +1,10 @@
-"""The recipe of the method's published notebook, defects and all, so that its collapse can be shown.
+"""The recipe of the method's published notebook with its defects, to show how its target collapses.
 
-Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to 256 channels; the
-fused map is split by FFT with the centred box of half-width min(H, W) // 6 (indices c - r to c + r - 1, so not symmetric),
-and both parts, bilinear at the bottleneck's size, are compared with two side branches L1 = ReLU(conv(bottleneck)) and
-L2 = conv(L1). The loss that trains the branches trains the fusion too, whose optimum is a target of zero.
+Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to
+256 channels. The fused map is split by FFT with the centered box of half-width min(H, W) // 6 (indices
+c - r to c + r - 1, so it is not symmetric). Both parts, bilinear at the bottleneck's size, are compared
+with two side branches L1 = ReLU(conv(bottleneck)) and L2 = conv(L1). The loss that trains the branches
+also trains the fusion, whose optimum is a target of zero.
 
 Three phases: the task alone; 0.6 task + 0.1 low + 0.1 high; the same with the encoder's parameters frozen, while its
 BatchNorm statistics go on moving.
@@ -23,7 +24,8 @@ from distill.recipes.objectives import Losses, Objective
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.config import DistillConfig
+    from distill.data.batch import Batch, Step
+    from distill.options import LossOptions, RunOptions
     from distill.students.build import Student
 
 SIDE, FUSED = 64, 256
@@ -34,37 +36,34 @@ class Paper(Objective):
     """Recipe `paper`.
 
     Args:
-        student: Trained in place; its low map stands for the bottleneck.
-        config: Of the run.
-        channels: Of each teacher's map.
-        side: Height and width that the fused map has.
+        student: Trained in place; its low map takes the place of the bottleneck.
+        loss: What is minimized.
+        run: Length, precision and seed of the training.
+        channels: Channels of each teacher's map.
+        side: Height and width of the fused map.
     """
 
     def __init__(
-        self, student: Student, config: DistillConfig, channels: Sequence[int], side: int = SIDE
+        self,
+        student: Student,
+        loss: LossOptions,
+        run: RunOptions,
+        channels: Sequence[int],
+        side: int = SIDE,
     ) -> None:
-        super().__init__(student, config)
+        super().__init__(student, loss, run)
         self.side = side
         self.fusion = nn.Conv2d(sum(channels), FUSED, 1)
         self.first = nn.Conv2d(student.low_channels, FUSED, 1)
         self.second = nn.Conv2d(FUSED, FUSED, 1)
 
-    def forward(
-        self,
-        images: Tensor,
-        masks: Tensor,
-        targets: Sequence[Tensor],
-        epoch: int,
-        step: int,
-        answers: Tensor | None = None,
-    ) -> Losses:
-        """Losses of a batch; the one entry of `teachers` is the sum of both bands."""
-        del step, answers
-        maps = self.maps(images)
-        task = soft_dice_bce(maps.logits, masks)
-        if self.phase(epoch) == 0:
+    def forward(self, batch: Batch, clock: Step) -> Losses:
+        """Losses of a batch; the one entry of `distillation` is the sum of both bands."""
+        maps = self.maps(batch.images)
+        task = soft_dice_bce(maps.logits, batch.masks)
+        if self.phase(clock.epoch) == 0:
             return Losses(task, task, [], [])
-        fused = self.fused(targets)
+        fused = self.fused(batch.targets)
         low, high = notebook_bands(fused)
         size = maps.low.shape[-2:]
         l1 = F.relu(self.first(maps.low))
@@ -94,7 +93,7 @@ class Paper(Objective):
 
     def phase(self, epoch: int) -> int:
         """0, 1 or 2: thirds of the schedule, as epochs 0 to 24, 25 to 50 and from 51 of 75 were."""
-        return min(2, 3 * epoch // self.config.epochs)
+        return min(2, 3 * epoch // self.run.epochs)
 
 
 def notebook_bands(maps: Tensor) -> tuple[Tensor, Tensor]:

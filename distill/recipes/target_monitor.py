@@ -1,7 +1,8 @@
-"""What every distillation is watched for: a target that moves or vanishes, a loss that has nothing left to teach.
+"""Checks of every distillation: targets that move or vanish, and losses that teach nothing any more.
 
-The published code trains the layer that makes its target by the loss on that target; the optimum is a target of
-zero, and its loss reads 0.0000 while nothing is taught. Under `paper` that is shown and only warned of.
+The published code trains the layer that makes its target with the loss on that target. The optimum is
+a target of zero: the loss reads 0.0000 while nothing is taught. Recipe `paper` reproduces this, so there
+the monitor only warns.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from edge.errors import TrainingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-LEAST_STD, MOST_STD = 0.5, 2.0
-"""Of a standardised target over one batch."""
-LEAST_SHARE = 1e-3
-"""Of its first value, under which a distillation loss has collapsed."""
+MIN_STD, MAX_STD = 0.5, 2.0
+"""Bounds of the standard deviation of a standardized target over one batch."""
+MIN_SHARE = 1e-3
+"""Share of its first value below which a distillation loss has collapsed."""
 
 
 logger = logging.getLogger(__name__)
 
 
-class Guard:
+class TargetMonitor:
     """Watches the targets and the distillation losses of one run.
 
     Args:
-        only_warn: Say it and go on.
+        only_warn: Log a warning instead of raising.
     """
 
     def __init__(self, *, only_warn: bool) -> None:
@@ -39,38 +40,38 @@ class Guard:
         self.said: set[str] = set()
 
     def check(self, name: str, target: Tensor, loss: float) -> None:
-        """Look at one step of one teacher.
+        """Check one step of one teacher.
 
         Args:
-            name: Of the teacher.
-            target: What its loss was computed with.
-            loss: Its value.
+            name: Name of the teacher.
+            target: (B, C, H, W) target of the loss.
+            loss: Value of the loss.
 
         Raises:
-            TrainingError: The target takes a gradient, its deviation is out of bounds, or the loss collapsed.
+            TrainingError: The target takes a gradient, its standard deviation is out of bounds, or the loss collapsed.
         """
         if target.requires_grad:
             self._object(
                 name,
                 "its target takes a gradient",
                 "a target that nothing trains",
-                "distil with --recipe difom",
+                "train with --recipe difom",
             )
         deviation = target_deviation(target)
-        if not LEAST_STD <= deviation <= MOST_STD:
+        if not MIN_STD <= deviation <= MAX_STD:
             self._object(
                 name,
                 f"its target has a standard deviation of {deviation:.3g}",
-                f"{LEAST_STD} to {MOST_STD} after standardisation",
-                "remove the teacher's cache; look whether the images are blank",
+                f"{MIN_STD} to {MAX_STD} after standardization",
+                "remove the teacher's cache; check whether the images are blank",
             )
         start = self.start.setdefault(name, loss)
-        if loss < LEAST_SHARE * start:
+        if loss < MIN_SHARE * start:
             self._object(
                 name,
                 f"its loss fell to {loss:.3g}, {loss / start:.1e} of its start",
-                f"at least {LEAST_SHARE} of its start: no student matches a teacher this well",
-                "look whether the target has collapsed to a constant",
+                f"at least {MIN_SHARE} of its start: no student matches a teacher this well",
+                "check whether the target has collapsed to a constant",
             )
 
     def _object(self, name: str, what: str, expected: str, hint: str) -> None:
@@ -85,7 +86,7 @@ class Guard:
 def target_deviation(target: Tensor) -> float:
     """Standard deviation of a (B, C, H, W) target around the mean of each channel.
 
-    A map that is constant per channel holds nothing to learn, whatever its channels' values.
+    A map that is constant per channel holds nothing to learn, whatever the values are.
     """
     target = target.detach().float()
     return (target - target.mean(dim=(0, 2, 3), keepdim=True)).square().mean().sqrt().item()
@@ -95,13 +96,14 @@ def explained_variance(low: Tensor, high: Tensor, target: Tensor, radius: int) -
     """R^2 of a student's two maps against the bands of a target.
 
     Args:
-        low: (B, C, H, W).
-        high: (B, C, H, W).
-        target: (B, C, H, W).
-        radius: Of the low band, cycles per map.
+        low: (B, C, H, W) student map of the low band.
+        high: (B, C, H, W) student map of the high band.
+        target: (B, C, H, W) teacher map.
+        radius: Half-width of the low band in cycles per map.
 
     Returns:
-        1 - residual / variance of the low and of the high band; 0 is no better than the mean, below is worse.
+        1 - residual / variance of the low and of the high band; 0 is as good as the mean, negative
+        is worse.
     """
     with torch.no_grad():
         smooth = low_band(target, radius)

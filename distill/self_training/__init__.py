@@ -1,1 +1,1 @@
-"""Frames without masks: an ensemble of trained students labels those of which it is sure."""
+"""Pseudo-labeling: an ensemble of trained students labels the frames that it is sure of."""

@@ -1,4 +1,4 @@
-"""Students trained here that answer as one: the mean of their probabilities (Hansen & Salamon, IEEE TPAMI 1990)."""
+"""An ensemble of trained students: the mean of their probabilities (Hansen & Salamon, IEEE TPAMI 1990)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Ensemble:
-    """The best students of some runs, each shown a picture by its own rule and at its own size.
+    """The best students of several runs, each at its own input size and field of view.
 
     Args:
         runs: Folders of runs.
 
     Raises:
-        UsageError: No run, the same twice, or a folder that holds none.
+        UsageError: There is no run, one is given twice, or a folder is not a run directory.
         TrainingError: A checkpoint is missing or damaged.
     """
 
@@ -39,7 +39,7 @@ class Ensemble:
         self.members = [load_run(run) for run in runs]
 
     def scores(self, image: ImageU8) -> NDArray[np.float32]:
-        """How likely each pixel belongs to a polyp; 0 where no student is shown the picture.
+        """Probability that each pixel belongs to a polyp; 0 outside the students' fields of view.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -50,8 +50,8 @@ class Ensemble:
         size = (image.shape[0], image.shape[1])
         maps = []
         for member in self.members:
-            part = seen_part(image, member.config.field_of_view)
-            logits = student_logits(member.student, cut(image, part), member.config.size)
+            part = seen_part(image, member.config.data.field_of_view)
+            logits = student_logits(member.student, cut(image, part), member.config.data.size)
             maps.append(in_frame(sigmoid(logits).astype(np.float32), size, part))
         mean: NDArray[np.float32] = np.mean(maps, axis=0, dtype=np.float32)
         return mean

@@ -1,7 +1,7 @@
-"""Self-training: masks for frames that nobody labelled, made by students, for the next student to learn from.
+"""Self-training: trained students label frames without masks for the next student to learn from.
 
-The makers see clean pictures; who learns from their masks sees them augmented (Noisy Student: Xie et al., CVPR 2020).
-Frames of which the makers are in doubt are left out.
+The labeling students see unchanged images; the next student sees them augmented (Noisy Student: Xie et
+al., CVPR 2020). Uncertain frames are skipped.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 MAX_DOUBT = 0.4
-"""Of two students on frames whose masks are known, this kept half: Dice .93, and .80 on the others."""
+"""Kept half of the frames with known masks for two students: Dice .93, and .80 on the others."""
 _BASE = 0.01
-"""Share of the picture that the doubt of a picture without a polyp is measured by."""
+"""Share of the image that stands in for the polyp's area, so that empty masks have a finite doubt."""
 _SCHEMES = ("file", "images")
 
 
-class LabelledFrame(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame that was looked at.
+class LabeledFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """A frame that was scored.
 
     Attributes:
-        frame: Its number in the source.
-        doubt: See `doubt`.
-        area: Share of the picture that the mask covers.
-        kept: Whether it is in the folder.
+        frame: Number of the frame in the source.
+        doubt: Uncertainty, as `doubt` computes it.
+        area: Share of the image that the mask covers.
+        kept: Whether the frame was written.
     """
 
     frame: int
@@ -53,22 +53,22 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """`labels.json`.
 
     Attributes:
-        source: The frames.
+        source: Source of the frames.
         makers: Run -> SHA-256 of its weights.
-        every: One frame of how many was looked at.
+        every: Every n-th frame was scored.
         max_doubt: Largest doubt of a frame that is kept.
-        frames: All that were looked at.
+        frames: All frames that were scored.
     """
 
     source: str
     makers: dict[str, str]
     every: int
     max_doubt: float
-    frames: list[LabelledFrame]
+    frames: list[LabeledFrame]
 
 
 def doubt(scores: NDArray[np.float32]) -> float:
-    """How undecided a score map is: the mean of 4 p (1 - p) over the mask's share of the picture and 1 %.
+    """Uncertainty of a score map: the mean of 4 p (1 - p) over the mask's share of the image plus 1 %.
 
     About a fifth for a polyp with a sharp rim, more than 1 where a region is neither polyp nor mucosa.
 
@@ -89,22 +89,23 @@ def label_frames(
     force: bool = False,
     done: Callable[[], None] | None = None,
 ) -> Labels:
-    """Write a data folder of the frames of a source with the masks that an ensemble gives them, to train on.
+    """Pseudo-label the frames of a source with an ensemble and write them as a data folder.
 
-    `out/train/{images,masks}` holds the frames that were kept, as PNG, and `out/labels.json` says of each how it came
-    out. No frame of it validates anything.
+    `out/train/{images,masks}` holds the frames that were kept, as PNG, and `out/labels.json` lists all of
+    them with their uncertainty. The folder has no validation frames.
 
     Args:
-        runs: The makers' runs.
+        runs: Runs of the ensemble.
         source: `file:CLIP` or `images:DIR`.
         out: Folder to write.
-        every: Look at one frame of so many: neighbours in a clip are nearly the same picture.
-        max_doubt: Leave out frames of more doubt.
-        force: Replace what is there.
-        done: Called after each frame that was looked at.
+        every: Use every n-th frame: neighbors in a clip are nearly the same image.
+        max_doubt: Skip frames whose uncertainty exceeds this.
+        force: Replace an existing folder.
+        done: Called after each frame that was scored.
 
     Raises:
-        UsageError: A run is none, another kind of source, or `every` is under 1.
+        UsageError: A folder is not a run directory, the source is of another kind, or `every` is
+            below 1.
         TrainingError: A checkpoint cannot be used.
         SourceError: The source cannot be read.
         DataError: No frame is kept.
@@ -118,7 +119,7 @@ def label_frames(
         for number, image in _frames(source, every):
             scores = makers.scores(np.ascontiguousarray(image[..., ::-1]))
             mask = scores >= 0.5
-            row = LabelledFrame(frame=number, doubt=doubt(scores), area=float(mask.mean()), kept=False)
+            row = LabeledFrame(frame=number, doubt=doubt(scores), area=float(mask.mean()), kept=False)
             if row.doubt <= max_doubt:
                 row = msgspec.structs.replace(row, kept=True)
                 name = f"{number:06}.png"
@@ -149,15 +150,15 @@ def label_frames(
 
 
 def count_frames(source: str, every: int) -> int:
-    """How many frames `label_frames` will look at; raises what it does of the source."""
+    """Number of frames that `label_frames` will score; raises the same errors for the source."""
     return sum(1 for _ in _frames(source, every))
 
 
 def _frames(source: str, every: int) -> Iterator[tuple[int, ImageU8]]:
-    """Number and picture, BGR, of one frame of so many."""
+    """Number and BGR image of every n-th frame."""
     if source.partition(":")[0] not in _SCHEMES or every < 1:
         raise UsageError(
-            "these frames cannot be labelled",
+            "these frames cannot be labeled",
             expected=f"one of {', '.join(f'{name}:' for name in _SCHEMES)} and every 1 or more",
             got=f"{redact(source)}, every {every}",
             hint="--source file:CLIP --every 5",

@@ -1,4 +1,4 @@
-"""What every student offers to training, distillation and quantization."""
+"""Interface of every student for training, distillation and quantization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class StudentMaps(NamedTuple):
-    """A student's answer and the two maps on its inference path that a teacher may shape.
+    """A student's logits and the two maps on its inference path that a teacher may shape.
 
     Attributes:
         logits: (B, 1, H / stride, W / stride).
@@ -48,7 +48,7 @@ class Student(nn.Module, ABC):
     high_channels: int
 
     def stages(self) -> list[nn.Module]:
-        """The pretrained encoder's parts from the picture on, which training may leave as they are; none by default."""
+        """Stages of the pretrained encoder, from the input on, that training may freeze; none by default."""
         return []
 
     def logit_layers(self) -> list[nn.Conv2d]:

@@ -52,8 +52,8 @@ class Presence(nn.Module):
     so it is exact in every runtime.
 
     Args:
-        channels: Of the deepest map.
-        width: Features that are looked for.
+        channels: Channels of the deepest map.
+        width: Number of features.
     """
 
     def __init__(self, channels: int, width: int = 64) -> None:
@@ -118,7 +118,7 @@ class CutLite(nn.Module):
     """
 
     CHANNELS = (16, 24, 40, 112, 192)
-    """Of its maps at strides 2, 4, 8, 16 and 32."""
+    """Channels of the encoder's maps at strides 2, 4, 8, 16 and 32."""
 
     def __init__(self, *, pretrained: bool) -> None:
         super().__init__()

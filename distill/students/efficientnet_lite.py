@@ -23,7 +23,7 @@ WEIGHTS: dict[Variant, tuple[str, str]] = {
 }
 
 _EPSILON = 1e-3
-"""In the original's batch normalisation."""
+"""In the original's batch normalization."""
 
 
 def lite_features(

@@ -79,7 +79,7 @@ class PartialDecoder(nn.Module):
 
 
 class ReverseAttention(nn.Module):
-    """What the coarser logits leave out is looked at again: `coarse + branch(features * (1 - sigmoid(coarse)))`."""
+    """Refine what the coarser logits leave out: `coarse + branch(features * (1 - sigmoid(coarse)))`."""
 
     def __init__(self, cin: int, width: int, kernel: int, depth: int, last: int) -> None:
         super().__init__()
@@ -103,7 +103,8 @@ class PraNet(Student):
         blocks: Blocks of the encoder's stages.
 
     Raises:
-        MissingDependencyError: The encoder's weights are neither on this machine nor to be had.
+        MissingDependencyError: The encoder's weights are not on this machine and cannot be
+            downloaded.
     """
 
     stride = 8

@@ -24,7 +24,7 @@ WEIGHTS = "res2net50_26w_4s"
 EXPANSION = 4
 _SCALES = 4
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pictures in [0, 1] that the weights were trained with."""
+"""Mean and standard deviation of the images in [0, 1] that the weights were trained with."""
 
 
 class Bottle2neck(nn.Module):
@@ -33,7 +33,7 @@ class Bottle2neck(nn.Module):
     Args:
         cin: Channels of the input.
         planes: A quarter of the channels of the output.
-        stride: Of the 3x3 convolutions; the first block of a stage has no ladder and pools the last quarter.
+        stride: Stride of the 3x3 convolutions; the first block of a stage has no ladder and pools the last quarter.
     """
 
     def __init__(self, cin: int, planes: int, stride: int = 1, *, first: bool = False) -> None:
@@ -77,10 +77,10 @@ class Res2Net(nn.Module):
         blocks: Blocks of each stage.
 
     Attributes:
-        channels: Of the maps at strides 8, 16 and 32.
+        channels: Channels of the maps at strides 8, 16 and 32.
 
     Raises:
-        MissingDependencyError: The weights are neither on this machine nor to be had.
+        MissingDependencyError: The weights are not on this machine and cannot be downloaded.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a student costs."""
+"""Size of a student: parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StudentSize(NamedTuple):
 def student_size(student: nn.Module, size: int) -> StudentSize:
     """Count parameters, and the multiply-accumulates of convolutions and matrix products in `forward`.
 
-    Nothing is computed: shapes alone pass through. Padding counts as if it were multiplied, which is the custom.
+    Only shapes are propagated. Padding counts as multiplied, as is customary.
 
     Args:
         student: Not changed.

@@ -1,4 +1,4 @@
-"""The classic U-Net (Ronneberger et al., MICCAI 2015) with batch normalisation and same padding.
+"""The classic U-Net (Ronneberger et al., MICCAI 2015) with batch normalization and same padding.
 
 Its 2x2 transposed convolution is written as a 1x1 convolution and a pixel shuffle: the same function with the
 same number of parameters, but one that every INT8 runtime executes in integers.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _REACH = 2.0
-"""Half the window of the centre of mass, in cells: what is further off is the network's context."""
+"""Half the window of the center of mass, in cells: what is further off is the network's context."""
 _STEPS = 32
 """Offsets are rounded to this part of a cell, so that machines agree on them."""
 _AROUND = ((0, 0), (-1, 1), (1, -1), (1, 1), (-1, -1))
@@ -30,11 +30,11 @@ def measure_offsets(
 ) -> tuple[tuple[float, float], ...]:
     """Offset of what the cells of each map see from where they lie, in cells of that map, down and right.
 
-    The place that a cell sees is the centre of mass of the squared gradient of its features with respect to the
+    The place that a cell sees is the center of mass of the squared gradient of its features with respect to the
     input (the effective receptive field of Luo et al., NeurIPS 2016), in a window that follows it.
 
     Args:
-        network: (B, 3, side, side) normalised pictures to maps (B, C, h, h), differentiable.
+        network: (B, 3, side, side) normalized pictures to maps (B, C, h, h), differentiable.
         side: Pixels; about nine cells of the coarsest map let the window stay inside.
 
     Returns:
@@ -55,13 +55,13 @@ def measure_offsets(
                 (gradient,) = torch.autograd.grad(seen.sum(), pictures, retain_graph=True)
                 back = (-round(down * size), -round(right * size))
                 energy += gradient.square().sum((0, 1)).roll(back, (0, 1))
-            offsets.append(_centre(energy, middle, size))
+            offsets.append(_center(energy, middle, size))
     rounded = [torch.round(offset * _STEPS).int() for offset in offsets]
     return tuple((int(dy) / _STEPS, int(dx) / _STEPS) for dy, dx in rounded)
 
 
-def _centre(energy: Tensor, cell: int, size: float) -> Tensor:
-    """(2,) centre of mass of (S, S) energy around the middle of cell (cell, cell) of `size` pixels, in cells."""
+def _center(energy: Tensor, cell: int, size: float) -> Tensor:
+    """(2,) center of mass of (S, S) energy around the middle of cell (cell, cell) of `size` pixels, in cells."""
     places = (torch.arange(len(energy)) + 0.5) / size - cell - 0.5
     offset = torch.zeros(2)
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""What every teacher offers: frozen features of whole frames in one geometry."""
+"""Interface of every teacher: frozen features of whole frames in one geometry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Teacher(nn.Module, ABC):
-    """A frozen foundation model whose features the student learns.
+    """A frozen foundation model whose features the student learns to predict.
 
     One geometry for all: the whole frame is stretched over the grid, and cell (i, j) of a (gh, gw) grid stands
     for the image region [i/gh, (i+1)/gh) x [j/gw, (j+1)/gw). Whatever a network's own padding or stride does to
@@ -22,7 +22,7 @@ class Teacher(nn.Module, ABC):
     moves.
 
     Args:
-        name: What it is called on the command line.
+        name: Name on the command line.
         channels: Channels of its maps.
         preprocessing: Everything besides the weights that decides the values of its maps; part of `identity`.
     """
@@ -78,13 +78,13 @@ class Teacher(nn.Module, ABC):
 
 
 def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Stretch (B, C, H, W) float to (B, C, *size): bilinear on half-pixel centres, antialiased where it shrinks."""
+    """Stretch (B, C, H, W) float to (B, C, *size): bilinear on half-pixel centers, antialiased where it shrinks."""
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def imagenet_normalised(images: Tensor, size: tuple[int, int]) -> Tensor:
+def imagenet_normalized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, 3, H, W) uint8 RGB, stretched to `size` with ImageNet's mean and deviation: float32."""
     mean = torch.tensor((0.485, 0.456, 0.406), device=images.device).view(1, 3, 1, 1)
     deviation = torch.tensor((0.229, 0.224, 0.225), device=images.device).view(1, 3, 1, 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edge.util.spec import Spec
 
-__all__ = ["TEACHERS", "Form", "Teacher", "build_answering", "build_teacher", "spec_forms"]
+__all__ = ["TEACHERS", "Form", "Teacher", "build_task_teacher", "build_teacher", "spec_forms"]
 
 
 class Form(NamedTuple):
@@ -48,10 +48,10 @@ TEACHERS = {
     "oneformer": Form(_FOLDER, f"{_HF}:load_oneformer"),
     "mask2former": Form(_FOLDER, f"{_HF}:load_mask2former"),
     "timm": Form("NAME[@CHECKPOINT]", "distill.teachers.timm_models:load_timm"),
-    "run": Form("RUN", "distill.teachers.student:load_task_teacher"),
+    "run": Form("RUN", "distill.teachers.student:load_student_maps"),
 }
 SAM_PTH = "distill.teachers.segment_anything:load_sam_pth"
-ANSWERING = "distill.teachers.student:load_answering"
+TASK_TEACHER = "distill.teachers.student:load_task_teacher"
 
 
 def spec_forms() -> list[str]:
@@ -103,14 +103,14 @@ def _expanded(source: str) -> str:
     return str(expand(source)) if source.startswith("~") else source
 
 
-def build_answering(specs: Sequence[str]) -> Teacher:
-    """Students trained here as one teacher whose one channel is the logit of their mean, for channel-wise distillation.
+def build_task_teacher(specs: Sequence[str]) -> Teacher:
+    """Trained students as one teacher of one channel, the logit of their mean probability.
 
     Args:
         specs: Each `run:RUN`.
 
     Raises:
-        UsageError: Another form, or the folder holds no run.
+        UsageError: A specification has another form, or its folder is not a run directory.
         TrainingError: Its checkpoint is missing or damaged.
     """
     sources = []
@@ -118,10 +118,10 @@ def build_answering(specs: Sequence[str]) -> Teacher:
         parsed = parse(spec)
         if parsed.scheme != "run" or not parsed.target or parsed.options:
             raise UsageError(
-                f"task teacher {spec!r} cannot answer",
-                expected="run:RUN, a student trained here: no other teacher has logits of polyps",
+                f"task teacher {spec!r} has no logits",
+                expected="run:RUN, a student trained here; no other teacher segments polyps",
                 hint="--set task_teachers=[run:RUN]",
             )
         sources.append(_expanded(parsed.target))
-    build: Callable[[Sequence[str]], Teacher] = resolve(ANSWERING)
+    build: Callable[[Sequence[str]], Teacher] = resolve(TASK_TEACHER)
     return build(sources)

@@ -18,9 +18,9 @@ STAGE = 3
 SHIFT = 2
 """Pixels by which the input is moved right and down, the edge repeated.
 
-TensorFlow's padding favours the lower right. The trained kernels take most of that back: the squared gradient of
-output cell i has its centre of mass near input pixel 16 i + 9.7 (random weights: 16 i + 14), where the cell's own
-centre is 16 i + 7.5.
+TensorFlow's padding favors the lower right. The trained kernels take most of that back: the squared gradient of
+output cell i has its center of mass near input pixel 16 i + 9.7 (random weights: 16 i + 14), where the cell's own
+center is 16 i + 7.5.
 """
 
 

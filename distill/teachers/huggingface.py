@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 
-from distill.teachers.base import Teacher, covering, imagenet_normalised
+from distill.teachers.base import Teacher, covering, imagenet_normalized
 from distill.teachers.hub import load_network
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ HUB = {
     "oneformer": "shi-labs/oneformer_ade20k_swin_large",
     "mask2former": "facebook/mask2former-swin-base-ade-semantic",
 }
-"""What is loaded where no source is named."""
+"""Default source of each teacher."""
 _IMAGENET = "ImageNet mean and deviation"
 _CONVNEXT_STRIDE = 32
 _PIXELS, _COARSEST = 16, 32
@@ -50,7 +50,7 @@ class PatchTokens(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        pixels = imagenet_normalised(images, (self.patch * grid[0], self.patch * grid[1]))
+        pixels = imagenet_normalized(images, (self.patch * grid[0], self.patch * grid[1]))
         tokens: Tensor = self.network(pixel_values=pixels).last_hidden_state[:, self.extra_tokens :]
         return tokens.transpose(1, 2).reshape(len(images), self.channels, *grid)
 
@@ -63,7 +63,7 @@ class SquareEmbedding(Teacher):
     Args:
         network: `SamVisionModel` or `Sam2VisionModel`.
         name: `sam` or `sam2`.
-        channels: Of the embedding.
+        channels: Channels of the embedding.
         side: Pixels of the square.
         embedding: Takes it out of the network's answer.
     """
@@ -78,7 +78,7 @@ class SquareEmbedding(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:  # noqa: ARG002 - its own grid
         """(B, channels, h, h) of (B, 3, H, W) uint8 RGB."""
-        pixels = imagenet_normalised(images, (self.side, self.side))
+        pixels = imagenet_normalized(images, (self.side, self.side))
         return self._embedding(self.network(pixel_values=pixels))
 
 
@@ -92,7 +92,7 @@ class PixelDecoder(Teacher):
     Args:
         network: `OneFormerModel` or `Mask2FormerModel`.
         name: `oneformer` or `mask2former`.
-        channels: Of the map.
+        channels: Channels of the map.
     """
 
     def __init__(self, network: Any, name: str, channels: int) -> None:
@@ -104,7 +104,7 @@ class PixelDecoder(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, channels, about 2 gh, about 2 gw) of (B, 3, H, W) uint8 RGB."""
-        answer = self.network(imagenet_normalised(images, covering(grid, _PIXELS, _COARSEST)))
+        answer = self.network(imagenet_normalized(images, covering(grid, _PIXELS, _COARSEST)))
         if hasattr(answer, "decoder_features"):  # OneFormer's name for Mask2Former's decoder_hidden_states
             finest: Tensor = answer.decoder_features[-1]
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distill.teachers.base import Teacher, imagenet_normalised
+from distill.teachers.base import Teacher, imagenet_normalized
 from edge.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SamPth(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:  # noqa: ARG002 - its own grid
         """(B, out_chans, side / patch, side / patch) of (B, 3, H, W) uint8 RGB."""
-        embedding: Tensor = self.network(imagenet_normalised(images, (self.side, self.side)))
+        embedding: Tensor = self.network(imagenet_normalized(images, (self.side, self.side)))
         return embedding
 
 

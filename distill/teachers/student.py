@@ -1,4 +1,4 @@
-"""Students trained here as task teachers."""
+"""Trained students as teachers: of their decoder maps, or of their logits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from distill.students.build import Student, StudentMaps
 
 _LEAST = 1e-5
-"""Probability from which on a logit counts as certain."""
+"""Probability at which a logit is clipped."""
 _CELLS = 9
-"""Of the coarsest map, along each axis of the picture on which the cells' places are measured."""
+"""Cells of the coarsest map along each axis of the image that offsets are measured on."""
 
 
-class TaskTeacher(Teacher):
+class StudentMapsTeacher(Teacher):
     """The two decoder maps of a trained student, at the input size that it was trained at.
 
     Args:
@@ -53,11 +53,11 @@ class TaskTeacher(Teacher):
         return maps
 
 
-class AnsweringTeacher(Teacher):
-    """The answers of trained students as logits, for channel-wise distillation.
+class TaskTeacher(Teacher):
+    """Logits of trained students, for channel-wise distillation.
 
-    Of several it is the logit of the mean of their probabilities. Answers lie where the masks do, because the students
-    were trained on masks.
+    Several students give the logit of the mean of their probabilities. No alignment is needed, because the
+    students were trained on masks.
 
     Args:
         students: In evaluation mode, each with height and width of its input.
@@ -73,34 +73,34 @@ class AnsweringTeacher(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, 1, *grid) of (B, 3, H, W) uint8 RGB."""
-        answers = [
+        logits = [
             resample(network(_as_trained(images, size)).float(), grid)
             for network, size in zip(self.networks, self.sizes, strict=True)
         ]
-        if len(answers) == 1:
-            return answers[0]
-        return torch.logit(torch.stack(answers).sigmoid().mean(dim=0), eps=_LEAST)
+        if len(logits) == 1:
+            return logits[0]
+        return torch.logit(torch.stack(logits).sigmoid().mean(dim=0), eps=_LEAST)
 
 
 def _as_trained(images: Tensor, size: int) -> Tensor:
     return (resample(images.float(), (size, size)) - 127) / 128
 
 
-def load_task_teacher(source: str) -> Teacher:
+def load_student_maps(source: str) -> Teacher:
     """The student of a finished run with its best weights.
 
     Args:
         source: The run's folder.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder is not a run directory.
         TrainingError: Its checkpoint is missing or damaged.
     """
     run = load_run(Path(source).expanduser())
-    return TaskTeacher(run.student, run.config.size)
+    return StudentMapsTeacher(run.student, run.config.data.size)
 
 
-def load_answering(sources: Sequence[str]) -> Teacher:
-    """The students of some runs as one teacher of their answers; raises what `load_task_teacher` does."""
+def load_task_teacher(sources: Sequence[str]) -> Teacher:
+    """The students of several runs as one teacher of logits; raises as `load_student_maps` does."""
     runs = [load_run(Path(source).expanduser()) for source in sources]
-    return AnsweringTeacher([(run.student, run.config.size) for run in runs])
+    return TaskTeacher([(run.student, run.config.data.size) for run in runs])

@@ -24,7 +24,7 @@ STRIDES = (8, 16)
 _PROBE = 224
 """Side of the picture on which the strides are found: a multiple of all usual ones."""
 _CELLS = 9
-"""Of the coarsest map that is taken, along each axis of the picture on which the cells' places are measured."""
+"""Cells of the coarsest map along each axis of the image that offsets are measured on."""
 
 
 class TimmFeatures(Teacher):
@@ -33,7 +33,7 @@ class TimmFeatures(Teacher):
     A network that takes one input size only gets the frame stretched to it.
 
     Args:
-        network: Of timm, with `forward_intermediates` and a `pretrained_cfg`.
+        network: A network of timm with `forward_intermediates` and a `pretrained_cfg`.
         name: Its name in timm.
 
     Raises:

@@ -1,4 +1,4 @@
-"""An exponential moving average of a student's weights, which is often better than any of them."""
+"""Exponential moving average of a student's weights, which often generalizes better than they do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class WeightAverage:
-    """The average, as a student of its own.
+    """The averaged weights, as a student of their own.
 
-    The decay grows with the number of updates up to its bound, so that the first weights are soon forgotten.
+    The decay grows with the number of updates up to its bound, so that the first weights fade quickly.
 
     Args:
-        student: Whose weights are averaged.
-        decay: Bound of the weight that the past keeps in an update.
+        student: Student whose weights are averaged.
+        decay: Largest weight of the previous average in an update.
     """
 
     def __init__(self, student: Student, decay: float) -> None:
@@ -28,7 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, student: Student) -> None:
-        """Take in the weights of a step; what is no floating-point number is copied."""
+        """Add the weights of a step; integer buffers are copied."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = student.state_dict()
@@ -39,7 +39,7 @@ class WeightAverage:
                 kept.copy_(current[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
+        """State for `load_state_dict`."""
         return {"student": self.student.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

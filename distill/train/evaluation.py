@@ -1,4 +1,4 @@
-"""Accuracy of the FP32 student of a run: the device's own protocol with torch in the engine's place."""
+"""Accuracy of a run's FP32 student by the device's protocol, with torch instead of an engine."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.float32]:
-    """Logits of one picture, (h, w).
+    """Logits (h, w) of one image.
 
     Args:
         student: In evaluation mode.
-        image: (H, W, 3) uint8 RGB, any size: what it is shown of a frame.
+        image: (H, W, 3) uint8 RGB of any size, the part of a frame that the student sees.
         size: Height and width of the student's input.
     """
     with torch.inference_mode():
@@ -53,27 +53,27 @@ def evaluate_run(
     """Accuracy of a run's best FP32 student, at threshold 0.5.
 
     Args:
-        run: Folder of a distillation.
+        run: Folder of a distillation run.
         pairs: Images and masks.
-        clean: Frames without a polyp beside the pairs.
+        clean: Frames without a polyp besides the pairs.
         dataset: Data set of the pairs whose name does not begin with one.
-        protocol_a: Measure by the field's protocol too, from the logits.
-        done: Called with the name of each pair when it is through.
+        protocol_a: Also measure by the protocol that is common in the field, from the logits.
+        done: Called with the name of each pair once it is evaluated.
         seen: As in `edge.evaluation.evaluator.evaluate`.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder is not a run directory.
         TrainingError: Its checkpoint cannot be used.
         DataError: An image or mask cannot be used.
     """
     loaded = load_run(run)
     return evaluate(
         pairs,
-        lambda image: student_logits(loaded.student, image, loaded.config.size),
+        lambda image: student_logits(loaded.student, image, loaded.config.data.size),
         clean=clean,
         dataset=dataset,
         logits=True,
-        rule=loaded.config.field_of_view,
+        rule=loaded.config.data.field_of_view,
         protocol_a=protocol_a,
         done=done,
         seen=seen,

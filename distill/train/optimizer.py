@@ -1,4 +1,4 @@
-"""How a run's weights move: AdamW under a one-cycle schedule, clipped gradients, and the average of the weights."""
+"""Weight updates of a run: AdamW, one-cycle schedule, clipped gradients and averaged weights."""
 
 from __future__ import annotations
 
@@ -11,80 +11,80 @@ from distill.train.ema import WeightAverage
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from distill.config import DistillConfig
+    from distill.options import OptimizerOptions, StudentOptions
     from distill.students.build import Student
 
 _LARGEST_GRADIENT = 5.0
 _RISING = 0.2
-"""Share of the schedule in which the learning rate rises."""
+"""Share of the schedule during which the learning rate rises."""
 
 
-def frozen_stages(student: Student, config: DistillConfig) -> list[nn.Module]:
-    """The parts of the student's encoder that a run leaves as they are; their parameters take no gradient any more.
+def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
+    """Freeze the first stages of a student's encoder and return them.
 
     Raises:
-        UsageError: The student has fewer of them, or its encoder is not pretrained.
+        UsageError: The student has fewer stages, or its encoder is not pretrained.
     """
     stages = student.stages()
-    if config.frozen_stages > len(stages) or (config.frozen_stages and not config.pretrained):
+    if options.frozen_stages > len(stages) or (options.frozen_stages and not options.pretrained):
         raise UsageError(
-            f"frozen_stages={config.frozen_stages} does not fit {config.student}",
+            f"frozen_stages={options.frozen_stages} does not fit {options.name}",
             expected=f"at most {len(stages)} stages of a pretrained encoder",
-            got="" if config.pretrained else "pretrained=false",
+            got="" if options.pretrained else "pretrained=false",
         )
-    frozen = stages[: config.frozen_stages]
+    frozen = stages[: options.frozen_stages]
     for stage in frozen:
         stage.requires_grad_(False)
     return frozen
 
 
-def parameter_groups(module: nn.Module, student: Student, config: DistillConfig) -> list[dict[str, Any]]:
-    """The parameters that a run trains, those of the student's encoder in a group with a learning rate of its own."""
+def parameter_groups(module: nn.Module, student: Student, options: OptimizerOptions) -> list[dict[str, Any]]:
+    """Trainable parameters; those of the student's encoder have their own learning rate."""
     encoder = getattr(student, "encoder", None)
     inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if id(p) not in inside], "lr": config.lr},
-        {"params": [p for p in trained if id(p) in inside], "lr": config.lr * config.encoder_lr},
+        {"params": [p for p in trained if id(p) not in inside], "lr": options.lr},
+        {"params": [p for p in trained if id(p) in inside], "lr": options.lr * options.encoder_lr},
     ]
     return [group for group in groups if group["params"]]
 
 
-class Optimisation:
-    """Optimiser, schedule (Smith & Topin, 2018) and weight average of one run.
+class Optimizer:
+    """Optimizer, schedule (Smith & Topin, 2018) and weight average of one run.
 
     Args:
-        module: What is trained: the student and what its recipe adds.
-        student: Its student.
-        config: Of the run.
-        steps: In the whole run.
+        module: Module to train: the student and what its recipe adds.
+        student: The student within `module`.
+        options: How the weights are updated.
+        steps: Number of steps of the whole run.
     """
 
-    def __init__(self, module: nn.Module, student: Student, config: DistillConfig, steps: int) -> None:
+    def __init__(self, module: nn.Module, student: Student, options: OptimizerOptions, steps: int) -> None:
         self._student = student
-        groups = parameter_groups(module, student, config)
-        self._optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        groups = parameter_groups(module, student, options)
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, max_lr=[group["lr"] for group in groups], total_steps=steps, pct_start=_RISING
         )
-        self._average = WeightAverage(student, config.ema) if config.ema else None
+        self._average = WeightAverage(student, options.ema) if options.ema else None
 
     @property
     def scored(self) -> Student:
-        """The average of the weights where the run keeps one, else the student itself."""
+        """The student with averaged weights if the run keeps an average, else the student itself."""
         return self._average.student if self._average else self._student
 
     @property
     def lr(self) -> float:
-        """Of what is no encoder."""
+        """Learning rate of the decoder and the heads."""
         return float(self._schedule.get_last_lr()[0])
 
     def begin(self) -> None:
-        """Forget the gradients of the step before."""
+        """Clear the gradients of the previous step."""
         self._optimizer.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Move the weights by the gradients that they have now."""
+        """Update the weights with their gradients."""
         nn.utils.clip_grad_norm_(self._student.parameters(), _LARGEST_GRADIENT)
         self._optimizer.step()
         self._schedule.step()
@@ -92,7 +92,7 @@ class Optimisation:
             self._average.update(self._student)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
+        """State for `load_state_dict`."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),

@@ -1,6 +1,9 @@
-"""The training loop: one-cycle AdamW, validation decides, and a killed run continues bit for bit.
+"""The training loop: one-cycle AdamW, validation chooses, and a killed run continues bit for bit.
 
-One process or several (`accelerate launch`): each computes its part of every batch, gradients are averaged.
+It runs in one process or several (`accelerate launch`): each process computes its part of every batch,
+and gradients are averaged.
+
+`quantize.qat.finetuning` has a loop of its own on purpose: docs/adr/0025-two-training-loops.md.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
-from distill.data.batches import Batch, TrainingData, step_seed, training_side
+from distill.data.batch import Batch, Step
+from distill.data.batches import TrainingData, step_seed
 from distill.data.load import open_data
 from distill.losses.auxiliary import resized
+from distill.recipes.consistency import pseudo_label
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper
-from distill.recipes.target_monitor import Guard
+from distill.recipes.target_monitor import TargetMonitor
 from distill.run_folder import (
     append_metrics,
     describe_run,
@@ -35,7 +40,7 @@ from distill.run_folder import (
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
 from distill.train.logit_range import fit_logits
-from distill.train.optimizer import Optimisation, frozen_stages
+from distill.train.optimizer import Optimizer, frozen_stages
 from edge.errors import TrainingError, UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
@@ -44,52 +49,69 @@ if TYPE_CHECKING:
     from distill.config import DistillConfig
     from edge.util.progress import Reporter
 
-GUARDED_EVERY = 10
-"""Steps from one look at the targets to the next."""
+CHECKED_EVERY = 10
+"""Number of steps between two checks of the targets."""
 
 
 def build_objective(student: Student, config: DistillConfig, channels: list[int]) -> Objective:
-    """The module that a recipe trains."""
-    if config.recipe == "none" or not (channels or config.task_teachers):
-        return Objective(student, config)
-    return Paper(student, config, channels) if config.recipe == "paper" else Difom(student, config, channels)
+    """The module that a recipe trains.
+
+    Args:
+        student: Trained in place.
+        config: Configuration of the run.
+        channels: Channels of each teacher's map.
+    """
+    loss, run = config.loss, config.run
+    if loss.recipe == "none" or not (channels or config.teachers.task_specs):
+        return Objective(student, loss, run)
+    recipe = Paper if loss.recipe == "paper" else Difom
+    return recipe(student, loss, run, channels)
 
 
 class Trainer:
-    """One run: its student, what its recipe adds, optimiser and place in the schedule.
+    """One run: its student, its recipe, its optimizer and its place in the schedule.
 
     Args:
         run: Folder of the run, with `resolved.yaml`.
-        config: Its configuration.
-        data: Its images.
+        config: Configuration of the run.
+        data: Training and validation images.
         report: Shows the progress of the steps.
 
     Raises:
-        UsageError: The batch cannot be shared by the processes and parts that it is to be computed in.
+        UsageError: The batch cannot be divided equally among the processes and parts, or an option does
+            not fit the student.
     """
 
     def __init__(
         self, run: Path, config: DistillConfig, data: TrainingData, *, report: Reporter = silent
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
-        unused = DistributedDataParallelKwargs(find_unused_parameters=config.recipe == "paper")
+        unused = DistributedDataParallelKwargs(find_unused_parameters=config.loss.recipe == "paper")
         self.accelerator = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
-        shares = self.accelerator.num_processes * config.accumulate
+        shares = self.accelerator.num_processes * config.run.accumulate
         if data.batch_size % shares:
             raise UsageError(
                 f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
                 expected="processes times --set accumulate= to divide it",
                 hint=f"--batch-size {max(1, data.batch_size // shares) * shares}",
             )
-        torch.manual_seed(config.seed)
-        self.student = build_student(config.student, pretrained=config.pretrained)
-        if config.start:
-            load_start(Path(config.start), self.student)
-        self.student.to(memory_format=torch.channels_last)
-        self.frozen = frozen_stages(self.student, config)
-        if config.drop_path and not drop_paths(self.student, config.drop_path):
+        if data.order.unlabeled_in_batch % shares:
             raise UsageError(
-                f"drop_path={config.drop_path:g} does not fit {config.student}",
+                f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed in "
+                f"{shares} equal parts",
+                expected="processes times --set accumulate= to divide them",
+                hint="another --set unlabeled_share= or --batch-size",
+            )
+        torch.manual_seed(config.run.seed)
+        self.student = build_student(config.student.name, pretrained=config.student.pretrained)
+        if config.student.start:
+            load_start(Path(config.student.start), self.student)
+        self.student.to(memory_format=torch.channels_last)
+        self.frozen = frozen_stages(self.student, config.student)
+        drop_path = config.student.drop_path
+        if drop_path and not drop_paths(self.student, drop_path):
+            raise UsageError(
+                f"drop_path={drop_path:g} does not fit {config.student.name}",
                 expected="a student with an EfficientNet-Lite encoder",
                 hint="--set drop_path=0",
             )
@@ -97,22 +119,22 @@ class Trainer:
         module: nn.Module = self.objective
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        module.to(self.accelerator.device)  # before the average of its weights is made there
-        self.optimisation = Optimisation(module, self.student, config, config.epochs * data.steps)
+        module.to(self.accelerator.device)  # before its weights are copied for the average
+        self.optimizer = Optimizer(module, self.student, config.optimizer, config.run.epochs * data.steps)
         self.wrapped = self.accelerator.prepare_model(module)
-        self.guard = Guard(only_warn=config.recipe == "paper")
+        self.monitor = TargetMonitor(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
         self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         return {
             "student": self.student.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimisation": self.optimisation.state_dict(),
-            "guard": self.guard.start,
+            "optimisation": self.optimizer.state_dict(),
+            "guard": self.monitor.start,
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
@@ -121,29 +143,29 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`, as `state()` returned it."""
         self.objective.load_state_dict(state["objective"])
-        self.optimisation.load_state_dict(state["optimisation"])
-        self.guard.start = dict(state["guard"])
+        self.optimizer.load_state_dict(state["optimisation"])
+        self.monitor.start = dict(state["guard"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
 
     def train(self) -> dict[str, float]:
-        """Run to the end of the schedule, or until patience is spent.
+        """Train to the end of the schedule, or until `patience` epochs brought no better score.
 
         Returns:
             Validation figures of the best epoch.
 
         Raises:
-            TrainingError: The loss is no longer finite, or a guard objects.
+            TrainingError: The loss is not finite, or the target monitor objects.
         """
         done = self.epoch * self.data.steps + self.step
-        left = self.config.epochs * self.data.steps - done
-        label = f"distil {self.config.student}" + (f" from step {done}" if done else "")
+        left = self.config.run.epochs * self.data.steps - done
+        label = f"distil {self.config.student.name}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
-        # The time left is told from the rate of these steps, not of those before a resume.
+        # The remaining time is estimated from these steps, not from those before a resume.
         with (self.report if main else silent)(left, label) as bar:
-            while self.epoch < self.config.epochs and not self._spent():
+            while self.epoch < self.config.run.epochs and not self._spent():
                 batch = self._train_epoch(bar)
                 self._validate(batch, bar)
         if main:
@@ -154,7 +176,7 @@ class Trainer:
         """Scale the logits of the best weights to the engines' grid; their masks stay what they are."""
         path = self.run / "checkpoints" / "best.pt"
         state = load_checkpoint(path)
-        student = build_student(self.config.student, pretrained=False)
+        student = build_student(self.config.student.name, pretrained=False)
         student.load_state_dict(state["student"])
         factor = fit_logits(student.eval(), self.data.validation.images)
         if factor < 1.0:
@@ -162,7 +184,7 @@ class Trainer:
             save_checkpoint(path, {**state, "student": student.state_dict(), "logit_scale": scale})
 
     def _spent(self) -> bool:
-        return 0 < self.config.patience <= self.epoch - 1 - self.best["epoch"]
+        return 0 < self.config.run.patience <= self.epoch - 1 - self.best["epoch"]
 
     def _train_epoch(self, bar: Any) -> Batch | None:
         """The rest of epoch `self.epoch`.
@@ -181,7 +203,7 @@ class Trainer:
             bar.update(
                 1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}"
             )
-            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+            if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
                 self.seconds, begin = self.seconds + now - begin, now
                 self._save("last.pt", self.state())
@@ -190,66 +212,62 @@ class Trainer:
         return batch
 
     def prepare_epoch(self) -> None:
-        """Go to training mode, as far as the configuration and the recipe's phase want it."""
+        """Enter training mode, except for what the configuration or the recipe's phase freezes."""
         self.wrapped.train()
         for stage in self.frozen:
             stage.eval()
-        if self.config.freeze_batchnorm:
+        if self.config.student.freeze_batchnorm:
             for module in self.student.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         self.objective.begin_epoch(self.epoch)
 
     def share(self) -> slice:
-        """The samples of a batch that this process computes."""
+        """Samples of a batch that this process computes."""
         return slice(self.accelerator.process_index, None, self.accelerator.num_processes)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's part of a batch.
+        """One optimizer step on this process's part of a batch.
 
         Returns:
-            `loss`, `task` and, where there are teachers, `distill` and `cwd`.
+            `loss`, `task` and, where they apply, `distill`, `cwd` and `consistency`.
 
         Raises:
-            TrainingError: The loss is not finite, or a guard objects.
+            TrainingError: The loss is not finite, or the target monitor objects.
         """
-        self.optimisation.begin()
-        # The one use of this generator in a step: a resumed run draws what a whole one does.
-        torch.manual_seed(step_seed(self.config, self.epoch, self.step, self.accelerator.process_index))
-        side = training_side(self.config, self.student.divisor, self.epoch, self.step)
-        parts = self.config.accumulate
+        self.optimizer.begin()
+        # Seeded in every step, so that a resumed run draws the same numbers as a whole one.
+        torch.manual_seed(
+            step_seed(self.config.run.seed, self.epoch, self.step, self.accelerator.process_index)
+        )
+        side = self.data.training_side(self.student.divisor, self.epoch, self.step)
+        parts = self.config.run.accumulate
         found: dict[str, float] = {}
         for number in range(parts):
-            part = _on(self.accelerator.device, batch, slice(number, None, parts))
+            part = batch.part(slice(number, None, parts), self.accelerator.device)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                losses = self.wrapped(
-                    resized(part.images, (side, side)),
-                    part.masks,
-                    part.targets,
-                    self.epoch,
-                    self.step,
-                    part.answers,
-                )
-                values = {"loss": losses.total.item(), "task": losses.task.item()}
-                if losses.teachers:
-                    values["distill"] = torch.stack(losses.teachers).mean().item()
-                if losses.cwd is not None:
-                    values["cwd"] = losses.cwd.item()
+                shown = part._replace(images=resized(part.images, (side, side)), unlabeled=None)
+                if part.unlabeled is not None:
+                    labels = pseudo_label(self.optimizer.scored, part.unlabeled)
+                    views = resized(labels.images, (side, side))
+                    shown = shown._replace(pseudo=labels._replace(images=views))
+                losses = self.wrapped(shown, Step(self.epoch, self.step))
+                values = losses.figures()
                 self._refuse_nonfinite(values["loss"], batch)
-                if self.step % GUARDED_EVERY == 0:
+                if self.step % CHECKED_EVERY == 0:
                     for name, target, loss in zip(
-                        self._teacher_names(losses.targets), losses.targets, losses.teachers, strict=True
+                        self._teacher_names(losses.targets), losses.targets, losses.distillation, strict=True
                     ):
-                        self.guard.check(name, target, loss.item())
+                        self.monitor.check(name, target, loss.item())
                 self.accelerator.backward(losses.total / parts)
             for name, value in values.items():
                 found[name] = found.get(name, 0.0) + value / parts
-        self.optimisation.step()
+        self.optimizer.step()
         return found
 
     def _teacher_names(self, targets: list[Tensor]) -> list[str]:
-        names = ["fused"] if self.config.recipe == "paper" else self.config.teachers
+        names = ["fused"] if self.config.loss.recipe == "paper" else self.config.teachers.specs
         return names[: len(targets)]
 
     def _refuse_nonfinite(self, loss: float, batch: Batch) -> None:
@@ -263,25 +281,23 @@ class Trainer:
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
             expected="a finite loss",
             got=f"the batch is saved as {path}",
-            hint=f"--lr {self.config.lr / 3:g}, or look at the batch",
+            hint=f"--lr {self.config.optimizer.lr / 3:g}, or look at the batch",
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:
-        """Score the student, or the average of its weights, keep it if it is the best, end the epoch."""
-        scored = self.optimisation.scored
+        """Validate the student or the average of its weights, keep the best, and end the epoch."""
+        scored = self.optimizer.scored
         score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
         broadcast_object_list(score)
         row = self._mean_losses()
         if batch is not None:
-            part = _on(self.accelerator.device, batch, slice(None))
+            part = batch.part(slice(None), self.accelerator.device)
             self.objective.eval()
-            for name, (low, high) in zip(
-                self.config.teachers, self.objective.fit(part.images, part.targets), strict=False
-            ):
+            for name, (low, high) in zip(self.config.teachers.specs, self.objective.fit(part), strict=False):
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
-            "lr": self.optimisation.lr,
+            "lr": self.optimizer.lr,
             "seconds": self.seconds,
             **score[0],
         }
@@ -299,7 +315,7 @@ class Trainer:
         )
 
     def _mean_losses(self) -> dict[str, float]:
-        """Of this epoch, over all processes."""
+        """Mean losses of this epoch over all processes."""
         names = sorted(self.sums)
         sums = torch.tensor([self.sums[name] for name in names], dtype=torch.float64)
         sums = self.accelerator.reduce(sums.to(self.accelerator.device), "mean")
@@ -311,17 +327,8 @@ class Trainer:
 
 
 def _clean(figures: dict[str, float]) -> str:
-    """What validation says of clean frames, for the progress bar."""
+    """Validation figure of clean frames, for the progress bar."""
     return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
-
-
-def _on(device: torch.device, batch: Batch, part: slice) -> Batch:
-    return Batch(
-        batch.images[part].to(device),
-        batch.masks[part].to(device),
-        [target[part].to(device) for target in batch.targets],
-        None if batch.answers is None else batch.answers[part].to(device),
-    )
 
 
 def start_run(
@@ -347,7 +354,7 @@ def start_run(
         TrainingError: Training diverged.
         DataError: The images cannot be used.
     """
-    run = out or new_run_path("distill", config.student)
+    run = out or new_run_path("distill", config.student.name)
     refuse_existing(run, force=force)
     # Build before anything is written: an unknown student or unusable data leaves no folder behind.
     trainer, process = _prepare(run, config, report)
@@ -369,7 +376,7 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
         The run's folder.
 
     Raises:
-        UsageError: The folder holds no run.
+        UsageError: The folder is not a run directory.
         TrainingError: Training diverged, or the checkpoint cannot be read.
         DataError: The images cannot be used.
     """

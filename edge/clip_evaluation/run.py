@@ -216,7 +216,11 @@ class _Recorder:
         kept = scores.copy() if scores is not None and self.keep_scores else None
         self.looks.append(Look(frame.captured_ns, replace(result, scores=kept), peak))
 
-    def tell(self, status: Status) -> None:
+    def outputs(self) -> list[Path]:
+        """No files: what was found stays in memory."""
+        return []
+
+    def notify(self, status: Status) -> None:
         """Ignore the status: each result carries its own reason."""
 
 

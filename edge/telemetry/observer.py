@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
-    from edge.status import State, Status
+    from edge.status import Condition, Status
 
 COUNTERS_S = 60.0
 """Time between two counter events in the journal, seconds."""
@@ -74,7 +74,7 @@ class Telemetry:
         self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
         self.close()
 
-    def conditions(self) -> Iterable[tuple[State, str]]:
+    def conditions(self) -> Iterable[Condition]:
         """Return no conditions: telemetry never influences the device state."""
         return ()
 

@@ -46,7 +46,7 @@ def start_run(
         DataError: The images cannot be used.
 
     Example:
-        >>> run = ed.start_run(ed.DistillConfig(data=["DIR"], student="edge-s"), out="RUN")
+        >>> run = ed.start_run(ed.make_config({"data": ["DIR"], "student": "edge-s"}), out="RUN")
     """
     from distill.train import trainer
 
@@ -276,7 +276,7 @@ def train_bundle(
         ParityError: An engine disagrees with the quantized student.
 
     Example:
-        >>> ed.train_bundle(ed.DistillConfig(data=["DIR"]), "B", run="B-run")
+        >>> ed.train_bundle(ed.make_config({"data": ["DIR"]}), "B", run="B-run")
     """
     from quantize.bundle import train
     from quantize.runs.folder import QatConfig

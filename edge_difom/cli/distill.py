@@ -166,12 +166,14 @@ def distill(
         ):
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)
-        student = build_student(config.student, pretrained=False)
-        say(f"{config.student} at {config.size}x{config.size}: {student_size(student, config.size)}")
+        student = build_student(config.student.name, pretrained=False)
+        say(
+            f"{config.student.name} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
+        )
         run = start_run(config, out=out, force=force, report=progress)
     loaded = load_run(run)
     say(
-        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
+        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.data.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
     )
     made(run)
     next_command(f"edge-difom qat {run} --bits 8")

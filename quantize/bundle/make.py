@@ -109,7 +109,7 @@ def make_bundle(
     compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
-    rule = source.config.field_of_view
+    rule = source.config.data.field_of_view
     calibration = None
     if calibrated:
         clean = _clean_frames(source.path, splits, negatives)
@@ -128,7 +128,7 @@ def make_bundle(
         golden.append(entry)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        name=name or f"{source.config.student}-{source.config.size}-{source.path.resolve().name}",
+        name=name or f"{source.config.student.name}-{source.config.data.size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
         licence=LICENCE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
@@ -286,15 +286,15 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
     config = quantized.source.config
     samples = [*splits.train, *splits.validation]
     return Provenance(
-        student=config.student,
-        teachers=list(config.teachers) if config.recipe != "none" else [],
-        recipe=f"{config.recipe}; qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
+        student=config.student.name,
+        teachers=list(config.teachers.specs) if config.loss.recipe != "none" else [],
+        recipe=f"{config.loss.recipe}; qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
         data={
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
         },
         versions=versions(),
-        seed=config.seed,
+        seed=config.run.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
 

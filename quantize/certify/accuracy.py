@@ -92,9 +92,9 @@ def score_student(
     student = cast("Student", model)
     report = evaluate(
         pairs,
-        lambda image: student_logits(student, image, config.size),
+        lambda image: student_logits(student, image, config.data.size),
         logits=True,
-        rule=config.field_of_view,
+        rule=config.data.field_of_view,
         done=done,
     )
     return _row(step, report)
@@ -109,7 +109,7 @@ def score_engine(
         report = evaluate(
             pairs,
             lambda image: opened.infer(to_input(image, opened.input_size, bgr=False)),
-            rule=config.field_of_view,
+            rule=config.data.field_of_view,
             done=done,
         )
     finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
+from distill.data.batch import Step
 from distill.losses.task import segmentation_loss, structure_loss
 from distill.run_folder import append_metrics, save_checkpoint
 from edge.errors import TrainingError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from distill.data.batches import Batch
+    from distill.data.batch import Batch
     from distill.recipes.objectives import Objective
     from edge.util.progress import Reporter
     from quantize.runs.folder import QatConfig
@@ -173,13 +174,8 @@ class Finetuning:
         if self.objective is None:
             loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
             return loss, {"loss": loss.item()}
-        found = self.objective(batch.images, batch.masks, batch.targets, self.epoch - 1, step, batch.answers)
-        losses = {"loss": found.total.item(), "task": found.task.item()}
-        if found.teachers:
-            losses["distill"] = torch.stack(found.teachers).mean().item()
-        if found.cwd is not None:
-            losses["cwd"] = found.cwd.item()
-        return found.total, losses
+        found = self.objective(batch, Step(self.epoch - 1, step))
+        return found.total, found.figures()
 
     def _part(self, step: int) -> float:
         """Of the peak learning rate: half a cosine over all steps, down to a hundredth."""

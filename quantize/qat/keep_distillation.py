@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import msgspec
 import torch
 from nncf.torch.function_hook.hook_executor_mode import FunctionHookMode
 from nncf.torch.function_hook.wrapper import get_hook_storage
@@ -48,11 +47,11 @@ def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
 
 def refuse_without_recipe(config: DistillConfig) -> None:
     """Raise UsageError where a run has no term that could be kept on."""
-    if config.recipe != "difom" or not (config.teachers or config.task_teachers):
+    if config.loss.recipe != "difom" or not (config.teachers.specs or config.teachers.task_specs):
         raise UsageError(
             "--distill-weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",
-            got=f"recipe {config.recipe}, teachers {', '.join(config.teachers) or 'none'}",
+            got=f"recipe {config.loss.recipe}, teachers {', '.join(config.teachers.specs) or 'none'}",
             hint="leave --distill-weight out: the task loss alone",
         )
 
@@ -69,10 +68,10 @@ def kept_objective(run: LoadedRun, quantized: nn.Module, channels: Sequence[int]
         channels: Of each teacher's map.
         weight: Of the spectral distillation, in the place of the run's `distill_weight`.
     """
-    config = msgspec.structs.replace(run.config, distill_weight=weight, schedule="joint", precision="fp32")
+    config = run.config.changed(distill_weight=weight, schedule="joint", precision="fp32")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Difom(cast("Student", _Side(quantized)), config, channels)
+        torch.manual_seed(config.run.seed)
+        return Difom(cast("Student", _Side(quantized)), config.loss, config.run, channels)
 
 
 def take_heads(objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]) -> bool:

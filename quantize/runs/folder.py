@@ -123,8 +123,8 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     source = load_run(path.parent)
     config = load_qat_config(path)
     state = load_qat_checkpoint(best, ("quantized", "metrics"))
-    model = restore(load_run(path.parent).student, state["quantized"], example_input(source.config.size))
-    size = (source.config.size, source.config.size)
+    model = restore(load_run(path.parent).student, state["quantized"], example_input(source.config.data.size))
+    size = (source.config.data.size, source.config.data.size)
     return QuantizedRun(path, source, config, model, canonicalize(model, size), dict(state["metrics"]))
 
 
@@ -188,7 +188,9 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
         engines += export_engines(load_quantized(run, bits).canonical)
     if precision in ("f32", "all"):
         source = load_run(qat_path(run, bits).parent)
-        engines += export_engines(canonicalize(source.student, (source.config.size, source.config.size)))
+        engines += export_engines(
+            canonicalize(source.student, (source.config.data.size, source.config.data.size))
+        )
     return engines
 
 

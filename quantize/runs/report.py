@@ -70,7 +70,7 @@ def write_report(
     low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
     weights = WeightBits(low=quantized.config.bits, layers=low, of=len(layers))
     report = QatReport(
-        student=source.config.student,
+        student=source.config.student.name,
         epochs=quantized.config.epochs,
         best_epoch=int(quantized.metrics["epoch"]),
         dice_val={"f32": source.metrics["dice_val"], "quantized": quantized.metrics["dice_val"]},
@@ -106,7 +106,7 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
     if report.calibration_images == config.calibration:
         ways.append(f"--calibration {2 * config.calibration}")
     if not config.distill_weight and _taught(quantized):
-        ways.append(f"--distill-weight {quantized.source.config.distill_weight or 0.2:g}")
+        ways.append(f"--distill-weight {quantized.source.config.loss.distill_weight or 0.2:g}")
     if config.bits < 8:
         ways.append("--bits 8, or --layers without the worst layers")
     raise AccuracyError(
@@ -123,16 +123,17 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
 def _taught(quantized: QuantizedRun) -> bool:
     """Whether the distillation had a term that `--distill-weight` can keep on."""
     config = quantized.source.config
-    return config.recipe == "difom" and bool(config.teachers or config.task_teachers)
+    return config.loss.recipe == "difom" and bool(config.teachers.specs or config.teachers.task_specs)
 
 
 def _distillation(quantized: QuantizedRun, start: Start) -> str:
     config, source = quantized.config, quantized.source.config
     if not config.distill_weight:
         return ""
-    kept = [f"{config.distill_weight:g} x {', '.join(source.teachers)}"] if source.teachers else []
-    if source.task_teachers:
-        kept.append(f"{source.cwd_weight:g} x the logits of {' and '.join(source.task_teachers)}")
+    teachers, task_teachers = source.teachers.specs, source.teachers.task_specs
+    kept = [f"{config.distill_weight:g} x {', '.join(teachers)}"] if teachers else []
+    if task_teachers:
+        kept.append(f"{source.loss.cwd_weight:g} x the logits of {' and '.join(task_teachers)}")
     return f"distillation kept on: {' and '.join(kept)}; heads: {start.heads}"
 
 

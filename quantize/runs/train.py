@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from distill.data.load import open_data
 from distill.losses.task import TASK_LOSSES
 from distill.run_folder import describe_run, keep_metrics_before, load_run
@@ -95,11 +93,11 @@ def train_qat(
     if not resume:
         refuse_existing(path, force=force)
     # Whatever no engine can express is found now and not after the training.
-    export_engines(canonicalize(loaded.student, (loaded.config.size, loaded.config.size)))
-    given = msgspec.structs.replace(
-        loaded.config,
+    export_engines(canonicalize(loaded.student, (loaded.config.data.size, loaded.config.data.size)))
+    given = loaded.config.changed(
         batch_size=config.batch_size,
-        negatives=config.negatives or loaded.config.negatives,
+        negatives=config.negatives or loaded.config.data.negatives,
+        unlabeled=[],
     )
     data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
     pairs = [
@@ -141,7 +139,7 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
 
 def _start(setting: _Setting) -> Finetuning:
     path, config, loaded, data, pairs, progress = setting
-    size = loaded.config.size
+    size = loaded.config.data.size
     samples = calibration_images(data, config.calibration)
     model = quantize_student(loaded.student, samples, bits=config.bits, layers=config.layers)
     export_engines(canonicalize(model, (size, size)))
@@ -158,7 +156,7 @@ def _start(setting: _Setting) -> Finetuning:
     start = Start(accuracy=accuracy, images=len(samples), heads=heads)
     write_record(path / "calibrated.json", start)
     heads_lr = FRESH_HEADS_LR if heads == "fresh" else None
-    task_loss = TASK_LOSSES[loaded.config.task_loss]
+    task_loss = TASK_LOSSES[loaded.config.loss.task_loss]
     return Finetuning(
         path,
         config,
@@ -175,11 +173,11 @@ def _continue(setting: _Setting) -> Finetuning:
     path, config, loaded, data, _, progress = setting
     keys = ("quantized", "objective", "optimizer", "epoch", "best")
     state = load_qat_checkpoint(path / "checkpoints" / "last.pt", keys)
-    model = restore(loaded.student, state["quantized"], example_input(loaded.config.size))
+    model = restore(loaded.student, state["quantized"], example_input(loaded.config.data.size))
     objective = None
     if config.distill_weight:
         objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
-    task_loss = TASK_LOSSES[loaded.config.task_loss]
+    task_loss = TASK_LOSSES[loaded.config.loss.task_loss]
     tuning = Finetuning(path, config, data, model, objective, task_loss=task_loss, report=progress)
     tuning.restore(state)
     keep_metrics_before(path, tuning.epoch)

@@ -48,9 +48,7 @@ def test_guard_view_and_layer_are_measured_after_their_checks() -> None:
 
 def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     view = FrameGuard().judge
-    monkeypatch.setattr(
-        FrameGuard, "judge", lambda _, frame: Judgement(True, "", "", view(frame).view), raising=True
-    )
+    monkeypatch.setattr(FrameGuard, "judge", lambda _, frame: Judgement(None, view(frame).view), raising=True)
     monkeypatch.setattr(frames, "interleave", lambda *_, **__: pytest.fail("timed before the check"))
     with pytest.raises(ParityError, match="takes a frame for another"):
         frames.guard_cost(2)

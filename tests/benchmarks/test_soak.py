@@ -17,7 +17,7 @@ from benchmarks.soak.runtime import check_end
 from benchmarks.soak.screen import Screen
 from edge.shm.reader import Snapshot
 from edge.sources.faults import FAULTS
-from edge.status import State
+from edge.status import ReasonKind, State
 from edge.telemetry.journal import Event
 
 MS = 1_000_000
@@ -144,7 +144,9 @@ def test_the_rate_must_hold_to_the_end(rates: list[int], passed: bool | None) ->
 
 
 def states(*changes: tuple[int, State, str]) -> list[checks.Change]:
-    return [checks.Change(ms * MS, state.value, kind) for ms, state, kind in changes]
+    return [
+        checks.Change(ms * MS, state.value, ReasonKind(kind) if kind else None) for ms, state, kind in changes
+    ]
 
 
 def span(kind: str) -> checks.Span:

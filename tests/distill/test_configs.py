@@ -28,6 +28,6 @@ def test_a_configuration_is_found_by_its_name_and_a_file_comes_first(
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_read(path: Path) -> None:
     made = config.make_config({"data": ["DIR"], **config.read_config_file(path)})
-    assert made.student in STUDENTS
-    assert path.stem.startswith(made.student)
-    assert 0 < made.shifted_views <= 1
+    assert made.student.name in STUDENTS
+    assert path.stem.startswith(made.student.name)
+    assert 0 < made.augmentation.shifted_views <= 1

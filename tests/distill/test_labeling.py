@@ -36,7 +36,7 @@ def make_run(folder: Path, **settings: object) -> Path:
     """A run whose student was never trained."""
     config = make_config({"data": ["x"], "student": "edge-xs", "pretrained": False} | settings)
     describe_run(folder, config)
-    student = build_student(config.student, pretrained=False)
+    student = build_student(config.student.name, pretrained=False)
     save_checkpoint(
         folder / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
     )
@@ -78,7 +78,7 @@ def test_an_ensemble_is_the_mean_of_its_students_each_shown_by_its_own_rule(tmp_
     maps = []
     for run, shown in zip(runs, (part, None), strict=True):
         loaded = load_run(run)
-        logits = student_logits(loaded.student, cut(image, shown), loaded.config.size)
+        logits = student_logits(loaded.student, cut(image, shown), loaded.config.data.size)
         maps.append(in_frame(sigmoid(logits), (240, 320), shown))
     found = Ensemble(runs).scores(image)
     np.testing.assert_allclose(found, (maps[0] + maps[1]) / 2, atol=1e-6)
@@ -118,7 +118,7 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
     image = cv2.imread(str(out / "train" / "images" / "000003.png"))
     assert image is not None
     assert np.array_equal(image, disc(254))
-    # Beside labelled frames it trains and validates nothing.
+    # Beside labeled frames it trains and validates nothing.
     own = tmp_path / "own"
     for kind in ("images", "masks"):
         (own / kind).mkdir(parents=True)
@@ -154,8 +154,8 @@ def test_nothing_is_written_where_nothing_is_sure(
 @pytest.mark.parametrize(
     ("source", "every"), [("synthetic:", 1), ("v4l2:/dev/video0", 1), ("images:DIR", 0), ("x", 1)]
 )
-def test_only_recorded_frames_are_labelled(tmp_path: Path, source: str, every: int) -> None:
-    with pytest.raises(UsageError, match="cannot be labelled"):
+def test_only_recorded_frames_are_labeled(tmp_path: Path, source: str, every: int) -> None:
+    with pytest.raises(UsageError, match="cannot be labeled"):
         label_frames([make_run(tmp_path / "run")], source, tmp_path / "pseudo", every=every)
     assert not (tmp_path / "pseudo").exists()
 
@@ -165,7 +165,7 @@ def test_a_maker_answers_once_and_there_is_one(tmp_path: Path) -> None:
     for runs in ([], [run, tmp_path / "." / "run"]):
         with pytest.raises(UsageError, match="nothing can answer"):
             Ensemble(runs)
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run directory"):
         Ensemble([tmp_path])
 
 

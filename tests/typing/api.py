@@ -38,7 +38,7 @@ def device(image: NDArray[np.uint8]) -> None:
 
 def training() -> None:
     """Every function of the extra `train`."""
-    config = ed.DistillConfig(data=["DIR"])
+    config = ed.make_config({"data": ["DIR"]})
     run = assert_type(ed.start_run(config, out="RUN"), Path)
     assert_type(ed.resume_run(run), Path)
     assert_type(ed.load_run(run), ed.LoadedRun)

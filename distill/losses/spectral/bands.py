@@ -1,4 +1,4 @@
-"""Bands of a map's spectrum: what of a target is its low part.
+"""Bands of a map's spectrum: the low part of a target.
 
 Frequencies are in cycles per map. The box |k_h| <= radius, |k_w| <= radius is separable and a projection of low
 rank: `low(e) = U_h U_h^T e U_w U_w^T` with the columns of U the lowest 2 radius + 1 sines and cosines. A radial
@@ -23,7 +23,7 @@ def basis(size: int, radius: int, device: torch.device) -> Tensor:
     Args:
         size: Samples of an axis.
         radius: Highest frequency kept; clipped at Nyquist, where the basis is complete.
-        device: Where to put it.
+        device: Device of the result.
 
     Returns:
         (size, min(2 radius + 1, size)) float32.
@@ -41,7 +41,7 @@ def basis(size: int, radius: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=64)
 def half_plane_mask(height: int, width: int, radius: int, band: Band, device: torch.device) -> Tensor:
-    """What a band keeps of each coefficient of `rfft2`.
+    """Weight of each coefficient of `rfft2` in a band.
 
     A radial band falls from 1 to 0 as a raised cosine over one cycle around |k| = radius + 1/2, so that it holds
     what the box of that radius holds on its axes, without the ringing of a hard edge.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LARGE = 32 << 20
-"""Bytes from which the allocator gives every tensor fresh pages."""
+"""Bytes above which the allocator maps fresh pages for every tensor."""
 _HUGE: int = getattr(mmap, "MADV_HUGEPAGE", 0)
 CHUNK_BYTES = 1 << 20
-"""Of one of the maps that a chunk works on, in float32."""
+"""Bytes of each float32 map in a chunk."""
 
 
 class CpuSpectralLoss(torch.autograd.Function):
@@ -81,7 +81,7 @@ def _large_empty(like: Tensor) -> Tensor:
     size = made.numel() * made.element_size()
     if size >= _LARGE and (madvise := _madvise()) is not None:
         begin = -(-made.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        # Advice alone: what the kernel answers does not matter.
+        # This is only advice, so the kernel's result does not matter.
         madvise(begin, made.data_ptr() + size - begin, _HUGE)
     return made
 

@@ -28,8 +28,9 @@ def spectral_loss(low: Tensor, high: Tensor, target: Tensor, *, radius: int, ban
     Args:
         low: (B, C, H, W) student map for the low band, any float type.
         high: (B, C, H, W) student map for the high band.
-        target: (B, C, H, W) teacher map, standardised.
-        radius: Of the low band in cycles per map; at or above Nyquist the box holds the whole target.
+        target: (B, C, H, W) teacher map, standardized.
+        radius: Half-width of the low band in cycles per map; at or above Nyquist the box holds the
+            whole target.
         band: `box`: |k_h| <= radius and |k_w| <= radius. `radial`: smooth, |k| about <= radius.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The spectral loss as it is written down; every fast path is compared with it."""
+"""The spectral loss by its definition; every fast path is tested against it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reference_loss(low: Tensor, high: Tensor, target: Tensor, radius: int, band:
         low: (B, C, H, W).
         high: (B, C, H, W).
         target: (B, C, H, W); it gets no gradient.
-        radius: Of the low band, cycles per map.
+        radius: Half-width of the low band in cycles per map.
         band: Shape of the low band.
     """
     target = target.detach().float()

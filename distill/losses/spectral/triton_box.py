@@ -18,7 +18,7 @@ from torch import Tensor
 from distill.losses.spectral.bands import basis
 
 MAX_ELEMENTS = 64 * 64
-"""Of a padded map: three of them must fit into the registers of one program."""
+"""Largest number of elements of a padded map: three maps must fit into one program's registers."""
 WARPS = 8
 
 

@@ -75,7 +75,7 @@ class BlockStore:
             yield
 
     def open(self, folder: Path) -> Opened | None:
-        """What is in `folder`; None where maps or marker are missing or do not belong together."""
+        """Open `folder`; None if maps or marker are missing or do not belong together."""
         try:
             marker = msgspec.json.decode((folder / _MARKER).read_bytes(), type=Marker)
             maps = np.load(folder / _MAPS, mmap_mode="r+")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hadamard(order: int) -> F64 | None:
-    """A normalised Hadamard matrix: orthogonal, every entry +-1 / sqrt(order).
+    """A normalized Hadamard matrix: orthogonal, every entry +-1 / sqrt(order).
 
     Constructions of Sylvester (1867) and Paley (1933, both, over prime fields), and their Kronecker products with
     the matrix of order 2.
@@ -61,7 +61,7 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def levelling(variances: F64) -> F64:
+def leveling(variances: F64) -> F64:
     """An orthogonal Q with diag(Q diag(variances) Q^T) constant, for orders without a Hadamard matrix.
 
     At most order - 1 plane rotations; each takes a channel below the mean and one above it and sets the first to the

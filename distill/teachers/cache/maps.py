@@ -1,7 +1,7 @@
 """The teacher looks at each training image once; training reads its maps from disk.
 
-Maps are stored as float16, as the teacher gave them, and standardised when read, so that a target has a deviation of
-about 1 whatever the teacher's scale. What the standardisation needs is summed up while the maps are written.
+Maps are stored as float16, as the teacher gave them, and standardized when read, so that a target has a deviation of
+about 1 whatever the teacher's scale. What the standardization needs is summed up while the maps are written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RULES = "float16 maps, 1"
 
 
 class TeacherCache:
-    """Standardised teacher maps of a training set. Made by `TeacherCache.build`.
+    """Standardized teacher maps of a training set. Made by `TeacherCache.build`.
 
     Attributes:
         channels: C.
@@ -56,7 +56,7 @@ class TeacherCache:
         return torch.from_numpy(self._maps[np.asarray(indices)].astype(np.float32))
 
     def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Tensor:
-        """Maps of some rows of the store, standardised: (B, C, gh, gw) float32."""
+        """Maps of some rows of the store, standardized: (B, C, gh, gw) float32."""
         return self.standardizer.apply(self.raw(indices))
 
     @classmethod
@@ -92,7 +92,7 @@ class TeacherCache:
             UsageError: Another `standardize`.
         """
         if standardize not in get_args(Kind):
-            raise UsageError(f"no standardisation {standardize!r}", expected=" | ".join(get_args(Kind)))
+            raise UsageError(f"no standardization {standardize!r}", expected=" | ".join(get_args(Kind)))
         identity = f"{RULES} | {teacher.identity} | {store.key} | {grid[0]}x{grid[1]}"
         key = hashlib.sha256(identity.encode()).hexdigest()[:20]
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class _Work:
             self.progress(len(self.store) - todo, len(self.store))
 
     def checked(self) -> tuple[MapArray, Standardizer]:
-        """Read-only maps, every block checked and mended, and their standardisation."""
+        """Read-only maps, every block checked and mended, and their standardization."""
         with self.files.lock():
             opened = self.files.finished()
             if opened is None:

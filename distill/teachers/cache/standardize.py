@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.teachers.cache.hadamard import hadamard, levelling
+from distill.teachers.cache.hadamard import hadamard, leveling
 from edge.util.files import atomic_write
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class Standardizer:
         self.mean, self.scale, self.rotation = mean, scale, rotation
 
     def apply(self, maps: Tensor) -> Tensor:
-        """(B, C, h, w) float32 of the teacher, standardised; on the maps' device."""
+        """(B, C, h, w) float32 of the teacher, standardized; on the maps' device."""
         shape = (1, -1, 1, 1)
-        centred = maps - self.mean.to(maps.device).view(shape)
-        return self._rotated(centred, inverse=False) / self.scale.to(maps.device).view(shape)
+        centered = maps - self.mean.to(maps.device).view(shape)
+        return self._rotated(centered, inverse=False) / self.scale.to(maps.device).view(shape)
 
     def invert(self, maps: Tensor) -> Tensor:
-        """The teacher's own values of standardised (B, C, h, w) maps."""
+        """The teacher's own values of standardized (B, C, h, w) maps."""
         shape = (1, -1, 1, 1)
         scaled = maps * self.scale.to(maps.device).view(shape)
         return self._rotated(scaled, inverse=True) + self.mean.to(maps.device).view(shape)
@@ -60,7 +60,7 @@ class Standardizer:
         return torch.einsum("ji,bjhw->bihw" if inverse else "ij,bjhw->bihw", rotation, maps)
 
     def save(self, path: Path) -> None:
-        """Write it, so that a rotation is not found anew by another version of a linear algebra library."""
+        """Write it, so that another version of a linear algebra library does not find another rotation."""
         parts = {"mean": self.mean.numpy(), "scale": self.scale.numpy()}
         if self.rotation is not None:
             parts["rotation"] = self.rotation.numpy()
@@ -68,7 +68,7 @@ class Standardizer:
 
     @classmethod
     def load(cls, path: Path, channels: int) -> Standardizer | None:
-        """What `save` wrote; None where it is missing, damaged or not of so many channels."""
+        """Read what `save` wrote; None if it is missing, damaged or of another number of channels."""
         parts = _load(path)
         if parts is None or any(part.shape[0] != channels for part in parts.values()):
             return None
@@ -117,7 +117,7 @@ class Moments:
 
     @classmethod
     def load(cls, path: Path, kind: Kind, channels: int) -> Moments:
-        """What `save` wrote, or none yet where that is missing or damaged."""
+        """Read what `save` wrote; empty sums if it is missing or damaged."""
         moments = cls(kind, channels)
         parts = _load(path)
         if parts is not None and parts["products"].shape == moments.products.shape:
@@ -126,12 +126,12 @@ class Moments:
         return moments
 
     def standardizer(self) -> Standardizer:
-        """The standardisation that these sums ask for.
+        """The standardization that these sums ask for.
 
         `channel` divides each channel by its own deviation, floored. `phi-s` is PHI-S (Ranzinger et al., PHI-S:
         Distribution Balancing for Label-Free Multi-Teacher Distillation, 2024, section 2.2):
         `y = H U^T (t - mean) / phi` with U the eigenvectors of the covariance, `phi = sqrt(mean eigenvalue)` and H a
-        normalised Hadamard matrix; where none of that order is known, `distill.teachers.cache.hadamard.levelling` in its place.
+        normalized Hadamard matrix; where none of that order is known, `distill.teachers.cache.hadamard.leveling` in its place.
         """
         mean = self.total / self.count
         if self.kind == "channel":
@@ -143,7 +143,7 @@ class Moments:
         largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(len(mean))]
         vectors = vectors * np.where(largest < 0, -1.0, 1.0)  # their signs are free: fix them
         matrix = hadamard(len(mean))
-        rotation = (levelling(values) if matrix is None else matrix) @ vectors.T
+        rotation = (leveling(values) if matrix is None else matrix) @ vectors.T
         phi = max(float(np.sqrt(values.mean())), _LEAST)
         return Standardizer(_float32(mean), _float32(np.full(len(mean), phi)), _float32(rotation))
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data import image_store as data_module
-from distill.data.image_store import Sample, data_digest, load_splits, materialise
+from distill.data.image_store import Sample, data_digest, decode_images, load_splits
 from distill.data.splits import _draw
 from edge.datasets.pairs import read_pair
 from edge.errors import DataError, UsageError
@@ -189,7 +189,7 @@ def samples_of(root: Path) -> list[Sample]:
 def test_the_store_holds_what_the_device_would_see(tmp_path: Path) -> None:
     samples = samples_of(fill(tmp_path / "set", range(5), size=(40, 60)))
     seen: list[tuple[int, int]] = []
-    store = materialise(samples, (16, 24), tmp_path / "cache", lambda a, b: seen.append((a, b)))
+    store = decode_images(samples, (16, 24), tmp_path / "cache", lambda a, b: seen.append((a, b)))
     assert store.images.shape == (5, 16, 24, 3)
     assert store.masks.shape == (5, 16, 24)
     assert store.size == (16, 24)
@@ -208,21 +208,21 @@ def test_the_store_holds_what_the_device_would_see(tmp_path: Path) -> None:
 def test_a_store_is_found_again_and_not_confused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, cache = fill(tmp_path / "set", range(4)), tmp_path / "cache"
     samples = samples_of(root)
-    first = materialise(samples, (8, 8), cache)
+    first = decode_images(samples, (8, 8), cache)
     with monkeypatch.context() as patch:
         patch.setattr(data_module, "to_input", lambda *_, **__: pytest.fail("decoded again"))
-        again = materialise(samples, (8, 8), cache)
+        again = decode_images(samples, (8, 8), cache)
     assert again.key == first.key
     assert np.array_equal(again.images, first.images)
     keys = {
         first.key,
-        materialise(samples, (8, 12), cache).key,
-        materialise(samples[::-1], (8, 8), cache).key,
+        decode_images(samples, (8, 12), cache).key,
+        decode_images(samples[::-1], (8, 8), cache).key,
     }
     (root / "images" / "0.png").write_bytes((root / "images" / "3.png").read_bytes())
-    keys.add(materialise(samples, (8, 8), cache).key)
+    keys.add(decode_images(samples, (8, 8), cache).key)
     monkeypatch.setattr(data_module, "RULES", "other rules")
-    keys.add(materialise(samples, (8, 8), cache).key)
+    keys.add(decode_images(samples, (8, 8), cache).key)
     assert len(keys) == 5
 
 
@@ -231,24 +231,24 @@ def test_a_bad_image_stops_the_store_and_leaves_nothing(tmp_path: Path) -> None:
     samples = samples_of(root)
     (root / "images" / "2.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"2\.png is not a readable image"):
-        materialise(samples, (8, 8), tmp_path / "cache")
+        decode_images(samples, (8, 8), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     samples = samples_of(fill(tmp_path / "set", range(4)))
-    store = materialise(samples, (8, 8), tmp_path / "cache")
+    store = decode_images(samples, (8, 8), tmp_path / "cache")
     expected = np.array(store.images)
     (path,) = (tmp_path / "cache").glob("*/images.npy")
     path.write_bytes(path.read_bytes()[:200])
-    assert np.array_equal(materialise(samples, (8, 8), tmp_path / "cache").images, expected)
+    assert np.array_equal(decode_images(samples, (8, 8), tmp_path / "cache").images, expected)
 
 
 def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = samples_of(fill(tmp_path / "set", range(4)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match="not enough room") as caught:
-        materialise(samples, (8, 8), tmp_path / "cache")
+        decode_images(samples, (8, 8), tmp_path / "cache")
     assert "another disk" in caught.value.hint
 
 

@@ -113,7 +113,7 @@ def test_a_digest_changes_with_a_clean_frame(tmp_path: Path) -> None:
 
 def test_every_batch_holds_its_share_of_clean_frames(folders: tuple[Path, Path]) -> None:
     data = open_data(config(folders, val_negatives=0.3, negative_share=0.5, polyp_free_views=0.0))
-    assert (data.labeled, data.clean_in_batch, data.steps) == (12, 2, 6)
+    assert (data.labeled, data.order.clean_in_batch, data.steps) == (12, 2, 6)
     views = []
     for batch in data.batches(0):
         empty = batch.masks.flatten(1).amax(dim=1) == 0
@@ -128,7 +128,7 @@ def test_an_epoch_shows_every_labeled_frame_once_and_resumes_in_the_middle(
     folders: tuple[Path, Path],
 ) -> None:
     data = open_data(config(folders, negative_share=0.25))
-    rows = np.concatenate(data._order(3))
+    rows = np.array([view.index for step in data.order.epoch(3) for view in step.known])
     assert sorted(rows[rows < data.labeled].tolist()) == list(range(data.labeled))
     whole = [batch.images for batch in data.batches(3)]
     rest = [batch.images for batch in data.batches(3, start=2)]
@@ -138,7 +138,7 @@ def test_an_epoch_shows_every_labeled_frame_once_and_resumes_in_the_middle(
 
 def test_without_negatives_a_batch_is_what_it_was(folders: tuple[Path, Path]) -> None:
     data = open_data(config(folders, negatives=[], negative_share=0.5))
-    assert (data.clean_in_batch, data.steps) == (0, 3)
+    assert (data.order.clean_in_batch, data.steps) == (0, 3)
 
 
 def test_the_loss_of_a_clean_image_falls_with_its_highest_logits_alone() -> None:
@@ -224,7 +224,7 @@ def test_a_run_with_negatives_trains_and_says_what_is_flagged(
     assert 0 <= loaded.metrics["flagged_val"] <= 1
     assert loaded.metrics["score"] <= loaded.metrics["dice_val"]
     again = start_run(config(folders, epochs=1, start=str(run)), out=tmp_path / "again")
-    assert load_run(again).config.start == str(run)
+    assert load_run(again).config.student.start == str(run)
 
 
 def test_a_start_of_another_student_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:

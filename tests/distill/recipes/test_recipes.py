@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import DistillConfig, make_config
-from distill.data.batches import Batch
+from distill.data.batch import Batch, Step
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
 from distill.losses.spectral.loss import low_band
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper, notebook_bands
-from distill.recipes.target_monitor import Guard, explained_variance, target_deviation
+from distill.recipes.target_monitor import TargetMonitor, explained_variance, target_deviation
 from distill.students.base import Student, StudentMaps
 from distill.train.ema import WeightAverage
 from distill.train.trainer import Trainer, resume_run, start_run
@@ -28,6 +28,8 @@ from edge.errors import TrainingError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from distill.options import LossOptions, RunOptions
 
 CHANNELS, GRID = 12, (8, 8)
 
@@ -54,6 +56,11 @@ def config(**changes: object) -> DistillConfig:
     return make_config({"data": ["x"], "teachers": ["t"], "epochs": 3, "radius": 1} | changes)
 
 
+def parts(**changes: object) -> tuple[LossOptions, RunOptions]:
+    made = config(**changes)
+    return made.loss, made.run
+
+
 def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
     """Images whose teacher's map is a fixed linear view of them and as much noise: it can be learnt in part."""
     generator = torch.Generator().manual_seed(seed)
@@ -75,19 +82,19 @@ def descend(objective: Objective, steps: int, epoch: int, given: Batch) -> list[
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
     found = []
     for step in range(steps):
-        losses = objective(given.images, given.masks, given.targets, epoch, step)
+        losses = objective(given, Step(epoch, step))
         optimizer.zero_grad()
-        losses.teachers[0].backward()
+        losses.distillation[0].backward()
         optimizer.step()
-        found.append((losses.teachers[0].item(), target_deviation(losses.targets[0])))
+        found.append((losses.distillation[0].item(), target_deviation(losses.targets[0])))
     return found
 
 
 def test_the_published_target_collapses_and_ours_stays() -> None:
     torch.manual_seed(0)
     given = batch(size=12)
-    paper = descend(Paper(Small(), config(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
-    ours = descend(Difom(Small(), config(), [CHANNELS]), 400, 1, given)
+    paper = descend(Paper(Small(), *parts(recipe="paper"), [CHANNELS], side=12), 400, 1, given)
+    ours = descend(Difom(Small(), *parts(), [CHANNELS]), 400, 1, given)
     assert paper[-1][0] < 1e-3 * paper[0][0]
     assert paper[-1][1] < 1e-3 * paper[0][1]
     assert ours[-1][0] < 0.9 * ours[0][0], "it is learnt"
@@ -96,15 +103,15 @@ def test_the_published_target_collapses_and_ours_stays() -> None:
 
 
 def test_the_paper_trains_in_three_phases() -> None:
-    objective = Paper(Small(), config(recipe="paper", epochs=6), [CHANNELS], side=12)
+    objective = Paper(Small(), *parts(recipe="paper", epochs=6), [CHANNELS], side=12)
     assert [objective.phase(epoch) for epoch in range(6)] == [0, 0, 1, 1, 2, 2]
     given = batch()
-    first = objective(given.images, given.masks, given.targets, 0, 0)
-    assert first.teachers == []
+    first = objective(given, Step(0, 0))
+    assert first.distillation == []
     assert first.total is first.task
-    second = objective(given.images, given.masks, given.targets, 2, 0)
+    second = objective(given, Step(2, 0))
     assert second.total.item() == pytest.approx(
-        0.6 * second.task.item() + 0.1 * second.teachers[0].item(), rel=1e-5
+        0.6 * second.task.item() + 0.1 * second.distillation[0].item(), rel=1e-5
     )
     assert second.targets[0].requires_grad, "this is the defect"
     objective.begin_epoch(4)
@@ -130,7 +137,7 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
     assert perfect == pytest.approx((1, 1), abs=1e-5)
     mean = target.mean(dim=(0, 2, 3), keepdim=True).expand_as(target)
     assert explained_variance(mean, 0 * target, target, 1) == pytest.approx((0, 0), abs=1e-4)
-    guard = Guard(only_warn=False)
+    guard = TargetMonitor(only_warn=False)
     guard.check("t", target, 2.0)
     guard.check("t", target, 0.0021)
     with pytest.raises(TrainingError, match=r"fell to 0\.001"):
@@ -142,7 +149,7 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
 
 
 def test_under_the_paper_a_guard_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
-    guard = Guard(only_warn=True)
+    guard = TargetMonitor(only_warn=True)
     target = batch().targets[0]
     for loss in (1.0, 1e-5, 1e-6):
         guard.check("fused", target, loss)
@@ -151,7 +158,7 @@ def test_under_the_paper_a_guard_warns_once(capsys: pytest.CaptureFixture[str]) 
 
 def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
     torch.manual_seed(0)
-    objective = Difom(Small(), config(), [CHANNELS])
+    objective = Difom(Small(), *parts(), [CHANNELS])
     images = batch().images
     before = objective.student(images)
     with torch.no_grad():
@@ -165,24 +172,24 @@ def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
 
 
 def test_schedules_weigh_task_and_teacher() -> None:
-    objective = Difom(Small(), config(schedule="distil-first", epochs=4), [CHANNELS])
+    objective = Difom(Small(), *parts(schedule="distil-first", epochs=4), [CHANNELS])
     given = batch()
     for epoch, alone in ((0, "teacher"), (1, "teacher"), (2, "task"), (3, "task")):
-        losses = objective(given.images, given.masks, given.targets, epoch, 0)
-        expected = losses.teachers[0] if alone == "teacher" else losses.task
+        losses = objective(given, Step(epoch, 0))
+        expected = losses.distillation[0] if alone == "teacher" else losses.task
         torch.testing.assert_close(losses.total, expected)
 
 
 def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -> None:
     objective = Difom(
-        Small(), config(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
+        Small(), *parts(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
     )
     losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
-    drawn = [objective._kept(losses, 0, step).tolist() for step in range(200)]
+    drawn = [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
     assert all(kept[1] == 1 for kept in drawn)
     shares = np.mean(drawn, axis=0)
     assert 0.35 < shares[0] < 0.65
-    assert drawn == [objective._kept(losses, 0, step).tolist() for step in range(200)]
+    assert drawn == [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (4, 6), (16, 10)])
@@ -219,14 +226,15 @@ def test_channel_wise_distillation_is_its_definition() -> None:
 
 def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
     torch.manual_seed(0)
-    given, answers = batch(), 5 * torch.randn(4, 1, 16, 16)
+    given, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
     for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
-        objective = Difom(Small(), config(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
-        losses = objective(given.images, given.masks, given.targets[: len(channels)], 0, 0, answers)
+        objective = Difom(Small(), *parts(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
+        shown = given._replace(targets=given.targets[: len(channels)], task_logits=logits)
+        losses = objective(shown, Step(0, 0))
         assert losses.cwd is not None
         expected = 3 * losses.cwd + (losses.task if schedule == "joint" else 0)
         if channels:
-            expected = expected + 0.5 * losses.teachers[0]
+            expected = expected + 0.5 * losses.distillation[0]
         torch.testing.assert_close(losses.total, expected)
         (grad,) = torch.autograd.grad(losses.cwd, next(objective.student.get_submodule("head").parameters()))
         assert bool((grad != 0).any())
@@ -235,13 +243,13 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
 def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
     torch.manual_seed(0)
     given, student = batch(), Small()
-    plain, focal = (Difom(student, config(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
+    plain, focal = (Difom(student, *parts(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
     focal.heads.load_state_dict(plain.heads.state_dict())
     target = given.targets[0]
     low, high = plain.heads[0](student.maps(given.images), GRID)
     smooth = low_band(target, 1)
     added = focal_frequency_loss(low, smooth) + focal_frequency_loss(high, target - smooth)
-    found = [o(given.images, given.masks, given.targets, 0, 0).teachers[0] for o in (plain, focal)]
+    found = [o(given, Step(0, 0)).distillation[0] for o in (plain, focal)]
     torch.testing.assert_close(found[1], found[0] + 0.5 * added)
 
 

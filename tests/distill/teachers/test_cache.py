@@ -24,10 +24,10 @@ ROWS, GRID = 2 * BLOCK + 7, (3, 5)
 
 
 class Colours(Teacher):
-    """Means of the colours, a constant, and how often it was asked."""
+    """Means of the colors, a constant, and how often it was asked."""
 
     def __init__(self, gain: float = 50.0, kill_at: int | None = None) -> None:
-        super().__init__("colours", 4, "plain")
+        super().__init__("colors", 4, "plain")
         self.gain = nn.Parameter(torch.tensor(gain))
         self.kill_at = kill_at
         self.seen = 0
@@ -37,10 +37,10 @@ class Colours(Teacher):
         self.seen += len(images)
         if self.kill_at is not None and self.seen > self.kill_at:
             raise KeyboardInterrupt
-        colours = resample(images.float() / 255, grid) * self.gain + torch.tensor([1.0, 20.0, -3.0]).view(
+        colors = resample(images.float() / 255, grid) * self.gain + torch.tensor([1.0, 20.0, -3.0]).view(
             3, 1, 1
         )
-        return torch.cat([colours, torch.full_like(colours[:, :1], 7)], dim=1)
+        return torch.cat([colors, torch.full_like(colors[:, :1], 7)], dim=1)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def exact(teacher: Teacher, store: ImageStore) -> Tensor:
     return teacher.features(torch.from_numpy(store.images).permute(0, 3, 1, 2), GRID)
 
 
-def test_maps_come_back_standardised(tmp_path: Path, store: ImageStore) -> None:
+def test_maps_come_back_standardized(tmp_path: Path, store: ImageStore) -> None:
     teacher = Colours()
     seen: list[int] = []
     cache = TeacherCache.build(teacher, store, GRID, tmp_path, progress=lambda done, _: seen.append(done))
@@ -143,7 +143,7 @@ def test_a_full_disk_is_told_before_the_work(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     teacher = Colours()
-    with pytest.raises(DataError, match="the maps of colours"):
+    with pytest.raises(DataError, match="the maps of colors"):
         TeacherCache.build(teacher, store, GRID, tmp_path)
     assert teacher.seen == 0
 
@@ -172,7 +172,7 @@ def test_phi_s_gives_channels_of_equal_variance_and_is_undone(tmp_path: Path, st
     assert torch.allclose(cache.standardizer.invert(maps), exact(teacher, store), rtol=1e-3, atol=2e-2)
 
 
-def test_the_other_standardisation_needs_the_maps_and_not_the_teacher(
+def test_the_other_standardization_needs_the_maps_and_not_the_teacher(
     tmp_path: Path, store: ImageStore
 ) -> None:
     at_once = TeacherCache.build(Colours(), store, GRID, tmp_path / "a", standardize="phi-s")
@@ -207,6 +207,6 @@ def test_a_block_damaged_before_it_is_summed_up_is_computed_again(tmp_path: Path
     assert torch.equal(mended.batch(range(ROWS)), whole.batch(range(ROWS)))
 
 
-def test_an_unknown_standardisation_names_the_legal_ones(tmp_path: Path, store: ImageStore) -> None:
+def test_an_unknown_standardization_names_the_legal_ones(tmp_path: Path, store: ImageStore) -> None:
     with pytest.raises(UsageError, match="phi-s"):
         TeacherCache.build(Colours(), store, GRID, tmp_path, standardize="whiten")  # type: ignore[arg-type]

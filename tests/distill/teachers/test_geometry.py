@@ -19,7 +19,7 @@ from distill.teachers.build import Teacher, build_teacher
 from distill.teachers.efficientnet_lite import EfficientNetLite2
 from distill.teachers.huggingface import PatchTokens, PixelDecoder
 from distill.teachers.segment_anything import SamPth
-from distill.teachers.student import TaskTeacher
+from distill.teachers.student import StudentMapsTeacher
 from distill.teachers.timm_models import TimmFeatures
 from edge.errors import DataError
 
@@ -162,7 +162,7 @@ BUILDERS: dict[str, Callable[[], Teacher]] = {
     "timm swin": lambda: tiny_timm(
         "swin_tiny_patch4_window7_224", embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)
     ),
-    "run": lambda: TaskTeacher(build_student("edge-s").eval(), 256),
+    "run": lambda: StudentMapsTeacher(build_student("edge-s").eval(), 256),
 }
 
 
@@ -203,7 +203,7 @@ def energies(maps: Tensor) -> Tensor:
     return change / change.sum(dim=(1, 2), keepdim=True)
 
 
-def centres(change: Tensor) -> Tensor:
+def centers(change: Tensor) -> Tensor:
     """(B, 2) where (B, h, w) energies lie, down and right in cells: the middle of the 3x3 cells with most of it."""
     h, w = change.shape[-2:]
     near = nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
@@ -228,7 +228,7 @@ def test_a_marker_lands_in_the_same_cell_for_every_teacher(
     ]
     change = torch.stack([energies(each) for each in maps]).mean(0)
     assert [divmod(int(flat), GRID[1]) for flat in change.flatten(1).argmax(1)] == cells
-    assert (centres(change[:4]) - torch.tensor(cells[:4]) - 0.5).abs().max() < 0.5
+    assert (centers(change[:4]) - torch.tensor(cells[:4]) - 0.5).abs().max() < 0.5
 
 
 def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[Teacher]) -> None:
@@ -242,7 +242,7 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
             seen.append(energies(teacher.features(torch.from_numpy(views).permute(0, 3, 1, 2), GRID)))
             plain = teacher.features(images, GRID)
             replayed.append(energies(warp_maps(plain, theta_batch([theta] * 2))))
-        places = [centres(torch.stack(each).mean(0))[0] for each in (seen, replayed)]
+        places = [centers(torch.stack(each).mean(0))[0] for each in (seen, replayed)]
         assert (places[0] - places[1]).abs().max() < 0.6
 
 

@@ -1,4 +1,4 @@
-"""Standardisation: what PHI-S promises, for orders with and without a Hadamard matrix."""
+"""Standardization: what PHI-S promises, for orders with and without a Hadamard matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.teachers.cache.hadamard import hadamard, levelling
+from distill.teachers.cache.hadamard import hadamard, leveling
 from distill.teachers.cache.standardize import Moments, Standardizer
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_orders_without_a_known_construction_give_none(order: int) -> None:
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=24))
 def test_levelling_gives_every_channel_the_mean_variance(variances: list[float]) -> None:
     values = np.array(variances)
-    rotation = levelling(values)
+    rotation = leveling(values)
     assert np.allclose(rotation @ rotation.T, np.eye(len(values)))
     assert np.allclose(np.diag(rotation @ np.diag(values) @ rotation.T), values.mean(), atol=1e-9)
 
@@ -74,7 +74,7 @@ def test_after_phi_s_every_channel_has_variance_one_and_directions_keep_their_ra
     assert torch.allclose(standardizer.invert(standardizer.apply(given_maps)), given_maps, atol=1e-3)
 
 
-def test_channel_standardisation_is_per_channel_and_invertible() -> None:
+def test_channel_standardization_is_per_channel_and_invertible() -> None:
     maps = correlated(5)
     moments = Moments("channel", 5)
     moments.add(maps[:1], torch.device("cpu"))

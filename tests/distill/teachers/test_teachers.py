@@ -13,10 +13,10 @@ from torch import nn
 from distill.config import make_config
 from distill.run_folder import describe_run, save_checkpoint
 from distill.students.build import build_student
-from distill.teachers.build import SAM_PTH, TEACHERS, build_answering, build_teacher, spec_forms
+from distill.teachers.build import SAM_PTH, TEACHERS, build_task_teacher, build_teacher, spec_forms
 from distill.teachers.huggingface import PatchTokens
 from distill.teachers.segment_anything import encoder_architecture
-from distill.teachers.student import TaskTeacher
+from distill.teachers.student import StudentMapsTeacher
 from distill.teachers.timm_models import load_timm
 from edge.errors import DataError, MissingDependencyError, TrainingError, UsageError
 from edge.util.extras import resolve
@@ -206,17 +206,17 @@ def test_a_run_teaches_with_its_best_weights_and_answers(tmp_path: Path) -> None
         tmp_path / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
     )
     teacher = build_teacher(f"run:{tmp_path}")
-    assert isinstance(teacher, TaskTeacher)
+    assert isinstance(teacher, StudentMapsTeacher)
     assert teacher.channels == student.low_channels + student.high_channels
     images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     with torch.no_grad():
         expected = student((images.float() - 127) / 128)
     assert teacher.features(images, (6, 8)).shape == (2, teacher.channels, 6, 8)
-    answering = build_answering([f"run:{tmp_path}"])
-    logits = answering.features(images, (24, 24))
+    task_teacher = build_task_teacher([f"run:{tmp_path}"])
+    logits = task_teacher.features(images, (24, 24))
     assert torch.allclose(logits, expected, atol=1e-4)
     assert not logits.requires_grad
-    assert answering.identity != teacher.identity
+    assert task_teacher.identity != teacher.identity
 
 
 def test_several_runs_answer_with_the_logit_of_their_mean(tmp_path: Path) -> None:
@@ -232,22 +232,22 @@ def test_several_runs_answer_with_the_logit_of_their_mean(tmp_path: Path) -> Non
             {"student": students[-1].state_dict(), "metrics": {"dice_val": 0.5}},
         )
     specs = [f"run:{tmp_path / name}" for name in "ab"]
-    both = build_answering(specs)
+    both = build_task_teacher(specs)
     images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
-    alone = [build_answering([spec]).features(images, (24, 24)) for spec in specs]
+    alone = [build_task_teacher([spec]).features(images, (24, 24)) for spec in specs]
     mean = torch.stack([logits.sigmoid() for logits in alone]).mean(dim=0)
     torch.testing.assert_close(both.features(images, (24, 24)).sigmoid(), mean)
-    assert both.identity not in {build_answering([spec]).identity for spec in specs}
+    assert both.identity not in {build_task_teacher([spec]).identity for spec in specs}
 
 
 @pytest.mark.parametrize("spec", ["run:", "efficientnet_lite2", "/some/folder"])
 def test_only_a_run_has_logits(spec: str) -> None:
     with pytest.raises(UsageError, match="run:RUN"):
-        build_answering([spec])
+        build_task_teacher([spec])
 
 
 def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run directory"):
         build_teacher(f"run:{tmp_path}")
     describe_run(tmp_path, make_config({"data": ["x"]}))
     with pytest.raises(TrainingError, match="no checkpoint"):

@@ -193,14 +193,14 @@ def test_the_encoder_has_a_learning_rate_of_its_own(folder: Path) -> None:
     settings = config(folder, encoder_lr=0.25, lr=4e-3)
     student = build_student("edge-s", pretrained=False)
     objective = build_objective(student, settings, [8])
-    decoder, encoder = parameter_groups(objective, student, settings)
+    decoder, encoder = parameter_groups(objective, student, settings.optimizer)
     assert (decoder["lr"], encoder["lr"]) == (4e-3, 1e-3)
     assert {id(p) for p in encoder["params"]} == {
         id(p) for name, p in student.named_parameters() if name.startswith("encoder.")
     }
     assert len(decoder["params"]) + len(encoder["params"]) == len(list(objective.parameters()))
     unet = build_student("unet-32", pretrained=False)
-    (alone,) = parameter_groups(unet, unet, settings)
+    (alone,) = parameter_groups(unet, unet, settings.optimizer)
     assert len(alone["params"]) == len(list(unet.parameters()))
 
 
@@ -270,7 +270,7 @@ def test_a_truncated_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
     run = start_run(config(folder, recipe="none", epochs=1), out=tmp_path / "run")
     best = run / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"best\.pt is no readable checkpoint"):
+    with pytest.raises(TrainingError, match=r"best\.pt is not a readable checkpoint"):
         load_run(run)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.image_store import materialise
+from distill.data.image_store import decode_images
 from distill.data.splits import load_splits
 from edge.bundle import manifest as m
 from edge.bundle.reader import Bundle, write_bundle
@@ -273,8 +273,8 @@ def test_smoothed_scores_begin_anew_on_another_part() -> None:
 def test_the_store_is_cut_by_the_rule(screens: Path, tmp_path: Path) -> None:
     splits = load_splits([screens], val_fraction=0.4)
     samples = [*splits.train, *splits.validation]
-    whole = materialise(samples, (32, 32), tmp_path / "cache")
-    shown = materialise(samples, (32, 32), tmp_path / "cache", rule="view")
+    whole = decode_images(samples, (32, 32), tmp_path / "cache")
+    shown = decode_images(samples, (32, 32), tmp_path / "cache", rule="view")
     assert whole.key != shown.key
     assert shown.masks.mean() > 1.8 * whole.masks.mean()
     assert shown.images[:, :, :8].mean() > 3 * whole.images[:, :, :8].mean()

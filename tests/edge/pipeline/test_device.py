@@ -18,7 +18,7 @@ import pytest
 
 from edge.contracts import CartEvent, CartReport, PedalEvent
 from edge.errors import Interruption
-from edge.frame import Frame, Result
+from edge.frame import Frame, Result, Stage
 from edge.inference.supervisor import SingleBundle
 from edge.pipeline.device import DeviceOptions, open_device
 from edge.pipeline.observers import CartObserver, SignalObserver
@@ -216,7 +216,7 @@ def test_the_cart_is_beaten_for_with_the_frame_s_age_and_a_lease_for_a_mask() ->
     link, stop = Link(), threading.Event()
     observer = CartObserver(link, Notes(), stop)  # type: ignore[arg-type] # the journal's part of it
     running = Status(State.RUNNING, None, 0)
-    frame = Frame(0, np.zeros((2, 2, 3), np.uint8), 1_000_000, {"output": (2_000_000, 31_000_000)})
+    frame = Frame(0, np.zeros((2, 2, 3), np.uint8), 1_000_000, {Stage.OUTPUT: (2_000_000, 31_000_000)})
     observer.progress(running, frame, Result(None, (), 0.0, None))
     observer.progress(running, frame, Result(None, (), 0.0, Reason(ReasonKind.STALE, "130 ms old")))
     observer.progress(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED), 0), None, None)
@@ -236,7 +236,9 @@ def test_a_failing_supply_ends_the_run_in_bypass_and_a_pedal_is_noted() -> None:
     assert not stop.is_set()
     link.waiting = [CartEvent("power-fail", "the supply fails", 40)]
     observer.progress(Status(State.RUNNING, None, 0), None, None)
-    assert list(observer.conditions()) == [(State.BYPASS, "power-fail: the supply holds for 40 ms")]
+    assert list(observer.conditions()) == [
+        (State.BYPASS, Reason(ReasonKind.POWER_FAIL, "the supply holds for 40 ms"))
+    ]
     assert stop.is_set()
     assert notes.events == ["cart-pedal pedal 1 pressed", "cart-power-fail the supply fails"]
 

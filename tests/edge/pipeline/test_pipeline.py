@@ -216,7 +216,7 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     assert summary.age_ms is not None
     assert sum(stages.values()) == pytest.approx(summary.age_ms.p50, abs=0.02)
     # The sink that comes later knows what the one before it took.
-    seen = record.seen[0]["output"]
+    seen = record.seen[0][Stage.OUTPUT]
     assert (seen[1] - seen[0]) / 1e6 == pytest.approx(7, abs=0.1)
 
 

@@ -116,7 +116,7 @@ def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) 
         zone.write_text("")
     oven.clock.advance(1)
     oven.observer.progress(RUNNING, None, None)
-    assert list(oven.heat.conditions()) == [(State.BYPASS, "hot: unknown")]
+    assert list(oven.heat.conditions()) == [(State.BYPASS, Reason(ReasonKind.HOT, "unknown"))]
 
 
 @pytest.mark.row(23, "a sensor that does not answer")

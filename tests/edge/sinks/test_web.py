@@ -124,7 +124,7 @@ def test_the_loop_hands_over_no_more_than_is_shown_and_nothing_without_viewers()
     clock = FakeClock()
     with WebSink(clock=clock) as sink:
         sink.write(frame(0), result())
-        assert sink._given is None
+        assert sink._pending is None
         with viewer(sink) as answer:
             taken = []
             for index in range(1, 21):

@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_said(student: Student, tmp_path: Path) -> None:
     name = next(name for name, value in state.items() if value.is_floating_point())
     refused(state | {name: state[name] * float("nan")}, "not finite")
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         load_student_file(path, "edge-xs")
     with pytest.raises(UsageError, match="unknown student"):
         load_student_file(path, "resnet")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.config import make_config
-from distill.data.batches import Batch
+from distill.data.batch import Batch
 from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.build import STUDENTS

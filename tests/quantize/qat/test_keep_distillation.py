@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.config import DistillConfig
-from distill.data.batches import Batch
+from distill.config import make_config
+from distill.data.batch import Batch, Step
 from distill.recipes.objectives import Difom
 from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
 from distill.students.base import Student, StudentMaps
@@ -74,15 +74,17 @@ class Taught:
         return {"dice_val": right, "iou_val": right, "score": right}
 
 
-CONFIG = DistillConfig(
-    data=["x"],
-    teachers=["a", "b"],
-    task_teachers=["run:c"],
-    radius=1,
-    teacher_dropping=0.5,
-    similarity_weight=0.1,
-    focal_weight=0.1,
-    schedule="distil-first",
+CONFIG = make_config(
+    {
+        "data": ["x"],
+        "teachers": ["a", "b"],
+        "task_teachers": ["run:c"],
+        "radius": 1,
+        "teacher_dropping": 0.5,
+        "similarity_weight": 0.1,
+        "focal_weight": 0.1,
+        "schedule": "distil-first",
+    }
 )
 
 
@@ -138,9 +140,9 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
         "the student is not the objective's"
     )
     batch = next(Taught().batches(0))
-    losses = objective(batch.images, batch.masks, batch.targets, 0, 0, batch.answers)
+    losses = objective(batch, Step(0, 0))
     assert losses.cwd is not None
-    for term in (losses.task, *losses.teachers, losses.cwd):
+    for term in (losses.task, *losses.distillation, losses.cwd):
         quantized.zero_grad()
         term.backward(retain_graph=True)
         for name in ("first.0.weight", "second.0.weight"):
@@ -152,14 +154,14 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     before = losses.total.item()
     weighted = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
     weighted.load_state_dict(objective.state_dict())
-    alone = weighted(batch.images, batch.masks, batch.targets, 0, 0, batch.answers)
-    assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.cwd_weight * losses.cwd.item())
+    alone = weighted(batch, Step(0, 0))
+    assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.loss.cwd_weight * losses.cwd.item())
     assert before > alone.total.item()
 
 
 def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
     run = loaded(tmp_path)
-    trained = Difom(run.student, CONFIG, [CHANNELS, CHANNELS])
+    trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
     quantized = quantize_student(run.student, samples())
     objective = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.3)
@@ -178,21 +180,21 @@ def test_heads_start_anew_without_a_checkpoint_and_refuse_a_wrong_one(tmp_path: 
     quantized = quantize_student(run.student, samples())
     objective = kept_objective(run, quantized, [CHANNELS], 0.3)
     assert not take_heads(objective, run, quantized, samples())
-    wrong = Difom(run.student, CONFIG, [CHANNELS + 1])
+    wrong = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS + 1])
     last = tmp_path / "checkpoints" / "last.pt"
     save_checkpoint(last, {"objective": wrong.state_dict()})
     with pytest.raises(TrainingError, match="do not fit the run's teachers"):
         take_heads(objective, run, quantized, samples())
     last.write_bytes(b"cut short")
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         take_heads(objective, run, quantized, samples())
 
 
 def test_runs_without_a_recipe_have_nothing_to_keep_on() -> None:
     for config in (
-        DistillConfig(data=["x"], recipe="none"),
-        DistillConfig(data=["x"], recipe="paper"),
-        DistillConfig(data=["x"], teachers=[]),
+        make_config({"data": ["x"], "recipe": "none"}),
+        make_config({"data": ["x"], "recipe": "paper"}),
+        make_config({"data": ["x"], "teachers": []}),
     ):
         with pytest.raises(UsageError, match="this run has none"):
             refuse_without_recipe(config)

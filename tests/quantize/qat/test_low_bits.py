@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.data.batches import Batch
+from distill.data.batch import Batch
 from distill.students.base import Student, StudentMaps
 from edge.errors import UsageError
 from quantize.certify.parity import canonical_scores, engine_scores, images_tensor

@@ -9,12 +9,14 @@ import pytest
 
 pytest.importorskip("nncf")
 
-from distill.config import DistillConfig
+from distill.config import make_config
 from quantize.runs import train
 from quantize.runs.folder import QatConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from distill.config import DistillConfig
 
 
 class _Opened(Exception):  # noqa: N818 - a signal
@@ -29,7 +31,7 @@ class _Opened(Exception):  # noqa: N818 - a signal
 def test_negatives_of_a_quantization_replace_those_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], used: list[str]
 ) -> None:
-    config = DistillConfig(data=["/data"], negatives=["/of/run"])
+    config = make_config({"data": ["/data"], "negatives": ["/of/run"]})
 
     def opened(config: DistillConfig, **_: Any) -> None:
         raise _Opened(config)
@@ -40,4 +42,4 @@ def test_negatives_of_a_quantization_replace_those_of_the_run(
     monkeypatch.setattr(train, "open_data", opened)
     with pytest.raises(_Opened) as raised:
         train.train_qat(tmp_path / "run", QatConfig(negatives=given))
-    assert raised.value.config.negatives == used
+    assert raised.value.config.data.negatives == used

@@ -165,7 +165,7 @@ def test_damaged_checkpoints_are_refused(distilled: Distilled, tmp_path: Path) -
     with pytest.raises(TrainingError, match="not finite"):
         train_qat(run)
     (run / "checkpoints" / "best.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         train_qat(run)
 
 
@@ -245,5 +245,5 @@ def test_damaged_quantizations_are_refused(distilled: Distilled, tmp_path: Path)
     with pytest.raises(TrainingError, match="is no checkpoint of a quantization"):
         load_quantized(run)
     (run / "qat8" / "checkpoints" / "best.pt").write_bytes(b"cut")
-    with pytest.raises(TrainingError, match="no readable checkpoint"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         load_quantized(run)

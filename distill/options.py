@@ -1,0 +1,367 @@
+"""The options of a distillation run, in the parts that the modules of `distill` are given.
+
+Every option has one home: its field below, with its type, its default and one sentence of help.
+Users write options flat (`lr: 0.001` in a YAML file, `--set lr=0.001`), under the name of the field or
+the one that `msgspec.field(name=...)` gives it; `distill.config` translates between both spellings and
+`list_options` gives all of them for a help text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, field
+
+from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
+
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0.0, lt=1.0)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Weight = Annotated[float, Meta(ge=0.0)]
+Rate = Annotated[float, Meta(gt=0.0)]
+Scale = Annotated[float, Meta(gt=0.0, le=2.0)]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts."""
+
+
+class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which frames a run trains and validates on, and what it reads of them."""
+
+    folders: Annotated[
+        list[str],
+        Meta(description="Folders with images/ and masks/, or with train/ and validation/ that hold both."),
+    ] = field(name="data")
+    val_sequences: Annotated[
+        list[int],
+        Meta(description="Video sequences kept for validation, in folders with a sequences.json."),
+    ] = []
+    val_fraction: Annotated[
+        Fraction,
+        Meta(
+            description="Share of the groups of frames kept for validation, in folders without a "
+            "split of their own."
+        ),
+    ] = 0.1
+    negatives: Annotated[
+        list[str],
+        Meta(
+            description="Folders of frames that are known to show no polyp; frames whose names "
+            "differ only in a trailing number are one sequence."
+        ),
+    ] = []
+    negative_share: Annotated[
+        Fraction,
+        Meta(description="Share of each batch that is drawn from `negatives`, if there are any."),
+    ] = 0.25
+    val_negatives: Annotated[
+        Fraction,
+        Meta(description="Share of the frames of `negatives` kept for validation, in whole sequences."),
+    ] = 0.25
+    balance: Annotated[
+        Share,
+        Meta(
+            description="Weight of the data sets in an epoch, whose length stays the same: 0 draws "
+            "every labeled frame once, 1 draws every data set equally often."
+        ),
+    ] = 0.0
+    unlabeled: Annotated[
+        list[str],
+        Meta(
+            description="Folders of frames without masks, which learn from the averaged student's "
+            "own predictions; needs `ema` over 0."
+        ),
+    ] = []
+    unlabeled_share: Annotated[
+        Fraction,
+        Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
+    ] = 0.25
+    size: Annotated[Positive, Meta(description="Height and width of the student's input in pixels.")] = 256
+    field_of_view: Annotated[
+        FieldOfView,
+        Meta(
+            description="Part of a frame that the student sees in training and on the device: "
+            "`view`, the field of view with a margin, or `full-frame`."
+        ),
+    ] = "view"
+
+
+class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which network is trained, what it starts from and which of its parts stay as they are."""
+
+    name: Annotated[str, Meta(description="Name of the student in `distill.students.build.STUDENTS`.")] = (
+        field(name="student", default="edge-s")
+    )
+    pretrained: Annotated[bool, Meta(description="Start the student's encoder from ImageNet weights.")] = True
+    start: Annotated[
+        str,
+        Meta(
+            description="Weights that the whole student starts from, a file of `edge-difom bundle "
+            "weights` or a run; parts that it lacks start as they would without it."
+        ),
+    ] = ""
+    frozen_stages: Annotated[
+        Count,
+        Meta(
+            description="Number of stages of the pretrained encoder, counted from the input, that "
+            "keep their weights and BatchNorm statistics."
+        ),
+    ] = 0
+    drop_path: Annotated[
+        Fraction,
+        Meta(
+            description="Probability of skipping the last residual block of an EfficientNet-Lite "
+            "encoder for an image in training; earlier blocks are skipped less often."
+        ),
+    ] = 0.0
+    freeze_batchnorm: Annotated[
+        bool,
+        Meta(description="Use the running statistics of BatchNorm in training and do not update them."),
+    ] = False
+
+
+class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which networks teach the student."""
+
+    specs: Annotated[
+        list[str],
+        Meta(
+            description="Specifications of the teachers whose feature maps are distilled, as "
+            "`distill.teachers.build.build_teacher` reads them."
+        ),
+    ] = field(name="teachers", default_factory=lambda: ["efficientnet_lite2"])
+    task_specs: Annotated[
+        list[str],
+        Meta(
+            description="Trained students, each `run:RUN`, whose averaged logits are distilled; "
+            "an empty list disables this."
+        ),
+    ] = field(name="task_teachers", default_factory=list)
+    standardize: Annotated[
+        Literal["channel", "phi-s"],
+        Meta(description="Standardization that makes the teachers' maps comparable."),
+    ] = "channel"
+    shuffle: Annotated[
+        bool,
+        Meta(
+            description="Give every image the maps of another image, a control under which no "
+            "teacher can help."
+        ),
+    ] = field(name="shuffle_teacher", default=False)
+
+
+class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What training minimizes."""
+
+    recipe: Annotated[
+        Literal["difom", "paper", "none"],
+        Meta(
+            description="`difom` adds the spectral distillation to the task loss, `paper` follows "
+            "the published notebook, whose target collapses, and `none` is the task loss alone."
+        ),
+    ] = "difom"
+    task_loss: Annotated[
+        Literal["structure", "bce-iou", "bce"],
+        Meta(
+            description="Loss on the masks: `structure`, `bce-iou` (the same without a weight for "
+            "the outline) or `bce` (cross-entropy alone)."
+        ),
+    ] = "structure"
+    clean_weight: Annotated[Weight, Meta(description="Weight of the loss of a view without a polyp.")] = 1.0
+    presence_weight: Annotated[
+        Weight,
+        Meta(
+            description='Weight of the cross-entropy of "is there a polyp", for students with a '
+            "presence logit."
+        ),
+    ] = 1.0
+    consistency_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the loss of `unlabeled` frames beside that of the others."),
+    ] = 1.0
+    distill_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight of the spectral distillation, averaged over the teachers; 0 is a "
+            "control that must equal recipe `none`."
+        ),
+    ] = 0.2
+    radius: Annotated[Count, Meta(description="Half-width of the low band in cycles per map.")] = 4
+    band: Annotated[Literal["box", "radial"], Meta(description="Shape of the low band.")] = "box"
+    similarity_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the patch similarity that is added to the spectral loss."),
+    ] = 0.0
+    focal_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight of the focal frequency loss of both bands that is added to the spectral loss."
+        ),
+    ] = 0.0
+    cwd_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the channel-wise distillation of the task teachers' logits."),
+    ] = 5.0
+    teacher_dropping: Annotated[
+        Fraction, Meta(description="Probability of leaving a teacher out of a step.")
+    ] = 0.0
+    schedule: Annotated[
+        Literal["joint", "distil-first"],
+        Meta(
+            description="`joint` trains with all losses at once; `distil-first` trains half of the "
+            "epochs with the teachers alone and the rest with the task alone."
+        ),
+    ] = "joint"
+
+
+class OptimizerOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the weights are updated."""
+
+    lr: Annotated[
+        Rate,
+        Meta(description="Peak learning rate of the one-cycle schedule (Smith & Topin, 2018)."),
+    ] = 1e-3
+    encoder_lr: Annotated[
+        Rate, Meta(description="Learning rate of the student's encoder as a share of `lr`.")
+    ] = 1.0
+    weight_decay: Annotated[
+        Weight, Meta(description="Decoupled weight decay (Loshchilov & Hutter, ICLR 2019).")
+    ] = 1e-2
+    ema: Annotated[
+        Fraction,
+        Meta(
+            description="Decay of the exponential moving average of the weights that is validated "
+            "and kept; 0 keeps the weights themselves."
+        ),
+    ] = 0.0
+
+
+class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How training views are made of the frames."""
+
+    scales: Annotated[
+        list[Scale],
+        Meta(
+            description="Factors of the input size, one of which is drawn for each step "
+            "(multi-scale training as in PraNet); the masks keep their size."
+        ),
+    ] = field(default_factory=lambda: [1.0])
+    shifted_views: Annotated[
+        Share,
+        Meta(
+            description="Share of the training views that are changed to look like frames of other "
+            "hospitals and zoom further in and out."
+        ),
+    ] = 0.0
+    polyp_free_views: Annotated[
+        Fraction,
+        Meta(
+            description="Share of the training views that are cut from a frame so that no polyp is in them."
+        ),
+    ] = 0.0
+    removed_polyps: Annotated[
+        Fraction,
+        Meta(
+            description="Share of the training views of a frame whose polyp is covered with mucosa "
+            "of the same frame; needs recipe `none`, because teachers have seen the polyp."
+        ),
+    ] = 0.0
+    pasted_polyps: Annotated[
+        Share,
+        Meta(
+            description="Share of the views of `negatives` into which a polyp of a labeled frame is "
+            "pasted, with its mask; needs recipe `none`, because teachers have not seen the polyp."
+        ),
+    ] = 0.0
+
+
+class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a run trains, in which order and precision, and how often it is saved."""
+
+    epochs: Annotated[Positive, Meta(description="Number of passes over the training images.")] = 20
+    batch_size: Annotated[Positive, Meta(description="Number of images in a step.")] = 16
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Meta(description="Precision of the student's forward and backward pass."),
+    ] = "fp32"
+    accumulate: Annotated[
+        Positive,
+        Meta(description="Number of parts that a batch is computed in, to save memory."),
+    ] = 1
+    patience: Annotated[
+        Count,
+        Meta(
+            description="Number of epochs without a better validation score before the run stops; "
+            "0 never stops early."
+        ),
+    ] = 0
+    checkpoint_minutes: Annotated[
+        Rate, Meta(description="Longest time between two resumable checkpoints in minutes.")
+    ] = 5.0
+    seed: Annotated[Count, Meta(description="Random seed (initial weights, sample order, augmentation).")] = 0
+
+
+class Option(NamedTuple):
+    """One option, as a help text shows it.
+
+    Attributes:
+        key: The flat name that users write.
+        part: The attribute of `DistillConfig` that holds it.
+        type: Values that are accepted, such as `int >= 1`.
+        default: The default as it is written in YAML; None for a required option.
+        help: One full sentence.
+    """
+
+    key: str
+    part: str
+    type: str
+    default: str | None
+    help: str
+
+
+def list_options(parts: dict[str, type[Options]]) -> list[Option]:
+    """All options of the parts of a configuration, in their order.
+
+    Args:
+        parts: Attribute of the configuration -> its struct.
+    """
+    options = []
+    for part, struct in parts.items():
+        info = msgspec.inspect.type_info(struct)
+        assert isinstance(info, msgspec.inspect.StructType)
+        for item in info.fields:
+            described = item.type
+            assert isinstance(described, msgspec.inspect.Metadata)
+            help_text = (described.extra_json_schema or {})["description"]
+            options.append(Option(item.encode_name, part, _type_name(described), _default(item), help_text))
+    return options
+
+
+def _default(item: msgspec.inspect.Field) -> str | None:
+    if item.default_factory is not msgspec.NODEFAULT:
+        return _yaml(item.default_factory())
+    return None if item.default is msgspec.NODEFAULT else _yaml(item.default)
+
+
+def _yaml(value: Any) -> str:
+    text: str = msgspec.json.encode(value).decode()
+    return text
+
+
+def _type_name(kind: msgspec.inspect.Type) -> str:
+    """Values that a type accepts, in words."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _type_name(kind.type)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return " | ".join(str(value) for value in kind.values)
+    if isinstance(kind, msgspec.inspect.ListType):
+        return f"list of {_type_name(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        name = "int" if isinstance(kind, msgspec.inspect.IntType) else "float"
+        bounds = [(">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)]
+        limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        return f"{name} {' and '.join(limits)}".rstrip()
+    return "bool" if isinstance(kind, msgspec.inspect.BoolType) else "str"

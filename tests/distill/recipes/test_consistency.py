@@ -1,0 +1,160 @@
+"""Frames without masks: pseudo-labels of the averaged student, and the loss that they give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.config import DistillConfig, make_config
+from distill.data.augment import random_affine, theta_batch, warp
+from distill.data.batch import Batch, PseudoLabels, Step, Unlabeled
+from distill.data.load import open_data
+from distill.recipes.consistency import SURE, consistency_loss, pseudo_label
+from distill.recipes.objectives import Objective
+from distill.run_folder import load_checkpoint
+from distill.students.base import Student, StudentMaps
+from distill.train.trainer import Trainer, resume_run, start_run
+from edge.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Redness(Student):
+    """A student whose logit is the first channel of its input."""
+
+    stride = divisor = low_channels = high_channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def maps(self, x: Tensor) -> StudentMaps:
+        logits = self.factor * x[:, :1]
+        return StudentMaps(logits, logits, logits)
+
+
+def test_pseudo_labels_follow_the_geometry_and_count_where_they_are_sure() -> None:
+    rng = np.random.default_rng(0)
+    disc = cv2.circle(np.zeros((64, 64), np.uint8), (40, 24), 12, 255, -1)
+    theta = random_affine(rng, (0.9, 1.1))
+    weak = (torch.from_numpy(disc.astype(np.float32)) / 255 * 12 - 6)[None, None].repeat(1, 3, 1, 1)
+    visible = torch.ones(1, 1, 64, 64)
+    visible[..., :10] = 0
+    labels = pseudo_label(
+        Redness().train(), Unlabeled(weak, torch.zeros_like(weak), theta_batch([theta]), visible)
+    )
+    moved = warp(disc, theta).astype(np.float32) / 255
+    sure = labels.sure[0, 0].numpy() > 0
+    assert sure[:, 10:].mean() > 0.8
+    assert not sure[:, :10].any()
+    assert np.array_equal(labels.scores[0, 0].numpy()[sure] > 0.5, moved[sure] > 0.5)
+    assert not labels.scores.requires_grad
+    doubtful = pseudo_label(
+        Redness(), Unlabeled(0 * weak, weak, theta_batch([theta]), torch.ones(1, 1, 64, 64))
+    )
+    assert float(doubtful.sure.sum()) == 0
+
+
+def test_the_loss_is_the_cross_entropy_of_sure_pixels() -> None:
+    logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    scores, sure = torch.full((1, 1, 4, 4), SURE), torch.zeros(1, 1, 4, 4)
+    sure[..., :2] = 1
+    loss = consistency_loss(logits, PseudoLabels(torch.zeros(1, 3, 4, 4), scores, sure))
+    assert loss.item() == pytest.approx(np.log(2) / 2, rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert bool((gradient[..., :2] < 0).all())
+    assert bool((gradient[..., 2:] == 0).all())
+
+
+def test_the_objective_adds_the_weighted_loss() -> None:
+    made = make_config({"data": ["x"], "recipe": "none", "consistency_weight": 0.5})
+    objective = Objective(Redness(), made.loss, made.run)
+    images, masks = torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8)
+    labels = PseudoLabels(torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
+    losses = objective(Batch(images, masks, [], pseudo=labels), Step(0, 0))
+    assert losses.consistency is not None
+    torch.testing.assert_close(losses.total, losses.task + 0.5 * losses.consistency)
+    assert set(losses.figures()) == {"loss", "task", "consistency"}
+    assert objective(Batch(images, masks, []), Step(0, 0)).consistency is None
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Bright discs with their masks, and discs without any."""
+    root = tmp_path_factory.mktemp("consistency")
+    rng = np.random.default_rng(0)
+    for part, count in (("discs/train", 8), ("discs/validation", 3), ("more", 6)):
+        for kind in ("images", "masks"):
+            (root / part / kind).mkdir(parents=True)
+        for index in range(count):
+            mask = np.zeros((72, 80), np.uint8)
+            cv2.circle(mask, (int(rng.integers(20, 60)), int(rng.integers(20, 52))), 14, 255, -1)
+            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
+            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
+            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    return root / "discs", root / "more"
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "runs"))
+
+
+def config(folders: tuple[Path, Path], **changes: object) -> DistillConfig:
+    settings = {
+        "data": [str(folders[0])], "unlabeled": [str(folders[1])], "unlabeled_share": 0.5,
+        "recipe": "none", "student": "edge-xs", "pretrained": False, "size": 64, "epochs": 2,
+        "batch_size": 4, "ema": 0.9, "shifted_views": 0.5,
+    }  # fmt: skip
+    return make_config(settings | changes)
+
+
+def test_unlabeled_frames_need_an_average(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match="average of the weights"):
+        open_data(config(folders, ema=0.0))
+
+
+def test_a_validation_frame_is_no_unlabeled_frame(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(DataError, match="is a validation frame"):
+        open_data(config(folders, unlabeled=[str(folders[0] / "validation")]))
+
+
+def test_a_batch_holds_its_share_of_frames_without_masks(folders: tuple[Path, Path]) -> None:
+    data = open_data(config(folders))
+    assert (data.order.unlabeled_in_batch, data.steps) == (2, 4)
+    batch = next(data.batches(0))
+    assert len(batch.images) == 2
+    assert batch.unlabeled is not None
+    assert batch.unlabeled.weak.shape == batch.unlabeled.strong.shape == (2, 3, 64, 64)
+    assert not torch.equal(batch.unlabeled.weak, batch.unlabeled.strong)
+    assert next(open_data(config(folders, unlabeled=[])).batches(0)).unlabeled is None
+
+
+def test_a_killed_run_with_pseudo_labels_continues_bit_for_bit(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(folders, checkpoint_minutes=1e-9)
+    whole = start_run(settings, out=tmp_path / "whole")
+    assert '"consistency"' in (whole / "metrics.jsonl").read_text()
+    original, steps = Trainer.train_step, 0
+
+    def killed(self: Trainer, batch: Batch) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 6:
+            raise KeyboardInterrupt
+        return original(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(settings, out=tmp_path / "cut")
+    monkeypatch.setattr(Trainer, "train_step", original)
+    cut = resume_run(tmp_path / "cut")
+    left, right = (load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut))
+    assert all(torch.equal(left[name], right[name]) for name in left)
