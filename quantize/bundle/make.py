@@ -284,11 +284,16 @@ def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Field
 
 def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
     config = quantized.source.config
-    samples = [*splits.train, *splits.validation]
+    samples = [
+        *splits.train,
+        *splits.validation,
+        *splits.clean_train,
+        *splits.clean_validation,
+    ]
     return Provenance(
         student=config.student.name,
         teachers=list(config.teachers.specs) if config.loss.recipe != "none" else [],
-        recipe=f"{config.loss.recipe}; qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {int(quantized.metrics['epoch'])}",
+        recipe=_recipe(quantized),
         data={
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
@@ -299,9 +304,20 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
     )
 
 
+def _recipe(quantized: QuantizedRun) -> str:
+    """How the student was trained, in one line."""
+    config = quantized.source.config
+    parts = [config.loss.recipe]
+    if config.student.start:
+        parts.append(f"started from {Path(config.student.start).stem}")
+    best = int(quantized.metrics["epoch"])
+    parts.append(f"qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {best}")
+    return "; ".join(parts)
+
+
 def _counts(splits: Splits) -> list[tuple[str, int, int]]:
-    train = Counter(sample.dataset for sample in splits.train)
-    validation = Counter(sample.dataset for sample in splits.validation)
+    train = Counter(sample.dataset for sample in (*splits.train, *splits.clean_train))
+    validation = Counter(sample.dataset for sample in (*splits.validation, *splits.clean_validation))
     return [(name, train[name], validation[name]) for name in sorted(train | validation)]
 
 
