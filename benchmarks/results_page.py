@@ -45,6 +45,7 @@ TEMPLATES: dict[str, Callable[[Content], str]] = {
     "latency": templates.latency,
     "peers": templates.peers,
     "soak": templates.soak,
+    "clips": templates.clips,
     "smoothing": templates.smoothing,
 }
 """Kind of a record -> its template."""
@@ -57,6 +58,7 @@ SECTIONS = {
     "comparisons": "Speed and memory",
     "peers": "Beside other software",
     "soak": "Half an hour of faults",
+    "clips": "Temporal smoothing on clips",
     "smoothing": "Temporal smoothing",
 }
 """Kind of a record -> heading, in the order of the page."""
@@ -78,11 +80,13 @@ def kind_of(content: Any) -> str:
         "quantization": {"gate", "parity"},
         "latency": {"loads", "digest"},
         "peers": {"rows", "missing"},
-        "smoothing": {"detector", "polyps"},
+        "clips": {"detector", "clips", "polyps"},
     }
     for kind, keys in signs.items():
         if keys <= content.keys():
-            return kind
+            # Studies from before clips were evaluated count shares of simulated polyps instead.
+            old = kind == "clips" and "polyps_found" not in content["rows"][0]
+            return "smoothing" if old else kind
     if content.get("rows") and "cell" in content["rows"][0]:
         return "matrix"
     raise DataError("a record of an unknown kind", got=", ".join(content))
@@ -137,22 +141,31 @@ def bundle_table(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
     ]
     rows: list[list[object]] = []
     names: list[str] = []
+    dice: list[dict[str, Any]] = []
     for path in sorted(bundles.glob("*/manifest.json")):
         manifest = msgspec.json.decode(path.read_bytes())
         int8 = [row for row in manifest["accuracy"] if row["engine"] == "openvino int8"]
-        names += [row["dataset"].partition(" (")[0] for row in int8 if not rows]
+        by_name = {row["dataset"].partition(" (")[0]: row for row in int8}
+        names += [name for name in by_name if name not in names]
+        dice.append(by_name)
         chosen = manifest["output"]["calibration"]
         negatives = sum(chosen["negatives"].values())
         shape = manifest["input"]
         rows.append(
             [
                 f"`{path.parent.name}`, {shape['width']}x{shape['height']}",
-                *(f"{row['dice']:.3f} ({templates.span(row['dice_ci95'])})" for row in int8),
                 f"{chosen['chosen']['flagged']} of {negatives}",
                 f"{_engine_bytes(path.parent, manifest) / 1e6:.1f} MB",
                 _latency(manifest["name"], int8, measured),
             ]
         )
+    for row, by_name in zip(rows, dice, strict=True):
+        row[1:1] = [
+            f"{found['dice']:.3f} ({templates.span(found['dice_ci95'])})"
+            if (found := by_name.get(name))
+            else "-"
+            for name in names
+        ]
     head = ["bundle", *(f"Dice, {name}" for name in names), "clean frames flagged", "size", "p50, p99 ms"]
     return table(head, rows)
 

@@ -248,6 +248,40 @@ def smoothing(content: Content) -> str:
     return f"{facts}\n\n{table(head, rows)}"
 
 
+def clips(content: Content) -> str:
+    """What temporal smoothing shows and hides on clips, with a bundle or a simulated detector."""
+    head = [
+        "setting",
+        "delay ms at 30 fps",
+        "at 60 fps",
+        "polyps found",
+        "first shown after s",
+        "frames hit",
+        "false frames",
+        "false events a minute, .1 s",
+        ".5 s",
+        "flickers a minute",
+    ]
+    rows = []
+    for row in content["rows"]:
+        events = {rate["least_s"]: rate["per_minute"] for rate in row["event_rates"]}
+        rows.append(
+            [
+                row["setting"],
+                *(f"{value:.0f}" for value in row["delay_ms"]),
+                f"{row['polyps_found']} of {content['polyps']}",
+                _plain(row["first_s_median"]),
+                _plain(row["share_hit"]),
+                _plain(row["share_false"]),
+                f"{events[0.1]:.1f}",
+                f"{events[0.5]:.1f}",
+                f"{row['flickers_per_minute']:.1f}",
+            ]
+        )
+    facts = f"{len(content['clips'])} clips, {content['minutes']:.2f} judged minutes."
+    return f"{facts}\n\n{table(head, rows)}"
+
+
 def verdict(content: Content) -> str:
     """`VALID`, or `INVALID` with the reason."""
     return "`VALID`" if content["valid"] else f"`INVALID` ({content['reason']})"

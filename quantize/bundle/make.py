@@ -307,7 +307,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
 def _recipe(quantized: QuantizedRun) -> str:
     """How the student was trained, in one line."""
     config = quantized.source.config
-    parts = [config.loss.recipe]
+    parts: list[str] = [config.loss.recipe]
     if config.student.start:
         parts.append(f"started from {Path(config.student.start).stem}")
     best = int(quantized.metrics["epoch"])
