@@ -40,6 +40,7 @@ from edge.stills.files import read_still, write_still
 from edge.stills.keeper import StillKeeper
 from edge.stills.still import BundleIdentity, Still, compose, shown_mask
 from edge_difom.cli.main import main
+from firmware_bridge.cart.link.cart import open_cart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -415,14 +416,16 @@ def options(**changes: Any) -> DeviceOptions:
 
 def test_a_pedal_of_a_simulated_cart_keeps_a_still(tiny_bundle: Path, tmp_path: Path) -> None:
     stills, log, stop = tmp_path / "stills", tmp_path / "journal", threading.Event()
-    chosen = options(stills=stills, log=log, cart="sim:" + ",".join(f"{at}=pedal 3" for at in range(1, 30)))
+    chosen = options(stills=stills, log=log)
+    cart = open_cart("sim:" + ",".join(f"{at}=pedal 3" for at in range(1, 30)))
     source = open_source("synthetic:?width=321&height=241&fps=30&frames=1500")
 
     def follow(*_: object) -> None:
         if stills.exists() and any(path.name.startswith("still-") for path in stills.iterdir()):
             stop.set()
 
-    with open_device(source, [], SingleBundle(tiny_bundle), chosen, stop=stop, on_frame=follow) as loop:
+    store = SingleBundle(tiny_bundle)
+    with open_device(source, [], store, chosen, cart=cart, stop=stop, on_frame=follow) as loop:
         assert loop.run().ended == "stopped"
     events = [json.loads(line) for line in log.read_text().splitlines()]
     named = [event["details"]["detail"] for event in events if event["kind"] == "still"]

@@ -84,7 +84,7 @@ def test_a_run_in_the_journal(tmp_path: Path) -> None:
     assert (second["state"], second["reason"], second["before"]) == ("paused", "freeze: 3 s", "running")
     assert restart == {"of": "inference", "kind": "hang", "after_ms": 812.5}
     assert (counters["frames"], counters["dropped"], counters["with_mask"]) == (5, 2, 3)
-    assert counters["withheld"] == {"frozen": 1}
+    assert counters["withheld"] == {"freeze": 1}
     assert counters["counters"]["source.corrupt"] == 2
     assert counters["gauges"] == {"temperature_celsius": 61.5}
     assert stop == {"error": ""}
