@@ -142,6 +142,18 @@ def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
     return compare(left, right, check=f"lists all {len(VERBS)} verbs", unit="ms", goal=goal)
 
 
+def import_time(rounds: int, *, bound: float = 50.0) -> Comparison:
+    """Time of `import edge_difom` in a fresh process, beside that of `import json`."""
+    loaded = _output([sys.executable, "-c", "import sys, edge_difom; print(*sys.modules)"]).split()
+    if heavy := {"torch", "cv2", "numpy", "openvino", "click"} & set(loaded):
+        raise ParityError("import edge_difom loads a heavy module", got=", ".join(sorted(heavy)))
+    took, other = interleave(lambda: _import_ms("edge_difom"), lambda: _import_ms("json"), rounds=rounds)
+    left = Side(what="import edge_difom", samples=took)
+    goal = Goal(what="ms of import edge_difom", value=left.median, bound=bound)
+    right = Side(what="import json", samples=other)
+    return compare(left, right, check="loads no heavy module", unit="ms", goal=goal)
+
+
 def device_memory(
     rounds: int, *, size: tuple[int, int] = SIZE, frames: int = 90, bound: float = 300.0
 ) -> Comparison:
@@ -246,6 +258,12 @@ def _wall_ms(command: list[str]) -> float:
     begin = time.perf_counter_ns()
     subprocess.run(command, capture_output=True, check=True)
     return (time.perf_counter_ns() - begin) / 1e6
+
+
+def _import_ms(module: str) -> float:
+    """Time that a fresh process takes to import a module."""
+    code = f"import time; b = time.perf_counter(); import {module}; print(time.perf_counter() - b)"
+    return 1e3 * float(_output([sys.executable, "-c", code]))
 
 
 def _peak_mib(command: list[str]) -> float:

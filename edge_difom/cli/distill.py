@@ -28,10 +28,10 @@ class NumberList(click.ParamType[list[int]]):
 def _help_config(context: click.Context, _: click.Parameter, value: bool) -> None:
     """Print the settings and end, as `--help` does."""
     if value and not context.resilient_parsing:
-        from distill.config import DistillConfig
+        from distill.config import config_options
         from edge_difom.cli.help_config import help_text
 
-        click.echo(help_text(DistillConfig))
+        click.echo(help_text(config_options()))
         context.exit()
 
 

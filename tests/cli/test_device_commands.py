@@ -101,7 +101,7 @@ def test_nothing_is_installed_under_a_signal(repository: Path, tmp_path: Path, c
 def test_another_publisher_is_trusted_only_by_force(repository: Path, tmp_path: Path, call: Any) -> None:
     call("bundle", "keygen", tmp_path / "others", "--passphrase-file", tmp_path / "passphrase")
     root = tmp_path / "others" / "1.root.json"
-    assert "trusts a publisher already" in call("device", "trust", root, code=2)
+    assert "already trusts a publisher" in call("device", "trust", root, code=2)
     call("device", "trust", root, "--replace")
     assert "is not to be trusted" in call("device", "install", repository, code=4)
     assert "cannot be read" in call("device", "trust", tmp_path / "nowhere", "--replace", code=2)
@@ -122,7 +122,7 @@ def test_keys_are_changed_and_times_renewed_by_a_command(repository: Path, tmp_p
         "bundle", "sign", *common, "--renew-root", "--passphrase-file", tmp_path / "wrong", code=2
     )
     (tmp_path / "empty").write_text("\n")
-    assert "holds no passphrase" in call(
+    assert "contains no passphrase" in call(
         "bundle", "keygen", tmp_path / "k", "--passphrase-file", tmp_path / "empty", code=2
     )
 

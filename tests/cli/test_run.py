@@ -103,8 +103,8 @@ def test_a_summary_on_stdout_stands_alone(tiny_bundle: Path, capfd: pytest.Captu
     [
         ([], 2, "--source S or --camera [DEVICE]"),
         (["--source", PHANTOM, "--camera"], 2, "one source is needed"),
-        (["--source", "clip.mp4"], 2, "file:CLIP"),
-        (["--source", PHANTOM, "--realtime"], 2, "--realtime"),
+        (["--source", "clip.mp4"], 2, "file:..."),
+        (["--source", PHANTOM, "--realtime"], 2, "real time"),
         (["--source", PHANTOM, "--sink", "screen"], 2, "video:FILE.mp4"),
         (["--source", PHANTOM, "--engine", "tensorrt"], 2, "openvino | tflite"),
         (["--source", "file:/no/such/clip.mp4"], 9, "/no/such/clip.mp4"),

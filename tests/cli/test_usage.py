@@ -6,13 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
-from edge.errors import UsageError
-from edge_difom.cli import help_config
 from edge_difom.cli import main as cli
 
 if TYPE_CHECKING:
@@ -128,66 +125,13 @@ def test_completing_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-class Inner(msgspec.Struct, frozen=True):
-    """Inside.
-
-    Attributes:
-        rate: How fast,
-            on two lines.
-    """
-
-    rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
-
-
-class Outer(msgspec.Struct):
-    """Outside.
-
-    Attributes:
-        name: What it is called.
-        mode: One of three.
-        sizes: Some numbers.
-        inner: Not listed itself.
-    """
-
-    name: str
-    mode: Literal["a", "b"] | None = None
-    sizes: list[Annotated[int, msgspec.Meta(ge=1)]] = []
-    inner: Inner = Inner()
-
-
-def test_the_settings_of_a_nested_configuration() -> None:
-    rows = [tuple(row) for row in help_config.settings(Outer)]
-    assert rows == [
-        ("name", "str", "required", "What it is called."),
-        ("mode", "a | b | null", "null", "One of three."),
-        ("sizes", "list of int >= 1", "[]", "Some numbers."),
-        ("inner.rate", "float > 0, <= 1", "0.5", "How fast, on two lines."),
-    ]
-    assert "rate: How fast" not in help_config.help_text(Outer)
-
-
-def test_the_table_goes_between_the_markers(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{help_config.BEGIN}\nold\n{help_config.END}\nafter\n")
-    help_config.write_table(page, Outer)
-    once = page.read_text()
-    assert "| `mode` | `a \\| b \\| null` | `null` | One of three. |" in once
-    assert "old" not in once
-    assert once.startswith("before\n")
-    assert once.endswith("\nafter\n")
-    help_config.write_table(page, Outer)
-    assert page.read_text() == once
-    page.write_text("nothing")
-    with pytest.raises(UsageError, match="no place"):
-        help_config.write_table(page, Outer)
-
-
 def test_distill_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
-    from distill.config import DistillConfig
+    from distill.config import config_options
 
     with pytest.raises(SystemExit) as ended:
         cli.main(["distill", "--help-config"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"{row.name}  {row.kind}" in shown for row in help_config.settings(DistillConfig))
+    assert "negative_share  float >= 0 and < 1  [default: 0.25]" in shown
+    assert all(f"{option.key}  {option.type}" in shown for option in config_options())

@@ -93,10 +93,14 @@ def test_a_bundle_that_was_not_measured_has_no_latency(tmp_path: Path) -> None:
     path = tmp_path / "epyc/matrix.json"
     path.parent.mkdir()
     content = msgspec.json.decode((RESULTS / "epyc-zen4-2-cores-pareto/matrix.json").read_bytes())
+    row = content["rows"][0]
+    manifest = msgspec.json.decode((ROOT / "edge/bundles/edge-s/manifest.json").read_bytes())
+    int8 = [item for item in manifest["accuracy"] if item["engine"] == "openvino int8"]
+    dice = sum(item["n"] * item["dice"] for item in int8) / sum(item["n"] for item in int8)
+    content["rows"] = [{**row, "bundle": manifest["name"], "dice": dice}]
     path.write_bytes(msgspec.json.encode(content))
-    assert "not measured" not in results_page.bundle_table(tmp_path)
-    for row in content["rows"]:
-        row["dice"] += 0.01
+    assert results_page.bundle_table(tmp_path).count("not measured") == 1
+    content["rows"][0]["dice"] += 0.01
     path.write_bytes(msgspec.json.encode(content))
     assert results_page.bundle_table(tmp_path).count("not measured") == 2
 

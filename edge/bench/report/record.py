@@ -133,7 +133,7 @@ class GoldenCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known of a run: whether it can be believed, the figures, and what they were taken on.
+    """A latency run: whether it is valid, its figures, and the machine and bundle they are of.
 
     Attributes:
         version: Of this form.
