@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -61,7 +62,8 @@ def parse(line: str) -> None:
         inner = command.get_command(click.Context(command), name)
         assert inner is not None, name
         command = inner
-    command.make_context(command.name, arguments)
+    with contextlib.suppress(click.exceptions.Exit):  # of an option such as --help-config
+        command.make_context(command.name, arguments)
 
 
 def test_the_readme_has_the_commands_of_the_whole_path() -> None:
