@@ -45,7 +45,7 @@ __all__ = [
     "require_space",
 ]
 
-RULES = "images stretch-antialiased, masks area, 4"
+RULES = "images stretch-antialiased, masks area, 5"
 """Changes whenever the same file would give other pixels, so that an older store is not read."""
 _CHUNK = 64
 

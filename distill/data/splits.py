@@ -191,7 +191,7 @@ def _samples(root: Path, part: Path, dataset: str) -> list[Sample]:
 
 def _group(pair: Pair, ranges: list[_Sequence], root: Path, dataset: str) -> str:
     if not ranges:
-        return f"{dataset}/{pair.name}"
+        return f"{dataset}/{pair.video or pair.name}"
     number = int(pair.name) if pair.name.isdecimal() else None
     for item in ranges:
         if number is not None and item.first <= number <= item.last:

@@ -1,64 +1,139 @@
 """Folders of images and masks: pairing, reading, and one clear error for everything that can be wrong.
 
-A data folder has `images/` and `masks/`; an image and its mask share their stem, whatever their formats. Other
-layouts, of the benchmarks, are known to `edge.datasets.public_sets`.
+A data folder has `images/` and `masks/`, or another of `LAYOUTS`; an image and its mask share their name,
+whatever their formats. Where benchmarks lie, `edge.datasets.public_sets` knows.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
-import numpy as np
-
+from edge.datasets.image_files import SUFFIXES, decode_rgb, orientation, read_bytes, read_image
+from edge.datasets.masks import decode_mask, read_mask
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edge.frame import ImageU8, MaskBool
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
-_ENDINGS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
-_BLACK, _WHITE = 64, 192
-_EXPECTED_MASK = "a grey picture that is black (0) outside and white (255) inside the polyp"
+__all__ = [
+    "LAYOUTS",
+    "SUFFIXES",
+    "Pair",
+    "composed",
+    "dataset_names",
+    "find_images",
+    "find_pairs",
+    "layout_has_videos",
+    "layouts",
+    "pair_folders",
+    "read_image",
+    "read_mask",
+    "read_pair",
+]
+
+
+LAYOUTS = (
+    ("images", "masks"),
+    ("image", "mask"),
+    ("Original", "Ground Truth"),
+    ("images", "Ground Truth"),
+    ("Frame", "GT"),
+)
+"""Names of the folders of images and of masks, as data sets have them; their case does not matter."""
 
 
 class Pair(NamedTuple):
-    """An image, its mask and the stem that they share."""
+    """An image and its mask.
+
+    Attributes:
+        image: Path of the picture.
+        mask: Path of its mask.
+        name: The stem that they share, after `VIDEO/` where each video has a folder of its own.
+        video: Name of that folder; empty where there is none.
+    """
 
     image: Path
     mask: Path
     name: str
+    video: str = ""
 
 
 def find_pairs(root: Path) -> list[Pair]:
-    """Pair `root/images` with `root/masks` by stem, in natural order (2 before 10).
+    """Pair the images and masks of a folder in one of `LAYOUTS`, in natural order (2 before 10).
 
-    Only names are looked at here; `read_pair` checks the content.
+    Videos in folders of their own, as in SUN-SEG (`Frame/VIDEO`, `GT/VIDEO`), are paired too; the names
+    of their frames are `VIDEO/stem`. Only names are looked at here; `read_pair` checks the content.
 
     Raises:
-        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a stem.
+        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a name.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
-    return pair_folders(root / "images", root / "masks")
+    layout = next(layouts(root), None)
+    if layout is None:
+        return pair_folders(root / "images", root / "masks")
+    images, masks = layout
+    if layout_has_videos(images):
+        return _pair_videos(images, masks)
+    return pair_folders(images, masks)
+
+
+def layouts(root: Path, names: Sequence[tuple[str, str]] = ()) -> Iterator[tuple[Path, Path]]:
+    """Folders of images and of masks in a folder, whatever the case of their names.
+
+    Args:
+        root: An existing folder.
+        names: Of the two folders, in the order in which they are tried; `LAYOUTS` where it is empty.
+    """
+    inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    for images, masks in names or LAYOUTS:
+        if images.lower() in inside and masks.lower() in inside:
+            yield inside[images.lower()], inside[masks.lower()]
+
+
+def layout_has_videos(images: Path) -> bool:
+    """Whether a folder of images holds folders of frames and no frame itself."""
+    entries = [path for path in images.iterdir() if not path.name.startswith(".")]
+    return any(path.is_dir() for path in entries) and not any(
+        path.suffix.lower() in SUFFIXES for path in entries
+    )
+
+
+def _pair_videos(images: Path, masks: Path) -> list[Pair]:
+    videos = {path.name: path for path in images.iterdir() if path.is_dir() and path.name[0] != "."}
+    drawn = {path.name for path in masks.iterdir() if path.is_dir() and path.name[0] != "."}
+    if videos.keys() != drawn:
+        alone = sorted(videos.keys() ^ drawn, key=_natural)
+        raise DataError(
+            f"{images} and {masks} do not hold the same videos",
+            expected="a folder of frames and a folder of masks for each video",
+            got=f"{len(alone)} of them in one alone: {', '.join(alone[:5])}",
+            hint="move away the videos that have no masks, and the masks that have no video",
+        )
+    return [
+        pair._replace(name=f"{name}/{pair.name}", video=name)
+        for name in sorted(videos, key=_natural)
+        for pair in pair_folders(videos[name], masks / name)
+    ]
 
 
 def pair_folders(images: Path, masks: Path) -> list[Pair]:
     """Pair the files of two folders by stem, in natural order.
 
-    A `p` before every mask's stem, as in the archive of ETIS-LaribPolypDB, is no part of it.
+    Names are compared in Unicode's composed form. What stands before or behind the image's name in the
+    names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`.
 
     Raises:
-        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a stem.
+        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a name.
     """
     left, right = _by_stem(images), _by_stem(masks)
-    if not left.keys() & right.keys() and all(stem.startswith("p") for stem in right):
-        right = {stem[1:]: path for stem, path in right.items()}
+    if not left.keys() & right.keys():
+        right = _without_affixes(left, right)
     for here, there, kind, other, folder in (
         (left, right, "image", "mask", masks),
         (right, left, "mask", "image", images),
@@ -70,9 +145,27 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
                 expected=f"{folder}/{alone[0]}.png or another image format",
                 got=f"{len(alone)} of {len(here)} {kind}s without {other}: {', '.join(alone[:5])}"
                 + (", ..." if len(alone) > 5 else ""),
-                hint=f"give each image a mask of the same name (all black where there is no polyp), or move the {kind} away",
+                hint="give each image a mask of the same name (all black where there is no polyp), or move "
+                f"the {kind} away",
             )
     return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
+
+
+def _without_affixes(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:
+    """The masks under the names of their images, if something that all masks share stands around these."""
+    full = {stem: path.name for stem, path in images.items()}
+    if all(stem in full.values() for stem in masks):
+        return {stem: masks[name] for stem, name in full.items() if name in masks}
+    first = next(iter(masks))
+    affixes = {("", first[len(stem) :]) for stem in images if first.startswith(stem)}
+    affixes |= {(first[: -len(stem)], "") for stem in images if first.endswith(stem)}
+    # A number is never an affix: 10 is another frame than 1.
+    for before, behind in sorted(affixes):
+        if not (before or behind)[-1 if before else 0].isdecimal() and all(
+            stem.startswith(before) and stem.endswith(behind) for stem in masks
+        ):
+            return {stem[len(before) : len(stem) - len(behind)]: path for stem, path in masks.items()}
+    return masks
 
 
 def find_images(root: Path) -> list[Path]:
@@ -104,55 +197,36 @@ def dataset_names(roots: Sequence[Path]) -> list[str]:
     ]
 
 
-def read_image(path: Path) -> ImageU8:
-    """The picture as (H, W, 3) uint8 RGB.
-
-    Raises:
-        DataError: The file is missing, empty, cut short or no image.
-    """
-    image: ImageU8 = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return image
-
-
-def read_mask(path: Path) -> MaskBool:
-    """The mask as (H, W) bool, true where the picture is brighter than 127.
-
-    Soft edges and the noise of a JPEG mask are fine.
-
-    Raises:
-        DataError: The file cannot be read, or what it shows is not a mask.
-    """
-    grey: ImageU8 = _decode(path, cv2.IMREAD_GRAYSCALE)
-    peak = int(grey.max())
-    noise = 48 if path.suffix.lower() in _LOSSY else 0
-    if noise < peak <= 127:
-        raise DataError(
-            f"{path} is not a mask",
-            expected=_EXPECTED_MASK,
-            got=f"no pixel over {peak}, as if it held class numbers or colours",
-            hint="multiply class 1 to 255, or paint the polyp white",
-        )
-    between = int(np.count_nonzero((grey > _BLACK) & (grey < _WHITE)))
-    white = int(np.count_nonzero(grey >= _WHITE))
-    # A soft edge is a small part of the picture; a photograph or coloured label is mostly in between.
-    if between > 0.1 * grey.size or (between > 0.02 * grey.size and between > white):
-        raise DataError(
-            f"{path} is not a mask",
-            expected=_EXPECTED_MASK,
-            got=f"{100 * between / grey.size:.0f} % of its pixels between black and white",
-            hint="check that images/ and masks/ are not swapped",
-        )
-    mask: MaskBool = grey > 127
-    return mask
-
-
 def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
     """Image (H, W, 3) uint8 RGB and mask (H, W) bool of one pair.
 
+    A picture with an EXIF orientation is read as stored where its mask is stored alike.
+
     Raises:
-        DataError: One cannot be read, the mask is not a mask, or their sizes differ.
+        DataError: One cannot be read, the mask is not a mask, their sizes differ, or an EXIF orientation
+            leaves open how the mask lies on the picture.
     """
-    pixels, inside = read_image(image), read_mask(mask)
+    data, drawn = read_bytes(image), read_bytes(mask)
+    inside = decode_mask(mask, drawn)
+    turned, mask_turned = orientation(data), orientation(drawn)
+    if turned != mask_turned and mask_turned != 1:
+        raise DataError(
+            f"{mask} has EXIF orientation {mask_turned} and its image {image} has {turned}",
+            expected="the same orientation, or none",
+            hint="save both without an EXIF orientation",
+        )
+    pixels = decode_rgb(image, data, as_stored=turned == mask_turned)
+    if turned != mask_turned:
+        stored = decode_rgb(image, data, as_stored=True)
+        if stored.shape[:2] == inside.shape == pixels.shape[:2]:
+            raise DataError(
+                f"{image} has EXIF orientation {turned} and its mask {mask} has none",
+                expected="one orientation for both: the mask fits the picture turned and as stored",
+                got=f"{inside.shape[1]}x{inside.shape[0]} pixels either way",
+                hint="save the image without its EXIF orientation, as its mask was drawn",
+            )
+        if stored.shape[:2] == inside.shape:
+            pixels = stored
     if pixels.shape[:2] != inside.shape:
         raise DataError(
             f"{mask} does not fit its image {image}",
@@ -167,22 +241,26 @@ def _by_stem(where: Path) -> dict[str, Path]:
     if not where.is_dir():
         root, folder = where.parent, where.name
         parts = [part for part in ("train", "validation") if (root / part / folder).is_dir()]
+        there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         raise DataError(
             f"{where} is missing",
-            expected=f"{root} with the folders images/ and masks/",
+            expected=f"{root} with the folders "
+            + ", or ".join(f"{images}/ and {masks}/" for images, masks in LAYOUTS),
+            got=", ".join(f"{name}/" for name in there[:8]) or "no folder in it",
             hint=f"give one part of it: {root / parts[-1]}" if parts else "",
         )
     found: dict[str, Path] = {}
     for path in sorted(where.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
-        if path.stem in found:
+        stem = composed(path.stem)
+        if stem in found:
             raise DataError(
-                f"{found[path.stem]} and {path} share a name",
+                f"{found[stem]} and {path} share a name",
                 expected="one file per name",
                 hint="rename or remove one",
             )
-        found[path.stem] = path
+        found[stem] = path
     if not found:
         raise DataError(
             f"{where} holds no images",
@@ -191,25 +269,10 @@ def _by_stem(where: Path) -> dict[str, Path]:
     return found
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC): other systems write the same letters otherwise."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _natural(stem: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", stem)], stem
-
-
-def _decode(path: Path, mode: int) -> ImageU8:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    for start, end in _ENDINGS.items():
-        # Decoders fill the missing rest of a cut file with grey and say nothing.
-        if data.startswith(start) and end not in data[-4096:]:
-            raise DataError(f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
-    if decoded is None:
-        raise DataError(
-            f"{path} is not a readable image",
-            got=f"{len(data)} bytes that no image format fits",
-            hint="replace or remove the file and its partner",
-        )
-    image: ImageU8 = decoded
-    return image

@@ -7,10 +7,12 @@ field's are known (`edge.datasets.public_lists`), for archives whose frames are 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge.datasets.pairs import find_pairs, pair_folders
+from edge.datasets.image_files import SUFFIXES
+from edge.datasets.pairs import LAYOUTS, composed, find_pairs, layouts, pair_folders
 from edge.datasets.public_lists import TEST_FRAMES
 from edge.errors import DataError, UsageError
 from edge.util.spec import expand, parse
@@ -68,13 +70,7 @@ SETS = {
 }
 """Name on the command line -> set."""
 
-_LAYOUTS = (
-    ("images", "masks"),
-    ("image", "mask"),
-    ("Original", "Ground Truth"),
-    ("images", "Ground Truth"),
-    ("ETIS-LaribPolypDB", "Ground Truth"),
-)
+_LAYOUTS = (*LAYOUTS, ("ETIS-LaribPolypDB", "Ground Truth"))
 _FORMATS = ("PNG", "TIF")
 
 
@@ -182,10 +178,7 @@ def _shortfall(known: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:
 def _layouts(root: Path, known: BenchmarkSet) -> Iterator[tuple[Path, Path]]:
     """Folders of images and of masks, the set's own first, then those below that bear its name."""
     for here in _homes(root, known):
-        for images, masks in _LAYOUTS:
-            found = _inside(here, images), _inside(here, masks)
-            if found[0] and found[1]:
-                yield found[0], found[1]
+        yield from layouts(here, _LAYOUTS)
 
 
 def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
@@ -215,18 +208,33 @@ def _inside(root: Path, name: str) -> Path | None:
 
 def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
     try:
-        lines = names.read_text().splitlines()
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{names} cannot be read", expected="a name per line", got=str(error)) from error
-    wanted = dict.fromkeys(Path(line.strip()).stem for line in lines if line.strip())
+        raise DataError(
+            f"{names} cannot be read", expected="a name per line, as UTF-8 text", got=str(error)
+        ) from error
+    known = {pair.name for pair in pairs}
+    wanted = dict.fromkeys(_named(line, known) for line in lines if line.strip())
     if not wanted:
         raise DataError(f"{names} names no frame", expected="a name per line")
-    missing = sorted(wanted.keys() - {pair.name for pair in pairs})
+    missing = sorted(wanted.keys() - known)
     if missing:
         raise DataError(
             f"{where} lacks frames that {names} names",
-            expected=f"all {len(wanted)} of them",
+            expected=f"a name per line, and all {len(wanted)} of them there",
             got=f"{len(missing)} missing: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
             hint="the folder that the list was made for, with its names as they were",
         )
     return [pair for pair in pairs if pair.name in wanted]
+
+
+def _named(line: str, known: set[str]) -> str:
+    """The frame that a line of a list names: whole, or in the first of its columns, with or without a suffix."""
+    whole = composed(line.strip().strip('"'))
+    columns = [whole, *(re.split(separator, whole)[0].strip().strip('"') for separator in (r"[,;\t]", r"\s"))]
+    stems = []
+    for column in columns:
+        name = column.replace("\\", "/")
+        bare = name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
+        stems += [name, bare, bare.rpartition("/")[2]]
+    return next((stem for stem in stems if stem in known), stems[2])

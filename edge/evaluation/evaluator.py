@@ -6,12 +6,14 @@ are not in it.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from edge.datasets.masks import inversion_note, looks_inverted
 from edge.datasets.negatives import CleanFrame, sequence_of
 from edge.datasets.pairs import Pair, read_image, read_pair
 from edge.errors import DataError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     Score = Callable[[ImageU8], NDArray[Any]]
     Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
+
+logger = logging.getLogger(__name__)
 
 
 class _Sample(msgspec.Struct):
@@ -164,7 +168,10 @@ def evaluate(
         DataError: A frame cannot be used, or there is none.
     """
     rows, field = [], []
+    swapped: dict[str, float] = {}
     for frame in _frames(pairs, clean, dataset):
+        if looks_inverted(frame.true):
+            swapped[frame.name] = float(np.mean(frame.true))
         part = seen_part(frame.image, rule)
         output = score(cut(frame.image, part))
         scores = sigmoid(output) if logits else output
@@ -178,12 +185,18 @@ def evaluate(
             seen(row, frame.image, frame.true, found)
         if done:
             done(frame.name)
+    if swapped:
+        with_polyp = sum(row.area_true > 0 for row in rows)
+        logger.warning("%s", inversion_note(list(swapped), swapped.values(), with_polyp))
     return summarise(rows, protocol_a=summarise_field(field, logits=logits), point=point)
 
 
 def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) -> Iterator[_Frame]:
     for pair in pairs:
         image, true = read_pair(pair.image, pair.mask)
+        if pair.video:
+            yield _Frame(pair.name, dataset, pair.video, image, true)
+            continue
         given, _, stem = pair.name.rpartition("/")
         yield _Frame(pair.name, given or dataset, sequence_of(stem), image, true)
     for frame in clean:

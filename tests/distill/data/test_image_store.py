@@ -256,3 +256,14 @@ def test_the_digest_follows_content_and_order_not_paths(tmp_path: Path) -> None:
     one, two = (samples_of(fill(tmp_path / name, range(3))) for name in ("one", "two"))
     assert data_digest(one) == data_digest(two)
     assert data_digest(one) != data_digest(one[::-1])
+
+
+def test_videos_in_folders_are_never_cut(tmp_path: Path) -> None:
+    for video in ("case1", "case2", "case3"):
+        fill(tmp_path / video, range(4))
+        for kind, name in (("images", "Frame"), ("masks", "GT")):
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / video / kind).rename(tmp_path / "set" / name / video)
+    splits = load_splits([tmp_path / "set"], val_fraction=0.3)
+    assert {sample.group for sample in splits.train} & {sample.group for sample in splits.validation} == set()
+    assert len(splits.validation) == 4

@@ -125,18 +125,17 @@ def test_an_empty_mask_is_a_mask(tmp_path: Path, suffix: str) -> None:
     assert not read_mask(write(tmp_path / f"empty{suffix}", np.zeros((16, 16), np.uint8))).any()
 
 
-def test_what_is_no_mask_is_refused(tmp_path: Path) -> None:
+def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
     smooth = cv2.GaussianBlur(photo(1, (64, 64)), (0, 0), 4)
-    green = np.zeros((64, 64, 3), np.uint8)
-    green[20:40, 20:40, 1] = 255
+    strong = np.clip((smooth[..., 0].astype(np.int16) - 127) * 12 + 127, 0, 255).astype(np.uint8)
     for name, picture, reason in (
-        ("photo", smooth, "between black and white"),
-        ("classes", disc() // 255, "no pixel over 1"),
-        ("green", green, "between black and white"),
+        ("photo", smooth, "no black pixel"),
+        ("contrast", strong, "between black and white"),
     ):
         with pytest.raises(DataError, match=f"{name}.png is not a mask") as caught:
             read_mask(write(tmp_path / f"{name}.png", picture))
         assert reason in caught.value.got
+        assert "not swapped" in caught.value.hint
 
 
 def test_sizes_that_differ_name_both(tmp_path: Path) -> None:
@@ -169,3 +168,61 @@ def test_bytes_that_are_no_image_are_a_data_error(tmp_path: Path, data: bytes) -
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png cannot be read"):
         read_mask(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("Original", "Ground Truth"), ("image", "mask"), ("images", "Ground Truth"), ("Images", "Masks")],
+)
+def test_layouts_of_published_sets_are_read(images: str, masks: str, tmp_path: Path) -> None:
+    for stem in ("1", "2"):
+        write(tmp_path / images / f"{stem}.jpg", photo())
+        write(tmp_path / masks / f"{stem}.png", disc())
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["1", "2"]
+
+
+def test_frames_of_videos_in_folders_are_paired(tmp_path: Path) -> None:
+    for video in ("case1", "case2"):
+        write(tmp_path / "Frame" / video / "1.jpg", photo())
+        write(tmp_path / "GT" / video / "1.png", disc())
+    pairs = find_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == ["case1/1", "case2/1"]
+    assert [pair.video for pair in pairs] == ["case1", "case2"]
+    assert pairs[1].mask == tmp_path / "GT" / "case2" / "1.png"
+    write(tmp_path / "Frame" / "case3" / "1.jpg", photo())
+    with pytest.raises(DataError, match="the same videos") as caught:
+        find_pairs(tmp_path)
+    assert "case3" in caught.value.got
+
+
+@pytest.mark.parametrize(
+    "named", ["{}_mask.png", "{}_segmentation.png", "{}-gt.png", "{}.jpg.png", "mask_{}.png", "p{}.png"]
+)
+def test_what_all_masks_add_to_the_name_is_no_part_of_it(named: str, tmp_path: Path) -> None:
+    stems = ["1", "2", "10", "11", "21"]
+    for stem in stems:
+        write(tmp_path / "images" / f"{stem}.jpg", photo())
+        write(tmp_path / "masks" / named.format(stem), disc())
+    pairs = find_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == stems
+    assert [pair.mask.name for pair in pairs] == [named.format(stem) for stem in stems]
+
+
+def test_other_numbers_are_no_other_names(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "1.jpg", photo())
+    write(tmp_path / "masks" / "10.png", disc())
+    with pytest.raises(DataError, match="has no mask"):
+        find_pairs(tmp_path)
+
+
+def test_letters_written_apart_are_the_same_letters(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "e\u0301t\u00e9.jpg", photo())
+    write(tmp_path / "masks" / "\u00e9te\u0301.png", disc())
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["\u00e9t\u00e9"]
+
+
+def test_a_folder_of_another_layout_is_named_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="images is missing") as caught:
+        find_pairs(tmp_path)
+    assert "pictures/" in caught.value.got

@@ -159,3 +159,23 @@ def test_what_holds_no_such_set_says_what_is_there(tmp_path: Path) -> None:
     fill(tmp_path / "Kvasir" / "images", tmp_path / "Kvasir" / "masks")
     with pytest.raises(DataError, match="is the folder of Kvasir"):
         find_labelled(f"etis:{tmp_path / 'Kvasir'}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffa.rf.1.jpg\r\na.rf.2.jpg\r\n",
+        "a.rf.1\na.rf.2\n",
+        "a.rf.1.jpg a.rf.1.png\na.rf.2.jpg a.rf.2.png\n",
+        "a.rf.1.jpg,1\na.rf.2.jpg,0\n",
+        "images/a.rf.1.jpg\nimages\\a.rf.2.jpg\n",
+    ],
+    ids=["BOM", "dots", "pairs", "csv", "paths"],
+)
+def test_a_list_of_names_is_read_as_programs_write_it(text: str, tmp_path: Path) -> None:
+    fill(tmp_path / "images", tmp_path / "masks")
+    for path in [*(tmp_path / "images").iterdir(), *(tmp_path / "masks").iterdir()]:
+        path.rename(path.with_name(f"a.rf.{path.name}"))
+    names = tmp_path / "names.txt"
+    names.write_bytes(text.encode())
+    assert [pair.name for pair in find_labelled(str(tmp_path), names).pairs] == ["a.rf.1", "a.rf.2"]
