@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from edge.errors import UsageError
-from edge.util.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -177,9 +176,7 @@ def parse(text: str) -> Spec:
     options: dict[str, str] = {}
     for key, value in (pair for pair in pairs if len(pair) == 2):
         if key in options:
-            raise UsageError(
-                f"option {key!r} of {redact(text)!r} is given twice", expected="each option once"
-            )
+            raise UsageError(f"option {key!r} is given twice", expected="each option once")
         options[key] = unquote(value)
     body = body[:begin]
     return Spec(body, "", options, bare=True) if bare else Spec(head, body, options)

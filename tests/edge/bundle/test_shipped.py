@@ -94,7 +94,7 @@ def test_without_a_bundle_edge_s_runs(
     ship("edge-xs")
     assert call("run", "--source", PHANTOM) == 2
     told = capsys.readouterr().err
-    assert "no edge-s comes with this package" in told
+    assert "this package ships no edge-s" in told
     assert "or edge-xs" in told
     assert "edge-difom demo --out demo" in told
     path = ship("edge-s")
@@ -112,10 +112,10 @@ def test_what_is_installed_on_the_device_comes_before_the_shipped_bundle(
     (state / "state.json").write_text('{"format": 1, "slots": {}}')
     assert call("run", "--source", "synthetic:?width=96&height=64&fps=60", "--frames", 1) == 0
     out = capsys.readouterr().out
-    assert f"bundles: what is installed in {state}" in out
+    assert f"using the bundle installed in {state}" in out
     assert f"next: edge-difom device status --state {state}" in out
     assert call("run", "--source", PHANTOM, "--frames", 1, "--bundle", "edge-s", "--engine", "tflite") == 0
-    assert "bundles: " not in capsys.readouterr().out
+    assert "using the bundle" not in capsys.readouterr().out
 
 
 def test_doctor_names_the_default_bundle(ship: Callable[[str], Path], tmp_path: Path) -> None:

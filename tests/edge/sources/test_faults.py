@@ -101,7 +101,7 @@ def test_another_format_has_another_size() -> None:
 def test_the_guard_tells_the_fault_and_its_end(fault: str, kind: str) -> None:
     frames, _ = watch(phantom(f"{fault}@1-2.5", frames=40, fps=10.0))
     guard = FrameGuard()
-    kinds = [guard.judge(frame).kind for frame in frames]
+    kinds = [str(guard.judge(frame).kind or "") for frame in frames]
     assert kinds[:10] == [""] * 10
     assert kind in kinds[10:26]
     assert set(kinds) == {"", kind}

@@ -74,7 +74,7 @@ class Numbers(BaseSink):
 
 
 class Half:
-    name, input_size = "half", (8, 8)
+    name, input_size, input_buffer = "half", (8, 8), None
 
     def __init__(self, files, *, threads, device=""):
         self.files, self.threads, self.device = files, threads, device
