@@ -104,7 +104,6 @@ def show_logs() -> None:
         if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
             logger.addHandler(_ConsoleHandler(logging.INFO))
         logger.setLevel(logging.INFO)
-        logger.propagate = False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,6 +23,8 @@ from edge.errors import DataError, TrainingError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from distill.data.batch import Batch, Step
+
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -178,9 +180,9 @@ def test_a_step_trains_at_one_of_the_scales_and_the_masks_keep_their_size(
     seen = []
     forward = trainer.objective.forward
 
-    def watched(images: torch.Tensor, masks: torch.Tensor, *rest: object) -> object:
-        seen.append((images.shape[-1], masks.shape[-1]))
-        return forward(images, masks, *rest)  # type: ignore[arg-type]
+    def watched(batch: Batch, clock: Step) -> object:
+        seen.append((batch.images.shape[-1], batch.masks.shape[-1]))
+        return forward(batch, clock)
 
     monkeypatch.setattr(trainer.objective, "forward", watched)
     batch = next(data.batches(0))

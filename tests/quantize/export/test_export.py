@@ -204,7 +204,7 @@ def test_edge_s_engines_are_the_canonical_graph_and_hold_its_integers(edge_s: Ma
     same_scores(edge_s, np.concatenate([edge_s.frames, hard_frames(4)]))
     same_integers(edge_s)
     assert edge_s.engines["tflite int8"].float_ops == []
-    assert len(edge_s.engines["openvino int8"].float_ops) == 1
+    assert edge_s.engines["openvino int8"].float_ops == []
 
 
 class Gated(Student):
@@ -360,6 +360,8 @@ def test_nothing_is_sent_when_the_exporters_are_imported() -> None:
         "    if event in ('socket.connect', 'socket.getaddrinfo') or event == 'os.fork':\n"
         "        sys.stderr.write(f'{event} {arguments}'); os._exit(9)\n"
         "sys.addaudithook(guard)\n"
+        "from edge_difom.runtime_env import configure\n"
+        "configure()\n"
         "import quantize.export.openvino, quantize.qat.nncf\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -199,11 +199,11 @@ class Few:
             yield torch.zeros(1, 3, SIZE, SIZE)
 
 
-def test_too_few_calibration_images_are_told_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_calibration_images_are_told_or_refused(caplog: pytest.LogCaptureFixture) -> None:
     assert len(calibration_images(Few(9), 8)) == 8  # type: ignore[arg-type]
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     assert len(calibration_images(Few(5), 8)) == 5  # type: ignore[arg-type]
-    assert "calibrating on 5 images" in capsys.readouterr().err
+    assert "calibrating on all 5 images" in caplog.text
     with pytest.raises(DataError, match="3 images are too few"):
         calibration_images(Few(3), 8)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="calibration"):
