@@ -75,10 +75,10 @@ def test_counting_leaves_the_student_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_one_step_lowers_the_loss(name: str) -> None:
+def test_a_few_steps_lower_the_loss(name: str) -> None:
     torch.manual_seed(0)
     student = TINY[name]().train()
-    optimizer = torch.optim.SGD([p for p in student.parameters() if p.requires_grad], 0.02)
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], 1e-3)
     images = torch.randn(2, 3, 64, 64)
     mask = (images.mean(1, keepdim=True) > 0).float()
 
@@ -90,11 +90,15 @@ def test_one_step_lowers_the_loss(name: str) -> None:
             total = total + nn.functional.binary_cross_entropy_with_logits(logits, target)
         return total
 
-    first = loss()
-    first.backward()
-    assert all(p.grad is not None for p in student.parameters() if p.requires_grad)
-    optimizer.step()
-    assert loss().item() < first.item()
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        step = loss()
+        step.backward()
+        assert all(p.grad is not None for p in student.parameters() if p.requires_grad)
+        optimizer.step()
+        losses.append(step.item())
+    assert min(losses[1:]) < losses[0]
 
 
 @pytest.mark.parametrize(
