@@ -7,6 +7,7 @@ its options are flat keys. `make_config` maps the one to the other, `dump_config
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,9 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
         raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
+    for key in FOLDER_KEYS:  # the command line gives paths
+        if isinstance(values.get(key), list | tuple):
+            values[key] = [os.fspath(item) if isinstance(item, Path) else item for item in values[key]]
     config = make_config(values)
     absolute: dict[str, Any] = {
         key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS

@@ -31,3 +31,9 @@ def test_a_shipped_configuration_is_read(path: Path) -> None:
     assert made.student.name in STUDENTS
     assert path.stem.startswith(made.student.name)
     assert 0 < made.augmentation.shifted_views <= 1
+
+
+def test_folders_may_be_paths() -> None:
+    found = config.resolve_config(None, {"data": (Path("a"),), "negatives": [Path("b")]})
+    assert found.data.folders == [str(Path("a").resolve())]
+    assert found.data.negatives == [str(Path("b").resolve())]
