@@ -60,6 +60,9 @@ class Presence(nn.Module):
         super().__init__()
         self.features = _conv_bn_relu6(channels, width, 1)
         self.head = nn.Conv2d(width, 1, 1)
+        # Near zero: a student that is shown no clean frame learns as if there were no such logit.
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, deepest: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, 1, 1, 1)."""
