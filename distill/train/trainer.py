@@ -106,6 +106,8 @@ class Trainer:
         self.student = build_student(config.student.name, pretrained=config.student.pretrained)
         if config.student.start:
             load_start(Path(config.student.start), self.student)
+        if not config.data.negatives:
+            self.student.freeze_presence()
         self.student.to(memory_format=torch.channels_last)
         self.frozen = frozen_stages(self.student, config.student)
         drop_path = config.student.drop_path
@@ -161,7 +163,7 @@ class Trainer:
         """
         done = self.epoch * self.data.steps + self.step
         left = self.config.run.epochs * self.data.steps - done
-        label = f"distil {self.config.student.name}" + (f" from step {done}" if done else "")
+        label = f"distill {self.config.student.name}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
         # The remaining time is estimated from these steps, not from those before a resume.
         with (self.report if main else silent)(left, label) as bar:

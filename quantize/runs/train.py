@@ -99,6 +99,8 @@ def train_qat(
         negatives=config.negatives or loaded.config.data.negatives,
         unlabeled=[],
     )
+    if not given.data.negatives:
+        loaded.student.freeze_presence()
     data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
     pairs = [
         Pair(

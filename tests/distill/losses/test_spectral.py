@@ -197,7 +197,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from distill.losses.spectral.loss import triton_box, triton_weighted
+from distill.losses.spectral import triton_box, triton_weighted
 
 capability = int(sys.argv[1])
 blocks = {"RANK": 32, "BH": 64, "BW": 64}

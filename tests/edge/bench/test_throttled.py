@@ -27,7 +27,7 @@ WINDOW_S, SECONDS = 2, 6
 BENCH = f"""
 import sys, time
 import numpy as np
-from edge.bench import summary
+from edge.bench.report import summary
 from edge.bench.report.journal import Second
 from edge.bench.measure.sampler import Sampler
 from edge.bench.measure.stream import Load, Stream, run_load

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import random
 
 ROOT = Path(__file__).parents[3]
-CODEC = ROOT / "firmware_bridge" / "firmware" / "codec"
+CODEC = ROOT / "firmware_bridge" / "cart" / "firmware" / "codec"
 
 U8, U16, U32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=24)
