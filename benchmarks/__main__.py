@@ -28,14 +28,19 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--out", "json_path", metavar="FILE", help="Write the records as JSON.")
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Measures of each side."
+    "--rounds",
+    type=click.IntRange(min=2),
+    default=30,
+    show_default=True,
+    help="Measures of each side.",
 )
 @click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
 def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_list: bool) -> None:
     """Run comparisons: each is timed only after its correctness check has passed.
 
-    The sides of a comparison are measured in turn, so that the ratio holds on a machine that drifts. The name `table`
-    measures nothing: it writes docs/results.md and the README's table from the records in benchmarks/results.
+    The sides of a comparison are measured in turn, so that the ratio holds on a machine that
+    drifts. The name `table` measures nothing: it writes docs/results.md and the README's table from
+    the records in benchmarks/results.
     """
     if only_list:
         console.table(["name", "what"], [[name, what] for name, (_, what) in BENCHMARKS.items()])

@@ -53,7 +53,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What a benchmark found, before the machine is added.
 
     Attributes:
-        check: The correctness check that was passed before anything was timed, in words with its figures.
+        check: The correctness check that was passed before anything was timed, in words with its
+            figures.
         unit: Unit of both sides.
         left: The one that is looked at.
         right: The one that it is compared with.

@@ -59,12 +59,18 @@ BENCHMARKS = {
         "benchmarks.micro.frames:layer_cost",
         "Overlay layer at 1080p, CPU ms: one that is used again over a new one",
     ),
-    "int8-unet": ("benchmarks.micro.engines:int8_unet", "U-Net (31 M) in OpenVINO: f32 over INT8, ms"),
+    "int8-unet": (
+        "benchmarks.micro.engines:int8_unet",
+        "U-Net (31 M) in OpenVINO: f32 over INT8, ms",
+    ),
     "int8-unet-tflite": (
         "benchmarks.micro.engines:int8_unet_tflite",
         "U-Net (31 M) in LiteRT: f32 over INT8, ms",
     ),
-    "int8-edge-s": ("benchmarks.micro.engines:int8_edge_s", "edge-s in OpenVINO: f32 over INT8, ms"),
+    "int8-edge-s": (
+        "benchmarks.micro.engines:int8_edge_s",
+        "edge-s in OpenVINO: f32 over INT8, ms",
+    ),
     "int8-edge-s-tflite": (
         "benchmarks.micro.engines:int8_edge_s_tflite",
         "edge-s in LiteRT: f32 over INT8, ms",
@@ -81,7 +87,10 @@ BENCHMARKS = {
         "benchmarks.micro.engines:size_openvino",
         "edge-s, weights of the IR: INT8 over f32, KiB",
     ),
-    "size-tflite": ("benchmarks.micro.engines:size_tflite", "edge-s, TFLite model: INT8 over f32, KiB"),
+    "size-tflite": (
+        "benchmarks.micro.engines:size_tflite",
+        "edge-s, TFLite model: INT8 over f32, KiB",
+    ),
     "harness": (
         "benchmarks.micro.harness:harness_cost",
         "What the latency harness costs between two frames, microseconds, beside a frame without an engine",
@@ -91,7 +100,10 @@ BENCHMARKS = {
         "MLPerf's LoadGen around our engine: our early-stopping p90 over LoadGen's of the same queries, ms",
     ),
     "help": ("benchmarks.micro.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
-    "import": ("benchmarks.micro.device:import_time", "`import edge_difom` beside `import json`, ms"),
+    "import": (
+        "benchmarks.micro.device:import_time",
+        "`import edge_difom` beside `import json`, ms",
+    ),
     "memory": (
         "benchmarks.micro.device:device_memory",
         "The device with its student's process at its highest, MiB, beside its imports alone",

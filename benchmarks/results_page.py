@@ -110,7 +110,9 @@ def results_page(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
             continue
         parts.append(f"## {heading}")
         if kind == "comparisons":
-            parts += [note for _, content in found[kind] for record in content for note in _note(record)]
+            parts += [
+                note for _, content in found[kind] for record in content for note in _note(record)
+            ]
             parts += [benchmark_table(read_records(folder)), f"Records: {_links(found[kind])}."]
         elif kind == _GROUPED:
             parts += _grouped(found[kind])
@@ -166,7 +168,13 @@ def bundle_table(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
             else "-"
             for name in names
         ]
-    head = ["bundle", *(f"Dice, {name}" for name in names), "clean frames flagged", "size", "p50, p99 ms"]
+    head = [
+        "bundle",
+        *(f"Dice, {name}" for name in names),
+        "clean frames flagged",
+        "size",
+        "p50, p99 ms",
+    ]
     return table(head, rows)
 
 
@@ -181,7 +189,9 @@ def write() -> list[Path]:
     return [README, PAGE]
 
 
-def _latency(name: str, accuracy: Sequence[Content], measured: Sequence[tuple[Content, Content]]) -> str:
+def _latency(
+    name: str, accuracy: Sequence[Content], measured: Sequence[tuple[Content, Content]]
+) -> str:
     """Percentiles of a matrix row of the same name and Dice: a bundle made anew is not the one that was measured."""
     n = sum(row["n"] for row in accuracy)
     dice = sum(row["n"] * row["dice"] for row in accuracy) / n
@@ -224,4 +234,6 @@ def _note(content: Content) -> list[str]:
 
 
 def _links(records: Sequence[tuple[Path, Any]]) -> str:
-    return ", ".join(f"[{path.name}](../{path.relative_to(ROOT).as_posix()})" for path, _ in records)
+    return ", ".join(
+        f"[{path.name}](../{path.relative_to(ROOT).as_posix()})" for path, _ in records
+    )

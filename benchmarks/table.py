@@ -61,7 +61,14 @@ def benchmark_table(records: Sequence[Record]) -> str:
         low, high = found.ratio_ci95
         sides = f"{_short(found.left.median)} over {_short(found.right.median)} {found.unit}"
         rows.append(
-            [record.what, sides, f"{found.ratio:.3g}", f"{low:.3g} to {high:.3g}", _goal(record), machine]
+            [
+                record.what,
+                sides,
+                f"{found.ratio:.3g}",
+                f"{low:.3g} to {high:.3g}",
+                _goal(record),
+                machine,
+            ]
         )
     return table(["comparison", "medians", "ratio", "95 % interval", "goal", "on"], rows)
 
@@ -75,7 +82,9 @@ def put_between(text: str, content: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in after or END in before:
-        raise DataError("the text has no place for the table", expected=f"{BEGIN}, then {END}, each once")
+        raise DataError(
+            "the text has no place for the table", expected=f"{BEGIN}, then {END}, each once"
+        )
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
 
 

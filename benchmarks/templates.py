@@ -82,7 +82,17 @@ def soak(content: Content) -> str:
 
 def matrix(content: Content) -> str:
     """Bundles on one machine, and which of them are on the Pareto front of Dice and CPU time."""
-    head = ["bundle", "engine", "Dice", "95 % interval", "CPU ms a frame", "p50 ms", "p99 ms", "MiB", "front"]
+    head = [
+        "bundle",
+        "engine",
+        "Dice",
+        "95 % interval",
+        "CPU ms a frame",
+        "p50 ms",
+        "p99 ms",
+        "MiB",
+        "front",
+    ]
     rows = [
         [
             f"`{row['bundle']}`",
@@ -157,7 +167,10 @@ def evaluation(content: Content) -> str:
         f"{100 * found['ci95'][1]:.0f} %)"
         for name, found in content["clean"].items()
     ]
-    sizes = [f"{name} {found['dice']:.3f} (n = {found['n']})" for name, found in content["by_size"].items()]
+    sizes = [
+        f"{name} {found['dice']:.3f} (n = {found['n']})"
+        for name, found in content["by_size"].items()
+    ]
     a = content["protocol_a"]
     facts = (
         f"Dice {content['dice']:.3f} ({span(content['dice_ci95'])}), IoU {content['iou']:.3f}, "
@@ -176,7 +189,9 @@ def latency(content: Content) -> str:
         pace = "highest rate" if load["load"] == "max" else f"{load['load']} per second"
         cells = [f"{load['latency_ms'][name]:.2f}" for name in names]
         cpu = f"{load['cpu_ms_per_frame']:.1f}"
-        rows.append([pace, load["samples"], load["dropped"], *cells, cpu, f"{load['retention']:.3f}"])
+        rows.append(
+            [pace, load["samples"], load["dropped"], *cells, cpu, f"{load['retention']:.3f}"]
+        )
     head = [
         "frames arrive at",
         "frames",
@@ -194,13 +209,23 @@ def latency(content: Content) -> str:
     )
     share = content.get("share_of_peak")
     if share is not None:
-        facts += f" Inference runs at {100 * share:.0f} % of the engine's INT8 peak on this machine."
+        facts += (
+            f" Inference runs at {100 * share:.0f} % of the engine's INT8 peak on this machine."
+        )
     return f"{facts}\n\n{table(head, rows)}"
 
 
 def peers(content: Content) -> str:
     """This project and others on the same student, measured in turn."""
-    head = ["peer", "what is timed", "median ms", "over the first", "CPU ms", "over the first", "Dice"]
+    head = [
+        "peer",
+        "what is timed",
+        "median ms",
+        "over the first",
+        "CPU ms",
+        "over the first",
+        "Dice",
+    ]
     rows = [
         [
             row["name"],

@@ -1,7 +1,7 @@
 """Configuration of a distillation run: typed, strict, and written beside the result.
 
-In Python a configuration has nested parts (`distill.options`); in files and on the command line all of
-its options are flat keys. `make_config` maps the one to the other, `dump_config` maps back.
+In Python a configuration has nested parts (`distill.options`); in files and on the command line all
+of its options are flat keys. `make_config` maps the one to the other, `dump_config` maps back.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
         values: Options by flat key; those left out have their defaults.
 
     Raises:
-        UsageError: A key is unknown, a required one is missing, or a value has a wrong type or range.
+        UsageError: A key is unknown, a required one is missing, or a value has a wrong type or
+            range.
     """
     home = {option.key: option for option in config_options()}
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
@@ -139,7 +140,8 @@ def find_config(given: Path) -> Path:
     found = given if given.exists() else shipped.get(str(given))
     if found is None:
         raise UsageError(
-            f"there is no configuration {given}", expected=f"a YAML file, or {', '.join(sorted(shipped))}"
+            f"there is no configuration {given}",
+            expected=f"a YAML file, or {', '.join(sorted(shipped))}",
         )
     return found
 
@@ -152,14 +154,17 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
         settings: Values by flat key; they must name the data if the file does not.
 
     Raises:
-        UsageError: The file cannot be read, a setting is unknown or out of its range, or there is no data.
+        UsageError: The file cannot be read, a setting is unknown or out of its range, or there is
+            no data.
     """
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
         raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
     for key in FOLDER_KEYS:  # the command line gives paths
         if isinstance(values.get(key), list | tuple):
-            values[key] = [os.fspath(item) if isinstance(item, Path) else item for item in values[key]]
+            values[key] = [
+                os.fspath(item) if isinstance(item, Path) else item for item in values[key]
+            ]
     config = make_config(values)
     absolute: dict[str, Any] = {
         key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS

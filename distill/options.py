@@ -1,9 +1,9 @@
 """The options of a distillation run, in the parts that the modules of `distill` are given.
 
 Every option has one home: its field below, with its type, its default and one sentence of help.
-Users write options flat (`lr: 0.001` in a YAML file, `--set lr=0.001`), under the name of the field or
-the one that `msgspec.field(name=...)` gives it; `distill.config` translates between both spellings and
-`list_options` gives all of them for a help text.
+Users write options flat (`lr: 0.001` in a YAML file, `--set lr=0.001`), under the name of the field
+or the one that `msgspec.field(name=...)` gives it; `distill.config` translates between both
+spellings and `list_options` gives all of them for a help text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     folders: Annotated[
         list[str],
-        Meta(description="Folders with images/ and masks/, or with train/ and validation/ that hold both."),
+        Meta(
+            description="Folders with images/ and masks/, or with train/ and validation/ that hold both."
+        ),
     ] = field(name="data")
     val_sequences: Annotated[
         list[int],
@@ -59,7 +61,9 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = 0.25
     val_negatives: Annotated[
         Fraction,
-        Meta(description="Share of the frames of `negatives` kept for validation, in whole sequences."),
+        Meta(
+            description="Share of the frames of `negatives` kept for validation, in whole sequences."
+        ),
     ] = 0.25
     balance: Annotated[
         Share,
@@ -79,7 +83,9 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Fraction,
         Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
     ] = 0.25
-    size: Annotated[Positive, Meta(description="Height and width of the student's input in pixels.")] = 256
+    size: Annotated[
+        Positive, Meta(description="Height and width of the student's input in pixels.")
+    ] = 256
     field_of_view: Annotated[
         FieldOfView,
         Meta(
@@ -92,10 +98,12 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
 class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which network is trained, what it starts from and which of its parts stay as they are."""
 
-    name: Annotated[str, Meta(description="Name of the student in `distill.students.build.STUDENTS`.")] = (
-        field(name="student", default="edge-s")
-    )
-    pretrained: Annotated[bool, Meta(description="Start the student's encoder from ImageNet weights.")] = True
+    name: Annotated[
+        str, Meta(description="Name of the student in `distill.students.build.STUDENTS`.")
+    ] = field(name="student", default="edge-s")
+    pretrained: Annotated[
+        bool, Meta(description="Start the student's encoder from ImageNet weights.")
+    ] = True
     start: Annotated[
         str,
         Meta(
@@ -119,7 +127,9 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 0.0
     freeze_batchnorm: Annotated[
         bool,
-        Meta(description="Use the running statistics of BatchNorm in training and do not update them."),
+        Meta(
+            description="Use the running statistics of BatchNorm in training and do not update them."
+        ),
     ] = False
 
 
@@ -170,7 +180,9 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "the outline) or `bce` (cross-entropy alone)."
         ),
     ] = "structure"
-    clean_weight: Annotated[Weight, Meta(description="Weight of the loss of a view without a polyp.")] = 1.0
+    clean_weight: Annotated[
+        Weight, Meta(description="Weight of the loss of a view without a polyp.")
+    ] = 1.0
     presence_weight: Annotated[
         Weight,
         Meta(
@@ -301,7 +313,9 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     checkpoint_minutes: Annotated[
         Rate, Meta(description="Longest time between two resumable checkpoints in minutes.")
     ] = 5.0
-    seed: Annotated[Count, Meta(description="Random seed (initial weights, sample order, augmentation).")] = 0
+    seed: Annotated[
+        Count, Meta(description="Random seed (initial weights, sample order, augmentation).")
+    ] = 0
 
 
 class Option(NamedTuple):
@@ -336,7 +350,9 @@ def list_options(parts: dict[str, type[Options]]) -> list[Option]:
             described = item.type
             assert isinstance(described, msgspec.inspect.Metadata)
             help_text = (described.extra_json_schema or {})["description"]
-            options.append(Option(item.encode_name, part, _type_name(described), _default(item), help_text))
+            options.append(
+                Option(item.encode_name, part, _type_name(described), _default(item), help_text)
+            )
     return options
 
 

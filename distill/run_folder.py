@@ -1,6 +1,7 @@
 """Run folders: where they are, what they hold, and how checkpoints are written and read.
 
-RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, checkpoints/{best.pt, last.pt}, report.json}
+RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, checkpoints/{best.pt, last.pt},
+report.json}
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(
-            f"no checkpoint {path}", expected="a run of `edge-difom distill`", hint="name the run's folder"
+            f"no checkpoint {path}",
+            expected="a run of `edge-difom distill`",
+            hint="name the run's folder",
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
@@ -152,7 +155,8 @@ def load_start(path: Path, student: Student) -> list[str]:
     """Load the weights that a student starts from.
 
     Args:
-        path: State dict written by `edge-difom bundle weights`, or a run, whose best weights are used.
+        path: State dict written by `edge-difom bundle weights`, or a run, whose best weights are
+            used.
         student: Changed in place.
 
     Returns:
@@ -192,7 +196,8 @@ def load_run(run: Path) -> LoadedRun:
         student.load_state_dict(state["student"])
     except (KeyError, RuntimeError) as error:
         raise TrainingError(
-            f"{path} does not hold the weights of {config.student.name}", got=str(error).splitlines()[0]
+            f"{path} does not hold the weights of {config.student.name}",
+            got=str(error).splitlines()[0],
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
         raise TrainingError(

@@ -91,7 +91,10 @@ class Source(Protocol):
     def __enter__(self) -> Source: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def read(self) -> Frame | None:
@@ -115,7 +118,10 @@ class Sink(Protocol):
     def __enter__(self) -> Sink: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def write(self, frame: Frame, result: Result) -> None:
@@ -200,7 +206,10 @@ class CartLink(Protocol):
     def __enter__(self) -> CartLink: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:

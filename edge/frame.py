@@ -65,7 +65,8 @@ class Frame:
     """One picture of a source and the time stamps that it collects on its way.
 
     Attributes:
-        index: Number of the frame in its source; numbers are skipped where the source dropped frames.
+        index: Number of the frame in its source; numbers are skipped where the source dropped
+            frames.
         image: (H, W, 3) uint8, BGR.
         captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the picture.
         stamps: Stage -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.

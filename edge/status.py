@@ -10,7 +10,8 @@ from typing import NamedTuple
 class TextEnum(str, Enum):
     """Members print, format, compare and hash as their value, like `enum.StrEnum` of Python 3.11.
 
-    `class Name(str, Enum)` alone prints `Name.MEMBER` and formats differently between Python versions.
+    `class Name(str, Enum)` alone prints `Name.MEMBER` and formats differently between Python
+    versions.
     """
 
     def __str__(self) -> str:

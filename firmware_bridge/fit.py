@@ -77,8 +77,10 @@ def fit(
     """Compare what a bundle needs with what a machine has.
 
     Args:
-        manifest: Of a bundle that opened, or what is offered; its schema is one that this version reads.
-        runtimes: Engine -> what runs it, None where nothing is installed (`edge.engines.runtimes.find_runtimes()`).
+        manifest: Of a bundle that opened, or what is offered; its schema is one that this version
+            reads.
+        runtimes: Engine -> what runs it, None where nothing is installed
+            (`edge.engines.runtimes.find_runtimes()`).
         architecture: The machine's, as Linux names it; this machine's by default.
     """
     architecture = architecture or device_info.architecture()
@@ -92,13 +94,19 @@ def fit(
     )
 
 
-def _finding(entry: EngineEntry, runtimes: Mapping[str, Runtime | None], architecture: str) -> Finding:
+def _finding(
+    entry: EngineEntry, runtimes: Mapping[str, Runtime | None], architecture: str
+) -> Finding:
     obstacles = []
     if architecture not in entry.architectures:
-        obstacles.append(f"built for {', '.join(entry.architectures)}, this machine is {architecture}")
+        obstacles.append(
+            f"built for {', '.join(entry.architectures)}, this machine is {architecture}"
+        )
     installed = runtimes.get(entry.runtime)
     if entry.runtime not in runtimes:
-        obstacles.append(f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}")
+        obstacles.append(
+            f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}"
+        )
     elif installed is None:
         obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
     elif not installed.reaches(entry.min_version):
@@ -108,4 +116,6 @@ def _finding(entry: EngineEntry, runtimes: Mapping[str, Runtime | None], archite
         )
     elif installed.conflict:
         obstacles.append(installed.conflict)
-    return Finding(runtime=entry.runtime, precision=entry.precision, runs=not obstacles, obstacles=obstacles)
+    return Finding(
+        runtime=entry.runtime, precision=entry.precision, runs=not obstacles, obstacles=obstacles
+    )

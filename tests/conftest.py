@@ -39,7 +39,9 @@ configure()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--failure-rows=FILE`: write which rows of docs/failures.toml were injected, and what came of it."""
-    parser.addoption("--failure-rows", metavar="FILE", help="write the results of tests marked with row()")
+    parser.addoption(
+        "--failure-rows", metavar="FILE", help="write the results of tests marked with row()"
+    )
 
 
 _INJECTED: dict[tuple[int, str, str], str] = {}
@@ -94,13 +96,15 @@ WEIGHTS, BIAS = np.array([2.0, -1.0, -1.0]), -0.5
 def redness(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The tiny student in numpy: (SIZE, SIZE, 3) RGB -> (SIZE / CELL, SIZE / CELL) scores."""
     blocks = image.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3).mean(axis=(1, 3))
-    scores: NDArray[np.uint8] = np.clip(np.rint(256 * (blocks @ WEIGHTS / 128 + BIAS)), 0, 255).astype(
-        np.uint8
-    )
+    scores: NDArray[np.uint8] = np.clip(
+        np.rint(256 * (blocks @ WEIGHTS / 128 + BIAS)), 0, 255
+    ).astype(np.uint8)
     return scores
 
 
-def scene(seed: int, *, height: int = SIZE, width: int = SIZE, polyp: bool = True) -> NDArray[np.uint8]:
+def scene(
+    seed: int, *, height: int = SIZE, width: int = SIZE, polyp: bool = True
+) -> NDArray[np.uint8]:
     """A grey picture, with a red disc where `polyp`."""
     generator = np.random.default_rng(seed)
     image = generator.integers(90, 110, (height, width, 3)).astype(np.uint8)
@@ -120,7 +124,9 @@ def _openvino_files(folder: Path) -> list[bytes]:
 
     image = op.parameter([1, SIZE, SIZE, 3], np.uint8)
     x = op.divide(op.subtract(op.convert(image, "f32"), np.float32(127)), np.float32(128))
-    kernel = np.broadcast_to((WEIGHTS / CELL**2)[None, :, None, None], (1, 3, CELL, CELL)).astype(np.float32)
+    kernel = np.broadcast_to((WEIGHTS / CELL**2)[None, :, None, None], (1, 3, CELL, CELL)).astype(
+        np.float32
+    )
     channels_first = op.transpose(x, np.array([0, 3, 1, 2]))
     scores = op.convolution(channels_first, op.constant(kernel), [CELL] * 2, [0, 0], [0, 0], [1, 1])
     units = op.round(op.multiply(op.add(scores, np.float32(BIAS)), np.float32(256)), "half_to_even")
@@ -183,7 +189,9 @@ def _onnx_files() -> list[bytes]:
     from onnx import helper, numpy_helper
 
     step = 2 / 126 / CELL**2
-    kernel = np.broadcast_to(np.rint(WEIGHTS * 63).astype(np.int8)[None, :, None, None], (1, 3, CELL, CELL))
+    kernel = np.broadcast_to(
+        np.rint(WEIGHTS * 63).astype(np.int8)[None, :, None, None], (1, 3, CELL, CELL)
+    )
     constants = {
         "step": np.float32(1 / 128),
         "mean": np.uint8(127),
@@ -198,14 +206,19 @@ def _onnx_files() -> list[bytes]:
     nodes = [
         helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("DequantizeLinear", ["planes", "step", "mean"], ["x"]),
-        helper.make_node("DequantizeLinear", ["kernel", "kernel step", "kernel zero"], ["w"], axis=0),
+        helper.make_node(
+            "DequantizeLinear", ["kernel", "kernel step", "kernel zero"], ["w"], axis=0
+        ),
         helper.make_node("DequantizeLinear", ["bias", "bias step"], ["b"], axis=0),
         helper.make_node("Conv", ["x", "w", "b"], ["y"], strides=[CELL, CELL]),
         helper.make_node("QuantizeLinear", ["y", "unit", "zero"], ["scores"]),
     ]
     image, scores = (
         helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)
-        for name, shape in (("image", [1, SIZE, SIZE, 3]), ("scores", [1, 1, SIZE // CELL, SIZE // CELL]))
+        for name, shape in (
+            ("image", [1, SIZE, SIZE, 3]),
+            ("scores", [1, 1, SIZE // CELL, SIZE // CELL]),
+        )
     )
     held = [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()]
     graph = helper.make_graph(nodes, "redness", [image], [scores], held)
@@ -267,17 +280,29 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
                 min_version="2025.2",
             ),
             m.EngineEntry(
-                runtime="tflite", precision="int8", files=["engines/tflite/model.tflite"], min_version="1.4"
+                runtime="tflite",
+                precision="int8",
+                files=["engines/tflite/model.tflite"],
+                min_version="1.4",
             ),
             m.EngineEntry(
-                runtime="onnx", precision="int8", files=["engines/onnx/model.onnx"], min_version="1.21"
+                runtime="onnx",
+                precision="int8",
+                files=["engines/onnx/model.onnx"],
+                min_version="1.21",
             ),
         ],
         golden=m.GoldenSet(frames=golden),
         parity=[],
         accuracy=[],
         provenance=m.Provenance(
-            student="redness", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2025-01-01"
+            student="redness",
+            teachers=[],
+            recipe="none",
+            data={},
+            versions={},
+            seed=0,
+            created="2025-01-01",
         ),
         files={},
     )
@@ -332,7 +357,12 @@ def _bench_lines(
 
     def machine(at: float) -> j.Sample:
         snapshot = Snapshot(
-            at_s=at, cores=1, busy_s=busy * at, own_s=0.95 * at, swapped_pages=0, governor=("performance",)
+            at_s=at,
+            cores=1,
+            busy_s=busy * at,
+            own_s=0.95 * at,
+            swapped_pages=0,
+            governor=("performance",),
         )
         hot = {} if temperature_c is None else {"cpu": temperature_c + at}
         return j.Sample(snapshot=snapshot, reading=Reading(temperature_c=hot, rss_mb=100.0))
@@ -386,7 +416,10 @@ def _bench_lines(
             )
         )
     if ended:
-        lines += [j.Aside(inference_ms=[1.0] * 100, around_cpu_ms=[0.4], peak_rss_mb=120.0), j.End(notes=[])]
+        lines += [
+            j.Aside(inference_ms=[1.0] * 100, around_cpu_ms=[0.4], peak_rss_mb=120.0),
+            j.End(notes=[]),
+        ]
     return lines
 
 
@@ -444,11 +477,19 @@ class Publisher:
             parity=[],
             accuracy=[],
             provenance=m.Provenance(
-                student="none", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2031-01-01"
+                student="none",
+                teachers=[],
+                recipe="none",
+                data={},
+                versions={},
+                seed=0,
+                created="2031-01-01",
             ),
             files={},
         )
-        return write_bundle(self.folder / "bundle", manifest, {"model.xml": weights}, force=True).path
+        return write_bundle(
+            self.folder / "bundle", manifest, {"model.xml": weights}, force=True
+        ).path
 
     def publish(self, weights: bytes = b"weights", name: str = "polyps", **options: Any) -> Any:
         """Publish a bundle with these bytes as its model; the next version of its name by default."""

@@ -44,7 +44,9 @@ print(json.dumps({"changes": changes, "imported": imported}))
 """
 
 
-@pytest.mark.parametrize("package", ["edge", "firmware_bridge", "edge_difom", "distill", "quantize"])
+@pytest.mark.parametrize(
+    "package", ["edge", "firmware_bridge", "edge_difom", "distill", "quantize"]
+)
 def test_importing_changes_nothing(package: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, package], capture_output=True, text=True, check=False

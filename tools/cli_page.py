@@ -110,7 +110,9 @@ def _section(path: str, command: click.Command, context: click.Context) -> str:
 def _help(command: click.Command) -> str:
     text = inspect.cleandoc(command.help or "").partition("\f")[0]
     paragraphs = [" ".join(part.split()) for part in text.replace("\b\n", "").split("\n\n")]
-    return "\n\n".join(textwrap.fill(_prose(part), 100, break_on_hyphens=False) for part in paragraphs)
+    return "\n\n".join(
+        textwrap.fill(_prose(part), 100, break_on_hyphens=False) for part in paragraphs
+    )
 
 
 def _option(parameter: click.Parameter, context: click.Context) -> str:

@@ -25,7 +25,10 @@ to a YAML file and pass it with `--config FILE`. `--config` also accepts the nam
 configuration. The effective configuration is written to the run directory. An unknown key or a
 value out of range ends the command with exit code 2.
 """
-DISTILL, QAT = "Distillation (`edge-difom distill`)", "Quantization-aware training (`edge-difom qat`)"
+DISTILL, QAT = (
+    "Distillation (`edge-difom distill`)",
+    "Quantization-aware training (`edge-difom qat`)",
+)
 
 
 def page() -> str:

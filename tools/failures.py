@@ -2,7 +2,8 @@
 
     python tools/failures.py build/rows docs/failures.md
 
-The folder holds what `pytest --failure-rows=FILE.json` wrote, one file for each place where tests run.
+The folder holds what `pytest --failure-rows=FILE.json` wrote, one file for each place where tests
+run.
 """
 
 from __future__ import annotations

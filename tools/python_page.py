@@ -22,7 +22,8 @@ def reference(package: str = PACKAGE) -> str:
     """The public names of a package as Markdown, in the order of its `__all__`; empty if there are none.
 
     Args:
-        package: A package whose `__all__` may name attributes that are imported when they are first asked for.
+        package: A package whose `__all__` may name attributes that are imported when they are first
+            asked for.
     """
     if importlib.util.find_spec(package) is None:
         return ""
@@ -89,7 +90,9 @@ def _signature(value: Any) -> str:
         each.replace(annotation=_plain(each.annotation), default=_default(each.default))
         for each in signature.parameters.values()
     ]
-    signature = signature.replace(parameters=found, return_annotation=_plain(signature.return_annotation))
+    signature = signature.replace(
+        parameters=found, return_annotation=_plain(signature.return_annotation)
+    )
     shown = str(signature)
     if len(shown) <= 70:
         return shown

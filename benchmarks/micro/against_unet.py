@@ -1,6 +1,7 @@
 """The shipped bundles in INT8 against the classic U-Net in f32: what the design of the students saves.
 
-All run in OpenVINO and in turn, the U-Net at 256x256, a bundle at its own size. The U-Net's weights were never trained, which its speed does not depend on.
+All run in OpenVINO and in turn, the U-Net at 256x256, a bundle at its own size. The U-Net's weights
+were never trained, which its speed does not depend on.
 """
 
 from __future__ import annotations
@@ -41,14 +42,20 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
             bundle = Bundle.open(shipped_bundles()[name])
             verify_bundle(bundle, ["openvino"]).raise_for_problems()
             checks.append(f"golden frames of {name} as its manifest has them")
-            engines[name] = stack.enter_context(closing(open_engine(bundle, "openvino", threads=THREADS)))
+            engines[name] = stack.enter_context(
+                closing(open_engine(bundle, "openvino", threads=THREADS))
+            )
         files, check = _unet()
         checks.append(check)
-        engines["unet"] = stack.enter_context(closing(open_engine_files("openvino", files, THREADS)))
+        engines["unet"] = stack.enter_context(
+            closing(open_engine_files("openvino", files, THREADS))
+        )
         images = {name: pictures(engine.input_size)[0] for name, engine in engines.items()}
 
         def typical_ms(name: str) -> float:
-            return float(np.median([timed_ms(engines[name], images[name]) for _ in range(_RUNS_A_ROUND)]))
+            return float(
+                np.median([timed_ms(engines[name], images[name]) for _ in range(_RUNS_A_ROUND)])
+            )
 
         sides = {"unet": partial(timed_ms, engines["unet"], images["unet"])}
         sides |= {name: partial(typical_ms, name) for name in BUNDLES}
@@ -56,7 +63,11 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
         taken = dict(zip(sides, interleave(*sides.values(), rounds=rounds), strict=True))
         settings = {name: engine.settings() for name, engine in engines.items()}
         sizes = {name: engine.input_size for name, engine in engines.items()}
-    return "; ".join(checks), taken, {"engines": settings, "sizes": sizes, "runs_a_round": _RUNS_A_ROUND}
+    return (
+        "; ".join(checks),
+        taken,
+        {"engines": settings, "sizes": sizes, "runs_a_round": _RUNS_A_ROUND},
+    )
 
 
 def _unet() -> tuple[list[bytes], str]:
@@ -94,7 +105,9 @@ def _row(name: str, rounds: int, bound: float) -> Comparison:
         Side(what="U-Net (31 M), f32", samples=taken["unet"]),
         Side(what=f"{name}, INT8", samples=taken[name]),
     )
-    goal = Goal(what=f"U-Net over {name}", value=left.median / right.median, bound=bound, at_least=True)
+    goal = Goal(
+        what=f"U-Net over {name}", value=left.median / right.median, bound=bound, at_least=True
+    )
     return compare(left, right, check=check, unit="ms", goal=goal, **settings)
 
 

@@ -26,7 +26,10 @@ class DenseStack(Student):
         super().__init__()
         self.low_channels = self.high_channels = channels
         self.patches = nn.Sequential(nn.Conv2d(3, channels, 8, 8), nn.ReLU())
-        layers = [nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()) for _ in range(depth)]
+        layers = [
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())
+            for _ in range(depth)
+        ]
         self.stack = nn.Sequential(*layers)
         self.head = nn.Conv2d(channels, 1, 1)
 

@@ -50,8 +50,9 @@ _IMPORTS = "import time, click, cv2, msgspec, numpy, openvino; openvino.Core(); 
 class Recorded:
     """An engine that answers with given scores at once.
 
-    Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise; an engine's
-    threads spin on for a while behind an inference, and their CPU is not that of the stages around it.
+    Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise;
+    an engine's threads spin on for a while behind an inference, and their CPU is not that of the
+    stages around it.
     """
 
     input_buffer = None
@@ -95,7 +96,9 @@ def _around(
     mask = render(0, polyp=True).mask
     view, part = shown(images[0], rule)
     check = check_resize(cut(images[0], part), size)
-    engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
+    engine = open_engine_files(
+        "openvino", student_files("edge-s", size)["openvino", "int8"], THREADS
+    )
     prepared = to_input(images[0], size, bgr=True)
     shape = engine.infer(prepared).shape
     scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
@@ -130,7 +133,9 @@ def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
     """Wall time of `edge-difom --help` beside that of a Python that does nothing."""
     shown = _output([sys.executable, "-m", "edge_difom", "--help"])
     if lost := [verb for verb in VERBS if f"  {verb} " not in shown]:
-        raise ParityError("--help does not list every verb", expected=", ".join(VERBS), got=f"no {lost}")
+        raise ParityError(
+            "--help does not list every verb", expected=", ".join(VERBS), got=f"no {lost}"
+        )
     took, empty = interleave(
         lambda: _wall_ms([sys.executable, "-m", "edge_difom", "--help"]),
         lambda: _wall_ms([sys.executable, "-c", "pass"]),
@@ -147,7 +152,9 @@ def import_time(rounds: int, *, bound: float = 50.0) -> Comparison:
     loaded = _output([sys.executable, "-c", "import sys, edge_difom; print(*sys.modules)"]).split()
     if heavy := {"torch", "cv2", "numpy", "openvino", "click"} & set(loaded):
         raise ParityError("import edge_difom loads a heavy module", got=", ".join(sorted(heavy)))
-    took, other = interleave(lambda: _import_ms("edge_difom"), lambda: _import_ms("json"), rounds=rounds)
+    took, other = interleave(
+        lambda: _import_ms("edge_difom"), lambda: _import_ms("json"), rounds=rounds
+    )
     left = Side(what="import edge_difom", samples=took)
     goal = Goal(what="ms of import edge_difom", value=left.median, bound=bound)
     right = Side(what="import json", samples=other)
@@ -166,7 +173,16 @@ def device_memory(
         write_untrained(bundle, size)
         write_clip(clip, frames)
         command = [
-            *(sys.executable, "-m", "edge_difom", "run", "--source", f"file:{clip}", "--bundle", str(bundle)),
+            *(
+                sys.executable,
+                "-m",
+                "edge_difom",
+                "run",
+                "--source",
+                f"file:{clip}",
+                "--bundle",
+                str(bundle),
+            ),
             *("--engine", "openvino", "--sink", f"jsonl:{log}", "--force"),
         ]
         _output(command)
@@ -180,7 +196,9 @@ def device_memory(
     left = Side(what="edge-difom run", samples=used)
     goal = Goal(what="MiB of the device process", value=max(used), bound=bound)
     right = Side(what="its imports alone", samples=imports)
-    return compare(left, right, check=f"{frames} frames in, {frames} lines out", unit="MiB", goal=goal)
+    return compare(
+        left, right, check=f"{frames} frames in, {frames} lines out", unit="MiB", goal=goal
+    )
 
 
 def write_clip(path: Path, frames: int) -> None:
@@ -212,8 +230,12 @@ def write_untrained(out: Path, size: tuple[int, int]) -> None:
     engine = open_engine_files("openvino", files, THREADS)
     shape = engine.infer(np.zeros((*size, 3), np.uint8)).shape
     engine.close()
-    entry = manifest.EngineEntry(runtime="openvino", precision="int8", files=names, min_version="2025.2")
-    write_bundle(out, untrained_manifest(size, shape, [entry]), dict(zip(names, files, strict=True)))
+    entry = manifest.EngineEntry(
+        runtime="openvino", precision="int8", files=names, min_version="2025.2"
+    )
+    write_bundle(
+        out, untrained_manifest(size, shape, [entry]), dict(zip(names, files, strict=True))
+    )
 
 
 def untrained_manifest(
@@ -250,7 +272,9 @@ def untrained_manifest(
 def _output(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ParityError(f"{' '.join(command)} fails", expected="exit code 0", got=done.stderr.strip())
+        raise ParityError(
+            f"{' '.join(command)} fails", expected="exit code 0", got=done.stderr.strip()
+        )
     return done.stdout
 
 
@@ -274,7 +298,9 @@ def _peak_mib(command: list[str]) -> float:
             highest = max(highest, sum(_pss_mib(pid) for pid in _family(process.pid)))
             time.sleep(_LOOK_SECONDS)
     if process.returncode:
-        raise ParityError(f"{' '.join(command)} fails", expected="exit code 0", got=f"{process.returncode}")
+        raise ParityError(
+            f"{' '.join(command)} fails", expected="exit code 0", got=f"{process.returncode}"
+        )
     return highest
 
 

@@ -1,8 +1,9 @@
 """INT8 against f32 in the same engine, on students whose weights were never trained.
 
-Speed does not depend on the values of the weights, so nothing has to be trained first: NNCF calibrates the student on
-phantom frames, and both precisions come from the same canonical graph. All engines of a student run in turn, and with
-them a stack of dense convolutions in INT8, whose speed stands for what the machine can reach with this engine.
+Speed does not depend on the values of the weights, so nothing has to be trained first: NNCF
+calibrates the student on phantom frames, and both precisions come from the same canonical graph.
+All engines of a student run in turn, and with them a stack of dense convolutions in INT8, whose
+speed stands for what the machine can reach with this engine.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def student_files(student: str, size: tuple[int, int]) -> Files:
 
     torch.manual_seed(0)
     model = build(student).eval()
-    frames = [torch.from_numpy(normalise(image).transpose(2, 0, 1)[None]) for image in pictures(size)]
+    frames = [
+        torch.from_numpy(normalise(image).transpose(2, 0, 1)[None]) for image in pictures(size)
+    ]
     graphs = [canonicalize(quantize_student(model, frames), size), canonicalize(model, size)]
     return {
         (engine.runtime, engine.precision): engine.contents
@@ -96,8 +99,8 @@ def measured(
     """All engines of a student and the dense stack in turn.
 
     Returns:
-        The check that was passed, milliseconds of each (runtime, precision) in the order of the rounds, and settings of
-        the engines with the operations per second that each reached.
+        The check that was passed, milliseconds of each (runtime, precision) in the order of the
+        rounds, and settings of the engines with the operations per second that each reached.
 
     Raises:
         ParityError: An engine does not run in its precision, or the precisions disagree.
@@ -108,11 +111,17 @@ def measured(
             for runtime in RUNTIMES:
                 for precision in wanted:
                     files = student_files(name, size)[runtime, precision]
-                    opened = stack.enter_context(closing(open_engine_files(runtime, files, THREADS)))
+                    opened = stack.enter_context(
+                        closing(open_engine_files(runtime, files, THREADS))
+                    )
                     engines[runtime if name == "dense" else f"{name} {runtime}", precision] = opened
         images = pictures(size)
         checks = [
-            _check(engines[f"{student} {runtime}", "f32"], engines[f"{student} {runtime}", "int8"], images)
+            _check(
+                engines[f"{student} {runtime}", "f32"],
+                engines[f"{student} {runtime}", "int8"],
+                images,
+            )
             for runtime in RUNTIMES
         ]
         sides = {key: partial(timed_ms, engine, images[0]) for key, engine in engines.items()}
@@ -132,18 +141,25 @@ def measured(
         }
         for (name, precision), value in reached.items()
     }  # fmt: skip
-    times = {(runtime, p): taken[f"{student} {runtime}", p] for runtime in RUNTIMES for p in PRECISIONS}
+    times = {
+        (runtime, p): taken[f"{student} {runtime}", p] for runtime in RUNTIMES for p in PRECISIONS
+    }
     return "; ".join(checks), times, {"engines": settings, "speeds": speeds, "size": size}
 
 
-def _row(student: str, runtime: str, size: tuple[int, int], rounds: int, bound: float | None) -> Comparison:
+def _row(
+    student: str, runtime: str, size: tuple[int, int], rounds: int, bound: float | None
+) -> Comparison:
     check, times, settings = measured(student, size, rounds)
     left = Side(what=f"{student} f32, {runtime}", samples=times[runtime, "f32"])
     right = Side(what=f"{student} INT8, {runtime}", samples=times[runtime, "int8"])
     goal = None
     if bound is not None:
         goal = Goal(
-            what=f"f32 over INT8 in {runtime}", value=left.median / right.median, bound=bound, at_least=True
+            what=f"f32 over INT8 in {runtime}",
+            value=left.median / right.median,
+            bound=bound,
+            at_least=True,
         )
     return compare(left, right, check=check, unit="ms", goal=goal, **settings)
 
@@ -153,7 +169,9 @@ def int8_unet(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.8) 
     return _row("unet", "openvino", size, rounds, bound)
 
 
-def int8_unet_tflite(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.2) -> Comparison:
+def int8_unet_tflite(
+    rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.2
+) -> Comparison:
     """U-Net: f32 over INT8 in LiteRT, likewise."""
     return _row("unet", "tflite", size, rounds, bound)
 
@@ -172,7 +190,9 @@ def _sizes(runtime: str, student: str, size: tuple[int, int], bound: float) -> C
     files = student_files(student, size)
     # An IR's weights are a file of their own; a TFLite model is one file.
     kib = {p: len(files[runtime, p][-1]) / 1024 for p in PRECISIONS}
-    left, right = (Side(what=f"{student} {p}, {runtime}", samples=[kib[p]]) for p in ("int8", "f32"))
+    left, right = (
+        Side(what=f"{student} {p}, {runtime}", samples=[kib[p]]) for p in ("int8", "f32")
+    )
     goal = Goal(what=f"INT8 over f32, {runtime}", value=left.median / right.median, bound=bound)
     return compare(left, right, check="both files of one canonical student", unit="KiB", goal=goal)
 

@@ -100,8 +100,13 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
         bound: Promised CPU milliseconds, median.
     """
     mask = render(0, polyp=True).mask
-    maps = [np.roll(cv2.resize(mask.astype(np.uint8) * 255, (88, 88)), step, axis=1) for step in range(8)]
-    found = [regions(cast("ImageU8", scores), _FRAME, OperatingPoint(0.5, 0.001)) for scores in maps]
+    maps = [
+        np.roll(cv2.resize(mask.astype(np.uint8) * 255, (88, 88)), step, axis=1)
+        for step in range(8)
+    ]
+    found = [
+        regions(cast("ImageU8", scores), _FRAME, OperatingPoint(0.5, 0.001)) for scores in maps
+    ]
     results = [Result(None, one, mask_area(one), None) for one in found]
     status, painter = Status(State.RUNNING, None, 0), LayerPainter(_FRAME)
     for result in results:
@@ -135,7 +140,9 @@ def _check_guard(images: list[ImageU8]) -> str:
             judged = guard.judge(Frame(number, image, number * _PERIOD_NS))
             told = str(judged.kind or "")
         if told != kind:
-            raise ParityError("the guard takes a frame for another", expected=repr(kind), got=repr(told))
+            raise ParityError(
+                "the guard takes a frame for another", expected=repr(kind), got=repr(told)
+            )
     return "tells fit, black, over-exposed and frozen frames apart"
 
 
@@ -147,7 +154,9 @@ def _check_view(images: list[ImageU8]) -> str:
     found = cv2.resize(view.mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
     iou = float((found & mask).sum() / (found | mask).sum())
     if iou < _LEAST_IOU:
-        raise ParityError("the view is not found", expected=f"IoU of at least {_LEAST_IOU}", got=f"{iou:.3f}")
+        raise ParityError(
+            "the view is not found", expected=f"IoU of at least {_LEAST_IOU}", got=f"{iou:.3f}"
+        )
     return f"an octagon is found with IoU {iou:.3f}"
 
 

@@ -65,14 +65,19 @@ def rate_at_60(
     left = Side(what="edge-difom run, edge-s INT8", samples=[run.rate for run in runs])
     goal = Goal(what="frames per second", value=left.median, bound=bound, at_least=True)
     right = Side(what="the source", samples=[_FPS] * len(runs))
-    return compare(left, right, check=_check_of(runs), unit="fps", goal=goal, cores=_CORES, seconds=seconds)
+    return compare(
+        left, right, check=_check_of(runs), unit="fps", goal=goal, cores=_CORES, seconds=seconds
+    )
 
 
 def age_at_60(rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.0) -> Comparison:
     """Age of those frames when they are done, from their capture on: p99 beside the median, reported."""
     runs = watched(min(rounds, _RUNS), size, seconds)
     left, right = (
-        Side(what=f"age of a frame, {name}", samples=[float(np.quantile(run.ages_ms, q)) for run in runs])
+        Side(
+            what=f"age of a frame, {name}",
+            samples=[float(np.quantile(run.ages_ms, q)) for run in runs],
+        )
         for name, q in (("p99", 0.99), ("median", 0.5))
     )
     return compare(left, right, check=_check_of(runs), unit="ms", cores=_CORES, seconds=seconds)
@@ -93,7 +98,9 @@ def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
         _start_ms(folder, kept)
         entries = [path for path in kept.rglob("*") if path.is_file()]
         if not entries:
-            raise ParityError("no compiled model is kept", expected="a file in the cache", got="none")
+            raise ParityError(
+                "no compiled model is kept", expected="a file in the cache", got="none"
+            )
 
         def anew() -> float:
             with tempfile.TemporaryDirectory() as empty:
@@ -128,14 +135,18 @@ def judge(lines: Sequence[FrameLine]) -> Run:
     """
     numbers = [line.frame for line in lines]
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
-        raise ParityError("frames do not come in their order", expected="numbers that rise", got="others")
+        raise ParityError(
+            "frames do not come in their order", expected="numbers that rise", got="others"
+        )
     first = next((line.captured_ns for line in lines if line.reason is None), None)
     begin = None if first is None else first + _SETTLE_S * 1e9
     seen = [line for line in lines if begin is not None and line.captured_ns >= begin]
     looked = [line for line in seen if "infer" in line.stages_ms]
     if len(looked) < 2:
         reasons = dict(Counter((line.reason or "").partition(":")[0] for line in lines))
-        raise ParityError("the student hardly looked at frames", expected="scores in time", got=f"{reasons}")
+        raise ParityError(
+            "the student hardly looked at frames", expected="scores in time", got=f"{reasons}"
+        )
     span_s = (seen[-1].captured_ns - seen[0].captured_ns) / 1e9
     return Run(
         rate=(len(looked) - 1) / span_s,
@@ -147,14 +158,24 @@ def judge(lines: Sequence[FrameLine]) -> Run:
 def _watch(folder: Path, seconds: float) -> Run:
     log = folder / "frames.jsonl"
     source = f"synthetic:?width=1920&height=1080&fps={_FPS:g}&frames=0"
-    _run(folder, ["--source", source, "--seconds", f"{seconds + _SETTLE_S:g}", "--sink", f"jsonl:{log}"])
+    _run(
+        folder,
+        ["--source", source, "--seconds", f"{seconds + _SETTLE_S:g}", "--sink", f"jsonl:{log}"],
+    )
     return judge(_lines(log))
 
 
 def _start_ms(folder: Path, kept: Path) -> float:
     """Milliseconds from the start of the process to the first mask."""
     log = folder / "frames.jsonl"
-    arguments = ["--source", f"file:{folder / 'clip.mp4'}", "--frames", "1", "--sink", f"jsonl:{log}"]
+    arguments = [
+        "--source",
+        f"file:{folder / 'clip.mp4'}",
+        "--frames",
+        "1",
+        "--sink",
+        f"jsonl:{log}",
+    ]
     begin = time.monotonic_ns()
     _run(folder, arguments, {"CACHE_DIRECTORY": str(kept)})
     (line,) = _lines(log)
@@ -166,7 +187,15 @@ def _start_ms(folder: Path, kept: Path) -> float:
 def _run(folder: Path, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
     cores = sorted(usable_cpus())[:_CORES]
     command = [
-        *(sys.executable, "-c", _ON_CORES.format(cores=cores), "-m", "edge_difom", "run", "--force"),
+        *(
+            sys.executable,
+            "-c",
+            _ON_CORES.format(cores=cores),
+            "-m",
+            "edge_difom",
+            "run",
+            "--force",
+        ),
         *("--bundle", str(folder / "bundle"), "--engine", "openvino", *arguments),
     ]
     changed = {**os.environ, **(environment or {})}

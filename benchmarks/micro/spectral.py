@@ -1,8 +1,8 @@
 """The spectral loss against the formulation that was published with the method, its target frozen.
 
-The published one takes an orthonormal FFT of the target, a centred box of half-width min(H, W) // 6, two inverse FFTs and
-two mean squared errors. Both sides run forward and backward with gradients to `low` and `high`, on CUDA where there
-is one.
+The published one takes an orthonormal FFT of the target, a centred box of half-width min(H, W) //
+6, two inverse FFTs and two mean squared errors. Both sides run forward and backward with gradients
+to `low` and `high`, on CUDA where there is one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def spectral_speed(rounds: int, *, batch: int, bound: float = 10.0) -> Compariso
         for loss in found.values():
             step(loss, triple)
         slow, fast = interleave(
-            lambda: step(found["published"], triple), lambda: step(found["ours"], triple), rounds=rounds
+            lambda: step(found["published"], triple),
+            lambda: step(found["ours"], triple),
+            rounds=rounds,
         )
     finally:
         torch.set_num_threads(threads)
@@ -102,13 +104,20 @@ def spectral_memory(rounds: int, *, batch: int = 6, bound: float = 5.0) -> Compa
     """
     check = _check(tensors(1))
     high, low = interleave(
-        lambda: _peak("published", batch), lambda: _peak("ours", batch), rounds=min(rounds, _MEMORY_ROUNDS)
+        lambda: _peak("published", batch),
+        lambda: _peak("ours", batch),
+        rounds=min(rounds, _MEMORY_ROUNDS),
     )
     left, right = Side(what="published", samples=high), Side(what="ours", samples=low)
     goal = Goal(
-        what="published over ours, extra memory", value=left.median / right.median, bound=bound, at_least=True
+        what="published over ours, extra memory",
+        value=left.median / right.median,
+        bound=bound,
+        at_least=True,
     )
-    return compare(left, right, check=check, unit="MiB", goal=goal, shape=(batch, *SHAPE), radius=RADIUS)
+    return compare(
+        left, right, check=check, unit="MiB", goal=goal, shape=(batch, *SHAPE), radius=RADIUS
+    )
 
 
 def losses() -> dict[str, Loss]:
@@ -116,7 +125,9 @@ def losses() -> dict[str, Loss]:
     from distill.losses import spectral_loss
 
     return {
-        "published": lambda low, high, target: published_loss(low, high, target, -RADIUS, RADIUS - 1),
+        "published": lambda low, high, target: published_loss(
+            low, high, target, -RADIUS, RADIUS - 1
+        ),
         "ours": lambda low, high, target: spectral_loss(low, high, target, radius=RADIUS),
     }
 
@@ -144,7 +155,9 @@ def tensors(batch: int, shape: tuple[int, int, int] = SHAPE) -> tuple[Tensor, Te
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = torch.Generator(device).manual_seed(0)
-    low, high, target = (torch.randn(batch, *shape, generator=generator, device=device) for _ in range(3))
+    low, high, target = (
+        torch.randn(batch, *shape, generator=generator, device=device) for _ in range(3)
+    )
     return low.requires_grad_(), high.requires_grad_(), target
 
 
@@ -189,7 +202,10 @@ def _synchronize(cuda: object) -> None:
 
 def _peak(name: str, batch: int) -> float:
     done = subprocess.run(
-        [sys.executable, "-c", _MEMORY, name, str(batch)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _MEMORY, name, str(batch)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     gradients = 2 * batch * math.prod(SHAPE) * 4 / 2**20
     return float(done.stdout) - gradients

@@ -1,6 +1,7 @@
 """What training costs: a step on cached maps beside a plain one, writing the cache, a step under quantization.
 
-Everything runs on the phantom with the embedded teacher; the cost does not depend on what is in the pictures.
+Everything runs on the phantom with the embedded teacher; the cost does not depend on what is in the
+pictures.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def step_cost(
     from distill.train.trainer import Trainer
 
     with _workplace() as folder:
-        write_dataset(folder / "data", train=2 * batch, validation=2, negatives=0, seed=0, size=(size, size))
+        write_dataset(
+            folder / "data", train=2 * batch, validation=2, negatives=0, seed=0, size=(size, size)
+        )
         trainers = {}
         for recipe in ("difom", "none"):
             config = make_config(
@@ -68,13 +71,23 @@ def step_cost(
         sides = [partial(next, steps[recipe]) for recipe in ("difom", "none")]
         interleave(*sides, rounds=_WARM_STEPS)
         distilled, plain = interleave(*sides, rounds=rounds)
-    left, right = Side(what="distillation step", samples=distilled), Side(what="plain step", samples=plain)
-    goal = Goal(what="distillation step over plain step", value=left.median / right.median, bound=bound)
+    left, right = (
+        Side(what="distillation step", samples=distilled),
+        Side(what="plain step", samples=plain),
+    )
+    goal = Goal(
+        what="distillation step over plain step", value=left.median / right.median, bound=bound
+    )
     return compare(left, right, check=check, unit="ms", goal=goal, size=size, batch=batch)
 
 
 def qat_step_cost(
-    rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 8, pretrained: bool = True
+    rounds: int,
+    *,
+    student: str = "edge-s",
+    size: int = 256,
+    batch: int = 8,
+    pretrained: bool = True,
 ) -> Comparison:
     """A step of quantization-aware fine-tuning over a step of the float student on the same batches.
 
@@ -93,7 +106,9 @@ def qat_step_cost(
     from quantize.runs.folder import QatConfig
 
     with _workplace() as folder:
-        write_dataset(folder / "data", train=2 * batch, validation=2, negatives=0, seed=0, size=(size, size))
+        write_dataset(
+            folder / "data", train=2 * batch, validation=2, negatives=0, seed=0, size=(size, size)
+        )
         config = make_config(
             {
                 "data": [str(folder / "data")],
@@ -108,7 +123,9 @@ def qat_step_cost(
         data = open_data(config)
         trainer = Trainer(folder / "float", config, data)
         quantized = quantize_student(trainer.student.eval(), list(data.calibration(8)))
-        tuning = Finetuning(folder / "qat8", QatConfig(epochs=1000, batch_size=batch), data, quantized)
+        tuning = Finetuning(
+            folder / "qat8", QatConfig(epochs=1000, batch_size=batch), data, quantized
+        )
         tuning.epoch = 1
         trainer.prepare_epoch()
         batches = list(data.batches(0))
@@ -120,7 +137,10 @@ def qat_step_cost(
                 step(one)
             return (time.perf_counter_ns() - begin) / 1e6 / len(batches)
 
-        sides = [partial(timed, lambda one: tuning.train_step(one, 0)), partial(timed, trainer.train_step)]
+        sides = [
+            partial(timed, lambda one: tuning.train_step(one, 0)),
+            partial(timed, trainer.train_step),
+        ]
         interleave(*sides, rounds=_WARM_STEPS)
         quantization_aware, plain = interleave(*sides, rounds=rounds)
     left = Side(what="quantization-aware step", samples=quantization_aware)
@@ -147,7 +167,9 @@ def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float =
 
     teacher, grid, group = build_teacher("efficientnet_lite2"), (size // 8, size // 8), 8
     with _workplace() as folder:
-        write_dataset(folder / "data", train=images, validation=2, negatives=0, seed=0, size=(size, size))
+        write_dataset(
+            folder / "data", train=images, validation=2, negatives=0, seed=0, size=(size, size)
+        )
         splits = load_splits([folder / "data"], val_sequences=[], val_fraction=0.1, seed=0)
         store = decode_images(splits.train, (size, size), folder / "images")
         batches = [
@@ -201,7 +223,10 @@ def _check_quantized(trainer: Trainer, tuning: Finetuning, images: Tensor) -> st
     trainer.student.eval()
     with torch.no_grad():
         difference = (
-            (torch.sigmoid(trainer.student(images)) - torch.sigmoid(tuning.model(images))).abs().mean().item()
+            (torch.sigmoid(trainer.student(images)) - torch.sigmoid(tuning.model(images)))
+            .abs()
+            .mean()
+            .item()
         )
     trainer.prepare_epoch()
     if not 0 < difference <= _MAX_MEAN_DIFFERENCE:

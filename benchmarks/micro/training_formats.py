@@ -18,7 +18,9 @@ _WARM_STEPS = 2
 _MAX_DIFFERENCE = 1e-3
 
 
-def channels_last(rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16) -> Comparison:
+def channels_last(
+    rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16
+) -> Comparison:
     """A step with the channels last, as training has them, over one with contiguous maps.
 
     Args:
@@ -31,10 +33,14 @@ def channels_last(rounds: int, *, student: str = "edge-s", size: int = 256, batc
 
     last = _Steps(student, torch.channels_last, size, batch, _as_it_is)
     contiguous = _Steps(student, torch.contiguous_format, size, batch, _as_it_is)
-    return _compared(last, contiguous, ("channels last", "contiguous"), rounds, student=student, size=size)
+    return _compared(
+        last, contiguous, ("channels last", "contiguous"), rounds, student=student, size=size
+    )
 
 
-def compiled(rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16) -> Comparison:
+def compiled(
+    rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16
+) -> Comparison:
     """A step of the compiled student over one of the same student as it is; compilation is not counted.
 
     Args:
@@ -52,7 +58,13 @@ def compiled(rounds: int, *, student: str = "edge-s", size: int = 256, batch: in
     eager = _Steps(student, torch.channels_last, size, batch, _as_it_is)
     eager()
     return _compared(
-        fused, eager, ("compiled", "eager"), rounds, student=student, size=size, compile_seconds=seconds
+        fused,
+        eager,
+        ("compiled", "eager"),
+        rounds,
+        student=student,
+        size=size,
+        compile_seconds=seconds,
     )
 
 

@@ -81,13 +81,20 @@ def _whole(
     view, part = shown(images[0], rule)
     mask, seen = _truth(part), cut(images[0], part)
     resized = check_resize(seen, size)
-    engine = open_engine_files("openvino", student_files("edge-s", size)["openvino", "int8"], THREADS)
+    engine = open_engine_files(
+        "openvino", student_files("edge-s", size)["openvino", "int8"], THREADS
+    )
     try:
         if (precision := engine.settings()["precision"]) != "int8":
-            raise ParityError("the engine does not run in INT8", expected="int8", got=f"{precision}")
+            raise ParityError(
+                "the engine does not run in INT8", expected="int8", got=f"{precision}"
+            )
         prepared = to_input(seen, size, bgr=True)
         scores = _scores(cut(mask, part), engine.infer(prepared).shape)
-        answering, described = Answering(engine, scores), untrained_manifest(size, scores.shape, rule=rule)
+        answering, described = (
+            Answering(engine, scores),
+            untrained_manifest(size, scores.shape, rule=rule),
+        )
         found = analyse(Frame(0, images[0], 0), answering, described, view=view).regions
         check = f"{resized}; {_check_contours(found, mask)}; executed as int8"
         frames = itertools.cycle(images)
@@ -101,7 +108,11 @@ def _whole(
         interleave(whole, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
         took, inference = interleave(whole, lambda: timed_ms(engine, prepared), rounds=rounds)
         more = float(np.median(np.subtract(took, inference)))
-        goal = Goal(what="ms by which a whole frame takes longer than its inference", value=more, bound=bound)
+        goal = Goal(
+            what="ms by which a whole frame takes longer than its inference",
+            value=more,
+            bound=bound,
+        )
         left = Side(what="whole frame to contours", samples=took)
         right = Side(what="inference alone, edge-s INT8", samples=inference)
         about = {"frame": _FRAME, "part": part, "engine": engine.settings()}
@@ -130,10 +141,15 @@ def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
     cv2.setNumThreads(1)
     try:
         interleave(lambda: _cpu_ms(full), lambda: _cpu_ms(contours), rounds=_WARM_ROUNDS)
-        masks, outlines = interleave(lambda: _cpu_ms(full), lambda: _cpu_ms(contours), rounds=rounds)
+        masks, outlines = interleave(
+            lambda: _cpu_ms(full), lambda: _cpu_ms(contours), rounds=rounds
+        )
     finally:
         cv2.setNumThreads(before)
-    left, right = Side(what="mask of the frame", samples=masks), Side(what="contours", samples=outlines)
+    left, right = (
+        Side(what="mask of the frame", samples=masks),
+        Side(what="contours", samples=outlines),
+    )
     return compare(left, right, check=check, unit="ms", frame=_FRAME, scores=(cells, cells))
 
 
@@ -142,7 +158,9 @@ def _truth(part: Box | None = None) -> MaskBool:
     x, y, width, height = part or (0, 0, _FRAME[1], _FRAME[0])
     mask = np.zeros(_FRAME, np.uint8)
     small = render(0, polyp=True).mask.astype(np.uint8)
-    mask[y : y + height, x : x + width] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    mask[y : y + height, x : x + width] = cv2.resize(
+        small, (width, height), interpolation=cv2.INTER_NEAREST
+    )
     return np.asarray(mask > 0)
 
 
@@ -164,7 +182,9 @@ def _check_contours(found: tuple[Region, ...], mask: MaskBool) -> str:
     iou = int((mask & (filled > 0)).sum()) / max(1, union)
     if iou < _LEAST_IOU:
         raise ParityError(
-            "contours are not the mask's", expected=f"IoU of at least {_LEAST_IOU}", got=f"{iou:.3f}"
+            "contours are not the mask's",
+            expected=f"IoU of at least {_LEAST_IOU}",
+            got=f"{iou:.3f}",
         )
     return f"contours enclose the mask with IoU {iou:.3f}"
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks.peers.__main__`: us beside others on the same student, each in a process of its own, in one interleaved run.
 
-Whole frames, 1080p in: ours ends with contours in frame coordinates, openvino-model-api's with a mask of the frame, ultralytics'
-with what its own model and pipeline give. Inference alone in OpenVINO, onnxruntime and LiteRT is the floor of each runtime.
+Whole frames, 1080p in: ours ends with contours in frame coordinates, openvino-model-api's with a
+mask of the frame, ultralytics' with what its own model and pipeline give. Inference alone in
+OpenVINO, onnxruntime and LiteRT is the floor of each runtime.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
         what: What is timed.
         facts: Version and precision, as the peer says.
         check: The correctness check that was passed before anything was timed.
-        dice: Mean over the labelled images, at native size; None where there are none, or where it finds no polyps.
+        dice: Mean over the labelled images, at native size; None where there are none, or where it
+            finds no polyps.
         wall_ms: One value per round, in order.
         cpu_ms: CPU of the whole process, likewise.
         wall_ratio: Median over that of the first peer.
@@ -71,7 +73,8 @@ class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
     """All peers of one run.
 
     Attributes:
-        valid: The environment guard saw nothing that spoils it; the peers are other processes, so their CPU counts as ours.
+        valid: The environment guard saw nothing that spoils it; the peers are other processes, so
+            their CPU counts as ours.
         reason: What it saw.
         rows: Peers.
         missing: Peer -> why it was left out.
@@ -132,11 +135,15 @@ def run_peers(
         for kind in kinds:
             python = interpreter(environments, kind)
             if python is None:
-                missing[kind.name] = f"no environment of it: sh tools/make-env-peers.sh {environments}"
+                missing[kind.name] = (
+                    f"no environment of it: sh tools/make-env-peers.sh {environments}"
+                )
             else:
                 workers.append(stack.enter_context(Worker(kind, python, folder, threads)))
         if not workers or workers[0].kind != kinds[0]:
-            raise ParityError(f"{kinds[0].name} is missing", got=missing.get(kinds[0].name, "no peer"))
+            raise ParityError(
+                f"{kinds[0].name} is missing", got=missing.get(kinds[0].name, "no peer")
+            )
         reference = workers[0].shown()
         assert reference is not None
         checks = [check_peer(worker.kind, worker.shown(), reference) for worker in workers]
@@ -215,7 +222,11 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
     )
 )
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=30, show_default=True, help="Frames of each peer."
+    "--rounds",
+    type=click.IntRange(min=2),
+    default=30,
+    show_default=True,
+    help="Frames of each peer.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=THREADS, show_default=True)
 @click.option(
@@ -229,7 +240,9 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
     metavar="DIR",
     help="With --run: images and masks to score it on.",
 )
-@click.option("--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable.")
+@click.option(
+    "--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable."
+)
 @click.option("--out", "json_path", metavar="FILE", help="Write the report as JSON.")
 def command(
     rounds: int,
@@ -244,7 +257,9 @@ def command(
     if only and len(kinds) < 2:
         raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
     if data and not run:
-        raise UsageError("--data needs a trained student", hint="--run RUN, quantized by `edge-difom qat`")
+        raise UsageError(
+            "--data needs a trained student", hint="--run RUN, quantized by `edge-difom qat`"
+        )
     files, size = engines_of(run) if run else (student_files("edge-s", SIZE), SIZE)
     report = run_peers(
         rounds=rounds,
@@ -258,7 +273,16 @@ def command(
     )
     console.say("VALID" if report.valid else f"INVALID: {report.reason}")
     console.table(
-        ["peer", "what", "median ms", "over the first", "CPU ms", "over the first", "Dice", "check"],
+        [
+            "peer",
+            "what",
+            "median ms",
+            "over the first",
+            "CPU ms",
+            "over the first",
+            "Dice",
+            "check",
+        ],
         [
             [
                 row.name,

@@ -38,7 +38,9 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
         raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
     if kind.worker == "ultralytics":
         if shown.shape != FRAME:
-            raise ParityError(f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}")
+            raise ParityError(
+                f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}"
+            )
         return "a mask of the frame; its model is its own, and was never trained"
     if shown.shape == reference.shape:
         difference = float(np.abs(shown.astype(float) - reference).mean())
@@ -49,7 +51,9 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
                 got=f"{difference:.2f}/256",
             )
         return f"mean score difference {difference:.2f}/256"
-    mask = cv2.resize((reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    mask = cv2.resize(
+        (reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST
+    )
     agreement = float((mask == shown).mean())
     if not agreement >= _LEAST_AGREEMENT:
         raise ParityError(

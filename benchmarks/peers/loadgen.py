@@ -41,7 +41,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     early_ns: dict[str, int]
 
 
-def percentiles_agree(rounds: int, *, size: tuple[int, int] = SIZE, queries: int = QUERIES) -> Comparison:
+def percentiles_agree(
+    rounds: int, *, size: tuple[int, int] = SIZE, queries: int = QUERIES
+) -> Comparison:
     """Our early-stopping p90 over LoadGen's, of the same queries.
 
     Args:
@@ -55,16 +57,22 @@ def percentiles_agree(rounds: int, *, size: tuple[int, int] = SIZE, queries: int
     """
     python = environments_folder() / "loadgen" / "bin" / "python"
     if not python.exists():
-        raise MissingDependencyError("LoadGen has no environment", hint="sh tools/make-env-peers.sh")
+        raise MissingDependencyError(
+            "LoadGen has no environment", hint="sh tools/make-env-peers.sh"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, student_files("edge-s", size), size)
         answers = [run_loadgen(python, folder, queries) for _ in range(max(2, min(rounds, _RUNS)))]
     worst = max(check_agreement(answer) for answer in answers)
-    ours = [bound / 1e6 for answer in answers if (bound := upper_bound(answer.took_ns, 0.9)) is not None]
+    ours = [
+        bound / 1e6 for answer in answers if (bound := upper_bound(answer.took_ns, 0.9)) is not None
+    ]
     left = Side(what="our early-stopping p90", samples=ours)
     right = Side(what="LoadGen's", samples=[answer.early_ns["90.0"] / 1e6 for answer in answers])
-    goal = Goal(what="largest relative difference of a percentile", value=worst, bound=_MAX_DIFFERENCE)
+    goal = Goal(
+        what="largest relative difference of a percentile", value=worst, bound=_MAX_DIFFERENCE
+    )
     check = f"p50 to p99 and both estimates within {worst:.2%} of LoadGen's over {queries} queries a run"
     return compare(left, right, check=check, unit="ms", goal=goal, queries=queries)
 
@@ -77,7 +85,14 @@ def run_loadgen(python: Path, folder: Path, queries: int) -> Answer:
     """
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [str(python), "-m", "benchmarks.peers.loadgen_worker", str(folder), str(queries), str(THREADS)],
+        [
+            str(python),
+            "-m",
+            "benchmarks.peers.loadgen_worker",
+            str(folder),
+            str(queries),
+            str(THREADS),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -95,7 +110,8 @@ def check_agreement(answer: Answer) -> float:
         ParityError: It is more than 2 %.
     """
     shares = [p for p in PERCENTILES.values() if plain_quantile(answer.took_ns, p) is not None]
-    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest, one sample above ours where p q is whole.
+    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest, one sample above ours where p
+    # q is whole.
     ordered = sorted(answer.took_ns)
     plain = {f"{100 * p:.2f}": ordered[int(len(ordered) * p)] for p in shares}
     early = {f"{100 * p:.1f}": upper_bound(answer.took_ns, p) for p in shares}

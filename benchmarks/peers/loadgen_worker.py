@@ -1,6 +1,7 @@
 """MLPerf's LoadGen around our engine, in its own environment: `PYTHON -m benchmarks.peers.loadgen_worker FOLDER QUERIES THREADS`.
 
-Prints one line of JSON: our stamps around each query, and what LoadGen's log says of the same queries.
+Prints one line of JSON: our stamps around each query, and what LoadGen's log says of the same
+queries.
 """
 
 from __future__ import annotations

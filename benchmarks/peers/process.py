@@ -30,7 +30,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         name: Of the row.
         worker: What `benchmarks.peers.worker` calls it.
         what: What is timed.
-        environment: Folder of its environment among those of `tools/make-env-peers.sh`; empty for this one.
+        environment: Folder of its environment among those of `tools/make-env-peers.sh`; empty for
+            this one.
     """
 
     name: str
@@ -45,10 +46,18 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KINDS = (
-    Kind(name="edge-difom, INT8", worker="ours:openvino:int8", what="whole frame to contours, OpenVINO"),
-    Kind(name="edge-difom, f32", worker="ours:openvino:f32", what="whole frame to contours, OpenVINO"),
     Kind(
-        name="edge-difom in LiteRT, INT8", worker="ours:tflite:int8", what="whole frame to contours, LiteRT"
+        name="edge-difom, INT8",
+        worker="ours:openvino:int8",
+        what="whole frame to contours, OpenVINO",
+    ),
+    Kind(
+        name="edge-difom, f32", worker="ours:openvino:f32", what="whole frame to contours, OpenVINO"
+    ),
+    Kind(
+        name="edge-difom in LiteRT, INT8",
+        worker="ours:tflite:int8",
+        what="whole frame to contours, LiteRT",
     ),
     Kind(name="OpenVINO, INT8", worker="alone:openvino:int8", what="inference alone"),
     Kind(name="OpenVINO, f32", worker="alone:openvino:f32", what="inference alone"),
@@ -113,7 +122,10 @@ class Worker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -155,7 +167,9 @@ class Worker:
         if not line:
             self._errors.seek(0)
             said = [
-                text for text in self._errors.read().decode(errors="replace").splitlines() if text.strip()
+                text
+                for text in self._errors.read().decode(errors="replace").splitlines()
+                if text.strip()
             ]
             raise ParityError(f"{self.kind.name} did not answer", got=" / ".join(said[-2:]))
         return msgspec.json.decode(line, type=kind)

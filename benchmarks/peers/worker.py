@@ -1,8 +1,9 @@
 """One peer in a process and an environment of its own: `PYTHON -m benchmarks.peers.worker KIND FOLDER THREADS`.
 
-It says on stdout, one JSON line each, what it is, and then for every line `frame` that it reads on stdin what a frame cost. A line
-`look` makes it write what it finds in the picture of `look.npy`. FOLDER holds `frames.npy`, (N, H, W, 3) uint8 BGR, and the
-models. Peers from other projects import nothing of this one.
+It says on stdout, one JSON line each, what it is, and then for every line `frame` that it reads on
+stdin what a frame cost. A line `look` makes it write what it finds in the picture of `look.npy`.
+FOLDER holds `frames.npy`, (N, H, W, 3) uint8 BGR, and the models. Peers from other projects import
+nothing of this one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Peer(NamedTuple):
     """A peer that is ready.
 
     Attributes:
-        once: One frame in; out come (h, w) uint8 scores, alone or first in a tuple, or an (H, W) uint8 mask of the frame.
+        once: One frame in; out come (h, w) uint8 scores, alone or first in a tuple, or an (H, W)
+            uint8 mask of the frame.
         facts: Version and precision, for the record.
     """
 
@@ -55,7 +57,8 @@ def ours(folder: Path, threads: int, runtime: str, precision: str) -> Peer:
         return scores, found
 
     return Peer(
-        once, {"version": _version(_DISTRIBUTION[runtime]), "precision": engine.settings()["precision"]}
+        once,
+        {"version": _version(_DISTRIBUTION[runtime]), "precision": engine.settings()["precision"]},
     )
 
 
@@ -78,7 +81,9 @@ def _openvino(files: list[bytes], threads: int) -> Callable[[Any], Any]:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
-    request = core.compile_model(core.read_model(files[0], files[1]), "CPU", hints).create_infer_request()
+    request = core.compile_model(
+        core.read_model(files[0], files[1]), "CPU", hints
+    ).create_infer_request()
     return lambda image: request.infer([image])[0].squeeze()
 
 
@@ -101,12 +106,18 @@ def _litert(files: list[bytes], threads: int) -> Callable[[Any], Any]:
     signed = given["dtype"] == np.int8
 
     def run(image: Any) -> Any:
-        interpreter.set_tensor(given["index"], image.view(np.int8) ^ np.int8(-128) if signed else image)
+        interpreter.set_tensor(
+            given["index"], image.view(np.int8) ^ np.int8(-128) if signed else image
+        )
         interpreter.invoke()
         scores = interpreter.get_tensor(made["index"]).squeeze()
         if scores.dtype == np.int8:
             return (scores ^ np.int8(-128)).view(np.uint8)
-        return scores if scores.dtype == np.uint8 else np.clip(np.rint(scores * 256), 0, 255).astype(np.uint8)
+        return (
+            scores
+            if scores.dtype == np.uint8
+            else np.clip(np.rint(scores * 256), 0, 255).astype(np.uint8)
+        )
 
     return run
 
@@ -159,7 +170,9 @@ def ultralytics(folder: Path, threads: int, _: str, __: str) -> Peer:
 
     os.chdir(folder)
     size = int(np.load(folder / "prepared.npy").shape[1])
-    path = YOLO("yolo26n-sem.yaml", verbose=False).export(format="openvino", imgsz=size, verbose=False)
+    path = YOLO("yolo26n-sem.yaml", verbose=False).export(
+        format="openvino", imgsz=size, verbose=False
+    )
     model = YOLO(path, task="semantic", verbose=False)
 
     def once(frame: Any) -> Any:
@@ -168,7 +181,8 @@ def ultralytics(folder: Path, threads: int, _: str, __: str) -> Peer:
         return found.semantic_mask.data.cpu().numpy().astype(np.uint8)
 
     return Peer(
-        once, {"version": _version("ultralytics"), "precision": "f32", "model": "yolo26n-sem, untrained"}
+        once,
+        {"version": _version("ultralytics"), "precision": "f32", "model": "yolo26n-sem, untrained"},
     )
 
 

@@ -1,9 +1,10 @@
 """`python -m benchmarks.soak.__main__`: a device that runs for long while everything goes wrong again and again.
 
-The real `edge-difom run` takes the phantom at 1080p60, whose source has a fault every few seconds. From outside its
-student's process is killed and stopped, its journal moved and removed, its metrics file removed. Meanwhile its shared
-memory is read as a display would read it. In the second half nothing is done to the student's process, so that its
-memory can be followed. The record is renewed every half minute: a soak that was killed is judged so far.
+The real `edge-difom run` takes the phantom at 1080p60, whose source has a fault every few seconds.
+From outside its student's process is killed and stopped, its journal moved and removed, its metrics
+file removed. Meanwhile its shared memory is read as a display would read it. In the second half
+nothing is done to the student's process, so that its memory can be followed. The record is renewed
+every half minute: a soak that was killed is judged so far.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
         injected: What was done from outside -> how often.
         checks: What it shows.
         watching_cpu: CPU of the watching process, share of one core.
-        valid: Nothing disturbed the machine; the answers in time of a soak that was disturbed tell less.
+        valid: Nothing disturbed the machine; the answers in time of a soak that was disturbed tell
+            less.
         reason: What did.
         device: The machine.
         versions: Software.
@@ -215,7 +217,9 @@ class _Judge:
         stopped_ns: When the device was told to end; None before.
     """
 
-    def __init__(self, protocol: Protocol, timetable: Timetable, runtime: Runtime, screen: Screen) -> None:
+    def __init__(
+        self, protocol: Protocol, timetable: Timetable, runtime: Runtime, screen: Screen
+    ) -> None:
         self.stopped_ns: int | None = None
         self._protocol, self._timetable = protocol, timetable
         self._runtime, self._screen = runtime, screen
@@ -244,7 +248,10 @@ class _Judge:
         over = [span for span in self.over(now) if span.begin > first]
         wrong = [
             *away,
-            *((span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6)) for span in all_spans),
+            *(
+                (span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6))
+                for span in all_spans
+            ),
         ]
         round_s = protocol.every_s * len(FAULTS)
         warm_s = min(300.0, 12 * protocol.minutes)
@@ -290,13 +297,25 @@ class _Judge:
 @click.option("--height", type=click.IntRange(min=32), default=1080, show_default=True)
 @click.option("--fps", type=click.FloatRange(min=1), default=60.0, show_default=True)
 @click.option(
-    "--every", type=click.FloatRange(min=2), default=4.0, show_default=True, help="Seconds between faults."
+    "--every",
+    type=click.FloatRange(min=2),
+    default=4.0,
+    show_default=True,
+    help="Seconds between faults.",
 )
 @click.option(
-    "--length", type=click.FloatRange(min=0.1), default=0.7, show_default=True, help="Seconds of a fault."
+    "--length",
+    type=click.FloatRange(min=0.1),
+    default=0.7,
+    show_default=True,
+    help="Seconds of a fault.",
 )
-@click.option("--least-rate", default=0.95, show_default=True, help="Share of the rate that must hold.")
-@click.option("--out", "json_path", metavar="FILE", help="Write the record as JSON, renewed meanwhile.")
+@click.option(
+    "--least-rate", default=0.95, show_default=True, help="Share of the rate that must hold."
+)
+@click.option(
+    "--out", "json_path", metavar="FILE", help="Write the record as JSON, renewed meanwhile."
+)
 def command(
     bundle: Path,
     engine: str,
@@ -326,16 +345,17 @@ def command(
         bundle=Bundle.open(bundle).manifest.name,
         engine=engine,
     )
-    source = (
-        f"synthetic:?width={width}&height={height}&fps={fps:g}&frames=0&every={every:g}&length={length:g}"
-    )
+    source = f"synthetic:?width={width}&height={height}&fps={fps:g}&frames=0&every={every:g}&length={length:g}"
     arguments = ["--source", source, "--bundle", str(bundle.resolve()), "--engine", engine]
     done = soak(protocol, arguments, lambda so_far: _save(json_path, so_far))
     console.say("VALID" if done.valid else f"INVALID: {done.reason}")
-    console.say(f"{done.seconds:.0f} s, {done.faults} faults of the source, {done.injected} from outside")
+    console.say(
+        f"{done.seconds:.0f} s, {done.faults} faults of the source, {done.injected} from outside"
+    )
     words = {True: "passed", False: "FAILED", None: "not told"}
     console.table(
-        ["check", "", "what"], [[check.name, words[check.passed], check.what] for check in done.checks]
+        ["check", "", "what"],
+        [[check.name, words[check.passed], check.what] for check in done.checks],
     )
     failures = [f"{check.name}: {failure}" for check in done.checks for failure in check.failures]
     for failure in failures:
@@ -344,7 +364,8 @@ def command(
         console.made(json_path)
     if not done.passed:
         raise LatencyError(
-            f"{len([check for check in done.checks if check.passed is False])} checks failed", got=failures[0]
+            f"{len([check for check in done.checks if check.passed is False])} checks failed",
+            got=failures[0],
         )
 
 

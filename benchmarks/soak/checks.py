@@ -1,7 +1,7 @@
 """What a soak is judged by: the journal, what a reader of the shared memory saw, and the timetable of the faults.
 
-Everything here is a function of what was recorded, so that a killed soak is judged as a whole one. Times are
-CLOCK_MONOTONIC nanoseconds.
+Everything here is a function of what was recorded, so that a killed soak is judged as a whole one.
+Times are CLOCK_MONOTONIC nanoseconds.
 """
 
 from __future__ import annotations
@@ -68,10 +68,16 @@ ANSWERS = {
     "blur": _paused(ReasonKind.BLURRED, ENTER_MS[ReasonKind.BLURRED]),
     "freeze": _paused(ReasonKind.FREEZE, FREEZE_MS),
     "stall": Answer(
-        State.NO_SIGNAL, ReasonKind.STALLED, 1000 * MIN_STALL_S + _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS
+        State.NO_SIGNAL,
+        ReasonKind.STALLED,
+        1000 * MIN_STALL_S + _AWAY_MS,
+        MAX_MASK_AGE_MS,
+        _AWAY_MS,
     ),
     "unplug": Answer(State.NO_SIGNAL, ReasonKind.UNPLUGGED, _AWAY_MS, MAX_MASK_AGE_MS, _AWAY_MS),
-    "corrupt": Answer(State.DEGRADED, ReasonKind.CORRUPT, _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS),
+    "corrupt": Answer(
+        State.DEGRADED, ReasonKind.CORRUPT, _AWAY_MS, MAX_MASK_AGE_MS, RECOVERY_MS + _AWAY_MS
+    ),
     "format": Answer(None, back_ms=_NOTICE_MS),
     "drop": Answer(None, back_ms=_NOTICE_MS),
     "fov": Answer(None, back_ms=_NOTICE_MS),
@@ -154,8 +160,12 @@ def read_journal(contents: Mapping[str, bytes], pid: int) -> tuple[list[Event], 
     found = [_event(line) for line in lines]
     events = [event for event in found if event is not None]
     torn = len(found) - len(events)
-    runs = {event.run for event in events if event.kind == "start" and event.details.get("pid") == pid}
-    return sorted((event for event in events if event.run in runs), key=lambda event: event.seq), torn
+    runs = {
+        event.run for event in events if event.kind == "start" and event.details.get("pid") == pid
+    }
+    return sorted(
+        (event for event in events if event.run in runs), key=lambda event: event.seq
+    ), torn
 
 
 def _event(line: bytes) -> Event | None:
@@ -178,7 +188,9 @@ def check_lines(events: Sequence[Event], torn: int, *, files: int, ended: bool) 
     last = max(counts, default=0)
     lost = [seq for seq in range(1, last + 1) if seq not in counts]
     double = [seq for seq, count in counts.items() if count > 1]
-    failures = [f"line {seq} is lost" for seq in lost] + [f"line {seq} is there twice" for seq in double]
+    failures = [f"line {seq} is lost" for seq in lost] + [
+        f"line {seq} is there twice" for seq in double
+    ]
     failures += [f"{torn} lines are torn"] * bool(torn)
     if not events:
         failures.append("there is no line")
@@ -211,8 +223,8 @@ def check_faults(
     Args:
         changes: States of the journal.
         spans: Faults that are over by now.
-        disturbed: Begin and end of the times in which something else was wrong; there a fault that must not be
-            noticed is not looked at, and nobody asks whether all is well after a fault.
+        disturbed: Begin and end of the times in which something else was wrong; there a fault that
+            must not be noticed is not looked at, and nobody asks whether all is well after a fault.
         shown: Moments at which a mask came into view (True) or went (False).
         sizes: Moments at which frames of another size came, and the size.
     """
@@ -228,24 +240,44 @@ def check_faults(
             if not calm:
                 continue
             looked[span.kind] += 1
-            wrong = [c for c in changes if span.begin <= c.at < until and c.state != State.RUNNING.value]
-            failures += [f"{name}: {c.state} ({c.kind})" for c in wrong if c.kind not in _SHORT_OF_TIME]
+            wrong = [
+                c for c in changes if span.begin <= c.at < until and c.state != State.RUNNING.value
+            ]
+            failures += [
+                f"{name}: {c.state} ({c.kind})" for c in wrong if c.kind not in _SHORT_OF_TIME
+            ]
             if span.kind == "format":
                 _time(_resized(sizes, span), _NOTICE_MS, name, took[span.kind], failures)
             continue
         looked[span.kind] += 1
         state, kind = answer.state.value, answer.kind
         at = next(
-            (c.at for c in changes if span.begin <= c.at <= until and (c.state, c.kind) == (state, kind)),
+            (
+                c.at
+                for c in changes
+                if span.begin <= c.at <= until and (c.state, c.kind) == (state, kind)
+            ),
             None,
         )
-        _time(_since(at, span.begin), answer.within_ms, f"{name}: {state}", took[span.kind], failures)
+        _time(
+            _since(at, span.begin), answer.within_ms, f"{name}: {state}", took[span.kind], failures
+        )
         limit = span.begin + round(answer.off_ms * 1e6)
         if shown_between(shown, limit, span.end):
-            failures.append(f"{name}: a mask is shown more than {answer.off_ms:.0f} ms after its begin")
+            failures.append(
+                f"{name}: a mask is shown more than {answer.off_ms:.0f} ms after its begin"
+            )
         if calm and at is not None:
-            over = next((c.at for c in changes if c.at > at and c.state == State.RUNNING.value), None)
-            _time(_since(over, span.end), answer.back_ms, f"{name}: its end", back[span.kind], failures)
+            over = next(
+                (c.at for c in changes if c.at > at and c.state == State.RUNNING.value), None
+            )
+            _time(
+                _since(over, span.end),
+                answer.back_ms,
+                f"{name}: its end",
+                back[span.kind],
+                failures,
+            )
     figures = {
         kind: {
             "faults": looked[kind],
@@ -284,10 +316,16 @@ def check_worker(
             continue
         kind, told_ms, mask_ms = WORKER_ANSWERS[what]
         name = f"{what} at {at / 1e9:.2f} s"
-        said = next((event.mono_ns for event in events if event.kind == kind and event.mono_ns >= at), None)
+        said = next(
+            (event.mono_ns for event in events if event.kind == kind and event.mono_ns >= at), None
+        )
         _time(_since(said, at), told_ms, f"{name}: '{kind}' in the journal", told[what], failures)
         gone = next((moment for moment, on in shown if moment >= at and not on), None)
-        mask = None if gone is None else next((moment for moment, on in shown if moment > gone and on), None)
+        mask = (
+            None
+            if gone is None
+            else next((moment for moment, on in shown if moment > gone and on), None)
+        )
         _time(_since(mask, at), mask_ms, f"{name}: the next mask", recovered[what], failures)
         settled = round((RECOVERY_MS + _NOTICE_MS) * 1e6)
         away.append((at, (at + round(mask_ms * 1e6) if mask is None else mask) + settled))
@@ -313,7 +351,10 @@ def check_worker(
 
 
 def check_calm(
-    changes: Sequence[Change], spans: Sequence[Span], disturbed: Sequence[tuple[int, int]], until: int
+    changes: Sequence[Change],
+    spans: Sequence[Span],
+    disturbed: Sequence[tuple[int, int]],
+    until: int,
 ) -> Check:
     """Nothing is told that nobody did; masks that come too late for their frame are counted, and no error."""
     known = [*disturbed]
@@ -336,7 +377,9 @@ def check_calm(
             "short_of_time": len(strange) - len(wrong),
             "states": len(changes),
         },
-        failures=[f"{change.state} ({change.kind}) at {change.at / 1e9:.2f} s" for change in wrong][:20],
+        failures=[f"{change.state} ({change.kind}) at {change.at / 1e9:.2f} s" for change in wrong][
+            :20
+        ],
     )
 
 
@@ -377,7 +420,9 @@ def _fit(points: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dt
     centred = points - points.mean(axis=1, keepdims=True)
     spread = (centred[..., 0] ** 2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        fitted: np.ndarray[Any, np.dtype[np.float64]] = 3600 * centred.prod(axis=2).sum(axis=1) / spread
+        fitted: np.ndarray[Any, np.dtype[np.float64]] = (
+            3600 * centred.prod(axis=2).sum(axis=1) / spread
+        )
     return fitted
 
 
@@ -397,7 +442,10 @@ def check_leak(
         warm = [sample for sample in samples if sample[0] - samples[0][0] >= warm_s]
         slope = slope_of(warm, block_s=block_s)
         lasted = samples[-1][0] - samples[0][0]
-        entry: dict[str, Any] = {"seconds": round(lasted, 1), "highest_mb": max(mb for _, mb in samples)}
+        entry: dict[str, Any] = {
+            "seconds": round(lasted, 1),
+            "highest_mb": max(mb for _, mb in samples),
+        }
         entry |= {"first_mb": samples[0][1], "last_mb": samples[-1][1]}
         if slope is not None:
             slopes.append(slope)
@@ -434,7 +482,9 @@ def _since(at: int | None, begin: int) -> float | None:
     return None if at is None else max(0.0, (at - begin) / 1e6)
 
 
-def _time(ms: float | None, bound_ms: float, name: str, took: list[float], failures: list[str]) -> None:
+def _time(
+    ms: float | None, bound_ms: float, name: str, took: list[float], failures: list[str]
+) -> None:
     if ms is None:
         failures.append(f"{name} never came")
         return

@@ -51,8 +51,24 @@ class Runtime:
         name = f"edge-difom-soak-{os.getpid()}"
         self.segment = segment_path(name)
         self.command = [
-            *(sys.executable, "-m", "edge_difom", "run", *arguments, "--sink", f"shm:{name}", "--force"),
-            *("--log", str(self.journal), "--metrics", str(self.metrics), "--json", str(self._summary)),
+            *(
+                sys.executable,
+                "-m",
+                "edge_difom",
+                "run",
+                *arguments,
+                "--sink",
+                f"shm:{name}",
+                "--force",
+            ),
+            *(
+                "--log",
+                str(self.journal),
+                "--metrics",
+                str(self.metrics),
+                "--json",
+                str(self._summary),
+            ),
         ]
         self.memory: dict[str, defaultdict[int, list[tuple[float, float]]]] = {
             "runtime": defaultdict(list),
@@ -69,7 +85,10 @@ class Runtime:
         self.journal.write_bytes(old * ((MAX_BYTES - _PREFILLED) // len(old)))
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                self.command, stdout=subprocess.DEVNULL, stderr=errors, cwd=Path(__file__).parents[2]
+                self.command,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd=Path(__file__).parents[2],
             )
         self._began = time.monotonic()
         return self
@@ -181,7 +200,13 @@ class Runtime:
 
 
 def check_end(
-    *, seconds: float, code: int | None, summary: bytes, metrics: str, errors: str, segment_left: bool
+    *,
+    seconds: float,
+    code: int | None,
+    summary: bytes,
+    metrics: str,
+    errors: str,
+    segment_left: bool,
 ) -> Check:
     """The run ended as asked, and what it wrote is whole.
 
@@ -208,11 +233,24 @@ def check_end(
         )
     failures += ["the shared memory is left"] * segment_left
     failures += ["stderr has a traceback"] * ("Traceback" in errors)
-    keys = ("frames", "dropped", "fps", "frames_with_mask", "reasons", "age_ms", "max_age_ms", "stages_ms")
+    keys = (
+        "frames",
+        "dropped",
+        "fps",
+        "frames_with_mask",
+        "reasons",
+        "age_ms",
+        "max_age_ms",
+        "stages_ms",
+    )
     return Check(
         name="end",
         what=f"SIGTERM ends it within {EXIT_S:g} s with code 0, its outputs closed",
         passed=not failures,
-        figures={"seconds": seconds, "code": code, **{key: found[key] for key in keys if key in found}},
+        figures={
+            "seconds": seconds,
+            "code": code,
+            **{key: found[key] for key in keys if key in found},
+        },
         failures=failures,
     )

@@ -63,7 +63,9 @@ class Screen:
             self._outlined += bool(snapshot.boxes)
             self._oldest_shown = max(self._oldest_shown, age_ms)
             if age_ms > MAX_MASK_AGE_MS and len(self._stale) < _KEPT:
-                self._stale.append(f"frame {snapshot.frame_index} is shown {age_ms:.0f} ms after its capture")
+                self._stale.append(
+                    f"frame {snapshot.frame_index} is shown {age_ms:.0f} ms after its capture"
+                )
         if on != (self.shown[-1][1] if self.shown else False):
             self.shown.append((now, on))
         self._count(now, snapshot)
@@ -109,7 +111,9 @@ class Screen:
             if running and last_ns - first_ns > _SECOND // 2 and quiet(first_ns, last_ns)
         ]
         third = len(rates) // 3
-        medians = [float(np.median(part)) for part in (rates, rates[:third], rates[-third:]) if part]
+        medians = [
+            float(np.median(part)) for part in (rates, rates[:third], rates[-third:]) if part
+        ]
         bound = least * self._fps
         failures = [f"{rate:.1f} frames per second" for rate in medians if rate < bound]
         figures = dict(zip(("median", "first_third", "last_third"), medians, strict=False))
@@ -139,5 +143,7 @@ class Screen:
 
     def _count(self, now: int, snapshot: Snapshot) -> None:
         running = snapshot.state is State.RUNNING
-        second = self._seconds.setdefault(now // _SECOND, [snapshot.number, now, snapshot.number, now, 1])
+        second = self._seconds.setdefault(
+            now // _SECOND, [snapshot.number, now, snapshot.number, now, 1]
+        )
         second[2:] = [snapshot.number, now, second[4] and int(running)]

@@ -76,7 +76,9 @@ def write_sequences(folder: Path, fps: float, out: Path) -> list[ClipTruth]:
         height, width = (side // 2 * 2 for side in images[0].shape[:2])
         target = out / f"{name or folder.name}.mkv"
         with quiet():
-            writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"FFV1"), fps, (width, height))
+            writer = cv2.VideoWriter(
+                str(target), cv2.VideoWriter.fourcc(*"FFV1"), fps, (width, height)
+            )
         if not writer.isOpened():
             raise SourceError(f"{target} cannot be written as a video", expected="OpenCV with FFV1")
         for path, image in zip(paths, images, strict=True):

@@ -1,9 +1,9 @@
 """`python -m benchmarks.studies.recipes`: does a recipe teach? Paired runs on the same data, order and initial weights.
 
-Each recipe is trained with the same seeds; a seed fixes the initial weights, the order and the augmentation, so that a
-difference between two recipes of one seed is the recipe's. The weights at the end of the schedule are scored, so that
-no frame chooses what it scores. Finished runs are kept, a killed one is resumed, and processes started with the same
-`--runs` share the work.
+Each recipe is trained with the same seeds; a seed fixes the initial weights, the order and the
+augmentation, so that a difference between two recipes of one seed is the recipe's. The weights at
+the end of the schedule are scored, so that no frame chooses what it scores. Finished runs are kept,
+a killed one is resumed, and processes started with the same `--runs` share the work.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         "python -m benchmarks.studies.recipes --data DIR --recipe none --recipe difom --seeds 5 --set epochs=10",
     )
 )
-@click.option("--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--data", multiple=True, required=True, type=click.Path(path_type=Path), metavar="DIR"
+)
 @click.option("--val-sequences", default="", metavar="3,8,13")
 @click.option(
     "--recipe",
@@ -113,7 +115,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     type=click.Choice([*RECIPES, *FROM_TASK, SELF_TRAINING, *ABLATIONS]),
     help="Repeatable; by default all that the teachers allow.",
 )
-@click.option("--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True)
+@click.option(
+    "--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True
+)
 @click.option(
     "--task-teacher",
     "task_teachers",
@@ -130,9 +134,15 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting that all runs share."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting that all runs share.",
 )
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/recipes"), show_default=True)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs/recipes"), show_default=True
+)
 @click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
 def command(
     data: tuple[Path, ...],
@@ -158,18 +168,28 @@ def command(
         "epochs": 8,
         **parse_assignments(assignments),
     }
-    recipes = known_recipes(task_teachers, [*shared["data"], *(str(folder.resolve()) for folder in pseudo)])
+    recipes = known_recipes(
+        task_teachers, [*shared["data"], *(str(folder.resolve()) for folder in pseudo)]
+    )
     missing = sorted(set(names) - recipes.keys() - ABLATIONS.keys())
     if missing:
         raise UsageError(f"recipe {missing[0]} needs a task teacher", hint="--task-teacher run:RUN")
     if SELF_TRAINING in names and not pseudo:
-        raise UsageError(f"recipe {SELF_TRAINING} needs frames", hint="edge-difom label, then --pseudo DIR")
+        raise UsageError(
+            f"recipe {SELF_TRAINING} needs frames", hint="edge-difom label, then --pseudo DIR"
+        )
     known = recipes | ABLATIONS
     usual = [name for name in recipes if name != SELF_TRAINING or pseudo]
     chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or usual)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
     rows = [
-        [row.recipe, float(np.mean(row.dice)), row.difference, _interval(row.difference_ci95), row.verdict]
+        [
+            row.recipe,
+            float(np.mean(row.dice)),
+            row.difference,
+            _interval(row.difference_ci95),
+            row.verdict,
+        ]
         for row in study.rows
     ]
     console.table(["recipe", "Dice", "difference", "95 % interval", "verdict"], rows)
@@ -178,7 +198,9 @@ def command(
         console.made(json_path)
 
 
-def known_recipes(task_teachers: Sequence[str], data: Sequence[str]) -> dict[str, dict[str, object]]:
+def known_recipes(
+    task_teachers: Sequence[str], data: Sequence[str]
+) -> dict[str, dict[str, object]]:
     """Name -> settings of every recipe that can be trained with or without task teachers.
 
     Args:
@@ -189,7 +211,10 @@ def known_recipes(task_teachers: Sequence[str], data: Sequence[str]) -> dict[str
     if not task_teachers:
         return known
     filled = {
-        name: {key: list(task_teachers) if value == ["{}"] else value for key, value in settings.items()}
+        name: {
+            key: list(task_teachers) if value == ["{}"] else value
+            for key, value in settings.items()
+        }
         for name, settings in FROM_TASK.items()
     }
     return known | filled
@@ -241,7 +266,9 @@ def run_study(
 def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -> Row:
     """Paired differences of one recipe's validation Dice to that of `none`, seed by seed."""
     if name == "none":
-        return Row(recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline")
+        return Row(
+            recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline"
+        )
     differences = np.subtract(dice, none)
     mean, count = float(differences.mean()), len(differences)
     half = _T975.get(count - 1, 1.96) * float(differences.std(ddof=1)) / math.sqrt(count)
@@ -265,7 +292,9 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
     if not (run / "checkpoints" / "last.pt").is_file():
         start_run(config, out=run, force=True)
     elif load_config(run) != config:
-        raise UsageError(f"{run} was trained with other settings", hint="another --runs, or remove it")
+        raise UsageError(
+            f"{run} was trained with other settings", hint="another --runs, or remove it"
+        )
     elif not _finished(run, config.run.epochs):
         resume_run(run)
     rows = _metrics(run)

@@ -1,8 +1,8 @@
 """A detector that is made up, for what is not to depend on a student: true boxes, and mistakes by a stated process.
 
-False positives begin at random, `per_minute` times a minute, and last a geometric number of frames. The GI Genius study
-counted most of them under 3 frames and 88 % at most 6 (at 25 to 30 frames a second): `staying` = .7 gives 51 % under 3
-and 88 % at most 6. A polyp is missed in runs, too.
+False positives begin at random, `per_minute` times a minute, and last a geometric number of frames.
+The GI Genius study counted most of them under 3 frames and 88 % at most 6 (at 25 to 30 frames a
+second): `staying` = .7 gives 51 % under 3 and 88 % at most 6. A polyp is missed in runs, too.
 """
 
 from __future__ import annotations

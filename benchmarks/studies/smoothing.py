@@ -2,8 +2,8 @@
 
 A detector runs over clips once; each setting is then applied to what it found, and counted as by
 `edge-difom evaluate --video`. With `--bundle` the detector is a student. Without one it is made up
-(`benchmarks.studies.simulated_detector`) and runs over the phantom: what comes out then tells settings apart under that
-process, and nothing about a student.
+(`benchmarks.studies.simulated_detector`) and runs over the phantom: what comes out then tells
+settings apart under that process, and nothing about a student.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ SETTINGS = {
             (4, 6, 500),
         )
     },
-    **{f"4 of 6, 130 ms, gap {gap}": Smoothing(seen=4, of=6, least_ms=130, gap=gap) for gap in (0, 30)},
+    **{
+        f"4 of 6, 130 ms, gap {gap}": Smoothing(seen=4, of=6, least_ms=130, gap=gap)
+        for gap in (0, 30)
+    },
     "scores 1/2": Smoothing(seen=1, of=1, least_ms=0, gap=0, weight=128),
     "scores 1/4": Smoothing(seen=1, of=1, least_ms=0, gap=0, weight=64),
     "4 of 6, 130 ms, scores 1/2": Smoothing(seen=4, of=6, least_ms=130, weight=128),
@@ -72,9 +75,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         setting: Its name.
         smoothing: What it sets.
-        delay_ms: Delay that it adds if a polyp is found on every frame, at 30 and at 60 frames a second.
+        delay_ms: Delay that it adds if a polyp is found on every frame, at 30 and at 60 frames a
+            second.
         polyps_found: Polyp appearances that were shown on at least one frame.
-        first_s_median: Median time from a polyp's first frame to the first one on which it is shown.
+        first_s_median: Median time from a polyp's first frame to the first one on which it is
+            shown.
         share_hit: Share of the frames with a box on which a shown region overlaps one.
         share_false: Share of all frames on which a shown region overlaps no box.
         flickers_per_minute: How often a shown region went away for less than 500 ms.
@@ -144,12 +149,16 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     metavar="DIR",
     help="Clean pictures named SEQUENCE_FRAME; each sequence is a clip at --fps.",
 )
-@click.option("--phantom", default=0, metavar="N", help="Clips of the phantom, 20 s each, without --bundle.")
+@click.option(
+    "--phantom", default=0, metavar="N", help="Clips of the phantom, 20 s each, without --bundle."
+)
 @click.option("--fps", default=30.0, show_default=True, help="Of the phantom and of --sequences.")
 @click.option(
     "--per-minute", default=10.0, show_default=True, help="False positives of the made-up detector."
 )
-@click.option("--seeds", default=5, show_default=True, help="Runs of the made-up detector over each clip.")
+@click.option(
+    "--seeds", default=5, show_default=True, help="Runs of the made-up detector over each clip."
+)
 @click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
 @video_options
 @click.pass_context
@@ -172,7 +181,9 @@ def command(
         mistakes = Mistakes(per_minute=per_minute)
         drawn = [draw_clip(seed, fps) for seed in range(phantom)]
         watched = [made_up(clip, seed, mistakes) for clip in drawn for seed in range(seeds)]
-        study = compare(watched, {"made up": str(mistakes), "seeds": seeds}, Output(height=0, width=0))
+        study = compare(
+            watched, {"made up": str(mistakes), "seeds": seeds}, Output(height=0, width=0)
+        )
     else:
         if phantom:
             raise UsageError("the phantom is for the made-up detector", expected="no --bundle")
@@ -265,7 +276,9 @@ def _with_student(path: Path, engine: str, clips: Sequence[ClipTruth]) -> Study:
         console.progress(sum(len(survey.truth) for survey in surveys), "frames") as bar,
     ):
         watched = [
-            watch_clip(survey, student, bundle.manifest, keep_scores=True, done=lambda: bar.update(1))
+            watch_clip(
+                survey, student, bundle.manifest, keep_scores=True, done=lambda: bar.update(1)
+            )
             for survey in surveys
         ]
         described = {"bundle": bundle.manifest.name, "engine": student.name, **student.settings()}
@@ -273,7 +286,9 @@ def _with_student(path: Path, engine: str, clips: Sequence[ClipTruth]) -> Study:
 
 
 def _show(study: Study) -> None:
-    console.say(f"{len(study.clips)} clips, {study.minutes:.3g} judged minutes, {study.polyps} polyps")
+    console.say(
+        f"{len(study.clips)} clips, {study.minutes:.3g} judged minutes, {study.polyps} polyps"
+    )
     least = [f">= {rate.least_s:g} s" for rate in study.rows[0].event_rates]
     console.table(
         [

@@ -1,7 +1,8 @@
 """Random changes that make a frame look like another hospital's (`edge.datasets.appearance_shift`).
 
-They follow the geometric part and change the image alone, except for a narrower field of view, outside
-of which the mask becomes empty. The order of the random draws must stay as it is: runs resume bit for bit.
+They follow the geometric part and change the image alone, except for a narrower field of view,
+outside of which the mask becomes empty. The order of the random draws must stay as it is: runs
+resume bit for bit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def shift_domain(image: Image, mask: Image, other: Image, rng: Generator) -> tup
         image = shifts.transfer_colours(image, other, float(rng.uniform(0.3, 0.9)))
     if rng.random() < 0.3:
         cy, cx = rng.uniform(0.2, 0.8, 2)
-        image = shifts.light(image, (cy, cx), gain=rng.uniform(0.8, 1.5), fall=rng.uniform(0.3, 3.0))
+        image = shifts.light(
+            image, (cy, cx), gain=rng.uniform(0.8, 1.5), fall=rng.uniform(0.3, 3.0)
+        )
     if rng.random() < 0.25:
         image = _highlights(image, rng)
     if rng.random() < 0.25:

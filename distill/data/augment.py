@@ -1,8 +1,9 @@
 """Augmentation as a function of (seed, epoch, sample), so that a resumed run sees the same images.
 
-The geometric part is one affine map in normalized coordinates (-1 to 1 over the frame, cell edges at
-the ends). Image, mask and cached teacher map are resampled through the same map with the same
-reflection at the border, so a teacher runs once per image, however many views training draws from it.
+The geometric part is one affine map in normalized coordinates (-1 to 1 over the frame, cell edges
+at the ends). Image, mask and cached teacher map are resampled through the same map with the same
+reflection at the border, so a teacher runs once per image, however many views training draws from
+it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def random_affine(rng: np.random.Generator, zoom: tuple[float, float]) -> NDArra
     return np.concatenate([linear, rng.uniform(-0.12, 0.12, size=(2, 1))], axis=1)
 
 
-def polyp_free_affine(mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float64] | None:
+def polyp_free_affine(
+    mask: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
     """(2, 3) map onto a part of the image without a polyp: a hard negative from a labeled frame.
 
     Args:
@@ -88,7 +91,9 @@ def warp_maps(maps: Tensor, thetas: Tensor) -> Tensor:
         (B, C, h, w).
     """
     grid = F.affine_grid(thetas, list(maps.shape), align_corners=False)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(
+        maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
 
 
 def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

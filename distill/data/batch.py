@@ -27,8 +27,10 @@ class Unlabeled(NamedTuple):
     Attributes:
         weak: (U, 3, H, W) float32 normalized, the frames as they are.
         strong: (U, 3, H, W) float32 normalized, their augmented views.
-        thetas: (U, 2, 3) float32, the geometry of each view, as `distill.data.augment.warp_maps` takes it.
-        visible: (U, 1, H, W) float32, 1 where a view shows the frame and 0 where it was blacked out.
+        thetas: (U, 2, 3) float32, the geometry of each view, as `distill.data.augment.warp_maps`
+            takes it.
+        visible: (U, 1, H, W) float32, 1 where a view shows the frame and 0 where it was blacked
+            out.
     """
 
     weak: Tensor

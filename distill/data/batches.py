@@ -106,7 +106,9 @@ class TrainingData:
         )
         self.batch_size, self.steps = self.order.batch_size, self.order.steps
         self.teacher_channels = [cache.channels for cache in caches]
-        self.loaders = min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
+        self.loaders = (
+            min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
+        )
         self.shown_to_teachers = np.arange(len(train))
         if shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
@@ -175,10 +177,12 @@ class TrainingData:
             picture: The frame.
             truth: Its mask.
             rng: Random numbers of this view.
-            whole: The mask only says what is visible: it stays as it is, and polyps are not avoided.
+            whole: The mask only says what is visible: it stays as it is, and polyps are not
+                avoided.
         """
         share = self.augmentation.shifted_views
-        # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its views.
+        # Nothing is drawn where there is nothing to choose: a run of none or of all keeps its
+        # views.
         shifted = rng.random() < share if 0 < share < 1 else share == 1
         theta = random_affine(rng, WIDE_ZOOM if shifted else ZOOM)
         polyp_free = 0.0 if whole else self.augmentation.polyp_free_views
@@ -227,10 +231,10 @@ class TrainingData:
         """Figures of the validation frames at the student's input size, threshold .5.
 
         Returns:
-            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses the best
-            epoch. It is the mean Dice; if there are clean frames, a frame with a polyp counts 0 unless its
-            peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean frames also add
-            `flagged_val`, the share of them with a mask.
+            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses
+            the best epoch. It is the mean Dice; if there are clean frames, a frame with a polyp
+            counts 0 unless its peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean
+            frames also add `flagged_val`, the share of them with a mask.
         """
         model.eval()
         device = next(model.parameters()).device
@@ -241,7 +245,10 @@ class TrainingData:
                 logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
                 truth = mask_tensor(self.validation.masks[rows]) >= 0.5
                 found = (
-                    F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) >= 0
+                    F.interpolate(
+                        logits, size=truth.shape[-2:], mode="bilinear", align_corners=False
+                    )
+                    >= 0
                 )
                 both = (truth & found).sum(dim=(1, 2, 3)).float()
                 sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
@@ -274,7 +281,10 @@ def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[st
         return figures | {"score": figures["dice_val"]}
     least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
     kept = dice * (peaks[polyp] > least)
-    return figures | {"flagged_val": (clean >= 0).float().mean().item(), "score": kept.mean().item()}
+    return figures | {
+        "flagged_val": (clean >= 0).float().mean().item(),
+        "score": kept.mean().item(),
+    }
 
 
 def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:

@@ -55,7 +55,8 @@ class ImageStore(msgspec.Struct, frozen=True):
 
     Attributes:
         images: (N, h, w, 3) uint8 RGB, read-only memory map.
-        masks: (N, h, w) uint8, share of a pixel that the polyp covers in 1/255, read-only memory map.
+        masks: (N, h, w) uint8, share of a pixel that the polyp covers in 1/255, read-only memory
+            map.
         key: Hash of all contents, the size and the rules.
         size: h, w.
     """
@@ -79,9 +80,9 @@ def decode_images(
 ) -> ImageStore:
     """Decode and resize all samples, or open the store of an earlier call.
 
-    Images go through the device's own `edge.imaging.preprocess.to_input`. Masks are resized by area, so
-    that a boundary pixel holds the share that the polyp covers. The arrays appear under their final name
-    only when they are complete.
+    Images go through the device's own `edge.imaging.preprocess.to_input`. Masks are resized by
+    area, so that a boundary pixel holds the share that the polyp covers. The arrays appear under
+    their final name only when they are complete.
 
     Args:
         samples: In the order of the rows.
@@ -147,7 +148,9 @@ def require_space(where: Path, needed: int, what: str) -> None:
         )
 
 
-def create_rows(path: Path, shape: tuple[int, ...], dtype: type[Scalar]) -> np.memmap[Any, np.dtype[Scalar]]:
+def create_rows(
+    path: Path, shape: tuple[int, ...], dtype: type[Scalar]
+) -> np.memmap[Any, np.dtype[Scalar]]:
     """A new memory-mapped `.npy` file whose disk space is reserved.
 
     Without the reservation a full disk would kill the process during a write to the map.

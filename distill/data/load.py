@@ -41,7 +41,8 @@ def open_data(
         report: Shows the progress of reading images and of the teachers.
 
     Raises:
-        UsageError: The size does not fit the student, a name is unknown, or options contradict each other.
+        UsageError: The size does not fit the student, a name is unknown, or options contradict each
+            other.
         DataError: The images cannot be used.
     """
     divisor = build_student(config.student.name, pretrained=False).divisor
@@ -82,7 +83,11 @@ def open_data(
             )
     *without_masks, train, validation = stores
     caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
-    logits = None if task_teacher is None else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
+    logits = (
+        None
+        if task_teacher is None
+        else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
+    )
     return TrainingData(
         config.data,
         config.augmentation,

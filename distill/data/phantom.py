@@ -19,5 +19,7 @@ def phantom_folder() -> Path:
     folder = runs_root() / "phantom" / f"{TRAIN}-{VALIDATION}-{NEGATIVES}-seed{SEED}"
     if not folder.is_dir():
         with atomic_dir(folder) as temporary:
-            write_dataset(temporary, train=TRAIN, validation=VALIDATION, negatives=NEGATIVES, seed=SEED)
+            write_dataset(
+                temporary, train=TRAIN, validation=VALIDATION, negatives=NEGATIVES, seed=SEED
+            )
     return folder

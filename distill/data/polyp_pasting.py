@@ -1,9 +1,9 @@
 """Frames with a polyp out of clean frames: the polyp of a labeled frame is pasted into the mucosa.
 
-A student that meets one hospital's clean frames only without polyps may learn the hospital instead of
-the polyp. A pasted polyp breaks that tie, and its mask is known exactly (copy-paste augmentation:
-Ghiasi et al., CVPR 2021). The polyp is blended in by its gradients, so that it takes on the light and
-the color of its new place and no edge tells it apart.
+A student that meets one hospital's clean frames only without polyps may learn the hospital instead
+of the polyp. A pasted polyp breaks that tie, and its mask is known exactly (copy-paste
+augmentation: Ghiasi et al., CVPR 2021). The polyp is blended in by its gradients, so that it takes
+on the light and the color of its new place and no edge tells it apart.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def paste_polyp(
         mask: Image = cv2.warpAffine(polyp.mask, move, (width, height), flags=cv2.INTER_LINEAR)
         region = cv2.dilate((mask > 0).astype(np.uint8), kernel)
         inside = region > 0
-        touches_edge = any(line.any() for line in (region[0], region[-1], region[:, 0], region[:, -1]))
+        touches_edge = any(
+            line.any() for line in (region[0], region[-1], region[:, 0], region[:, -1])
+        )
         if touches_edge or not view[inside].all() or (gray[inside] < _DARK).mean() > _DARK_SHARE:
             continue
         filling: Image = cv2.warpAffine(

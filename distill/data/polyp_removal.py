@@ -44,7 +44,9 @@ def remove_polyps(image: Image, mask: Image, rng: np.random.Generator) -> Image 
     dark = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) < _DARK).astype(np.uint8)
     for _ in range(_TRIES):
         move = _random_move(mask.shape, rng)
-        if (_moved(polyps, move) & polyps).any() or _moved(dark, move)[polyps > 0].mean() > _DARK_SHARE:
+        if (_moved(polyps, move) & polyps).any() or _moved(dark, move)[
+            polyps > 0
+        ].mean() > _DARK_SHARE:
             continue
         return blend(_moved(image, move), image, polyps)
     return None
@@ -60,5 +62,7 @@ def _random_move(size: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.
 
 def _moved(image: Image, move: NDArray[np.float64]) -> Image:
     size = (image.shape[1], image.shape[0])
-    moved: Image = cv2.warpAffine(image, move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    moved: Image = cv2.warpAffine(
+        image, move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT
+    )
     return moved

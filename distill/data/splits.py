@@ -32,7 +32,8 @@ class Sample(msgspec.Struct, frozen=True):
         image: Path of the picture.
         mask: Path of its mask; empty for a frame that is known to show no polyp.
         dataset: Name of the folder that it came from.
-        group: Frames of one group stay on one side of a split: a video sequence, or the frame alone.
+        group: Frames of one group stay on one side of a split: a video sequence, or the frame
+            alone.
     """
 
     image: str
@@ -72,11 +73,11 @@ def load_splits(
 ) -> Splits:
     """Find the samples of all folders and split them.
 
-    A root holds `images/` and `masks/`, or `train/` and `validation/` with both; the latter is its split, and where there
-    is no `validation/` none of it validates. A root
-    of the first kind is split by `val_sequences` where it has a `sequences.json`
-    (`[{"sequence", "first", "last"}]`, inclusive ranges of the numeric stems), else whole groups are drawn until
-    `val_fraction` of its frames is reached. A split depends on nothing but names and `seed`.
+    A root holds `images/` and `masks/`, or `train/` and `validation/` with both; the latter is its
+    split, and where there is no `validation/` none of it validates. A root of the first kind is
+    split by `val_sequences` where it has a `sequences.json` (`[{"sequence", "first", "last"}]`,
+    inclusive ranges of the numeric stems), else whole groups are drawn until `val_fraction` of its
+    frames is reached. A split depends on nothing but names and `seed`.
 
     Args:
         roots: Data folders.
@@ -85,13 +86,16 @@ def load_splits(
         seed: Seed of the draw.
 
     Raises:
-        DataError: A folder, pairing or `sequences.json` is wrong, a sequence is unknown, or a split is empty.
+        DataError: A folder, pairing or `sequences.json` is wrong, a sequence is unknown, or a split
+            is empty.
         UsageError: No root, the same root twice, or `val_fraction` out of range.
     """
     if not roots:
         raise UsageError("no data folder was given", hint="--data DIR")
     if not 0 < val_fraction < 1:
-        raise UsageError(f"validation fraction {val_fraction}", expected="a number over 0 and under 1")
+        raise UsageError(
+            f"validation fraction {val_fraction}", expected="a number over 0 and under 1"
+        )
     names = dataset_names(roots)
     _check_numbers(roots, val_sequences)
     train: list[Sample] = []
@@ -129,12 +133,14 @@ def load_negatives(
 ) -> tuple[list[Sample], list[Sample]]:
     """Find the frames without a polyp and split them by sequence.
 
-    Frames of a folder whose names differ only in a trailing number (`s03_0017`, `s03_0018`) are one sequence, and a
-    sequence is never cut. A folder that is a single sequence trains and validates nothing.
+    Frames of a folder whose names differ only in a trailing number (`s03_0017`, `s03_0018`) are one
+    sequence, and a sequence is never cut. A folder that is a single sequence trains and validates
+    nothing.
 
     Args:
         roots: Folders of pictures, or with `images/` and black `masks/`.
-        val_fraction: Share of the frames of each folder to validate on, 0 up to but not including 1.
+        val_fraction: Share of the frames of each folder to validate on, 0 up to but not including
+            1.
         seed: Seed of the draw.
 
     Returns:
@@ -148,10 +154,13 @@ def load_negatives(
     validation: list[Sample] = []
     for root, name in zip(roots, dataset_names(roots), strict=True):
         samples = [
-            Sample(str(path), "", name, f"{name}/{sequence_of(path.stem)}") for path in find_negatives(root)
+            Sample(str(path), "", name, f"{name}/{sequence_of(path.stem)}")
+            for path in find_negatives(root)
         ]
         groups = [sample.group for sample in samples]
-        chosen = _draw(groups, val_fraction, seed) if val_fraction and len(set(groups)) > 1 else set()
+        chosen = (
+            _draw(groups, val_fraction, seed) if val_fraction and len(set(groups)) > 1 else set()
+        )
         train += [sample for sample in samples if sample.group not in chosen]
         validation += [sample for sample in samples if sample.group in chosen]
     return train, validation
@@ -215,9 +224,13 @@ def _read_sequences(path: Path) -> list[_Sequence]:
     try:
         ranges = msgspec.json.decode(path.read_bytes(), type=list[_Sequence])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} does not list sequences", expected=shape, got=str(error)) from error
+        raise DataError(
+            f"{path} does not list sequences", expected=shape, got=str(error)
+        ) from error
     if not ranges:
-        raise DataError(f"{path} lists no sequence", expected=shape, hint="list them, or remove the file")
+        raise DataError(
+            f"{path} lists no sequence", expected=shape, hint="list them, or remove the file"
+        )
     ordered = sorted(ranges, key=lambda item: item.first)
     for item in ordered:
         if item.last < item.first:
@@ -250,7 +263,9 @@ def _check_numbers(roots: Sequence[Path], wanted: Sequence[int]) -> None:
         )
 
 
-def _refuse_cut_sequences(root: Path, train: Sequence[Sample], validation: Sequence[Sample]) -> None:
+def _refuse_cut_sequences(
+    root: Path, train: Sequence[Sample], validation: Sequence[Sample]
+) -> None:
     if not (root / "sequences.json").is_file():
         return
     both = {sample.group for sample in train} & {sample.group for sample in validation}

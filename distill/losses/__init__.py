@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from distill.losses.spectral.bands import low_band
 from distill.losses.spectral.loss import spectral_loss
-from distill.losses.task import TASK_LOSSES, clean_loss, presence_loss, segmentation_loss, structure_loss
+from distill.losses.task import (
+    TASK_LOSSES,
+    clean_loss,
+    presence_loss,
+    segmentation_loss,
+    structure_loss,
+)
 
 __all__ = [
     "TASK_LOSSES",

@@ -12,8 +12,9 @@ def patch_similarity_loss(
 ) -> Tensor:
     """Relations between the patches of one image instead of their values.
 
-    KL between the rows of the two matrices of cosine similarities, softmax with `temperature` (relational
-    distillation as in LightlyTrain's distillation v3). Channels need not agree in number.
+    KL between the rows of the two matrices of cosine similarities, softmax with `temperature`
+    (relational distillation as in LightlyTrain's distillation v3). Channels need not agree in
+    number.
 
     Args:
         maps: (B, C, h, w) map of the student.
@@ -36,7 +37,8 @@ def patch_similarity_loss(
 def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Channel-wise distillation of logits (CWD: Shu et al., ICCV 2021, equation 4).
 
-    `tau^2 / C` times the sum over the channels of KL(softmax(T / tau) || softmax(S / tau)), softmax over the cells.
+    `tau^2 / C` times the sum over the channels of KL(softmax(T / tau) || softmax(S / tau)), softmax
+    over the cells.
 
     Args:
         logits: (B, C, h, w) of the student, resized bilinearly to the teacher's grid.
@@ -48,9 +50,13 @@ def channel_wise_loss(logits: Tensor, teacher: Tensor, *, temperature: float = 1
     """
     mine = resized(logits.float(), (teacher.shape[-2], teacher.shape[-1])).flatten(2)
     rows = [
-        F.log_softmax(found / temperature, dim=2) for found in (mine, teacher.detach().float().flatten(2))
+        F.log_softmax(found / temperature, dim=2)
+        for found in (mine, teacher.detach().float().flatten(2))
     ]
-    return temperature**2 * F.kl_div(rows[0], rows[1], reduction="none", log_target=True).sum(dim=2).mean()
+    return (
+        temperature**2
+        * F.kl_div(rows[0], rows[1], reduction="none", log_target=True).sum(dim=2).mean()
+    )
 
 
 def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:

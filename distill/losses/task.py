@@ -58,8 +58,8 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
 def clean_loss(logits: Tensor) -> Tensor:
     """Loss of images that show no polyp: the mean softplus of the highest `CLEAN_SHARE` of the logits.
 
-    One false region is what harms. The mean over all pixels would hardly notice it, and the IoU of an empty
-    mask has almost no gradient.
+    One false region is what harms. The mean over all pixels would hardly notice it, and the IoU of
+    an empty mask has almost no gradient.
 
     Args:
         logits: (B, 1, h, w).
@@ -73,7 +73,10 @@ def clean_loss(logits: Tensor) -> Tensor:
 
 
 def segmentation_loss(
-    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, mask: Tensor, clean_weight: float = 1.0
+    loss: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    mask: Tensor,
+    clean_weight: float = 1.0,
 ) -> Tensor:
     """A task loss on the images with a polyp and `clean_loss` on those without one.
 
@@ -101,7 +104,8 @@ def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         presence: (B, 1, 1, 1) logits.
-        mask: (B, 1, H, W), 0 to 1; one with a polyp that covers less than `MIN_SHOWN` has no weight.
+        mask: (B, 1, H, W), 0 to 1; one with a polyp that covers less than `MIN_SHOWN` has no
+            weight.
 
     Returns:
         Mean over the batch, a scalar.
@@ -110,7 +114,9 @@ def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
     if not bool((share == 0).any()):
         return presence.sum() * 0.0  # polyps alone say nothing about where there is none
     weight = ((share == 0) | (share >= MIN_SHOWN)).to(presence.dtype)
-    entropy = F.binary_cross_entropy_with_logits(presence, (share > 0).to(presence.dtype), reduction="none")
+    entropy = F.binary_cross_entropy_with_logits(
+        presence, (share > 0).to(presence.dtype), reduction="none"
+    )
     return (weight * entropy).sum() / weight.sum().clamp_min(1)
 
 

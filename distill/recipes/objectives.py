@@ -97,7 +97,9 @@ class Objective(nn.Module):
 
     def maps(self, images: Tensor) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"):
+        with torch.autocast(
+            images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
+        ):
             found = self.student.maps(images)
         return StudentMaps(
             found.logits.float(),
@@ -153,8 +155,8 @@ class SpectralHeads(nn.Module):
 class Difom(Objective):
     """The task loss and the spectral loss on each teacher's map: recipe `difom`, this project's own.
 
-    Targets come from a cache and take no gradient. The distilled maps are inputs of the logits. The high
-    band is compared on the grid of the student's finer map.
+    Targets come from a cache and take no gradient. The distilled maps are inputs of the logits. The
+    high band is compared on the grid of the student's finer map.
 
     Args:
         student: Trained in place.
@@ -163,7 +165,9 @@ class Difom(Objective):
         channels: Channels of each teacher's map.
     """
 
-    def __init__(self, student: Student, loss: LossOptions, run: RunOptions, channels: Sequence[int]) -> None:
+    def __init__(
+        self, student: Student, loss: LossOptions, run: RunOptions, channels: Sequence[int]
+    ) -> None:
         super().__init__(student, loss, run)
         self.heads = nn.ModuleList(SpectralHeads(student, count) for count in channels)
 
@@ -178,7 +182,9 @@ class Difom(Objective):
         if distances:
             kept = self._kept(distances, clock)
             total = total + distill_weight * (torch.stack(distances) * kept).mean()
-        cwd = None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
+        cwd = (
+            None if batch.task_logits is None else channel_wise_loss(maps.logits, batch.task_logits)
+        )
         if cwd is not None:
             total = total + cwd_weight * cwd
         consistency = self.consistency(batch)

@@ -1,13 +1,13 @@
 """The recipe of the method's published notebook with its defects, to show how its target collapses.
 
-Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU to
-256 channels. The fused map is split by FFT with the centered box of half-width min(H, W) // 6 (indices
-c - r to c + r - 1, so it is not symmetric). Both parts, bilinear at the bottleneck's size, are compared
-with two side branches L1 = ReLU(conv(bottleneck)) and L2 = conv(L1). The loss that trains the branches
-also trains the fusion, whose optimum is a target of zero.
+Teachers' maps are resized to 64x64, concatenated and fused by a trainable 1x1 convolution with ReLU
+to 256 channels. The fused map is split by FFT with the centered box of half-width min(H, W) // 6
+(indices c - r to c + r - 1, so it is not symmetric). Both parts, bilinear at the bottleneck's size,
+are compared with two side branches L1 = ReLU(conv(bottleneck)) and L2 = conv(L1). The loss that
+trains the branches also trains the fusion, whose optimum is a target of zero.
 
-Three phases: the task alone; 0.6 task + 0.1 low + 0.1 high; the same with the encoder's parameters frozen, while its
-BatchNorm statistics go on moving.
+Three phases: the task alone; 0.6 task + 0.1 low + 0.1 high; the same with the encoder's parameters
+frozen, while its BatchNorm statistics go on moving.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Paper(Objective):
         """The map (B, 256, side, side) that the student is to match, with a gradient to the fusion."""
         size = (self.side, self.side)
         stretched = [
-            F.interpolate(target, size=size, mode="bilinear", align_corners=False) for target in targets
+            F.interpolate(target, size=size, mode="bilinear", align_corners=False)
+            for target in targets
         ]
         fused: Tensor = F.relu(self.fusion(torch.cat(stretched, dim=1)))
         return fused
@@ -99,7 +100,8 @@ class Paper(Objective):
 def notebook_bands(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Inside and outside of the notebook's box, real parts.
 
-    The box lacks the frequency +r, so taking the real part weighs the edge by one half and the bands are no projections.
+    The box lacks the frequency +r, so taking the real part weighs the edge by one half and the
+    bands are no projections.
 
     Args:
         maps: (B, C, H, W).

@@ -1,8 +1,8 @@
 """Checks of every distillation: targets that move or vanish, and losses that teach nothing any more.
 
-The published code trains the layer that makes its target with the loss on that target. The optimum is
-a target of zero: the loss reads 0.0000 while nothing is taught. Recipe `paper` reproduces this, so there
-the monitor only warns.
+The published code trains the layer that makes its target with the loss on that target. The optimum
+is a target of zero: the loss reads 0.0000 while nothing is taught. Recipe `paper` reproduces this,
+so there the monitor only warns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class TargetMonitor:
             loss: Value of the loss.
 
         Raises:
-            TrainingError: The target takes a gradient, its standard deviation is out of bounds, or the loss collapsed.
+            TrainingError: The target takes a gradient, its standard deviation is out of bounds, or
+                the loss collapsed.
         """
         if target.requires_grad:
             self._object(
@@ -92,7 +93,9 @@ def target_deviation(target: Tensor) -> float:
     return (target - target.mean(dim=(0, 2, 3), keepdim=True)).square().mean().sqrt().item()
 
 
-def explained_variance(low: Tensor, high: Tensor, target: Tensor, radius: int) -> tuple[float, float]:
+def explained_variance(
+    low: Tensor, high: Tensor, target: Tensor, radius: int
+) -> tuple[float, float]:
     """R^2 of a student's two maps against the bands of a target.
 
     Args:

@@ -35,7 +35,9 @@ class Ensemble:
 
     def __init__(self, runs: Sequence[Path]) -> None:
         if not runs or len({run.resolve() for run in runs}) < len(runs):
-            raise UsageError("nothing can answer", expected="at least one run, each once", hint="--run RUN")
+            raise UsageError(
+                "nothing can answer", expected="at least one run, each once", hint="--run RUN"
+            )
         self.members = [load_run(run) for run in runs]
 
     def scores(self, image: ImageU8) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Self-training: trained students label frames without masks for the next student to learn from.
 
-The labeling students see unchanged images; the next student sees them augmented (Noisy Student: Xie et
-al., CVPR 2020). Uncertain frames are skipped.
+The labeling students see unchanged images; the next student sees them augmented (Noisy Student: Xie
+et al., CVPR 2020). Uncertain frames are skipped.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 def doubt(scores: NDArray[np.float32]) -> float:
     """Uncertainty of a score map: the mean of 4 p (1 - p) over the mask's share of the image plus 1 %.
 
-    About a fifth for a polyp with a sharp rim, more than 1 where a region is neither polyp nor mucosa.
+    About a fifth for a polyp with a sharp rim, more than 1 where a region is neither polyp nor
+    mucosa.
 
     Args:
         scores: (H, W), 0 to 1.
@@ -91,8 +92,8 @@ def label_frames(
 ) -> Labels:
     """Pseudo-label the frames of a source with an ensemble and write them as a data folder.
 
-    `out/train/{images,masks}` holds the frames that were kept, as PNG, and `out/labels.json` lists all of
-    them with their uncertainty. The folder has no validation frames.
+    `out/train/{images,masks}` holds the frames that were kept, as PNG, and `out/labels.json` lists
+    all of them with their uncertainty. The folder has no validation frames.
 
     Args:
         runs: Runs of the ensemble.
@@ -119,7 +120,9 @@ def label_frames(
         for number, image in _frames(source, every):
             scores = makers.scores(np.ascontiguousarray(image[..., ::-1]))
             mask = scores >= 0.5
-            row = LabeledFrame(frame=number, doubt=doubt(scores), area=float(mask.mean()), kept=False)
+            row = LabeledFrame(
+                frame=number, doubt=doubt(scores), area=float(mask.mean()), kept=False
+            )
             if row.doubt <= max_doubt:
                 row = msgspec.structs.replace(row, kept=True)
                 name = f"{number:06}.png"
@@ -139,13 +142,16 @@ def label_frames(
         labels = Labels(
             source=source,
             makers={
-                str(member.path): sha256(member.path / "checkpoints" / "best.pt") for member in makers.members
+                str(member.path): sha256(member.path / "checkpoints" / "best.pt")
+                for member in makers.members
             },
             every=every,
             max_doubt=max_doubt,
             frames=rows,
         )
-        atomic_write(folder / "labels.json", msgspec.json.format(msgspec.json.encode(labels)) + b"\n")
+        atomic_write(
+            folder / "labels.json", msgspec.json.format(msgspec.json.encode(labels)) + b"\n"
+        )
     return labels
 
 

@@ -15,10 +15,10 @@ class StudentMaps(NamedTuple):
         logits: (B, 1, H / stride, W / stride).
         low: (B, low_channels, h, w) coarse decoder map, matched with the low band.
         high: (B, high_channels, 2 h or more, ...) finer decoder map, matched with the high band.
-        auxiliary: Further logits (B, 1, h, w), each of its own size, that deep supervision compares with the
-            mask like `logits`; the export lacks them as outputs. Empty for most students.
-        presence: (B, 1, 1, 1) logit of "is there a polyp", which is part of every one of `logits`; None for students
-            without one.
+        auxiliary: Further logits (B, 1, h, w), each of its own size, that deep supervision compares
+            with the mask like `logits`; the export lacks them as outputs. Empty for most students.
+        presence: (B, 1, 1, 1) logit of "is there a polyp", which is part of every one of `logits`;
+            None for students without one.
     """
 
     logits: Tensor
@@ -31,9 +31,10 @@ class StudentMaps(NamedTuple):
 class Student(nn.Module, ABC):
     """A segmentation network of one class.
 
-    The input is (B, 3, H, W) float, `(rgb - 127) / 128`, H and W multiples of `divisor`. `forward` is what is
-    quantized and exported; `maps` adds the decoder maps and is used in training only. A student whose auxiliary
-    logits need layers of their own overrides `forward`, so that those layers are no part of the export.
+    The input is (B, 3, H, W) float, `(rgb - 127) / 128`, H and W multiples of `divisor`. `forward`
+    is what is quantized and exported; `maps` adds the decoder maps and is used in training only. A
+    student whose auxiliary logits need layers of their own overrides `forward`, so that those
+    layers are no part of the export.
 
     Attributes:
         stride: Input pixels per output cell along each axis.

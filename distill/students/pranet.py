@@ -1,8 +1,8 @@
 """PraNet (Fan et al., MICCAI 2020): a coarse map from a partial decoder, refined by reverse attention.
 
-Written from the paper; the receptive field block and the partial decoder are those of Wu et al., CVPR 2019. Where
-they interpolate, this student takes operations that every runtime computes alike: 2x nearest upsampling, and a
-fixed 4x4 mean for the coarse map at stride 32.
+Written from the paper; the receptive field block and the partial decoder are those of Wu et al.,
+CVPR 2019. Where they interpolate, this student takes operations that every runtime computes alike:
+2x nearest upsampling, and a fixed 4x4 mean for the coarse map at stride 32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def _conv_bn(cin: int, cout: int, kernel: int | tuple[int, int], dilation: int = 1) -> nn.Sequential:
+def _conv_bn(
+    cin: int, cout: int, kernel: int | tuple[int, int], dilation: int = 1
+) -> nn.Sequential:
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (dilation * (height // 2), dilation * (width // 2))
     return nn.Sequential(
@@ -64,7 +66,10 @@ class PartialDecoder(nn.Module):
         super().__init__()
         self.gate16, self.gate8_deep, self.gate8 = (_conv_bn(width, width, 3) for _ in range(3))
         self.rise16, self.rise8 = _conv_bn(width, width, 3), _conv_bn(2 * width, 2 * width, 3)
-        self.join16, self.join8 = _conv_bn(2 * width, 2 * width, 3), _conv_bn(3 * width, 3 * width, 3)
+        self.join16, self.join8 = (
+            _conv_bn(2 * width, 2 * width, 3),
+            _conv_bn(3 * width, 3 * width, 3),
+        )
         self.smooth = _conv_bn(3 * width, 3 * width, 3)
         self.head = nn.Conv2d(3 * width, 1, 1)
 
@@ -83,7 +88,10 @@ class ReverseAttention(nn.Module):
 
     def __init__(self, cin: int, width: int, kernel: int, depth: int, last: int) -> None:
         super().__init__()
-        refine = [nn.Sequential(_conv_bn(width, width, kernel), nn.ReLU(inplace=True)) for _ in range(depth)]
+        refine = [
+            nn.Sequential(_conv_bn(width, width, kernel), nn.ReLU(inplace=True))
+            for _ in range(depth)
+        ]
         self.branch = nn.Sequential(_conv_bn(cin, width, 1), *refine, _conv_bn(width, 1, last))
 
     def forward(self, features: Tensor, coarse: Tensor) -> Tensor:

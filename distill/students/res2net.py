@@ -1,8 +1,8 @@
 """Res2Net50-26w4s, the encoder of PraNet (Gao et al., TPAMI 2021).
 
-A bottleneck whose 3x3 convolution is a ladder: the channels are split into four, each quarter is convolved after
-the result of the quarter before has been added to it, and the last is passed on. Parameters are named as timm
-names them, so that its ImageNet weights fit.
+A bottleneck whose 3x3 convolution is a ladder: the channels are split into four, each quarter is
+convolved after the result of the quarter before has been added to it, and the last is passed on.
+Parameters are named as timm names them, so that its ImageNet weights fit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Bottle2neck(nn.Module):
     Args:
         cin: Channels of the input.
         planes: A quarter of the channels of the output.
-        stride: Stride of the 3x3 convolutions; the first block of a stage has no ladder and pools the last quarter.
+        stride: Stride of the 3x3 convolutions; the first block of a stage has no ladder and pools
+            the last quarter.
     """
 
     def __init__(self, cin: int, planes: int, stride: int = 1, *, first: bool = False) -> None:
@@ -42,7 +43,8 @@ class Bottle2neck(nn.Module):
         self.conv1 = nn.Conv2d(cin, self.width * _SCALES, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(self.width * _SCALES)
         self.convs = nn.ModuleList(
-            nn.Conv2d(self.width, self.width, 3, stride, padding=1, bias=False) for _ in range(_SCALES - 1)
+            nn.Conv2d(self.width, self.width, 3, stride, padding=1, bias=False)
+            for _ in range(_SCALES - 1)
         )
         self.bns = nn.ModuleList(nn.BatchNorm2d(self.width) for _ in range(_SCALES - 1))
         self.pool = nn.AvgPool2d(3, stride, padding=1) if first else None
@@ -50,7 +52,8 @@ class Bottle2neck(nn.Module):
         self.bn3 = nn.BatchNorm2d(planes * EXPANSION)
         self.downsample = (
             nn.Sequential(
-                nn.Conv2d(cin, planes * EXPANSION, 1, stride, bias=False), nn.BatchNorm2d(planes * EXPANSION)
+                nn.Conv2d(cin, planes * EXPANSION, 1, stride, bias=False),
+                nn.BatchNorm2d(planes * EXPANSION),
             )
             if first
             else None
@@ -72,7 +75,8 @@ class Res2Net(nn.Module):
     """Res2Net50-26w4s without its classifier.
 
     Args:
-        pretrained: Start from timm's ImageNet weights; `base` and `blocks` must then be the defaults.
+        pretrained: Start from timm's ImageNet weights; `base` and `blocks` must then be the
+            defaults.
         base: Planes of the first stage.
         blocks: Blocks of each stage.
 
@@ -127,7 +131,9 @@ class Res2Net(nn.Module):
                 hint=f"hf download timm/{WEIGHTS}.in1k where there is a network, or train with pretrained: false",
             ) from missing
         state = source.state_dict()
-        self.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
+        self.load_state_dict(
+            {name: value for name, value in state.items() if not name.startswith("fc.")}
+        )
         self._take_symmetric_input()
 
     def _take_symmetric_input(self) -> None:

@@ -1,7 +1,7 @@
 """The classic U-Net (Ronneberger et al., MICCAI 2015) with batch normalization and same padding.
 
-Its 2x2 transposed convolution is written as a 1x1 convolution and a pixel shuffle: the same function with the
-same number of parameters, but one that every INT8 runtime executes in integers.
+Its 2x2 transposed convolution is written as a 1x1 convolution and a pixel shuffle: the same
+function with the same number of parameters, but one that every INT8 runtime executes in integers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class UNet(Student):
     """U-Net with five levels; logits at the input size.
 
     Args:
-        width: Channels of the first level: 64 is the classic network (31 M parameters), 32 has 7.8 M.
+        width: Channels of the first level: 64 is the classic network (31 M parameters), 32 has 7.8
+            M.
     """
 
     stride = 1
@@ -43,7 +44,8 @@ class UNet(Student):
         )
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(2 * c, 4 * c, 1), nn.PixelShuffle(2)) for c in reversed(channels[:4])
+            nn.Sequential(nn.Conv2d(2 * c, 4 * c, 1), nn.PixelShuffle(2))
+            for c in reversed(channels[:4])
         )
         self.merge = nn.ModuleList(double_conv(2 * c, c) for c in reversed(channels[:4]))
         self.head = nn.Conv2d(width, 1, 1)

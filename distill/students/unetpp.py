@@ -1,7 +1,7 @@
 """U-Net++ (Zhou et al., DLMIA 2018): nested skips and deep supervision.
 
-Node (i, j) of level i sees all nodes (i, 0) .. (i, j - 1) and node (i + 1, j - 1), upsampled. The upsampling is
-nearest and without weights, exact in every runtime.
+Node (i, j) of level i sees all nodes (i, 0) .. (i, j - 1) and node (i + 1, j - 1), upsampled. The
+upsampling is nearest and without weights, exact in every runtime.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class UNetPP(Student):
     """U-Net++ with five levels; logits at the input size, those of node (0, 4).
 
     Args:
-        width: Channels of the first level: 32 is the usual network of 32 to 512 channels (9.2 M parameters).
+        width: Channels of the first level: 32 is the usual network of 32 to 512 channels (9.2 M
+            parameters).
     """
 
     stride = 1
@@ -44,7 +45,8 @@ class UNetPP(Student):
         """Logits (B, 1, H, W), low map at 1/16 (the bottleneck), high map at 1/8; auxiliary of nodes (0, 1..3)."""
         columns = self._columns(x)
         auxiliary = tuple(
-            head(column[0]) for head, column in zip(self.auxiliary_heads, columns[1:-1], strict=True)
+            head(column[0])
+            for head, column in zip(self.auxiliary_heads, columns[1:-1], strict=True)
         )
         return StudentMaps(self.head(columns[-1][0]), columns[0][4], columns[1][3], auxiliary)
 

@@ -1,7 +1,8 @@
 """Where in the image the cells of a network's maps look, measured, and put right.
 
-A strided convolution with symmetric padding has cell i look at pixel `stride * i`, not at the middle of its cell; with
-the padding of TensorFlow it looks beyond the middle; training takes part of that back.
+A strided convolution with symmetric padding has cell i look at pixel `stride * i`, not at the
+middle of its cell; with the padding of TensorFlow it looks beyond the middle; training takes part
+of that back.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def measure_offsets(
 ) -> tuple[tuple[float, float], ...]:
     """Offset of what the cells of each map see from where they lie, in cells of that map, down and right.
 
-    The place that a cell sees is the center of mass of the squared gradient of its features with respect to the
-    input (the effective receptive field of Luo et al., NeurIPS 2016), in a window that follows it.
+    The place that a cell sees is the center of mass of the squared gradient of its features with
+    respect to the input (the effective receptive field of Luo et al., NeurIPS 2016), in a window
+    that follows it.
 
     Args:
         network: (B, 3, side, side) normalized pictures to maps (B, C, h, h), differentiable.
@@ -89,6 +91,8 @@ def _shift(maps: Tensor, offset: tuple[float, float]) -> Tensor:
     if offset == (0.0, 0.0):
         return maps
     h, w = maps.shape[-2:]
-    theta = torch.tensor([[1, 0, -2 * offset[1] / w], [0, 1, -2 * offset[0] / h]], device=maps.device)
+    theta = torch.tensor(
+        [[1, 0, -2 * offset[1] / w], [0, 1, -2 * offset[0] / h]], device=maps.device
+    )
     places = F.affine_grid(theta.expand(len(maps), 2, 3), list(maps.shape), align_corners=False)
     return F.grid_sample(maps, places, mode="bilinear", padding_mode="border", align_corners=False)

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 class Teacher(nn.Module, ABC):
     """A frozen foundation model whose features the student learns to predict.
 
-    One geometry for all: the whole frame is stretched over the grid, and cell (i, j) of a (gh, gw) grid stands
-    for the image region [i/gh, (i+1)/gh) x [j/gw, (j+1)/gw). Whatever a network's own padding or stride does to
-    that is undone by its subclass.
+    One geometry for all: the whole frame is stretched over the grid, and cell (i, j) of a (gh, gw)
+    grid stands for the image region [i/gh, (i+1)/gh) x [j/gw, (j+1)/gw). Whatever a network's own
+    padding or stride does to that is undone by its subclass.
 
-    A teacher takes no gradient and stays in eval mode whatever its parent does, so that no BatchNorm statistic
-    moves.
+    A teacher takes no gradient and stays in eval mode whatever its parent does, so that no
+    BatchNorm statistic moves.
 
     Args:
         name: Name on the command line.
         channels: Channels of its maps.
-        preprocessing: Everything besides the weights that decides the values of its maps; part of `identity`.
+        preprocessing: Everything besides the weights that decides the values of its maps; part of
+            `identity`.
     """
 
     def __init__(self, name: str, channels: int, preprocessing: str) -> None:
@@ -60,7 +61,9 @@ class Teacher(nn.Module, ABC):
             )
         maps = resample(self.native_features(images, grid).float(), grid)
         if maps.shape[1] != self.channels:
-            raise ValueError(f"{self.name} promised {self.channels} channels and gave {maps.shape[1]}")
+            raise ValueError(
+                f"{self.name} promised {self.channels} channels and gave {maps.shape[1]}"
+            )
         return maps
 
     @abstractmethod

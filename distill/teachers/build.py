@@ -23,7 +23,8 @@ class Form(NamedTuple):
     """How a teacher is written and who builds it.
 
     Attributes:
-        source: What follows the colon; in brackets where it may be left out, empty where there is none.
+        source: What follows the colon; in brackets where it may be left out, empty where there is
+            none.
         builder: `"module:attribute"`, called with the source if there is one.
     """
 

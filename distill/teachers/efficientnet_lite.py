@@ -18,9 +18,9 @@ STAGE = 3
 SHIFT = 2
 """Pixels by which the input is moved right and down, the edge repeated.
 
-TensorFlow's padding favors the lower right. The trained kernels take most of that back: the squared gradient of
-output cell i has its center of mass near input pixel 16 i + 9.7 (random weights: 16 i + 14), where the cell's own
-center is 16 i + 7.5.
+TensorFlow's padding favors the lower right. The trained kernels take most of that back: the squared
+gradient of output cell i has its center of mass near input pixel 16 i + 9.7 (random weights: 16 i +
+14), where the cell's own center is 16 i + 7.5.
 """
 
 
@@ -36,7 +36,9 @@ class EfficientNetLite2(Teacher):
 
     def __init__(self, *, pretrained: bool = True) -> None:
         super().__init__(
-            "efficientnet_lite2", 120, f"(x - 127) / 128, {STRIDE} pixels a cell, moved by {SHIFT}, stride 16"
+            "efficientnet_lite2",
+            120,
+            f"(x - 127) / 128, {STRIDE} pixels a cell, moved by {SHIFT}, stride 16",
         )
         self.network = lite_features("lite2", pretrained=pretrained, padding="same")
         blocks = self.network.blocks

@@ -33,7 +33,8 @@ def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **opt
             expected="a checkpoint folder with config.json and model.safetensors",
         )
     try:
-        # A copy on this machine is used without asking the hub, so that a hospital without a network can train.
+        # A copy on this machine is used without asking the hub, so that a hospital without a
+        # network can train.
         return _loaded(cls, name, source, kinds, local_files_only=True, **options)
     except _AbsentError:
         pass
@@ -53,17 +54,27 @@ class _AbsentError(Exception):
 
 
 def _loaded(
-    cls: Any, name: str, source: str, kinds: tuple[str, ...], *, local_files_only: bool, **options: Any
+    cls: Any,
+    name: str,
+    source: str,
+    kinds: tuple[str, ...],
+    *,
+    local_files_only: bool,
+    **options: Any,
 ) -> Any:
     folder = Path(source).is_dir()
     try:
-        raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local_files_only)
+        raw, _ = transformers.PretrainedConfig.get_config_dict(
+            source, local_files_only=local_files_only
+        )
         kind = raw.get("model_type")
         if kind is None:
             raise OSError("no config.json that names a model_type")
         if kind not in kinds:
             raise DataError(
-                f"teacher {name}: {source} holds another model", expected=" or ".join(kinds), got=repr(kind)
+                f"teacher {name}: {source} holds another model",
+                expected=" or ".join(kinds),
+                got=repr(kind),
             )
         network, report = cls.from_pretrained(
             source, local_files_only=local_files_only, output_loading_info=True, **options

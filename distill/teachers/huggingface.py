@@ -31,11 +31,12 @@ _PIXELS, _COARSEST = 16, 32
 class PatchTokens(Teacher):
     """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025), one patch per grid cell.
 
-    The frame is stretched to the grid times the patch size, and the position embeddings follow; the class token and
-    the registers are dropped. DINOv3's ConvNeXt has patches of 32 pixels.
+    The frame is stretched to the grid times the patch size, and the position embeddings follow; the
+    class token and the registers are dropped. DINOv3's ConvNeXt has patches of 32 pixels.
 
     Args:
-        network: `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` or `DINOv3ConvNextModel`.
+        network: `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` or
+            `DINOv3ConvNextModel`.
         name: `dinov2` or `dinov3`.
     """
 
@@ -58,7 +59,8 @@ class PatchTokens(Teacher):
 class SquareEmbedding(Teacher):
     """Image embedding of SAM (Kirillov et al., 2023) or SAM 2 (Ravi et al., 2024), the coarsest output of its neck.
 
-    SAM's own preprocessing pads a frame to a square; here the frame is stretched to it, as for every teacher.
+    SAM's own preprocessing pads a frame to a square; here the frame is stretched to it, as for
+    every teacher.
 
     Args:
         network: `SamVisionModel` or `Sam2VisionModel`.
@@ -69,9 +71,16 @@ class SquareEmbedding(Teacher):
     """
 
     def __init__(
-        self, network: nn.Module, name: str, channels: int, side: int, embedding: Callable[[Any], Tensor]
+        self,
+        network: nn.Module,
+        name: str,
+        channels: int,
+        side: int,
+        embedding: Callable[[Any], Tensor],
     ) -> None:
-        super().__init__(name, channels, f"{_IMAGENET}, stretched to a square of {side}, neck output")
+        super().__init__(
+            name, channels, f"{_IMAGENET}, stretched to a square of {side}, neck output"
+        )
         self.network = network
         self.side, self._embedding = side, embedding
         self.freeze()
@@ -85,9 +94,9 @@ class SquareEmbedding(Teacher):
 class PixelDecoder(Teacher):
     """The finest multi-scale map of the pixel decoder of OneFormer or Mask2Former.
 
-    It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2), from an input of 16 pixels per grid cell.
-    The queries, and with them OneFormer's task, come after the pixel decoder and do not change its maps, so that
-    neither is run.
+    It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2), from an input of 16 pixels
+    per grid cell. The queries, and with them OneFormer's task, come after the pixel decoder and do
+    not change its maps, so that neither is run.
 
     Args:
         network: `OneFormerModel` or `Mask2FormerModel`.
@@ -105,7 +114,9 @@ class PixelDecoder(Teacher):
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, channels, about 2 gh, about 2 gw) of (B, 3, H, W) uint8 RGB."""
         answer = self.network(imagenet_normalized(images, covering(grid, _PIXELS, _COARSEST)))
-        if hasattr(answer, "decoder_features"):  # OneFormer's name for Mask2Former's decoder_hidden_states
+        if hasattr(
+            answer, "decoder_features"
+        ):  # OneFormer's name for Mask2Former's decoder_hidden_states
             finest: Tensor = answer.decoder_features[-1]
         else:
             finest = answer.decoder_hidden_states[-1]
@@ -123,7 +134,9 @@ def sam2(network: Any) -> Teacher:
     """The teacher that a `Sam2VisionModel` makes."""
     channels, side = network.config.fpn_hidden_size, network.config.backbone_config.image_size
     side = int(side if isinstance(side, int) else side[0])
-    return SquareEmbedding(network, "sam2", int(channels), side, lambda answer: answer.fpn_hidden_states[-1])
+    return SquareEmbedding(
+        network, "sam2", int(channels), side, lambda answer: answer.fpn_hidden_states[-1]
+    )
 
 
 def load_dinov2(source: str = HUB["dinov2"]) -> Teacher:
@@ -140,14 +153,18 @@ def load_dinov3(source: str = HUB["dinov3"]) -> Teacher:
 
 def load_sam(source: str = HUB["sam"]) -> Teacher:
     """SAM's encoder, from a checkpoint of the whole SAM or of the encoder; errors as `hub.load_network`."""
-    return sam(load_network(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model")))
+    return sam(
+        load_network(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model"))
+    )
 
 
 def load_sam2(source: str = HUB["sam2"]) -> Teacher:
     """SAM 2's encoder, from a checkpoint for images, for video or of the encoder; errors as `hub.load_network`."""
     kinds = ("sam2", "sam2_video", "sam2_vision_model")
     inside = {r"^vision_encoder\.": ""}  # where the checkpoint is of more than the encoder
-    return sam2(load_network(transformers.Sam2VisionModel, "sam2", source, kinds, key_mapping=inside))
+    return sam2(
+        load_network(transformers.Sam2VisionModel, "sam2", source, kinds, key_mapping=inside)
+    )
 
 
 def load_oneformer(source: str = HUB["oneformer"]) -> Teacher:

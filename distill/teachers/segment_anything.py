@@ -26,7 +26,8 @@ class SamPth(Teacher):
     """Image embedding of SAM's encoder, the output of its neck; the frame is stretched to the encoder's square.
 
     Args:
-        state: Weights of `segment_anything.modeling.ImageEncoderViT`, which also say how large it is.
+        state: Weights of `segment_anything.modeling.ImageEncoderViT`, which also say how large it
+            is.
 
     Raises:
         MissingDependencyError: `segment-anything` is not installed.
@@ -60,7 +61,9 @@ def encoder_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     cells, width = state["pos_embed"].shape[1], state["pos_embed"].shape[3]
     patch = state["patch_embed.proj.weight"].shape[-1]
-    depth = 1 + max((int(m[1]) for key in state if (m := re.match(r"blocks\.(\d+)\.", key))), default=-1)
+    depth = 1 + max(
+        (int(m[1]) for key in state if (m := re.match(r"blocks\.(\d+)\.", key))), default=-1
+    )
     reach = [(state[f"blocks.{block}.attn.rel_pos_h"].shape[0] + 1) // 2 for block in range(depth)]
     return {
         "img_size": patch * cells,
@@ -91,7 +94,9 @@ def load_sam_pth(source: str) -> Teacher:
     expected = "a SAM checkpoint such as sam_vit_b_01ec64.pth, with weights named image_encoder.*"
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        state = {key.removeprefix(_PREFIX): loaded[key] for key in loaded if key.startswith(_PREFIX)}
+        state = {
+            key.removeprefix(_PREFIX): loaded[key] for key in loaded if key.startswith(_PREFIX)
+        }
         return SamPth(state)
     except FileNotFoundError:
         raise DataError(f"teacher sam: {path} is not a file", expected=expected) from None

@@ -32,7 +32,9 @@ class StudentMapsTeacher(Teacher):
     """
 
     def __init__(self, student: Student, size: int) -> None:
-        offsets = measure_offsets(lambda x: student.maps(x)[1:3], min(size, _CELLS * student.divisor))
+        offsets = measure_offsets(
+            lambda x: student.maps(x)[1:3], min(size, _CELLS * student.divisor)
+        )
         super().__init__(
             "run",
             student.low_channels + student.high_channels,
@@ -56,8 +58,8 @@ class StudentMapsTeacher(Teacher):
 class TaskTeacher(Teacher):
     """Logits of trained students, for channel-wise distillation.
 
-    Several students give the logit of the mean of their probabilities. No alignment is needed, because the
-    students were trained on masks.
+    Several students give the logit of the mean of their probabilities. No alignment is needed,
+    because the students were trained on masks.
 
     Args:
         students: In evaluation mode, each with height and width of its input.
@@ -66,7 +68,9 @@ class TaskTeacher(Teacher):
     def __init__(self, students: Sequence[tuple[Student, int]]) -> None:
         sizes = [size for _, size in students]
         super().__init__(
-            "run-logits", 1, f"(x - 127) / 128, {' + '.join(map(str, sizes))} pixels, logits of the mean"
+            "run-logits",
+            1,
+            f"(x - 127) / 128, {' + '.join(map(str, sizes))} pixels, logits of the mean",
         )
         self.networks, self.sizes = nn.ModuleList(student for student, _ in students), sizes
         self.freeze()

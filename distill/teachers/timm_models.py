@@ -42,7 +42,9 @@ class TimmFeatures(Teacher):
 
     def __init__(self, network: nn.Module, name: str) -> None:
         config: Any = network.pretrained_cfg
-        fixed = config.get("fixed_input_size", False) and not getattr(network, "dynamic_img_size", False)
+        fixed = config.get("fixed_input_size", False) and not getattr(
+            network, "dynamic_img_size", False
+        )
         side = int(config["input_size"][-1])
         levels = _levels(network.eval(), name, side if fixed else _PROBE)
         self._levels = list(levels)
@@ -64,7 +66,11 @@ class TimmFeatures(Teacher):
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        size = covering(grid, self.pixels, self.divisor) if self.side is None else (self.side, self.side)
+        size = (
+            covering(grid, self.pixels, self.divisor)
+            if self.side is None
+            else (self.side, self.side)
+        )
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         deviation = torch.tensor(self.deviation, device=images.device).view(1, 3, 1, 1)
         maps = self._maps((resample(images.float() / 255, size) - mean) / deviation)
@@ -80,8 +86,8 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
     """A network of timm.
 
     Args:
-        source: `NAME` for the weights that timm names, from its local copy or the network, or `NAME@CHECKPOINT` for
-            those in a `.pth` or `.safetensors` file.
+        source: `NAME` for the weights that timm names, from its local copy or the network, or
+            `NAME@CHECKPOINT` for those in a `.pth` or `.safetensors` file.
         pretrained: False builds it with random weights, which teach nothing; for tests.
 
     Raises:
@@ -94,7 +100,8 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
         near = timm.list_models(f"*{re.split(r'[._0-9]', name)[0]}*")[:8]
         raise UsageError(
             f"timm has no network {name!r}",
-            expected="a name of timm.list_models()" + (f", such as {', '.join(near)}" if near else ""),
+            expected="a name of timm.list_models()"
+            + (f", such as {', '.join(near)}" if near else ""),
             hint="--teacher timm:convnext_tiny",
         )
     if not at:
@@ -105,7 +112,15 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
     overlay = {"file": str(path), "custom_load": False, "source": ""}
     try:
         network = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, EOFError, TypeError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        EOFError,
+        TypeError,
+    ) as error:
         raise DataError(
             f"teacher timm: {path} does not hold the weights of {name}",
             expected="all weights of the network, its classifier included",

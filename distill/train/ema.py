@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class WeightAverage:
     """The averaged weights, as a student of their own.
 
-    The decay grows with the number of updates up to its bound, so that the first weights fade quickly.
+    The decay grows with the number of updates up to its bound, so that the first weights fade
+    quickly.
 
     Args:
         student: Student whose weights are averaged.

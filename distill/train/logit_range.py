@@ -1,8 +1,9 @@
 """Fit a student's logits to the engines' grid, once training is done.
 
-An engine holds a presence logit and the pixels' logits in 8 bits of their own, from -6 to 5.95, before it adds them.
-A large presence logit leaves the pixels no room to say "not here": what is cut off below -6 comes back as
-foreground. One common factor shrinks both; the mask at score 1/2 stays what it is.
+An engine holds a presence logit and the pixels' logits in 8 bits of their own, from -6 to 5.95,
+before it adds them. A large presence logit leaves the pixels no room to say "not here": what is cut
+off below -6 comes back as foreground. One common factor shrinks both; the mask at score 1/2 stays
+what it is.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ def fit_logits(student: Student, images: ImageU8, batch_size: int = 16) -> float
     """Scale a student's logits in place so that its presence logit fits the engines' grid.
 
     Args:
-        student: In evaluation mode; unchanged if it has no presence logit or the logit fits already.
-        images: (N, H, W, 3) uint8 RGB at the student's input size, validation frames with and without polyps.
+        student: In evaluation mode; unchanged if it has no presence logit or the logit fits
+            already.
+        images: (N, H, W, 3) uint8 RGB at the student's input size, validation frames with and
+            without polyps.
         batch_size: Images per forward pass.
 
     Returns:
@@ -38,7 +41,9 @@ def fit_logits(student: Student, images: ImageU8, batch_size: int = 16) -> float
     found = []
     with torch.inference_mode():
         for begin in range(0, len(images), batch_size):
-            presence = student.maps(to_tensor(images[begin : begin + batch_size]).to(device)).presence
+            presence = student.maps(
+                to_tensor(images[begin : begin + batch_size]).to(device)
+            ).presence
             if presence is None:
                 return 1.0
             found.append(presence.flatten().cpu())

@@ -38,7 +38,9 @@ def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
     return frozen
 
 
-def parameter_groups(module: nn.Module, student: Student, options: OptimizerOptions) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, student: Student, options: OptimizerOptions
+) -> list[dict[str, Any]]:
     """Trainable parameters; those of the student's encoder have their own learning rate."""
     encoder = getattr(student, "encoder", None)
     inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
@@ -60,12 +62,17 @@ class Optimizer:
         steps: Number of steps of the whole run.
     """
 
-    def __init__(self, module: nn.Module, student: Student, options: OptimizerOptions, steps: int) -> None:
+    def __init__(
+        self, module: nn.Module, student: Student, options: OptimizerOptions, steps: int
+    ) -> None:
         self._student = student
         groups = parameter_groups(module, student, options)
         self._optimizer = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=[group["lr"] for group in groups], total_steps=steps, pct_start=_RISING
+            self._optimizer,
+            max_lr=[group["lr"] for group in groups],
+            total_steps=steps,
+            pct_start=_RISING,
         )
         self._average = WeightAverage(student, options.ema) if options.ema else None
 

@@ -1,7 +1,7 @@
 """The training loop: one-cycle AdamW, validation chooses, and a killed run continues bit for bit.
 
-It runs in one process or several (`accelerate launch`): each process computes its part of every batch,
-and gradients are averaged.
+It runs in one process or several (`accelerate launch`): each process computes its part of every
+batch, and gradients are averaged.
 
 `quantize.qat.finetuning` has a loop of its own on purpose: docs/adr/0025-two-training-loops.md.
 """
@@ -78,8 +78,8 @@ class Trainer:
         report: Shows the progress of the steps.
 
     Raises:
-        UsageError: The batch cannot be divided equally among the processes and parts, or an option does
-            not fit the student.
+        UsageError: The batch cannot be divided equally among the processes and parts, or an option
+            does not fit the student.
     """
 
     def __init__(
@@ -87,7 +87,9 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
         unused = DistributedDataParallelKwargs(find_unused_parameters=config.loss.recipe == "paper")
-        self.accelerator = accelerate.Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+        self.accelerator = accelerate.Accelerator(
+            cpu=not torch.cuda.is_available(), kwargs_handlers=[unused]
+        )
         shares = self.accelerator.num_processes * config.run.accumulate
         if data.batch_size % shares:
             raise UsageError(
@@ -122,7 +124,9 @@ class Trainer:
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module.to(self.accelerator.device)  # before its weights are copied for the average
-        self.optimizer = Optimizer(module, self.student, config.optimizer, config.run.epochs * data.steps)
+        self.optimizer = Optimizer(
+            module, self.student, config.optimizer, config.run.epochs * data.steps
+        )
         self.wrapped = self.accelerator.prepare_model(module)
         self.monitor = TargetMonitor(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
@@ -150,7 +154,11 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimisation"])
         self.monitor.start = dict(state["guard"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.best, self.sums, self.seconds = dict(state["best"]), dict(state["sums"]), state["seconds"]
+        self.best, self.sums, self.seconds = (
+            dict(state["best"]),
+            dict(state["sums"]),
+            state["seconds"],
+        )
 
     def train(self) -> dict[str, float]:
         """Train to the end of the schedule, or until `patience` epochs brought no better score.
@@ -203,7 +211,8 @@ class Trainer:
             for name, value in losses.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update(
-                1, f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}"
+                1,
+                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}",
             )
             if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
@@ -259,7 +268,10 @@ class Trainer:
                 self._refuse_nonfinite(values["loss"], batch)
                 if self.step % CHECKED_EVERY == 0:
                     for name, target, loss in zip(
-                        self._teacher_names(losses.targets), losses.targets, losses.distillation, strict=True
+                        self._teacher_names(losses.targets),
+                        losses.targets,
+                        losses.distillation,
+                        strict=True,
                     ):
                         self.monitor.check(name, target, loss.item())
                 self.accelerator.backward(losses.total / parts)
@@ -277,7 +289,8 @@ class Trainer:
             return
         path = self.run / "checkpoints" / "diverged-batch.pt"
         save_checkpoint(
-            path, {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step}
+            path,
+            {"images": batch.images, "masks": batch.masks, "epoch": self.epoch, "step": self.step},
         )
         raise TrainingError(
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
@@ -295,7 +308,9 @@ class Trainer:
         if batch is not None:
             part = batch.part(slice(None), self.accelerator.device)
             self.objective.eval()
-            for name, (low, high) in zip(self.config.teachers.specs, self.objective.fit(part), strict=False):
+            for name, (low, high) in zip(
+                self.config.teachers.specs, self.objective.fit(part), strict=False
+            ):
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
             "epoch": self.epoch,
@@ -330,7 +345,11 @@ class Trainer:
 
 def _clean(figures: dict[str, float]) -> str:
     """Validation figure of clean frames, for the progress bar."""
-    return f" ({figures['flagged_val']:.0%} of clean frames flagged)" if "flagged_val" in figures else ""
+    return (
+        f" ({figures['flagged_val']:.0%} of clean frames flagged)"
+        if "flagged_val" in figures
+        else ""
+    )
 
 
 def start_run(
@@ -389,7 +408,9 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
     return _finish(trainer, process)
 
 
-def _prepare(run: Path, config: DistillConfig, report: Reporter) -> tuple[Trainer, accelerate.PartialState]:
+def _prepare(
+    run: Path, config: DistillConfig, report: Reporter
+) -> tuple[Trainer, accelerate.PartialState]:
     process = accelerate.PartialState(cpu=not torch.cuda.is_available())
     with process.main_process_first():
         data = open_data(config, report=report)

@@ -1,7 +1,7 @@
 """The manifest of a bundle: everything that a device must know about a model.
 
-Typed and strict: an unknown key, a missing key or a wrong type is an error. `SCHEMA_VERSION` rises with
-every change that an older reader would misread.
+Typed and strict: an unknown key, a missing key or a wrong type is an error. `SCHEMA_VERSION` rises
+with every change that an older reader would misread.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Input(Strict, frozen=True, kw_only=True):
     """How a frame becomes the engine's input.
 
-    `resize` names the rule in `edge.imaging.preprocess`, `field_of_view` that in `edge.imaging.crop`; normalisation `(x - mean) / scale` is in the engine's graph
-    and is recorded here for information.
+    `resize` names the rule in `edge.imaging.preprocess`, `field_of_view` that in
+    `edge.imaging.crop`; normalisation `(x - mean) / scale` is in the engine's graph and is recorded
+    here for information.
     """
 
     height: int
@@ -42,7 +43,8 @@ class FrocPoint(Strict, frozen=True, kw_only=True):
     Attributes:
         least_peak: Score that a kept region reaches at its highest, 0 to 1.
         overlapped: Share of the polyps on which a kept region has a pixel; None without any polyp.
-        matched: Share of the polyps that a kept region outlines (`edge.evaluation.findings.MATCH_IOU`); None without any.
+        matched: Share of the polyps that a kept region outlines
+            (`edge.evaluation.findings.MATCH_IOU`); None without any.
         false_regions: Kept regions that show no polyp, mean per frame over all frames.
         flagged: Share of the clean frames that are flagged; None without any.
     """
@@ -75,7 +77,8 @@ class CurvePoint(Strict, frozen=True, kw_only=True):
         found: Frames with a polyp on which a kept region touches it.
         flagged: Frames without a polyp that have a kept region.
         min_region: Smallest region that is kept; None for that of the calibration.
-        least_peak: Score that a kept region reaches at its highest; None for that of the calibration.
+        least_peak: Score that a kept region reaches at its highest; None for that of the
+            calibration.
     """
 
     threshold: float
@@ -99,10 +102,10 @@ class Calibration(Strict, frozen=True, kw_only=True):
         best: The point of the highest Dice.
         chosen: The point that was chosen.
         curve: Other thresholds, to see how flat the choice is.
-        specificity: Share of the clean frames that was to stay unflagged; None in a bundle made without such a
-            wish.
-        reached: Share that stays unflagged at the chosen point, balanced as `rule` says; None without clean
-            frames.
+        specificity: Share of the clean frames that was to stay unflagged; None in a bundle made
+            without such a wish.
+        reached: Share that stays unflagged at the chosen point, balanced as `rule` says; None
+            without clean frames.
         found_by_set: Data set -> frames with a polyp, and those on which it was found.
         flagged_by_set: Data set -> clean frames, and those that were flagged.
         flagged_by_sequence: `data set/sequence` -> clean frames, and those that were flagged.
@@ -135,7 +138,11 @@ class Calibration(Strict, frozen=True, kw_only=True):
     @property
     def fell_short(self) -> bool:
         """Whether no candidate left as many clean frames unflagged as was wanted."""
-        return self.specificity is not None and self.reached is not None and self.reached < self.specificity
+        return (
+            self.specificity is not None
+            and self.reached is not None
+            and self.reached < self.specificity
+        )
 
 
 class Output(Strict, frozen=True, kw_only=True):
@@ -167,7 +174,8 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine, run by `openvino` in bfloat16.
+        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine, run by `openvino` in
+            bfloat16.
         files: Paths inside the bundle, the model file first.
         min_version: Least version of the runtime.
         architectures: `platform.machine()` values it was built for.
@@ -216,7 +224,9 @@ class Accuracy(Strict, frozen=True, kw_only=True):
     dice_ci95: tuple[float, float]
     negatives: int = 0
     flagged: int = 0
-    protocol: str = "B: per image at native mask size, raw scores at the threshold, bootstrap 95 % interval"
+    protocol: str = (
+        "B: per image at native mask size, raw scores at the threshold, bootstrap 95 % interval"
+    )
 
 
 class ParityRow(Strict, frozen=True, kw_only=True):
@@ -229,11 +239,12 @@ class ParityRow(Strict, frozen=True, kw_only=True):
         frames: How many.
         max_difference: Largest score difference, 1/256.
         mean_difference: Mean score difference, 1/256.
-        mask_iou: Mean over the frames where either mask has at least 50 pixels; None where there is none.
+        mask_iou: Mean over the frames where either mask has at least 50 pixels; None where there is
+            none.
         worst_iou: The least of them.
         worst_frame: Its name.
-        dice_difference: Mean Dice of `right` less that of `left` on the frames with a polyp, at the size of the
-            score maps; None where no masks are given.
+        dice_difference: Mean Dice of `right` less that of `left` on the frames with a polyp, at the
+            size of the score maps; None where no masks are given.
     """
 
     left: str

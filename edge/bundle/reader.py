@@ -1,8 +1,9 @@
 """The only reader and writer of bundles.
 
-A bundle is a directory, or the same files in one uncompressed zip (`.difom`). `manifest.json` describes it and
-lists the SHA-256 of every other file; `manifest.sha256` holds that of the manifest. Nothing is handed out whose
-hash was not checked in the same read. The hashes find damage; who made a bundle they do not tell.
+A bundle is a directory, or the same files in one uncompressed zip (`.difom`). `manifest.json`
+describes it and lists the SHA-256 of every other file; `manifest.sha256` holds that of the
+manifest. Nothing is handed out whose hash was not checked in the same read. The hashes find damage;
+who made a bundle they do not tell.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Bundle:
         """Open a directory or a `.difom` file.
 
         Raises:
-            BundleError: Not a bundle, damaged, of a newer schema, or its manifest does not hold together.
+            BundleError: Not a bundle, damaged, of a newer schema, or its manifest does not hold
+                together.
         """
         path = Path(path)
         store = open_store(path)
@@ -175,7 +177,9 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
         BundleError: A file does not verify.
     """
     if out.suffix != SUFFIX:
-        raise UsageError(f"{out} is not the name of a packed bundle", expected=f"a name ending in {SUFFIX}")
+        raise UsageError(
+            f"{out} is not the name of a packed bundle", expected=f"a name ending in {SUFFIX}"
+        )
     refuse_existing(out, force=force)
     held = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     contents = _contents(held)
@@ -234,7 +238,9 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
             )
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path}: {MANIFEST} cannot be read", got=str(error), hint=MEND) from error
+        raise BundleError(
+            f"{path}: {MANIFEST} cannot be read", got=str(error), hint=MEND
+        ) from error
     _check(manifest, path)
     return manifest
 

@@ -15,7 +15,11 @@ def shipped_bundles() -> dict[str, Path]:
     # A bundle is opened by its path, so a package inside a zip ships none.
     if not isinstance(root, Path) or not root.is_dir():
         return {}
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / "manifest.json").is_file()}
+    return {
+        folder.name: folder
+        for folder in sorted(root.iterdir())
+        if (folder / "manifest.json").is_file()
+    }
 
 
 def default_bundle() -> Path | None:
@@ -27,7 +31,8 @@ def find_bundle(given: Path | str) -> Path:
     """The bundle that a user names.
 
     Args:
-        given: A path, or the name of a shipped bundle. What exists under that name in the working folder comes first.
+        given: A path, or the name of a shipped bundle. What exists under that name in the working
+            folder comes first.
 
     Returns:
         The path; `given` itself where neither is there, which opening it then tells.

@@ -1,6 +1,7 @@
 """Where the files of a bundle lie: a directory, or one zip. Nothing here is verified yet; `edge.bundle.reader` does that.
 
-Whoever made it is not trusted either: links are not followed, and what is read is bounded before it is read.
+Whoever made it is not trusted either: links are not followed, and what is read is bounded before it
+is read.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def open_store(path: Path) -> Store:
     """The files of a directory or zip.
 
     Raises:
-        BundleError: There is none, or the zip holds what a bundle does not: names that leave it or meet, links,
-            ciphers, entries over each other, or too much.
+        BundleError: There is none, or the zip holds what a bundle does not: names that leave it or
+            meet, links, ciphers, entries over each other, or too much.
     """
     if path.is_dir():
         return _Directory(path)
@@ -74,15 +75,17 @@ def check_name(name: str, path: Path) -> None:
     """Refuse a name that would leave the bundle.
 
     Raises:
-        BundleError: `name` is absolute, has `..`, another system's separators or what cannot be printed, or is
-            longer than file systems take.
+        BundleError: `name` is absolute, has `..`, another system's separators or what cannot be
+            printed, or is longer than file systems take.
     """
     parts = PurePosixPath(name).parts
     safe = name == "/".join(parts) and ".." not in parts and not name.startswith("/")
     short = len(name.encode(errors="replace")) <= _LONGEST_NAME
     if not safe or not name or "\\" in name or ":" in name or not name.isprintable() or not short:
         raise BundleError(
-            f"{path}: a file name leaves the bundle", expected="a relative path without ..", got=repr(name)
+            f"{path}: a file name leaves the bundle",
+            expected="a relative path without ..",
+            got=repr(name),
         )
 
 
@@ -90,23 +93,29 @@ def check_names(names: Sequence[str], path: Path) -> None:
     """Refuse names that leave the bundle, or that one file system or another takes for the same.
 
     Raises:
-        BundleError: As `check_name`; or two names differ in case or accents' encoding alone, one is the folder of
-            another, or there are too many.
+        BundleError: As `check_name`; or two names differ in case or accents' encoding alone, one is
+            the folder of another, or there are too many.
     """
     if len(names) > MOST_FILES:
         raise BundleError(
-            f"{path} has too many files", expected=f"at most {MOST_FILES}", got=f"{len(names)}", hint=MEND
+            f"{path} has too many files",
+            expected=f"at most {MOST_FILES}",
+            got=f"{len(names)}",
+            hint=MEND,
         )
     seen: dict[str, str] = {}
     for name in names:
         check_name(name, path)
         key = _key(name)
         if key in seen:
-            raise BundleError(f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", hint=MEND)
+            raise BundleError(
+                f"{path}: {name} is there twice", got=f"{seen[key]!r} and {name!r}", hint=MEND
+            )
         seen[key] = name
     for name in names:
         folder = next(
-            (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in seen), None
+            (str(parent) for parent in PurePosixPath(_key(name)).parents if str(parent) in seen),
+            None,
         )
         if folder is not None:
             raise BundleError(f"{path}: {seen[folder]} is a file and a folder", hint=MEND)
@@ -120,12 +129,16 @@ def _refuse_large(sizes: Sequence[tuple[str, int]], path: Path) -> None:
     for name, size in sizes:
         if size > LARGEST:
             raise BundleError(
-                f"{path}: {name} is too large", expected=f"at most {LARGEST} bytes", got=f"{size} bytes"
+                f"{path}: {name} is too large",
+                expected=f"at most {LARGEST} bytes",
+                got=f"{size} bytes",
             )
     total = sum(size for _, size in sizes)
     if total > LARGEST_SUM:
         raise BundleError(
-            f"{path} is too large", expected=f"at most {LARGEST_SUM} bytes in all", got=f"{total} bytes"
+            f"{path} is too large",
+            expected=f"at most {LARGEST_SUM} bytes in all",
+            got=f"{total} bytes",
         )
 
 
@@ -196,7 +209,8 @@ class _Zip:
                 end = archive.start_dir
         except BundleError:
             raise
-        # zipfile promises no kind of error for what is no zip: struct's, codecs' and its own are seen.
+        # zipfile promises no kind of error for what is no zip: struct's, codecs' and its own are
+        # seen.
         except Exception as error:
             raise BundleError(
                 f"{path} is not a bundle",
@@ -226,7 +240,9 @@ class _Zip:
             raise
         # zlib.error and the encryption's RuntimeError have no common base below Exception.
         except Exception as error:
-            raise BundleError(f"{self._path}: {name} cannot be read", got=str(error), hint=MEND) from error
+            raise BundleError(
+                f"{self._path}: {name} cannot be read", got=str(error), hint=MEND
+            ) from error
 
 
 def _refuse_directory(path: Path) -> None:
@@ -239,7 +255,8 @@ def _refuse_directory(path: Path) -> None:
     size = int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
     if size > _LARGEST_DIRECTORY:
         raise BundleError(
-            f"{path} has too many files", expected=f"a directory of at most {_LARGEST_DIRECTORY} bytes"
+            f"{path} has too many files",
+            expected=f"a directory of at most {_LARGEST_DIRECTORY} bytes",
         )
 
 
@@ -261,7 +278,10 @@ def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
         wrong = f"{info.compress_size} bytes that unpack to {info.file_size}"
     if wrong:
         raise BundleError(
-            f"{path}: {info.filename} is no file of a bundle", expected="plain files", got=wrong, hint=MEND
+            f"{path}: {info.filename} is no file of a bundle",
+            expected="plain files",
+            got=wrong,
+            hint=MEND,
         )
 
 

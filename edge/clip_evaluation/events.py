@@ -69,10 +69,14 @@ def durations_ns(stamps: Sequence[int]) -> list[int]:
         DataError: There are fewer than two frames, stamps do not rise, or most steps are gaps.
     """
     if len(stamps) < 2:
-        raise DataError("a clip has no duration", expected="two frames or more", got=f"{len(stamps)}")
+        raise DataError(
+            "a clip has no duration", expected="two frames or more", got=f"{len(stamps)}"
+        )
     steps = [after - before for before, after in pairwise(stamps)]
     if min(steps) <= 0:
-        raise DataError("the stamps of a clip do not rise", got=f"a step of {min(steps) / 1e6:g} ms")
+        raise DataError(
+            "the stamps of a clip do not rise", got=f"a step of {min(steps) / 1e6:g} ms"
+        )
     usual = median(steps)
     if usual > GAP_MS * 1e6:
         raise DataError(
@@ -156,6 +160,10 @@ def count_flickers(frames: Sequence[ShownFrame]) -> int:
             back = [one for one in gone if shared(box, one[1])]
             flickers += bool(back)
             gone = [one for one in gone if one not in back]
-        gone += [(frame.at_ns, box) for box in before if not any(shared(box, other) for other in frame.shown)]
+        gone += [
+            (frame.at_ns, box)
+            for box in before
+            if not any(shared(box, other) for other in frame.shown)
+        ]
         before = frame.shown
     return flickers

@@ -75,7 +75,9 @@ def clip_figures(name: str, clips: Sequence[ShownClip]) -> ClipFigures:
     if not clips:
         raise DataError("no clip was evaluated", expected="at least one")
     frames = [frame for clip in clips for frame in clip.smoothed]
-    lasts = [last for clip in clips for last in durations_ns([frame.at_ns for frame in clip.smoothed])]
+    lasts = [
+        last for clip in clips for last in durations_ns([frame.at_ns for frame in clip.smoothed])
+    ]
     smoothed = view_figures([(clip.name, clip.smoothed) for clip in clips])
     reasons = Counter(frame.reason for frame in frames if frame.reason)
     return ClipFigures(
@@ -147,7 +149,9 @@ def _polyp_row(
     """Return the record of one appearance."""
     first, last = track[0][0], track[-1][0]
     begin = frames[first].at_ns
-    hits = (number for number, box in track if any(shared(box, one) for one in frames[number].shown))
+    hits = (
+        number for number, box in track if any(shared(box, one) for one in frames[number].shown)
+    )
     hit = next(hits, None)
     return PolypRow(
         clip=clip,

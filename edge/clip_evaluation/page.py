@@ -83,11 +83,14 @@ def timeline(clip: Watched, smoothing: Smoothing, threshold: float) -> str:
     shown = clip.shown_both(smoothing)
     lasts = [last / 1e9 for last in durations_ns([look.at_ns for look in clip.looks])]
     lanes = [
-        _Lane("truth", {_TRUE: _spans(shown.smoothed, lasts, [bool(f.truth) for f in shown.smoothed])}),
+        _Lane(
+            "truth", {_TRUE: _spans(shown.smoothed, lasts, [bool(f.truth) for f in shown.smoothed])}
+        ),
         _shown_lane("with smoothing", shown.smoothed, lasts),
         _shown_lane("without smoothing", shown.unsmoothed, lasts),
         _Lane(
-            "not judged", {_PAUSED: _spans(shown.smoothed, lasts, [bool(f.reason) for f in shown.smoothed])}
+            "not judged",
+            {_PAUSED: _spans(shown.smoothed, lasts, [bool(f.reason) for f in shown.smoothed])},
         ),
     ]
     plot = plots.Plot(width=9.0, height=2.8)
@@ -96,7 +99,9 @@ def timeline(clip: Watched, smoothing: Smoothing, threshold: float) -> str:
         for color, spans in lane.spans.items():
             plot.axes.broken_barh(spans, (y + 0.14, 0.72), facecolors=color, linewidth=0)
     for piece in _peaks(clip):
-        plot.axes.plot([at for at, _ in piece], [peak for _, peak in piece], color="#5b6875", linewidth=0.9)
+        plot.axes.plot(
+            [at for at, _ in piece], [peak for _, peak in piece], color="#5b6875", linewidth=0.9
+        )
     plot.axes.axhline(threshold, color="#5b6875", linewidth=0.7, linestyle=":")
     plot.axes.set_yticks(
         [0, threshold, *(len(lanes) - place + 0.5 for place in range(len(lanes)))],
@@ -113,7 +118,9 @@ def _shown_lane(label: str, frames: Sequence[ShownFrame], lasts: Sequence[float]
     return _Lane(
         label,
         {
-            _HIT: _spans(frames, lasts, [bool(frame.shown) and not frame.false for frame in frames]),
+            _HIT: _spans(
+                frames, lasts, [bool(frame.shown) and not frame.false for frame in frames]
+            ),
             _FALSE: _spans(frames, lasts, [frame.false for frame in frames]),
         },
     )

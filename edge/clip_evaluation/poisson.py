@@ -43,7 +43,8 @@ def _at_most(count: int, mean: float) -> float:
     if mean == 0:
         return 1.0
     return math.fsum(
-        math.exp(number * math.log(mean) - mean - math.lgamma(number + 1)) for number in range(count + 1)
+        math.exp(number * math.log(mean) - mean - math.lgamma(number + 1))
+        for number in range(count + 1)
     )
 
 

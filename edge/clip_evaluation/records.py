@@ -14,12 +14,12 @@ class PolypRow(msgspec.Struct, frozen=True, kw_only=True):
         clip: Name of the clip.
         begin_s: Time of its first frame in the clip, seconds.
         seconds: How long it is visible.
-        at_start: Whether the clip or the piece of it begins with the polyp in view, so that its real
-            first appearance is unknown.
+        at_start: Whether the clip or the piece of it begins with the polyp in view, so that its
+            real first appearance is unknown.
         judged_frames: Its frames that the device judged; without any it counts neither as found nor
             as missed.
-        first_s: Seconds from its first frame to the first frame on which a shown region overlaps its
-            box; None if there is no such frame.
+        first_s: Seconds from its first frame to the first frame on which a shown region overlaps
+            its box; None if there is no such frame.
     """
 
     clip: str
@@ -109,7 +109,8 @@ class ClipFigures(msgspec.Struct, frozen=True, kw_only=True):
         frames_with_box: Judged frames with at least one true box.
         frames_with_box_not_judged: Frames with a box that were not judged.
         polyps: Polyp appearances.
-        polyps_not_judged: Appearances without a judged frame, which count neither as found nor missed.
+        polyps_not_judged: Appearances without a judged frame, which count neither as found nor
+            missed.
         smoothed: What is shown with smoothing over time, as by `edge-difom run`.
         unsmoothed: What would be shown of the same scores without it.
     """

@@ -1,7 +1,8 @@
 """Run an engine over a clip as `edge-difom run` does, and keep what it found on each frame.
 
 A clip is inferred once, through the device's own frame loop with its guard, crop and postprocessing
-and without smoothing. What smoothing shows of it is computed afterwards, for any number of settings.
+and without smoothing. What smoothing shows of it is computed afterwards, for any number of
+settings.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ def survey_clip(source: ClipTruth) -> Survey:
     try:
         durations_ns(stamps)
     except DataError as error:
-        raise DataError(f"{source.clip}: {error.what}", expected="a video", got=str(error)) from error
+        raise DataError(
+            f"{source.clip}: {error.what}", expected="a video", got=str(error)
+        ) from error
     (size,) = sizes
     return Survey(source, size, read_truth(source.kind, source.path, len(stamps), size))
 
@@ -205,7 +208,10 @@ class _Recorder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return None
 

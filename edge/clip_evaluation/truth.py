@@ -49,7 +49,9 @@ class _Numbered(msgspec.Struct, forbid_unknown_fields=True):
     height: int | None = None
 
 
-def read_truth(kind: TruthKind, path: Path | None, frames: int, size: tuple[int, int]) -> list[Boxes]:
+def read_truth(
+    kind: TruthKind, path: Path | None, frames: int, size: tuple[int, int]
+) -> list[Boxes]:
     """Return the true boxes of each frame of a clip.
 
     Args:
@@ -87,7 +89,9 @@ def read_boxes(path: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
     except ValueError as error:
-        raise DataError(f"{path} is not a file of boxes", expected=FORMATS, got=str(error)) from error
+        raise DataError(
+            f"{path} is not a file of boxes", expected=FORMATS, got=str(error)
+        ) from error
     listed = isinstance(data, dict) and isinstance(data.get("frames"), list)
     truth: dict[int, list[Box]]
     try:
@@ -106,7 +110,9 @@ def read_boxes(path: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
             )
             truth = {_number(path, name): boxes for name, boxes in numbered.frames.items()}
     except msgspec.ValidationError as error:
-        raise DataError(f"{path} is not a file of boxes", expected=FORMATS, got=str(error)) from error
+        raise DataError(
+            f"{path} is not a file of boxes", expected=FORMATS, got=str(error)
+        ) from error
     if declared != size:
         raise DataError(
             f"{path} was made for another picture",
@@ -141,13 +147,16 @@ def read_masks(folder: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
         size: Height and width of its frames.
 
     Raises:
-        DataError: A mask is missing, is too many, cannot be read, is not a mask or has another size.
+        DataError: A mask is missing, is too many, cannot be read, is not a mask or has another
+            size.
     """
     numbered: dict[int, Path] = {}
     for path in find_images(folder):
         found = re.search(r"(\d+)$", path.stem)
         if found is None:
-            raise DataError(f"{path} names no frame", expected="a name that ends in the frame's number")
+            raise DataError(
+                f"{path} names no frame", expected="a name that ends in the frame's number"
+            )
         number = int(found[1])
         if number in numbered:
             raise DataError(f"{path} and {numbered[number]} are masks of the same frame")
@@ -202,7 +211,9 @@ def _check_box(path: Path, number: int, box: Box, size: tuple[int, int]) -> None
 def _number(path: Path, name: str) -> int:
     """Return the number of a frame that a name spells without leading zeros."""
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", name):
-        raise DataError(f"{path} names no frame", expected='a number such as "0" or "12"', got=repr(name))
+        raise DataError(
+            f"{path} names no frame", expected='a number such as "0" or "12"', got=repr(name)
+        )
     return int(name)
 
 

@@ -1,7 +1,8 @@
 """What other hospitals' pictures look like, one change at a time: colours, light, optics, compression, screen furniture.
 
-Every function gives the same for the same arguments. Training draws the arguments at random (`distill.data.appearance`), the
-report of `evaluate --shifts` takes fixed ones (`edge.evaluation.shift_report`).
+Every function gives the same for the same arguments. Training draws the arguments at random
+(`distill.data.appearance`), the report of `evaluate --shifts` takes fixed ones
+(`edge.evaluation.shift_report`).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class TextLine(NamedTuple):
 def transfer_colours(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
     """Mean and spread of each channel in CIELAB, taken over from another picture.
 
-    Source: Reinhard et al., Color transfer between images, IEEE CG&A 2001, in CIELAB instead of l-alpha-beta.
+    Source: Reinhard et al., Color transfer between images, IEEE CG&A 2001, in CIELAB instead of
+    l-alpha-beta.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -60,12 +62,16 @@ def transfer_colours(image: ImageU8, other: ImageU8, strength: float) -> ImageU8
         strength: 0 leaves the picture as it is, 1 takes the statistics over whole.
     """
     lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
-    (mean, spread), (aim, width) = ([m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted))
+    (mean, spread), (aim, width) = (
+        [m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted)
+    )
     # A picture with little contrast is not blown up into noise.
     gain = np.clip((width + 1) / (spread + 1), 0.5, 2.0)
     # moved = (lab - mean) gain + aim, and lab + strength (moved - lab), as one table a channel.
     levels = np.arange(256.0)[:, None]
-    table = np.clip(levels + strength * ((levels - mean) * gain + aim - levels), 0, 255).astype(np.uint8)
+    table = np.clip(levels + strength * ((levels - mean) * gain + aim - levels), 0, 255).astype(
+        np.uint8
+    )
     mixed = cv2.LUT(lab, table[None])
     return cast("ImageU8", cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB))
 
@@ -125,7 +131,9 @@ def blur_motion(image: ImageU8, length: int, angle: float) -> ImageU8:
 def lose_resolution(image: ImageU8, share: float) -> ImageU8:
     """An older, smaller sensor: down to a share of the width and height, and back."""
     H, W = image.shape[:2]
-    small = cv2.resize(image, (max(8, int(W * share)), max(8, int(H * share))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (max(8, int(W * share)), max(8, int(H * share))), interpolation=cv2.INTER_AREA
+    )
     return cast("ImageU8", cv2.resize(small, (W, H), interpolation=cv2.INTER_LINEAR))
 
 
@@ -175,7 +183,14 @@ def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:
             width = int(tall * len(line.letters) * 0.7)
             written[max(0, y - tall) : y + 4, x : x + width] = line.panel
         cv2.putText(
-            written, line.letters, (x, y), cv2.FONT_HERSHEY_SIMPLEX, line.size, line.shade, 1, cv2.LINE_AA
+            written,
+            line.letters,
+            (x, y),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            line.size,
+            line.shade,
+            1,
+            cv2.LINE_AA,
         )
     return written
 

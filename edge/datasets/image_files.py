@@ -36,7 +36,9 @@ def read_bytes(path: Path) -> bytes:
     for start, end in _ENDINGS.items():
         # Decoders fill the missing rest of a cut file with gray and say nothing.
         if data.startswith(start) and end not in data[-4096:]:
-            raise DataError(f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again")
+            raise DataError(
+                f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again"
+            )
     return data
 
 

@@ -1,8 +1,9 @@
 """Read a mask by its own range and structure, or refuse it by name.
 
-Black is background and every other class is polyp, whatever the classes' numbers or colors, the depth
-of the pixels or the channel that the mask is drawn in. A file whose classes cannot be told apart for
-certain is refused: a polyp that is read as background trains and measures the opposite of the truth.
+Black is background and every other class is polyp, whatever the classes' numbers or colors, the
+depth of the pixels or the channel that the mask is drawn in. A file whose classes cannot be told
+apart for certain is refused: a polyp that is read as background trains and measures the opposite of
+the truth.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _BORDER_COVERED, _AREA_COVERED = 0.9, 0.5
 def read_mask(path: Path) -> MaskBool:
     """The mask as (H, W) bool, as stored: an EXIF orientation is ignored.
 
-    Soft edges and the noise of lossy compression are fine; they are cut at half of the file's own range.
+    Soft edges and the noise of lossy compression are fine; they are cut at half of the file's own
+    range.
 
     Raises:
         DataError: The file cannot be read, or what it shows is not certainly a mask.
@@ -256,7 +258,8 @@ def _has_structure(strength: Pixels) -> bool:
     count, _, sizes, _ = cv2.connectedComponentsWithStats(high.astype(np.uint8))
     if not 1 < count <= _FEW_AREAS + 1 or np.mean(high) > 0.85:
         return False
-    # Noise lifts the whole picture off 0; a class without any 0 around it has to be larger than a speck.
+    # Noise lifts the whole picture off 0; a class without any 0 around it has to be larger than a
+    # speck.
     largest = int(sizes[1:, cv2.CC_STAT_AREA].max())
     return not np.median(strength[~high]) or (count <= 4 and largest > 0.005 * strength.size)
 
@@ -274,9 +277,9 @@ def _levels(strength: Pixels) -> NDArray[Any]:
 
 
 def _scaled(strength: Pixels, peak: float) -> NDArray[np.uint8]:
-    share: NDArray[np.uint8] = np.minimum(strength.astype(np.float32) * (255 / peak) + 0.5, 255).astype(
-        np.uint8
-    )
+    share: NDArray[np.uint8] = np.minimum(
+        strength.astype(np.float32) * (255 / peak) + 0.5, 255
+    ).astype(np.uint8)
     return share
 
 

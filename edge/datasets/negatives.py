@@ -93,8 +93,8 @@ def sequence_of(stem: str) -> str:
     """Name of the video sequence that a frame belongs to: its file name without a trailing number.
 
     Args:
-        stem: File name without its extension: `s03_0017` belongs to `s03`, plain numbers to one unnamed sequence;
-            a name without a trailing number is its own sequence.
+        stem: File name without its extension: `s03_0017` belongs to `s03`, plain numbers to one
+            unnamed sequence; a name without a trailing number is its own sequence.
     """
     found = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
     return found.group(1) if found else stem
@@ -117,7 +117,10 @@ def polyp_free_crops(pairs: Sequence[Pair]) -> Iterator[tuple[str, ImageU8]]:
         window = polyp_free_window(mask, np.random.default_rng([0, number]))
         if window is not None:
             x, y = _pixels(window, mask.shape[:2])
-            yield f"{pair.name} without its polyp", np.ascontiguousarray(image[y[0] : y[1], x[0] : x[1]])
+            yield (
+                f"{pair.name} without its polyp",
+                np.ascontiguousarray(image[y[0] : y[1], x[0] : x[1]]),
+            )
 
 
 def polyp_free_window(mask: NDArray[np.generic], rng: Generator) -> Window | None:

@@ -1,7 +1,7 @@
 """Folders of images and masks: pairing, reading, and one clear error for everything that can be wrong.
 
-A data folder has `images/` and `masks/`, or another of `LAYOUTS`; an image and its mask share their name,
-whatever their formats. Where benchmarks lie, `edge.datasets.public_sets` knows.
+A data folder has `images/` and `masks/`, or another of `LAYOUTS`; an image and its mask share their
+name, whatever their formats. Where benchmarks lie, `edge.datasets.public_sets` knows.
 """
 
 from __future__ import annotations
@@ -66,11 +66,13 @@ class Pair(NamedTuple):
 def find_pairs(root: Path) -> list[Pair]:
     """Pair the images and masks of a folder in one of `LAYOUTS`, in natural order (2 before 10).
 
-    Videos in folders of their own, as in SUN-SEG (`Frame/VIDEO`, `GT/VIDEO`), are paired too; the names
-    of their frames are `VIDEO/stem`. Only names are looked at here; `read_pair` checks the content.
+    Videos in folders of their own, as in SUN-SEG (`Frame/VIDEO`, `GT/VIDEO`), are paired too; the
+    names of their frames are `VIDEO/stem`. Only names are looked at here; `read_pair` checks the
+    content.
 
     Raises:
-        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a name.
+        DataError: A folder is missing or empty, an image or a mask has no partner, two files share
+            a name.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
@@ -88,7 +90,8 @@ def layouts(root: Path, names: Sequence[tuple[str, str]] = ()) -> Iterator[tuple
 
     Args:
         root: An existing folder.
-        names: Of the two folders, in the order in which they are tried; `LAYOUTS` where it is empty.
+        names: Of the two folders, in the order in which they are tried; `LAYOUTS` where it is
+            empty.
     """
     inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
     for images, masks in names or LAYOUTS:
@@ -125,11 +128,12 @@ def _pair_videos(images: Path, masks: Path) -> list[Pair]:
 def pair_folders(images: Path, masks: Path) -> list[Pair]:
     """Pair the files of two folders by stem, in natural order.
 
-    Names are compared in Unicode's composed form. What stands before or behind the image's name in the
-    names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`.
+    Names are compared in Unicode's composed form. What stands before or behind the image's name in
+    the names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`.
 
     Raises:
-        DataError: A folder is missing or empty, an image or a mask has no partner, two files share a name.
+        DataError: A folder is missing or empty, an image or a mask has no partner, two files share
+            a name.
     """
     left, right = _by_stem(images), _by_stem(masks)
     if not left.keys() & right.keys():
@@ -164,7 +168,9 @@ def _without_affixes(images: dict[str, Path], masks: dict[str, Path]) -> dict[st
         if not (before or behind)[-1 if before else 0].isdecimal() and all(
             stem.startswith(before) and stem.endswith(behind) for stem in masks
         ):
-            return {stem[len(before) : len(stem) - len(behind)]: path for stem, path in masks.items()}
+            return {
+                stem[len(before) : len(stem) - len(behind)]: path for stem, path in masks.items()
+            }
     return masks
 
 
@@ -193,7 +199,8 @@ def dataset_names(roots: Sequence[Path]) -> list[str]:
             raise UsageError(f"{roots[index]} was given twice", expected="each data folder once")
     short = [root.name for root in resolved]
     return [
-        f"{root.parent.name}-{root.name}" if short.count(root.name) > 1 else root.name for root in resolved
+        f"{root.parent.name}-{root.name}" if short.count(root.name) > 1 else root.name
+        for root in resolved
     ]
 
 
@@ -203,8 +210,8 @@ def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
     A picture with an EXIF orientation is read as stored where its mask is stored alike.
 
     Raises:
-        DataError: One cannot be read, the mask is not a mask, their sizes differ, or an EXIF orientation
-            leaves open how the mask lies on the picture.
+        DataError: One cannot be read, the mask is not a mask, their sizes differ, or an EXIF
+            orientation leaves open how the mask lies on the picture.
     """
     data, drawn = read_bytes(image), read_bytes(mask)
     inside = decode_mask(mask, drawn)
@@ -241,7 +248,9 @@ def _by_stem(where: Path) -> dict[str, Path]:
     if not where.is_dir():
         root, folder = where.parent, where.name
         parts = [part for part in ("train", "validation") if (root / part / folder).is_dir()]
-        there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        there = (
+            sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        )
         raise DataError(
             f"{where} is missing",
             expected=f"{root} with the folders "
@@ -275,4 +284,6 @@ def composed(name: str) -> str:
 
 
 def _natural(stem: str) -> tuple[list[tuple[int, str]], str]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", stem)], stem
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", stem)
+    ], stem

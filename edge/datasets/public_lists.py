@@ -1,7 +1,7 @@
 """Names of the frames that the field tests on, for archives that hold more than those.
 
-The test frames that PraNet (Fan et al., MICCAI 2020) published its predictions of; names only. CVC-ColonDB and
-ETIS-LaribPolypDB are tested on whole.
+The test frames that PraNet (Fan et al., MICCAI 2020) published its predictions of; names only.
+CVC-ColonDB and ETIS-LaribPolypDB are tested on whole.
 """
 
 from __future__ import annotations

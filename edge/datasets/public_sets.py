@@ -1,8 +1,9 @@
 """The field's five test sets by name, `kvasir:DIR`, in the folder layouts that people have.
 
-The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders, `TestDataset/SET/{images,
-masks}`: that folder is the list. An archive of the data set holds more frames than its test set: the names of the
-field's are known (`edge.datasets.public_lists`), for archives whose frames are renamed a list has to be given.
+The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders,
+`TestDataset/SET/{images, masks}`: that folder is the list. An archive of the data set holds more
+frames than its test set: the names of the field's are known (`edge.datasets.public_lists`), for
+archives whose frames are renamed a list has to be given.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ class BenchmarkSet(NamedTuple):
 
 SETS = {
     "kvasir": BenchmarkSet(
-        "Kvasir", ("kvasir", "kvasir-seg"), 100, "Kvasir-SEG has 1000 frames, 900 for training", drawn=True
+        "Kvasir",
+        ("kvasir", "kvasir-seg"),
+        100,
+        "Kvasir-SEG has 1000 frames, 900 for training",
+        drawn=True,
     ),
     "clinicdb": BenchmarkSet(
         "CVC-ClinicDB",
@@ -53,7 +58,10 @@ SETS = {
         drawn=True,
     ),
     "colondb": BenchmarkSet(
-        "CVC-ColonDB", ("cvc-colondb", "colondb"), 380, "the first release of CVC-ColonDB has 300 frames"
+        "CVC-ColonDB",
+        ("cvc-colondb", "colondb"),
+        380,
+        "the first release of CVC-ColonDB has 300 frames",
     ),
     "cvc300": BenchmarkSet(
         "CVC-300",
@@ -99,8 +107,9 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
 
     Raises:
         UsageError: The set is unknown.
-        DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or there are more
-            frames than the field tests on and neither their names nor a list say which.
+        DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or
+            there are more frames than the field tests on and neither their names nor a list say
+            which.
     """
     spec = parse(where)
     if spec.bare or (spec.scheme not in SETS and Path(where).exists()):
@@ -121,11 +130,19 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
 def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
     known = SETS[name]
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder", expected=f"the folder of {known.title}, or of TestDataset")
-    other = [item.title for item in SETS.values() if root.name.lower() in item.folders and item is not known]
+        raise DataError(
+            f"{root} is not a folder", expected=f"the folder of {known.title}, or of TestDataset"
+        )
+    other = [
+        item.title
+        for item in SETS.values()
+        if root.name.lower() in item.folders and item is not known
+    ]
     if other:
         raise DataError(
-            f"{root} is the folder of {other[0]}", expected=f"that of {known.title}", got=f"{name}:{root}"
+            f"{root} is the folder of {other[0]}",
+            expected=f"that of {known.title}",
+            got=f"{name}:{root}",
         )
     layout = next(_layouts(root, known), None)
     if layout is None:
@@ -140,7 +157,9 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
     if names:
         chosen = _chosen(pairs, names, layout[0])
         return Labelled(
-            chosen, name, (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen))
+            chosen,
+            name,
+            (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen)),
         )
     wanted = TEST_FRAMES.get(name, ())
     if len(pairs) > known.frames and wanted:
@@ -159,7 +178,12 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
         )
     notes = _shortfall(known, pairs)
     same = {pair.name for pair in pairs} == set(wanted)
-    if known.drawn and not notes and not same and "testdataset" not in str(layout[0].resolve()).lower():
+    if (
+        known.drawn
+        and not notes
+        and not same
+        and "testdataset" not in str(layout[0].resolve()).lower()
+    ):
         notes = (
             f"{known.frames} frames, as in the field's test set of {known.title}; not checked to be the same ones",
         )
@@ -202,7 +226,12 @@ def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
 def _inside(root: Path, name: str) -> Path | None:
     """The folder `name` in `root`, whatever its case."""
     return next(
-        (path for path in sorted(root.iterdir()) if path.name.lower() == name.lower() and path.is_dir()), None
+        (
+            path
+            for path in sorted(root.iterdir())
+            if path.name.lower() == name.lower() and path.is_dir()
+        ),
+        None,
     )
 
 
@@ -222,7 +251,8 @@ def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
         raise DataError(
             f"{where} lacks frames that {names} names",
             expected=f"a name per line, and all {len(wanted)} of them there",
-            got=f"{len(missing)} missing: {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            got=f"{len(missing)} missing: {', '.join(missing[:5])}"
+            + (", ..." if len(missing) > 5 else ""),
             hint="the folder that the list was made for, with its names as they were",
         )
     return [pair for pair in pairs if pair.name in wanted]
@@ -231,7 +261,10 @@ def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
 def _named(line: str, known: set[str]) -> str:
     """The frame that a line of a list names: whole, or in the first of its columns, with or without a suffix."""
     whole = composed(line.strip().strip('"'))
-    columns = [whole, *(re.split(separator, whole)[0].strip().strip('"') for separator in (r"[,;\t]", r"\s"))]
+    columns = [
+        whole,
+        *(re.split(separator, whole)[0].strip().strip('"') for separator in (r"[,;\t]", r"\s")),
+    ]
     stems = []
     for column in columns:
         name = column.replace("\\", "/")

@@ -72,7 +72,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         ok: The hashes hold, and every engine that is installed here agrees with the golden frames.
         bundle: Path of the bundle.
         digest: SHA-256 of its manifest, None where that cannot be read.
-        files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so harmless, and reported).
+        files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so harmless, and
+            reported).
         engines: One row per INT8 engine that was asked for.
         problems: What does not hold, empty where `ok`.
     """
@@ -106,19 +107,22 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport:
     """Check every hash, and each INT8 engine against the golden frames.
 
-    The golden scores are those of the quantized student, so an f32 engine is covered by its hashes only.
+    The golden scores are those of the quantized student, so an f32 engine is covered by its hashes
+    only.
 
     Args:
         bundle: An open bundle.
-        engines: Names of engines; None for all of the bundle, of which those that are not installed are passed
-            over.
+        engines: Names of engines; None for all of the bundle, of which those that are not installed
+            are passed over.
 
     Raises:
         UsageError: The bundle has no such engine.
         MissingDependencyError: A named engine's runtime is not installed, or none at all.
     """
     files = bundle.verify_hashes()
-    problems = [f"{name} {state}" for name, state in files.items() if state in ("changed", "missing")]
+    problems = [
+        f"{name} {state}" for name, state in files.items() if state in ("changed", "missing")
+    ]
     held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
     for name in engines or ():
         bundle.engine(split_name(name)[0])
@@ -148,7 +152,9 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
 
 def unreadable(path: Path, error: BundleError) -> VerifyReport:
     """The report of a bundle that cannot even be opened."""
-    return VerifyReport(ok=False, bundle=str(path), digest=None, files={}, engines=[], problems=[error.what])
+    return VerifyReport(
+        ok=False, bundle=str(path), digest=None, files={}, engines=[], problems=[error.what]
+    )
 
 
 def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
@@ -168,7 +174,11 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     finally:
         engine.close()
     return EngineCheck(
-        engine=name, checked=True, ok=all(frame.ok for frame in frames), settings=settings, frames=frames
+        engine=name,
+        checked=True,
+        ok=all(frame.ok for frame in frames),
+        settings=settings,
+        frames=frames,
     )
 
 
@@ -179,7 +189,9 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
         BundleError: The golden frame is damaged, or the engine has another output size.
     """
     manifest = bundle.manifest
-    frame = _decode(bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width))
+    frame = _decode(
+        bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width)
+    )
     wanted = _decode(
         bundle, golden.scores, cv2.IMREAD_GRAYSCALE, (manifest.output.height, manifest.output.width)
     )

@@ -24,7 +24,8 @@ PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecution
 # TF32 would round what an f32 engine multiplies to 10 bits.
 _PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 _CONFIG = {
-    # Weights beyond 7 bits overflow in the kernels of x86 CPUs without VNNI, unless this turns to exact ones.
+    # Weights beyond 7 bits overflow in the kernels of x86 CPUs without VNNI, unless this turns to
+    # exact ones.
     "session.x64quantprecision": "1",
     # Within a frame threads wait for work spinning; between frames they sleep.
     "session.force_spinning_stop": "1",
@@ -53,24 +54,32 @@ class OnnxEngine:
     Args:
         files: The `.onnx` alone.
         threads: CPU threads.
-        providers: Execution providers, the preferred first; those that this onnxruntime lacks are passed over.
+        providers: Execution providers, the preferred first; those that this onnxruntime lacks are
+            passed over.
 
     Raises:
-        BundleError: onnxruntime cannot load the file, or the model's input or output is not the contract's.
+        BundleError: onnxruntime cannot load the file, or the model's input or output is not the
+            contract's.
     """
 
     input_buffer = None
 
     name = "onnx"
 
-    def __init__(self, files: Sequence[bytes], *, threads: int, providers: Sequence[str] = PROVIDERS) -> None:
+    def __init__(
+        self, files: Sequence[bytes], *, threads: int, providers: Sequence[str] = PROVIDERS
+    ) -> None:
         import onnxruntime as ort
 
         if len(files) != 1:
-            raise BundleError("an ONNX engine has one file", expected="model.onnx", got=f"{len(files)} files")
+            raise BundleError(
+                "an ONNX engine has one file", expected="model.onnx", got=f"{len(files)} files"
+            )
         self._model, self._threads, self._version = files[0], threads, str(ort.__version__)
         present = ort.get_available_providers()
-        self._providers = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers if name in present]
+        self._providers = [
+            (name, _PROVIDER_OPTIONS.get(name, {})) for name in providers if name in present
+        ]
         self._session = self._load(self._options())
         given, made = self._session.get_inputs(), self._session.get_outputs()
         self._input_size, output_size = _sizes(given, made)
@@ -96,7 +105,8 @@ class OnnxEngine:
     def settings(self) -> dict[str, Any]:
         """Effective settings; the first call runs a frame under onnxruntime's profiler to see what it executes.
 
-        `precision` is that of most convolutions, `executed` counts all of them, `providers` what runs them.
+        `precision` is that of most convolutions, `executed` counts all of them, `providers` what
+        runs them.
         """
         kernels = self.kernels
         convolutions = Counter(
@@ -136,7 +146,9 @@ class OnnxEngine:
                     kind for tensor in tensors for kind, shape in tensor.items() if len(shape) == 4
                 )
                 found.append(
-                    Kernel(given["op_name"], given["provider"].removesuffix("ExecutionProvider"), types)
+                    Kernel(
+                        given["op_name"], given["provider"].removesuffix("ExecutionProvider"), types
+                    )
                 )
         return found
 
@@ -166,7 +178,9 @@ class OnnxEngine:
         try:
             return ort.InferenceSession(self._model, options, providers=self._providers)
         except refusals as error:
-            raise BundleError("onnxruntime cannot load the engine", got=str(error).strip()) from error
+            raise BundleError(
+                "onnxruntime cannot load the engine", got=str(error).strip()
+            ) from error
 
 
 def _sizes(given: list[Any], made: list[Any]) -> tuple[tuple[int, int], tuple[int, int]]:

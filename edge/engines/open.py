@@ -66,7 +66,9 @@ def split_name(name: str) -> tuple[str, str]:
 
 def available() -> dict[str, str | None]:
     """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
-    return {name: None if found is None else found.version for name, found in find_runtimes().items()}
+    return {
+        name: None if found is None else found.version for name, found in find_runtimes().items()
+    }
 
 
 def open_engine_files(
@@ -82,22 +84,30 @@ def open_engine_files(
         name: One of `BACKENDS`, maybe with one of its `DEVICES`.
         files: The model file first, as `EngineEntry.files`.
         threads: CPU threads; None for every core that this process may use.
-        precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the files of an f32
-            engine in bfloat16. All else is in the files.
-        cache: Folder of models that OpenVINO compiled before; None compiles always. No other runtime compiles.
+        precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the
+            files of an f32 engine in bfloat16. All else is in the files.
+        cache: Folder of models that OpenVINO compiled before; None compiles always. No other
+            runtime compiles.
 
     Raises:
-        UsageError: Unknown engine or device, less than one thread, or bf16 in another runtime than OpenVINO.
-        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
-        BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks the contract.
+        UsageError: Unknown engine or device, less than one thread, or bf16 in another runtime than
+            OpenVINO.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this
+            numpy.
+        BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks
+            the contract.
     """
     runtime, device = split_name(name)
     if threads is None:
         threads = len(usable_cpus())
     if threads < 1:
-        raise UsageError("the number of threads is not usable", expected="at least 1", got=str(threads))
+        raise UsageError(
+            "the number of threads is not usable", expected="at least 1", got=str(threads)
+        )
     if precision == "bf16" and runtime != "openvino":
-        raise UsageError(f"{runtime} runs nothing in bf16", expected="openvino", hint="--engine openvino")
+        raise UsageError(
+            f"{runtime} runs nothing in bf16", expected="openvino", hint="--engine openvino"
+        )
     how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
     if device:
         how["device"] = device
@@ -130,20 +140,25 @@ def open_engine(
 
     Args:
         bundle: An open bundle.
-        name: As `open_engine_files`, or `auto`: the first runtime that the bundle has and this machine can load.
+        name: As `open_engine_files`, or `auto`: the first runtime that the bundle has and this
+            machine can load.
         threads: CPU threads; None for every core that this process may use.
         precision: `int8`, `f32` or `bf16`.
         cache: As `open_engine_files`.
 
     Raises:
         UsageError: Unknown name, the bundle has no such engine, or the machine no such device.
-        MissingDependencyError: The runtime is not installed (names the extra), or not beside this numpy.
-        BundleError: The bundle asks for a newer runtime or another architecture, or does not verify.
+        MissingDependencyError: The runtime is not installed (names the extra), or not beside this
+            numpy.
+        BundleError: The bundle asks for a newer runtime or another architecture, or does not
+            verify.
     """
     name = choose_engine(bundle, name, precision)
     runtime, _ = split_name(name)
     entry = bundle.engine(runtime, precision)
-    engine = open_engine_files(name, bundle.engine_files(runtime, precision), threads, precision, cache)
+    engine = open_engine_files(
+        name, bundle.engine_files(runtime, precision), threads, precision, cache
+    )
     declared = bundle.manifest.input
     if engine.input_size != (declared.height, declared.width):
         engine.close()

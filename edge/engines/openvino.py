@@ -26,7 +26,8 @@ _PREFERRED = ("GPU", "NPU", "CPU")
 it runs, and shows fewer settings."""
 _EXACT: dict[str, dict[str, Any]] = {"aarch64": {"LP_TRANSFORMS_MODE": False}}
 """Options of an architecture that keep the student's scores. On ARM, 8-bit convolutions gave others (seen in 2025.4
-and 2026.2) or did not compile (2026.4); with this option the same integers are computed in float."""
+and 2026.2) or did not compile (2026.4); with this option the same integers are computed in float.
+"""
 
 _IDENTITY = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 """Properties of a device that tell whether a model that was compiled for it fits it still."""
@@ -37,8 +38,8 @@ _COMPUTE = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
 def load_openvino() -> Any:
     """OpenVINO, imported without its telemetry.
 
-    Importing it sends an event to the network, from a process that is forked for it, wherever `openvino_telemetry` can be
-    imported; where it cannot, OpenVINO takes a stub of its own.
+    Importing it sends an event to the network, from a process that is forked for it, wherever
+    `openvino_telemetry` can be imported; where it cannot, OpenVINO takes a stub of its own.
     """
     telemetry = "openvino_telemetry"
     known = sys.modules.get(telemetry)
@@ -56,9 +57,10 @@ def load_openvino() -> Any:
 def openvino_core() -> Any:
     """OpenVINO's entry, one for the process and kept to its end.
 
-    On CPUs with AVX-512 its CPU plugin gives the thread that loads it another stack for signals, and takes the memory back
-    when it is unloaded, in whichever thread that happens: a later signal to the first thread, and Python handles signals
-    on that stack, then ends the process by SIGSEGV (seen in 2026.4.1).
+    On CPUs with AVX-512 its CPU plugin gives the thread that loads it another stack for signals,
+    and takes the memory back when it is unloaded, in whichever thread that happens: a later signal
+    to the first thread, and Python handles signals on that stack, then ends the process by SIGSEGV
+    (seen in 2026.4.1).
     """
     return load_openvino().Core()
 
@@ -70,14 +72,14 @@ class OpenVinoEngine:
         files: `model.xml` and `model.bin`.
         threads: CPU threads.
         bf16: Let float operations run in bfloat16, which is another precision of the f32 files.
-        device: `CPU`, `GPU`, `NPU`, one of several as OpenVINO numbers them (`GPU.1`), or `AUTO`: the first that
-            compiles the model.
+        device: `CPU`, `GPU`, `NPU`, one of several as OpenVINO numbers them (`GPU.1`), or `AUTO`:
+            the first that compiles the model.
         cache: Folder of compiled models; None compiles always.
 
     Raises:
         UsageError: This machine has no such device.
-        BundleError: OpenVINO cannot load the files, the model's input or output is not the contract's, or it does
-            not run in bfloat16 where that was asked for.
+        BundleError: OpenVINO cannot load the files, the model's input or output is not the
+            contract's, or it does not run in bfloat16 where that was asked for.
     """
 
     input_buffer = None
@@ -96,7 +98,9 @@ class OpenVinoEngine:
         ov = load_openvino()
         if len(files) != 2:
             raise BundleError(
-                "an OpenVINO engine has two files", expected="model.xml, model.bin", got=f"{len(files)} files"
+                "an OpenVINO engine has two files",
+                expected="model.xml, model.bin",
+                got=f"{len(files)} files",
             )
         self._version = str(ov.get_version())
         self._core = openvino_core()
@@ -113,7 +117,8 @@ class OpenVinoEngine:
                 hint="--precision f32",
             )
         self._request = self._compiled.create_infer_request()
-        # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in place.
+        # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in
+        # place.
         self._input = self._request.get_input_tensor().data
         self._output = self._request.get_output_tensor().data.reshape(self._output_size)
 
@@ -131,7 +136,8 @@ class OpenVinoEngine:
     def settings(self) -> dict[str, Any]:
         """Effective settings as OpenVINO reports them.
 
-        `precision` is that of most convolutions of the executed graph, `executed` counts all of them.
+        `precision` is that of most convolutions of the executed graph, `executed` counts all of
+        them.
         """
         executed = self._executed()
         hint = self._property("INFERENCE_PRECISION_HINT")
@@ -148,7 +154,9 @@ class OpenVinoEngine:
             "from_cache": self._from_cache,
         }
 
-    def _compile(self, files: Sequence[bytes], devices: Sequence[str], threads: int, bf16: bool) -> Any:
+    def _compile(
+        self, files: Sequence[bytes], devices: Sequence[str], threads: int, bf16: bool
+    ) -> Any:
         """The model on the first of the devices that takes it."""
         refused: RuntimeError | None = None
         for device in devices:
@@ -236,10 +244,15 @@ def _options(device: str, threads: int, bf16: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     kind = device.partition(".")[0]
     if kind != "NPU":  # which computes floats in f16 alone
-        # The default on a CPU with AVX512_BF16 is bf16, on a GPU f16: other scores from the same file.
+        # The default on a CPU with AVX512_BF16 is bf16, on a GPU f16: other scores from the same
+        # file.
         options["INFERENCE_PRECISION_HINT"] = "bf16" if bf16 else "f32"
     if kind == "CPU":
-        options |= {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, **_EXACT.get(architecture(), {})}
+        options |= {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            **_EXACT.get(architecture(), {}),
+        }
     return options
 
 
@@ -257,7 +270,13 @@ def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:
         given, made = (tuple(port.get_shape()) for port in ports)
         types = {port.get_element_type().to_string() for port in ports}
         cells = [extent for extent in made if extent != 1]
-        if types == {"u8"} and len(given) == 4 and given[0] == 1 and given[3] == 3 and len(made) == 4:
+        if (
+            types == {"u8"}
+            and len(given) == 4
+            and given[0] == 1
+            and given[3] == 3
+            and len(made) == 4
+        ):
             # (1, h, w, 1) or (1, 1, h, w).
             height, width = (made[1], made[2]) if made[3] == 1 else (made[2], made[3])
             if int(np.prod(made)) == height * width and cells:
@@ -265,5 +284,7 @@ def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     raise BundleError(
         "the OpenVINO model breaks the contract",
         expected="one input u8 [1,H,W,3], one output u8 [1,h,w,1] or [1,1,h,w]",
-        got="; ".join(f"{port.get_element_type().to_string()} {port.get_partial_shape()}" for port in ports),
+        got="; ".join(
+            f"{port.get_element_type().to_string()} {port.get_partial_shape()}" for port in ports
+        ),
     )

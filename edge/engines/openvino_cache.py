@@ -1,8 +1,9 @@
 """Compiled models of OpenVINO kept on disk, so that a start need not compile again.
 
-An entry is used only where its own SHA-256, written before it, holds, and where nobody else could have written it; its
-name is made of everything that it depends on. What cannot be read or written is compiled, and nothing more. While an
-entry is loaded it is put aside: one that takes the process down is not met again.
+An entry is used only where its own SHA-256, written before it, holds, and where nobody else could
+have written it; its name is made of everything that it depends on. What cannot be read or written
+is compiled, and nothing more. While an entry is loaded it is put aside: one that takes the process
+down is not met again.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ class CompiledCache:
             options: That it is compiled with.
             *platform: Version of the runtime, device and what it is able to.
         """
-        parts = [*(hashlib.sha256(file).hexdigest() for file in files), sorted(options.items()), *platform]
+        parts = [
+            *(hashlib.sha256(file).hexdigest() for file in files),
+            sorted(options.items()),
+            *platform,
+        ]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     def take(self, key: str) -> bytes | None:

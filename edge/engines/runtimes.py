@@ -79,10 +79,10 @@ def find_runtime(name: str) -> Runtime | None:
         conflict = ""
         # With numpy 2 its import passes and every interpreter fails.
         if package.numpy_1 and at_least(np.__version__, "2"):
-            conflict = (
-                f"{package.distribution} {version} needs numpy < 2, numpy {np.__version__} is installed"
-            )
-        return Runtime(package=package.distribution, version=version, least=package.least, conflict=conflict)
+            conflict = f"{package.distribution} {version} needs numpy < 2, numpy {np.__version__} is installed"
+        return Runtime(
+            package=package.distribution, version=version, least=package.least, conflict=conflict
+        )
     return None
 
 

@@ -1,6 +1,7 @@
 """Score maps of many frames, from a process of its own: `python -m edge.engines.scores_subprocess`.
 
-So one environment can ask another, with other versions of Python's packages, what its engine computes.
+So one environment can ask another, with other versions of Python's packages, what its engine
+computes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def score_file(runtime: str, model: Path, frames: Path, scores: Path, threads: int) -> dict[str, Any]:
+def score_file(
+    runtime: str, model: Path, frames: Path, scores: Path, threads: int
+) -> dict[str, Any]:
     """Run an engine on the frames of one file and write its score maps to another.
 
     Args:
@@ -47,7 +50,9 @@ def score_file(runtime: str, model: Path, frames: Path, scores: Path, threads: i
                 expected=f"uint8 {size}",
                 got=f"{images.dtype} {images.shape[1:]}",
             )
-        np.save(scores, np.stack([engine.infer(np.ascontiguousarray(image)).copy() for image in images]))
+        np.save(
+            scores, np.stack([engine.infer(np.ascontiguousarray(image)).copy() for image in images])
+        )
         return engine.settings()
     finally:
         engine.close()

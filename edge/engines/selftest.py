@@ -1,7 +1,7 @@
 """Whether a bundle works on this machine: golden frames, sane scores, and in time.
 
-`python -m edge.engines.selftest BUNDLE [LIMIT_MS]` is what `check_in_process` starts: an engine that hangs or takes its process
-down is a failed test and nothing more.
+`python -m edge.engines.selftest BUNDLE [LIMIT_MS]` is what `check_in_process` starts: an engine
+that hangs or takes its process down is a failed test and nothing more.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ def self_test(
     golden = sum(len(check.frames) for check in report.engines)
     wrong = [*report.problems, *strange]
     late = median > limit_ms
-    slow = [f"{student.name}: {median:.1f} ms for an inference, at most {limit_ms:g} ms"] if late else []
+    slow = (
+        [f"{student.name}: {median:.1f} ms for an inference, at most {limit_ms:g} ms"]
+        if late
+        else []
+    )
     return SelfTest(
         ok=not wrong and not late,
         engine=student.name,
@@ -112,7 +116,9 @@ def check_in_process(
         return msgspec.json.decode(last, type=SelfTest)
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return SelfTest(ok=False, problems=[f"the engine's process ended with {done.returncode}: {said}"])
+        return SelfTest(
+            ok=False, problems=[f"the engine's process ended with {done.returncode}: {said}"]
+        )
 
 
 def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:

@@ -31,7 +31,8 @@ class LiteRtEngine:
 
     Raises:
         MissingDependencyError: tflite-runtime beside numpy 2, or without XNNPACK.
-        BundleError: The runtime cannot load the file, or the model's input or output is not the contract's.
+        BundleError: The runtime cannot load the file, or the model's input or output is not the
+            contract's.
     """
 
     input_buffer = None
@@ -52,14 +53,19 @@ class LiteRtEngine:
             raise BundleError(
                 f"{self._runtime.package} cannot load the engine", got=str(error).strip()
             ) from error
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        inputs, outputs = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
         _check(inputs, outputs)
         given, made = inputs[0], outputs[0]
         self._input_size = (int(given["shape"][1]), int(given["shape"][2]))
         self._given, self._made = int(given["index"]), int(made["index"])
         self._signed_input = given["dtype"] == np.int8
         shape = [int(extent) for extent in made["shape"]]
-        self._output = np.empty((shape[1], shape[2]) if shape[3] == 1 else (shape[2], shape[3]), np.uint8)
+        self._output = np.empty(
+            (shape[1], shape[2]) if shape[3] == 1 else (shape[2], shape[3]), np.uint8
+        )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -72,7 +78,8 @@ class LiteRtEngine:
         Raises:
             InferenceFault: A float model gave NaN or Inf, which its scores in 1/256 would hide.
         """
-        # A view of the interpreter's memory may not outlive this call, so it is made anew for each frame.
+        # A view of the interpreter's memory may not outlive this call, so it is made anew for each
+        # frame.
         into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
         if self._signed_input:
             np.bitwise_xor(image, _SIGN, out=into, casting="no")
@@ -86,7 +93,9 @@ class LiteRtEngine:
     def settings(self) -> dict[str, Any]:
         """Effective settings. The runtime reports no execution precision: `tensors` counts the graph's maps by type."""
         maps = [
-            str(np.dtype(t["dtype"])) for t in self._interpreter.get_tensor_details() if len(t["shape"]) == 4
+            str(np.dtype(t["dtype"]))
+            for t in self._interpreter.get_tensor_details()
+            if len(t["shape"]) == 4
         ]
         tensors = {kind: maps.count(kind) for kind in sorted(set(maps))}
         whole = tensors.get("int8", 0) + tensors.get("uint8", 0)
@@ -114,7 +123,9 @@ class LiteRtEngine:
             # The float model: its sigmoid in the same units.
             if not np.isfinite(scores).all():
                 raise InferenceFault(ReasonKind.DAMAGED, "the engine gave NaN or Inf")
-            np.copyto(self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe")
+            np.copyto(
+                self._output, np.clip(np.rint(scores * UNITS), 0, UNITS - 1), casting="unsafe"
+            )
 
 
 def _usable_runtime() -> Runtime:
@@ -149,13 +160,19 @@ def _check(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         scale, zero = made["quantization"]
         offset = {np.dtype(np.int8): -128, np.dtype(np.uint8): 0}.get(np.dtype(made["dtype"]))
         units = made["dtype"] == np.float32 or (offset == zero and abs(scale * UNITS - 1) < 1e-6)
-        image = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and given["dtype"] in (np.int8, np.uint8)
+        image = (
+            len(shape) == 4
+            and shape[0] == 1
+            and shape[3] == 3
+            and given["dtype"] in (np.int8, np.uint8)
+        )
         if image and units and len(cells) == 4 and cells[0] == 1 and 1 in (cells[1], cells[3]):
             return
     raise BundleError(
         "the TFLite model breaks the contract",
         expected="one input int8 or uint8 [1,H,W,3], one output in 1/256 (int8, uint8) or float32, [1,h,w,1] or [1,1,h,w]",
         got="; ".join(
-            f"{np.dtype(t['dtype'])} {list(t['shape'])} {t['quantization']}" for t in [*inputs, *outputs]
+            f"{np.dtype(t['dtype'])} {list(t['shape'])} {t['quantization']}"
+            for t in [*inputs, *outputs]
         ),
     )

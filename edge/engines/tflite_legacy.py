@@ -1,9 +1,10 @@
 """tflite-runtime 2.14, the package that LiteRT replaced, with its integers in XNNPACK as LiteRT has them.
 
-Left alone, it runs the convolutions of an INT8 model in TFLite's own kernels. These are slower, and they round
-twice: a sum is first rounded to the bits that its factor is shifted by, so one just short of a tie goes up,
-which no choice of scales prevents (`quantize.graph.grids` keeps sums from a tie, not that far). XNNPACK rounds once,
-as the canonical graph does, and the library holds it, with 8-bit integers left out by default.
+Left alone, it runs the convolutions of an INT8 model in TFLite's own kernels. These are slower, and
+they round twice: a sum is first rounded to the bits that its factor is shifted by, so one just
+short of a tie goes up, which no choice of scales prevents (`quantize.graph.grids` keeps sums from a
+tie, not that far). XNNPACK rounds once, as the canonical graph does, and the library holds it, with
+8-bit integers left out by default.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class _Xnnpack:
         create, delete = library.TfLiteXNNPackDelegateCreate, library.TfLiteXNNPackDelegateDelete
         create.argtypes, create.restype = [ctypes.POINTER(_Options)], ctypes.c_void_p
         delete.argtypes, delete.restype = [ctypes.c_void_p], None
-        self._pointer = create(ctypes.byref(_Options(num_threads=threads, flags=_SIGNED | _UNSIGNED)))
+        self._pointer = create(
+            ctypes.byref(_Options(num_threads=threads, flags=_SIGNED | _UNSIGNED))
+        )
         if not self._pointer:
             raise RuntimeError("XNNPACK does not run on this processor")
         # When Python ends, an interpreter may outlive this and still use it.
@@ -51,7 +54,8 @@ def open_interpreter(model: bytes, threads: int) -> Any:
     """An interpreter of tflite-runtime; it frees XNNPACK after itself.
 
     Args:
-        model: Content of a `.tflite`. A damaged one may end the process: nothing checks it before it is used.
+        model: Content of a `.tflite`. A damaged one may end the process: nothing checks it before
+            it is used.
         threads: CPU threads.
 
     Raises:

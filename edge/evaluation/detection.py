@@ -1,7 +1,8 @@
 """What is flagged and what is missed, together: polyps found, false regions, clean frames flagged, the FROC curve.
 
-FROC: free-response receiver operating characteristic (Bunch et al., SPIE 1977), the share of polyps found
-against the false regions per frame. The least peak of a region is what varies along the curve.
+FROC: free-response receiver operating characteristic (Bunch et al., SPIE 1977), the share of polyps
+found against the false regions per frame. The least peak of a region is what varies along the
+curve.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ def summarize_detection(
     """Count what is flagged and what is missed.
 
     Args:
-        frames: All frames, at least one, with the findings of the point's threshold and least region.
+        frames: All frames, at least one, with the findings of the point's threshold and least
+            region.
         point: The operating point.
         size_of: Name of a polyp's size, of the share of the image that it covers.
         sizes: All names of sizes.
@@ -160,14 +162,18 @@ def summarize_detection(
         polyps=_polyps([(polyp.overlap_peak, polyp.match_peak) for polyp in polyps], peak),
         images=_polyps(
             [
-                (_most(polyp.overlap_peak for polyp in image), _most(polyp.match_peak for polyp in image))
+                (
+                    _most(polyp.overlap_peak for polyp in image),
+                    _most(polyp.match_peak for polyp in image),
+                )
                 for image in images
             ],
             peak,
         ),
         by_size={
             name: _polyps(
-                [(one.overlap_peak, one.match_peak) for one in polyps if size_of(one.area) == name], peak
+                [(one.overlap_peak, one.match_peak) for one in polyps if size_of(one.area) == name],
+                peak,
             )
             for name in sizes
         },
@@ -186,8 +192,8 @@ def froc_curve(frames: Sequence[Findings]) -> list[FrocPoint]:
         frames: Findings of all frames, at least one.
 
     Returns:
-        One point for each least peak (in 1/256) above which something changes, the lowest peak first; polyps,
-        false regions and flagged clean frames only become fewer along the list.
+        One point for each least peak (in 1/256) above which something changes, the lowest peak
+        first; polyps, false regions and flagged clean frames only become fewer along the list.
     """
     polyps = [polyp for frame in frames for polyp in frame.polyps]
     clean = [frame for frame in frames if not frame.polyps]

@@ -1,7 +1,7 @@
 """Accuracy of anything that scores pictures, at native mask size: protocols B (`edge.evaluation.metrics`) and A (`edge.evaluation.protocol_a`).
 
-The mask that is judged is the mask that a device shows: regions that the least area or the least peak leaves out
-are not in it.
+The mask that is judged is the mask that a device shows: regions that the least area or the least
+peak leaves out are not in it.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def evaluate(
 
     Args:
         pairs: Images and masks.
-        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h, w), uint8 in
-            1/256 or floating point 0 to 1, or, with `logits`, logits.
+        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h,
+            w), uint8 in 1/256 or floating point 0 to 1, or, with `logits`, logits.
         clean: Frames without a polyp beside the pairs.
         dataset: Data set of the pairs whose name does not begin with one (`dataset/stem`).
         point: Threshold of the mask, and what postprocessing keeps of it.
@@ -162,7 +162,8 @@ def evaluate(
         rule: What of a picture is shown, by its own field of view.
         protocol_a: Measure by the field's protocol too.
         done: Called with the name of each frame when it is through.
-        seen: Called with the row, the picture, the true mask and the mask that was found, at native size.
+        seen: Called with the row, the picture, the true mask and the mask that was found, at native
+            size.
 
     Raises:
         DataError: A frame cannot be used, or there is none.
@@ -201,7 +202,9 @@ def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) ->
         yield _Frame(pair.name, given or dataset, sequence_of(stem), image, true)
     for frame in clean:
         image = read_image(frame.image)
-        yield _Frame(frame.name, frame.dataset, frame.sequence, image, np.zeros(image.shape[:2], bool))
+        yield _Frame(
+            frame.name, frame.dataset, frame.sequence, image, np.zeros(image.shape[:2], bool)
+        )
 
 
 def score_frame(
@@ -230,7 +233,8 @@ def find_in_frame(
     """What a device shows of a picture, and what is found on it for any least peak.
 
     Args:
-        scores: (h, w), uint8 in 1/256 or floating point 0 to 1, which is rounded to 1/256 as an engine does.
+        scores: (h, w), uint8 in 1/256 or floating point 0 to 1, which is rounded to 1/256 as an
+            engine does.
         true: (H, W) bool, empty for a picture without a polyp.
         point: Threshold of the mask, and what postprocessing keeps of it.
         part: What of the picture the scores cover; None for all of it.
@@ -242,7 +246,11 @@ def find_in_frame(
     found = regions(units, size, point._replace(least_peak=0.0), part=part)
     kept = tuple(region for region in found if region.score >= point.least_peak)
     labels = region_labels(units, found, size, point.threshold, part)
-    shown = labels if len(kept) == len(found) else region_labels(units, kept, size, point.threshold, part)
+    shown = (
+        labels
+        if len(kept) == len(found)
+        else region_labels(units, kept, size, point.threshold, part)
+    )
     return shown > 0, frame_findings(labels, found, true)
 
 

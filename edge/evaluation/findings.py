@@ -26,13 +26,15 @@ SPECK = 1e-4
 class Polyp(msgspec.Struct, frozen=True, kw_only=True):
     """One polyp: a connected piece of the true mask (pieces that meet at a corner are connected).
 
-    The peaks are taken over all regions of the threshold and the least area, whatever the least peak is, so
-    that the polyp counts as found wherever the least peak is at most that high.
+    The peaks are taken over all regions of the threshold and the least area, whatever the least
+    peak is, so that the polyp counts as found wherever the least peak is at most that high.
 
     Attributes:
         area: Share of the image that the polyp covers.
-        overlap_peak: Highest score of a region with a pixel on the polyp; None where there is no such region.
-        match_peak: Highest score of a region whose IoU with the polyp is at least `MATCH_IOU`; None without.
+        overlap_peak: Highest score of a region with a pixel on the polyp; None where there is no
+            such region.
+        match_peak: Highest score of a region whose IoU with the polyp is at least `MATCH_IOU`; None
+            without.
     """
 
     area: float
@@ -58,7 +60,8 @@ def frame_findings(labels: NDArray[np.int32], found: Sequence[Region], true: Mas
     """Compare the regions of a frame with its true mask.
 
     Args:
-        labels: (H, W) which region each pixel belongs to, as `edge.imaging.region_masks.region_labels` gives it.
+        labels: (H, W) which region each pixel belongs to, as
+            `edge.imaging.region_masks.region_labels` gives it.
         found: All regions of the threshold and the least area, whatever their peaks.
         true: (H, W) bool, empty for a frame without a polyp.
     """

@@ -66,7 +66,9 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_ci(values: Sequence[float], *, seed: int = 0, draws: int = _DRAWS) -> tuple[float, float]:
+def bootstrap_ci(
+    values: Sequence[float], *, seed: int = 0, draws: int = _DRAWS
+) -> tuple[float, float]:
     """Percentile bootstrap 95 % interval of a mean.
 
     Args:
@@ -88,9 +90,9 @@ def clustered_ci(
 ) -> tuple[float, float]:
     """Percentile bootstrap 95 % interval of a share whose cases come in clusters.
 
-    Frames of one video sequence resemble each other, so whole sequences are drawn with repetition; a draw's
-    share is all of its events over all of its cases. One cluster alone gives an interval without any width:
-    it says nothing about another sequence.
+    Frames of one video sequence resemble each other, so whole sequences are drawn with repetition;
+    a draw's share is all of its events over all of its cases. One cluster alone gives an interval
+    without any width: it says nothing about another sequence.
 
     Args:
         clusters: Events and cases of each cluster; a cluster has at least one case.

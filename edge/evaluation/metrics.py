@@ -1,8 +1,8 @@
 """Protocol B: Dice and IoU per image at native mask size, of the mask that the device shows.
 
-That mask holds the pixels of the regions that threshold, least region and least peak keep. The record of an
-evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it. Images without a polyp have no Dice: they
-are counted apart, with how many of them were flagged.
+That mask holds the pixels of the regions that threshold, least region and least peak keep. The
+record of an evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it.
+Images without a polyp have no Dice: they are counted apart, with how many of them were flagged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 SIZES = {"small": 0.01, "medium": 0.1, "large": 1.0}
 """Polyp size -> share of the image under which the true mask lies; the first that fits is taken.
 
-A disc of 10 % of a square image is a good third of its side across (0.36), one of 1 % a ninth (0.11).
+A disc of 10 % of a square image is a good third of its side across (0.36), one of 1 % a ninth
+(0.11).
 """
 
 
@@ -39,7 +40,8 @@ class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
         iou: None where the true mask is empty.
         area_true: Share of the image that the true mask covers.
         area_found: Share of the image that the kept regions cover.
-        flagged: Whether a region of at least .1 % of the image is left after threshold and postprocessing.
+        flagged: Whether a region of at least .1 % of the image is left after threshold and
+            postprocessing.
         dataset: Name of the data set that the image comes from.
         sequence: Name of its video sequence inside the data set.
         findings: Its polyps and regions; None where only the mask was compared.
@@ -73,7 +75,9 @@ class Negatives(msgspec.Struct, frozen=True, kw_only=True):
 def count_flagged(flags: Sequence[bool]) -> Negatives:
     """The record of polyp-free images, of whether each was flagged."""
     flagged = sum(flags)
-    return Negatives(n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None)
+    return Negatives(
+        n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None
+    )
 
 
 class SizeGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +93,10 @@ class ProtocolA(msgspec.Struct, frozen=True, kw_only=True):
     """The field's figures over the images with a polyp (`edge.evaluation.protocol_a`), 0 to 1.
 
     Attributes:
-        n: Images with a polyp. Polyp-free ones are never judged: min-max makes each of them a false positive.
-        upsampled: What was brought to native size: `logits`, as the field does, or an engine's `scores`.
+        n: Images with a polyp. Polyp-free ones are never judged: min-max makes each of them a false
+            positive.
+        upsampled: What was brought to native size: `logits`, as the field does, or an engine's
+            `scores`.
         mean_dice: Mean over 256 thresholds of the mean over images.
         max_dice: Largest over thresholds of the mean over images.
         mean_iou: As `mean_dice`.
@@ -179,8 +185,10 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         protocol_a: The field's figures; None where they were not asked for or no image has a polyp.
         benchmark: Name of the benchmark set, None for a folder without one.
         notes: What a reader of the figures has to know about the data.
-        clean: Polyp-free pictures that were made for this, and how many were flagged: the phantom's, windows of the data.
-        shifts: Accuracy under every change of `edge.evaluation.shift_report`; None where it was not asked for.
+        clean: Polyp-free pictures that were made for this, and how many were flagged: the
+            phantom's, windows of the data.
+        shifts: Accuracy under every change of `edge.evaluation.shift_report`; None where it was not
+            asked for.
         detection: What is flagged and what is missed; None where the rows hold no findings.
     """
 
@@ -258,7 +266,8 @@ def summarise(
         per_image=list(rows),
         by_size={
             name: _group(
-                [row for row in rows if row.dice is not None and size_of(row.area_true) == name], seed
+                [row for row in rows if row.dice is not None and size_of(row.area_true) == name],
+                seed,
             )
             for name in SIZES
         },
@@ -270,7 +279,9 @@ def summarise(
 def _detection(rows: Sequence[ImageScore], point: OperatingPoint, seed: int) -> Detection | None:
     """What is flagged and what is missed, where every row holds its findings."""
     frames = [
-        FrameFindings(row.dataset, row.sequence, row.findings) for row in rows if row.findings is not None
+        FrameFindings(row.dataset, row.sequence, row.findings)
+        for row in rows
+        if row.findings is not None
     ]
     if len(frames) < len(rows):
         return None

@@ -142,7 +142,8 @@ def evaluation_page(
         subject: What was evaluated, for the heading.
         data: On what.
         metrics: Rows of a run's `metrics.jsonl`.
-        compare: Name and report of an earlier evaluation, whose FROC curve is drawn beside this one's.
+        compare: Name and report of an earlier evaluation, whose FROC curve is drawn beside this
+            one's.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
@@ -182,7 +183,12 @@ def dice_histogram(rows: Sequence[ImageScore]) -> str:
             continue
         counts = np.histogram(values, bins=edges)[0]
         plot.axes.bar(
-            edges[:-1], counts, width=1 / _BINS, align="edge", bottom=bottom, label=f"{name}, {len(values)}"
+            edges[:-1],
+            counts,
+            width=1 / _BINS,
+            align="edge",
+            bottom=bottom,
+            label=f"{name}, {len(values)}",
         )
         bottom += counts
     plot.axes.set_xlim(0, 1)
@@ -198,12 +204,16 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     Args:
         metrics: Rows; each key with the word `r2` in it is a curve.
     """
-    keys = sorted({key for row in metrics for key in row if "r2" in re.split(r"[^a-z0-9]+|_", key.lower())})
+    keys = sorted(
+        {key for row in metrics for key in row if "r2" in re.split(r"[^a-z0-9]+|_", key.lower())}
+    )
     if not keys:
         return ""
     plot = plots.Plot()
     for key in keys:
-        points = [(row["epoch"] + 1, row[key]) for row in metrics if isinstance(row.get(key), int | float)]
+        points = [
+            (row["epoch"] + 1, row[key]) for row in metrics if isinstance(row.get(key), int | float)
+        ]
         plot.axes.plot([x for x, _ in points], [y for _, y in points], ".-", label=key)
     plot.axes.axhline(0, color="0.5", linewidth=0.8)
     plot.axes.set_xlabel("epoch")
@@ -214,9 +224,15 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 def _froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None) -> list[str]:
     """The FROC curves against false regions and against clean frames, those that can be drawn."""
-    curves = {"this evaluation": report.detection} | ({compare[0]: compare[1].detection} if compare else {})
+    curves = {"this evaluation": report.detection} | (
+        {compare[0]: compare[1].detection} if compare else {}
+    )
     held = {label: detection for label, detection in curves.items() if detection is not None}
-    drawn = [plots.froc_curves(held, "false_regions"), plots.froc_curves(held, "flagged")] if held else []
+    drawn = (
+        [plots.froc_curves(held, "false_regions"), plots.froc_curves(held, "flagged")]
+        if held
+        else []
+    )
     return [curve for curve in drawn if curve]
 
 
@@ -262,7 +278,9 @@ def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
     """The frame at the page's width with the outlines of both masks, BGR."""
     height, width = true.shape
     size = (_WIDTH, max(1, round(height * _WIDTH / width)))
-    canvas = cv2.resize(image, size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR)
+    canvas = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR
+    )
     for mask, colour in ((true, _TRUE), (found, _FOUND)):
         small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

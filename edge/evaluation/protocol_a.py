@@ -1,9 +1,10 @@
 """Protocol A, the field's (Fan et al., PraNet, MICCAI 2020, and its evaluation code).
 
-Logits at native mask size (bilinear, align_corners=False), sigmoid, min-max per image, 8 bits, as the field stores
-its maps; then 256 thresholds and the measures of `edge.evaluation.saliency`. Of an engine only scores can be had, in 1/256: they
-are brought to native size in the logits' place, and the record says so. A perfect mask scores under 1 in the mean
-over thresholds, since at the lowest one the whole picture is found. Masks are those of `edge.datasets.pairs.read_mask`.
+Logits at native mask size (bilinear, align_corners=False), sigmoid, min-max per image, 8 bits, as
+the field stores its maps; then 256 thresholds and the measures of `edge.evaluation.saliency`. Of an
+engine only scores can be had, in 1/256: they are brought to native size in the logits' place, and
+the record says so. A perfect mask scores under 1 in the mean over thresholds, since at the lowest
+one the whole picture is found. Masks are those of `edge.datasets.pairs.read_mask`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def field_map(
     low, high = float(scores.min()), float(scores.max())
     if low == high:
         return np.zeros(size, np.uint8)
-    return cast("ImageU8", ((scores.astype(np.float64) - low) / (high - low) * 255 + 0.5).astype(np.uint8))
+    return cast(
+        "ImageU8", ((scores.astype(np.float64) - low) / (high - low) * 255 + 0.5).astype(np.uint8)
+    )
 
 
 def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
@@ -96,9 +99,12 @@ def summarise_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) 
     """
     if not rows:
         return None
-    curves = {name: np.stack([getattr(row.curves, name) for row in rows]) for name in ("dice", "iou", "e")}
+    curves = {
+        name: np.stack([getattr(row.curves, name) for row in rows]) for name in ("dice", "iou", "e")
+    }
     figures = {
-        name: [float(getattr(row, name)) for row in rows] for name in ("weighted_f", "s_measure", "mae")
+        name: [float(getattr(row, name)) for row in rows]
+        for name in ("weighted_f", "s_measure", "mae")
     }
     figures |= {f"mean_{name}": table.mean(axis=1).tolist() for name, table in curves.items()}
     values = {name: float(np.mean(column)) for name, column in figures.items()}
@@ -109,4 +115,6 @@ def summarise_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) 
         f"max_{name}": interval(resampled_means(table, seed=seed).max(axis=1))
         for name, table in curves.items()
     }
-    return ProtocolA(n=len(rows), upsampled="logits" if logits else "scores", ci95=intervals, **values)
+    return ProtocolA(
+        n=len(rows), upsampled="logits" if logits else "scores", ci95=intervals, **values
+    )

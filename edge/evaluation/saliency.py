@@ -1,7 +1,7 @@
 """Measures of a grey map against a mask, as the salient-object field defines them; what protocol A is made of.
 
-All take `grey`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at least one true pixel.
-The numbers are those of `pysodmetrics`, which follows the authors' MATLAB code.
+All take `grey`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at least one
+true pixel. The numbers are those of `pysodmetrics`, which follows the authors' MATLAB code.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Curves(NamedTuple):
 def threshold_curves(grey: ImageU8, true: MaskBool) -> Curves:
     """Dice, IoU and enhanced-alignment measure of the mask at each of the 256 thresholds.
 
-    The E-measure (Fan et al., IJCAI 2018, equations 2 to 5) takes four values per threshold, one for each pairing
-    of found and true, so that two histograms are all that is read of the picture.
+    The E-measure (Fan et al., IJCAI 2018, equations 2 to 5) takes four values per threshold, one
+    for each pairing of found and true, so that two histograms are all that is read of the picture.
 
     Args:
         grey: (H, W) uint8.
@@ -126,8 +126,8 @@ def _ssim(scores: F64, true: MaskBool) -> float:
 def weighted_f(grey: ImageU8, true: MaskBool) -> float:
     """Weighted F-measure, beta 1 (Margolin et al., CVPR 2014, section 4).
 
-    An error inside the mask counts as its neighbourhood's where that is smaller, one outside counts up to double
-    with its distance from the mask.
+    An error inside the mask counts as its neighbourhood's where that is smaller, one outside counts
+    up to double with its distance from the mask.
 
     Args:
         grey: (H, W) uint8.
@@ -148,8 +148,8 @@ def weighted_f(grey: ImageU8, true: MaskBool) -> float:
 def _smoothed_error(error: F64, true: MaskBool) -> F64:
     """The error under a Gaussian that sees, outside the mask, the error of the nearest pixel inside; valid inside.
 
-    Nearest pixels are needed only as far out as the Gaussian reaches from the mask, which a search by offsets
-    covers, the nearest first.
+    Nearest pixels are needed only as far out as the Gaussian reaches from the mask, which a search
+    by offsets covers, the nearest first.
     """
     reach = _KERNEL // 2
     height, width = true.shape
@@ -163,7 +163,9 @@ def _smoothed_error(error: F64, true: MaskBool) -> F64:
     spread = np.where(wide_true, wide_error, 0.0)
     for dy, dx in _offsets(reach):
         reached = wide_true[rows + dy, columns + dx]
-        spread[rows[reached], columns[reached]] = wide_error[rows[reached] + dy, columns[reached] + dx]
+        spread[rows[reached], columns[reached]] = wide_error[
+            rows[reached] + dy, columns[reached] + dx
+        ]
         rows, columns = rows[~reached], columns[~reached]
     filtered = cv2.filter2D(spread, cv2.CV_64F, _gaussian(), borderType=cv2.BORDER_CONSTANT)
     return cast("F64", filtered[pad : pad + height, pad : pad + width])
@@ -173,7 +175,8 @@ def _smoothed_error(error: F64, true: MaskBool) -> F64:
 def _offsets(reach: int) -> tuple[tuple[int, int], ...]:
     """Steps to every pixel no farther than the corner of the Gaussian's window, the nearest first.
 
-    Of equally near ones the left and then the upper goes first, as in the distance transform of scipy.
+    Of equally near ones the left and then the upper goes first, as in the distance transform of
+    scipy.
     """
     most = 2 * reach * reach
     side = range(-int(most**0.5), int(most**0.5) + 1)

@@ -71,7 +71,8 @@ def evaluate_shifts(
     """Score every picture as it is and under every change.
 
     Args:
-        scores: Engine and precision -> what scores a picture, as in `edge.evaluation.evaluator.evaluate`.
+        scores: Engine and precision -> what scores a picture, as in
+            `edge.evaluation.evaluator.evaluate`.
         pairs: Images and masks.
         point: As in `edge.evaluation.evaluator.evaluate`.
         rule: As in `edge.evaluation.evaluator.evaluate`; the view is that of the changed picture.
@@ -109,7 +110,8 @@ def evaluate_shifts(
                 strength=strength,
                 means=SHIFTS[name].strength if name in SHIFTS else "as they are",
                 engines={
-                    engine: _figures(rows, whole[engine]) for engine, rows in found[name, strength].items()
+                    engine: _figures(rows, whole[engine])
+                    for engine, rows in found[name, strength].items()
                 },
             )
             for name, strength in places
@@ -161,7 +163,9 @@ def _highlights(given: Given, strength: float, rng: Generator) -> Changed:
         centre = (int(rng.integers(W)), int(rng.integers(H)))
         across, down = (int(side) for side in rng.integers(1, max(2, W // 28), 2))
         spots.append(shifts.Spot(centre, (across, down), float(rng.uniform(0, 180))))
-    return shifts.add_highlights(given.image, spots, sigma=max(0.6, W / 200), opacity=0.9), given.mask
+    return shifts.add_highlights(
+        given.image, spots, sigma=max(0.6, W / 200), opacity=0.9
+    ), given.mask
 
 
 def _motion(given: Given, strength: float, rng: Generator) -> Changed:

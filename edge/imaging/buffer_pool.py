@@ -1,7 +1,8 @@
 """Memory for the pictures of a run, used again once nobody holds the picture that was in it.
 
-Left to malloc, frames of six megabytes come to lie between small blocks; the holes that they leave behind are cut into,
-the next frames are put on top, and a device that runs for days grows though it holds no more than before.
+Left to malloc, frames of six megabytes come to lie between small blocks; the holes that they leave
+behind are cut into, the next frames are put on top, and a device that runs for days grows though it
+holds no more than before.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class PictureMemory:
         """Room for a picture, with whatever was there before.
 
         Args:
-            shape: Of the uint8 array. Blocks are as large as the largest picture so far, so that a size that comes and
-                goes moves no memory; smaller ones go back to the system as soon as nobody holds the picture in them.
+            shape: Of the uint8 array. Blocks are as large as the largest picture so far, so that a
+                size that comes and goes moves no memory; smaller ones go back to the system as soon
+                as nobody holds the picture in them.
         """
         size = math.prod(shape)
         if size > self._size:

@@ -1,7 +1,8 @@
 """The part of a frame that a student is shown: all of it, or what surrounds the endoscope's picture.
 
-A processor's whole screen shows the picture small, beside text and panels, and a student that learnt on pictures loses on
-it. Under the rule `view` it is shown the box of the field of view with a margin, in training and evaluation as on the cart.
+A processor's whole screen shows the picture small, beside text and panels, and a student that
+learnt on pictures loses on it. Under the rule `view` it is shown the box of the field of view with
+a margin, in training and evaluation as on the cart.
 """
 
 from __future__ import annotations

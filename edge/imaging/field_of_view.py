@@ -1,9 +1,10 @@
 """Where the endoscope's picture lies in a frame: octagon, circle, rectangle, beside panels and on-screen text.
 
-What was lit within a window of frames is looked at in small. Text is too thin to survive an opening, the largest
-piece left is the view, and its convex hull heals what is dark inside it. A panel is lit but never changes while
-the view does. A view that holds is changed only by two windows that agree, so that it does not tremble; it
-grows by light alone, and shrinks only behind a sharp edge, so that darkness in the bowel does not shrink it.
+What was lit within a window of frames is looked at in small. Text is too thin to survive an
+opening, the largest piece left is the view, and its convex hull heals what is dark inside it. A
+panel is lit but never changes while the view does. A view that holds is changed only by two windows
+that agree, so that it does not tremble; it grows by light alone, and shrinks only behind a sharp
+edge, so that darkness in the bowel does not shrink it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class ViewEstimator:
             found = _estimate(light, picture.frame_size)
             if found is None or (self._settled and not _differs(held, found, light)):
                 self._candidate = None
-            elif not self._settled or (self._candidate and _overlap(self._candidate, found) >= _SAME):
+            elif not self._settled or (
+                self._candidate and _overlap(self._candidate, found) >= _SAME
+            ):
                 self._view, self._candidate, self._settled = found, None, True
             else:
                 self._candidate = found
@@ -114,7 +117,9 @@ class _Window:
     def note_changes(self, mask: ImageU8) -> None:
         """Let cells age that did not change while the view did."""
         changed = cv2.compare(cv2.subtract(self._high, self._low), _CHANGE, cv2.CMP_GT)
-        if cv2.countNonZero(cv2.bitwise_and(changed, mask)) > _ACTIVE_SHARE * cv2.countNonZero(mask):
+        if cv2.countNonZero(cv2.bitwise_and(changed, mask)) > _ACTIVE_SHARE * cv2.countNonZero(
+            mask
+        ):
             cv2.subtract(self._alive, 1, dst=self._alive)
             cv2.max(self._alive, cv2.min(changed, _ALIVE_WINDOWS), dst=self._alive)
 

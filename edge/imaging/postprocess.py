@@ -1,7 +1,7 @@
 """From the engine's small score map to regions in frame coordinates, and to scores at full size.
 
-The grids are half-pixel: cell i of n covers frame pixels i * N / n to (i + 1) * N / n, so that its centre lies at
-pixel (i + .5) * N / n - .5, the `align_corners=False` of the training framework.
+The grids are half-pixel: cell i of n covers frame pixels i * N / n to (i + 1) * N / n, so that its
+centre lies at pixel (i + .5) * N / n - .5, the `align_corners=False` of the training framework.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 UNITS = 256
 """Steps of a score: the uint8 value v means v / 256."""
 
-# Contours are found on a grid of at most this many cells a side: finer than the map, far smaller than a frame.
+# Contours are found on a grid of at most this many cells a side: finer than the map, far smaller
+# than a frame.
 _GRID = 256
 _ZOOM = 4
 
@@ -37,7 +38,9 @@ def level(threshold: float) -> int:
         UsageError: `threshold` is not in (0, 1].
     """
     if not 0 < threshold <= 1:
-        raise UsageError("the threshold is not usable", expected="more than 0, at most 1", got=f"{threshold}")
+        raise UsageError(
+            "the threshold is not usable", expected="more than 0, at most 1", got=f"{threshold}"
+        )
     return math.ceil(threshold * UNITS)
 
 
@@ -57,8 +60,9 @@ def regions(
         part: What of the frame the scores cover; None for all of it.
 
     Returns:
-        Regions with box, outline (through the centres of the outermost cells), share of the part and highest
-        score. Cells that meet at a corner are connected; what lies in a hole counts to the region around it.
+        Regions with box, outline (through the centres of the outermost cells), share of the part
+        and highest score. Cells that meet at a corner are connected; what lies in a hole counts to
+        the region around it.
     """
     least = level(point.threshold)
     if least >= UNITS:
@@ -101,7 +105,8 @@ def outer_outlines(grid: ImageU8, least: int) -> tuple[ImageU8, Sequence[NDArray
         least: Score in 1/256, at least 1.
 
     Returns:
-        (H, W) uint8, 255 where `grid` reaches `least`, and for each region (n, 1, 2) columns and rows.
+        (H, W) uint8, 255 where `grid` reaches `least`, and for each region (n, 1, 2) columns and
+        rows.
     """
     mask = _reaching(grid, least)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -146,7 +151,9 @@ def in_frame(
         (H, W) float32.
     """
     x, y, width, height = part or (0, 0, size[1], size[0])
-    wide = cast("NDArray[np.float32]", cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    wide = cast(
+        "NDArray[np.float32]", cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    )
     if (height, width) == size:
         return wide
     frame = np.full(size, outside, np.float32)

@@ -1,15 +1,16 @@
 """From a picture of any size to the engine's input: one rule, shared by training and device.
 
-The rule `stretch-antialiased`: a picture of at least four times the target along both axes, whose sides are multiples of 4,
-is first brought to a quarter of its lines and half of its columns, each pixel the mean of two columns in the first and
-third of four lines. While the picture is at least twice the target it is halved, each pixel the mean of 2x2. One linear
-step, which stretches each axis on its own, does the rest; where a quartered picture still has twice the columns or more,
-they are averaged over 3 neighbours before, over 5 from five times on.
+The rule `stretch-antialiased`: a picture of at least four times the target along both axes, whose
+sides are multiples of 4, is first brought to a quarter of its lines and half of its columns, each
+pixel the mean of two columns in the first and third of four lines. While the picture is at least
+twice the target it is halved, each pixel the mean of 2x2. One linear step, which stretches each
+axis on its own, does the rest; where a quartered picture still has twice the columns or more, they
+are averaged over 3 neighbours before, over 5 from five times on.
 
-To leave out every second line reads half of the memory of a 1080p frame, and of an interlaced picture one field. It costs
-antialiasing down the picture: what alternates from line to line becomes that of the first line, not grey, and a highlight of
-one line may be lost. The mean of the two lines lies half a line above the middle of the four, an eighth of a pixel of the
-quarter.
+To leave out every second line reads half of the memory of a 1080p frame, and of an interlaced
+picture one field. It costs antialiasing down the picture: what alternates from line to line becomes
+that of the first line, not grey, and a highlight of one line may be lost. The mean of the two lines
+lies half a line above the middle of the four, an eighth of a pixel of the quarter.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ SCALE = 128.0
 
 _places = threading.local()
 
-# From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the halvings.
+# From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the
+# halvings.
 _STRIP_RATIO = 4
 # Likewise of columns that are averaged over 5.
 _BOX_RATIO = 8
 
 
-def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 | None = None) -> ImageU8:
+def to_input(
+    image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 | None = None
+) -> ImageU8:
     """Resize a picture to the engine's input, antialiased.
 
     Args:
@@ -65,14 +69,17 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 |
             got=f"{out.shape} {out.dtype}",
         )
     if height < 1 or width < 1:
-        raise UsageError("the input size is not usable", expected="height and width >= 1", got=f"{size}")
+        raise UsageError(
+            "the input size is not usable", expected="height and width >= 1", got=f"{size}"
+        )
     h, w = image.shape[:2]
     quartered = h >= 4 * height and w >= 4 * width and h % 4 == 0 and w % 4 == 0
     if quartered:
         h, w = h // 4, w // 2
         image = _resize(image[::2], h, w, cv2.INTER_AREA, _kept("lines", (h, w, 3)))
     while h >= 2 * height and w >= 2 * width:
-        # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below it.
+        # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below
+        # it.
         exact = h % 2 == 0 and w % 2 == 0
         h, w = (h + 1) // 2, (w + 1) // 2
         image = _resize(image, h, w, cv2.INTER_AREA if exact else cv2.INTER_LINEAR)
@@ -85,7 +92,8 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 |
         how = cv2.INTER_AREA if strip else cv2.INTER_LINEAR
         image = _resize(image, height, width, how, _kept("input", (height, width, 3)))
     if bgr:
-        # The channels change places on the small picture, where it costs a hundredth of a millisecond.
+        # The channels change places on the small picture, where it costs a hundredth of a
+        # millisecond.
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
     else:
         np.copyto(out, image)
@@ -94,7 +102,9 @@ def to_input(image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 |
 
 def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
     """`(image - 127) / 128` as float32, as the engines' graphs do it: for training and parity checks."""
-    normalised: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(SCALE)
+    normalised: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(
+        SCALE
+    )
     return normalised
 
 

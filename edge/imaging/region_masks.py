@@ -26,9 +26,9 @@ def region_labels(
 ) -> NDArray[np.int32]:
     """Which region each pixel of a frame belongs to.
 
-    A region's pixels are those that reach the threshold in the scores at full size and are connected to what
-    lies inside its outline. Where two regions meet at full size, the one listed first gets the common piece
-    except for what lies inside the other's outline.
+    A region's pixels are those that reach the threshold in the scores at full size and are
+    connected to what lies inside its outline. Where two regions meet at full size, the one listed
+    first gets the common piece except for what lies inside the other's outline.
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
@@ -51,7 +51,8 @@ def region_labels(
         held = inside & (reached[box] > 0)
         touched = np.unique(pieces[box][held])
         owner[touched[owner[touched] == 0]] = number
-        # Without any pixel centre that reaches the threshold, the region is as large as its outline.
+        # Without any pixel centre that reaches the threshold, the region is as large as its
+        # outline.
         own.append((number, box, held if touched.size else inside))
     labels: NDArray[np.int32] = owner[pieces]
     for number, box, held in reversed(own):

@@ -1,7 +1,7 @@
 """The thumbnail on which the quality of a frame is judged, made once per frame.
 
-Every n-th pixel of every n-th row, at most 240 on the longer side: sampling keeps the sensor's noise, which tells a
-live picture from a frozen one, and costs a tenth of a millisecond at 1080p.
+Every n-th pixel of every n-th row, at most 240 on the longer side: sampling keeps the sensor's
+noise, which tells a live picture from a frozen one, and costs a tenth of a millisecond at 1080p.
 """
 
 from __future__ import annotations

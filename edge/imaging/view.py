@@ -23,7 +23,8 @@ class View:
 
     Attributes:
         box: In frame pixels.
-        mask: (h, w) uint8, 255 inside; cell i of n covers frame pixels i * N / n to (i + 1) * N / n.
+        mask: (h, w) uint8, 255 inside; cell i of n covers frame pixels i * N / n to (i + 1) * N /
+            n.
         frame_size: Height and width of the frame.
         found: Whether it was seen in a picture; False where the whole frame stands for it.
     """
@@ -41,7 +42,9 @@ def whole_frame(frame_size: tuple[int, int], cells: tuple[int, ...] = (1, 1)) ->
         frame_size: Height and width of the frame.
         cells: Height and width of the mask.
     """
-    return View((0, 0, frame_size[1], frame_size[0]), np.full(cells, 255, np.uint8), frame_size, found=False)
+    return View(
+        (0, 0, frame_size[1], frame_size[0]), np.full(cells, 255, np.uint8), frame_size, found=False
+    )
 
 
 def inside(regions: Iterable[Region], view: View, share: float = SHARE) -> tuple[Region, ...]:
@@ -64,7 +67,11 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
         share: Minimum share of a region inside the view, 0 to 1.
     """
     kept = inside(result.regions, view, share)
-    area = result.mask_area if len(kept) == len(result.regions) else sum(region.area for region in kept)
+    area = (
+        result.mask_area
+        if len(kept) == len(result.regions)
+        else sum(region.area for region in kept)
+    )
     return replace(result, regions=kept, mask_area=area, field_of_view=view.box)
 
 

@@ -25,7 +25,8 @@ def bundle_spec(
         precision: Precision of the engine, as the bundle's manifest declares it.
 
     Raises:
-        EdgeDifomError: The engine cannot run on this machine, as `edge.engines.open.choose_engine` has it.
+        EdgeDifomError: The engine cannot run on this machine, as `edge.engines.open.choose_engine`
+            has it.
     """
     chosen = choose_engine(bundle, engine, precision)
     declared = bundle.manifest
@@ -43,7 +44,9 @@ def bundle_spec(
     )
 
 
-def open_bundle_engine(path: str, digest: str, engine: str, threads: int | None, precision: str) -> Engine:
+def open_bundle_engine(
+    path: str, digest: str, engine: str, threads: int | None, precision: str
+) -> Engine:
     """An engine of the bundle that lies at a path, which must still be the one with that digest."""
     bundle = Bundle.open(path)
     if bundle.digest != digest:

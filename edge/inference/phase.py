@@ -26,5 +26,7 @@ _CONDITIONS = {
     Phase.RESTARTING: Condition(
         State.DEGRADED, Reason(ReasonKind.RESTARTING, "the student's process is started again")
     ),
-    Phase.EXHAUSTED: Condition(State.BYPASS, Reason(ReasonKind.EXHAUSTED, "no bundle of this device runs")),
+    Phase.EXHAUSTED: Condition(
+        State.BYPASS, Reason(ReasonKind.EXHAUSTED, "no bundle of this device runs")
+    ),
 }

@@ -62,5 +62,9 @@ def _probe(bundle: Bundle, name: str, precision: str, threads: int | None) -> Pr
         return Probe(engine=name, declared=precision, problem=str(error).partition("\n")[0])
     device = settings.get("device") or ", ".join(settings.get("providers", ()))
     return Probe(
-        engine=name, declared=precision, executed=settings["precision"], device=device, settings=settings
+        engine=name,
+        declared=precision,
+        executed=settings["precision"],
+        device=device,
+        settings=settings,
     )

@@ -51,13 +51,15 @@ _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 class ProcessEngine:
     """An engine behind `edge.contracts.Engine` whose process may hang or die.
 
-    The process starts when this is made and opens the engine by itself; `wait_ready` comes before all else. The
-    thread that makes this must outlive the process: the kernel ends a child with the thread that made it.
+    The process starts when this is made and opens the engine by itself; `wait_ready` comes before
+    all else. The thread that makes this must outlive the process: the kernel ends a child with the
+    thread that made it.
 
     Args:
         spec: What to open.
         timeout_ms: Longest time for the scores of a frame.
-        hang_ms: Time spent waiting for one answer, over several frames, from which the process hangs.
+        hang_ms: Time spent waiting for one answer, over several frames, from which the process
+            hangs.
 
     Attributes:
         input_buffer: (H, W, 3) uint8 shared memory; an image written here is not copied by `infer`.
@@ -67,7 +69,11 @@ class ProcessEngine:
     """
 
     def __init__(
-        self, spec: EngineSpec, *, timeout_ms: float = INFERENCE_TIMEOUT_MS, hang_ms: float = HANG_MS
+        self,
+        spec: EngineSpec,
+        *,
+        timeout_ms: float = INFERENCE_TIMEOUT_MS,
+        hang_ms: float = HANG_MS,
     ) -> None:
         self.name, self.input_size, self.started_s = "", spec.input_size, 0.0
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
@@ -111,7 +117,9 @@ class ProcessEngine:
             EdgeDifomError: What the engine raised when it was opened, a `BundleError` for one.
         """
         if not self._readable(1000 * start_s):
-            raise InferenceFault(ReasonKind.HANG, f"the student's process did not begin within {start_s:g} s")
+            raise InferenceFault(
+                ReasonKind.HANG, f"the student's process did not begin within {start_s:g} s"
+            )
         answer = self._receive()
         if isinstance(answer, Refused):
             raise _ERRORS.get(answer.error, BundleError)(answer.detail)
@@ -124,8 +132,8 @@ class ProcessEngine:
         """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
 
         Raises:
-            InferenceFault: `late` and `damaged` cost this frame; after `hang`, `crash` or `memory` only `close` makes
-                sense.
+            InferenceFault: `late` and `damaged` cost this frame; after `hang`, `crash` or `memory`
+                only `close` makes sense.
         """
         left_ms = self.timeout_ms
         if self._owed:
@@ -173,7 +181,9 @@ class ProcessEngine:
         # Not by the clock: while the whole machine stood still, the child could not answer.
         self._waited_ms += timeout_ms
         kind = ReasonKind.HANG if self._waited_ms >= self.hang_ms else ReasonKind.LATE
-        raise InferenceFault(kind, f"no answer of the student's process for {self._waited_ms:.0f} ms")
+        raise InferenceFault(
+            kind, f"no answer of the student's process for {self._waited_ms:.0f} ms"
+        )
 
     def _readable(self, timeout_ms: float) -> bool:
         """Wait until something can be read; False where the time ran out."""
@@ -217,7 +227,8 @@ class ProcessEngine:
             )
         if found.si_status == signal.SIGKILL:
             return InferenceFault(
-                ReasonKind.MEMORY, "the student's process was killed, as the kernel does out of memory"
+                ReasonKind.MEMORY,
+                "the student's process was killed, as the kernel does out of memory",
             )
         named = signal.Signals(found.si_status).name
         return InferenceFault(ReasonKind.CRASH, f"the student's process died: {named}")

@@ -30,7 +30,9 @@ class Planes:
         output: (h, w) uint8.
     """
 
-    def __init__(self, handle: int, input_size: tuple[int, int], output_size: tuple[int, int]) -> None:
+    def __init__(
+        self, handle: int, input_size: tuple[int, int], output_size: tuple[int, int]
+    ) -> None:
         offset = -(-3 * input_size[0] * input_size[1] // _ALIGNMENT) * _ALIGNMENT
         length = offset + output_size[0] * output_size[1]
         if os.fstat(handle).st_size < length:

@@ -1,8 +1,9 @@
 """Keeps a student's process alive, and changes to the previous bundle where one cannot be kept alive.
 
-Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a bundle that cannot be
-read condemn a bundle for good. What may be the machine's fault, too little memory or an engine that is not installed,
-only passes it over until the next start. Where none is left, the supervisor is exhausted and the device bypasses.
+Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a
+bundle that cannot be read condemn a bundle for good. What may be the machine's fault, too little
+memory or an engine that is not installed, only passes it over until the next start. Where none is
+left, the supervisor is exhausted and the device bypasses.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class News(NamedTuple):
 class Supervisor:
     """An engine (`edge.contracts.Engine`) that outlives its process; a context manager.
 
-    `infer` and `news` are called by the frame loop; opening, testing and killing happen in a thread of its own, so
-    that the loop never waits for them.
+    `infer` and `news` are called by the frame loop; opening, testing and killing happen in a thread
+    of its own, so that the loop never waits for them.
 
     Args:
         store: The bundles.
@@ -82,7 +83,8 @@ class Supervisor:
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
-        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`, `passed_over`, `unstarted`.
+        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`,
+            `passed_over`, `unstarted`.
         phase: What it is doing now.
         gave_up: Why the last bundle that was given up was; empty before.
     """
@@ -101,7 +103,11 @@ class Supervisor:
         spec: Callable[[Bundle], EngineSpec] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._timeout_ms, self._hang_ms, self._patient = timeout_ms, max(hang_ms, timeout_ms), patient
+        self._timeout_ms, self._hang_ms, self._patient = (
+            timeout_ms,
+            max(hang_ms, timeout_ms),
+            patient,
+        )
         self._clean_ns, self._clock = round(clean_s * 1e9), clock
         self._spec = spec or (
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
@@ -126,7 +132,10 @@ class Supervisor:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -182,7 +191,8 @@ class Supervisor:
         """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
 
         Raises:
-            InferenceFault: No scores for this frame: a fault of the process, or there is none at the moment.
+            InferenceFault: No scores for this frame: a fault of the process, or there is none at
+                the moment.
         """
         if self._patient:
             self.wait(_PATIENCE_S)
@@ -192,7 +202,9 @@ class Supervisor:
             kind = ReasonKind.EXHAUSTED if exhausted else ReasonKind.RESTARTING
             raise InferenceFault(kind, f"the student is not ready ({self.phase})")
         if image.shape[:2] != engine.input_size:
-            raise InferenceFault(ReasonKind.RESTARTING, "another bundle took over during this frame")
+            raise InferenceFault(
+                ReasonKind.RESTARTING, "another bundle took over during this frame"
+            )
         try:
             scores = engine.infer(image)
         except InferenceFault as fault:
@@ -267,7 +279,8 @@ class Supervisor:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
             except (BundleError, ParityError, OSError) as error:
                 self._condemn(path, _first_line(error))
-            # An engine that is not installed or not in the bundle, or an error of ours: the frame loop goes on.
+            # An engine that is not installed or not in the bundle, or an error of ours: the frame
+            # loop goes on.
             except Exception as error:  # noqa: BLE001
                 self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
             else:
@@ -278,7 +291,8 @@ class Supervisor:
 
         Raises:
             InferenceFault: The process hung or died.
-            EdgeDifomError: The bundle cannot be read, fails its golden frames, or has no engine for this machine.
+            EdgeDifomError: The bundle cannot be read, fails its golden frames, or has no engine for
+                this machine.
         """
         bundle = Bundle.open(path)
         spec = self._spec(bundle)
@@ -303,7 +317,9 @@ class Supervisor:
                 self._opening = None
         engine.timeout_ms, engine.hang_ms = self._timeout_ms, self._hang_ms
         took = f"{engine.name}, {engine.started_s:.2f} s to open"
-        self._news.append(News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {took}, {path}"))
+        self._news.append(
+            News("ready", f"{bundle.manifest.name} {bundle.digest[:12]}, {took}, {path}")
+        )
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
             self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns
@@ -314,7 +330,9 @@ class Supervisor:
         """Wait for a fault; mark the bundle good after a clean while."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._fault is not None or self._clean)
+                self._changed.wait_for(
+                    lambda: self._closing or self._fault is not None or self._clean
+                )
                 if self._closing:
                     return
                 fault, self._clean = self._fault, False
@@ -341,7 +359,9 @@ class Supervisor:
         reason = f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
         # The kernel kills the student first, whoever used up the memory.
         give_up = (
-            self._pass_over if {kind for _, kind in self._faults} == {ReasonKind.MEMORY} else self._condemn
+            self._pass_over
+            if {kind for _, kind in self._faults} == {ReasonKind.MEMORY}
+            else self._condemn
         )
         give_up(path, reason)
 

@@ -1,7 +1,7 @@
 """The student's process: `python -m edge.inference.worker SOCKET MEMORY`, both inherited file descriptors.
 
-It ends with its parent, it is the first that the kernel kills when memory runs out, and it knows nothing but an
-engine, one picture and one score map.
+It ends with its parent, it is the first that the kernel kills when memory runs out, and it knows
+nothing but an engine, one picture and one score map.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _serve(channel: socket.socket, engine: Engine, planes: Planes, output_size: tuple[int, int]) -> None:
+def _serve(
+    channel: socket.socket, engine: Engine, planes: Planes, output_size: tuple[int, int]
+) -> None:
     while number := channel.recv(FRAME_BYTES):
         try:
             scores = engine.infer(planes.input)
@@ -90,7 +92,8 @@ def _serve(channel: socket.socket, engine: Engine, planes: Planes, output_size: 
 
 def _settle(spec: EngineSpec) -> None:
     """End with the parent, be the first to be killed, leave signals and stdout to the parent."""
-    # A service manager tells every process of a service to end; this one ends when its parent is done with it.
+    # A service manager tells every process of a service to end; this one ends when its parent is
+    # done with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     # The parent's stdout may carry records, and libraries print what they like.

@@ -1,6 +1,7 @@
 """The signs of the overlay: one for each state, told apart by shape and word, not by colour; letters and corners.
 
-Everything is drawn in whole, opaque pixels into a BGR or BGRA canvas, and each function says which box it touched.
+Everything is drawn in whole, opaque pixels into a BGR or BGRA canvas, and each function says which
+box it touched.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _SHAPES: dict[State, tuple[tuple[tuple[float, float], ...], ...]] = {
         ((0.2, 0), (1, 0.8), (0.8, 1), (0, 0.2)),
         ((0.8, 0), (1, 0.2), (0.2, 1), (0, 0.8)),
     ),
-    State.PAUSED: (((0.1, 0), (0.4, 0), (0.4, 1), (0.1, 1)), ((0.6, 0), (0.9, 0), (0.9, 1), (0.6, 1))),
+    State.PAUSED: (
+        ((0.1, 0), (0.4, 0), (0.4, 1), (0.1, 1)),
+        ((0.6, 0), (0.9, 0), (0.9, 1), (0.6, 1)),
+    ),
     State.DEGRADED: (((0.5, 0), (1, 1), (0, 1)),),
     State.BYPASS: (((0, 0), (1, 0.5), (0, 1)),),
 }
@@ -57,7 +61,9 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
         cv2.rectangle(canvas, low, high, colour, -1)
         return x - 1, y - 1, side + 2, side + 2
     polygons = [
-        np.array([(x + round(px * (side - 1)), y + round(py * (side - 1))) for px, py in shape], np.int32)
+        np.array(
+            [(x + round(px * (side - 1)), y + round(py * (side - 1))) for px, py in shape], np.int32
+        )
         for shape in _SHAPES[state]
     ]
     cv2.polylines(canvas, polygons, True, DARK, 2 * unit + 1, cv2.LINE_8)
@@ -65,7 +71,9 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
         cv2.fillPoly(canvas, [polygon], TROUBLE, cv2.LINE_8)
     room = canvas.shape[1] - x - side - 8 * unit
     where = (x + side + 2 * unit, y + side // 2)
-    _, top, wide, tall = letters(canvas, word, where, max(9.0, 4.5 * unit), room, TROUBLE, middle=True)
+    _, top, wide, tall = letters(
+        canvas, word, where, max(9.0, 4.5 * unit), room, TROUBLE, middle=True
+    )
     left, upper, _, height = around(np.concatenate(polygons), 2 * unit + 1)
     lower = max(upper + height, top + tall)
     upper = min(upper, top)
@@ -75,8 +83,8 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
 def mark_of(result: Result, status: Status | None) -> tuple[State, str]:
     """Which sign a result and the device's status get, and its word.
 
-    A RUNNING device is ready where the word is empty, and has found something where it is not. Without a status a
-    result that has a reason counts as DEGRADED.
+    A RUNNING device is ready where the word is empty, and has found something where it is not.
+    Without a status a result that has a reason counts as DEGRADED.
     """
     if status is None or status.state is State.RUNNING:
         if result.reason is None:
@@ -96,7 +104,8 @@ def corners(canvas: ImageU8, view: Box, unit: int) -> list[Box]:
             px = x + w - 1 - inset if right else x + inset
             py = y + h - 1 - inset if low else y + inset
             ends = np.array(
-                [[px + (-arm if right else arm), py], [px, py], [px, py + (-arm if low else arm)]], np.int32
+                [[px + (-arm if right else arm), py], [px, py], [px, py + (-arm if low else arm)]],
+                np.int32,
             )
             cv2.polylines(canvas, [ends], False, DARK, unit + 2, cv2.LINE_8)
             cv2.polylines(canvas, [ends], False, READY, unit, cv2.LINE_8)
@@ -130,7 +139,9 @@ def letters(
     window = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
     if window.size:
         cv2.copyTo(
-            patch[: window.shape[0], : window.shape[1]], mask[: window.shape[0], : window.shape[1]], window
+            patch[: window.shape[0], : window.shape[1]],
+            mask[: window.shape[0], : window.shape[1]],
+            window,
         )
     return x, y, mask.shape[1], mask.shape[0]
 
@@ -157,4 +168,6 @@ def _patch(
     patch = np.empty((*grey.shape, channels), np.uint8)
     patch[:] = DARK[:channels]
     patch[inner] = colour[:channels]
-    return patch, cast("ImageU8", cv2.dilate(inner.astype(np.uint8) * 255, np.ones((3, 3), np.uint8)))
+    return patch, cast(
+        "ImageU8", cv2.dilate(inner.astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    )

@@ -39,7 +39,8 @@ class LayerDrawing:
             status: The device's, for the glyph; None where the result alone tells it.
 
         Returns:
-            (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until the next call.
+            (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until
+            the next call.
         """
         held = self._of
         same = held is not None and held[0] == size and held[1] is result and held[2] == status

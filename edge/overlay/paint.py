@@ -1,7 +1,8 @@
 """What is drawn over a frame: outline of each region, the sign of the state, field-of-view corners and the notice.
 
-Every pixel that is drawn is opaque, and every other pixel is left as it was (21 CFR 876.1520 asks for the pixel
-level degradation of the picture, which is none). The same drawing fills a picture or a transparent layer.
+Every pixel that is drawn is opaque, and every other pixel is left as it was (21 CFR 876.1520 asks
+for the pixel level degradation of the picture, which is none). The same drawing fills a picture or
+a transparent layer.
 """
 
 from __future__ import annotations
@@ -29,15 +30,21 @@ _OUTLINED = (State.RUNNING, State.DEGRADED)
 
 
 def overlay(
-    image: ImageU8, result: Result, status: Status | None = None, *, field_of_view: Box | None = None
+    image: ImageU8,
+    result: Result,
+    status: Status | None = None,
+    *,
+    field_of_view: Box | None = None,
 ) -> ImageU8:
     """A copy of a frame with everything drawn on it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         result: What was found; with a reason, no outline is drawn.
-        status: The device's, for the sign; without one the sign names the kind of the result's reason.
-        field_of_view: x, y, width, height that the corners mark; by default the result's, or the whole frame.
+        status: The device's, for the sign; without one the sign names the kind of the result's
+            reason.
+        field_of_view: x, y, width, height that the corners mark; by default the result's, or the
+            whole frame.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -69,7 +76,11 @@ def without_frame(status: Status) -> Result:
 
 
 def paint(
-    canvas: ImageU8, result: Result, status: Status | None = None, *, field_of_view: Box | None = None
+    canvas: ImageU8,
+    result: Result,
+    status: Status | None = None,
+    *,
+    field_of_view: Box | None = None,
 ) -> ImageU8:
     """Draw on a canvas in place, BGR or BGRA, and return it."""
     view = field_of_view or result.field_of_view or (0, 0, canvas.shape[1], canvas.shape[0])
@@ -101,7 +112,8 @@ class LayerPainter:
             status: The device's status for its icon; None shows the kind of the result's reason.
 
         Returns:
-            (H, W, 4) uint8 BGRA; a view of the buffer, valid until the next call and not to be written to.
+            (H, W, 4) uint8 BGRA; a view of the buffer, valid until the next call and not to be
+            written to.
         """
         view = result.field_of_view or (0, 0, self.size[1], self.size[0])
         unit = _unit(view)

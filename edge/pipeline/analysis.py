@@ -41,13 +41,14 @@ def analyse(
         frame: A frame of any size.
         engine: The student.
         manifest: What of a frame is shown, and from which scores on.
-        view: The frame's field of view; None where nobody looked for it, and then the whole frame is shown.
+        view: The frame's field of view; None where nobody looked for it, and then the whole frame
+            is shown.
         clock: The clock of the frame's stamps.
         max_age_ms: Age from which the result is `stale`; None for frames that do not age.
 
     Returns:
-        Regions, or none and the reason, of which the kind is that of an `InferenceFault`, `damaged`, `implausible`
-        or `stale`.
+        Regions, or none and the reason, of which the kind is that of an `InferenceFault`,
+        `damaged`, `implausible` or `stale`.
     """
     begin = max((end for _, end in frame.stamps.values()), default=0) or clock()
     # Read once: a restart may replace it at any moment.
@@ -74,7 +75,9 @@ def analyse(
         )
     area = mask_area(found)
     if area > MAX_MASK_AREA:
-        reason = Reason(ReasonKind.IMPLAUSIBLE, f"the mask covers {100 * area:.0f} % of the picture")
+        reason = Reason(
+            ReasonKind.IMPLAUSIBLE, f"the mask covers {100 * area:.0f} % of the picture"
+        )
     done = clock()
     frame.stamps |= {
         Stage.PREPROCESS: (begin, ready),

@@ -54,9 +54,12 @@ class DeviceOptions:
         threads: CPU threads; None for every usable core.
         log: Journal.
         metrics: Metrics file.
-        guard: Whether frames that are unfit for the student are told and left out; single pictures never are.
-        smooth: Whether a region is shown only once it was seen on several frames; of single pictures every one is.
-        stills: Where stills are kept that a pedal or `open_device`'s `still` asks for; none are without it.
+        guard: Whether frames that are unfit for the student are told and left out; single pictures
+            never are.
+        smooth: Whether a region is shown only once it was seen on several frames; of single
+            pictures every one is.
+        stills: Where stills are kept that a pedal or `open_device`'s `still` asks for; none are
+            without it.
     """
 
     engine: str = "auto"
@@ -90,7 +93,8 @@ def open_device(
         store: The bundles.
         options: What to build.
         cart: The cart's controller; entered here. None without one.
-        lock: Is told whether a signal is present, so that updates wait; entered here. None without slots.
+        lock: Is told whether a signal is present, so that updates wait; entered here. None without
+            slots.
         stop: Ends the run when set.
         still: Asks for a still when set.
         on_frame: Called after each frame.
@@ -145,7 +149,9 @@ def open_device(
         ]
         if cart is not None:
             link = stack.enter_context(cart)
-            observers.append(CartObserver(link, telemetry, stop, None if stills is None else stills.ask))
+            observers.append(
+                CartObserver(link, telemetry, stop, None if stills is None else stills.ask)
+            )
         if stills is not None:
             observers.append(stills)
         if lock is not None:
@@ -161,7 +167,9 @@ def open_device(
             CounterObserver(
                 telemetry,
                 counters=lambda: _counters(counted),
-                gauges=lambda: {} if heat.celsius is None else {"temperature_celsius": heat.celsius},
+                gauges=lambda: (
+                    {} if heat.celsius is None else {"temperature_celsius": heat.celsius}
+                ),
                 clock=clock,
             )
         )

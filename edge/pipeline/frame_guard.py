@@ -41,7 +41,8 @@ _MOVED = 4
 _MOST_MOVED = 0.005
 _MOST_MEAN = 0.6
 """Mean change, grey levels: live clips show at least 1.2 within five frames at 30 a second, sensor noise with a
-standard deviation of one level 1.1, an input that a capture card rounds up or down at random 0.5."""
+standard deviation of one level 1.1, an input that a capture card rounds up or down at random 0.5.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class Judgement:
     """What can be told of a frame without a student.
 
     Attributes:
-        reason: Why the model must not see it: `BLACK`, `LIGHT`, `FREEZE`, `OUT_OF_BODY` or `BLURRED`;
-            None if it may.
+        reason: Why the model must not see it: `BLACK`, `LIGHT`, `FREEZE`, `OUT_OF_BODY` or
+            `BLURRED`; None if it may.
         view: Where the endoscope's picture lies.
     """
 
@@ -76,11 +77,13 @@ class Judgement:
 class FrameGuard:
     """Judges the frames of one source in their order, by their own stamps and no other clock.
 
-    A kind holds only after every frame showed it for a while, and ends only after every frame was fit for a while, so
-    that a state does not flicker; in between the student looks at frames that it would better not see.
+    A kind holds only after every frame showed it for a while, and ends only after every frame was
+    fit for a while, so that a state does not flicker; in between the student looks at frames that
+    it would better not see.
 
     Args:
-        fps: None for a live source; of a clip its rate, by which its frames are dated (`moment_ns`).
+        fps: None for a live source; of a clip its rate, by which its frames are dated
+            (`moment_ns`).
 
     Attributes:
         view: Of the frame that was judged last; None before the first.
@@ -125,7 +128,11 @@ class FrameGuard:
         It is compared with the first one of the standstill, so that slow movement adds up.
         """
         first = self._still
-        if first is not None and first.frame_size == picture.frame_size and _same(first, picture, view):
+        if (
+            first is not None
+            and first.frame_size == picture.frame_size
+            and _same(first, picture, view)
+        ):
             self._still_frames += 1
             lasted = (now - self._still_ns) / 1e6
             return lasted if lasted >= FREEZE_MS and self._still_frames >= FREEZE_FRAMES else 0.0

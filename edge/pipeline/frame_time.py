@@ -13,8 +13,8 @@ def moment_ns(frame: Frame, fps: float | None) -> int:
 
     Args:
         frame: With its capture stamp.
-        fps: None for a live source: its capture stamp is used. Frames per second of a clip, which is
-            read as fast as possible: its frames are dated by their numbers, so that a clip gives the
-            same results on every machine.
+        fps: None for a live source: its capture stamp is used. Frames per second of a clip, which
+            is read as fast as possible: its frames are dated by their numbers, so that a clip gives
+            the same results on every machine.
     """
     return frame.captured_ns if fps is None else round(frame.index * 1e9 / fps)

@@ -88,8 +88,8 @@ class FrameLoop:
         """Run until the source ends, `stop` is set or a limit is reached.
 
         A live source is read in its own thread; a frame that the engine cannot process in time is
-        overwritten by the next one. Any other source is processed completely. The source and the sinks
-        are entered here and closed in every case.
+        overwritten by the next one. Any other source is processed completely. The source and the
+        sinks are entered here and closed in every case.
 
         Args:
             frames: Maximum number of frames; None for no limit.
@@ -104,7 +104,9 @@ class FrameLoop:
             stack.enter_context(self.source)
             for sink in self.sinks:
                 stack.enter_context(sink)
-            newest = stack.enter_context(NewestFrame(self.source.read)) if self.source.live else None
+            newest = (
+                stack.enter_context(NewestFrame(self.source.read)) if self.source.live else None
+            )
             deadline = None if seconds is None else self.clock() + round(seconds * 1e9)
             while frames is None or tally.frames < frames:
                 if self.stop.is_set():
@@ -173,7 +175,9 @@ class FrameLoop:
         view = None if judgement is None else judgement.view
         if view is None and manifest.input.field_of_view == "view":
             view = estimate(frame.image)  # single images have no guard
-        result = analyse(frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit)
+        result = analyse(
+            frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit
+        )
         if judgement is not None:
             result = restrict(result, judgement.view)
         if self.smoother is not None:

@@ -88,7 +88,9 @@ class CartObserver:
         age_ms = None
         if frame is not None:
             age_ms = (max(end for _, end in frame.stamps.values()) - frame.captured_ns) / 1e6
-        self._link.beat(status, frame_age_ms=age_ms, mask=result is not None and result.reason is None)
+        self._link.beat(
+            status, frame_age_ms=age_ms, mask=result is not None and result.reason is None
+        )
         for event in self._link.events():
             self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
             if isinstance(event, PedalEvent):
@@ -125,7 +127,10 @@ class SignalLock(Protocol):
     def __enter__(self) -> SignalLock: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def present(self, signal: bool) -> bool:
@@ -167,7 +172,12 @@ class CounterObserver:
         gauges: Callable[[], Mapping[str, float]],
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._telemetry, self._counters, self._gauges, self._clock = telemetry, counters, gauges, clock
+        self._telemetry, self._counters, self._gauges, self._clock = (
+            telemetry,
+            counters,
+            gauges,
+            clock,
+        )
         self._next_ns = 0
 
     def conditions(self) -> Iterable[Condition]:

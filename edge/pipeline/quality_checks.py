@@ -1,9 +1,10 @@
 """What is wrong with one small picture on its own: black, over-exposed, out of the body, blurred beyond use.
 
-The limits lie well outside what 1766 real frames show (Kvasir-SEG, CVC-ClinicDB, polyp-free frames and two clips), at
-the worst: 70 % lit, 17 % white, 31 % of the colour of mucosa, 14 % grey, detail 3.2. Of 200 of them, blurred by a
-Gaussian of 4 % of their width, three in four are told as such; of 6 %, all. No frames from outside a body and none
-under narrow-band light were at hand, so nothing is known of how those are judged.
+The limits lie well outside what 1766 real frames show (Kvasir-SEG, CVC-ClinicDB, polyp-free frames
+and two clips), at the worst: 70 % lit, 17 % white, 31 % of the colour of mucosa, 14 % grey, detail
+3.2. Of 200 of them, blurred by a Gaussian of 4 % of their width, three in four are told as such; of
+6 %, all. No frames from outside a body and none under narrow-band light were at hand, so nothing is
+known of how those are judged.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def trouble(picture: Small, mask: ImageU8) -> Reason | None:
     share, mucosa, grey = colours(picture, mask)
     # Under narrow-band light mucosa is not red, but it is not grey either.
     if share > LEAST_COLOURED and mucosa < LEAST_MUCOSA and grey > MOST_GREY:
-        return Reason(ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the colour of mucosa")
+        return Reason(
+            ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the colour of mucosa"
+        )
     detail = _detail(picture.green, lit)
     if detail is not None and detail[0] < LEAST_DETAIL and detail[1] < LEAST_RELATIVE_DETAIL:
         return Reason(ReasonKind.BLURRED, f"detail {detail[0]:.1f} of at least {LEAST_DETAIL}")
@@ -72,12 +75,16 @@ def trouble(picture: Small, mask: ImageU8) -> Reason | None:
 def colours(picture: Small, mask: ImageU8) -> tuple[float, float, float]:
     """Share of the view whose colour can be told, and of that the shares that may be mucosa and that are grey."""
     bright = cv2.compare(picture.bright, COLOURED, cv2.CMP_GT)
-    told = cv2.bitwise_and(cv2.bitwise_and(bright, mask), cv2.compare(picture.green, WHITE, cv2.CMP_LT))
+    told = cv2.bitwise_and(
+        cv2.bitwise_and(bright, mask), cv2.compare(picture.green, WHITE, cv2.CMP_LT)
+    )
     cells = max(1, cv2.countNonZero(told))
     redness = cv2.subtract(picture.red, cv2.max(picture.green, picture.blue))
     mucosa = cv2.bitwise_and(cv2.compare(redness, CHROMA, cv2.CMP_GT), told)
     darkest = cv2.min(picture.red, cv2.min(picture.green, picture.blue))
-    grey = cv2.bitwise_and(cv2.compare(cv2.subtract(picture.bright, darkest), COLOUR, cv2.CMP_LT), told)
+    grey = cv2.bitwise_and(
+        cv2.compare(cv2.subtract(picture.bright, darkest), COLOUR, cv2.CMP_LT), told
+    )
     whole = max(1, cv2.countNonZero(mask))
     return cells / whole, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(grey) / cells
 
@@ -85,8 +92,9 @@ def colours(picture: Small, mask: ImageU8) -> tuple[float, float, float]:
 def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:
     """Detail of the lit cells in grey levels, and as a share of their brightness; None where too few are lit.
 
-    Detail is the root of the mean product of two Laplacians at about a hundredth of the frame's width, one of the even
-    rows and one of the odd: what they have in common is the picture, and the sensor's noise is not.
+    Detail is the root of the mean product of two Laplacians at about a hundredth of the frame's
+    width, one of the even rows and one of the odd: what they have in common is the picture, and the
+    sensor's noise is not.
     """
     height, width = green.shape
     size = (max(1, width // COARSE), max(1, height // COARSE))
@@ -97,7 +105,11 @@ def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:
         return None
     coarse = [cv2.resize(green[half::2], size, interpolation=cv2.INTER_AREA) for half in (0, 1)]
     one, other = (
-        np.clip(cv2.Laplacian(rows, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE), -TOP_DETAIL, TOP_DETAIL)
+        np.clip(
+            cv2.Laplacian(rows, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE),
+            -TOP_DETAIL,
+            TOP_DETAIL,
+        )
         for rows in coarse
     )
     detail = math.sqrt(max(0.0, cv2.mean(cv2.multiply(one, other), inner)[0]))

@@ -1,22 +1,25 @@
 """Temporal smoothing: confirm a detection before it is displayed; no mask outlives its frame.
 
-A region is shown from the frame on which it has been seen on `seen` of the last `of` frames and for `least_ms`, linked
-from frame to frame by the overlap of boxes. Once shown it is shown on every frame on which it is found, also after up
-to `gap` frames without it. Nothing is ever drawn that was not found on the very frame: there is no held mask, so none
-can be stale, and smoothing of the score map only lowers scores.
+A region is shown from the frame on which it has been seen on `seen` of the last `of` frames and for
+`least_ms`, linked from frame to frame by the overlap of boxes. Once shown it is shown on every
+frame on which it is found, also after up to `gap` frames without it. Nothing is ever drawn that was
+not found on the very frame: there is no held mask, so none can be stale, and smoothing of the score
+map only lowers scores.
 
-The default, 4 of 6 and 130 ms, delays the first outline of a polyp by 133 ms at 30 and at 60 frames a second, and
-adds nothing to the age of a mask. `python -m benchmarks.studies.smoothing` compares settings. With a made-up detector whose
-false positives last as long as those of the GI Genius study (88 % at most 6 frames), on the phantom, it left 1.5 of
-9.1 false positives a minute at 30 frames a second and 3.3 of 14.3 at 60, and lost no polyp. Smoothed score maps spare
-about as many for the same delay and lose more frames of the polyps, so `weight` leaves them alone. Where frames are
-far apart, as in a data set that leaves most out, links break and polyps are lost.
+The default, 4 of 6 and 130 ms, delays the first outline of a polyp by 133 ms at 30 and at 60 frames
+a second, and adds nothing to the age of a mask. `python -m benchmarks.studies.smoothing` compares
+settings. With a made-up detector whose false positives last as long as those of the GI Genius study
+(88 % at most 6 frames), on the phantom, it left 1.5 of 9.1 false positives a minute at 30 frames a
+second and 3.3 of 14.3 at 60, and lost no polyp. Smoothed score maps spare about as many for the
+same delay and lose more frames of the polyps, so `weight` leaves them alone. Where frames are far
+apart, as in a data set that leaves most out, links break and polyps are lost.
 
-Real clips do not decide it yet. On .29 judged minutes at 25 frames a second (53 frames with a polyp, 12 clean
-sequences whose true frame rate is not known; `benchmarks/results/edge-s-smoothing.json`, `edge-xs-smoothing.json`),
-the default leaves 10 of 24 and 9 of 17 false events of .1 s or more, and delays the one polyp that is found by .12 and
-.16 s. `gap=0` leaves 5 and 6 of them for the same delay, but with the made-up detector at 30 frames a second it shows
-polyps on .66 of their frames instead of .79.
+Real clips do not decide it yet. On .29 judged minutes at 25 frames a second (53 frames with a
+polyp, 12 clean sequences whose true frame rate is not known;
+`benchmarks/results/edge-s-smoothing.json`, `edge-xs-smoothing.json`), the default leaves 10 of 24
+and 9 of 17 false events of .1 s or more, and delays the one polyp that is found by .12 and .16 s.
+`gap=0` leaves 5 and 6 of them for the same delay, but with the made-up detector at 30 frames a
+second it shows polyps on .66 of their frames instead of .79.
 """
 
 from __future__ import annotations
@@ -55,9 +58,11 @@ class Smoothing:
     Attributes:
         seen: Frames on which a region must have been seen before it is shown.
         of: Last frames among which they are counted.
-        least_ms: Time between the first sight of a region and the first frame on which it is shown, at least.
+        least_ms: Time between the first sight of a region and the first frame on which it is shown,
+            at least.
         gap: Frames without it that a shown region may come back from at once.
-        weight: Of a new score map against the ones before it, in 1/256; 256 leaves score maps alone.
+        weight: Of a new score map against the ones before it, in 1/256; 256 leaves score maps
+            alone.
         reach: Cells of the score map that things move from frame to frame, for `weight` below 256.
     """
 
@@ -70,7 +75,9 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         if not (
-            1 <= self.seen <= self.of <= 64 and min(self.gap, self.least_ms) >= 0 and 0 <= self.reach <= 32
+            1 <= self.seen <= self.of <= 64
+            and min(self.gap, self.least_ms) >= 0
+            and 0 <= self.reach <= 32
         ):
             raise UsageError(
                 "the smoothing is not usable",
@@ -78,7 +85,9 @@ class Smoothing:
                 got=f"{self}",
             )
         if not 1 <= self.weight <= WHOLE:
-            raise UsageError("the weight is not usable", expected=f"1 to {WHOLE}", got=f"{self.weight}")
+            raise UsageError(
+                "the weight is not usable", expected=f"1 to {WHOLE}", got=f"{self.weight}"
+            )
 
     def delay_ms(self, fps: float) -> float:
         """Milliseconds by which the first outline of a polyp that is found on every frame comes later."""
@@ -106,9 +115,10 @@ class Smoother:
 
     Args:
         settings: What is held back.
-        output: Threshold and least region of the bundle in use, asked for each frame; needed for a `weight` below
-            256 only.
-        fps: None for a live source; of a clip its rate, by which its frames are dated (`edge.pipeline.frame_time`).
+        output: Threshold and least region of the bundle in use, asked for each frame; needed for a
+            `weight` below 256 only.
+        fps: None for a live source; of a clip its rate, by which its frames are dated
+            (`edge.pipeline.frame_time`).
     """
 
     def __init__(
@@ -122,7 +132,8 @@ class Smoother:
         self.settings = settings or Smoothing()
         if self.settings.weight < WHOLE and output is None:
             raise UsageError(
-                "smoothing of score maps needs the output of the manifest", expected="threshold, least region"
+                "smoothing of score maps needs the output of the manifest",
+                expected="threshold, least region",
             )
         self._output = output
         self._tracks: list[_Track] = []
@@ -152,15 +163,17 @@ class Smoother:
             lowered = self._lower(result.scores)
             kept = regions(lowered, size, output.point, part=result.part)
             # Only within what the caller found: it may have left out what lies outside the view.
-            found = tuple(region for region in kept if any(overlap(region.box, one.box) for one in found))
+            found = tuple(
+                region for region in kept if any(overlap(region.box, one.box) for one in found)
+            )
         shown = self._follow(found, now)
         return replace(result, regions=shown, mask_area=mask_area(shown))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
         """Scores, lowered where the frames before this one had none nearby.
 
-        The mean of before is first brought as near to the new score as its values within `reach` allow, so that what
-        moves is not smeared.
+        The mean of before is first brought as near to the new score as its values within `reach`
+        allow, so that what moves is not smeared.
         """
         mean, weight = self._mean, self.settings.weight / WHOLE
         if mean is None or mean.shape != scores.shape:
@@ -181,11 +194,16 @@ class Smoother:
         self._tracks += [track for track in owners if id(track) not in known]
         settings, window = self.settings, (1 << self.settings.of) - 1
         for track in self._tracks:
-            here = [region.box for region, owner in zip(found, owners, strict=True) if owner is track]
+            here = [
+                region.box for region, owner in zip(found, owners, strict=True) if owner is track
+            ]
             track.boxes = here or track.boxes
             track.missed = 0 if here else track.missed + 1
             track.history = (track.history << 1 | bool(here)) & window
-            if track.history.bit_count() >= settings.seen and now - track.begun_ns >= settings.least_ms * 1e6:
+            if (
+                track.history.bit_count() >= settings.seen
+                and now - track.begun_ns >= settings.least_ms * 1e6
+            ):
                 track.shown = True
         self._tracks = [
             track

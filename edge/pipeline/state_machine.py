@@ -1,8 +1,8 @@
 """The device's state and its one owner.
 
-What is wrong is told to the machine as conditions, each the state that it asks for and a reason; the gravest one
-holds. States follow one another as cart.md's table of states has them: BOOT, SELFTEST, NO_SIGNAL, RUNNING, PAUSED,
-DEGRADED, BYPASS.
+What is wrong is told to the machine as conditions, each the state that it asks for and a reason;
+the gravest one holds. States follow one another as cart.md's table of states has them: BOOT,
+SELFTEST, NO_SIGNAL, RUNNING, PAUSED, DEGRADED, BYPASS.
 """
 
 from __future__ import annotations
@@ -59,10 +59,13 @@ class StateMachine:
             conditions: Conditions are not latched: report BYPASS on every call while it lasts.
 
         Returns:
-            The status that holds from now on; the same object while state and kind of reason do not change.
+            The status that holds from now on; the same object while state and kind of reason do not
+            change.
         """
         now = self._clock()
-        gravest = max(conditions, key=lambda condition: GRAVITY.index(condition.state), default=None)
+        gravest = max(
+            conditions, key=lambda condition: GRAVITY.index(condition.state), default=None
+        )
         state, reason = (State.RUNNING, None) if gravest is None else gravest
         if state is State.DEGRADED:
             self._degraded_ns = now

@@ -72,7 +72,11 @@ class Heat:
         self._reading = self._aside(self._read)
 
     def _read(self) -> None:
-        read = [float(text) / 1000 for zone in self._zones if (text := read_text(zone)) and _is_number(text)]
+        read = [
+            float(text) / 1000
+            for zone in self._zones
+            if (text := read_text(zone)) and _is_number(text)
+        ]
         self.celsius = celsius = max(read, default=None)
         if celsius is None:
             return

@@ -1,7 +1,7 @@
 """What the service manager is told, by the protocol of sd_notify(3).
 
-The one package for it waits for the manager's socket and hides every error; a frame loop may do neither, so these
-are the few lines that it takes.
+The one package for it waits for the manager's socket and hides every error; a frame loop may do
+neither, so these are the few lines that it takes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _USUAL_NS = 500_000_000
 class Watchdog:
     """Tells that the device is ready, that it makes progress, and what it does; a context manager.
 
-    Without a service manager nothing is sent. Nothing here waits: what the manager's socket does not take is lost.
+    Without a service manager nothing is sent. Nothing here waits: what the manager's socket does
+    not take is lost.
 
     Args:
         environment: With `NOTIFY_SOCKET` and `WATCHDOG_USEC` where there is a service manager.
@@ -55,7 +56,10 @@ class Watchdog:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._tell("STOPPING=1")
         if self._socket is not None:

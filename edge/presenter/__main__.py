@@ -31,7 +31,9 @@ _ORPHAN_MS = 5_000.0
     help="Display options: fullscreen,display=N,size=WxH,picture,background=black|chroma|key.",
 )
 @click.option(
-    "--parent", type=int, help="Process to follow: end after it has ended and the stream was silent for 5 s."
+    "--parent",
+    type=int,
+    help="Process to follow: end after it has ended and the stream was silent for 5 s.",
 )
 def command(segment: str, text: str, parent: int | None) -> None:
     """Show the overlay that `edge-difom run --sink shm:NAME` publishes, or NO NEWS.

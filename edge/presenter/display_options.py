@@ -64,7 +64,9 @@ class DisplayOptions:
         """
         options = spec.with_list(_SWITCHES).read(cls)
         if options.picture and options.background != "black":
-            raise UsageError("a keyer gets the layer alone", expected="either picture or background")
+            raise UsageError(
+                "a keyer gets the layer alone", expected="either picture or background"
+            )
         return options
 
     @classmethod
@@ -75,7 +77,9 @@ class DisplayOptions:
     def __str__(self) -> str:
         switches = [name for name in _SWITCHES if getattr(self, name)]
         size = f"size={self.size[0]}x{self.size[1]}"
-        return ",".join([*switches, f"display={self.display}", f"background={self.background}", size])
+        return ",".join(
+            [*switches, f"display={self.display}", f"background={self.background}", size]
+        )
 
 
 def compose(
@@ -107,7 +111,9 @@ def compose(
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     # A keyer must not see colors between layer and background.
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    fitted = cv2.resize(canvas, (w, h), interpolation=smooth if options.picture else cv2.INTER_NEAREST)
+    fitted = cv2.resize(
+        canvas, (w, h), interpolation=smooth if options.picture else cv2.INTER_NEAREST
+    )
     framed = np.empty((size[1], size[0], 3), np.uint8)
     framed[:] = _behind(options)
     left, top = (size[0] - w) // 2, (size[1] - h) // 2

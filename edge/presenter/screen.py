@@ -61,7 +61,10 @@ class SdlScreen:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._pygame.display.quit()
 
@@ -76,7 +79,8 @@ class SdlScreen:
         """Whether the window was closed or Escape pressed; also processes the window's events."""
         pygame = self._pygame
         return any(
-            event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE)
+            event.type == pygame.QUIT
+            or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE)
             for event in pygame.event.get()
         )
 
@@ -84,5 +88,7 @@ class SdlScreen:
         """Show a canvas, (height, width, 3) RGB."""
         pygame = self._pygame
         height, width = canvas.shape[:2]
-        pygame.display.get_surface().blit(pygame.image.frombuffer(canvas, (width, height), "RGB"), (0, 0))
+        pygame.display.get_surface().blit(
+            pygame.image.frombuffer(canvas, (width, height), "RGB"), (0, 0)
+        )
         pygame.display.flip()

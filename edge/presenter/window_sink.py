@@ -66,7 +66,9 @@ class Keeper:
         """Run the process to its end; return its exit code, or None if it could not be started."""
         try:
             # A separate session: Ctrl-C ends only the runtime, which then ends the process.
-            process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         except OSError:
             return None
         with process:
@@ -111,12 +113,22 @@ class WindowSink(ShmSink):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        command = [sys.executable, "-m", "edge.presenter", str(self.segment), "--look", str(self._display)]
+        command = [
+            sys.executable,
+            "-m",
+            "edge.presenter",
+            str(self.segment),
+            "--look",
+            str(self._display),
+        ]
         self.keeper = Keeper([*command, "--parent", str(os.getpid())])
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         keeper, self.keeper = self.keeper, None
         if keeper is not None:

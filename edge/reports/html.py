@@ -28,7 +28,9 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=PackageLoader("edge.reports"), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template(template).render(version=__version__, research_use=RESEARCH_USE, **values)
+    return environment.get_template(template).render(
+        version=__version__, research_use=RESEARCH_USE, **values
+    )
 
 
 def video_stills(path: Path, count: int) -> list[str]:
@@ -44,7 +46,8 @@ def video_stills(path: Path, count: int) -> list[str]:
         frames.append(frame)
     video.release()
     chosen = [
-        frames[round((index + 0.5) * len(frames) / count - 0.5)] for index in range(min(count, len(frames)))
+        frames[round((index + 0.5) * len(frames) / count - 0.5)]
+        for index in range(min(count, len(frames)))
     ]
     encoded = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in chosen]
     return [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in encoded]

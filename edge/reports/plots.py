@@ -62,7 +62,9 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
     return plot.svg()
 
 
-def froc_curves(reports: Mapping[str, Detection], against: Literal["false_regions", "flagged"]) -> str:
+def froc_curves(
+    reports: Mapping[str, Detection], against: Literal["false_regions", "flagged"]
+) -> str:
     """Share of the polyps found, over false regions per frame or over the share of clean frames flagged.
 
     Args:
@@ -79,7 +81,11 @@ def froc_curves(reports: Mapping[str, Detection], against: Literal["false_region
             continue
         color = f"C{number}"
         along = [getattr(point, against) for point in report.froc]
-        chosen = report.false_regions if against == "false_regions" else report.clean.flagged / report.clean.n
+        chosen = (
+            report.false_regions
+            if against == "false_regions"
+            else report.clean.flagged / report.clean.n
+        )
         for name, style, means in (
             ("overlapped", "-", "any overlap"),
             ("matched", "--", f"IoU from {report.iou:g}"),

@@ -165,5 +165,7 @@ def segment_path(name: str) -> Path:
         UsageError: The name is empty or names a folder.
     """
     if name in ("", ".", ".."):
-        raise UsageError("the shm sink needs a name", expected="shm:NAME or shm:/PATH", got=repr(name))
+        raise UsageError(
+            "the shm sink needs a name", expected="shm:NAME or shm:/PATH", got=repr(name)
+        )
     return expand(name) if "/" in name else Path("/dev/shm") / name

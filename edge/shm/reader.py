@@ -182,9 +182,15 @@ class SegmentReader:
         flags, count = int(head["flags"]), int(head["regions"])
         height, width = int(head["height"]), int(head["width"])
         overlay = _part(slot, head, "overlay_at", (height, width, 4) if pixels else (0, 0, 4))
-        regions = _part(slot, head, "regions_at", (count, REGION.itemsize)) if count <= MAX_REGIONS else None
+        regions = (
+            _part(slot, head, "regions_at", (count, REGION.itemsize))
+            if count <= MAX_REGIONS
+            else None
+        )
         rows, columns = int(head["scores_height"]), int(head["scores_width"])
-        scores = _part(slot, head, "scores_at", (rows, columns)) if rows and columns and pixels else None
+        scores = (
+            _part(slot, head, "scores_at", (rows, columns)) if rows and columns and pixels else None
+        )
         shown = flags & HAS_PICTURE and pixels
         picture = _part(slot, head, "picture_at", (height, width, 3)) if shown else None
         if overlay is None or regions is None or int(head["state"]) not in STATES:
@@ -200,7 +206,9 @@ class SegmentReader:
             reason=head["reason"].item().decode(errors="replace"),
             has_mask=bool(flags & HAS_MASK),
             mask_area=float(head["mask_area"]),
-            boxes=tuple((int(r["x"]), int(r["y"]), int(r["width"]), int(r["height"])) for r in boxes),
+            boxes=tuple(
+                (int(r["x"]), int(r["y"]), int(r["width"]), int(r["height"])) for r in boxes
+            ),
             view=_box(head, "view"),
             part=_box(head, "part"),
             size=(height, width),

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.errors import UsageError
-from edge.shm.layout import HEADER, MAGIC, MAX_REGIONS, REGION, SLOT, SLOTS, VERSION, Plan, aligned, fence
+from edge.shm.layout import (
+    HEADER,
+    MAGIC,
+    MAX_REGIONS,
+    REGION,
+    SLOT,
+    SLOTS,
+    VERSION,
+    Plan,
+    aligned,
+    fence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +48,9 @@ class Slot:
         self._bytes = np.frombuffer(memory, np.uint8, plan.slot_bytes, begin)
         self._scores, self._overlay, self._picture = scores, overlay, picture
         self.head: NDArray[Any] = self._bytes[: SLOT.itemsize].view(SLOT).reshape(())
-        self.regions: NDArray[Any] = self._bytes[regions : regions + MAX_REGIONS * REGION.itemsize].view(
-            REGION
-        )
+        self.regions: NDArray[Any] = self._bytes[
+            regions : regions + MAX_REGIONS * REGION.itemsize
+        ].view(REGION)
         self.head["regions_at"], self.head["scores_at"] = regions, scores
         self.head["overlay_at"], self.head["picture_at"] = overlay, picture if plan.picture else 0
 
@@ -71,7 +82,9 @@ class SegmentWriter:
         OSError: There is no space or no permission for it.
     """
 
-    def __init__(self, path: Path, plan: Plan, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, path: Path, plan: Plan, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self.path, self.plan, self._clock = path, plan, clock
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

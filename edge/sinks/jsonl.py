@@ -110,11 +110,16 @@ class JsonlSink(BaseSink):
             self._file = LineFile(self.path)
             self._file.open(fresh=True)
         if self._live:
-            self._queue = Background(self._put, capacity=_CAPACITY, when_full="oldest", name="jsonl")
+            self._queue = Background(
+                self._put, capacity=_CAPACITY, when_full="oldest", name="jsonl"
+            )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         ended = self._queue is None or self._queue.close(_CLOSE_S)
         self._count()
@@ -150,4 +155,7 @@ class JsonlSink(BaseSink):
 
     def _count(self) -> None:
         if self._queue is not None:
-            self.counters["dropped"], self.counters["failed"] = self._queue.dropped, self._queue.failed
+            self.counters["dropped"], self.counters["failed"] = (
+                self._queue.dropped,
+                self._queue.failed,
+            )

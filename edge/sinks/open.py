@@ -62,7 +62,9 @@ def open_sinks(
     added = {spec.scheme: _plugin(spec) for spec in specs if spec.scheme not in SINKS}
     targets = [spec.target for spec in specs if spec.target]
     if len(set(targets)) != len(targets):
-        raise UsageError("two sinks share a path", expected="one path for each", got=", ".join(targets))
+        raise UsageError(
+            "two sinks share a path", expected="one path for each", got=", ".join(targets)
+        )
     options = SinkOptions(fps=fps, force=force, live=live)
 
     def build(spec: Spec) -> Sink:

@@ -107,7 +107,9 @@ class ShmSink(BaseSink):
     def __enter__(self) -> Self:
         try:
             self.segment.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = SegmentWriter(self.segment, Plan(*self._size, 0, picture=False), self._clock)
+            self._writer = SegmentWriter(
+                self.segment, Plan(*self._size, 0, picture=False), self._clock
+            )
         except OSError as error:
             raise MissingDependencyError(
                 f"{self.segment} cannot be created",
@@ -119,7 +121,10 @@ class ShmSink(BaseSink):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -135,7 +140,9 @@ class ShmSink(BaseSink):
             result = replace(result, regions=(), mask_area=0.0, reason=reason)
         drawable = result.reason is None
         scores = result.scores if drawable else None
-        plan = Plan(height, width, 0 if result.scores is None else result.scores.size, self._with_picture)
+        plan = Plan(
+            height, width, 0 if result.scores is None else result.scores.size, self._with_picture
+        )
         writer = self._room(plan)
         if writer is None:
             return

@@ -77,7 +77,9 @@ class VideoSink(BaseSink):
         UsageError: `path` exists, or the path or codec cannot be used.
     """
 
-    def __init__(self, path: Path, options: SinkOptions = _DEFAULTS, *, codec: str | None = None) -> None:
+    def __init__(
+        self, path: Path, options: SinkOptions = _DEFAULTS, *, codec: str | None = None
+    ) -> None:
         super().__init__()
         if path.suffix.lower() != ".mp4":
             raise UsageError(
@@ -107,12 +109,18 @@ class VideoSink(BaseSink):
         # Raises an error that names the path; OpenCV would only report a failure.
         self._temporary.touch()
         self._queue = Background(
-            self._encode, capacity=_CAPACITY, when_full="newest" if self._live else "wait", name="video"
+            self._encode,
+            capacity=_CAPACITY,
+            when_full="newest" if self._live else "wait",
+            name="video",
         )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         queue, self._queue = self._queue, None
         try:
@@ -160,7 +168,9 @@ class VideoSink(BaseSink):
         if self._writer is None:
             self._size = picture.shape[:2]
             self._writer = self._open()
-        self._writer.write(picture if picture.shape[:2] == self._size else _fit(picture, self._size))
+        self._writer.write(
+            picture if picture.shape[:2] == self._size else _fit(picture, self._size)
+        )
 
     def _check_disk(self) -> None:
         now = time.monotonic()
@@ -175,7 +185,9 @@ class VideoSink(BaseSink):
             fourcc = cv2.VideoWriter.fourcc(*CODECS[name])
             size = self._size[::-1]
             with quiet():
-                writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.fps, size)
+                writer = cv2.VideoWriter(
+                    str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.fps, size
+                )
             if writer.isOpened():
                 self.codec = name
                 return writer
@@ -193,5 +205,7 @@ def _fit(picture: ImageU8, size: tuple[int, int]) -> ImageU8:
     h, w = max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))
     fitted = np.zeros((height, width, 3), np.uint8)
     top, left = (height - h) // 2, (width - w) // 2
-    fitted[top : top + h, left : left + w] = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
+    fitted[top : top + h, left : left + w] = cv2.resize(
+        picture, (w, h), interpolation=cv2.INTER_AREA
+    )
     return fitted

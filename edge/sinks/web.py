@@ -114,7 +114,9 @@ class WebSink(BaseSink):
         """
         spec.refuse_options()
         target = spec.target
-        if target and (not target.isascii() or not target.isdigit() or not 1 <= int(target) <= 65535):
+        if target and (
+            not target.isascii() or not target.isdigit() or not 1 <= int(target) <= 65535
+        ):
             raise UsageError(
                 f"the web sink takes a port of 127.0.0.1, got {target!r}",
                 expected="web or web:PORT, 1 to 65535; images never leave this machine",
@@ -137,7 +139,10 @@ class WebSink(BaseSink):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with self._wake:
             self._closing = True
@@ -166,7 +171,9 @@ class WebSink(BaseSink):
             sent_ms=now / 1e6,
             frame=frame.index,
             age_ms=round((end - frame.captured_ns) / 1e6, 1),
-            stages_ms={str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()},
+            stages_ms={
+                str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()
+            },
             regions=len(result.regions),
             mask_area=round(float(result.mask_area), 4),
             fps=round(self._fps, 1),

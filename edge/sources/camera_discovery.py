@@ -95,7 +95,9 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
             hint=choices(found),
         )
     actual = path.resolve()
-    return [camera for camera in found if Path(camera.node) == actual] or [Camera(str(path), "unnamed", ())]
+    return [camera for camera in found if Path(camera.node) == actual] or [
+        Camera(str(path), "unnamed", ())
+    ]
 
 
 def choices(found: list[Camera]) -> str:

@@ -74,7 +74,8 @@ class ClipSource(BaseSource):
         self._expected = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._pacer = Pacer(self.fps, self._clock, self._sleep) if self.live else None
         width, height = (
-            int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            int(self._capture.get(key))
+            for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
         pace = "replayed at" if self.live else "recorded at"
         self.description = f"clip {self.path}, {width}x{height}, {pace} {self.fps:g} fps"
@@ -107,7 +108,9 @@ class ClipSource(BaseSource):
     def _check_end(self) -> None:
         """Raise if the clip is truncated; OpenCV reports a break and the end in the same way."""
         if self._decoded == 0:
-            raise SourceError(f"clip {self.path} holds no frame", expected="at least one frame", hint=_HINT)
+            raise SourceError(
+                f"clip {self.path} holds no frame", expected="at least one frame", hint=_HINT
+            )
         # The container's count may be an estimate, or include frames that an edit list hides.
         if self._decoded < self._expected - max(2, self._expected // 50):
             raise SourceError(

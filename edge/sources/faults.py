@@ -83,7 +83,9 @@ class Timetable:
         turns = range(1, int(seconds / self._every_s) + 1) if self._every_s else range(0)
         cycle = [
             Fault(
-                FAULTS[(turn - 1) % len(FAULTS)], turn * self._every_s, turn * self._every_s + self._length_s
+                FAULTS[(turn - 1) % len(FAULTS)],
+                turn * self._every_s,
+                turn * self._every_s + self._length_s,
             )
             for turn in turns
         ]
@@ -152,7 +154,9 @@ def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:
     if kind in ("black", "overexposed"):
         spoilt.fill(3 if kind == "black" else 254)
     elif kind == "blur":
-        tiny = cv2.resize(image, (max(2, width // 30), max(2, height // 30)), interpolation=cv2.INTER_AREA)
+        tiny = cv2.resize(
+            image, (max(2, width // 30), max(2, height // 30)), interpolation=cv2.INTER_AREA
+        )
         # A Gaussian of 8 % of the width; computing it on a small image is cheap.
         smooth = cv2.GaussianBlur(tiny, (0, 0), 0.08 * tiny.shape[1])
         cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR, dst=spoilt)

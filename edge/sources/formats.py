@@ -115,7 +115,9 @@ class VideoFormat:
         if numbers is None:
             parts = self.colorimetry.split(":")
             numbers = (
-                (int(parts[0]), int(parts[1])) if len(parts) == 4 and "".join(parts).isdigit() else (0, 0)
+                (int(parts[0]), int(parts[1]))
+                if len(parts) == 4 and "".join(parts).isdigit()
+                else (0, 0)
             )
         usual = 3 if self.height > _SD_LINES else _BT601
         return numbers[0] == 1, numbers[1] or usual
@@ -132,7 +134,9 @@ class VideoFormat:
         return np.column_stack([scaled, -scaled @ (16, 128, 128)]).astype(np.float32)
 
 
-def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: PictureMemory) -> ImageU8:
+def to_bgr(
+    data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: PictureMemory
+) -> ImageU8:
     """Convert a raw image to BGR.
 
     Args:
@@ -156,7 +160,9 @@ def to_bgr(data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: Pi
     if matrix is not None:
         # Correcting the BGR of BT.601 instead would clip strong reds first.
         chroma = memory.take((height, width // 2, 6))
-        return cast("ImageU8", cv2.transform(_full_chroma(pixels, pictures, chroma), matrix, dst=room))
+        return cast(
+            "ImageU8", cv2.transform(_full_chroma(pixels, pictures, chroma), matrix, dst=room)
+        )
     if pictures.layout in _PACKED:
         packed = pixels.reshape(height, width, 2)
         return cast("ImageU8", cv2.cvtColor(packed, _PACKED[pictures.layout], dst=room))
@@ -195,5 +201,6 @@ def _to_bgr(matrix: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     green = 1 - red - blue
     to_red, to_blue = 2 * (1 - red), 2 * (1 - blue)
     return np.array(
-        [[1, to_blue, 0], [1, -blue * to_blue / green, -red * to_red / green], [1, 0, to_red]], np.float64
+        [[1, to_blue, 0], [1, -blue * to_blue / green, -red * to_red / green], [1, 0, to_red]],
+        np.float64,
     )

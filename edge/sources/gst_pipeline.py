@@ -62,7 +62,9 @@ def raw_tail() -> str:
     Without an installed deinterlacer, interlaced images are refused on arrival.
     """
     deinterlace = (
-        "deinterlace mode=auto method=linear fields=top ! " if elements_found()["deinterlace"] else ""
+        "deinterlace mode=auto method=linear fields=top ! "
+        if elements_found()["deinterlace"]
+        else ""
     )
     layouts = f"video/x-raw,format={{{','.join(LAYOUTS)}}}"
     return f'{deinterlace}videoconvert n-threads=1 ! capsfilter name=accepted caps="{layouts}" ! {_NEWEST}'
@@ -163,7 +165,9 @@ class Pipeline:
         # Only the change to PAUSED reveals whether a source is live.
         self._live = self.running.set_state(gst.State.PAUSED) == gst.StateChangeReturn.NO_PREROLL
         self.running.set_state(gst.State.PLAYING)
-        self._monotonic = abs(self.running.get_clock().get_time() - time.monotonic_ns()) < _SAME_CLOCK_NS
+        self._monotonic = (
+            abs(self.running.get_clock().get_time() - time.monotonic_ns()) < _SAME_CLOCK_NS
+        )
         sample = self._first(timeout_s)
         pictures = self._format_of(sample)
         if refused := pictures.refusal():
@@ -211,7 +215,9 @@ class Pipeline:
             self._stall.pace(pictures.fps)
             changed = Reason(ReasonKind.FORMAT, f"{before} became {pictures}")
             raise Interruption(State.NO_SIGNAL, changed)
-        return Picture(self._decode(sample, pictures), self._stamp(sample), self._skipped(sample, pictures))
+        return Picture(
+            self._decode(sample, pictures), self._stamp(sample), self._skipped(sample, pictures)
+        )
 
     def _require_open(self) -> None:
         if self.running is None:
@@ -425,7 +431,9 @@ def _read_jpeg(data: bytes, pictures: VideoFormat) -> ImageU8:
     """
     if damage := jpeg_damage(data, (pictures.height, pictures.width)):
         raise ValueError(damage)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(
+        np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     if image is None:
         raise ValueError("not decodable")
     return cast("ImageU8", image)

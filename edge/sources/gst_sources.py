@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from edge.status import Reason
     from edge.util.spec import Spec
 
-_RTSP = "rtspsrc name=origin latency=0 drop-on-latency=true ! application/x-rtp,media=video ! decodebin"
+_RTSP = (
+    "rtspsrc name=origin latency=0 drop-on-latency=true ! application/x-rtp,media=video ! decodebin"
+)
 
 
 class PipelineSource(BaseSource):
@@ -256,7 +258,9 @@ class GstCameraSource(PipelineSource):
                 self.lasting = camera.lasting
                 return
         raise SourceError(
-            f"camera {self._device} gives no picture" if self._device else "no camera gives a picture",
+            f"camera {self._device} gives no picture"
+            if self._device
+            else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
             got="; ".join(failures),
             hint="check cable and power; `edge-difom doctor` lists the cameras",

@@ -72,7 +72,9 @@ class ImagesSource(BaseSource):
         try:
             image = read_image(path)
         except DataError as error:
-            raise SourceError(error.what, expected=error.expected, got=error.got, hint=error.hint) from error
+            raise SourceError(
+                error.what, expected=error.expected, got=error.got, hint=error.hint
+            ) from error
         return self._frame(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def _close(self) -> None:
@@ -81,4 +83,7 @@ class ImagesSource(BaseSource):
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that orders 2 before 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", path.name)
+    ]

@@ -103,7 +103,9 @@ class V4l2Source(BaseSource):
                 return
             failures.append(f"{camera.node}: {trouble}")
         raise SourceError(
-            f"camera {self.device} gives no picture" if self.device else "no camera gives a picture",
+            f"camera {self.device} gives no picture"
+            if self.device
+            else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
             got="; ".join(failures),
             hint=choices(find_cameras(self._root)),
@@ -163,7 +165,9 @@ class V4l2Source(BaseSource):
         stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         # Some drivers stamp with the wall clock or not at all.
         self.kernel_stamps = 0 <= now - stamp <= _OLDEST_STAMP_NS
-        return self._frame(self._memory.copy(image), captured_ns=stamp if self.kernel_stamps else now)
+        return self._frame(
+            self._memory.copy(image), captured_ns=stamp if self.kernel_stamps else now
+        )
 
     def _next(self) -> Frame | None:
         assert self._newest is not None

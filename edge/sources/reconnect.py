@@ -81,7 +81,10 @@ class ReopeningSource(BaseSource):
         except SourceError as error:
             self._lose(Reason(ReasonKind.UNPLUGGED, error.what))
         except Interruption as interruption:
-            if interruption.state is not State.NO_SIGNAL or interruption.reason.kind in _OF_THE_INPUT:
+            if (
+                interruption.state is not State.NO_SIGNAL
+                or interruption.reason.kind in _OF_THE_INPUT
+            ):
                 self._silent_ns = None
                 raise
             now = self._clock()

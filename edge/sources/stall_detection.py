@@ -32,7 +32,9 @@ class StallWatch:
         fps: Frames per second, None if unknown.
     """
 
-    def __init__(self, clock: Clock, *, limit_s: float | None = None, fps: float | None = None) -> None:
+    def __init__(
+        self, clock: Clock, *, limit_s: float | None = None, fps: float | None = None
+    ) -> None:
         self._clock, self._given_s = clock, limit_s
         self.limit_s = MIN_STALL_S
         self._last_ns = clock()

@@ -63,9 +63,17 @@ class SyntheticSource(BaseSource):
         super().__init__(**timing)
         if frames == 0 and not live:
             raise UsageError(
-                "synthetic: without end must be live", expected="frames >= 1, or live=1", hint=_EXAMPLE
+                "synthetic: without end must be live",
+                expected="frames >= 1, or live=1",
+                hint=_EXAMPLE,
             )
-        self.size, self.fps, self.frames, self.seed, self.live = (height, width), fps, frames, seed, live
+        self.size, self.fps, self.frames, self.seed, self.live = (
+            (height, width),
+            fps,
+            frames,
+            seed,
+            live,
+        )
         self.faults = faults or Timetable()
         self._frozen: ImageU8 | None = None
         self._lost = 0
@@ -103,7 +111,9 @@ class SyntheticSource(BaseSource):
         from edge.datasets.phantom.render import clip
 
         if not self.live:
-            self._pictures = (_bgr(picture.image) for picture in clip(self.seed, self.frames, size=self.size))
+            self._pictures = (
+                _bgr(picture.image) for picture in clip(self.seed, self.frames, size=self.size)
+            )
             return
         shrink = min(1.0, _READY_SIDE / max(self.size))
         drawn = (max(32, round(self.size[0] * shrink)), max(32, round(self.size[1] * shrink)))

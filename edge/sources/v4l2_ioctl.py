@@ -52,7 +52,9 @@ _INPUT_STATUS = {
 _TIMINGS_ERRORS = {
     errno.ENOLINK: Reason(ReasonKind.NO_SIGNAL, "no link on the input"),
     errno.ENOLCK: Reason(ReasonKind.NO_LOCK, "the signal is unstable"),
-    errno.ERANGE: Reason(ReasonKind.OUT_OF_RANGE, "the signal's timing is beyond what the card takes"),
+    errno.ERANGE: Reason(
+        ReasonKind.OUT_OF_RANGE, "the signal's timing is beyond what the card takes"
+    ),
 }
 """Errors of VIDIOC_QUERY_DV_TIMINGS, and the reason to report; others carry no information."""
 

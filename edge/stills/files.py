@@ -77,7 +77,9 @@ def read_still(path: Path) -> Still:
     if record.no_mask is None:
         mask = black_outside(_picture(path, record, MASK, size, cv2.IMREAD_GRAYSCALE), view)
         scores = _picture(path, record, SCORES, None, cv2.IMREAD_GRAYSCALE)
-    return Still(record=record, image=black_outside(image, view), view=view, mask=mask, scores=scores)
+    return Still(
+        record=record, image=black_outside(image, view), view=view, mask=mask, scores=scores
+    )
 
 
 def _png(picture: ImageU8) -> bytes:
@@ -98,16 +100,22 @@ def _record(path: Path) -> StillRecord:
     try:
         schema = msgspec.json.decode(encoded, type=_Schema).schema
         if schema != SCHEMA:
-            raise DataError(f"{path}: {RECORD} has a different schema", expected=f"{SCHEMA}", got=f"{schema}")
+            raise DataError(
+                f"{path}: {RECORD} has a different schema", expected=f"{SCHEMA}", got=f"{schema}"
+            )
         record = msgspec.json.decode(encoded, type=StillRecord)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: {RECORD} cannot be read", got=str(error)) from error
     if record.no_mask is None and record.bundle is None:
-        raise DataError(f"{path}: {RECORD} does not say what its mask comes from", expected="a bundle")
+        raise DataError(
+            f"{path}: {RECORD} does not say what its mask comes from", expected="a bundle"
+        )
     return record
 
 
-def _picture(path: Path, record: StillRecord, name: str, size: tuple[int, int] | None, how: int) -> ImageU8:
+def _picture(
+    path: Path, record: StillRecord, name: str, size: tuple[int, int] | None, how: int
+) -> ImageU8:
     file = path / name
     try:
         data = file.read_bytes()
@@ -115,13 +123,17 @@ def _picture(path: Path, record: StillRecord, name: str, size: tuple[int, int] |
         raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
     if sha256(data) != record.files.get(name):
         raise DataError(
-            f"{file} was changed", expected=f"SHA-256 {record.files.get(name)}", got=f"SHA-256 {sha256(data)}"
+            f"{file} was changed",
+            expected=f"SHA-256 {record.files.get(name)}",
+            got=f"SHA-256 {sha256(data)}",
         )
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     if picture is None or (size is not None and picture.shape[:2] != size):
         raise DataError(
             f"{file} is not an image of this still",
             expected="a picture" if size is None else f"{size[1]}x{size[0]} pixels",
-            got="no picture" if picture is None else f"{picture.shape[1]}x{picture.shape[0]} pixels",
+            got="no picture"
+            if picture is None
+            else f"{picture.shape[1]}x{picture.shape[0]} pixels",
         )
     return cast("ImageU8", picture)

@@ -127,7 +127,9 @@ class StillKeeper:
             asked_by: Who requested the still, as in `StillRecord`.
         """
         if view is None or not view.found:
-            self.refuse("no field of view: what lies outside it could not be made black", frame.index)
+            self.refuse(
+                "no field of view: what lies outside it could not be made black", frame.index
+            )
             return
         if not self._queue.has_room:
             self.refuse(f"busy: {_CAPACITY} stills wait for the disk", frame.index)
@@ -138,7 +140,9 @@ class StillKeeper:
             _Request(
                 name=f"{PREFIX}{moment:%Y%m%dT%H%M%SZ}-{self._run}-{self._number}",
                 frame=replace(frame, image=frame.image.copy(), stamps={}),
-                result=replace(result, scores=None if result.scores is None else result.scores.copy()),
+                result=replace(
+                    result, scores=None if result.scores is None else result.scores.copy()
+                ),
                 view=view,
                 status=status,
                 bundle=bundle,

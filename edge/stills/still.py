@@ -182,7 +182,9 @@ def compose(
         ],
         no_mask=no_mask,
     )
-    return Still(record=record, image=black_outside(frame.image, view), view=view, mask=mask, scores=scores)
+    return Still(
+        record=record, image=black_outside(frame.image, view), view=view, mask=mask, scores=scores
+    )
 
 
 def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
@@ -202,6 +204,8 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
     """
     mask = np.zeros(view.frame_size, np.uint8)
     if result.scores is not None:
-        labels = region_labels(result.scores, result.regions, view.frame_size, threshold, result.part)
+        labels = region_labels(
+            result.scores, result.regions, view.frame_size, threshold, result.part
+        )
         mask[labels > 0] = 255
     return black_outside(mask, view)

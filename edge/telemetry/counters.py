@@ -11,7 +11,24 @@ from edge.status import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BUCKETS_MS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 33.0, 50.0, 66.0, 86.0, 100.0, 120.0, 160.0, 250.0, 500.0)
+BUCKETS_MS = (
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    12.0,
+    16.0,
+    24.0,
+    33.0,
+    50.0,
+    66.0,
+    86.0,
+    100.0,
+    120.0,
+    160.0,
+    250.0,
+    500.0,
+)
 """Upper limits of the histograms; 120 ms is the maximum age of a mask, 86 ms the 60 Hz budget."""
 
 _MAX_REASONS = 64

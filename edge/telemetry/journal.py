@@ -1,6 +1,7 @@
 """The journal of the device: one numbered line of JSON per event, in rotated files; no images.
 
-    {"seq":7,"run":"5b1f0c9e","mono_ns":81230000000,"wall":"2025-03-01T09:15:02.113+00:00","kind":"state", ...}
+    {"seq":7,"run":"5b1f0c9e","mono_ns":81230000000,"wall":"2025-03-01T09:15:02.113+00:00","kind":"state",
+    ...}
 
 `seq` counts the events of a run from 1, which reveals lines that were dropped or written twice.
 `mono_ns` is CLOCK_MONOTONIC, the clock for all timing on the device; `wall` is for display only.
@@ -97,7 +98,9 @@ class Journal:
         except OSError as error:
             if error.errno not in _DISK_TROUBLE:
                 raise UsageError(
-                    f"the journal {path} cannot be written", got=str(error), hint="choose a different path"
+                    f"the journal {path} cannot be written",
+                    got=str(error),
+                    hint="choose a different path",
                 ) from error
         self._synced_s = time.monotonic()
         self._queue = Background(

@@ -69,7 +69,10 @@ class Telemetry:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
         self.close()
@@ -155,7 +158,10 @@ class Telemetry:
     def _own_counters(self) -> dict[str, int]:
         own: dict[str, int] = {}
         if self._journal is not None:
-            own |= {"journal.dropped": self._journal.dropped, "journal.failed": self._journal.failed}
+            own |= {
+                "journal.dropped": self._journal.dropped,
+                "journal.failed": self._journal.failed,
+            }
         if self._metrics is not None:
             own["metrics.failed"] = self._metrics.failed
         return own

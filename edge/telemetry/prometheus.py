@@ -51,25 +51,35 @@ class NumbersCollector:
             ("state_changes", "Changes of state or kind of reason", numbers.changes),
         ):
             yield CounterMetricFamily(f"edge_difom_{name}", text, value=value)
-        state = GaugeMetricFamily("edge_difom_state", "1 for the state that holds", labels=["state"])
+        state = GaugeMetricFamily(
+            "edge_difom_state", "1 for the state that holds", labels=["state"]
+        )
         for one in State:
             state.add_metric([one.value], float(one is numbers.state))
         yield state
         withheld = CounterMetricFamily(
-            "edge_difom_masks_withheld", "Frames without a mask, by kind of reason", labels=["reason"]
+            "edge_difom_masks_withheld",
+            "Frames without a mask, by kind of reason",
+            labels=["reason"],
         )
         for kind, count in list(numbers.withheld.items()):
             withheld.add_metric([kind], count)
         yield withheld
-        age = HistogramMetricFamily("edge_difom_frame_age_seconds", "Age of a frame when it was done")
+        age = HistogramMetricFamily(
+            "edge_difom_frame_age_seconds", "Age of a frame when it was done"
+        )
         age.add_metric([], *_buckets(numbers.age))
         yield age
-        stages = HistogramMetricFamily("edge_difom_stage_seconds", "Time in a stage", labels=["stage"])
+        stages = HistogramMetricFamily(
+            "edge_difom_stage_seconds", "Time in a stage", labels=["stage"]
+        )
         for name, histogram in list(numbers.stages.items()):
             stages.add_metric([name], *_buckets(histogram))
         yield stages
         events = CounterMetricFamily(
-            "edge_difom_events", "What source, supervisor and outputs counted", labels=["origin", "event"]
+            "edge_difom_events",
+            "What source, supervisor and outputs counted",
+            labels=["origin", "event"],
         )
         for name, count in dict(numbers.counters).items():
             origin, _, event = name.rpartition(".")

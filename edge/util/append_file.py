@@ -110,7 +110,9 @@ class LineFile:
 
     def _rotate(self) -> None:
         for number in range(self._keep - 1, 0, -1):
-            older = self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number - 1}")
+            older = (
+                self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number - 1}")
+            )
             with suppress(FileNotFoundError):
                 older.replace(self.path.with_name(f"{self.path.name}.{number}"))
         self.open(fresh=self._keep == 1)

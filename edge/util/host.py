@@ -189,5 +189,7 @@ def _cuda() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return (
-        [line.strip() for line in answer.stdout.splitlines() if line.strip()] if not answer.returncode else []
+        [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+        if not answer.returncode
+        else []
     )

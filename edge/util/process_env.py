@@ -21,8 +21,8 @@ _QUIET = "-8"
 def quiet_ffmpeg() -> None:
     """Keep OpenCV's FFmpeg from printing; the errors of this project replace its messages.
 
-    FFmpeg reads the variable once, when the process opens or writes its first clip. A value that the
-    user set is kept.
+    FFmpeg reads the variable once, when the process opens or writes its first clip. A value that
+    the user set is kept.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _QUIET)
 

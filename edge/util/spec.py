@@ -274,5 +274,7 @@ def _escape(value: str) -> str:
 def _join(scheme: str, one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
     for name in one:
         if name in other:
-            raise UsageError(f"option {name!r} of {scheme}: is given twice", expected="each option once")
+            raise UsageError(
+                f"option {name!r} of {scheme}: is given twice", expected="each option once"
+            )
     return {**one, **other}

@@ -99,7 +99,9 @@ def open_source(text: str, *, realtime: bool = False) -> BaseSource:
     return sources.open_source(text, realtime=realtime)
 
 
-def open_sinks(*texts: str, fps: float | None = None, force: bool = False, live: bool = False) -> list[Sink]:
+def open_sinks(
+    *texts: str, fps: float | None = None, force: bool = False, live: bool = False
+) -> list[Sink]:
     """Create the outputs of a frame loop; each opens its file when it is entered or run.
 
     Args:
@@ -197,7 +199,9 @@ def run_loop(
     outputs = [sink for sink in sinks if not isinstance(sink, str)]
     outputs += open_sinks(*texts, fps=opened.fps, live=opened.live)
     with closing(open_engine(bundle, engine, threads=threads)) as student:
-        loop = FrameLoop(source=opened, engine=student, manifest=lambda: bundle.manifest, sinks=outputs)
+        loop = FrameLoop(
+            source=opened, engine=student, manifest=lambda: bundle.manifest, sinks=outputs
+        )
         return loop.run(frames=frames, seconds=seconds)
 
 

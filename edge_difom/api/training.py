@@ -50,7 +50,9 @@ def start_run(
     """
     from distill.train import trainer
 
-    return trainer.start_run(config, out=None if out is None else Path(out), force=force, report=report)
+    return trainer.start_run(
+        config, out=None if out is None else Path(out), force=force, report=report
+    )
 
 
 def resume_run(run: Path | str, *, report: Reporter = silent) -> Path:
@@ -98,7 +100,9 @@ def load_run(run: Path | str) -> LoadedRun:
     return run_folder.load_run(Path(run))
 
 
-def evaluate_run(run: Path | str, pairs: Sequence[Pair], *, protocol_a: bool = False) -> EvaluationReport:
+def evaluate_run(
+    run: Path | str, pairs: Sequence[Pair], *, protocol_a: bool = False
+) -> EvaluationReport:
     """Measure the accuracy of a run's FP32 student on labeled images.
 
     Args:

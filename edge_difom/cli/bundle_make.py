@@ -140,7 +140,9 @@ def make(
     help="Epochs of INT8 fine-tuning; 0 only calibrates.",
 )
 @click.option(
-    "--max-drop", type=click.FloatRange(0, 1), help="Maximum loss of Dice of INT8 against FP32 (0.005)."
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    help="Maximum loss of Dice of INT8 against FP32 (0.005).",
 )
 @click.option(
     "--run",

@@ -56,7 +56,9 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
     engines = {entry.runtime for entry in bundle.manifest.engines if runtimes.get(entry.runtime)}
     # On old systems another package runs the tflite engine; it has its own extra.
     names = {
-        "tflite-runtime" if (found := runtimes[name]) and found.package == "tflite-runtime" else name
+        "tflite-runtime"
+        if (found := runtimes[name]) and found.package == "tflite-runtime"
+        else name
         for name in engines
     }
     needed = packages.needed(names | set(extras))
@@ -67,6 +69,7 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
         console.made(soup)
     without = sorted(package.name for package in needed if package.licence == "unknown")
     console.say(
-        f"{len(needed)} packages" + (f"; no license stated by {', '.join(without)}" if without else "")
+        f"{len(needed)} packages"
+        + (f"; no license stated by {', '.join(without)}" if without else "")
     )
     console.next_command(f"edge-difom bundle show {path}")

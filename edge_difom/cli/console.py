@@ -105,7 +105,9 @@ def json_option(
     )
 
 
-def keep_stdout_for_json(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+def keep_stdout_for_json(
+    context: click.Context, _: click.Parameter, value: str | None
+) -> str | None:
     """Callback of a `--json` option: with `-`, text goes to stderr."""
     if value == "-":
         context.meta[_TEXT_TO_STDERR] = True

@@ -26,7 +26,9 @@ from edge_difom.cli import console
 )
 @click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Training epochs of the distillation.")
-@click.option("--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for.")
+@click.option(
+    "--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for."
+)
 @click.option("--force", is_flag=True, help="Replace the results of an earlier demo.")
 def command(
     out: Path, size: int | None, epochs: int | None, bench_seconds: float | None, force: bool

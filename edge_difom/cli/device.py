@@ -86,11 +86,15 @@ def fit_command(bundle_path: Path, json_path: str | None) -> None:
             f"{bundle_path} cannot run on this machine",
             expected="a runtime for one of its INT8 engines",
             got="; ".join(
-                f"{e.runtime} {e.precision}: {', '.join(e.obstacles)}" for e in report.engines if e.obstacles
+                f"{e.runtime} {e.precision}: {', '.join(e.obstacles)}"
+                for e in report.engines
+                if e.obstacles
             ),
             hint="edge-difom doctor",
         )
-    runnable = next(engine for engine in report.engines if engine.runs and engine.precision == "int8")
+    runnable = next(
+        engine for engine in report.engines if engine.runs and engine.precision == "int8"
+    )
     console.next_command(
         f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {runnable.runtime}"
     )

@@ -32,7 +32,9 @@ NEXT = (*_FILL, *_RELOAD)
         "edge-difom device provision --root /mnt/image --python /opt/edge-difom/bin/python --rauc",
     ),
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be written without changing anything.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be written without changing anything."
+)
 @click.option(
     "--root",
     type=click.Path(path_type=Path),

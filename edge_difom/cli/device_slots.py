@@ -74,7 +74,9 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
     ),
 )
 @click.argument("source")
-@click.option("--target", metavar="NAME", help="Bundle to install, if the repository contains several.")
+@click.option(
+    "--target", metavar="NAME", help="Bundle to install, if the repository contains several."
+)
 @click.option("--again", is_flag=True, help="Retry a bundle that was marked bad on this device.")
 @click.option(
     "--max-latency-ms",
@@ -107,7 +109,9 @@ def install(
         folder,
         target=target,
         again=again,
-        check=lambda path: check_in_process(path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS),
+        check=lambda path: check_in_process(
+            path, limit_ms=max_latency_ms or MAX_MEDIAN_INFERENCE_MS
+        ),
     )
     console.say(f"installed: {held.name} {held.version}, on trial from the next start")
     if json_path:

@@ -17,7 +17,9 @@ class NumberList(click.ParamType[list[int]]):
 
     name = NUMBERS
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
         """Parse `3,8,13`."""
         try:
             return [int(part) for part in str(value).split(",")]
@@ -162,7 +164,8 @@ def distill(
     else:
         settings = given | parse_assignments(assignments)
         if not (
-            settings.get("data") or (config_file and read_config_file(find_config(config_file)).get("data"))
+            settings.get("data")
+            or (config_file and read_config_file(find_config(config_file)).get("data"))
         ):
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)

@@ -64,7 +64,9 @@ def _describe(probe: Probe) -> str:
     if probe.problem:
         return probe.problem
     counted = probe.settings.get("executed", {})
-    shares = f" ({', '.join(f'{count} x {kind}' for kind, count in counted.items())})" if counted else ""
+    shares = (
+        f" ({', '.join(f'{count} x {kind}' for kind, count in counted.items())})" if counted else ""
+    )
     place = f" on {probe.device}" if probe.device else ""
     return f"runs in {probe.executed}{shares}{place}, {probe.settings.get('threads')} threads"
 
@@ -89,11 +91,17 @@ def _show(report: DoctorReport) -> None:
                 f"{runtime.package} {runtime.version}" if runtime else "not installed",
             )
         )
-    rows += [(f"{probe.engine} as {probe.declared}", _describe(probe)) for probe in report.precisions]
+    rows += [
+        (f"{probe.engine} as {probe.declared}", _describe(probe)) for probe in report.precisions
+    ]
     if not report.precisions:
         rows.append(("precision of engines", "not tested; pass --bundle B"))
     for name, extra in report.extras.items():
-        what = "installed" if extra.installed else f"{extra.install}   (missing: {', '.join(extra.missing)})"
+        what = (
+            "installed"
+            if extra.installed
+            else f"{extra.install}   (missing: {', '.join(extra.missing)})"
+        )
         if name == "tflite-runtime" and report.extras["tflite"].installed:
             what = "not needed, because [tflite] is installed"
         rows.append((f"extra [{name}]", what))

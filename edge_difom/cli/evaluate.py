@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     help="Folder with images/ and masks/. For a public benchmark, put kvasir:, clinicdb:, colondb:, "
     "cvc300: or etis: before the folder of that set or of TestDataset.",
 )
-@click.option("--names", type=click.Path(path_type=Path), help="File that lists the frames of --data to use.")
+@click.option(
+    "--names", type=click.Path(path_type=Path), help="File that lists the frames of --data to use."
+)
 @click.option(
     "--pairs",
     type=click.Path(path_type=Path),
@@ -147,14 +149,21 @@ def command(
     _one_of("--bundle", bundle_path, "--run", run)
     _one_of("--data", data, "--pairs", pairs)
     if names is not None and data is None:
-        raise UsageError("--names selects frames of --data", expected="--data with --names", got="--pairs")
+        raise UsageError(
+            "--names selects frames of --data", expected="--data with --names", got="--pairs"
+        )
     if run is not None and (shifts or clean_frames):
-        raise UsageError("--shifts and --clean-frames need an engine", expected="--bundle", got="--run")
+        raise UsageError(
+            "--shifts and --clean-frames need an engine", expected="--bundle", got="--run"
+        )
     if compare is not None and report_path is None:
         raise UsageError("--compare draws a second curve", expected="--report with --compare")
     other = (compare.stem, read_record(compare)) if compare else None
     gallery = _gallery() if report_path else None
-    wanted: dict[str, Any] = {"protocol_a": protocol == "both", "seen": gallery.add if gallery else None}
+    wanted: dict[str, Any] = {
+        "protocol_a": protocol == "both",
+        "seen": gallery.add if gallery else None,
+    }
     if run is not None:
         if engine != "auto":
             raise UsageError(
@@ -211,12 +220,17 @@ def command(
     console.next_command(follows)
 
 
-def _count_clean(bundle: Bundle, found: Labelled, count: int, **options: Any) -> dict[str, Negatives]:
+def _count_clean(
+    bundle: Bundle, found: Labelled, count: int, **options: Any
+) -> dict[str, Negatives]:
     """Count flagged frames among clean phantoms and polyp-free windows of the data."""
     from edge.datasets.negatives import phantom_negatives, polyp_free_crops
     from edge.evaluation.bundle import count_clean
 
-    sets = {"phantom": phantom_negatives(count), "polyp-free windows": polyp_free_crops(found.pairs)}
+    sets = {
+        "phantom": phantom_negatives(count),
+        "polyp-free windows": polyp_free_crops(found.pairs),
+    }
     with console.progress(count + len(found.pairs), "clean frames") as bar:
         return {
             name: count_clean(bundle, images, done=lambda name: bar.update(1, name), **options)
@@ -244,7 +258,9 @@ def _write_page(
     from edge.util.files import atomic_write
 
     metrics = read_metrics(run) if run else []
-    page = evaluation_page(report, gallery, subject=subject, data=data, metrics=metrics, compare=compare)
+    page = evaluation_page(
+        report, gallery, subject=subject, data=data, metrics=metrics, compare=compare
+    )
     atomic_write(path, page)
     console.made(path)
     console.say("The page contains patient images and must not leave this machine.")

@@ -142,7 +142,9 @@ def run(
     if report_path:
         atomic_write(report_path, video_page(report, watched))
         console.made(report_path)
-    console.next_command(f"edge-difom run --source file:{clips[0].clip} --bundle {bundle_path} --view")
+    console.next_command(
+        f"edge-difom run --source file:{clips[0].clip} --bundle {bundle_path} --view"
+    )
 
 
 def _pair(values: dict[str, Any], order: Sequence[str]) -> list[ClipTruth]:
@@ -171,13 +173,17 @@ def _pair(values: dict[str, Any], order: Sequence[str]) -> list[ClipTruth]:
     for clip, truths in pairs:
         if len(truths) != 1:
             raise UsageError(
-                f"the clip {clip} needs one truth", expected=_FORM, got="none" if not truths else "several"
+                f"the clip {clip} needs one truth",
+                expected=_FORM,
+                got="none" if not truths else "several",
             )
     return [truths[0] for _, truths in pairs]
 
 
 def _show(report: VideoReport) -> None:
-    rows: list[ClipFigures] = [*report.clips, report.total] if len(report.clips) > 1 else report.clips
+    rows: list[ClipFigures] = (
+        [*report.clips, report.total] if len(report.clips) > 1 else report.clips
+    )
     console.table(
         ["clip", "truth", "frames", "judged", "not judged", "judged min", "polyps", "none judged"],
         [
@@ -200,7 +206,16 @@ def _show(report: VideoReport) -> None:
         for label, view in (("on", clip.smoothed), ("off", clip.unsmoothed))
     ]
     console.table(
-        ["clip", "smoothing", "found", "median s", "frames hit", "IoU >= .3", "false frames", "flicker/min"],
+        [
+            "clip",
+            "smoothing",
+            "found",
+            "median s",
+            "frames hit",
+            "IoU >= .3",
+            "false frames",
+            "flicker/min",
+        ],
         [
             [
                 name,

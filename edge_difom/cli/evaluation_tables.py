@@ -16,9 +16,21 @@ def show(report: EvaluationReport) -> None:
     low, high = report.dice_ci95 or (None, None)
     console.table(
         ["images with a polyp", "Dice", "95 % low", "95 % high", "IoU", "polyp-free", "flagged"],
-        [[report.n, report.dice, low, high, report.iou, report.negatives.n, report.negatives.flagged]],
+        [
+            [
+                report.n,
+                report.dice,
+                low,
+                high,
+                report.iou,
+                report.negatives.n,
+                report.negatives.flagged,
+            ]
+        ],
     )
-    sizes = [[name, group.n, group.dice, group.iou] for name, group in report.by_size.items() if group.n]
+    sizes = [
+        [name, group.n, group.dice, group.iou] for name, group in report.by_size.items() if group.n
+    ]
     if sizes:
         console.table(["polyp", "images", "Dice", "IoU"], sizes)
     if report.detection:
@@ -105,7 +117,16 @@ def _show_detection(held: Detection) -> None:
     clean = held.clean
     if clean.n:
         console.table(
-            ["clean frames", "flagged", "share", "95 % low", "high", "as if independent", "", "sequences"],
+            [
+                "clean frames",
+                "flagged",
+                "share",
+                "95 % low",
+                "high",
+                "as if independent",
+                "",
+                "sequences",
+            ],
             [
                 [
                     clean.n,
@@ -119,7 +140,16 @@ def _show_detection(held: Detection) -> None:
         )
     if len(held.by_set) > 1:
         console.table(
-            ["data set", "frames", "polyps", "overlapped", "outlined", "false regions", "clean", "flagged"],
+            [
+                "data set",
+                "frames",
+                "polyps",
+                "overlapped",
+                "outlined",
+                "false regions",
+                "clean",
+                "flagged",
+            ],
             [
                 [
                     name,

@@ -22,6 +22,8 @@ def help_text(options: Sequence[Option]) -> str:
     parts = []
     for option in options:
         default = "required" if option.default is None else f"default: {option.default}"
-        meaning = textwrap.fill(option.help, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        meaning = textwrap.fill(
+            option.help, _WIDTH, initial_indent="    ", subsequent_indent="    "
+        )
         parts.append(f"{option.key}  {option.type}  [{default}]\n{meaning}")
     return "\n".join(parts)

@@ -26,7 +26,9 @@ from edge_difom.cli import console
     metavar="RUN",
     help="Run of a trained student; repeatable. The students' mean is used.",
 )
-@click.option("--source", required=True, metavar="file:CLIP|images:DIR", help="Frames without masks.")
+@click.option(
+    "--source", required=True, metavar="file:CLIP|images:DIR", help="Frames without masks."
+)
 @click.option(
     "--every",
     type=click.IntRange(min=1),
@@ -43,7 +45,9 @@ from edge_difom.cli import console
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace the folder.")
-def label(runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool) -> None:
+def label(
+    runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool
+) -> None:
     """Pseudo-label unlabeled frames with an ensemble of trained students (self-training).
 
     Pass OUT to `distill` as another --data; its frames only train and never validate. Check the
@@ -57,6 +61,10 @@ def label(runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out
         )
     kept = [frame for frame in labels.frames if frame.kept]
     clean = sum(frame.area == 0 for frame in kept)
-    console.say(f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of those without a polyp")
+    console.say(
+        f"{len(kept)} of {len(labels.frames)} frames kept, {clean} of those without a polyp"
+    )
     console.made(out)
-    console.next_command(f"edge-difom distill --data DIR --data {out} --student edge-s --recipe none")
+    console.next_command(
+        f"edge-difom distill --data DIR --data {out} --student edge-s --recipe none"
+    )

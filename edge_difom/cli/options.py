@@ -22,7 +22,9 @@ def bundle(
     required: bool = False,
 ) -> Callable[[F], F]:
     """The option `--bundle B`, given to the command as `bundle_path: Path | None`."""
-    return click.option("--bundle", "bundle_path", type=console.BUNDLE, required=required, help=help)
+    return click.option(
+        "--bundle", "bundle_path", type=console.BUNDLE, required=required, help=help
+    )
 
 
 def engine() -> Callable[[F], F]:

@@ -78,4 +78,6 @@ def command(
         if clip_frames:
             write_clip(folder / "clip.mp4", seed=seed, frames=clip_frames)
     console.made(out)
-    console.next_command(f"edge-difom distill --data {out} --student edge-s --teacher efficientnet_lite2")
+    console.next_command(
+        f"edge-difom distill --data {out} --student edge-s --teacher efficientnet_lite2"
+    )

@@ -142,8 +142,8 @@ def export(
     """Write engines for other programs: a uint8 RGB frame in, uint8 scores in units of 1/256 out.
 
     RUN is a distilled and quantized run; its f32 engines need no quantization. FILE is a student's
-    state dict from elsewhere, trained on inputs `(rgb - 127) / 128`. Its INT8 engines are calibrated
-    but not fine-tuned.
+    state dict from elsewhere, trained on inputs `(rgb - 127) / 128`. Its INT8 engines are
+    calibrated but not fine-tuned.
     """
     from edge.util.files import atomic_dir, refuse_existing
 

@@ -20,7 +20,8 @@ def print_report(path: Path) -> None:
     report = read_report(path)
     console.say(
         f"{report.student}: best epoch {report.best_epoch} of {report.epochs}, calibrated on "
-        f"{report.calibration_images} images" + (f"; {report.distillation}" if report.distillation else "")
+        f"{report.calibration_images} images"
+        + (f"; {report.distillation}" if report.distillation else "")
     )
     if report.emulation:
         console.say(f"emulated: {report.emulation}")
@@ -31,7 +32,9 @@ def print_report(path: Path) -> None:
                 row.step,
                 row.frames,
                 row.dice,
-                None if row.dice_ci95 is None else f"{row.dice_ci95[0]:.3f} to {row.dice_ci95[1]:.3f}",
+                None
+                if row.dice_ci95 is None
+                else f"{row.dice_ci95[0]:.3f} to {row.dice_ci95[1]:.3f}",
                 f"{row.small_found} of {row.small}",
                 row.small_recall,
                 row.flagged,

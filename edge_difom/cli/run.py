@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from edge.pipeline.observers import SignalLock
 
 
-def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequence[str]) -> Sequence[str]:
+def _keep_stdout(
+    context: click.Context, parameter: click.Parameter, sinks: Sequence[str]
+) -> Sequence[str]:
     """Move text to stderr if a JSONL sink writes to stdout, as for `--json -`."""
     if any(sink in ("jsonl", "jsonl:", "jsonl:-") for sink in sinks):
         console.keep_stdout_for_json(context, parameter, "-")
@@ -116,9 +118,13 @@ def _keep_stdout(context: click.Context, parameter: click.Parameter, sinks: Sequ
     "is pressed or SIGUSR1 arrives. The files contain patient images.",
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds."
+)
 @options.threads()
-@click.option("--realtime", is_flag=True, help="Replay a clip at its own frame rate, as if it were a camera.")
+@click.option(
+    "--realtime", is_flag=True, help="Replay a clip at its own frame rate, as if it were a camera."
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")
 def command(
@@ -184,7 +190,9 @@ def command(
     path = bundle_path
     if state is None:
         path = bundle_path or _default_bundle()
-        bundle_spec(Bundle.open(path), engine, threads=threads)  # and an engine that cannot run here
+        bundle_spec(
+            Bundle.open(path), engine, threads=threads
+        )  # and an engine that cannot run here
         store: BundleStore = SingleBundle(path)
     else:
         from firmware_bridge.fleet.slots.store import open_store
@@ -200,7 +208,9 @@ def command(
         stills=stills,
     )
     with frames_from, _stop_on_signal() as stop, _still_on_signal(stills) as still:
-        outputs = open_sinks(sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live)
+        outputs = open_sinks(
+            sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live
+        )
         console.say(frames_from.description)
         with open_device(
             frames_from,
@@ -218,11 +228,15 @@ def command(
     if json_path:
         console.write_json(json_path, summary)
     written = [str(path) for sink in outputs for path in sink.outputs()]
-    console.made(*(made for made in (*written, json_path) if made and made != "-" and Path(made).exists()))
+    console.made(
+        *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
+    )
     if stills is not None:
         console.next_command(f"edge-difom device still {stills}/STILL --out DICOM")
     elif state is None:
-        console.next_command(f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60")
+        console.next_command(
+            f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60"
+        )
     else:
         console.next_command(f"edge-difom device status --state {state}")
 

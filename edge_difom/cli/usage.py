@@ -27,7 +27,11 @@ def translate(error: click.ClickException) -> EdgeDifomError:
     if isinstance(error, click.MissingParameter):
         name = _name(error)
         option = isinstance(error.param, click.Option)
-        what = f"{path} needs {name}" if option or not error.param else f"{path} needs the argument {name}"
+        what = (
+            f"{path} needs {name}"
+            if option or not error.param
+            else f"{path} needs the argument {name}"
+        )
         return UsageError(what, expected=_expected(error), hint=hint)
     if isinstance(error, click.BadParameter):
         what = f"invalid value for {_name(error)}: {_sentence(error.message)}"

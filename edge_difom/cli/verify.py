@@ -76,7 +76,9 @@ def _show(report: VerifyReport) -> None:
                 ("ok" if check.ok else "FAILED") if check.checked else check.problem,
             ]
         )
-    console.table(["engine", "version", "golden frames", "min IoU", "max mean difference", "result"], rows)
+    console.table(
+        ["engine", "version", "golden frames", "min IoU", "max mean difference", "result"], rows
+    )
     for name, state in report.files.items():
         if state != "ok":
             console.say(f"{state}: {name}")

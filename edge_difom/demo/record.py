@@ -41,7 +41,8 @@ class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The record that the demo writes as `summary.json`.
 
     Attributes:
-        dice: `f32` (the student in torch), `openvino` and `tflite` -> mean Dice on the validation frames.
+        dice: `f32` (the student in torch), `openvino` and `tflite` -> mean Dice on the validation
+            frames.
         dice_ci95: Its bootstrap 95 % interval.
         negatives: Engine -> number of polyp-free frames, and of those flagged.
         parity_iou: Mean mask IoU of the two engines over the validation frames.

@@ -66,7 +66,9 @@ class Demo:
                 negatives=settings.negatives,
                 seed=settings.seed,
             )
-            write_clip(clip, seed=settings.seed, frames=settings.clip_frames, size=CLIP_SIZE, fps=CLIP_FPS)
+            write_clip(
+                clip, seed=settings.seed, frames=settings.clip_frames, size=CLIP_SIZE, fps=CLIP_FPS
+            )
         with self.step("distill", f"distill {TEACHER} into {settings.student}"):
             run = self._distill(phantom)
         with self.step(
@@ -76,8 +78,12 @@ class Demo:
         with self.step("bundle", "bundle with golden frames and parity"):
             from quantize.bundle.make import make_bundle
 
-            bundle = make_bundle(run, self.out / "bundle", name=f"{settings.student}-demo", force=True)
-        with self.step("prove", "verify the bundle, and score it on validation and polyp-free frames"):
+            bundle = make_bundle(
+                run, self.out / "bundle", name=f"{settings.student}-demo", force=True
+            )
+        with self.step(
+            "prove", "verify the bundle, and score it on validation and polyp-free frames"
+        ):
             accuracy = self._prove(bundle, run, phantom)
         with self.step("run", "run the clip"):
             summary = self._run(bundle, clip)
@@ -160,10 +166,12 @@ class Demo:
         from edge.bench.measure.run import run_bench
 
         reports = {
-            name: run_bench(bundle, engine=name, seconds=self.settings.bench_seconds) for name in ENGINES
+            name: run_bench(bundle, engine=name, seconds=self.settings.bench_seconds)
+            for name in ENGINES
         }
         samples = {
-            name: [value / 1e3 for value in report.first.samples_us] for name, report in reports.items()
+            name: [value / 1e3 for value in report.first.samples_us]
+            for name, report in reports.items()
         }
         return reports, samples
 
@@ -213,12 +221,18 @@ class Demo:
     ) -> None:
         from edge_difom.demo.page import demo_report
 
-        metrics = [msgspec.json.decode(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
-        page = demo_report(summary, bench, samples, metrics, self.out / "overlay.mp4", self.settings)
+        metrics = [
+            msgspec.json.decode(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()
+        ]
+        page = demo_report(
+            summary, bench, samples, metrics, self.out / "overlay.mp4", self.settings
+        )
         atomic_write(self.out / "report.html", page)
 
 
-def run_demo(out: Path, settings: DemoSettings | None = None, *, force: bool = False) -> DemoSummary:
+def run_demo(
+    out: Path, settings: DemoSettings | None = None, *, force: bool = False
+) -> DemoSummary:
     """Run every step and write OUT/{bundle/, report.html, overlay.mp4, summary.json}.
 
     Args:

@@ -81,25 +81,29 @@ def make_bundle(
         run: Folder of the distillation, or its `qat8`.
         out: Directory to write.
         name: Of the bundle; by default student, size and the run's name.
-        extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes that the bundle has),
-            `bf16` (OpenVINO), `onnx`.
+        extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes
+            that the bundle has), `bf16` (OpenVINO), `onnx`.
         pairs: Images and masks to state the accuracy on; by default the run's validation split.
-        calibrated: Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`, on `pairs`, the clean
-            validation frames of the run and `negatives`, instead of `DEFAULT_OPERATING_POINT`.
+        calibrated: Choose threshold, least region and least peak by
+            `quantize.certify.candidates.RULE`, on `pairs`, the clean validation frames of the run
+            and `negatives`, instead of `DEFAULT_OPERATING_POINT`.
         negatives: Folders of further validation frames without a polyp, for that choice.
         specificity: Share of these clean frames that is to stay unflagged, for that choice.
         threads: CPU threads of the engines while they are checked; None for every core.
         force: Replace what is there.
 
     Raises:
-        UsageError: `out` exists, the run was not quantized, an unknown `extra`, or `negatives` without `calibrated`.
-        ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than half of the
-            golden frames give a mask. Nothing is written then.
+        UsageError: `out` exists, the run was not quantized, an unknown `extra`, or `negatives`
+            without `calibrated`.
+        ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than
+            half of the golden frames give a mask. Nothing is written then.
         DataError: The validation images cannot be used.
     """
     refuse_existing(out, force=force)
     if negatives and not calibrated:
-        raise UsageError("negatives choose a threshold", expected="--calibrate-threshold with --negatives")
+        raise UsageError(
+            "negatives choose a threshold", expected="--calibrate-threshold with --negatives"
+        )
     quantized = load_quantized(run)
     source, canonical = quantized.source, quantized.canonical
     plain = export_engines(canonicalize(source.student, canonical.size))
@@ -123,12 +127,15 @@ def make_bundle(
     }
     golden = []
     for number, (frame, expected) in enumerate(zip(frames, scores, strict=True)):
-        entry = Golden(frame=f"golden/{number:02d}.frame.png", scores=f"golden/{number:02d}.scores.png")
+        entry = Golden(
+            frame=f"golden/{number:02d}.frame.png", scores=f"golden/{number:02d}.scores.png"
+        )
         files[entry.frame], files[entry.scores] = _png(frame[..., ::-1]), _png(expected)
         golden.append(entry)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        name=name or f"{source.config.student.name}-{source.config.data.size}-{source.path.resolve().name}",
+        name=name
+        or f"{source.config.student.name}-{source.config.data.size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
         licence=LICENCE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
@@ -179,12 +186,17 @@ def _chosen(
 
 
 def _accuracy(
-    manifest: Manifest, engines: Sequence[ExportedEngine], pairs: Sequence[Pair], threads: int | None
+    manifest: Manifest,
+    engines: Sequence[ExportedEngine],
+    pairs: Sequence[Pair],
+    threads: int | None,
 ) -> list[Accuracy]:
     """One row per engine and data set; a pair's data set stands before the slash in its name."""
     datasets: dict[str, list[Pair]] = {}
     for pair in pairs:
-        datasets.setdefault(pair.name.partition("/")[0] if "/" in pair.name else "given", []).append(pair)
+        datasets.setdefault(
+            pair.name.partition("/")[0] if "/" in pair.name else "given", []
+        ).append(pair)
     rows = []
     for engine in engines:
         opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
@@ -247,7 +259,9 @@ def _calibration(
     opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
         name = f"{engine.runtime} {engine.precision}"
-        return calibrate(_scorer(opened), pairs, clean, engine=name, rule=rule, specificity=specificity)
+        return calibrate(
+            _scorer(opened), pairs, clean, engine=name, rule=rule, specificity=specificity
+        )
     finally:
         opened.close()
 
@@ -317,7 +331,9 @@ def _recipe(quantized: QuantizedRun) -> str:
 
 def _counts(splits: Splits) -> list[tuple[str, int, int]]:
     train = Counter(sample.dataset for sample in (*splits.train, *splits.clean_train))
-    validation = Counter(sample.dataset for sample in (*splits.validation, *splits.clean_validation))
+    validation = Counter(
+        sample.dataset for sample in (*splits.validation, *splits.clean_validation)
+    )
     return [(name, train[name], validation[name]) for name in sorted(train | validation)]
 
 

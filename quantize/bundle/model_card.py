@@ -71,7 +71,11 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
             for row in manifest.parity
         ),
         "",
-        *([] if any(OLD_RUNTIME in (row.left, row.right) for row in manifest.parity) else [ABSENT + ".", ""]),
+        *(
+            []
+            if any(OLD_RUNTIME in (row.left, row.right) for row in manifest.parity)
+            else [ABSENT + ".", ""]
+        ),
         f"Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame counts for the mask IoU "
         f"where either mask has {LEAST_PIXELS} pixels.",
         "",

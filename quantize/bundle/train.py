@@ -44,7 +44,8 @@ def train_bundle(
         config: Of the float student.
         qat: Of its quantization.
         out: Directory of the bundle.
-        run: Folder of the training. One that holds a training by the same configurations is continued.
+        run: Folder of the training. One that holds a training by the same configurations is
+            continued.
         negatives: Folders of validation frames without a polyp, beside those of `config`.
         specificity: Share of the clean validation frames that is to stay unflagged.
         name: Of the bundle.
@@ -55,7 +56,8 @@ def train_bundle(
         UsageError: `out` holds something already, or `run` a training by another configuration.
         TrainingError: Training diverged, or a checkpoint is damaged.
         DataError: The images cannot be used.
-        AccuracyError: INT8 lost more than is allowed; the run holds everything then, and there is no bundle.
+        AccuracyError: INT8 lost more than is allowed; the run holds everything then, and there is
+            no bundle.
         ParityError: An engine disagrees with the student.
     """
     refuse_existing(out, force=force)

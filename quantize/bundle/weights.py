@@ -1,7 +1,8 @@
 """The float weights of a bundle's student, read back from its OpenVINO engine, to train on from there.
 
-The integers of a convolution times its steps are its weight with BatchNorm folded in, so the student gets BatchNorms
-that do nothing but add the bias. What is lost is the rounding of the weights, which training removes again.
+The integers of a convolution times its steps are its weight with BatchNorm folded in, so the
+student gets BatchNorms that do nothing but add the bias. What is lost is the rounding of the
+weights, which training removes again.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
         bundle: An open bundle with an OpenVINO engine.
 
     Returns:
-        Parameters and buffers by their names in the student; parts that the student of this version has and the bundle's
-        had not, such as a presence logit, are left out.
+        Parameters and buffers by their names in the student; parts that the student of this version
+        has and the bundle's had not, such as a presence logit, are left out.
 
     Raises:
         UsageError: The bundle has no OpenVINO engine, or its student is not one of this version's.
@@ -67,7 +68,9 @@ def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
     return state
 
 
-def _place(student: Student, name: str, norm: str, weights: _Weights, state: dict[str, Tensor]) -> None:
+def _place(
+    student: Student, name: str, norm: str, weights: _Weights, state: dict[str, Tensor]
+) -> None:
     """Put a convolution's weight, and its bias or the BatchNorm that adds it, into a state dict."""
     module: Any = student.get_submodule(name)
     weight = weights.weight.reshape(module.weight.shape)
@@ -93,7 +96,8 @@ def _norm_name(conv: Node) -> str:
 def _read_convolutions(bundle: Bundle) -> list[_Weights]:
     """Every convolution of the OpenVINO INT8 engine, in the order in which the student runs them."""
     entry = next(
-        (e for e in bundle.manifest.engines if (e.runtime, e.precision) == ("openvino", "int8")), None
+        (e for e in bundle.manifest.engines if (e.runtime, e.precision) == ("openvino", "int8")),
+        None,
     )
     if entry is None:
         raise UsageError("the bundle has no OpenVINO engine", expected="an INT8 engine of OpenVINO")

@@ -78,7 +78,11 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def score_student(
-    step: str, model: nn.Module, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
+    step: str,
+    model: nn.Module,
+    config: DistillConfig,
+    pairs: Sequence[Pair],
+    done: Done | None = None,
 ) -> AccuracyRow:
     """Accuracy of a plain or quantized student in torch.
 
@@ -143,7 +147,11 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
                     f"{row.step}: Dice {row.dice:.4f} against {whole.dice:.4f} in f32, {drop:.4f} lost and "
                     f"{config.max_drop:g} allowed"
                 )
-        if whole.small >= LEAST_SMALL and whole.small_recall is not None and row.small_recall is not None:
+        if (
+            whole.small >= LEAST_SMALL
+            and whole.small_recall is not None
+            and row.small_recall is not None
+        ):
             drop = whole.small_recall - row.small_recall
             if drop > config.max_small_drop + _EPSILON:
                 breaches.append(
@@ -151,12 +159,19 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
                     f"{whole.small_found} in f32, recall {drop:.3f} lost and {config.max_small_drop:g} allowed"
                 )
     return Gate(
-        max_drop=config.max_drop, max_small_drop=config.max_small_drop, breaches=breaches, notes=notes
+        max_drop=config.max_drop,
+        max_small_drop=config.max_small_drop,
+        breaches=breaches,
+        notes=notes,
     )
 
 
 def _row(step: str, report: EvaluationReport) -> AccuracyRow:
-    small = [row for row in report.per_image if row.dice is not None and size_of(row.area_true) == "small"]
+    small = [
+        row
+        for row in report.per_image
+        if row.dice is not None and size_of(row.area_true) == "small"
+    ]
     found = sum(1 for row in small if row.dice)
     return AccuracyRow(
         step=step,

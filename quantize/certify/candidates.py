@@ -41,7 +41,9 @@ class Place(NamedTuple):
     @property
     def point(self) -> OperatingPoint:
         """The operating point that it stands for."""
-        return OperatingPoint(LEVELS[self.level] / UNITS, LEAST_REGIONS[self.region], self.peak / UNITS)
+        return OperatingPoint(
+            LEVELS[self.level] / UNITS, LEAST_REGIONS[self.region], self.peak / UNITS
+        )
 
 
 class Candidates(NamedTuple):
@@ -50,8 +52,8 @@ class Candidates(NamedTuple):
     Attributes:
         dice: Mean over data sets of the mean Dice per frame with a polyp.
         found: Mean over data sets of the share of frames on which a kept region touches the polyp.
-        unflagged: Mean over data sets of the mean over sequences of the share of clean frames that have no kept
-            region; None without clean frames.
+        unflagged: Mean over data sets of the mean over sequences of the share of clean frames that
+            have no kept region; None without clean frames.
     """
 
     dice: Cube

@@ -30,8 +30,8 @@ LEAST_AREA, MOST_AREA = 0.005, 0.5
 def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[ImageU8, ImageU8]:
     """Phantom frames and the canonical graph's scores, at least half of them with a mask.
 
-    Frames are chosen by the area of their mask alone, in the order of their seeds, never by how well an engine
-    agrees.
+    Frames are chosen by the area of their mask alone, in the order of their seeds, never by how
+    well an engine agrees.
 
     Args:
         canonical: The quantized student.
@@ -89,7 +89,11 @@ def check_golden(
         bad = [check for check in checks if not check.ok]
         if bad:
             worst = min(
-                bad, key=lambda check: (check.iou if check.iou is not None else 0.0, -check.mean_difference)
+                bad,
+                key=lambda check: (
+                    check.iou if check.iou is not None else 0.0,
+                    -check.mean_difference,
+                ),
             )
             raise ParityError(
                 f"the {engine.runtime} engine disagrees with the student on {len(bad)} of {len(checks)} golden frames",

@@ -45,8 +45,8 @@ class _Scored(NamedTuple):
         size: Height and width.
         scores: (h, w) uint8 in 1/256.
         part: What of the frame the scores cover; None for all of it.
-        highest: (levels, regions) highest score in 1/256 of a region that each candidate keeps, on a frame with a
-            polyp of one that touches it; -1 without any.
+        highest: (levels, regions) highest score in 1/256 of a region that each candidate keeps, on
+            a frame with a polyp of one that touches it; -1 without any.
     """
 
     name: str
@@ -70,12 +70,13 @@ def calibrate(
 ) -> Calibration:
     """Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`.
 
-    Where no candidate leaves as many clean frames unflagged as is wanted, the choice is among those that flag
-    the fewest; `Calibration.fell_short` tells.
+    Where no candidate leaves as many clean frames unflagged as is wanted, the choice is among those
+    that flag the fewest; `Calibration.fell_short` tells.
 
     Args:
         score: (H, W, 3) uint8 RGB, what the rule shows -> (h, w) uint8 scores in 1/256.
-        pairs: Validation images and masks, named `data set/stem`; those with an empty mask count as clean.
+        pairs: Validation images and masks, named `data set/stem`; those with an empty mask count as
+            clean.
         clean: Validation frames without a polyp.
         engine: Name of what `score` runs, for the record.
         rule: What of a picture `score` is shown.
@@ -86,9 +87,13 @@ def calibrate(
     """
     balance = Balance()
     frames = _score_all(score, pairs, clean, rule, balance)
-    polyps, free = [[one for one in frames if (one.pair is None) == empty] for empty in (False, True)]
+    polyps, free = [
+        [one for one in frames if (one.pair is None) == empty] for empty in (False, True)
+    ]
     if not polyps:
-        raise DataError("a threshold cannot be chosen", expected="validation frames with a polyp", got="none")
+        raise DataError(
+            "a threshold cannot be chosen", expected="validation frames with a polyp", got="none"
+        )
     candidates = balance.candidates()
     chosen, best = choose(candidates, specificity), highest_dice(candidates)
     report = _evaluated(frames, chosen.point)
@@ -166,7 +171,9 @@ def _score_all(
         highest = clean_table(scores)
         balance.add_clean(frame.dataset, frame.sequence, highest)
         size = (image.shape[0], image.shape[1])
-        frames.append(_Scored(frame.name, frame.dataset, frame.sequence, None, size, scores, part, highest))
+        frames.append(
+            _Scored(frame.name, frame.dataset, frame.sequence, None, size, scores, part, highest)
+        )
     return frames
 
 

@@ -96,7 +96,9 @@ def hard_frames(size: tuple[int, int]) -> FrameSet:
     rows, columns = np.indices(size)
     flat = [np.full((*size, 3), value, np.uint8) for value in (0, 255)]
     boards = [
-        np.repeat((((rows // width + columns // width) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
+        np.repeat(
+            (((rows // width + columns // width) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2
+        )
         for width in (1, 8)
     ]
     names = ("noise 1", "noise 2", "black", "white", "checkerboard of 1", "checkerboard of 8")
@@ -104,7 +106,13 @@ def hard_frames(size: tuple[int, int]) -> FrameSet:
 
 
 def compare_maps(
-    left: str, right: str, a: Maps, b: Maps, given: FrameSet | None = None, *, threshold: float = 0.5
+    left: str,
+    right: str,
+    a: Maps,
+    b: Maps,
+    given: FrameSet | None = None,
+    *,
+    threshold: float = 0.5,
 ) -> ParityRow:
     """Score differences, mask IoU and Dice difference of two steps.
 
@@ -118,7 +126,11 @@ def compare_maps(
     """
     least = level(threshold)
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
-    names = given.names if given is not None and given.names else [str(number) for number in range(len(a))]
+    names = (
+        given.names
+        if given is not None and given.names
+        else [str(number) for number in range(len(a))]
+    )
     ious = [
         (iou, name)
         for x, y, name in zip(a, b, names, strict=True)
@@ -163,8 +175,8 @@ def parity_rows(
 ) -> list[ParityRow]:
     """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
 
-    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime -> tflite-runtime, the last where an
-    environment has it.
+    FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime ->
+    tflite-runtime, the last where an environment has it.
 
     Args:
         student: The FP32 student.
@@ -181,7 +193,9 @@ def parity_rows(
         names[1]: torch_scores(quantized, frames),
         names[2]: canonical_scores(canonical, frames),
     }
-    by_engine = {f"{engine.runtime} {engine.precision}": engine_scores(engine, frames) for engine in engines}
+    by_engine = {
+        f"{engine.runtime} {engine.precision}": engine_scores(engine, frames) for engine in engines
+    }
     for engine in engines:
         if (engine.runtime, engine.precision) == ("tflite", "int8"):
             old = old_runtime_scores(engine.contents[0], frames)

@@ -32,7 +32,8 @@ class PolypTable(NamedTuple):
 
     Attributes:
         dice: (levels, regions, peaks) Dice of the kept regions on the grid of the regions.
-        touching: (levels, regions) highest score in 1/256 of a region that touches the polyp, -1 without any.
+        touching: (levels, regions) highest score in 1/256 of a region that touches the polyp, -1
+            without any.
     """
 
     dice: NDArray[np.float32]
@@ -127,7 +128,9 @@ def _highest(peak: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int
     return highest
 
 
-def _coverage(true: MaskBool, grid: tuple[int, ...], part: Box | None) -> tuple[NDArray[np.float32], float]:
+def _coverage(
+    true: MaskBool, grid: tuple[int, ...], part: Box | None
+) -> tuple[NDArray[np.float32], float]:
     """Share of each cell that the polyp covers, and the polyp's area in cells, outside of the part too."""
     x, y, width, height = part or (0, 0, true.shape[1], true.shape[0])
     shown = true[y : y + height, x : x + width].astype(np.float32)

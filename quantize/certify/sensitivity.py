@@ -1,9 +1,10 @@
 """Which layers lose most by their integers: the signal-to-quantization-noise ratio of every convolution.
 
-Layer by layer, not cumulative: each convolution gets the input that it would have without any rounding, so that a
-layer answers for its own grids alone and not for what came before it. The two functions that are compared share
-every weight: the quantized student with and without its quantizers (its channels are equalised in both, and after
-fine-tuning both have the fine-tuned weights), so that the difference is rounding and clipping, nothing else.
+Layer by layer, not cumulative: each convolution gets the input that it would have without any
+rounding, so that a layer answers for its own grids alone and not for what came before it. The two
+functions that are compared share every weight: the quantized student with and without its
+quantizers (its channels are equalised in both, and after fine-tuning both have the fine-tuned
+weights), so that the difference is rounding and clipping, nothing else.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
         name: Of the module.
         kind: Its kernel.
         bits: Of its weight.
-        sqnr_db: 10 log10(E[y^2] / E[(y - yq)^2]) over frames, cells and channels of its output y, in dB; y is
-            computed from exact weights and input, yq from both on their grids. None where nothing differs.
+        sqnr_db: 10 log10(E[y^2] / E[(y - yq)^2]) over frames, cells and channels of its output y,
+            in dB; y is computed from exact weights and input, yq from both on their grids. None
+            where nothing differs.
     """
 
     name: str
@@ -63,7 +65,12 @@ def layer_sqnr(quantized: nn.Module, frames: ImageU8) -> list[LayerRow]:
     for node, folded in exact.items():
         assert folded.scale is not None
         rounded = folded.integers(folded.scale) * folded.scale.view(-1, 1, 1, 1)
-        pairs[node] = (folded.weight.float(), rounded.float(), folded.bias.float(), input_grid(node, grids))
+        pairs[node] = (
+            folded.weight.float(),
+            rounded.float(),
+            folded.bias.float(),
+            input_grid(node, grids),
+        )
     listener = _Listener(traced.module, pairs)
     for image in images:
         listener.run(image[None])
@@ -71,7 +78,9 @@ def layer_sqnr(quantized: nn.Module, frames: ImageU8) -> list[LayerRow]:
     for layer in layers:
         assert layer.quantizer is not None
         bits = int(traced.quantizers[layer.quantizer].num_bits)
-        rows.append(LayerRow(name=layer.name, kind=layer.kind, bits=bits, sqnr_db=listener.sqnr(layer.node)))
+        rows.append(
+            LayerRow(name=layer.name, kind=layer.kind, bits=bits, sqnr_db=listener.sqnr(layer.node))
+        )
     return sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
 
 

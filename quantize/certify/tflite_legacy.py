@@ -60,8 +60,8 @@ def old_runtime_scores(
 ) -> NDArray[np.uint8] | None:
     """Score maps of a `.tflite` by the device's own engine on tflite-runtime, in a process of its own.
 
-    With XNNPACK as the engine sets it up there (`edge.engines.tflite_legacy`), INT8 scores are the canonical
-    graph's, all of them.
+    With XNNPACK as the engine sets it up there (`edge.engines.tflite_legacy`), INT8 scores are the
+    canonical graph's, all of them.
 
     Args:
         model: Content of the file.
@@ -70,11 +70,13 @@ def old_runtime_scores(
         timeout: Seconds for the whole process.
 
     Returns:
-        (N, h, w) uint8 in 1/256, or None where no environment has that package (`ABSENT` says it in words).
+        (N, h, w) uint8 in 1/256, or None where no environment has that package (`ABSENT` says it in
+        words).
 
     Raises:
         UsageError: The frames are not what they should be, or the variable names no interpreter.
-        MissingDependencyError: The environment lacks the package, runs another one, or holds numpy 2.
+        MissingDependencyError: The environment lacks the package, runs another one, or holds numpy
+            2.
         BundleError: The runtime cannot run the model, dies or takes too long.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or not len(frames) or frames.dtype != np.uint8:
@@ -92,7 +94,8 @@ def old_runtime_scores(
         paths[0].write_bytes(model)
         np.save(paths[1], frames)
         count = str(threads or len(usable_cpus()))
-        # -I: neither the training environment's PYTHONPATH nor the current folder may shadow a package there.
+        # -I: neither the training environment's PYTHONPATH nor the current folder may shadow a
+        # package there.
         command = [
             str(python),
             "-I",
@@ -139,4 +142,6 @@ def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> Exception:
             got=said,
             hint="make env",
         )
-    return BundleError("tflite-runtime cannot run the model", got=said or f"exit code {done.returncode}")
+    return BundleError(
+        "tflite-runtime cannot run the model", got=said or f"exit code {done.returncode}"
+    )

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from quantize.graph.canonical import Canonical
 
 MIN_VERSIONS = {"openvino": "2025.2", "tflite": "1.4", "onnx": "1.21"}
-FILES = {"openvino": ("model.xml", "model.bin"), "tflite": ("model.tflite",), "onnx": ("model.onnx",)}
+FILES = {
+    "openvino": ("model.xml", "model.bin"),
+    "tflite": ("model.tflite",),
+    "onnx": ("model.onnx",),
+}
 _REASONS = {
     "Subgraph": "the final sigmoid and the step to 1/256, which the CPU plugin fuses into one float kernel",
     "Math": "the final sigmoid, for which the CPU plugin has no integer kernel",
@@ -86,7 +90,10 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
     model, graph = export_tflite(canonical), export_onnx(canonical)
     return [
         ExportedEngine(
-            "openvino", precision, [xml, weights], _explain(openvino_float_ops(xml, weights), precision)
+            "openvino",
+            precision,
+            [xml, weights],
+            _explain(openvino_float_ops(xml, weights), precision),
         ),
         ExportedEngine("tflite", precision, [model], _explain(tflite_float_ops(model), precision)),
         ExportedEngine("onnx", precision, [graph], _explain(onnx_float_ops(graph), precision)),
@@ -115,4 +122,6 @@ def _explain(operations: list[str], precision: str) -> list[str]:
     if precision == "f32":
         return ["all: an f32 engine"]
     default = "the runtime has no integer kernel for it here"
-    return [f"{operation}: {_REASONS.get(operation.split()[0], default)}" for operation in operations]
+    return [
+        f"{operation}: {_REASONS.get(operation.split()[0], default)}" for operation in operations
+    ]

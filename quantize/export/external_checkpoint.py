@@ -36,14 +36,14 @@ def load_student_file(path: Path, name: str) -> Student:
     """A student from a file of weights.
 
     Args:
-        path: What `torch.save` wrote of a state dict, or of a mapping that holds one under one of `NESTED`; a prefix
-            that all keys share, such as `module.`, is no part of the names.
+        path: What `torch.save` wrote of a state dict, or of a mapping that holds one under one of
+            `NESTED`; a prefix that all keys share, such as `module.`, is no part of the names.
         name: One of `distill.students.build.STUDENTS`.
 
     Raises:
         UsageError: Unknown student.
-        TrainingError: The file is missing or damaged, holds no weights, others than the student's, or values that are
-            not finite.
+        TrainingError: The file is missing or damaged, holds no weights, others than the student's,
+            or values that are not finite.
     """
     student = build_student(name, pretrained=False)
     found = _weights(load_checkpoint(path), path)
@@ -61,7 +61,8 @@ def load_student_file(path: Path, name: str) -> Student:
         raise TrainingError(
             f"{path} does not hold the weights of {name}",
             expected=f"the {len(wanted)} tensors of its state dict",
-            got="; ".join(problems[:3]) + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
+            got="; ".join(problems[:3])
+            + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
             hint="name the student that it was trained as: --student",
         )
     student.load_state_dict(found)
@@ -89,7 +90,8 @@ def foreign_engines(
     student = load_student_file(path, name)
     if size < 1 or size % student.divisor:
         raise UsageError(
-            f"--size {size} does not fit {name}", expected=f"a positive multiple of {student.divisor}"
+            f"--size {size} does not fit {name}",
+            expected=f"a positive multiple of {student.divisor}",
         )
     engines: list[ExportedEngine] = []
     if precision in ("int8", "all"):
@@ -115,7 +117,9 @@ def _samples(folder: Path, size: tuple[int, int]) -> list[Tensor]:
             got=str(len(paths)),
         )
     spread = np.linspace(0, len(paths) - 1, min(MOST_CALIBRATION, len(paths))).astype(int)
-    return [to_tensor(to_input(read_image(paths[index]), size, bgr=False)[None]) for index in spread]
+    return [
+        to_tensor(to_input(read_image(paths[index]), size, bgr=False)[None]) for index in spread
+    ]
 
 
 def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """The canonical graph as an ONNX file: uint8 NHWC frame in, uint8 scores in 1/256 out, explicit QDQ between.
 
-What computes stands between DequantizeLinear and QuantizeLinear, the form that onnxruntime turns into integer
-kernels; what only moves or picks values works on the integers themselves. Activations are uint8, int8 + 128:
-onnxruntime's kernels on x86 take unsigned activations and signed weights.
+What computes stands between DequantizeLinear and QuantizeLinear, the form that onnxruntime turns
+into integer kernels; what only moves or picks values works on the integers themselves. Activations
+are uint8, int8 + 128: onnxruntime's kernels on x86 take unsigned activations and signed weights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def onnx_float_ops(model: bytes) -> list[str]:
 class _Writer:
     """Walks the canonical graph once.
 
-    `real` holds the float tensor of a node, `whole` the uint8 tensor and its grid of a node that has one.
+    `real` holds the float tensor of a node, `whole` the uint8 tensor and its grid of a node that
+    has one.
     """
 
     def __init__(self, canonical: Canonical) -> None:
@@ -73,7 +74,9 @@ class _Writer:
             elif node.op == "call_function" and operator(node) != "dequantize_per_channel":
                 getattr(self, f"_{operator(node)}")(node, arguments(node))
         scores = helper.make_tensor_value_info("scores", TensorProto.UINT8, shape)
-        graph = helper.make_graph(self.nodes, "student", [frame], [scores], list(self.constants.values()))
+        graph = helper.make_graph(
+            self.nodes, "student", [frame], [scores], list(self.constants.values())
+        )
         model = helper.make_model(
             graph,
             producer_name="edge-difom",
@@ -128,7 +131,9 @@ class _Writer:
         """The float tensor of a node, dequantized where it is held in integers."""
         if node not in self.real:
             name, grid = self.whole[node]
-            self.real[node] = self.add("DequantizeLinear", [name, *self.grid(grid)], f"{node.name}/real")
+            self.real[node] = self.add(
+                "DequantizeLinear", [name, *self.grid(grid)], f"{node.name}/real"
+            )
         return self.real[node]
 
     def move(
@@ -151,7 +156,8 @@ class _Writer:
             self.whole[node] = self.whole[source]
             return
         name = self.add("QuantizeLinear", [self.value(source), *self.grid(grid)], node.name)
-        # An activation clamps the rounded value as it clamps the value: in integers, and not where the grid ends there.
+        # An activation clamps the rounded value as it clamps the value: in integers, and not where
+        # the grid ends there.
         limits = np.array(self.bounds.get(source, (-np.inf, np.inf))) / grid.scale
         low, high = np.clip(np.rint(limits) + grid.zero + 128, 0, 255).astype(np.uint8)
         if (low, high) != (0, 255):
@@ -169,7 +175,9 @@ class _Writer:
             scale = self.held(unpacked["scales"])
             step = scale.astype(np.float64) * self.whole[given["input"]][1].scale
             weight = self.dequantized(f"{node.name}/weight", self.held(unpacked["input"]), scale)
-            offset = self.dequantized(f"{node.name}/bias", np.round(bias / step).astype(np.int32), step)
+            offset = self.dequantized(
+                f"{node.name}/bias", np.round(bias / step).astype(np.int32), step
+            )
         else:
             weight = self.constant(f"{node.name}/weight", self.held(kernel))
             offset = self.constant(f"{node.name}/bias", bias)
@@ -189,7 +197,9 @@ class _Writer:
         steps = self.constant(f"{name}/scale", scale.astype(np.float32))
         # int32 has no zero point.
         zero = (
-            [self.constant(f"{name}/zero", np.zeros(len(scale), np.int8))] if whole.dtype == np.int8 else []
+            [self.constant(f"{name}/zero", np.zeros(len(scale), np.int8))]
+            if whole.dtype == np.int8
+            else []
         )
         return self.add("DequantizeLinear", [held, steps, *zero], name, axis=0)
 
@@ -228,10 +238,16 @@ class _Writer:
     def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
         coordinates = "align_corners" if given["align_corners"] else "half_pixel"
         inputs = [self.value(given["input"]), "", "", self.target_size(node)]
-        self.compute("Resize", node, inputs, mode="linear", coordinate_transformation_mode=coordinates)
+        self.compute(
+            "Resize", node, inputs, mode="linear", coordinate_transformation_mode=coordinates
+        )
 
     def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        how = {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "floor",
+        }
         self.move("Resize", node, [given["input"]], ("", "", self.target_size(node)), **how)
 
     def target_size(self, node: Node) -> str:
@@ -240,11 +256,17 @@ class _Writer:
 
     def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
         kernel, stride, padding = pool_settings(given)
-        how: dict[str, Any] = {"kernel_shape": kernel, "strides": stride, "pads": [*padding, *padding]}
+        how: dict[str, Any] = {
+            "kernel_shape": kernel,
+            "strides": stride,
+            "pads": [*padding, *padding],
+        }
         self.move("MaxPool", node, [given["self"]], **how)
 
     def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
-        self.move("DepthToSpace", node, [given["self"]], blocksize=given["upscale_factor"], mode="CRD")
+        self.move(
+            "DepthToSpace", node, [given["self"]], blocksize=given["upscale_factor"], mode="CRD"
+        )
 
     def _cat(self, node: Node, given: dict[str, Any]) -> None:
         self.move("Concat", node, list(given["tensors"]), axis=given["dim"])

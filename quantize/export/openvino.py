@@ -69,7 +69,8 @@ class _Writer:
     def model(self) -> Any:
         height, width = self.canonical.size
         frame = ops.parameter([1, height, width, 3], np.uint8, name="frame")
-        # Convert, subtract, multiply is OpenVINO's form of a dequantized uint8 tensor of zero point 127.
+        # Convert, subtract, multiply is OpenVINO's form of a dequantized uint8 tensor of zero point
+        # 127.
         value = ops.transpose(ops.convert(frame, "f32"), np.array([0, 3, 1, 2], np.int64))
         value = ops.multiply(ops.subtract(value, np.float32(127)), np.float32(1 / 128))
         scores: Any = None
@@ -123,7 +124,9 @@ class _Writer:
         return ops.relu(self.values[given["self"]])
 
     def _hardtanh(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.clamp(self.values[given["self"]], float(given["min_val"]), float(given["max_val"]))
+        return ops.clamp(
+            self.values[given["self"]], float(given["min_val"]), float(given["max_val"])
+        )
 
     def _add(self, given: dict[str, Any], _: Node) -> Any:
         return ops.add(self.term(given["self"]), self.term(given["other"]))
@@ -137,11 +140,17 @@ class _Writer:
     def term(self, node: Node) -> Any:
         """What an addition adds, kept apart from the convolution that made it.
 
-        The CPU plugin fuses convolution, quantization and sum into one kernel that does not round in between:
-        a fifth of the sums come out one step off. A pooling of 1x1 in integers stops that fusion.
+        The CPU plugin fuses convolution, quantization and sum into one kernel that does not round
+        in between: a fifth of the sums come out one step off. A pooling of 1x1 in integers stops
+        that fusion.
         """
         source = node
-        while operator(source) in ("relu", "hardtanh", "quantize_per_tensor", "dequantize_per_tensor"):
+        while operator(source) in (
+            "relu",
+            "hardtanh",
+            "quantize_per_tensor",
+            "dequantize_per_tensor",
+        ):
             source = source.all_input_nodes[0]
         value = self.values[node]
         if self.canonical.quantized and operator(source) == "conv2d":
@@ -155,7 +164,9 @@ class _Writer:
         return ops.concat([self.values[node] for node in given["tensors"]], given["dim"])
 
     def _pixel_shuffle(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.depth_to_space(self.values[given["self"]], "depth_first", given["upscale_factor"])
+        return ops.depth_to_space(
+            self.values[given["self"]], "depth_first", given["upscale_factor"]
+        )
 
     def _max_pool2d(self, given: dict[str, Any], _: Node) -> Any:
         kernel, stride, padding = pool_settings(given)

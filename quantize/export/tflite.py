@@ -1,7 +1,8 @@
 """The canonical graph as a TFLite file: uint8 NHWC frame in, uint8 scores in 1/256 out, integers between.
 
-The file is written operation by operation (schema: tensorflow/compiler/mlir/lite/schema/schema.fbs), so that the
-integers are those of the canonical graph and no converter decides what stays float.
+The file is written operation by operation (schema:
+tensorflow/compiler/mlir/lite/schema/schema.fbs), so that the integers are those of the canonical
+graph and no converter decides what stays float.
 """
 
 from __future__ import annotations
@@ -44,10 +45,14 @@ def tflite_float_ops(model: bytes) -> list[str]:
     """Operations of a TFLite file that compute in float, `KIND xN`."""
     graph = schema.ModelT.InitFromPackedBuf(model, 0)
     subgraph = graph.subgraphs[0]
-    names = {value: name for name, value in vars(BuiltinOperator).items() if not name.startswith("_")}
+    names = {
+        value: name for name, value in vars(BuiltinOperator).items() if not name.startswith("_")
+    }
     counts: Counter[str] = Counter()
     for operation in subgraph.operators:
-        touched = [subgraph.tensors[index].type for index in (*operation.inputs, *operation.outputs)]
+        touched = [
+            subgraph.tensors[index].type for index in (*operation.inputs, *operation.outputs)
+        ]
         if TensorType.FLOAT32 in touched:
             counts[names[graph.operatorCodes[operation.opcodeIndex].builtinCode]] += 1
     return [f"{name} x{count}" for name, count in sorted(counts.items())]
@@ -92,7 +97,9 @@ class _Writer:
     def leave(self, scores: int) -> int:
         shape = self.file.tensors[scores].shape
         zero = SCORE_GRID.zero + 128
-        left = self.file.tensor("scores", shape, TensorType.UINT8, scale=[SCORE_GRID.scale], zero=[zero])
+        left = self.file.tensor(
+            "scores", shape, TensorType.UINT8, scale=[SCORE_GRID.scale], zero=[zero]
+        )
         self.file.add(BuiltinOperator.QUANTIZE, [scores], left, schema.QuantizeOptionsT())
         return left
 
@@ -110,7 +117,9 @@ class _Writer:
         if grid is None:
             index = self.file.tensor(node.name, nhwc, TensorType.FLOAT32)
         else:
-            index = self.file.tensor(node.name, nhwc, TensorType.INT8, scale=[grid.scale], zero=[grid.zero])
+            index = self.file.tensor(
+                node.name, nhwc, TensorType.INT8, scale=[grid.scale], zero=[grid.zero]
+            )
         self.grids[index] = grid
         return index
 
@@ -150,7 +159,9 @@ class _Writer:
         depthwise = groups > 1
         if depthwise and (groups != len(weight) or weight.shape[1] != 1):
             raise UsageError(
-                f"{node.name} has {groups} groups", expected="1, or one per channel", got=str(weight.shape)
+                f"{node.name} has {groups} groups",
+                expected="1, or one per channel",
+                got=str(weight.shape),
             )
         # OHWI for a convolution, 1HWC for a depthwise one.
         weight = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
@@ -208,7 +219,9 @@ class _Writer:
         else:
             value = self.file.constant(f"{node.name}/lowest", np.array([-128], np.int8))
             self.file.tensors[value].quantization = self.file.tensors[source].quantization
-        self.file.add(BuiltinOperator.PADV2, [source, amounts, value], padded, schema.PadV2OptionsT())
+        self.file.add(
+            BuiltinOperator.PADV2, [source, amounts, value], padded, schema.PadV2OptionsT()
+        )
         return padded
 
     def _add(self, node: Node, given: dict[str, Any]) -> None:
@@ -216,7 +229,10 @@ class _Writer:
         options = schema.AddOptionsT()
         options.fusedActivationFunction = activation
         self.file.add(
-            BuiltinOperator.ADD, [self.values[given["self"]], self.values[given["other"]]], made, options
+            BuiltinOperator.ADD,
+            [self.values[given["self"]], self.values[given["other"]]],
+            made,
+            options,
         )
 
     def _mul(self, node: Node, given: dict[str, Any]) -> None:
@@ -229,7 +245,8 @@ class _Writer:
     def _rsub(self, node: Node, given: dict[str, Any]) -> None:
         made, _ = self.settle(node)
         if self.quantized:
-            # XNNPACK takes scales of up to 2^8 times the output's: 1 itself as a step would be just too large.
+            # XNNPACK takes scales of up to 2^8 times the output's: 1 itself as a step would be just
+            # too large.
             steps, value = np.array([1 / 64], np.float32), np.full((1, 1, 1, 1), 64, np.int8)
             one = self.file.constant(f"{node.name}/one", value, scale=steps)
         else:
@@ -255,7 +272,9 @@ class _Writer:
             source = self.border(node, source, padding)
         self.pool(node, BuiltinOperator.AVERAGE_POOL_2D, source, kernel, stride)
 
-    def pool(self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]) -> None:
+    def pool(
+        self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]
+    ) -> None:
         made, activation = self.settle(node, source)
         options = schema.Pool2DOptionsT()
         options.padding, options.fusedActivationFunction = _VALID, activation
@@ -266,13 +285,19 @@ class _Writer:
     def _slice(self, node: Node, given: dict[str, Any]) -> None:
         source = self.values[given["self"]]
         made, _ = self.settle(node, source)
-        begin = self.file.constant(f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32))
-        size = self.file.constant(f"{node.name}/size", np.array(self.file.tensors[made].shape, np.int32))
+        begin = self.file.constant(
+            f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32)
+        )
+        size = self.file.constant(
+            f"{node.name}/size", np.array(self.file.tensors[made].shape, np.int32)
+        )
         self.file.add(BuiltinOperator.SLICE, [source, begin, size], made, schema.SliceOptionsT())
 
     def _cat(self, node: Node, given: dict[str, Any]) -> None:
         if given["dim"] not in (1, -3):
-            raise UsageError(f"{node.name} joins along axis {given['dim']}", expected="the channels")
+            raise UsageError(
+                f"{node.name} joins along axis {given['dim']}", expected="the channels"
+            )
         sources = [self.values[source] for source in given["tensors"]]
         made, activation = self.settle(node, sources[0])
         options = schema.ConcatenationOptionsT()
@@ -288,7 +313,10 @@ class _Writer:
 
     def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
         self.resize(
-            node, given, BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, schema.ResizeNearestNeighborOptionsT()
+            node,
+            given,
+            BuiltinOperator.RESIZE_NEAREST_NEIGHBOR,
+            schema.ResizeNearestNeighborOptionsT(),
         )
 
     def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
@@ -310,7 +338,8 @@ def _activation(node: Node) -> int:
     given = arguments(node)
     if (given["min_val"], given["max_val"]) != (0, 6):
         raise UsageError(
-            f"{node.name} clamps to {given['min_val']}..{given['max_val']}", expected="ReLU or ReLU6"
+            f"{node.name} clamps to {given['min_val']}..{given['max_val']}",
+            expected="ReLU or ReLU6",
         )
     return _RELU6
 

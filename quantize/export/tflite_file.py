@@ -21,7 +21,8 @@ _TYPES = {
     np.dtype(np.int32): TensorType.INT32,
     np.dtype(np.float32): TensorType.FLOAT32,
 }
-# Version 3 convolutions and version 2 elsewhere are the first with int8; a reader checks that it knows them.
+# Version 3 convolutions and version 2 elsewhere are the first with int8; a reader checks that it
+# knows them.
 _VERSIONS = {
     BuiltinOperator.CONV_2D: 3,
     BuiltinOperator.DEPTHWISE_CONV_2D: 3,
@@ -90,7 +91,8 @@ class TfliteFile:
     def _quantization(self, scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Any:
         """A grid whose zero points are written once for all tensors that have the same.
 
-        With one of 8 bytes for each channel of each tensor, nearly all 0, they are a fifteenth of a small student's file.
+        With one of 8 bytes for each channel of each tensor, nearly all 0, they are a fifteenth of a
+        small student's file.
         """
         made = schema.QuantizationParametersT()
 
@@ -128,7 +130,11 @@ class TfliteFile:
         if code not in self._codes:
             self._codes.append(code)
         made = schema.OperatorT()
-        made.opcodeIndex, made.inputs, made.outputs = self._codes.index(code), list(inputs), [output]
+        made.opcodeIndex, made.inputs, made.outputs = (
+            self._codes.index(code),
+            list(inputs),
+            [output],
+        )
         if options is not None:
             kind = type(options).__name__.removesuffix("T")
             made.builtinOptionsType = getattr(schema.BuiltinOptions, kind)

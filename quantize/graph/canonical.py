@@ -1,15 +1,18 @@
 """The canonical graph: one explicit quantized torch.fx graph that every exporter reads.
 
-It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. Its dialect is small:
+It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. Its dialect
+is small:
 
-- `quantized_decomposed.quantize_per_tensor` / `dequantize_per_tensor` to int8 on every tensor between operations;
-  the first puts a uint8 frame on the grid of step 1/128 and zero point -1 without loss;
-- `conv2d` with all its arguments, its weight `dequantize_per_channel` of an int8 buffer in [-127, 127], its bias
-  a float buffer on the int32 accumulator's grid; BatchNorm is folded into weight scales and bias, which leaves
-  the integers as they were trained;
-- `relu`, `hardtanh` (fused by the exporters), `add`, `mul` of two maps (one may have a single channel), `rsub`
-  from one, `sigmoid` of logits, `max_pool2d`, `avg_pool2d` over an odd number of cells, `upsample_nearest2d`,
-  `upsample_bilinear2d`, `cat`, `slice` of channels (the pieces of a `split`), `pixel_shuffle`.
+- `quantized_decomposed.quantize_per_tensor` / `dequantize_per_tensor` to int8 on every tensor
+  between operations; the first puts a uint8 frame on the grid of step 1/128 and zero point -1
+  without loss;
+- `conv2d` with all its arguments, its weight `dequantize_per_channel` of an int8 buffer in [-127,
+  127], its bias a float buffer on the int32 accumulator's grid; BatchNorm is folded into weight
+  scales and bias, which leaves the integers as they were trained;
+- `relu`, `hardtanh` (fused by the exporters), `add`, `mul` of two maps (one may have a single
+  channel), `rsub` from one, `sigmoid` of logits, `max_pool2d`, `avg_pool2d` over an odd number of
+  cells, `upsample_nearest2d`, `upsample_bilinear2d`, `cat`, `slice` of channels (the pieces of a
+  `split`), `pixel_shuffle`.
 
 Without quantizers the same walk gives the float student in the same dialect, with float weights.
 """
@@ -97,7 +100,8 @@ def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
         size: Height and width of the engine's input.
 
     Raises:
-        UsageError: The student uses an operation outside the dialect, or one that no quantizer follows.
+        UsageError: The student uses an operation outside the dialect, or one that no quantizer
+            follows.
     """
     device = next(model.parameters()).device
     traced = trace(model, torch.zeros(1, 3, *size, device=device))
@@ -186,7 +190,9 @@ class _Builder:
         split, index = node.args
         given = arguments(split)  # type: ignore[arg-type]
         if given["dim"] != 1 or not isinstance(index, int):
-            raise UsageError(f"{node.name} splits along axis {given['dim']}", expected="the channels")
+            raise UsageError(
+                f"{node.name} splits along axis {given['dim']}", expected="the channels"
+            )
         source = self.values[given["self"]]
         bounds = (index * given["split_size"], (index + 1) * given["split_size"])
         made = self.graph.call_function(aten.slice.Tensor, (source, 1, *bounds))

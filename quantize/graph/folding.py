@@ -56,7 +56,11 @@ def fold(traced: Trace, node: Node) -> Folded:
     held = given["weight"]
     index = int(arguments(held)["index"]) if operator(held) == "quantizer" else None
     weight = parameter(traced, held if index is None else held.all_input_nodes[0])
-    bias = parameter(traced, given["bias"]) if given["bias"] is not None else weight.new_zeros(len(weight))
+    bias = (
+        parameter(traced, given["bias"])
+        if given["bias"] is not None
+        else weight.new_zeros(len(weight))
+    )
     factor, offset = torch.ones_like(bias), torch.zeros_like(bias)
     if norm is not None:
         factor, offset = _batch_norm(traced, norm)
@@ -68,7 +72,13 @@ def fold(traced: Trace, node: Node) -> Folded:
             raise UsageError(f"{held.name} is no symmetric quantizer per output channel")
         scale = step.detach().cpu().reshape(-1).expand(len(weight)).double() * factor.abs()
     return Folded(
-        norm, weight * factor.view(-1, 1, 1, 1), bias * factor + offset, factor, index, scale, largest
+        norm,
+        weight * factor.view(-1, 1, 1, 1),
+        bias * factor + offset,
+        factor,
+        index,
+        scale,
+        largest,
     )
 
 

@@ -1,11 +1,13 @@
 """Grids on which no runtime can round differently from another.
 
-A convolution in integers gives `round(M * sum)`, M = input scale * weight scale / output scale, an addition
-`round(Ma * a + Mb * b)`. Runtimes compute the factors in float32 or in fixed point and break ties up, to even or
-away from zero, so next to a tie two of them part by one step, and a network of sixty layers turns a few such
-steps into other masks. With every M = m / D, m whole and D odd, `2 * m * sum = D * (2n + 1)` has no solution:
-there are no ties, the nearest value lies 1 / 2D from one, which is further than any runtime errs, and all of
-them give the same integers. Scales grow by at most 1 / m for it; only a channel whose m is small, which hardly moves its output, feels it.
+A convolution in integers gives `round(M * sum)`, M = input scale * weight scale / output scale, an
+addition `round(Ma * a + Mb * b)`. Runtimes compute the factors in float32 or in fixed point and
+break ties up, to even or away from zero, so next to a tie two of them part by one step, and a
+network of sixty layers turns a few such steps into other masks. With every M = m / D, m whole and D
+odd, `2 * m * sum = D * (2n + 1)` has no solution: there are no ties, the nearest value lies 1 / 2D
+from one, which is further than any runtime errs, and all of them give the same integers. Scales
+grow by at most 1 / m for it; only a channel whose m is small, which hardly moves its output, feels
+it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ INPUT_GRID = Grid(1 / 128, -1)
 LOGIT_GRID = Grid(3 / 64, 0)
 """Logits from -6 to 5.95, beyond which the score changes by less than 1/256; fixed, so nothing to calibrate.
 
-Logits are rounded down, not to nearest: a pixel is in the mask of threshold 1/2 exactly when its logit is >= 0.
+Logits are rounded down, not to nearest: a pixel is in the mask of threshold 1/2 exactly when its
+logit is >= 0.
 """
 SCORE_GRID = Grid(1 / 256, -128)
 """Scores in 1/256, the grid that integer sigmoids produce."""
@@ -82,7 +85,8 @@ def activation_grids(traced: Trace) -> list[Grid]:
 def logit_nodes(traced: Trace) -> set[Node]:
     """Everything that is a logit: what a sigmoid or the output reads, and what such a sum adds up.
 
-    All of it lies on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same table.
+    All of it lies on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same
+    table.
     """
     found: set[Node] = set()
     waiting = [
@@ -95,7 +99,9 @@ def logit_nodes(traced: Trace) -> set[Node]:
         if node not in found:
             found.add(node)
             if operator(node) in ("batch_norm", "quantizer", "add", *_MOVES):
-                waiting += [source for source in node.all_input_nodes if source.op == "call_function"]
+                waiting += [
+                    source for source in node.all_input_nodes if source.op == "call_function"
+                ]
     return found
 
 
@@ -149,25 +155,33 @@ def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Ten
 
 def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
     """Make both inputs whole multiples of a D-th of the output's scale, where earlier additions leave the choice."""
-    inputs = {index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None}
+    inputs = {
+        index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None
+    }
     output = _target_quantizer(node)
     if output is None:
         return
     held = inputs & settled
     if output not in settled and held:
         index = min(held)
-        whole = max(1, math.floor(grids[index].scale / grids[output].scale * ADD_DENOMINATOR + _SLACK))
+        whole = max(
+            1, math.floor(grids[index].scale / grids[output].scale * ADD_DENOMINATOR + _SLACK)
+        )
         grids[output] = grids[output]._replace(scale=grids[index].scale * ADD_DENOMINATOR / whole)
     settled.add(output)
     for index in inputs - settled:
-        whole = max(1, math.ceil(grids[index].scale / grids[output].scale * ADD_DENOMINATOR - _SLACK))
+        whole = max(
+            1, math.ceil(grids[index].scale / grids[output].scale * ADD_DENOMINATOR - _SLACK)
+        )
         grids[index] = grids[index]._replace(scale=grids[output].scale * whole / ADD_DENOMINATOR)
         settled.add(index)
 
 
 def _settle_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
     """Make the product of both inputs' scales a whole multiple of a D-th of the output's."""
-    inputs = [index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None]
+    inputs = [
+        index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None
+    ]
     output = _target_quantizer(node)
     if output is None or len(inputs) != 2:
         return

@@ -22,7 +22,9 @@ def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int
     kernel = pair(given["kernel_size"])
     stride = pair(given["stride"]) if given["stride"] else kernel
     if pair(given["dilation"]) != [1, 1] or given["ceil_mode"]:
-        raise UsageError("a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)")
+        raise UsageError(
+            "a dilated or rounded-up max pooling cannot be exported", expected="nn.MaxPool2d(2)"
+        )
     return kernel, stride, pair(given["padding"])
 
 
@@ -37,7 +39,9 @@ def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
     if name in ("add", "rsub") and given.pop("alpha") != 1:
         raise UsageError(f"{node.name} scales its second operand", expected="a + b | 1 - a")
     if name in ("add", "mul") and not isinstance(given["other"], fx.Node):
-        raise UsageError(f"{node.name} takes a number", expected="two maps", got=str(given["other"]))
+        raise UsageError(
+            f"{node.name} takes a number", expected="two maps", got=str(given["other"])
+        )
     if name == "rsub" and given["other"] != 1:
         raise UsageError(f"{node.name} does not subtract from one", expected="1 - sigmoid(x)")
     if name == "rsub" and operator(given["self"]) != "sigmoid":
@@ -45,7 +49,12 @@ def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
     if name == "avg_pool2d":
         kernel, _, padding = mean_settings(given)
         partly = padding != [0, 0] and not given["count_include_pad"]
-        if (kernel[0] * kernel[1]) % 2 == 0 or partly or given["ceil_mode"] or given["divisor_override"]:
+        if (
+            (kernel[0] * kernel[1]) % 2 == 0
+            or partly
+            or given["ceil_mode"]
+            or given["divisor_override"]
+        ):
             raise UsageError(
                 f"{node.name} cannot be exported: an average over an even number of cells meets ties",
                 expected="nn.AvgPool2d(3, stride, padding=1)",

@@ -58,7 +58,8 @@ class Trace:
     """A traced student.
 
     Attributes:
-        module: aten graph of one input and one output; quantizers are `edge_difom.quantizer(x, index)`.
+        module: aten graph of one input and one output; quantizers are `edge_difom.quantizer(x,
+            index)`.
         quantizers: The quantizer of each index.
         names: Hook name of each index, the first where a quantizer is shared.
         size: Height and width of the example.

@@ -1,10 +1,11 @@
 """Even out the channels of an activation before one scale per tensor is put on it.
 
-A channel that stays far below its tensor's range is rounded to a few levels, and the next convolution, whose
-weights for it are large, magnifies that rounding: accuracy falls, and a difference of one step between two
-runtimes grows. Scaling the channel up by k and the next weights down by k leaves the function as it is, because
-ReLU commutes with k > 0; ReLU6 does as long as the channel stays below 6 / k, which the samples tell
-(cross-layer equalization; Nagel et al., ICCV 2019, section 4.1).
+A channel that stays far below its tensor's range is rounded to a few levels, and the next
+convolution, whose weights for it are large, magnifies that rounding: accuracy falls, and a
+difference of one step between two runtimes grows. Scaling the channel up by k and the next weights
+down by k leaves the function as it is, because ReLU commutes with k > 0; ReLU6 does as long as the
+channel stays below 6 / k, which the samples tell (cross-layer equalization; Nagel et al., ICCV
+2019, section 4.1).
 """
 
 from __future__ import annotations
@@ -69,7 +70,11 @@ def _pair(node: Node) -> list[tuple[Node, list[Node]]]:
     if operator(norm) != "batch_norm" or len(norm.users) != 1 or not convs:
         return []
     whole = all(operator(conv) == "conv2d" and arguments(conv)["input"] is node for conv in convs)
-    grouped = any(arguments(conv)["groups"] not in (1, _channels(conv)) for conv in convs) if whole else True
+    grouped = (
+        any(arguments(conv)["groups"] not in (1, _channels(conv)) for conv in convs)
+        if whole
+        else True
+    )
     return [] if grouped else [(norm, convs)]
 
 
@@ -86,7 +91,9 @@ def _factor(peak: Tensor, *, clipped: bool) -> Tensor:
 class _Peaks(fx.Interpreter):
     """Keeps the largest value of each channel of the watched nodes."""
 
-    def __init__(self, module: fx.GraphModule, watched: set[Node], peaks: dict[Node, Tensor]) -> None:
+    def __init__(
+        self, module: fx.GraphModule, watched: set[Node], peaks: dict[Node, Tensor]
+    ) -> None:
         super().__init__(module)
         self.watched, self.peaks = watched, peaks
 

@@ -57,7 +57,8 @@ class Finetuning:
         config: How it is quantized.
         data: Images of the run.
         model: From `quantize_student` or `restore`.
-        objective: The recipe that stays on (`quantize.qat.keep_distillation`); None for the task loss alone.
+        objective: The recipe that stays on (`quantize.qat.keep_distillation`); None for the task
+            loss alone.
         task_loss: Of logits and mask, where there is no objective; the run's.
         heads_lr: Learning rate of the objective's heads; None for that of the student.
         report: Shows the progress of the steps.
@@ -136,7 +137,8 @@ class Finetuning:
             losses = self.train_step(batch, step)
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             bar.update(
-                1, f"epoch {self.epoch}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.4f}"
+                1,
+                f"epoch {self.epoch}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.4f}",
             )
         align(self.model, batch.images[:1])
         return {name: value / self.data.steps for name, value in sums.items()}

@@ -57,7 +57,9 @@ def align(quantized: nn.Module, example: Tensor) -> None:
             scale = tie_free_scales(folded.scale, source, target)
             weights = live[folded.quantizer]
             if isinstance(weights, SymmetricQuantizer):
-                step = torch.where(folded.factor == 0, 1.0, scale / folded.factor.abs().clamp_min(1e-30))
+                step = torch.where(
+                    folded.factor == 0, 1.0, scale / folded.factor.abs().clamp_min(1e-30)
+                )
                 weights.scale.copy_((step * weights.level_high).view_as(weights.scale))
             down = rounds_down(node)
             moved = settle_bias(folded.bias, scale, source, down=down) - folded.bias

@@ -1,7 +1,7 @@
 """The terms of a run's recipe, kept on while its quantized student is fine-tuned.
 
-Teachers' cached maps, the heads that the distillation trained, and the task teacher's logits shape the quantized
-student as they shaped the float one. Nothing in here is exported.
+Teachers' cached maps, the heads that the distillation trained, and the task teacher's logits shape
+the quantized student as they shaped the float one. Nothing in here is exported.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
     """`Student.maps` of a quantized student, computed under the same quantizers as its `forward`.
 
-    NNCF hooks functions while `forward` runs; here they are hooked while `maps` does. The logits are the same, bit
-    for bit. Layers that only deep supervision uses have no quantizers.
+    NNCF hooks functions while `forward` runs; here they are hooked while `maps` does. The logits
+    are the same, bit for bit. Layers that only deep supervision uses have no quantizers.
 
     Args:
         quantized: From `quantize_student` or `restore`.
@@ -56,11 +56,14 @@ def refuse_without_recipe(config: DistillConfig) -> None:
         )
 
 
-def kept_objective(run: LoadedRun, quantized: nn.Module, channels: Sequence[int], weight: float) -> Difom:
+def kept_objective(
+    run: LoadedRun, quantized: nn.Module, channels: Sequence[int], weight: float
+) -> Difom:
     """The run's objective around its quantized student: task, `weight` times the teachers' maps, logits.
 
-    The terms are the run's own (bands, similarity, focal frequencies, teacher dropping, and `cwd_weight` times the
-    distance to the task teacher's logits), all of them together whatever the run's schedule was.
+    The terms are the run's own (bands, similarity, focal frequencies, teacher dropping, and
+    `cwd_weight` times the distance to the task teacher's logits), all of them together whatever the
+    run's schedule was.
 
     Args:
         run: The distillation.
@@ -74,10 +77,13 @@ def kept_objective(run: LoadedRun, quantized: nn.Module, channels: Sequence[int]
         return Difom(cast("Student", _Side(quantized)), config.loss, config.run, channels)
 
 
-def take_heads(objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]) -> bool:
+def take_heads(
+    objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]
+) -> bool:
     """Start from the heads that the distillation ended with, fitted to the equalised student.
 
-    Equalisation scaled channels of the student's maps up; the heads' weights for them are scaled down likewise.
+    Equalisation scaled channels of the student's maps up; the heads' weights for them are scaled
+    down likewise.
 
     Args:
         objective: From `kept_objective`, with fresh heads.
@@ -113,7 +119,9 @@ def take_heads(objective: Difom, run: LoadedRun, quantized: nn.Module, samples: 
     return True
 
 
-def _growth(student: Student, quantized: Student, samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _growth(
+    student: Student, quantized: Student, samples: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """What equalisation multiplied each channel of the low and of the high map by."""
     low, high = _Ratio(student.low_channels), _Ratio(student.high_channels)
     with torch.no_grad():

@@ -1,14 +1,15 @@
 """Weights on a coarser grid than eight bits, in int8 tensors: seven bits for every CPU, four as an experiment.
 
-x86 CPUs without VNNI multiply unsigned by signed bytes and add the products in pairs, in 16 bits that saturate.
-A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767: OpenVINO then gives other scores than on
-a CPU with VNNI, and other masks. Weights from -63 to 63 keep every pair sum within 2 * 255 * 63 = 32130, so that
-one file gives the same scores on every CPU. Depthwise convolutions add no pairs and keep eight bits.
+x86 CPUs without VNNI multiply unsigned by signed bytes and add the products in pairs, in 16 bits
+that saturate. A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767: OpenVINO
+then gives other scores than on a CPU with VNNI, and other masks. Weights from -63 to 63 keep every
+pair sum within 2 * 255 * 63 = 32130, so that one file gives the same scores on every CPU. Depthwise
+convolutions add no pairs and keep eight bits.
 
-NNCF narrows weights for some targets only, and offers no 4-bit ones for CPUs, so the 8-bit quantizers that it
-inserted are narrowed afterwards. The number of bits is part of a quantizer's state: a checkpoint brings it back. No
-runtime here has a 4-bit kernel: an engine holds the integers -7 to 7 in int8 tensors of the same size and runs its
-8-bit kernels.
+NNCF narrows weights for some targets only, and offers no 4-bit ones for CPUs, so the 8-bit
+quantizers that it inserted are narrowed afterwards. The number of bits is part of a quantizer's
+state: a checkpoint brings it back. No runtime here has a 4-bit kernel: an engine holds the integers
+-7 to 7 in int8 tensors of the same size and runs its 8-bit kernels.
 """
 
 from __future__ import annotations
@@ -47,13 +48,15 @@ def lower_weights(
         quantized: A student with 8-bit quantizers.
         example: (1, 3, H, W) input.
         bits: Of the chosen layers' weights: `2^bits - 1` levels around zero.
-        patterns: Globs over the names of convolutions; without any, all but the first and the last to run.
+        patterns: Globs over the names of convolutions; without any, all but the first and the last
+            to run.
 
     Returns:
         Names of the layers that were narrowed.
 
     Raises:
-        UsageError: A pattern that no layer matches, or a student of two layers or fewer without patterns.
+        UsageError: A pattern that no layer matches, or a student of two layers or fewer without
+            patterns.
     """
     traced = trace(quantized, example)
     found = convolutions(traced)
@@ -76,7 +79,9 @@ def keep_pair_sums(quantized: nn.Module, example: Tensor) -> list[str]:
     return _narrow(quantized, traced, pairing, PAIR_BITS)
 
 
-def _narrow(quantized: nn.Module, traced: Trace, layers: Sequence[Convolution], bits: int) -> list[str]:
+def _narrow(
+    quantized: nn.Module, traced: Trace, layers: Sequence[Convolution], bits: int
+) -> list[str]:
     live = quantizers(quantized)
     weights = dict(quantized.named_parameters())
     for layer in layers:

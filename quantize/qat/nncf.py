@@ -1,8 +1,10 @@
 """A student under NNCF's fake quantizers: placed, calibrated, tied and restored.
 
-Weights are symmetric per channel, activations asymmetric per tensor, in int8 tensors, so that one set of integers fits
-every runtime; weights lie on the grids of `quantize.qat.low_bits`, so that it fits every CPU. Quantizers on both sides of an operation that only moves or picks values (concat, resize,
-pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their scales apart.
+Weights are symmetric per channel, activations asymmetric per tensor, in int8 tensors, so that one
+set of integers fits every runtime; weights lie on the grids of `quantize.qat.low_bits`, so that it
+fits every CPU. Quantizers on both sides of an operation that only moves or picks values (concat,
+resize, pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their
+scales apart.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def load_extension() -> None:
         gc.collect()
 
 
-# The one type besides tensors and plain values in a quantizer's configuration; without it no checkpoint is read.
+# The one type besides tensors and plain values in a quantizer's configuration; without it no
+# checkpoint is read.
 torch.serialization.add_safe_globals([QuantizationScheme])
 
 INPUT_HOOK = "post_hooks.x__0.0"
@@ -63,7 +66,8 @@ def quantize_student(
         student: Trained student; it is not changed.
         samples: Calibration inputs, each (B, 3, H, W) float, `(rgb - 127) / 128`.
         bits: Of the weights; activations have 8.
-        layers: Which layers' weights have fewer than 8, as in `quantize.qat.low_bits.lower_weights`.
+        layers: Which layers' weights have fewer than 8, as in
+            `quantize.qat.low_bits.lower_weights`.
 
     Returns:
         The quantized student in eval mode, ready for fine-tuning or export.
@@ -155,7 +159,9 @@ def _settle(quantized: nn.Module, example: Tensor) -> nn.Module:
         kept = members[0]
         _cover(kept, members)
         for name, quantizer in found.items():
-            if any(quantizer is member for member in members):  # NNCF puts one under several names too
+            if any(
+                quantizer is member for member in members
+            ):  # NNCF puts one under several names too
                 storage.set_submodule(name, kept)
     return quantized.eval()
 

@@ -30,12 +30,14 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         bits: Of the weights, 8 or 4; activations have 8.
-        layers: Globs over the names of the layers whose weights have 4 bits; without any, all but first and last.
+        layers: Globs over the names of the layers whose weights have 4 bits; without any, all but
+            first and last.
         epochs: Passes over the training images; 0 leaves the calibrated student as it is.
         lr: Learning rate of Adam at the start of its cosine.
         batch_size: Images in a step.
         calibration: Training images that the quantizers' first ranges come from.
-        distill_weight: Of the run's spectral distillation, kept on beside the task loss; 0 is the task loss alone.
+        distill_weight: Of the run's spectral distillation, kept on beside the task loss; 0 is the
+            task loss alone.
         negatives: Folders of frames without a polyp that replace the run's; empty keeps the run's.
         max_drop: Dice that INT8 may lose against FP32.
         max_small_drop: Recall of small polyps that INT8 may lose against FP32.
@@ -123,9 +125,13 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     source = load_run(path.parent)
     config = load_qat_config(path)
     state = load_qat_checkpoint(best, ("quantized", "metrics"))
-    model = restore(load_run(path.parent).student, state["quantized"], example_input(source.config.data.size))
+    model = restore(
+        load_run(path.parent).student, state["quantized"], example_input(source.config.data.size)
+    )
     size = (source.config.data.size, source.config.data.size)
-    return QuantizedRun(path, source, config, model, canonicalize(model, size), dict(state["metrics"]))
+    return QuantizedRun(
+        path, source, config, model, canonicalize(model, size), dict(state["metrics"])
+    )
 
 
 def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class WeightBits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         low: Bits that were asked for.
-        layers: Names of the layers whose weights have fewer than the 7 of `quantize.qat.low_bits.PAIR_BITS`.
+        layers: Names of the layers whose weights have fewer than the 7 of
+            `quantize.qat.low_bits.PAIR_BITS`.
         of: Layers in all.
     """
 
@@ -85,7 +86,8 @@ class QatReport(msgspec.Struct, frozen=True, kw_only=True):
         distillation: What stayed on beside the task loss, in words; empty without it.
         weights: Bits of the weights.
         emulation: What is emulated, in words; empty where nothing is.
-        accuracy: `f32`, `ptq` (calibration alone, the baseline), `qat` and every INT8 engine on the validation frames.
+        accuracy: `f32`, `ptq` (calibration alone, the baseline), `qat` and every INT8 engine on the
+            validation frames.
         small_recall: What that column says.
         gate: What was asked for, and what does not hold.
         engines: What was exported.

@@ -123,7 +123,9 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
 def _taught(quantized: QuantizedRun) -> bool:
     """Whether the distillation had a term that `--distill-weight` can keep on."""
     config = quantized.source.config
-    return config.loss.recipe == "difom" and bool(config.teachers.specs or config.teachers.task_specs)
+    return config.loss.recipe == "difom" and bool(
+        config.teachers.specs or config.teachers.task_specs
+    )
 
 
 def _distillation(quantized: QuantizedRun, start: Start) -> str:

@@ -66,8 +66,8 @@ def train_qat(
 ) -> QuantizedRun:
     """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
-    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`, `metrics.jsonl`,
-    `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
+    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`,
+    `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
@@ -77,16 +77,20 @@ def train_qat(
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
 
     Raises:
-        UsageError: Unsupported bits, layers that do not exist, no run, done already, nothing to resume, a student
-            that cannot be exported, or no recipe to keep on (all found before training).
+        UsageError: Unsupported bits, layers that do not exist, no run, done already, nothing to
+            resume, a student that cannot be exported, or no recipe to keep on (all found before
+            training).
         TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
         DataError: The run's images cannot be used, or are too few.
-        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written then.
+        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written
+            then.
     """
     path = qat_path(run, config.bits if config else None)
     config = _resumed(path) if resume else config or QatConfig(bits=bits_of(path))
     if config.layers and config.bits == 8:
-        raise UsageError("--layers chooses the layers of a coarser grid", expected="--bits 4", got="--bits 8")
+        raise UsageError(
+            "--layers chooses the layers of a coarser grid", expected="--bits 4", got="--bits 8"
+        )
     loaded = load_run(path.parent)
     if config.distill_weight:
         refuse_without_recipe(loaded.config)
@@ -189,6 +193,7 @@ def _continue(setting: _Setting) -> Finetuning:
 def _resumed(path: Path) -> QatConfig:
     if not (path / "checkpoints" / "last.pt").is_file():
         raise UsageError(
-            f"{path} holds nothing to resume", hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}"
+            f"{path} holds nothing to resume",
+            hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
         )
     return load_qat_config(path)

@@ -48,8 +48,12 @@ def test_guard_view_and_layer_are_measured_after_their_checks() -> None:
 
 def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     view = FrameGuard().judge
-    monkeypatch.setattr(FrameGuard, "judge", lambda _, frame: Judgement(None, view(frame).view), raising=True)
-    monkeypatch.setattr(frames, "interleave", lambda *_, **__: pytest.fail("timed before the check"))
+    monkeypatch.setattr(
+        FrameGuard, "judge", lambda _, frame: Judgement(None, view(frame).view), raising=True
+    )
+    monkeypatch.setattr(
+        frames, "interleave", lambda *_, **__: pytest.fail("timed before the check")
+    )
     with pytest.raises(ParityError, match="takes a frame for another"):
         frames.guard_cost(2)
 
@@ -61,7 +65,9 @@ def test_the_made_up_detector_follows_its_process() -> None:
         nothing: list[list[Box]] = [[] for _ in range(1800)]
         found = [
             tuple(region.box for region in regions(scores, MAP, OperatingPoint(0.3, 0.0001)))
-            for scores in scores_of(nothing, MAP, fps=30, mistakes=Mistakes(per_minute=12), seed=seed)
+            for scores in scores_of(
+                nothing, MAP, fps=30, mistakes=Mistakes(per_minute=12), seed=seed
+            )
         ]
         frames = [ShownFrame(n * 33_333_333, boxes, ()) for n, boxes in enumerate(found)]
         lasted += [len(track) for track in polyp_tracks(frames)]
@@ -145,7 +151,11 @@ def test_a_student_is_compared_from_the_command_line(tiny_bundle: Path, tmp_path
         ("clip.mp4", "clean", 8),
     ]
     assert {row.setting for row in study.rows} == SETTINGS.keys()
-    for arguments, code in (([], 3), (clips, 2), (["--bundle", str(tiny_bundle), "--phantom", "1"], 2)):
+    for arguments, code in (
+        ([], 3),
+        (clips, 2),
+        (["--bundle", str(tiny_bundle), "--phantom", "1"], 2),
+    ):
         wrong = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         assert wrong.returncode == code, wrong.stderr
         assert "Traceback" not in wrong.stderr

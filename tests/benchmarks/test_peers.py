@@ -91,5 +91,10 @@ def test_peers_run_in_turn_in_processes_of_their_own(
     broken = peer_process.Kind(name="b", worker="alone:openvino:f32", what="w")
     with pytest.raises(ParityError, match="did not answer"):
         peers.run_peers(
-            rounds=2, environments=tmp_path, files=files, student="tiny", size=(64, 64), kinds=[broken]
+            rounds=2,
+            environments=tmp_path,
+            files=files,
+            student="tiny",
+            size=(64, 64),
+            kinds=[broken],
         )

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 
 from benchmarks import table
-from benchmarks.micro import against_unet, device, engines, harness, live, training, training_formats, whole
+from benchmarks.micro import (
+    against_unet,
+    device,
+    engines,
+    harness,
+    live,
+    training,
+    training_formats,
+    whole,
+)
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
 from benchmarks.studies import recipes
@@ -110,7 +119,10 @@ class _Constant:
 
 @pytest.mark.parametrize(
     ("fast", "word"),
-    [(_Constant(128, "f32"), "does not run in its precision"), (_Constant(150, "int8"), "disagree")],
+    [
+        (_Constant(128, "f32"), "does not run in its precision"),
+        (_Constant(150, "int8"), "disagree"),
+    ],
 )
 def test_engines_that_are_not_what_they_say_are_not_timed(
     fast: _Constant, word: str, monkeypatch: pytest.MonkeyPatch
@@ -160,7 +172,9 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     assert isinstance(speeds, dict)
     assert {"openvino int8", "tflite int8", "edge-s tflite f32"} <= speeds.keys()
     assert max(row["share_of_int8_peak"] for name, row in speeds.items() if name[:4] != "edge") == 1
-    assert engines.int8_edge_s_tflite(2, size=size).settings["speeds"] is speeds, "one run for both rows"
+    assert engines.int8_edge_s_tflite(2, size=size).settings["speeds"] is speeds, (
+        "one run for both rows"
+    )
     smaller = engines.size_tflite(1, size=size)
     assert smaller.goal is not None
     assert 0.1 < smaller.goal.value < 0.5
@@ -172,7 +186,8 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     assert memory.goal is not None
     assert 50 < memory.goal.value < 2000
     assert memory.ratio > 1
-    # Contours run through the outermost cells' centres: on 16 x 16 cells they miss too much of the mask.
+    # Contours run through the outermost cells' centres: on 16 x 16 cells they miss too much of the
+    # mask.
     frame = whole.whole_cost(3, size=(128, 128))
     assert frame.goal is not None
     assert "contours enclose the mask" in frame.check
@@ -184,7 +199,9 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
 def lines(*frames: tuple[int, str | None], fps: float = 50.0) -> list[FrameLine]:
     """Frames of a source with their reasons, 30 ms old when they are done."""
     return [
-        FrameLine(number, round(number * 1e9 / fps), {"capture": 1.0, "infer": 9.0}, 30.0, 0.0, [], reason)
+        FrameLine(
+            number, round(number * 1e9 / fps), {"capture": 1.0, "infer": 9.0}, 30.0, 0.0, [], reason
+        )
         for number, reason in frames
     ]
 
@@ -207,7 +224,9 @@ def test_rate_and_age_are_those_of_the_settled_run() -> None:
         ([(number, "starting: the student is loaded") for number in range(200)], "'starting': 200"),
     ],
 )
-def test_a_run_that_shows_nothing_is_not_counted(frames: list[tuple[int, str | None]], word: str) -> None:
+def test_a_run_that_shows_nothing_is_not_counted(
+    frames: list[tuple[int, str | None]], word: str
+) -> None:
     with pytest.raises(ParityError, match=word):
         live.judge(lines(*frames))
 
@@ -261,7 +280,13 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
 ) -> None:
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
     write_dataset(tmp_path / "data", train=6, validation=3, negatives=0, seed=1, size=(72, 72))
-    shared = {"data": [str(tmp_path / "data")], "size": 64, "epochs": 1, "batch_size": 3, "pretrained": False}
+    shared = {
+        "data": [str(tmp_path / "data")],
+        "size": 64,
+        "epochs": 1,
+        "batch_size": 3,
+        "pretrained": False,
+    }
     chosen = {name: recipes.RECIPES[name] for name in ("none", "shuffled")}
     study = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert [row.recipe for row in study.rows] == ["none", "shuffled"]
@@ -276,7 +301,9 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
 
 
 @pytest.mark.slow
-def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_teachers_is_measured_on_targets_that_teach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     step = training.step_cost(3, size=64, batch=4, pretrained=False)
     assert step.ratio > 0.5
     assert "standard deviation of" in step.check
@@ -294,7 +321,9 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(monkeypatch: pyt
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function Pool:pytest.PytestUnraisableExceptionWarning"
 )
-def test_a_step_under_quantization_is_timed_on_the_same_student(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_under_quantization_is_timed_on_the_same_student(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     step = training.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
     assert step.ratio > 0.5
     assert len(step.left.samples) == len(step.right.samples) == 2
@@ -321,7 +350,9 @@ def test_the_shipped_bundles_are_timed_against_the_u_net(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_a_memory_format_is_timed_only_where_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_format_is_timed_only_where_it_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = training_formats.channels_last(2, student="edge-xs", size=64, batch=2)
     assert len(found.left.samples) == len(found.right.samples) == 2
     assert "first losses differ by" in found.check
@@ -348,7 +379,13 @@ def _record(
         goal=Goal(what="ratio", value=ratio, bound=3.0, at_least=True),
     )
     machine = msgspec.structs.replace(
-        read_device(), architecture="x86_64", cpu=cpu, board=None, usable_cores=2, flags=[flag], cuda=[]
+        read_device(),
+        architecture="x86_64",
+        cpu=cpu,
+        board=None,
+        usable_cores=2,
+        flags=[flag],
+        cuda=[],
     )
     return Record(
         name=name,

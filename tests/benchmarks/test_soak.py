@@ -57,7 +57,9 @@ def test_a_whole_journal_passes_over_all_its_files() -> None:
         ([], 0, "no line"),
     ],
 )
-def test_a_journal_with_a_lost_or_double_line_fails(events: list[Event], torn: int, word: str) -> None:
+def test_a_journal_with_a_lost_or_double_line_fails(
+    events: list[Event], torn: int, word: str
+) -> None:
     found = checks.check_lines(events, torn, files=1, ended=True)
     assert found.passed is False
     assert any(word in failure for failure in found.failures)
@@ -121,7 +123,9 @@ def test_a_soak_without_a_mask_shows_nothing_about_masks() -> None:
 def test_frames_come_once_and_in_their_order(second: int, passed: bool) -> None:
     first = snapshot(1, index=3, captured_ns=SECOND)
     later = snapshot(2, index=second, captured_ns=SECOND + 20 * MS)
-    screen = watched((SECOND + 30 * MS, first), (SECOND + 40 * MS, first), (SECOND + 50 * MS, later))
+    screen = watched(
+        (SECOND + 30 * MS, first), (SECOND + 40 * MS, first), (SECOND + 50 * MS, later)
+    )
     assert screen.check_order().passed is passed
 
 
@@ -131,13 +135,16 @@ def running_at(rates: list[int]) -> Screen:
     for second, rate in enumerate(rates, 1):
         for part in range(10):
             captured = second * SECOND + part * 100 * MS
-            looks.append((captured, snapshot(number + part * rate // 10, index=None, captured_ns=captured)))
+            looks.append(
+                (captured, snapshot(number + part * rate // 10, index=None, captured_ns=captured))
+            )
         number += rate
     return watched(*looks)
 
 
 @pytest.mark.parametrize(
-    ("rates", "passed"), [([50] * 9, True), ([40] * 9, False), ([50] * 6 + [40] * 3, False), ([50], None)]
+    ("rates", "passed"),
+    [([50] * 9, True), ([40] * 9, False), ([50] * 6 + [40] * 3, False), ([50], None)],
 )
 def test_the_rate_must_hold_to_the_end(rates: list[int], passed: bool | None) -> None:
     assert running_at(rates).check_rate(lambda *_: True, least=0.95).passed is passed
@@ -145,7 +152,8 @@ def test_the_rate_must_hold_to_the_end(rates: list[int], passed: bool | None) ->
 
 def states(*changes: tuple[int, State, str]) -> list[checks.Change]:
     return [
-        checks.Change(ms * MS, state.value, ReasonKind(kind) if kind else None) for ms, state, kind in changes
+        checks.Change(ms * MS, state.value, ReasonKind(kind) if kind else None)
+        for ms, state, kind in changes
     ]
 
 
@@ -201,7 +209,9 @@ def test_a_mask_that_stays_over_a_stalled_source_fails(gone: int, passed: bool) 
 def test_frames_of_another_size_are_an_answer() -> None:
     spans, sizes = [span("format")], [(0, (8, 8)), (1050 * MS, (4, 4)), (1750 * MS, (8, 8))]
     assert checks.check_faults([], spans, [], [], sizes).passed
-    assert checks.check_faults([], spans, [], [], [(0, (8, 8)), (1130 * MS, (4, 4))]).passed is False
+    assert (
+        checks.check_faults([], spans, [], [], [(0, (8, 8)), (1130 * MS, (4, 4))]).passed is False
+    )
 
 
 def test_while_something_else_is_wrong_a_fault_is_answered_all_the_same() -> None:
@@ -220,7 +230,9 @@ def test_every_fault_has_an_answer() -> None:
     [(50, 2000, ""), (300, 2000, "'memory' in the journal"), (None, 2000, "never came"), (50, 5100, "next mask"),
      (50, None, "next mask never came")],
 )  # fmt: skip
-def test_a_killed_process_must_come_back_in_time(said: int | None, mask: int | None, word: str) -> None:
+def test_a_killed_process_must_come_back_in_time(
+    said: int | None, mask: int | None, word: str
+) -> None:
     events = [] if said is None else [event(1, "memory", (1000 + said) * MS)]
     shown = [(0, True), (1100 * MS, False)] + ([] if mask is None else [((1000 + mask) * MS, True)])
     found, away = checks.check_worker(events, [checks.Injection("kill", 1000 * MS)], shown)
@@ -244,7 +256,9 @@ def test_nothing_is_told_that_nobody_did() -> None:
     assert checks.check_calm(strange, [], [(4900 * MS, 5100 * MS)], until).passed
 
 
-def memory(mb_per_hour: float, *, seconds: int = 1500, swing: float = 3.0) -> list[tuple[float, float]]:
+def memory(
+    mb_per_hour: float, *, seconds: int = 1500, swing: float = 3.0
+) -> list[tuple[float, float]]:
     """Once a second, with a swing in each round of the faults and noise."""
     noise = np.random.default_rng(1).normal(0, 0.3, seconds)
     return [
@@ -253,7 +267,9 @@ def memory(mb_per_hour: float, *, seconds: int = 1500, swing: float = 3.0) -> li
     ]
 
 
-@pytest.mark.parametrize(("mb_per_hour", "passed"), [(0.0, True), (4.0, True), (15.0, False), (60.0, False)])
+@pytest.mark.parametrize(
+    ("mb_per_hour", "passed"), [(0.0, True), (4.0, True), (15.0, False), (60.0, False)]
+)
 def test_a_leak_fails(mb_per_hour: float, passed: bool) -> None:
     found = checks.check_leak("runtime", {7: memory(mb_per_hour)}, block_s=44, warm_s=100)
     assert found.passed is passed
@@ -324,7 +340,18 @@ def test_a_short_soak_of_the_real_device(tiny_bundle: Path, tmp_path: Path) -> N
         "--engine",
         "tflite",
     ]
-    command += ["--minutes", "0.3", "--width", "160", "--height", "120", "--fps", "30", "--every", "2"]
+    command += [
+        "--minutes",
+        "0.3",
+        "--width",
+        "160",
+        "--height",
+        "120",
+        "--fps",
+        "30",
+        "--every",
+        "2",
+    ]
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [*command, "--out", str(out)], cwd=root, capture_output=True, text=True, check=False

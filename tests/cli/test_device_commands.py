@@ -59,7 +59,9 @@ def test_the_whole_way(
     repository: Path, tmp_path: Path, tiny_parts: tuple[Manifest, dict[str, bytes]], call: Any
 ) -> None:
     state = tmp_path / "state"
-    assert "installed: tiny 1" in call("device", "install", repository, "--max-latency-ms", "100000")
+    assert "installed: tiny 1" in call(
+        "device", "install", repository, "--max-latency-ms", "100000"
+    )
     assert "trial" in call("device", "status")
     store = open_store(state)
     path = store.current()
@@ -84,7 +86,9 @@ def test_the_whole_way(
     assert "install-failed" in call("device", "status")
 
 
-def test_status_finds_a_log_that_was_tampered_with(repository: Path, tmp_path: Path, call: Any) -> None:
+def test_status_finds_a_log_that_was_tampered_with(
+    repository: Path, tmp_path: Path, call: Any
+) -> None:
     call("device", "status")
     log = tmp_path / "state" / LOG
     log.write_bytes(log.read_bytes().replace(b"trusted", b"Trusted"))
@@ -98,17 +102,23 @@ def test_nothing_is_installed_under_a_signal(repository: Path, tmp_path: Path, c
         assert "nothing can be installed now" in call("device", "status")
 
 
-def test_another_publisher_is_trusted_only_by_force(repository: Path, tmp_path: Path, call: Any) -> None:
+def test_another_publisher_is_trusted_only_by_force(
+    repository: Path, tmp_path: Path, call: Any
+) -> None:
     call("bundle", "keygen", tmp_path / "others", "--passphrase-file", tmp_path / "passphrase")
     root = tmp_path / "others" / "1.root.json"
     assert "already trusts a publisher" in call("device", "trust", root, code=2)
     call("device", "trust", root, "--replace")
     assert "is not to be trusted" in call("device", "install", repository, code=4)
     assert "cannot be read" in call("device", "trust", tmp_path / "nowhere", "--replace", code=2)
-    assert "is not to be trusted" in call("device", "trust", tmp_path / "passphrase", "--replace", code=4)
+    assert "is not to be trusted" in call(
+        "device", "trust", tmp_path / "passphrase", "--replace", code=4
+    )
 
 
-def test_keys_are_changed_and_times_renewed_by_a_command(repository: Path, tmp_path: Path, call: Any) -> None:
+def test_keys_are_changed_and_times_renewed_by_a_command(
+    repository: Path, tmp_path: Path, call: Any
+) -> None:
     keys = tmp_path / "keys"
     common = ("--repository", repository, "--keys", keys)
     assert "timestamp" in call("bundle", "sign", *common, "--expires", "timestamp=30")

@@ -96,7 +96,9 @@ def test_instruction_sets_of_both_architectures(cpuinfo: str, flags: list[str]) 
     assert device_info.known_flags(cpuinfo) == flags
 
 
-def test_a_broken_nvidia_smi_is_no_cuda_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_nvidia_smi_is_no_cuda_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tool = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", str(tmp_path))
     for body, found in (

@@ -45,7 +45,9 @@ def with_verb(
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_every_verb_loads_and_has_three_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_loads_and_has_three_examples(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = cli.resolve(cli.VERBS[verb][0])
     assert isinstance(command, click.Command)
     assert status(verb, "--help") == 0
@@ -90,7 +92,9 @@ def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
 
 
 KINDS = [
-    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EdgeDifomError)
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, EdgeDifomError)
 ]
 
 
@@ -126,7 +130,9 @@ def test_interruption_and_operating_system_errors(
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), ("text", 0), (True, 0), (5, 5)])
-def test_what_a_command_returns(returned: object, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_command_returns(
+    returned: object, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_verb(monkeypatch, returns=returned)
     assert status("doctor") == code
 

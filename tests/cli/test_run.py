@@ -90,7 +90,9 @@ def test_a_red_disc_is_found_and_grey_is_not(
     assert "4 frames" in captured.err, "text leaves stdout to the lines"
 
 
-def test_a_summary_on_stdout_stands_alone(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_summary_on_stdout_stands_alone(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--frames", 2, "--json", "-") == 0
     captured = capfd.readouterr()
     assert json.loads(captured.out)["ended"] == "frames"

@@ -78,7 +78,9 @@ def test_the_sections_hold_every_verb_once() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_names_the_program(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+def test_a_completion_script_names_the_program(
+    capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
     if shell == "bash" and shutil.which("bash") is None:
         pytest.skip("no bash here")
     with pytest.raises(SystemExit) as ended:
@@ -100,7 +102,9 @@ def test_bash_completes_a_verb(tmp_path: Path) -> None:
         printf '%s\\n' "${COMPREPLY[@]}"
     """
     found = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=found)
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=found
+    )
     assert done.stdout.split() == ["run"], done.stderr
 
 

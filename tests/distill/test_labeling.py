@@ -38,7 +38,8 @@ def make_run(folder: Path, **settings: object) -> Path:
     describe_run(folder, config)
     student = build_student(config.student.name, pretrained=False)
     save_checkpoint(
-        folder / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
+        folder / "checkpoints" / "best.pt",
+        {"student": student.state_dict(), "metrics": {"dice_val": 0.5}},
     )
     return folder
 
@@ -105,7 +106,12 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "runs"))
     run, out, seen = make_run(tmp_path / "run"), tmp_path / "pseudo", []
     labels = label_frames([run], f"images:{frames}", out, every=1, done=lambda: seen.append(1))
-    assert [(row.frame, row.kept) for row in labels.frames] == [(0, True), (1, True), (2, False), (3, True)]
+    assert [(row.frame, row.kept) for row in labels.frames] == [
+        (0, True),
+        (1, True),
+        (2, False),
+        (3, True),
+    ]
     assert [round(row.area, 2) for row in labels.frames] == [0.16, 0, 0.16, 0.16]
     assert len(seen) == 4
     assert msgspec.json.decode((out / "labels.json").read_bytes(), type=Labels) == labels
@@ -124,13 +130,21 @@ def test_what_is_sure_is_written_as_a_folder_that_only_trains(
         (own / kind).mkdir(parents=True)
     for number in range(4):
         cv2.imwrite(str(own / "images" / f"{number}.png"), disc(200 + number))
-        cv2.imwrite(str(own / "masks" / f"{number}.png"), (disc(200)[..., 2] > 0).astype(np.uint8) * 255)
+        cv2.imwrite(
+            str(own / "masks" / f"{number}.png"), (disc(200)[..., 2] > 0).astype(np.uint8) * 255
+        )
     splits = load_splits([own, out], val_fraction=0.5)
     assert sum(sample.dataset == "pseudo" for sample in splits.train) == 3
     assert {sample.dataset for sample in splits.validation} == {"own"}
     data = open_data(
         make_config(
-            {"data": [str(own), str(out)], "val_fraction": 0.5, "recipe": "none", "size": 64, "batch_size": 5}
+            {
+                "data": [str(own), str(out)],
+                "val_fraction": 0.5,
+                "recipe": "none",
+                "size": 64,
+                "batch_size": 5,
+            }
         )
     )
     (batch,) = data.batches(0)
@@ -171,7 +185,16 @@ def test_a_maker_answers_once_and_there_is_one(tmp_path: Path) -> None:
 
 def test_the_command_tells_what_it_kept_and_what_comes_next(tmp_path: Path, frames: Path) -> None:
     runs = [make_run(tmp_path / name, size=64) for name in "ab"]
-    arguments = ["--run", str(runs[0]), "--run", str(runs[1]), "--source", f"images:{frames}", "--every", "2"]
+    arguments = [
+        "--run",
+        str(runs[0]),
+        "--run",
+        str(runs[1]),
+        "--source",
+        f"images:{frames}",
+        "--every",
+        "2",
+    ]
     out = tmp_path / "pseudo"
     done = CliRunner().invoke(label, [*arguments, "--max-doubt", "1000", "--out", str(out)])
     assert done.exit_code == 0, done.output

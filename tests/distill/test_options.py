@@ -116,7 +116,9 @@ def test_every_option_has_a_type_a_default_and_one_sentence_of_help() -> None:
         ({"data": "x"}, r"\$\.data", "data: list of str", "correct"),
     ],
 )
-def test_an_error_says_what_is_legal(values: dict[str, object], error: str, expected: str, hint: str) -> None:
+def test_an_error_says_what_is_legal(
+    values: dict[str, object], error: str, expected: str, hint: str
+) -> None:
     with pytest.raises(UsageError, match=error) as refused:
         make_config({"data": ["x"]} | values)
     assert expected in str(refused.value)

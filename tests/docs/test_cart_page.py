@@ -39,12 +39,15 @@ def test_every_risk_names_a_test() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in PAGE.splitlines() if re.match(r"(\S*bin/|runuser .*/)?edge-difom ", line)]
+    "line",
+    [line for line in PAGE.splitlines() if re.match(r"(\S*bin/|runuser .*/)?edge-difom ", line)],
 )
 def test_a_command_of_the_page_is_understood(line: str) -> None:
     words = shlex.split(line)
     at = next(
-        n for n, word in enumerate(words) if word.rpartition("/")[2] == "edge-difom" and words[n - 1] != "-u"
+        n
+        for n, word in enumerate(words)
+        if word.rpartition("/")[2] == "edge-difom" and words[n - 1] != "-u"
     )
     verb, *arguments = words[at + 1 :]
     command: click.Command = resolve(VERBS[verb][0])

@@ -123,7 +123,11 @@ def test_a_missed_check_stands_on_the_page() -> None:
 def test_prose_is_wrapped_and_code_is_not() -> None:
     words = " ".join(["word"] * 40)
     text = results_page.wrap(f"{words}\n\n```bash\n{words}\n\n{words}\n```\n\n| {words} |")
-    first, code, table = text.partition("```bash")[0], text.count(f"\n{words}\n"), text.splitlines()[-1]
+    first, code, table = (
+        text.partition("```bash")[0],
+        text.count(f"\n{words}\n"),
+        text.splitlines()[-1],
+    )
     assert max(map(len, first.splitlines())) <= 100
     assert code == 2
     assert table == f"| {words} |"
@@ -138,7 +142,9 @@ def test_a_page_of_the_command_line_names_options_groups_and_exit_codes() -> Non
     def cook() -> None:
         pass
 
-    @cook.command(epilog="\b\nExamples:\n  edge-difom cook egg --minutes 3", help="Boil.\n\nAn egg_cup.")
+    @cook.command(
+        epilog="\b\nExamples:\n  edge-difom cook egg --minutes 3", help="Boil.\n\nAn egg_cup."
+    )
     @click.option("--minutes", type=int, default=4, show_default=True, help="How long | hard.")
     @click.option("--secret", hidden=True)
     def egg(minutes: int, secret: str) -> None:
@@ -152,7 +158,9 @@ def test_a_page_of_the_command_line_names_options_groups_and_exit_codes() -> Non
     assert "```bash\nedge-difom cook egg --minutes 3\n```" in text
     assert "--secret" not in text
     for kind in EdgeDifomError.__subclasses__():
-        assert kind.__module__ != "edge.errors" or f"| {kind.exit_code} | `{kind.__name__}`: " in text
+        assert (
+            kind.__module__ != "edge.errors" or f"| {kind.exit_code} | `{kind.__name__}`: " in text
+        )
 
 
 def test_a_page_of_the_configuration_follows_parts() -> None:
@@ -197,13 +205,23 @@ def test_links_of_the_files_beside_the_site_exist() -> None:
 def test_the_site_builds_strictly_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
     pytest.importorskip("sphinx", reason="the documentation group is not installed")
     site = tmp_path / "site"
-    options = ["--fail-on-warning", "--keep-going", "--quiet", "-b", "html", "-d", str(tmp_path / "trees")]
+    options = [
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        "-b",
+        "html",
+        "-d",
+        str(tmp_path / "trees"),
+    ]
     command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(site)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
-    loads = r"<(?:script|img|iframe|source)[^>]*src=\"(?:https?:)?//|<link[^>]*href=\"(?:https?:)?//"
+    loads = (
+        r"<(?:script|img|iframe|source)[^>]*src=\"(?:https?:)?//|<link[^>]*href=\"(?:https?:)?//"
+    )
     for page in pages:
         assert not re.search(loads, page.read_text()), page
     for style in site.rglob("*.css"):

@@ -49,7 +49,8 @@ def test_a_marker_names_a_row(rows: dict[str, list[str]]) -> None:
 def test_a_page_lists_injections_by_row_and_says_what_is_not_shown(tool: Any) -> None:
     record = {"row": 2, "how": "a fake", "test": "test_x.py::test_y", "outcome": "passed"}
     text = tool.page(
-        {"1": ["A", "a"], "2": ["B", "b"]}, {"suite": [record], "vm": [record | {"how": "a camera"}]}
+        {"1": ["A", "a"], "2": ["B", "b"]},
+        {"suite": [record], "vm": [record | {"how": "a camera"}]},
     )
     first, second = text.split("\n## ")[1:]
     assert first == "1. A\n\nA.\n\nNot shown yet.\n"

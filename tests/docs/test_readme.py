@@ -31,7 +31,9 @@ def commands_in(text: str) -> list[str]:
 def page_commands(page: Path) -> list[str]:
     blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(), re.DOTALL)
     prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
-    inline = [" ".join(command.split()) for command in re.findall(r"`(edge-difom [a-z][^`]*)`", prose)]
+    inline = [
+        " ".join(command.split()) for command in re.findall(r"`(edge-difom [a-z][^`]*)`", prose)
+    ]
     whole = [command for command in inline if " -" in command and page.name != "cli.md"]
     return [command for block in blocks for command in commands_in(block)] + whole
 
@@ -49,7 +51,9 @@ def leaves(command: click.Command, path: str) -> list[tuple[str, click.Command]]
 
 
 VERB_COMMANDS = [leaf for verb, row in VERBS.items() for leaf in leaves(resolve(row[0]), verb)]
-WRITTEN = sorted({(str(page.relative_to(ROOT)), line) for page in PAGES for line in page_commands(page)})
+WRITTEN = sorted(
+    {(str(page.relative_to(ROOT)), line) for page in PAGES for line in page_commands(page)}
+)
 
 
 def parse(line: str) -> None:
@@ -80,7 +84,9 @@ def test_the_readme_is_two_screens() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_is_wrapped_at_100_columns(page: Path) -> None:
     prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL).splitlines()
-    wide = [line for line in prose if len(line) > 100 and not re.match(r"[|\[*]|!\[|Commands: ", line)]
+    wide = [
+        line for line in prose if len(line) > 100 and not re.match(r"[|\[*]|!\[|Commands: ", line)
+    ]
     assert not wide
 
 
@@ -94,8 +100,12 @@ def test_a_command_of_a_page_is_understood(page: str, line: str) -> None:
     parse(line)
 
 
-@pytest.mark.parametrize(("path", "command"), VERB_COMMANDS, ids=[path for path, _ in VERB_COMMANDS])
-def test_every_verb_has_three_examples_that_are_understood(path: str, command: click.Command) -> None:
+@pytest.mark.parametrize(
+    ("path", "command"), VERB_COMMANDS, ids=[path for path, _ in VERB_COMMANDS]
+)
+def test_every_verb_has_three_examples_that_are_understood(
+    path: str, command: click.Command
+) -> None:
     lines = commands_in(command.epilog or "")
     assert len(lines) >= 3
     assert all(line.startswith(f"edge-difom {path}") for line in lines)

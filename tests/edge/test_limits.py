@@ -21,7 +21,9 @@ def defined(path: Path, name: str) -> int:
 
 
 def test_one_bound_and_its_budgets() -> None:
-    assert limits.MAX_MASK_AGE_MS == 120.0, "the bound of the safety case; changing it is a decision"
+    assert limits.MAX_MASK_AGE_MS == 120.0, (
+        "the bound of the safety case; changing it is a decision"
+    )
     shown = (limits.PRESENTER_SILENCE_MS, limits.WEB_PICTURE_MS, limits.ROUTE_LEASE_MS)
     assert max(shown) <= limits.MAX_MASK_AGE_MS
     assert limits.BEAT_MAX_AGE_MS < limits.ROUTE_LEASE_MS

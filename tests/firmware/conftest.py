@@ -82,7 +82,8 @@ class Board:
         self._process = subprocess.Popen(
             [
                 *("qemu-system-arm", "-M", "mps2-an385", "-kernel", str(elf), "-display", "none"),
-                # Its time passes with its instructions: on a busy machine the board is slow, but never late.
+                # Its time passes with its instructions: on a busy machine the board is slow, but
+                # never late.
                 *("-icount", "shift=5"),
                 *(
                     "-monitor",
@@ -152,7 +153,9 @@ class Board:
             ["arm-none-eabi-nm", str(self.elf)], check=True, capture_output=True, text=True
         ).stdout
         address = next(
-            int(line.split()[0], 16) & ~1 for line in symbols.splitlines() if line.split()[-1] == function
+            int(line.split()[0], 16) & ~1
+            for line in symbols.splitlines()
+            if line.split()[-1] == function
         )
         with socket.socket(socket.AF_UNIX) as debugger:
             debugger.settimeout(START_S)
@@ -215,7 +218,9 @@ class Bench:
                 return
             time.sleep(1 / 60)
 
-    def beat_until(self, condition: Callable[[], bool], seconds: float = 30.0, *, mask: bool = True) -> float:
+    def beat_until(
+        self, condition: Callable[[], bool], seconds: float = 30.0, *, mask: bool = True
+    ) -> float:
         """As long as a condition does not hold; returns how long that was."""
         began = time.monotonic()
         while not condition():

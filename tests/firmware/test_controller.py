@@ -1,7 +1,7 @@
 """The firmware on the emulated board against the runtime's own link.
 
-The emulator's clock is the machine's, so a bound here has the slack of a busy machine; the host build has the exact
-times (tests/firmware_bridge/cart/test_firmware.py).
+The emulator's clock is the machine's, so a bound here has the slack of a busy machine; the host
+build has the exact times (tests/firmware_bridge/cart/test_firmware.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def test_overlay_while_masks_are_shown(bench: Any) -> None:
     bench.beat_until(lambda: bench.board.relay)
     bench.beat_until(lambda: bench.link.controller is not None and not bench.link.controller.bypass)
     status = bench.link.controller
-    assert (status.relay_feedback, status.drops, status.refused, status.supply_mv) == (True, 0, 0, 12000)
+    assert (status.relay_feedback, status.drops, status.refused, status.supply_mv) == (
+        True,
+        0,
+        0,
+        12000,
+    )
     assert bench.links()[-1] == "link-up"
 
 
@@ -81,7 +86,9 @@ def test_noise(bench: Any) -> None:
     bench.beat_until(lambda: bench.link.controller.drops > 20)
 
 
-@pytest.mark.row(28, "64 kB of random bytes between the host's frames, as fast as the line takes them")
+@pytest.mark.row(
+    28, "64 kB of random bytes between the host's frames, as fast as the line takes them"
+)
 def test_a_flood_of_garbage(bench: Any) -> None:
     generator, left = random.Random(2), 64
 
@@ -92,7 +99,10 @@ def test_a_flood_of_garbage(bench: Any) -> None:
 
     bench.line.spoil = flood
     bench.beat_until(lambda: left <= 0)
-    assert bench.beat_until(lambda: bench.board.relay and bench.links()[-1] == "link-up") < 1.0 + SLACK_S
+    assert (
+        bench.beat_until(lambda: bench.board.relay and bench.links()[-1] == "link-up")
+        < 1.0 + SLACK_S
+    )
     bench.beat_until(lambda: bench.link.controller.drops > 50)
 
 
@@ -111,7 +121,9 @@ def test_a_host_of_another_version(raw: Any, board: Any) -> None:
     raw.ask(hello, lambda message: message == m.Ack(9, m.VERSION))
     lease = m.encode(m.Envelope(2, 10, m.SetRoute(1, 120)))
     raw.ask(lease, lambda message: message == m.Ack(10, m.VERSION))
-    status = raw.ask(lease, lambda message: isinstance(message, m.ControllerStatus) and bool(message.faults))
+    status = raw.ask(
+        lease, lambda message: isinstance(message, m.ControllerStatus) and bool(message.faults)
+    )
     assert (status.bypass, status.faults) == (True, 0x10)
     assert not board.relay
 

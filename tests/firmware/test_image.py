@@ -10,12 +10,22 @@ if TYPE_CHECKING:
 
 
 def symbols(elf: Path) -> set[str]:
-    listed = subprocess.run(["arm-none-eabi-nm", str(elf)], check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["arm-none-eabi-nm", str(elf)], check=True, capture_output=True, text=True
+    ).stdout
     return {line.split()[-1] for line in listed.splitlines()}
 
 
 def test_no_heap(elf: Path) -> None:
-    assert not symbols(elf) & {"malloc", "_malloc_r", "free", "_free_r", "calloc", "_sbrk", "_sbrk_r"}
+    assert not symbols(elf) & {
+        "malloc",
+        "_malloc_r",
+        "free",
+        "_free_r",
+        "calloc",
+        "_sbrk",
+        "_sbrk_r",
+    }
 
 
 def test_the_codec_s_one_recursive_function_is_not_in_it(elf: Path) -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, GoldenSet, Input, Manifest, Output, Provenance
+from edge.bundle.manifest import (
+    SCHEMA_VERSION,
+    EngineEntry,
+    GoldenSet,
+    Input,
+    Manifest,
+    Output,
+    Provenance,
+)
 from edge.engines.runtimes import Runtime
 from edge.util.host import at_least
 from edge_difom.cli import main as cli
@@ -21,7 +29,13 @@ if TYPE_CHECKING:
 
 def manifest(*engines: EngineEntry) -> Manifest:
     provenance = Provenance(
-        student="edge-s", teachers=[], recipe="none", data={}, versions={}, seed=0, created="2026-01-01"
+        student="edge-s",
+        teachers=[],
+        recipe="none",
+        data={},
+        versions={},
+        seed=0,
+        created="2026-01-01",
     )
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -51,7 +65,9 @@ OLD_OPENVINO = Runtime(package="openvino", version="2025.1.9")
 
 
 def test_every_engine_runs() -> None:
-    report = fit(manifest(entry(), entry("tflite", least="1.4")), runtimes=HERE, architecture="aarch64")
+    report = fit(
+        manifest(entry(), entry("tflite", least="1.4")), runtimes=HERE, architecture="aarch64"
+    )
     assert report.fits
     assert [(engine.runtime, engine.runs, engine.obstacles) for engine in report.engines] == [
         ("openvino", True, []),
@@ -62,8 +78,18 @@ def test_every_engine_runs() -> None:
 @pytest.mark.parametrize(
     ("engine", "runtimes", "architecture", "words"),
     [
-        (entry(), {"openvino": None}, "x86_64", ["not installed", "pip install 'edge-difom[openvino]'"]),
-        (entry(), {"openvino": OLD_OPENVINO}, "x86_64", ["2025.2 or newer", "2025.1.9", "--upgrade"]),
+        (
+            entry(),
+            {"openvino": None},
+            "x86_64",
+            ["not installed", "pip install 'edge-difom[openvino]'"],
+        ),
+        (
+            entry(),
+            {"openvino": OLD_OPENVINO},
+            "x86_64",
+            ["2025.2 or newer", "2025.1.9", "--upgrade"],
+        ),
         (entry(), HERE, "riscv64", ["built for x86_64, aarch64", "riscv64"]),
         (entry("hailo"), HERE, "x86_64", ["'hailo'", "openvino, tflite"]),
     ],
@@ -119,7 +145,9 @@ def test_the_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_bundle_that_cannot_run_exits_with_8(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge.engines.runtimes.find_runtimes", lambda: {"openvino": None, "tflite": None})
+    monkeypatch.setattr(
+        "edge.engines.runtimes.find_runtimes", lambda: {"openvino": None, "tflite": None}
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main(["device", "fit", "--bundle", str(tiny_bundle)])
     assert ended.value.code == 8

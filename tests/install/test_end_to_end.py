@@ -77,7 +77,15 @@ def test_the_overlay_shows_every_frame_and_each_has_its_line(demo: Path) -> None
     lines = [json.loads(line) for line in (demo / "frames.jsonl").read_text().splitlines()]
     assert frames == SMALL.clip_frames == len(lines)
     for line in lines:
-        assert set(line) == {"frame", "captured_ns", "stages_ms", "age_ms", "mask_area", "regions", "reason"}
+        assert set(line) == {
+            "frame",
+            "captured_ns",
+            "stages_ms",
+            "age_ms",
+            "mask_area",
+            "regions",
+            "reason",
+        }
     assert any(line["regions"] for line in lines)
 
 
@@ -122,7 +130,9 @@ def test_a_packed_bundle_scores_as_the_directory_does_and_as_the_manifest_says(
     assert stated["dice"] == pytest.approx(found["packed"]["dice"])
 
 
-def test_a_checkpoint_is_scored_on_the_validation_pairs_of_its_run(demo: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_scored_on_the_validation_pairs_of_its_run(
+    demo: Path, tmp_path: Path
+) -> None:
     run, target = demo / "work" / "run", tmp_path / "f32.json"
     arguments = ["--run", str(run), "--pairs", str(run / "splits.json"), "--json", str(target)]
     assert status("evaluate", *arguments) == 0

@@ -31,7 +31,9 @@ def test_a_shipped_bundle_agrees_with_its_golden_frames_in_every_engine(name: st
     assert report.ok
     shares = []
     for golden in bundle.manifest.golden.frames:
-        scores = cv2.imdecode(np.frombuffer(bundle.read(golden.scores), np.uint8), cv2.IMREAD_GRAYSCALE)
+        scores = cv2.imdecode(
+            np.frombuffer(bundle.read(golden.scores), np.uint8), cv2.IMREAD_GRAYSCALE
+        )
         assert scores is not None
         shares.append(float((scores / 256 >= bundle.manifest.output.threshold).mean()))
     assert 2 * sum(0.005 <= share <= 0.5 for share in shares) >= len(shares) >= 4

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -83,7 +85,9 @@ def test_no_torch_is_installed(python: Path, tmp_path: Path) -> None:
     listed = json.loads(call(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path).stdout)
     names = {row["name"].lower() for row in listed}
     assert {"edge-difom", "openvino", "numpy", "opencv-python-headless"} <= names
-    assert not {name for name in names if name.startswith(("torch", "nncf", "timm", "transformers"))}
+    assert not {
+        name for name in names if name.startswith(("torch", "nncf", "timm", "transformers"))
+    }
 
 
 def test_it_runs_from_a_synthetic_source(python: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -112,11 +116,16 @@ def test_it_runs_from_a_synthetic_source(python: Path, tiny_bundle: Path, tmp_pa
 def test_one_engine_is_enough_for_ten_seconds_of_a_camera(
     engine: str, request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    interpreter: Path = request.getfixturevalue("python" if engine == "openvino" else "tflite_python")
+    interpreter: Path = request.getfixturevalue(
+        "python" if engine == "openvino" else "tflite_python"
+    )
     log, record, out = tmp_path / "frames.jsonl", tmp_path / "summary.json", tmp_path / "out.txt"
     command = [str(interpreter.parent / "edge-difom"), "run", "--source", "synthetic:?frames=0"]
     command += ["--bundle", str(tiny_bundle), "--sink", f"jsonl:{log}", "--json", str(record)]
-    with out.open("w") as said, subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said) as process:
+    with (
+        out.open("w") as said,
+        subprocess.Popen(command, cwd=tmp_path, stdout=said, stderr=said) as process,
+    ):
         try:
             # A busy machine may take longer to start than to run.
             until(lambda: scored(log) > 0 or process.poll() is not None, 90)
@@ -130,7 +139,9 @@ def test_one_engine_is_enough_for_ten_seconds_of_a_camera(
     assert json.loads(record.read_text())["ended"] == "stopped"
     assert scored(log) > 10
     assert f"--engine {engine} " in out.read_text(), "auto took the one that is there"
-    listed = json.loads(call(interpreter, "-m", "pip", "list", "--format", "json", cwd=tmp_path).stdout)
+    listed = json.loads(
+        call(interpreter, "-m", "pip", "list", "--format", "json", cwd=tmp_path).stdout
+    )
     names = {row["name"].lower() for row in listed}
     other = {"openvino": "ai-edge-litert", "tflite": "openvino"}[engine]
     assert not {name for name in names if name.startswith(("torch", "nncf", other))}

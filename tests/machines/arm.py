@@ -3,9 +3,10 @@
     python -m tests.machines.arm
     python -m tests.machines.arm --bundle B --rows build/rows/arm.json -- -k tflite
 
-Debian's Python for arm64 is unpacked into a folder and run by QEMU's user mode; pip fetches the wheels for aarch64.
-Each environment looks like any virtual environment: its `bin/python3` starts QEMU, and Python believes to be that
-file, so that a process that the program starts with `sys.executable` is emulated too.
+Debian's Python for arm64 is unpacked into a folder and run by QEMU's user mode; pip fetches the
+wheels for aarch64. Each environment looks like any virtual environment: its `bin/python3` starts
+QEMU, and Python believes to be that file, so that a process that the program starts with
+`sys.executable` is emulated too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.machines.debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
+from tests.machines.debian import (
+    REPOSITORY,
+    MachineError,
+    cache,
+    call,
+    made_whole,
+    need,
+    report,
+    say,
+)
 
 TOOLS = {"qemu-aarch64-static": "qemu-user-static", "dpkg-deb": "dpkg"}
 
@@ -116,11 +126,15 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
             old_runtime = extra == "tflite-runtime"
             pins.write_text(
                 "\n".join(
-                    line for line in lines if not (old_runtime and line.startswith(("numpy", "opencv")))
+                    line
+                    for line in lines
+                    if not (old_runtime and line.startswith(("numpy", "opencv")))
                 )
             )
             install(made / packages, "--constraint", str(pins), f"{wheel}[{extra}]")
-            (made / "pyvenv.cfg").write_text(f"home = {root}/usr/bin\ninclude-system-site-packages = false\n")
+            (made / "pyvenv.cfg").write_text(
+                f"home = {root}/usr/bin\ninclude-system-site-packages = false\n"
+            )
             start = f'qemu-aarch64-static -cpu {PROCESSOR} -L "{root}" -0 "$0" "{root}/usr/bin/{python}"'
             scripts = {
                 "python3": f'exec {start} "$@"',
@@ -191,12 +205,25 @@ def main() -> int:
     except MachineError as error:
         return report(error)
     settings = {
-        "EDGE_DIFOM_AARCH64": ",".join(f"{extra}={folder}" for extra, folder in environments.items()),
+        "EDGE_DIFOM_AARCH64": ",".join(
+            f"{extra}={folder}" for extra, folder in environments.items()
+        ),
         "EDGE_DIFOM_BUNDLE": str(bundle),
     }
     rows = [f"--failure-rows={chosen.rows.resolve()}"] if chosen.rows else []
-    command = [sys.executable, "-m", "pytest", "tests/machines/aarch64", "-m", "arm", *rows, *chosen.pytest]
-    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **settings}, check=False).returncode
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/machines/aarch64",
+        "-m",
+        "arm",
+        *rows,
+        *chosen.pytest,
+    ]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **settings}, check=False
+    ).returncode
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def say(line: str) -> None:
     print(f"[machine] {line}", flush=True)  # noqa: T201 - the harness talks to a terminal
 
 
-def call(*command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
+def call(
+    *command: str | Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
     """What a command prints.
 
     Raises:
@@ -77,12 +79,16 @@ def need(tools: Mapping[str, str]) -> None:
     """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     os.environ["PATH"] = path
-    missing = sorted({package for program, package in tools.items() if shutil.which(program) is None})
+    missing = sorted(
+        {package for program, package in tools.items() if shutil.which(program) is None}
+    )
     if not missing:
         return
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
     if shutil.which("apt-get") is None:
-        raise MachineError(f"these Debian packages are missing, and this is no Debian: {' '.join(missing)}")
+        raise MachineError(
+            f"these Debian packages are missing, and this is no Debian: {' '.join(missing)}"
+        )
     if os.geteuid() != 0:
         raise MachineError(f"missing; install with: sudo {' '.join(install)}")
     say(f"installing {' '.join(missing)}")

@@ -3,10 +3,10 @@
     python -m tests.machines.vm
     python -m tests.machines.vm --rows build/rows/vm.json -- -k unplugged
 
-QEMU starts Debian's kernel, taken from its package, with the host's files as a read-only share under an overlay, so
-that this very Python environment runs inside. Whatever the tests write stays in the machine's memory, all but the
-results. Modules are loaded from the kernel's package: vivid (camera), vcan and can-isotp, i6300esb (a watchdog that
-QEMU emulates), device-mapper, ext4.
+QEMU starts Debian's kernel, taken from its package, with the host's files as a read-only share
+under an overlay, so that this very Python environment runs inside. Whatever the tests write stays
+in the machine's memory, all but the results. Modules are loaded from the kernel's package: vivid
+(camera), vcan and can-isotp, i6300esb (a watchdog that QEMU emulates), device-mapper, ext4.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from tests.machines.debian import REPOSITORY, MachineError, cache, call, made_whole, need, report, say
+from tests.machines.debian import (
+    REPOSITORY,
+    MachineError,
+    cache,
+    call,
+    made_whole,
+    need,
+    report,
+    say,
+)
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -42,7 +51,9 @@ FIRST = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 
 def kernel() -> Path:
     """Folder of Debian's current kernel package, unpacked, with its modules indexed."""
-    lines = call("apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-amd64").splitlines()
+    lines = call(
+        "apt-cache", "depends", "--no-recommends", "--no-suggests", "linux-image-amd64"
+    ).splitlines()
     names = [line.split()[-1] for line in lines if "Depends: linux-image-" in line]
     if not names:
         raise MachineError("apt knows no linux-image-amd64; try: apt-get update")
@@ -73,7 +84,9 @@ def load_order(modules: Path, names: tuple[str, ...]) -> list[Path]:
     order: list[str] = []
     for name in names:
         # The file lists what a module needs last first.
-        order += [path for path in reversed(depends.get(name.replace("-", "_"), ())) if path not in order]
+        order += [
+            path for path in reversed(depends.get(name.replace("-", "_"), ())) if path not in order
+        ]
     return [modules / path for path in order]
 
 
@@ -94,7 +107,9 @@ def initial_disk(folder: Path, modules: Path, command: str, out: Path) -> None:
         "HOST_PATH": os.environ["PATH"],
         "COMMAND": command,
     }
-    (folder / "job").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in job.items()))
+    (folder / "job").write_text(
+        "".join(f"{name}={shlex.quote(value)}\n" for name, value in job.items())
+    )
     shutil.copy(Path(__file__).with_name("vm_init.sh"), folder / "init")
     (folder / "init").chmod(0o755)
     names = "\n".join(str(path.relative_to(folder)) for path in sorted(folder.rglob("*")))
@@ -153,7 +168,9 @@ def run(command: list[str], log: Path, limit_s: float) -> float:
             timer.cancel()
             process.kill()
     if expired.is_set():
-        raise MachineError(f"the machine was not off after {limit_s:g} s and was stopped; its console: {log}")
+        raise MachineError(
+            f"the machine was not off after {limit_s:g} s and was stopped; its console: {log}"
+        )
     return time.monotonic() - begin
 
 
@@ -180,7 +197,9 @@ def main() -> int:
     parser.add_argument(
         "--accel", choices=("tcg", "kvm"), default="tcg", help="tcg runs anywhere, kvm is fast"
     )
-    parser.add_argument("--limit", type=float, default=1500, metavar="S", help="longest run, seconds")
+    parser.add_argument(
+        "--limit", type=float, default=1500, metavar="S", help="longest run, seconds"
+    )
     parser.add_argument(
         "--rows", type=Path, metavar="FILE", help="where the record of injected failures goes"
     )

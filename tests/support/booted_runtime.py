@@ -83,7 +83,9 @@ def until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
 def prepare() -> None:
     # The services' Python: this one, and this checkout, which -I would not see.
     PYTHON.parent.mkdir(parents=True)
-    PYTHON.write_text(f'#!/bin/sh\nshift\nPYTHONPATH={os.environ["PYTHONPATH"]} exec {sys.executable} "$@"\n')
+    PYTHON.write_text(
+        f'#!/bin/sh\nshift\nPYTHONPATH={os.environ["PYTHONPATH"]} exec {sys.executable} "$@"\n'
+    )
     PYTHON.chmod(0o755)
     done = CliRunner().invoke(group, ["device", "provision", "--python", str(PYTHON)])
     assert done.exit_code == 0, done.output
@@ -94,8 +96,8 @@ def prepare() -> None:
     probe.write_text(PROBE)
     drop_in = Path(f"/etc/systemd/system/{UNIT}.service.d/test.conf")
     drop_in.parent.mkdir()
-    # A checkout may lie under /home or /root, which an installation does not; a busy machine shares its time; and what
-    # services usually wait for, the start of a whole system, does not come here.
+    # A checkout may lie under /home or /root, which an installation does not; a busy machine shares
+    # its time; and what services usually wait for, the start of a whole system, does not come here.
     drop_in.write_text(
         "[Unit]\nDefaultDependencies=no\n"
         f"[Service]\nProtectHome=read-only\nNice=0\nExecStartPost={PYTHON} -I {probe}\n"

@@ -30,7 +30,9 @@ class Cart:
 
     def say(self, *messages: m.AnyMessage, ver: int = m.PROTOCOL) -> None:
         for message in messages:
-            self.controller.receive(frame(m.encode(m.Envelope(ver, self.sequence & 0xFFFF, message))))
+            self.controller.receive(
+                frame(m.encode(m.Envelope(ver, self.sequence & 0xFFFF, message)))
+            )
             self.sequence += 1
 
     def heard(self) -> list[Any]:
@@ -57,6 +59,8 @@ class Cart:
         """Milliseconds until an attribute of the controller has a value."""
         began = self.now_ms
         while getattr(self.controller, condition) is not wanted:
-            assert self.now_ms - began < limit_ms, f"{condition} is not {wanted} after {limit_ms} ms"
+            assert self.now_ms - began < limit_ms, (
+                f"{condition} is not {wanted} after {limit_ms} ms"
+            )
             self.controller.advance(self.now_ms + 1)
         return self.now_ms - began

@@ -1,6 +1,7 @@
 """Ends a process at its k-th file event, for every k, and looks at what it left; run by a test.
 
-Arguments: operation, state folder to begin with, repository, scratch folder. Prints one line of JSON.
+Arguments: operation, state folder to begin with, repository, scratch folder. Prints one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def main() -> None:
         shutil.copytree(BEGIN, folder)
         ended = in_process(lambda k=k, folder=folder: crash_at(k, folder))  # type: ignore[misc]
         assert ended in (0, CRASHED), f"point {k}: ended with {ended}"
-        assert not in_process(lambda folder=folder, outcome=outcome: check(folder, outcome)), f"point {k}"  # type: ignore[misc]
+        assert not in_process(lambda folder=folder, outcome=outcome: check(folder, outcome)), (
+            f"point {k}"
+        )  # type: ignore[misc]
         found[outcome.read_text()] += 1
         shutil.rmtree(folder)
         if ended == 0:

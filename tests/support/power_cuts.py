@@ -1,7 +1,7 @@
 """Copies an ext4 image at random moments of an installation, as a power cut would leave it, and looks into each; run by a test.
 
-Arguments: repository, its root metadata, scratch folder, seed, number of cuts, `flush` or `no-flush`. Needs root and
-loop devices. Prints one line of JSON.
+Arguments: repository, its root metadata, scratch folder, seed, number of cuts, `flush` or
+`no-flush`. Needs root and loop devices. Prints one line of JSON.
 """
 
 from __future__ import annotations

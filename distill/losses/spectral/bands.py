@@ -1,8 +1,8 @@
 """Bands of a map's spectrum: the low part of a target.
 
-Frequencies are in cycles per map. The box |k_h| <= radius, |k_w| <= radius is separable and a projection of low
-rank: `low(e) = U_h U_h^T e U_w U_w^T` with the columns of U the lowest 2 radius + 1 sines and cosines. A radial
-band has a smooth edge and no such form; it takes an FFT.
+Frequencies are in cycles per map. The box |k_h| <= radius, |k_w| <= radius is separable and a
+projection of low rank: `low(e) = U_h U_h^T e U_w U_w^T` with the columns of U the lowest 2 radius +
+1 sines and cosines. A radial band has a smooth edge and no such form; it takes an FFT.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def basis(size: int, radius: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def half_plane_mask(height: int, width: int, radius: int, band: Band, device: torch.device) -> Tensor:
+def half_plane_mask(
+    height: int, width: int, radius: int, band: Band, device: torch.device
+) -> Tensor:
     """Weight of each coefficient of `rfft2` in a band.
 
-    A radial band falls from 1 to 0 as a raised cosine over one cycle around |k| = radius + 1/2, so that it holds
-    what the box of that radius holds on its axes, without the ringing of a hard edge.
+    A radial band falls from 1 to 0 as a raised cosine over one cycle around |k| = radius + 1/2, so
+    that it holds what the box of that radius holds on its axes, without the ringing of a hard edge.
 
     Returns:
         (height, width // 2 + 1) float32, 0 to 1, equal at k and -k.

@@ -1,7 +1,8 @@
 """The spectral loss on the CPU: a few maps at a time, which stay in the cache from the target to the gradient.
 
-The low band is never written: `low - U B U^T` is one matrix product that starts from `low`. It is the gradient up to a
-factor, so the forward pass writes it where the gradient will be and sums its squares while they are in the cache.
+The low band is never written: `low - U B U^T` is one matrix product that starts from `low`. It is
+the gradient up to a factor, so the forward pass writes it where the gradient will be and sums its
+squares while they are in the cache.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ class CpuSpectralLoss(torch.autograd.Function):
     """`reference_loss` with gradients to `low` and `high`, which have the dtypes of their maps."""
 
     @staticmethod
-    def forward(ctx: Any, low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band) -> Tensor:
+    def forward(
+        ctx: Any, low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band
+    ) -> Tensor:
         """Scalar float32 loss of three (B, C, H, W) maps."""
         ctx.save_for_backward(low, high, target)
         ctx.radius, ctx.band = radius, band
-        loss, ctx.grads = _loss_and_grads(low, high, target, radius, band, keep=any(ctx.needs_input_grad))
+        loss, ctx.grads = _loss_and_grads(
+            low, high, target, radius, band, keep=any(ctx.needs_input_grad)
+        )
         return torch.tensor(loss)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
-        # Handed over, not shared: who keeps a gradient may change it. A second pass computes them again.
+        # Handed over, not shared: who keeps a gradient may change it. A second pass computes them
+        # again.
         found, ctx.grads = ctx.grads, None
         if found is None:
             low, high, target = ctx.saved_tensors
@@ -115,5 +121,9 @@ def _residuals(
     rows, columns = basis(H, radius, low.device), basis(W, radius, low.device)
     half = (target.reshape(-1, W) @ columns).view(count, H, -1)
     small = (rows @ (rows.T @ half)).view(count * H, -1)
-    torch.addmm(low.reshape(-1, W), small, columns.T, beta=scale, alpha=-scale, out=first.view(-1, W))
-    torch.sub(high, target, out=second).view(-1, W).addmm_(small, columns.T, beta=scale, alpha=scale)
+    torch.addmm(
+        low.reshape(-1, W), small, columns.T, beta=scale, alpha=-scale, out=first.view(-1, W)
+    )
+    torch.sub(high, target, out=second).view(-1, W).addmm_(
+        small, columns.T, beta=scale, alpha=scale
+    )

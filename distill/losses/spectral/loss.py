@@ -12,18 +12,28 @@ from distill.losses.spectral.weighted import focal_frequency_loss, weighted_loss
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Band", "focal_frequency_loss", "low_band", "reference_loss", "spectral_loss", "weighted_loss"]
+__all__ = [
+    "Band",
+    "focal_frequency_loss",
+    "low_band",
+    "reference_loss",
+    "spectral_loss",
+    "weighted_loss",
+]
 
 
-def spectral_loss(low: Tensor, high: Tensor, target: Tensor, *, radius: int, band: Band = "box") -> Tensor:
+def spectral_loss(
+    low: Tensor, high: Tensor, target: Tensor, *, radius: int, band: Band = "box"
+) -> Tensor:
     """Distance of a student's two maps to the low and the high band of a teacher's map.
 
     mean((low - L)^2) + mean((high - H)^2) with L the low band of the target and H = target - L
-    (Polyp-DiFoM, arXiv 2512.09307, its equations for L_L1 and L_L2, with a symmetric band). The target gets no
-    gradient: a trainable target has its optimum at zero and collapses there.
+    (Polyp-DiFoM, arXiv 2512.09307, its equations for L_L1 and L_L2, with a symmetric band). The
+    target gets no gradient: a trainable target has its optimum at zero and collapses there.
 
-    The box is a projection of low rank and takes no FFT; a radial band takes two, both of the target. On CUDA
-    the rest is one Triton kernel each way, on the CPU a few maps at a time. All ways give the same numbers.
+    The box is a projection of low rank and takes no FFT; a radial band takes two, both of the
+    target. On CUDA the rest is one Triton kernel each way, on the CPU a few maps at a time. All
+    ways give the same numbers.
 
     Args:
         low: (B, C, H, W) student map for the low band, any float type.
@@ -37,9 +47,15 @@ def spectral_loss(low: Tensor, high: Tensor, target: Tensor, *, radius: int, ban
         A float32 scalar.
 
     Raises:
-        ValueError: The maps differ in shape, are not (B, C, H, W) or empty, or the radius is negative.
+        ValueError: The maps differ in shape, are not (B, C, H, W) or empty, or the radius is
+            negative.
     """
-    if not low.shape == high.shape == target.shape or low.ndim != 4 or low.numel() == 0 or radius < 0:
+    if (
+        not low.shape == high.shape == target.shape
+        or low.ndim != 4
+        or low.numel() == 0
+        or radius < 0
+    ):
         raise ValueError(
             "three (B, C, H, W) maps of one shape and radius >= 0 needed, got "
             f"{tuple(low.shape)}, {tuple(high.shape)}, {tuple(target.shape)}, radius {radius}"

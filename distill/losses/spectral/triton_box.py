@@ -1,7 +1,8 @@
 """The box's spectral loss in one Triton kernel each way: a map is read once, and its low band never leaves the chip.
 
-One program takes one (H, W) map of the target with its two counterparts. The low band is four small matrix products with
-the bases of `distill.losses.spectral.bands`, zero-padded to powers of two, which changes nothing.
+One program takes one (H, W) map of the target with its two counterparts. The low band is four small
+matrix products with the bases of `distill.losses.spectral.bands`, zero-padded to powers of two,
+which changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def _low_band(target, rows, columns, RANK: tl.constexpr, BH: tl.constexpr, BW: t
     across = tl.load(columns + tl.arange(0, BW)[:, None] * RANK + rank[None, :])
     half = tl.dot(target, across, input_precision="ieee")
     small = tl.dot(tl.trans(down), half, input_precision="ieee")
-    return tl.dot(tl.dot(down, small, input_precision="ieee"), tl.trans(across), input_precision="ieee")
+    return tl.dot(
+        tl.dot(down, small, input_precision="ieee"), tl.trans(across), input_precision="ieee"
+    )
 
 
 @triton.jit

@@ -61,7 +61,9 @@ class TritonResidualLoss(torch.autograd.Function):
         ctx.save_for_backward(*maps)
         partial = torch.empty(_programs(low.numel()), dtype=torch.float32, device=low.device)
         count = low.numel()
-        residual_loss_kernel[(len(partial),)](*maps, partial, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS)
+        residual_loss_kernel[(len(partial),)](
+            *maps, partial, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS
+        )
         return partial.sum()
 
     @staticmethod

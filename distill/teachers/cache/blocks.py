@@ -1,7 +1,8 @@
 """The files of a teacher cache, in blocks that several processes may fill at once.
 
-FOLDER/{maps.npy, cache.json, channel.npz or phi-s.npz}, and while it is filled FOLDER.partial with `claims/` besides.
-A claim is a lock on a file, which the kernel takes back when its holder dies, however it dies.
+FOLDER/{maps.npy, cache.json, channel.npz or phi-s.npz}, and while it is filled FOLDER.partial with
+`claims/` besides. A claim is a lock on a file, which the kernel takes back when its holder dies,
+however it dies.
 """
 
 from __future__ import annotations
@@ -82,7 +83,11 @@ class BlockStore:
         except (OSError, ValueError, EOFError, msgspec.DecodeError):
             return None
         fits = maps.shape == self.shape and maps.dtype == np.float16
-        return Opened(folder, maps, marker) if fits and len(marker.checksums) == len(self.blocks) else None
+        return (
+            Opened(folder, maps, marker)
+            if fits and len(marker.checksums) == len(self.blocks)
+            else None
+        )
 
     def finished(self) -> Opened | None:
         """The finished cache, where it is whole."""

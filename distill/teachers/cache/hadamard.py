@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 def hadamard(order: int) -> F64 | None:
     """A normalized Hadamard matrix: orthogonal, every entry +-1 / sqrt(order).
 
-    Constructions of Sylvester (1867) and Paley (1933, both, over prime fields), and their Kronecker products with
-    the matrix of order 2.
+    Constructions of Sylvester (1867) and Paley (1933, both, over prime fields), and their Kronecker
+    products with the matrix of order 2.
 
     Args:
         order: Number of rows.
 
     Returns:
-        (order, order), or None where these constructions give none; odd orders over 1 never have one.
+        (order, order), or None where these constructions give none; odd orders over 1 never have
+        one.
     """
     signs = _signs(order)
     return None if signs is None else signs / np.sqrt(order)
@@ -64,9 +65,9 @@ def _is_prime(number: int) -> bool:
 def leveling(variances: F64) -> F64:
     """An orthogonal Q with diag(Q diag(variances) Q^T) constant, for orders without a Hadamard matrix.
 
-    At most order - 1 plane rotations; each takes a channel below the mean and one above it and sets the first to the
-    mean (Bendel & Mickey, Population correlation matrices for sampling experiments, 1978, section 2). Unlike a
-    Hadamard matrix, Q depends on the variances.
+    At most order - 1 plane rotations; each takes a channel below the mean and one above it and sets
+    the first to the mean (Bendel & Mickey, Population correlation matrices for sampling
+    experiments, 1978, section 2). Unlike a Hadamard matrix, Q depends on the variances.
 
     Args:
         variances: (C,) variances of uncorrelated channels.

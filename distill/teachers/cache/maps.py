@@ -1,7 +1,8 @@
 """The teacher looks at each training image once; training reads its maps from disk.
 
-Maps are stored as float16, as the teacher gave them, and standardized when read, so that a target has a deviation of
-about 1 whatever the teacher's scale. What the standardization needs is summed up while the maps are written.
+Maps are stored as float16, as the teacher gave them, and standardized when read, so that a target
+has a deviation of about 1 whatever the teacher's scale. What the standardization needs is summed up
+while the maps are written.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class TeacherCache:
     ) -> TeacherCache:
         """Open the cache of this teacher, these images and this grid; make or mend what is missing of it.
 
-        A kill at any moment costs at most the block at hand: the marker names a block only after its rows are on
-        disk. A block whose checksum does not hold is computed again. Several processes that build the same cache
-        share its blocks, and the files are those that one process would write; a block whose process dies is taken
-        over by another.
+        A kill at any moment costs at most the block at hand: the marker names a block only after
+        its rows are on disk. A block whose checksum does not hold is computed again. Several
+        processes that build the same cache share its blocks, and the files are those that one
+        process would write; a block whose process dies is taken over by another.
 
         Args:
             teacher: Frozen teacher, on the device that it shall run on.
@@ -92,7 +93,9 @@ class TeacherCache:
             UsageError: Another `standardize`.
         """
         if standardize not in get_args(Kind):
-            raise UsageError(f"no standardization {standardize!r}", expected=" | ".join(get_args(Kind)))
+            raise UsageError(
+                f"no standardization {standardize!r}", expected=" | ".join(get_args(Kind))
+            )
         identity = f"{RULES} | {teacher.identity} | {store.key} | {grid[0]}x{grid[1]}"
         key = hashlib.sha256(identity.encode()).hexdigest()[:20]
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,11 +152,14 @@ class _Work:
         with self.files.lock():
             opened = self.files.open(self.files.partial)
             if opened is None:
-                raise DataError(f"{self.files.partial} vanished while it was filled", hint="start again")
+                raise DataError(
+                    f"{self.files.partial} vanished while it was filled", hint="start again"
+                )
             opened.mark(number, checksum(rows))
         if self.progress is not None:
             todo = sum(
-                block.stop - block.start for block in map(self.files.blocks.__getitem__, opened.pending)
+                block.stop - block.start
+                for block in map(self.files.blocks.__getitem__, opened.pending)
             )
             self.progress(len(self.store) - todo, len(self.store))
 
@@ -163,7 +169,8 @@ class _Work:
             opened = self.files.finished()
             if opened is None:
                 raise DataError(
-                    f"{self.files.final} cannot be read back", hint=f"remove {self.files.final} and try again"
+                    f"{self.files.final} cannot be read back",
+                    hint=f"remove {self.files.final} and try again",
                 )
             for number, block in enumerate(self.files.blocks):
                 if checksum(opened.maps[block]) != opened.marker.checksums[number]:

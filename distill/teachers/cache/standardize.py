@@ -1,6 +1,7 @@
 """Teacher features on one scale: per channel, or PHI-S, which keeps the proportions between directions.
 
-Both are `y = R (t - mean) / scale` with an orthogonal R, so both can be undone, and both commute with resampling.
+Both are `y = R (t - mean) / scale` with an orthogonal R, so both can be undone, and both commute
+with resampling.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Standardizer:
 class Moments:
     """Running sums over the blocks of a cache, in float64.
 
-    Blocks are added in their order whoever computed them, so that the sums do not depend on how the work was shared.
+    Blocks are added in their order whoever computed them, so that the sums do not depend on how the
+    work was shared.
 
     Args:
         kind: `phi-s` sums all products of two channels, `channel` only the squares.
@@ -128,10 +130,11 @@ class Moments:
     def standardizer(self) -> Standardizer:
         """The standardization that these sums ask for.
 
-        `channel` divides each channel by its own deviation, floored. `phi-s` is PHI-S (Ranzinger et al., PHI-S:
-        Distribution Balancing for Label-Free Multi-Teacher Distillation, 2024, section 2.2):
-        `y = H U^T (t - mean) / phi` with U the eigenvectors of the covariance, `phi = sqrt(mean eigenvalue)` and H a
-        normalized Hadamard matrix; where none of that order is known, `distill.teachers.cache.hadamard.leveling` in its place.
+        `channel` divides each channel by its own deviation, floored. `phi-s` is PHI-S (Ranzinger et
+        al., PHI-S: Distribution Balancing for Label-Free Multi-Teacher Distillation, 2024, section
+        2.2): `y = H U^T (t - mean) / phi` with U the eigenvectors of the covariance, `phi =
+        sqrt(mean eigenvalue)` and H a normalized Hadamard matrix; where none of that order is
+        known, `distill.teachers.cache.hadamard.leveling` in its place.
         """
         mean = self.total / self.count
         if self.kind == "channel":

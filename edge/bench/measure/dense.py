@@ -1,7 +1,8 @@
 """A network that a processor can run at its best: dense 3x3 convolutions of many channels on a small map.
 
-Built on the device with what its runtime brings, in INT8 and in f32; the weights are random, which changes no speed. It keeps
-the contract of `edge.contracts.Engine`, so that it is opened and timed as any engine.
+Built on the device with what its runtime brings, in INT8 and in f32; the weights are random, which
+changes no speed. It keeps the contract of `edge.contracts.Engine`, so that it is opened and timed
+as any engine.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def _layers() -> list[tuple[str, int, int, int, int]]:
 def _weights(name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.int8], float]:
     """Weights (O, kernel, kernel, I) in int8 and their scale, which keeps activations where they are."""
     generator = np.random.default_rng(sum(name.encode()))
-    return generator.integers(-127, 128, shape, dtype=np.int8), float(2 / (127 * np.sqrt(np.prod(shape[1:]))))
+    return generator.integers(-127, 128, shape, dtype=np.int8), float(
+        2 / (127 * np.sqrt(np.prod(shape[1:])))
+    )
 
 
 def _openvino(precision: str, size: tuple[int, int]) -> list[bytes]:
@@ -105,5 +108,8 @@ def _tflite(precision: str, size: tuple[int, int]) -> list[bytes]:
     return [dense_model(layers, size, precision=precision, highest=_RANGE)]
 
 
-DENSE: dict[str, Callable[[str, tuple[int, int]], list[bytes]]] = {"openvino": _openvino, "tflite": _tflite}
+DENSE: dict[str, Callable[[str, tuple[int, int]], list[bytes]]] = {
+    "openvino": _openvino,
+    "tflite": _tflite,
+}
 """Engine -> what builds the stack for it. ONNX files need a package that no device has."""

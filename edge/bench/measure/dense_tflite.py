@@ -15,7 +15,9 @@ Layer = tuple[str, int, int, "NDArray[np.int8]", float]
 """Name, kernel, stride, weights (O, kernel, kernel, I) and their scale."""
 
 
-def dense_model(layers: Sequence[Layer], size: tuple[int, int], *, precision: str, highest: float) -> bytes:
+def dense_model(
+    layers: Sequence[Layer], size: tuple[int, int], *, precision: str, highest: float
+) -> bytes:
     """A model with an int8 input [1, H, W, 3] and one output [1, h, w, 1], each convolution followed by ReLU6.
 
     Args:
@@ -97,7 +99,10 @@ class _Writer:
         tensor.type = getattr(self.schema.TensorType, kind)
         if quantized and kind != "FLOAT32":
             tensor.quantization = self.schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = [quantized[0]], [quantized[1]]
+            tensor.quantization.scale, tensor.quantization.zeroPoint = (
+                [quantized[0]],
+                [quantized[1]],
+            )
         if values is not None:
             buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(values.tobytes(), np.uint8)
@@ -114,10 +119,16 @@ class _Writer:
         if self.whole:
             weights = self.tensor(f"{name} weights", shape, "INT8", (weight_scale, 0), integers)
             zeros = np.zeros(made, np.int32)
-            return [weights, self.tensor(f"{name} bias", [made], "INT32", (scale * weight_scale, 0), zeros)]
+            return [
+                weights,
+                self.tensor(f"{name} bias", [made], "INT32", (scale * weight_scale, 0), zeros),
+            ]
         floats = (integers * weight_scale).astype(np.float32)
         weights = self.tensor(f"{name} weights", shape, "FLOAT32", values=floats)
-        return [weights, self.tensor(f"{name} bias", [made], "FLOAT32", values=np.zeros(made, np.float32))]
+        return [
+            weights,
+            self.tensor(f"{name} bias", [made], "FLOAT32", values=np.zeros(made, np.float32)),
+        ]
 
     def convolution(self, given: list[int], made: int, stride: int) -> None:
         schema = self.schema

@@ -75,7 +75,10 @@ class SinkDisplay:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
@@ -83,7 +86,10 @@ class SinkDisplay:
         """Give the sink one picture."""
         now = time.monotonic_ns()
         frame = Frame(
-            self._shown, self._pictures[lit], now, {Stage.CAPTURE: (now, now), Stage.OUTPUT: (now, now)}
+            self._shown,
+            self._pictures[lit],
+            now,
+            {Stage.CAPTURE: (now, now), Stage.OUTPUT: (now, now)},
         )
         self._sink.write(frame, Result(scores=None, regions=(), mask_area=0.0, reason=None))
         self._shown += 1
@@ -103,7 +109,8 @@ class FramebufferDisplay:
     def __init__(self, path: Path, sysfs: Path = Path("/sys/class/graphics")) -> None:
         self._path, folder = path, sysfs / path.name
         texts = [
-            (read_text(folder / name) or "").strip() for name in ("virtual_size", "bits_per_pixel", "stride")
+            (read_text(folder / name) or "").strip()
+            for name in ("virtual_size", "bits_per_pixel", "stride")
         ]
         try:
             width, height = (int(part) for part in texts[0].split(","))
@@ -122,7 +129,9 @@ class FramebufferDisplay:
         self._file: BinaryIO | None = None
         top, rows, left, columns = height // 3, height // 3, width // 3, width // 3
         # All bits set is white in each of these forms, and none set is black.
-        self._lines = {lit: bytes([_LIT if lit else _DARK]) * (columns * bits // 8) for lit in (False, True)}
+        self._lines = {
+            lit: bytes([_LIT if lit else _DARK]) * (columns * bits // 8) for lit in (False, True)
+        }
         self._offsets = [(top + row) * stride + left * bits // 8 for row in range(rows)]
 
     def __enter__(self) -> Self:
@@ -130,12 +139,17 @@ class FramebufferDisplay:
             self._file = self._path.open("r+b", buffering=0)
         except OSError as error:
             raise SourceError(
-                f"{self._path} cannot be written", got=error.strerror or "", hint="join the group `video`"
+                f"{self._path} cannot be written",
+                got=error.strerror or "",
+                hint="join the group `video`",
             ) from error
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
             self._file.close()
@@ -176,7 +190,10 @@ class Loopback:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return
 
@@ -197,7 +214,11 @@ class _LoopbackSource(BaseSource):
     live = True
 
     def __init__(
-        self, loopback: Loopback, fps: float, clock: Callable[[], int], sleep: Callable[[float], None]
+        self,
+        loopback: Loopback,
+        fps: float,
+        clock: Callable[[], int],
+        sleep: Callable[[float], None],
     ) -> None:
         super().__init__(clock=clock, sleep=sleep)
         self.fps = fps
@@ -212,7 +233,9 @@ class _LoopbackSource(BaseSource):
     def _next(self) -> Frame | None:
         assert self._pacer is not None
         skipped, moment = self._pacer.wait()
-        return self._frame(self._pictures[self._loopback.light(moment)], captured_ns=moment, skipped=skipped)
+        return self._frame(
+            self._pictures[self._loopback.light(moment)], captured_ns=moment, skipped=skipped
+        )
 
     def _close(self) -> None:
         self._pacer = None

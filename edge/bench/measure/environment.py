@@ -1,7 +1,7 @@
 """The environment guard: was the machine quiet and steady while it was measured?
 
-Two snapshots of the kernel's counters bracket a run and are judged by a pure function. A counter that cannot
-be read is listed as unknown and does not invalidate the run: it is said, not guessed.
+Two snapshots of the kernel's counters bracket a run and are judged by a pure function. A counter
+that cannot be read is listed as unknown and does not invalidate the run: it is said, not guessed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
         core_seconds = max(after.at_s - before.at_s, 1e-9) * after.cores
         other = max(busy - (after.own_s - before.own_s), 0.0) / core_seconds
         if other > MAX_OTHER_CPU:
-            reasons.append(f"other processes used {other:.2f} of each core (at most {MAX_OTHER_CPU})")
+            reasons.append(
+                f"other processes used {other:.2f} of each core (at most {MAX_OTHER_CPU})"
+            )
     if pages := growth("swapped_pages", "swapping"):
         reasons.append(f"the machine swapped {pages:.0f} pages")
     if events := growth("heat_events", "thermal throttling"):
@@ -123,7 +125,10 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
             f"the frequency governor changed from {'/'.join(before.governor)} to {'/'.join(after.governor)}"
         )
     return Verdict(
-        valid=not reasons, reason="; ".join(reasons) or None, unknown=unknown, other_cpu_per_core=other
+        valid=not reasons,
+        reason="; ".join(reasons) or None,
+        unknown=unknown,
+        other_cpu_per_core=other,
     )
 
 
@@ -158,8 +163,8 @@ class Guard:
 def busy_seconds(stat: str, cpus: set[int], ticks_per_s: int) -> float | None:
     """CPU seconds used on some processors, from the text of `/proc/stat`.
 
-    Idle and waiting for disks are not use; time stolen by a hypervisor is use by others. `user` and `nice`
-    contain the guests' time already.
+    Idle and waiting for disks are not use; time stolen by a hypervisor is use by others. `user` and
+    `nice` contain the guests' time already.
     """
     ticks, seen = 0, 0
     for line in stat.splitlines():

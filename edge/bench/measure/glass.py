@@ -1,8 +1,9 @@
 """Glass to glass: a marker on a display, looked for in the pictures of a camera that sees the display.
 
-One delay runs from the moment at which the program hands the lit marker to the output until a picture that shows it lies in
-memory: output, display, light, sensor, transmission and capture. Each pulse begins at a random phase of the camera's period, for
-a marker in step with the camera would always wait equally long for the next picture.
+One delay runs from the moment at which the program hands the lit marker to the output until a
+picture that shows it lies in memory: output, display, light, sensor, transmission and capture. Each
+pulse begins at a random phase of the camera's period, for a marker in step with the camera would
+always wait equally long for the next picture.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Display(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
     def show(self, lit: bool) -> None:
@@ -128,7 +132,8 @@ def measure_glass(
         done: Called after each pulse.
 
     Raises:
-        SourceError: The source ended, the marker cannot be seen, or more than one pulse in 20 is lost.
+        SourceError: The source ended, the marker cannot be seen, or more than one pulse in 20 is
+            lost.
     """
     phases = random.Random(seed)
     delays: list[float] = []
@@ -252,7 +257,9 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
     pictures = []
     for lit in (False, True):
         display.show(lit)
-        pictures.append(cv2.GaussianBlur(cv2.cvtColor(eye.settled(), cv2.COLOR_BGR2GRAY), (9, 9), 0))
+        pictures.append(
+            cv2.GaussianBlur(cv2.cvtColor(eye.settled(), cv2.COLOR_BGR2GRAY), (9, 9), 0)
+        )
     change = pictures[1].astype(np.float32) - pictures[0]
     if (most := float(change.max())) < _LEAST_CONTRAST:
         raise SourceError(

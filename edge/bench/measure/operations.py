@@ -56,6 +56,7 @@ def ir_work(xml: bytes) -> Work | None:
             # Every input value meets all the weights of its channel.
             macs += prod(given) * prod(weights) // given[1]
         else:
-            # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels they are one value's products.
+            # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels they are
+            # one value's products.
             macs += prod(made) * prod(weights) // made[1]
     return Work(macs=macs, values=values) if macs else None

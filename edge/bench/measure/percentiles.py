@@ -1,9 +1,10 @@
 """Latency percentiles that hold with 99 % confidence, or are refused.
 
-The early-stopping rule of MLPerf Inference (LoadGen, `early_stopping.cc`): of q samples take the largest t
-with P(Bin(q, 1 - p) <= t) <= 0.01, drop the t - 1 largest samples and report the largest left. The true
-p-quantile is above that value with a probability of at most 1 %. Where t would be 0 there are too few samples
-for the percentile, and there is no value at all: the maximum of a short run says nothing about its tail.
+The early-stopping rule of MLPerf Inference (LoadGen, `early_stopping.cc`): of q samples take the
+largest t with P(Bin(q, 1 - p) <= t) <= 0.01, drop the t - 1 largest samples and report the largest
+left. The true p-quantile is above that value with a probability of at most 1 %. Where t would be 0
+there are too few samples for the percentile, and there is no value at all: the maximum of a short
+run says nothing about its tail.
 """
 
 from __future__ import annotations

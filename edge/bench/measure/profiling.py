@@ -81,8 +81,9 @@ def profile_device(
 def memory_bandwidth(threads: int, *, megabytes: int = _MEGABYTES) -> tuple[float, float]:
     """Bandwidth of a copy and of a = b + s c over arrays of doubles, the best of several passes, 10^9 bytes per second.
 
-    Counted as STREAM does: two arrays move in a copy and three in a triad, without the reading of lines that are
-    written whole. The triad is two passes in numpy, of which the first one writes and the second one reads `a`.
+    Counted as STREAM does: two arrays move in a copy and three in a triad, without the reading of
+    lines that are written whole. The triad is two passes in numpy, of which the first one writes
+    and the second one reads `a`.
 
     Args:
         threads: Each works on an array of its own.
@@ -129,11 +130,15 @@ def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple
     """
     from edge.engines.open import open_engine_files
 
-    with closing(open_engine_files(engine, dense_files(engine, precision, size), threads)) as opened:
+    with closing(
+        open_engine_files(engine, dense_files(engine, precision, size), threads)
+    ) as opened:
         executed = opened.settings()["precision"]
         if executed != precision:
             raise DataError(
-                f"{engine} executed the {precision} stack otherwise", expected=precision, got=executed
+                f"{engine} executed the {precision} stack otherwise",
+                expected=precision,
+                got=executed,
             )
         image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
         for _ in range(_WARM_RUNS):
@@ -145,7 +150,9 @@ def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple
             opened.infer(image)
             samples.append((time.perf_counter_ns() - begin) / 1e6)
     reached = dense_work(size).giga_operations / statistics.median(samples) * 1e3
-    return Peak(engine=engine, precision=executed, giga_operations_per_second=reached, samples_ms=samples)
+    return Peak(
+        engine=engine, precision=executed, giga_operations_per_second=reached, samples_ms=samples
+    )
 
 
 def read_profile(path: Path) -> DeviceProfile:

@@ -80,7 +80,9 @@ def run_bench(
     from edge.engines.open import open_engine
 
     if not loads or not seconds > 0:
-        raise UsageError("the run has no length", expected="a load, and seconds > 0", got=f"{seconds} s")
+        raise UsageError(
+            "the run has no length", expected="a load, and seconds > 0", got=f"{seconds} s"
+        )
     images = phantom_images(size)
     begin = time.perf_counter_ns()
     opened = open_engine(bundle, engine, threads=threads, precision=precision)
@@ -158,7 +160,9 @@ def measure(
                 if on_second:
                     on_second(line)
         if elapsed < seconds:
-            notes.append(f"load {load.name}: ended after {elapsed:.0f} s, when the temperature had settled")
+            notes.append(
+                f"load {load.name}: ended after {elapsed:.0f} s, when the temperature had settled"
+            )
     side_run = min(seconds / 4, _SIDE_RUN_SECONDS)
     journal.add(
         Aside(
@@ -167,11 +171,16 @@ def measure(
             peak_rss_mb=memory_used_mb()[1],
         )
     )
-    notes += [f"{count} frames gave no mask: {kind}" for kind, count in sorted(stream.without_mask.items())]
+    notes += [
+        f"{count} frames gave no mask: {kind}"
+        for kind, count in sorted(stream.without_mask.items())
+    ]
     journal.add(End(notes=notes))
 
 
-def _accuracy(bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], data: str) -> list[Accuracy]:
+def _accuracy(
+    bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], data: str
+) -> list[Accuracy]:
     """What the bundle states of this engine, and what it scores here."""
     rows = [row for row in bundle.manifest.accuracy if row.engine == name]
     if not pairs:

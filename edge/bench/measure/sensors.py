@@ -1,8 +1,9 @@
 """Temperature, frequency, throttling, power and memory of the machine, read from the kernel's files.
 
-Files are looked for once; a reading takes those that were found. A kind of sensor that the machine does not show is named
-in `missing`. Sources: Linux `Documentation/driver-api/thermal`, `Documentation/hwmon/sysfs-interface`,
-`Documentation/power/powercap`, `Documentation/admin-guide/pm/cpufreq`; the INA3221 of Jetson boards is a hwmon device.
+Files are looked for once; a reading takes those that were found. A kind of sensor that the machine
+does not show is named in `missing`. Sources: Linux `Documentation/driver-api/thermal`,
+`Documentation/hwmon/sysfs-interface`, `Documentation/power/powercap`,
+`Documentation/admin-guide/pm/cpufreq`; the INA3221 of Jetson boards is a hwmon device.
 """
 
 from __future__ import annotations
@@ -64,12 +65,16 @@ class Sensors:
         self._powers = _hwmon(root, "power", "input") or _hwmon(root, "power", "average")
         self._currents = _rails(root)
         self._energies = _named(root, "sys/class/powercap/intel-rapl:[0-9]*", "energy_uj", "name")
-        self._energies = {name: path for name, path in self._energies.items() if _number(path) is not None}
+        self._energies = {
+            name: path for name, path in self._energies.items() if _number(path) is not None
+        }
         self.energy_range = {
             name: int(_number(path.with_name("max_energy_range_uj")) or 2**32)
             for name, path in self._energies.items()
         }
-        self._frequencies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq"))
+        self._frequencies = sorted(
+            root.glob("sys/devices/system/cpu/cpufreq/policy*/scaling_cur_freq")
+        )
         self._throttles = [
             *sorted(root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")),
             *sorted(root.glob("sys/class/hwmon/hwmon*/oc*_event_cnt")),
@@ -92,7 +97,9 @@ class Sensors:
             if (u := _number(volt)) is not None and (i := _number(ampere)) is not None:
                 power[name] = u * i / 1e6
         return Reading(
-            temperature_c={name: value / 1000 for name, value in _numbers(self._temperatures).items()},
+            temperature_c={
+                name: value / 1000 for name, value in _numbers(self._temperatures).items()
+            },
             frequency_mhz=statistics.fmean(frequencies) / 1000 if frequencies else None,
             throttled=round(sum(throttles)) if throttles else None,
             power_w=power,
@@ -108,7 +115,9 @@ def machine_settings(root: Path = Path("/")) -> dict[str, str]:
         root: Where `/sys`, `/proc` and `/var` lie.
     """
     cpu = root / "sys/devices/system/cpu"
-    governors = {(read_text(path) or "").strip() for path in cpu.glob("cpufreq/policy*/scaling_governor")}
+    governors = {
+        (read_text(path) or "").strip() for path in cpu.glob("cpufreq/policy*/scaling_governor")
+    }
     files = {
         "boost": cpu / "cpufreq/boost",
         "no_turbo": cpu / "intel_pstate/no_turbo",
@@ -129,7 +138,9 @@ def machine_settings(root: Path = Path("/")) -> dict[str, str]:
 
 def board_power(reading: Reading) -> tuple[str, float] | None:
     """The meter that stands for the board, and its watts: a supply rail, else all meters together."""
-    rails = {name: value for name, value in reading.power_w.items() if _RAIL.match(name.split("/")[-1])}
+    rails = {
+        name: value for name, value in reading.power_w.items() if _RAIL.match(name.split("/")[-1])
+    }
     if rails:
         name = max(rails, key=lambda rail: rails[rail])
         return name, rails[name]
@@ -173,7 +184,10 @@ def _rails(root: Path) -> dict[str, tuple[Path, Path]]:
         ampere = volt.with_name(volt.name.replace("in", "curr", 1))
         label = read_text(volt.with_name(volt.name.replace("_input", "_label")))
         if ampere.exists() and label:
-            found[f"{(read_text(volt.with_name('name')) or '').strip()}/{label.strip()}"] = (volt, ampere)
+            found[f"{(read_text(volt.with_name('name')) or '').strip()}/{label.strip()}"] = (
+                volt,
+                ampere,
+            )
     return found
 
 

@@ -1,8 +1,9 @@
 """A single stream of frames through an engine: at the highest rate, or at a camera's pace; stages stamped on every frame.
 
-The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom run`. A frame's latency is the
-time from its capture to the end of its output; its stages share their boundaries and sum to the whole. At a camera's pace the
-capture is the moment at which the picture was due, so that a stall counts against every picture that waits for its end, and of
+The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom
+run`. A frame's latency is the time from its capture to the end of its output; its stages share
+their boundaries and sum to the whole. At a camera's pace the capture is the moment at which the
+picture was due, so that a stall counts against every picture that waits for its end, and of
 pictures that came meanwhile the newest is taken.
 """
 
@@ -66,7 +67,10 @@ class Load(NamedTuple):
             fps = 0.0
         if not 0 < fps <= 1000:
             raise UsageError(
-                "no such load", expected="max, or frames per second", got=text, hint="--rate max --rate 30"
+                "no such load",
+                expected="max, or frames per second",
+                got=text,
+                hint="--rate max --rate 30",
             )
         return cls(f"{fps:g}", fps)
 
@@ -84,7 +88,8 @@ class Stream:
         cpu_clock: Nanoseconds of CPU that this process used.
 
     Attributes:
-        without_mask: Kind of reason -> frames on which no mask may be drawn for it, the warm-up's included.
+        without_mask: Kind of reason -> frames on which no mask may be drawn for it, the warm-up's
+            included.
     """
 
     def __init__(
@@ -110,7 +115,9 @@ class Stream:
         place = number % len(self.images)
         frame = Frame(number, self.images[place], captured_ns)
         frame.stamps[Stage.CAPTURE] = (captured_ns, self.clock())
-        result = analyse(frame, self.engine, self.manifest, view=self._views[place], clock=self.clock)
+        result = analyse(
+            frame, self.engine, self.manifest, view=self._views[place], clock=self.clock
+        )
         if result.reason is not None:
             self.without_mask[str(result.reason.kind)] += 1
         for sink in self.sinks:
@@ -166,14 +173,17 @@ def run_load(
         load: How they come.
         seconds: Time to count frames for.
         sample: Looks at the machine now; called before the first counted frame and after the last.
-        newest: The newest look at the machine, taken without waiting, for the seconds between; `sample` by default.
+        newest: The newest look at the machine, taken without waiting, for the seconds between;
+            `sample` by default.
         settled: Told the seconds since the beginning and a look at the machine; True ends the load.
 
     Raises:
         UsageError: `seconds` is not positive.
     """
     if not seconds > 0:
-        raise UsageError("the length of the run is not usable", expected="seconds > 0", got=f"{seconds}")
+        raise UsageError(
+            "the length of the run is not usable", expected="seconds > 0", got=f"{seconds}"
+        )
     newest = newest or sample
     frames = stream.frames(load)
     warmup = _warm_up(stream, frames, seconds)
@@ -216,7 +226,8 @@ def run_load(
 def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
     """A few BGR frames of the phantom, half of them with a polyp.
 
-    Drawn small and enlarged, which is fast: what a frame costs depends on its size, not on its detail.
+    Drawn small and enlarged, which is fast: what a frame costs depends on its size, not on its
+    detail.
     """
     import cv2
 
@@ -243,7 +254,10 @@ def _warm_up(stream: Stream, frames: Iterator[tuple[Frame, int]], seconds: float
         if len(took) < _WARM_RUNS or elapsed < least:
             continue
         window = len(took) // 4
-        before, last = statistics.median(took[-2 * window : -window]), statistics.median(took[-window:])
+        before, last = (
+            statistics.median(took[-2 * window : -window]),
+            statistics.median(took[-window:]),
+        )
         drift = abs(last / before - 1)
         if drift < _SETTLED_DRIFT or elapsed >= limit:
             return WarmUp(

@@ -63,7 +63,8 @@ def distribution(loads: Sequence[LoadReport]) -> str:
         x_label="whole frame, ms",
         y_label="share of frames slower",
         height=330,
-        y_ticks={1.0: "1"} | {1 - _share(name): name for name in _MARKED if 1 - _share(name) > 0.5 / most},
+        y_ticks={1.0: "1"}
+        | {1 - _share(name): name for name in _MARKED if 1 - _share(name) > 0.5 / most},
     )
     for load, kind in zip(loads, KINDS, strict=False):
         chart.line(_tail([value / 1e3 for value in load.samples_us]), kind, step=True)
@@ -71,7 +72,11 @@ def distribution(loads: Sequence[LoadReport]) -> str:
             if interval:
                 chart.span(*interval, 1 - _share(name), kind)
         chart.dots(
-            [(bound, 1 - _share(name)) for name, bound in load.latency_ms.items() if bound is not None],
+            [
+                (bound, 1 - _share(name))
+                for name, bound in load.latency_ms.items()
+                if bound is not None
+            ],
             kind,
             radius=4,
         )
@@ -132,7 +137,9 @@ def roofline(report: BenchReport) -> str:
     top = max(row.giga_operations_per_second for row in peaks)
     x = Scale(min(0.5, intensity / 3), max(4 * top / bandwidth, 4 * intensity), True)
     y = Scale(min(reached, bandwidth * x.low) / 2, top * 2, True)
-    chart = Chart(x, y, x_label="operations per byte", y_label="10⁹ operations per second", height=300)
+    chart = Chart(
+        x, y, x_label="operations per byte", y_label="10⁹ operations per second", height=300
+    )
     chart.line([(x.low, bandwidth * x.low), (top / bandwidth, top)], "roof")
     chart.note(x.low, top, f"memory {bandwidth:.3g} GB/s (slope)", push=8, lift=-4)
     for row in peaks:

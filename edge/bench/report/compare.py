@@ -1,8 +1,9 @@
 """Whether one set of runs is slower than another, row by row.
 
-A row is a bundle in an engine under a load. The ratio of a percentile, B over A, has a 95 % interval from a bootstrap over
-seconds within each run; what differs from one run to the next, such as the placement of memory, is in no run's interval, so a
-ratio must also leave a margin before it counts.
+A row is a bundle in an engine under a load. The ratio of a percentile, B over A, has a 95 %
+interval from a bootstrap over seconds within each run; what differs from one run to the next, such
+as the placement of memory, is in no run's interval, so a ratio must also leave a margin before it
+counts.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
     """Two sets of runs.
 
     Attributes:
-        verdict: `regression` where any ratio is one, else `improvement` where any is, else `no difference`;
-            `not judged` where no ratio is judged.
+        verdict: `regression` where any ratio is one, else `improvement` where any is, else `no
+            difference`; `not judged` where no ratio is judged.
         margin: By which a ratio must differ from 1.
         pairs: Rows of both.
         only_a: Rows that B lacks.
@@ -96,8 +97,8 @@ def load_reports(path: Path) -> list[BenchReport]:
     """The reports of a run or of a folder of runs.
 
     Args:
-        path: A report.json, a record.jsonl, or a folder with such files at any depth; of a folder with both, the
-            record is taken.
+        path: A report.json, a record.jsonl, or a folder with such files at any depth; of a folder
+            with both, the record is taken.
 
     Raises:
         DataError: There is none, or one cannot be read.
@@ -141,9 +142,13 @@ def compare_runs(
     both = [key for key in left if key in right]
     if not both:
         raise DataError(
-            "the runs share no row", expected=", ".join(map(_name, left)), got=", ".join(map(_name, right))
+            "the runs share no row",
+            expected=", ".join(map(_name, left)),
+            got=", ".join(map(_name, right)),
         )
-    machines = {(report.device.cpu, report.device.board, report.device.usable_cores) for report in (*a, *b)}
+    machines = {
+        (report.device.cpu, report.device.board, report.device.usable_cores) for report in (*a, *b)
+    }
     if len(machines) > 1:
         notes.append("the runs come from different machines")
     pairs = [_pair(key, left[key], right[key], margin, judge_invalid) for key in both]
@@ -170,7 +175,9 @@ def _read(path: Path) -> BenchReport:
         ) from error
     if report.version != REPORT_VERSION:
         raise DataError(
-            f"{path} has another form", expected=f"version {REPORT_VERSION}", got=f"version {report.version}"
+            f"{path} has another form",
+            expected=f"version {REPORT_VERSION}",
+            got=f"version {report.version}",
         )
     return report
 
@@ -194,15 +201,21 @@ def _name(key: Key) -> str:
 
 
 def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: bool) -> Pair:
-    spoilt = [f"{side} is INVALID: {row.reason}" for side, row in (("A", a), ("B", b)) if not row.valid]
+    spoilt = [
+        f"{side} is INVALID: {row.reason}" for side, row in (("A", a), ("B", b)) if not row.valid
+    ]
     why = "; ".join(spoilt) or None
-    names = [name for name in COMPARED if min(a.samples, b.samples) >= least_samples(PERCENTILES[name])]
+    names = [
+        name for name in COMPARED if min(a.samples, b.samples) >= least_samples(PERCENTILES[name])
+    ]
     shares = [PERCENTILES[name] for name in names]
     blocks = [blocks_of(row.samples_us, [moment.frames for moment in row.series]) for row in (a, b)]
     draws = None
     if all(blocks) and names:
         # Different seeds: the two runs know nothing of each other.
-        first, second = (quantile_draws(part, shares, seed=seed) for seed, part in enumerate(blocks))
+        first, second = (
+            quantile_draws(part, shares, seed=seed) for seed, part in enumerate(blocks)
+        )
         draws = second / first
     ratios = []
     for column, (name, p) in enumerate(zip(names, shares, strict=True)):

@@ -93,12 +93,16 @@ class Chart:
         right, bottom = width - _RIGHT, height - _BOTTOM
         for value in x.ticks():
             at = self._px(value)
-            self._marks.append(f'<line class="grid" x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}"/>')
+            self._marks.append(
+                f'<line class="grid" x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}"/>'
+            )
             self._write(at, bottom + 16, number(value), "tick middle")
         rows = {value: number(value) for value in y.ticks()} if y_ticks is None else y_ticks
         for value, text in rows.items():
             at = self._py(value)
-            self._marks.append(f'<line class="grid" x1="{_LEFT}" y1="{at}" x2="{right}" y2="{at}"/>')
+            self._marks.append(
+                f'<line class="grid" x1="{_LEFT}" y1="{at}" x2="{right}" y2="{at}"/>'
+            )
             self._write(_LEFT - 8, at + 4, text, "tick end")
         self._marks.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
         self._write((_LEFT + right) / 2, height - 6, x_label, "label middle")

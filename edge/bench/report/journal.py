@@ -1,6 +1,7 @@
 """The record of a run, written as it goes: JSON lines with the raw samples, whole up to the last second of a run that was killed.
 
-A header, then for each load its beginning and one line per second, then what was measured after the loads, then the end.
+A header, then for each load its beginning and one line per second, then what was measured after the
+loads, then the end.
 """
 
 from __future__ import annotations
@@ -159,7 +160,10 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
             self._file.close()
@@ -184,7 +188,9 @@ def read_journal(path: Path) -> list[Line]:
     """
     file = path / RECORD_NAME if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"there is no record {file}", expected=f"a {RECORD_NAME} of `edge-difom bench`")
+        raise DataError(
+            f"there is no record {file}", expected=f"a {RECORD_NAME} of `edge-difom bench`"
+        )
     data = file.read_bytes()
     try:
         lines = msgspec.json.Decoder(Line).decode_lines(data[: data.rfind(b"\n") + 1])

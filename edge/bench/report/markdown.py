@@ -32,11 +32,17 @@ def markdown_report(report: BenchReport) -> str:
             ["what", "value"],
             [
                 ["inference alone, p50 ms", alone.p50 if alone else None],
-                ["preprocess + postprocess, CPU ms per frame", report.preprocess_postprocess_cpu_ms],
+                [
+                    "preprocess + postprocess, CPU ms per frame",
+                    report.preprocess_postprocess_cpu_ms,
+                ],
                 ["opening and compiling, ms", report.compile_ms],
                 ["first inference, ms", report.first_inference_ms],
                 ["resident memory at its highest, MiB", report.peak_rss_mb],
-                ["10^9 operations per inference", report.work.giga_operations if report.work else None],
+                [
+                    "10^9 operations per inference",
+                    report.work.giga_operations if report.work else None,
+                ],
                 ["share of the engine's peak on this machine", report.share_of_peak],
             ],
         ),
@@ -68,7 +74,10 @@ def markdown_report(report: BenchReport) -> str:
     facts = {**report.settings, **report.machine, **report.versions}
     parts += [
         "## Settings and versions",
-        table(["name", "value"], [[name, str(value)] for name, value in facts.items() if value is not None]),
+        table(
+            ["name", "value"],
+            [[name, str(value)] for name, value in facts.items() if value is not None],
+        ),
         "## To repeat it",
         f"```bash\n{report.command or 'edge-difom bench --bundle B'}\n```",
         f"Bundle digest `{report.digest}`.",
@@ -80,7 +89,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; empty without rows, None is a dash."""
     if not rows:
         return ""
-    lines = [list(headers), ["---"] * len(headers), *([cell(value) for value in row] for row in rows)]
+    lines = [
+        list(headers),
+        ["---"] * len(headers),
+        *([cell(value) for value in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -97,11 +110,10 @@ def _load(load: LoadReport) -> str:
     pace = "Highest rate" if load.load == "max" else f"Pictures at {load.load} per second"
     retention = "" if load.retention is None else f", retention {load.retention:.3f}"
     intervals = [
-        None if pair is None else f"{pair[0]:.4g} to {pair[1]:.4g}" for pair in load.latency_ci95_ms.values()
+        None if pair is None else f"{pair[0]:.4g} to {pair[1]:.4g}"
+        for pair in load.latency_ci95_ms.values()
     ]
-    head = (
-        f"## {pace}\n\n{load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten{retention}."
-    )
+    head = f"## {pace}\n\n{load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten{retention}."
     latency = table(
         ["latency, ms", *load.latency_ms],
         [

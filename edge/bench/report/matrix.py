@@ -141,7 +141,9 @@ def run_matrix(
     names = [cell.name for cell in cells]
     if not names or len(set(names)) < len(names):
         raise UsageError(
-            "the cells of the matrix are not usable", expected="different names", got=", ".join(names)
+            "the cells of the matrix are not usable",
+            expected="different names",
+            got=", ".join(names),
         )
     reports: dict[Cell, BenchReport] = {}
     failed: dict[str, str] = {}
@@ -157,14 +159,18 @@ def run_matrix(
             failed[cell.name] = error.got or error.what
         done(cell.name)
     if not reports:
-        raise DataError("no cell of the matrix was measured", got="; ".join(map(": ".join, failed.items())))
+        raise DataError(
+            "no cell of the matrix was measured", got="; ".join(map(": ".join, failed.items()))
+        )
     device = next(iter(reports.values())).device
     report = MatrixReport(
         rows=mark_front([row for cell, found in reports.items() for row in _rows(cell, found)]),
         failed=failed,
         device=f"{device.board or device.cpu or device.architecture}, {device.usable_cores} cores",
     )
-    atomic_write(out / "matrix.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    atomic_write(
+        out / "matrix.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    )
     return report
 
 
@@ -197,7 +203,9 @@ def matrix_page(report: MatrixReport) -> str:
     """
     engines = list(dict.fromkeys(row.engine for row in report.rows))
     loads = list(dict.fromkeys(row.load for row in report.rows))
-    pictures = {load: _picture([row for row in report.rows if row.load == load], engines) for load in loads}
+    pictures = {
+        load: _picture([row for row in report.rows if row.load == load], engines) for load in loads
+    }
     return render("matrix.html.j2", report=report, pictures=pictures, engines=engines, kinds=KINDS)
 
 
@@ -206,7 +214,9 @@ def _picture(rows: Sequence[MatrixRow], engines: Sequence[str]) -> str:
     points = [(number, row, row.dice) for number, row in enumerate(rows, 1) if row.dice is not None]
     if not points:
         return ""
-    ends = [end for _, row, _ in points for end in (row.dice_ci95 or ())] or [dice for *_, dice in points]
+    ends = [end for _, row, _ in points for end in (row.dice_ci95 or ())] or [
+        dice for *_, dice in points
+    ]
     chart = Chart(
         Scale.over([row.cpu_ms for _, row, _ in points], log=True),
         Scale.over(ends),

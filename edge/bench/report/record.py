@@ -78,14 +78,17 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
         unknown: What it could not read.
         other_cpu_per_core: CPU of other processes, share of each core.
         warmup: The frames before the first that counted.
-        latency_ms: Early-stopping percentiles of the whole frame (`edge.bench.measure.percentiles`).
+        latency_ms: Early-stopping percentiles of the whole frame
+            (`edge.bench.measure.percentiles`).
         latency_empirical_ms: Plain quantiles of the same samples.
         latency_ci95_ms: 95 % interval of those, bootstrap over whole seconds: neighbours are alike.
         stages_ms: Stage -> its milliseconds; they share their boundaries and sum to the whole.
         cpu_ms_per_frame: CPU time of this process, all threads, over the frames.
-        rss_mb: Resident memory at the end, MiB, the measurement's own pictures and samples included.
+        rss_mb: Resident memory at the end, MiB, the measurement's own pictures and samples
+            included.
         rss_growth_kib_per_frame: Its growth over the load, per frame.
-        energy_mj_per_frame: Energy over the frames, millijoules, of the whole board or package, idle included.
+        energy_mj_per_frame: Energy over the frames, millijoules, of the whole board or package,
+            idle included.
         energy_source: The meter.
         retention: p50 of the last 60 s over that of the first 60 s; None under 120 s.
         series: One row per second.
@@ -152,9 +155,11 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
         compile_ms: Reading, hash check and compilation of the engine.
         first_inference_ms: The first inference after it.
         loads: One row per load, in the order in which they ran.
-        inference_only_ms: The engine in a loop on one prepared input, nothing between, after the loads.
-        preprocess_postprocess_cpu_ms: CPU time per frame of the process in these two stages, after the loads,
-            OpenCV's threads included; a runtime whose threads spin on after an inference adds to it.
+        inference_only_ms: The engine in a loop on one prepared input, nothing between, after the
+            loads.
+        preprocess_postprocess_cpu_ms: CPU time per frame of the process in these two stages, after
+            the loads, OpenCV's threads included; a runtime whose threads spin on after an inference
+            adds to it.
         peak_rss_mb: The highest that resident memory was, compilation included, MiB.
         settings: The engine's effective settings, and the harness's own.
         accuracy: Accuracy of this very engine: speed without it is half a figure.

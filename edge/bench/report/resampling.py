@@ -23,8 +23,8 @@ def blocks_of(samples: Sequence[float], counts: Sequence[int]) -> list[NDArray[n
         counts: Samples of each second, in order; they add up to all.
 
     Returns:
-        One block per second; of a run under `LEAST_BLOCKS` seconds, as many stretches of equal length; none where
-        a stretch would have fewer than two samples.
+        One block per second; of a run under `LEAST_BLOCKS` seconds, as many stretches of equal
+        length; none where a stretch would have fewer than two samples.
     """
     values = np.asarray(samples, dtype=np.float64)
     if len(counts) >= LEAST_BLOCKS:

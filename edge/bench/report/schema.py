@@ -14,7 +14,10 @@ SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 
 def schema() -> bytes:
     """The schema (JSON Schema 2020-12) as indented JSON."""
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(BenchReport)}
+    found = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(BenchReport),
+    }
     return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 

@@ -53,7 +53,8 @@ def summarise(lines: Sequence[Line]) -> BenchReport:
     aside, complete = asides[0] if asides else None, bool(ends)
     spoilt = [row for row in reports if not row.valid]
     reason = "; ".join(
-        row.reason or "" if len(reports) == 1 else f"load {row.load}: {row.reason}" for row in spoilt
+        row.reason or "" if len(reports) == 1 else f"load {row.load}: {row.reason}"
+        for row in spoilt
     )
     shared = {name: getattr(header, name) for name in Header.__struct_fields__ if name in _SHARED}
     return BenchReport(
@@ -62,8 +63,13 @@ def summarise(lines: Sequence[Line]) -> BenchReport:
         reason=reason or None,
         unknown=sorted({name for row in reports for name in row.unknown}),
         complete=complete,
-        publishable=not spoilt and complete and all(row.seconds >= PUBLISHED_SECONDS for row in reports),
-        notes=[*_notes(header, reports, complete=complete), *(note for end in ends for note in end.notes)],
+        publishable=not spoilt
+        and complete
+        and all(row.seconds >= PUBLISHED_SECONDS for row in reports),
+        notes=[
+            *_notes(header, reports, complete=complete),
+            *(note for end in ends for note in end.notes),
+        ],
         loads=reports,
         inference_only_ms=_stage(aside.inference_ms) if aside else None,
         preprocess_postprocess_cpu_ms=statistics.fmean(aside.around_cpu_ms) if aside else None,
@@ -94,7 +100,11 @@ def _load_report(begin: Begin, seconds: Sequence[Second], wraps: Mapping[str, in
     elapsed = last.at_ns / 1e9
     energy = _energy([begin.machine, *(second.machine for second in seconds)], wraps, elapsed)
     first_rss, last_rss = begin.machine.reading.rss_mb, last.machine.reading.rss_mb
-    growth = None if first_rss is None or last_rss is None else 1024 * (last_rss - first_rss) / len(samples)
+    growth = (
+        None
+        if first_rss is None or last_rss is None
+        else 1024 * (last_rss - first_rss) / len(samples)
+    )
     stages = {
         name: [value / 1e6 for second in seconds for value in second.stages_ns[name]]
         for name in last.stages_ns
@@ -133,11 +143,15 @@ def _stage(values: Sequence[float]) -> Stage:
     )
 
 
-def _intervals(samples: Sequence[float], counts: Sequence[int]) -> dict[str, tuple[float, float] | None]:
+def _intervals(
+    samples: Sequence[float], counts: Sequence[int]
+) -> dict[str, tuple[float, float] | None]:
     """95 % intervals of the plain quantiles that are not refused."""
     blocks = blocks_of(samples, counts)
     names = [
-        name for name, p in percentiles.PERCENTILES.items() if len(samples) >= percentiles.least_samples(p)
+        name
+        for name, p in percentiles.PERCENTILES.items()
+        if len(samples) >= percentiles.least_samples(p)
     ]
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(percentiles.PERCENTILES)
     if blocks and names:
@@ -183,7 +197,9 @@ def _series(
     return rows
 
 
-def _energy(looks: Sequence[Sample], wraps: Mapping[str, int], seconds: float) -> tuple[str, float] | None:
+def _energy(
+    looks: Sequence[Sample], wraps: Mapping[str, int], seconds: float
+) -> tuple[str, float] | None:
     """Meter and joules between the first look and the last: counted where a counter is, else power times time."""
     joules: dict[str, float] = {}
     for before, after in pairwise(looks):
@@ -212,7 +228,9 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
         if row.warmup.shortened:
             notes.append(f"{name}the warm-up was shortened to {row.warmup.seconds:.1f} s")
         if not row.warmup.settled:
-            notes.append(f"{name}the latency still drifted by {row.warmup.drift:.1%} after the warm-up")
+            notes.append(
+                f"{name}the latency still drifted by {row.warmup.drift:.1%} after the warm-up"
+            )
         if refused := [key for key, value in row.latency_ms.items() if value is None]:
             notes.append(f"{name}{row.samples} frames are too few for {', '.join(refused)}")
         if row.dropped:
@@ -223,7 +241,9 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
             f"the bundle calls the engine {header.precision}, and most of it was executed in {executed}"
         )
     if not header.accuracy:
-        notes.append("no accuracy of this engine is known, without which a latency is half a figure")
+        notes.append(
+            "no accuracy of this engine is known, without which a latency is half a figure"
+        )
     if header.golden and not header.golden.ok:
         notes.append("the engine strays from the bundle's golden frames on this machine")
     if header.sensors_missing:

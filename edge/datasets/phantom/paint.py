@@ -1,7 +1,7 @@
 """Painting a scene as the camera sees it from a pose.
 
-The bowel is a tube seen along its axis. In log-polar coordinates around the lumen, moving forward is a shift, so
-one scene serves a still picture and a clip.
+The bowel is a tube seen along its axis. In log-polar coordinates around the lumen, moving forward
+is a shift, so one scene serves a still picture and a clip.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def paint(
         window, inside = _blend(blob, albedo, shade, wet, scene, outward, axis_x, axis_y)
         mask[window] |= inside
     image = albedo * (shade * scene.exposure)[..., None]
-    image += (wet * np.minimum(shade + 0.1, 1.2))[..., None] * np.array((1.9, 1.75, 1.5), np.float32)
+    image += (wet * np.minimum(shade + 0.1, 1.2))[..., None] * np.array(
+        (1.9, 1.75, 1.5), np.float32
+    )
     for x, y, radius in scene.bubbles:
         _bubble(image, x + pose.x, y + pose.y, radius, axis_x, axis_y)
     image *= np.float32(-1.5)
@@ -67,7 +69,9 @@ def paint(
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), mask & (view > 0.5)
 
 
-def _wall(scene: Scene, pose: Pose, axis_x: F32, axis_y: F32) -> tuple[F32, F32, F32, tuple[F32, F32]]:
+def _wall(
+    scene: Scene, pose: Pose, axis_x: F32, axis_y: F32
+) -> tuple[F32, F32, F32, tuple[F32, F32]]:
     """Albedo (H, W, 3), shade, wet highlights and the unit vector away from the lumen."""
     dx = axis_x - np.float32(scene.lumen[0] + pose.x)
     dy = axis_y - np.float32(scene.lumen[1] + pose.y)
@@ -99,7 +103,9 @@ def _wall(scene: Scene, pose: Pose, axis_x: F32, axis_y: F32) -> tuple[F32, F32,
     )
 
     # Folds: going inwards, a lit crest, a sharp drop behind it, then a rise towards the next crest.
-    wobble = 0.35 * np.cos(angle + scene.fold_phase[0, 0]) + 0.16 * np.cos(3 * angle + scene.fold_phase[0, 1])
+    wobble = 0.35 * np.cos(angle + scene.fold_phase[0, 0]) + 0.16 * np.cos(
+        3 * angle + scene.fold_phase[0, 1]
+    )
     phase = -depth * np.float32(scene.folds) + wobble + 0.35 * mottle
     ring = np.floor(phase)
     inward = phase - ring
@@ -115,7 +121,9 @@ def _wall(scene: Scene, pose: Pose, axis_x: F32, axis_y: F32) -> tuple[F32, F32,
     shade *= np.minimum(cv2.pow(lit, 1 + 2 * scene.falloff) * 1.5, 1.25)
     edge = axis_x * axis_x * 0.5 + axis_y * axis_y
     shade *= (1 + scene.light[0] * axis_x + scene.light[1] * axis_y) * (1 - 0.22 * edge)
-    wet = np.clip((wet_noise - np.float32(0.97 - 0.17 * scene.wetness) + 0.25 * crest * strength) * 12, 0, 1)
+    wet = np.clip(
+        (wet_noise - np.float32(0.97 - 0.17 * scene.wetness) + 0.25 * crest * strength) * 12, 0, 1
+    )
     return albedo, np.maximum(shade, 0.02), wet * np.clip(lit * 3 - 1.4, 0, 1), (ex, ey)
 
 
@@ -137,7 +145,8 @@ def _blend(
     x, y = axis_x[:, cols] - np.float32(blob.x), axis_y[rows] - np.float32(blob.y)
     if x.size == 0 or y.size == 0:
         return window, np.zeros((y.shape[0], x.shape[1]), np.bool_)
-    # Light comes with the camera: the side away from the lumen is lit, the side towards it lies in shadow.
+    # Light comes with the camera: the side away from the lumen is lit, the side towards it lies in
+    # shadow.
     ox, oy = (float(np.mean(part[window])) for part in outward)
     q = _distance(blob, x, y)
     inside = q < 1
@@ -146,9 +155,9 @@ def _blend(
         shadow = _distance(
             blob, x + np.float32(0.22 * blob.radius * ox), y + np.float32(0.22 * blob.radius * oy)
         )
-        shade[window] *= 1 - np.float32(min(0.5 * blob.height, 0.45)) * np.clip(1.45 - shadow, 0, 0.5) * 2 * (
-            1 - cover
-        )
+        shade[window] *= 1 - np.float32(min(0.5 * blob.height, 0.45)) * np.clip(
+            1.45 - shadow, 0, 0.5
+        ) * 2 * (1 - cover)
     length = np.sqrt(x * x + y * y) + np.float32(1e-4)
     slope = np.float32(blob.height) * q / np.sqrt(np.maximum(1.04 - q * q, 0.04))
     facing = 1 / np.sqrt(1 + slope * slope)
@@ -166,7 +175,8 @@ def _blend(
     local = albedo[window]
     surface = np.array(scene.mucosa, np.float32) * np.array(blob.tint, np.float32)
     surface = (
-        surface * (1 + np.float32(blob.grain) * (pattern[..., 2] + 0.5 * pattern[..., 0] - 0.75))[..., None]
+        surface
+        * (1 + np.float32(blob.grain) * (pattern[..., 2] + 0.5 * pattern[..., 0] - 0.75))[..., None]
     )
     surface = 0.75 * surface + 0.25 * local * np.array(blob.tint, np.float32)
     local += cover[..., None] * (surface - local)

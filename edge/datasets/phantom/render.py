@@ -1,7 +1,7 @@
 """A procedural colonoscopy phantom: frames, clips and data sets with exact masks, from a seed.
 
-It lets everything run without patient data. It resembles a colonoscopy and is none: figures measured on it say
-nothing about patients.
+It lets everything run without patient data. It resembles a colonoscopy and is none: figures
+measured on it say nothing about patients.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def render(seed: int, *, size: tuple[int, int] = SIZE, polyp: bool | None = None
     Args:
         seed: Not negative.
         size: Height and width, at least 32.
-        polyp: Whether it shows a polyp, which then covers 1 to 25 % of the picture; None leaves it to the seed.
+        polyp: Whether it shows a polyp, which then covers 1 to 25 % of the picture; None leaves it
+            to the seed.
 
     Raises:
         UsageError: `size` is too small.
@@ -98,7 +99,9 @@ def clip(seed: int, frames: int, *, size: tuple[int, int] = SIZE) -> Iterator[Ph
             advance=at * travel,
         )
         passing = int(min(at, count - 1))
-        placed = _passing(polyps[passing], float(angles[passing]), (at - passing - 0.5) * travel, scene, pose)
+        placed = _passing(
+            polyps[passing], float(angles[passing]), (at - passing - 0.5) * travel, scene, pose
+        )
         yield PhantomFrame(*paint(scene, pose, placed, size, rng))
 
 
@@ -114,7 +117,8 @@ def write_dataset(
 ) -> None:
     """Fill a folder with `train/`, `validation/` and `negatives/`, each with `images/` and `masks/`.
 
-    One training frame in five shows no polyp; the validation frames all show one, the negatives none.
+    One training frame in five shows no polyp; the validation frames all show one, the negatives
+    none.
 
     Args:
         out: Folder to fill; made if missing.
@@ -128,7 +132,11 @@ def write_dataset(
     Raises:
         UsageError: `size` is too small.
     """
-    parts = (("train", train, None), ("validation", validation, True), ("negatives", negatives, False))
+    parts = (
+        ("train", train, None),
+        ("validation", validation, True),
+        ("negatives", negatives, False),
+    )
     total, done = train + validation + negatives, 0
     for number, (part, count, polyp) in enumerate(parts):
         for folder in ("images", "masks"):
@@ -136,7 +144,10 @@ def write_dataset(
         for index in range(count):
             own = int(np.random.SeedSequence([seed, number, index]).generate_state(1, np.uint64)[0])
             frame = render(own, size=size, polyp=polyp)
-            _write(out / part / "images" / f"{index:05d}.jpg", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+            _write(
+                out / part / "images" / f"{index:05d}.jpg",
+                cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR),
+            )
             _write(out / part / "masks" / f"{index:05d}.png", frame.mask.astype(np.uint8) * 255)
             done += 1
             if progress is not None:
@@ -186,7 +197,9 @@ def _passing(polyp: Blob, angle: float, depth: float, scene: Scene, pose: Pose) 
     distance = float(np.sqrt(_NEAR * _FAR) * np.exp(depth))
     if not _FAR < distance < _NEAR:
         return ()
-    rising = float(np.clip((np.log(distance / _FAR)) / 0.5, 0.05, 1))  # comes out from behind a fold
+    rising = float(
+        np.clip((np.log(distance / _FAR)) / 0.5, 0.05, 1)
+    )  # comes out from behind a fold
     return (
         replace(
             polyp,
@@ -202,10 +215,15 @@ def _with_polyp(scene: Scene, size: tuple[int, int], rng: Generator) -> PhantomF
     aspect = size[1] / size[0]
     share = float(np.exp(rng.uniform(np.log(1.3 * MIN_SHARE), np.log(0.85 * MAX_SHARE))))
     polyp = draw_polyp(rng, share, aspect)
-    room_x, room_y = max(aspect * 0.82 - 0.6 * polyp.radius, 0.1), max(0.82 - 0.6 * polyp.radius, 0.1)
+    room_x, room_y = (
+        max(aspect * 0.82 - 0.6 * polyp.radius, 0.1),
+        max(0.82 - 0.6 * polyp.radius, 0.1),
+    )
     while True:
         x, y = rng.uniform(-room_x, room_x), rng.uniform(-room_y, room_y)
-        if np.hypot(x - scene.lumen[0], y - scene.lumen[1]) > scene.lumen_size:  # not floating in the dark
+        if (
+            np.hypot(x - scene.lumen[0], y - scene.lumen[1]) > scene.lumen_size
+        ):  # not floating in the dark
             break
     polyp = replace(polyp, x=float(x), y=float(y))
     while True:
@@ -213,7 +231,8 @@ def _with_polyp(scene: Scene, size: tuple[int, int], rng: Generator) -> PhantomF
         seen = float(frame.mask.mean())
         if MIN_SHARE <= seen <= MAX_SHARE:
             return frame
-        # Cut off by the field of view, or too large: nearer to the centre and nearer to the size that was drawn.
+        # Cut off by the field of view, or too large: nearer to the centre and nearer to the size
+        # that was drawn.
         grow = np.clip(np.sqrt(share / max(seen, share / 4)), 0.7, 1.3)
         polyp = replace(polyp, x=0.7 * polyp.x, y=0.7 * polyp.y, radius=polyp.radius * float(grow))
 

@@ -22,7 +22,13 @@ _MUCOSA = np.array(
     [(0.95, 0.36, 0.27), (1.0, 0.48, 0.41), (1.15, 0.55, 0.24), (0.75, 0.46, 0.32)], np.float32
 )
 _TINTS = np.array(
-    [(1.08, 0.78, 0.78), (1.10, 1.22, 1.22), (1.0, 1.0, 1.0), (1.06, 1.02, 0.80), (0.95, 0.85, 0.85)],
+    [
+        (1.08, 0.78, 0.78),
+        (1.10, 1.22, 1.22),
+        (1.0, 1.0, 1.0),
+        (1.06, 1.02, 0.80),
+        (0.95, 0.85, 0.85),
+    ],
     np.float32,
 )
 
@@ -181,7 +187,9 @@ def _draw_patch(rng: Generator) -> Blob:
     )
 
 
-def _lobes(rng: Generator, orders: tuple[int, ...], amplitude: float) -> tuple[tuple[int, float, float], ...]:
+def _lobes(
+    rng: Generator, orders: tuple[int, ...], amplitude: float
+) -> tuple[tuple[int, float, float], ...]:
     return tuple((k, rng.normal(0, amplitude) * 2 / k, rng.uniform(0, 2 * np.pi)) for k in orders)
 
 

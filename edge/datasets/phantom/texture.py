@@ -30,7 +30,9 @@ def tile(number: int) -> NDArray[np.uint8]:
         start = rng.uniform(TILE, 2 * TILE, 2)
         _vessel(canvas, rng, start, rng.uniform(0, 2 * np.pi), int(rng.integers(3, 6)))
     vessels = canvas.reshape(3, TILE, 3, TILE).max(axis=(0, 2))
-    wrapped = cv2.GaussianBlur(np.tile(vessels, (3, 3)), (0, 0), 1.3)[TILE : 2 * TILE, TILE : 2 * TILE]
+    wrapped = cv2.GaussianBlur(np.tile(vessels, (3, 3)), (0, 0), 1.3)[
+        TILE : 2 * TILE, TILE : 2 * TILE
+    ]
     channels = [_stretched(mottle), wrapped, _stretched(grain), _stretched(wet)]
     texture: NDArray[np.uint8] = np.ascontiguousarray(np.stack(channels, axis=-1))
     return texture
@@ -59,5 +61,7 @@ def _noise(rng: Generator, cells: int, rows: int = 0) -> F32:
 
 def _stretched(values: F32) -> NDArray[np.uint8]:
     low, high = np.quantile(values, (0.005, 0.995))
-    stretched: NDArray[np.uint8] = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    stretched: NDArray[np.uint8] = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(
+        np.uint8
+    )
     return stretched

@@ -63,7 +63,9 @@ class BenchGroup(LazyGroup):
         command = self.get_command(ctx, DEFAULT)
         assert command is not None
         inner = click.Context(command, info_name=DEFAULT, parent=ctx)
-        records = [record for p in command.get_params(inner) if (record := p.get_help_record(inner))]
+        records = [
+            record for p in command.get_params(inner) if (record := p.get_help_record(inner))
+        ]
         with formatter.section(f"Options of the default command, {DEFAULT}"):
             formatter.write_dl(records)
 

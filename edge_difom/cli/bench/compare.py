@@ -38,7 +38,9 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
     """
     from edge.bench.report.compare import NOT_JUDGED, REGRESSION, compare_runs, load_reports
 
-    report = compare_runs(load_reports(a), load_reports(b), margin=margin, judge_invalid=judge_invalid)
+    report = compare_runs(
+        load_reports(a), load_reports(b), margin=margin, judge_invalid=judge_invalid
+    )
     console.say(report.verdict)
     for note in report.notes:
         console.say(f"note: {note}")
@@ -49,7 +51,9 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
             low, high = ratio.ci95 or (None, None)
             figures = [ratio.a_ms, ratio.b_ms, ratio.ratio, low, high]
             rows.append([name, ratio.percentile, *figures, ratio.verdict])
-    console.table(["row", "", "A, ms", "B, ms", "B over A", "95 % low", "95 % high", "verdict"], rows)
+    console.table(
+        ["row", "", "A, ms", "B, ms", "B over A", "95 % low", "95 % high", "verdict"], rows
+    )
     for pair in report.pairs:
         if pair.why:
             console.say(f"{' '.join(part for part in pair.key if part)}: {pair.why}")
@@ -75,6 +79,7 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
         raise DataError(
             "no row can be judged",
             expected="valid runs with enough frames on both sides",
-            got="; ".join(sorted({pair.why for pair in report.pairs if pair.why})) or "too few frames",
+            got="; ".join(sorted({pair.why for pair in report.pairs if pair.why}))
+            or "too few frames",
             hint="measure again on a quiet machine, or --judge-invalid",
         )

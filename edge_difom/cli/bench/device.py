@@ -48,12 +48,16 @@ def command(
     if out:
         refuse_existing(out, force=force)
     with console.progress(1 + len(DENSE) * len(PRECISIONS), "measured") as bar:
-        profile = profile_device(threads=threads, seconds=seconds, done=lambda name: bar.update(note=name))
+        profile = profile_device(
+            threads=threads, seconds=seconds, done=lambda name: bar.update(note=name)
+        )
     console.say("VALID" if profile.valid else f"INVALID: {profile.reason}")
     console.say(f"{profile.device.cpu or profile.device.architecture}, {profile.threads} threads")
     if profile.unknown:
         console.say(f"not readable here: {', '.join(profile.unknown)}")
-    console.table(["memory", "GB/s"], [["copy", profile.copy_gb_s], ["a = b + s c", profile.triad_gb_s]])
+    console.table(
+        ["memory", "GB/s"], [["copy", profile.copy_gb_s], ["a = b + s c", profile.triad_gb_s]]
+    )
     rows = [[row.engine, row.precision, row.giga_operations_per_second] for row in profile.peaks]
     console.table(["engine", "precision", "10^9 operations per second"], rows)
     for name, why in profile.missing.items():

@@ -32,13 +32,18 @@ from edge_difom.cli import console
     show_default=True,
     help="Number of pulses; p99 needs 662, p90 needs 64.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the pulse phases.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Random seed of the pulse phases."
+)
 @console.json_option()
-def command(display: str, source: str | None, pulses: int, seed: int, json_path: str | None) -> None:
+def command(
+    display: str, source: str | None, pulses: int, seed: int, json_path: str | None
+) -> None:
     """Show a marker at random phases of the camera's period, and detect it in the camera's images.
 
-    A delay starts when the marker is passed to the output and ends when an image that shows it is in
-    memory. docs/measuring.md describes a method with an LED and a photodiode that needs no camera.
+    A delay starts when the marker is passed to the output and ends when an image that shows it is
+    in memory. docs/measuring.md describes a method with an LED and a photodiode that needs no
+    camera.
     """
     from edge.bench.measure.displays import open_display
     from edge.bench.measure.glass import measure_glass
@@ -53,10 +58,14 @@ def command(display: str, source: str | None, pulses: int, seed: int, json_path:
         )
     camera = seen if seen is not None else open_source(source or "")
     if not camera.live:
-        raise UsageError(f"{source} is not live", expected="a camera", hint="--source v4l2:/dev/video0")
+        raise UsageError(
+            f"{source} is not live", expected="a camera", hint="--source v4l2:/dev/video0"
+        )
     with console.progress(pulses, "pulses") as bar:
         report = measure_glass(shown, camera, pulses=pulses, seed=seed, done=bar.update)
-    console.say(f"{report.display} seen by {report.source}: {report.pulses} pulses, {report.lost} lost")
+    console.say(
+        f"{report.display} seen by {report.source}: {report.pulses} pulses, {report.lost} lost"
+    )
     for note in report.notes:
         console.say(f"note: {note}")
     console.say(

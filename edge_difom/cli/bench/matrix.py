@@ -29,7 +29,9 @@ from edge_difom.cli import console, options
     multiple=True,
     help="Bundle, or the name of a shipped bundle; repeatable, like the options below.",
 )
-@click.option("--engine", "engines", multiple=True, default=("openvino", "tflite"), show_default=True)
+@click.option(
+    "--engine", "engines", multiple=True, default=("openvino", "tflite"), show_default=True
+)
 @click.option(
     "--precision",
     "precisions",
@@ -39,7 +41,9 @@ from edge_difom.cli import console, options
     show_default=True,
 )
 @options.threads(multiple=True)
-@click.option("--rate", "rates", multiple=True, default=("max",), show_default=True, metavar="max|FPS")
+@click.option(
+    "--rate", "rates", multiple=True, default=("max",), show_default=True, metavar="max|FPS"
+)
 @click.option(
     "--seconds",
     type=float,
@@ -47,8 +51,12 @@ from edge_difom.cli import console, options
     show_default=True,
     help="Seconds to measure each rate of each combination for.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Labeled images to score each engine on.")
-@click.option("--profile", type=click.Path(path_type=Path), help="Profile of `edge-difom bench device`.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Labeled images to score each engine on."
+)
+@click.option(
+    "--profile", type=click.Path(path_type=Path), help="Profile of `edge-difom bench device`."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--resume", is_flag=True, help="Keep the combinations that are already measured.")
 @click.option("--force", is_flag=True, help="Replace existing output.")

@@ -19,7 +19,9 @@ from edge_difom.cli import console
     ),
 )
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. Default: the record's.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write. Default: the record's."
+)
 @click.option(
     "--profile",
     "profile_path",
@@ -27,7 +29,9 @@ from edge_difom.cli import console
     help="Profile of `edge-difom bench device`, instead of the record's own.",
 )
 @console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
-def command(record: Path, out: Path | None, profile_path: Path | None, json_path: str | None) -> None:
+def command(
+    record: Path, out: Path | None, profile_path: Path | None, json_path: str | None
+) -> None:
     """Make report.json, report.html and report.md from RECORD, a record.jsonl or its folder.
 
     The record of a killed run gives a report of everything measured until then.

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     "under 0.5 C in 5 minutes).",
 )
 @options.threads()
-@click.option("--frame", default="1920x1080", show_default=True, metavar="WxH", help="Size of the frames.")
+@click.option(
+    "--frame", default="1920x1080", show_default=True, metavar="WxH", help="Size of the frames."
+)
 @click.option(
     "--sink",
     "sinks",
@@ -146,14 +148,18 @@ def command(
     written = write_reports(report, folder)
     if json_path:
         console.write_json(json_path, report)
-    console.made(folder / RECORD_NAME, *written, *([json_path] if json_path and json_path != "-" else []))
+    console.made(
+        folder / RECORD_NAME, *written, *([json_path] if json_path and json_path != "-" else [])
+    )
     console.next_command(_next(report, bundle_path, folder))
 
 
 def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
     if report.valid:
         return f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {report.engine}"
-    return f"edge-difom bench --bundle {bundle_path} --engine {report.engine} --out {folder} --force"
+    return (
+        f"edge-difom bench --bundle {bundle_path} --engine {report.engine} --out {folder} --force"
+    )
 
 
 def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:

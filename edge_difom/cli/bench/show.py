@@ -85,7 +85,9 @@ def show_report(report: BenchReport) -> None:
 def _show_load(load: LoadReport) -> None:
     console.say()
     pace = "highest rate" if load.load == "max" else f"{load.load} frames per second"
-    console.say(f"{pace}: {load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten")
+    console.say(
+        f"{pace}: {load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten"
+    )
     console.table(
         ["latency, ms", *load.latency_ms],
         [

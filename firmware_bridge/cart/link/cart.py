@@ -1,6 +1,7 @@
 """`edge.contracts.CartLink`: a thread between the frame loop and the controller.
 
-A heartbeat leaves only when the frame loop called `beat`, so that a loop that stands still opens the relay.
+A heartbeat leaves only when the frame loop called `beat`, so that a loop that stands still opens
+the relay.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class ThreadedCart:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         assert self._thread is not None, "left without being entered"
         self._stop.set()
@@ -174,13 +178,16 @@ class ThreadedCart:
         session.connect(self._now_ms())
         while not self._stop.is_set():
             wanted = [transport.fileno()] if unsent else []
-            readable, _, _ = select.select([transport.fileno(), self._wake_read], wanted, [], _POLL_S)
+            readable, _, _ = select.select(
+                [transport.fileno(), self._wake_read], wanted, [], _POLL_S
+            )
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             if transport.fileno() in readable:
                 session.receive(transport.read(), self._now_ms())
             if not unsent:
-                # While the line is not ready nothing is queued: an old heartbeat must not pass for a new one.
+                # While the line is not ready nothing is queued: an old heartbeat must not pass for
+                # a new one.
                 with self._lock:
                     beat, self._beat = self._beat, None
                 unsent = session.poll(beat, self._now_ms())

@@ -1,7 +1,7 @@
 """What the host says to the controller and makes of its answers; no input, no output, no clock of its own.
 
-Bytes go in by `receive` and out by `poll`; both are told the time. The controller is believed dead after
-`SILENCE_MS` without a whole message of it, and the link begins anew with a hello.
+Bytes go in by `receive` and out by `poll`; both are told the time. The controller is believed dead
+after `SILENCE_MS` without a whole message of it, and the link begins anew with a hello.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Session:
             if now_ms >= self._hello_due_ms:
                 self._hello_due_ms = now_ms + HELLO_MS
                 self._greeting = None
-                self._hello_sequence = self._send(m.Hello(role=0, proto=m.PROTOCOL, fw=__version__[:24]))
+                self._hello_sequence = self._send(
+                    m.Hello(role=0, proto=m.PROTOCOL, fw=__version__[:24])
+                )
         elif beat is not None and now_ms - beat.at_ms < BEAT_MAX_AGE_MS:
             self._beat(beat, now_ms)
         out = bytes(self._out)
@@ -157,9 +159,15 @@ class Session:
 
     def _beat(self, beat: Beat, now_ms: int) -> None:
         state = beat.status.state
-        age = m.NO_FRAME_AGE if beat.frame_age_ms is None else min(int(beat.frame_age_ms), m.NO_FRAME_AGE - 1)
+        age = (
+            m.NO_FRAME_AGE
+            if beat.frame_age_ms is None
+            else min(int(beat.frame_age_ms), m.NO_FRAME_AGE - 1)
+        )
         self._send(
-            m.Heartbeat(uptime_ms=beat.at_ms & 0xFFFFFFFF, state=STATES[state], frame_age_ms=max(age, 0))
+            m.Heartbeat(
+                uptime_ms=beat.at_ms & 0xFFFFFFFF, state=STATES[state], frame_age_ms=max(age, 0)
+            )
         )
         if beat.mask:
             self._send(m.SetRoute(route=1, lease_ms=ROUTE_LEASE_MS))
@@ -204,7 +212,12 @@ class Session:
             self._down("the controller does not know this host any more")
         elif ack.code in (m.SCHEMA, m.UNKNOWN_STATE, m.REFUSED):
             self._refuse(f"the controller answers: {m.CODES[ack.code]}")
-        elif ack.code == m.DONE and ack.ack_seq == self._hello_sequence and self._greeting and not self.up:
+        elif (
+            ack.code == m.DONE
+            and ack.ack_seq == self._hello_sequence
+            and self._greeting
+            and not self.up
+        ):
             self.up = True
             self._lamp = None
             self._refusal = ""
@@ -244,7 +257,9 @@ class Session:
             self._last_power_fail = sequence
             self.reported.append(
                 CartEvent(
-                    "power-fail", f"supply holds for {message.holdup_ms} ms", holdup_ms=message.holdup_ms
+                    "power-fail",
+                    f"supply holds for {message.holdup_ms} ms",
+                    holdup_ms=message.holdup_ms,
                 )
             )
 

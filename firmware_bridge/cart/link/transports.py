@@ -93,7 +93,9 @@ class SerialTransport:
 
     def close(self) -> None:
         """Drop what has not left, for which the system would wait, and close."""
-        with contextlib.suppress(OSError, termios.error):  # a device that is gone has nothing to drop
+        with contextlib.suppress(
+            OSError, termios.error
+        ):  # a device that is gone has nothing to drop
             self._serial.reset_output_buffer()
         self._serial.close()
 
@@ -113,7 +115,9 @@ class IsoTpTransport:
     def __init__(self, interface: str, ids: tuple[int, int] = CAN_IDS) -> None:
         if not hasattr(socket, "CAN_ISOTP"):
             raise MissingDependencyError(
-                "this Python knows no ISO-TP sockets", expected="Linux 5.10 with can-isotp", got=sys.platform
+                "this Python knows no ISO-TP sockets",
+                expected="Linux 5.10 with can-isotp",
+                got=sys.platform,
             )
         self._socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
         try:

@@ -1,6 +1,7 @@
 """Frames on a byte stream: 0x00 | COBS(payload | CRC-32, little endian) | 0x00.
 
-The leading delimiter ends whatever noise stood before a frame, so that noise costs no frame but itself.
+The leading delimiter ends whatever noise stood before a frame, so that noise costs no frame but
+itself.
 """
 
 from __future__ import annotations

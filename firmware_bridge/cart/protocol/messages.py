@@ -160,7 +160,15 @@ class PowerFail(Message, frozen=True, tag=8):
 
 
 AnyMessage = (
-    Hello | Heartbeat | SetLamp | SetRoute | Ack | Greeting | ControllerStatus | InputEvent | PowerFail
+    Hello
+    | Heartbeat
+    | SetLamp
+    | SetRoute
+    | Ack
+    | Greeting
+    | ControllerStatus
+    | InputEvent
+    | PowerFail
 )
 
 

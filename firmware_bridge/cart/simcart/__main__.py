@@ -39,7 +39,9 @@ def _parse_all(
     metavar="[LINK]",
     help="Serve a pseudo-terminal, also as LINK.",
 )
-@click.option("--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable.")
+@click.option(
+    "--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable."
+)
 @click.option("--seed", default=0, help="Of noise and garbage.")
 @click.option("--quiet", is_flag=True, help="Do not say where relay and lamp are.")
 @click.option("--child", is_flag=True, help="End with standard input.")
@@ -137,7 +139,9 @@ def _tell(cart: SimCart, told: str) -> str:
     relay = "overlay" if cart.controller.contact else "pass-through"
     text = f"relay {relay}, faults {cart.controller.faults:#04x}"
     if text != told:
-        click.echo(f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLOURS[cart.controller.lamp]}", err=True)
+        click.echo(
+            f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLOURS[cart.controller.lamp]}", err=True
+        )
     return text
 
 

@@ -19,8 +19,8 @@ _COMPILERS = ("cc", "gcc", "clang")
 def library() -> Path:
     """Path of the library, compiled where this version of the sources was not yet.
 
-    It stands under `$EDGE_DIFOM_CACHE`, `$XDG_CACHE_HOME/edge-difom` or `~/.cache/edge-difom`. Processes that compile
-    at the same time do not disturb each other.
+    It stands under `$EDGE_DIFOM_CACHE`, `$XDG_CACHE_HOME/edge-difom` or `~/.cache/edge-difom`.
+    Processes that compile at the same time do not disturb each other.
 
     Raises:
         MissingDependencyError: There is no C compiler, or it failed.
@@ -55,7 +55,15 @@ def _compile(built: Path) -> None:
     with tempfile.TemporaryDirectory(dir=built.parent, prefix=".libcart.") as folder:
         made = Path(folder) / built.name
         sources = [str(path) for name in _FOLDERS for path in sorted((FIRMWARE / name).glob("*.c"))]
-        options = ["-std=c99", "-O2", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-DZCBOR_CANONICAL"]
+        options = [
+            "-std=c99",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-w",
+            "-fno-strict-aliasing",
+            "-DZCBOR_CANONICAL",
+        ]
         includes = [f"-I{FIRMWARE / name}" for name in _FOLDERS]
         run = subprocess.run(
             [compiler, *options, *includes, "-o", str(made), *sources],

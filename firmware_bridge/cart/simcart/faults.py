@@ -140,7 +140,9 @@ class SimCart:
         if self._holds("version"):
             data = b"".join(map(_as_protocol_2, self._from_host.feed(data)))
         if self._holds("deaf"):
-            data = b"".join(frame(payload) for payload in self._from_host.feed(data) if not _is_ack(payload))
+            data = b"".join(
+                frame(payload) for payload in self._from_host.feed(data) if not _is_ack(payload)
+            )
         self.controller.receive(self._noisy(data))
 
     def advance(self, now_ms: int) -> bytes:

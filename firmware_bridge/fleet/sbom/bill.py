@@ -46,7 +46,8 @@ def make_bill(bundle: Bundle, packages: Sequence[Package], now: datetime) -> str
     bill.register_dependency(model, [*parts, *libraries.values()])
     for package in packages:
         bill.register_dependency(
-            libraries[package.name], [libraries[name] for name in package.requires if name in libraries]
+            libraries[package.name],
+            [libraries[name] for name in package.requires if name in libraries],
         )
     return JsonV1Dot6(bill).output_as_string(indent=2) + "\n"
 
@@ -63,7 +64,13 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
         for package in packages
     }
     rows = [
-        [package.name, package.version, package.supplier, package.licence, ", ".join(needed_by[package.name])]
+        [
+            package.name,
+            package.version,
+            package.supplier,
+            package.licence,
+            ", ".join(needed_by[package.name]),
+        ]
         for package in packages
         if package.name != _PROJECT
     ]
@@ -90,7 +97,11 @@ def _model(bundle: Bundle) -> Component:
         "recipe": made.recipe,
         "seed": str(made.seed),
         "created": made.created,
-        **{f"made_with:{name}": version for name, version in sorted(made.versions.items()) if version},
+        **{
+            f"made_with:{name}": version
+            for name, version in sorted(made.versions.items())
+            if version
+        },
     }
     return Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
@@ -99,12 +110,16 @@ def _model(bundle: Bundle) -> Component:
         bom_ref=f"bundle:{bundle.digest}",
         hashes=[_sha256(bundle.digest)],
         licenses=[LicenseFactory().make_with_name(bundle.manifest.licence)],
-        properties=[Property(name=f"edge-difom:{name}", value=value) for name, value in told.items()],
+        properties=[
+            Property(name=f"edge-difom:{name}", value=value) for name, value in told.items()
+        ],
     )
 
 
 def _engines(bundle: Bundle) -> list[Component]:
-    files = {file: entry for entry in reversed(bundle.manifest.engines) for file in reversed(entry.files)}
+    files = {
+        file: entry for entry in reversed(bundle.manifest.engines) for file in reversed(entry.files)
+    }
     return [
         Component(
             type=ComponentType.FILE,

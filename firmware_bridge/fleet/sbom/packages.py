@@ -75,10 +75,15 @@ def needed(
         known |= wanted
         distribution = _distribution(name, search)
         offered = {
-            canonicalize_name(extra) for extra in distribution.metadata.get_all("Provides-Extra") or []
+            canonicalize_name(extra)
+            for extra in distribution.metadata.get_all("Provides-Extra") or []
         }
-        if name == canonicalize_name(project) and (unknown := {*map(canonicalize_name, wanted)} - offered):
-            raise UsageError(f"{project} has no extra {min(unknown)!r}", expected=", ".join(sorted(offered)))
+        if name == canonicalize_name(project) and (
+            unknown := {*map(canonicalize_name, wanted)} - offered
+        ):
+            raise UsageError(
+                f"{project} has no extra {min(unknown)!r}", expected=", ".join(sorted(offered))
+            )
         requirements = [
             text for text in map(Requirement, distribution.requires or ()) if _applies(text, known)
         ]
@@ -109,12 +114,16 @@ def _package(
     about = distribution.metadata
 
     def told(*fields: str) -> str:
-        return next((value for field in fields for value in about.get_all(field) or () if value), "")
+        return next(
+            (value for field in fields for value in about.get_all(field) or () if value), ""
+        )
 
     return Package(
         name=name,
         version=distribution.version,
-        licence=_licence(told("License-Expression"), told("License"), about.get_all("Classifier") or []),
+        licence=_licence(
+            told("License-Expression"), told("License"), about.get_all("Classifier") or []
+        ),
         supplier=told(*people) or _UNKNOWN,
         summary=told("Summary"),
         requires=sorted({canonicalize_name(each.name) for each in requirements} - {name}),

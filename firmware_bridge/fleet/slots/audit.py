@@ -1,7 +1,8 @@
 """What happened to a device's bundles: JSON lines, each with the SHA-256 of the line before it.
 
-The chain shows a line that was changed, left out or put in, and the head kept beside it shows lines cut off the
-end. Whoever may write the whole folder can forge all of it: `edge-difom device status` prints the head, to be kept elsewhere.
+The chain shows a line that was changed, left out or put in, and the head kept beside it shows lines
+cut off the end. Whoever may write the whole folder can forge all of it: `edge-difom device status`
+prints the head, to be kept elsewhere.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class AuditLog:
     Args:
         folder: Where it lies; it exists.
         now: Wall clock of the records.
-        limit: Bytes from which the file is put aside and a new one begun, which continues the chain.
+        limit: Bytes from which the file is put aside and a new one begun, which continues the
+            chain.
         keep: Files put aside that are kept; the chain records what is dropped.
     """
 

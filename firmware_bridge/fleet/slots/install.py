@@ -1,6 +1,7 @@
 """From a repository into the spare slot: believed, fitting, whole, tested, and then in use with one write.
 
-Until that write nothing that the device uses has changed; what an interruption leaves is removed by the next installation.
+Until that write nothing that the device uses has changed; what an interruption leaves is removed by
+the next installation.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def install(
 
     Raises:
         BusyError: A signal is present, another installation runs, or the disk has no room.
-        BundleError: Not to be trusted, expired, older than what was installed, damaged, or marked bad.
+        BundleError: Not to be trusted, expired, older than what was installed, damaged, or marked
+            bad.
         MissingDependencyError: It cannot run on this machine.
         ParityError: The self-test failed.
         LatencyError: The self-test was too slow.
@@ -117,7 +119,9 @@ def install(
         return held
 
 
-def _believe(repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]) -> _Found:
+def _believe(
+    repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]
+) -> _Found:
     from firmware_bridge.fleet.trust.client import refresh
 
     known = believed.load(folder)
@@ -127,7 +131,9 @@ def _believe(repository: Folder, folder: Path, target: str | None, now: Callable
     names = sorted(name.removesuffix(".difom") for name in targets.targets)
     if target is None and len(names) != 1:
         raise UsageError(
-            f"the repository holds {len(names)} bundles", expected="--target NAME", got=", ".join(names)
+            f"the repository holds {len(names)} bundles",
+            expected="--target NAME",
+            got=", ".join(names),
         )
     name = f"{target or names[0]}.difom"
     if name not in targets.targets:
@@ -135,7 +141,9 @@ def _believe(repository: Folder, folder: Path, target: str | None, now: Callable
     entry = targets.targets[name]
     digest = entry.hashes.get("sha256")
     if "/" in name or name.startswith(".") or digest is None or not digest.isalnum():
-        raise BundleError(f"{name!r} is not published as a bundle", expected="a plain name and a SHA-256")
+        raise BundleError(
+            f"{name!r} is not published as a bundle", expected="a plain name and a SHA-256"
+        )
     return _Found(
         name.removesuffix(".difom"),
         f"{digest}.{name}",
@@ -154,12 +162,20 @@ def _refuse_older(found: _Found, before: State) -> None:
             got=f"version {version}",
             hint="publish the older bundle anew, with a later version; or edge-difom device rollback",
         )
-    same = [held for held in before.slots.values() if (held.name, held.version) == (found.target, version)]
+    same = [
+        held
+        for held in before.slots.values()
+        if (held.name, held.version) == (found.target, version)
+    ]
     if any(held.sha256 != found.sha256 for held in same):
-        raise BundleError(f"{found.target} {version} is another bundle than the one of this version here")
+        raise BundleError(
+            f"{found.target} {version} is another bundle than the one of this version here"
+        )
     used = {before.active, before.trial.slot if before.trial else None}
     if any(before.slots.get(slot) in same for slot in used if slot):
-        raise UsageError(f"{found.target} {version} is installed already", expected="a later version")
+        raise UsageError(
+            f"{found.target} {version} is installed already", expected="a later version"
+        )
 
 
 def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
@@ -172,7 +188,9 @@ def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
             )
 
 
-def _refuse_unfit(found: _Found, runtimes: Mapping[str, Runtime | None], architecture: str | None) -> None:
+def _refuse_unfit(
+    found: _Found, runtimes: Mapping[str, Runtime | None], architecture: str | None
+) -> None:
     offer = found.offer
     if offer.schema_version != SCHEMA_VERSION:
         raise BundleError(
@@ -207,7 +225,11 @@ def _refuse_without_room(found: _Found, folder: Path) -> None:
 
 
 def _bring(
-    store: SlotStore, repository: Folder, found: _Found, slot: str, check: Callable[[Path], SelfTest]
+    store: SlotStore,
+    repository: Folder,
+    found: _Found,
+    slot: str,
+    check: Callable[[Path], SelfTest],
 ) -> Held:
     """Copy, verify and test a bundle beside what the slot holds, then change over."""
     held = state.Held(
@@ -238,7 +260,9 @@ def _bring(
     except (EdgeDifomError, OSError) as error:
         reason = error.what if isinstance(error, EdgeDifomError) else str(error)
         with suppress(OSError):
-            store.audit.append("install-failed", **begun, reason=reason, got=getattr(error, "got", ""))
+            store.audit.append(
+                "install-failed", **begun, reason=reason, got=getattr(error, "got", "")
+            )
         if isinstance(error, EdgeDifomError):
             raise
         raise BusyError(
@@ -279,7 +303,9 @@ def _block(source: IO[bytes], size: int, found: _Found) -> bytes:
         return source.read(size)
     except OSError as error:
         raise BundleError(
-            f"{found.file} cannot be read", got=error.strerror or str(error), hint="copy the repository again"
+            f"{found.file} cannot be read",
+            got=error.strerror or str(error),
+            hint="copy the repository again",
         ) from error
 
 
@@ -296,7 +322,9 @@ def _refuse_untrue(part: Path, found: _Found) -> None:
         )
 
 
-def _refuse_failing(store: SlotStore, part: Path, held: Held, check: Callable[[Path], SelfTest]) -> None:
+def _refuse_failing(
+    store: SlotStore, part: Path, held: Held, check: Callable[[Path], SelfTest]
+) -> None:
     outcome = check(part)
     if outcome.ok:
         return

@@ -1,6 +1,7 @@
 """Whether a signal is present: a file that the runtime holds locked as long as it is.
 
-The kernel takes the lock back when the runtime ends, however it ends, so a crash never blocks an update for good.
+The kernel takes the lock back when the runtime ends, however it ends, so a crash never blocks an
+update for good.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class SignalLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
             self._file.close()

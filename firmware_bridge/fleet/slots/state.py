@@ -106,12 +106,16 @@ class State(_Strict, frozen=True, kw_only=True):
     def tried(self) -> State:
         """With one start less for the trial."""
         assert self.trial is not None
-        return msgspec.structs.replace(self, trial=Trial(slot=self.trial.slot, tries=self.trial.tries - 1))
+        return msgspec.structs.replace(
+            self, trial=Trial(slot=self.trial.slot, tries=self.trial.tries - 1)
+        )
 
     def proven(self, slot: str) -> State:
         """With the trial as the active bundle."""
         held = msgspec.structs.replace(self.slots[slot], good=True)
-        return msgspec.structs.replace(self, slots={**self.slots, slot: held}, active=slot, trial=None)
+        return msgspec.structs.replace(
+            self, slots={**self.slots, slot: held}, active=slot, trial=None
+        )
 
     def emptied(self, slot: str, *, bad: str | None = None) -> State:
         """Without what a slot holds; the other one is active if it is good.

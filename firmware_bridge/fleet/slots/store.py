@@ -1,7 +1,8 @@
 """The runtime's view of the slots: which bundle to use at this start, and what became of it.
 
-A trial's start is counted on the disk before the bundle is handed out, so that one that takes the machine down
-cannot do so for ever. Nothing of this needs the disk to be writable: what cannot be recorded is not tried.
+A trial's start is counted on the disk before the bundle is handed out, so that one that takes the
+machine down cannot do so for ever. Nothing of this needs the disk to be writable: what cannot be
+recorded is not tried.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ LOCK, INSTALLING = "lock", "installing"
 class SlotStore:
     """The two slots of a state folder, for one start of the runtime (`edge.contracts.BundleStore`).
 
-    The first `current` decides, and counts a try where that is a trial; later ones repeat it until `mark_bad`.
+    The first `current` decides, and counts a try where that is a trial; later ones repeat it until
+    `mark_bad`.
 
     Args:
         folder: State folder.
@@ -134,7 +136,9 @@ class SlotStore:
         with self._changing() as now, locked(self.folder / audit.LOCK):
             named = {self._path(now, slot) for slot in now.slots}
             found = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
-            removed = sorted(path for path in set(found) - named if path.is_file() or path.is_symlink())
+            removed = sorted(
+                path for path in set(found) - named if path.is_file() or path.is_symlink()
+            )
             for path in removed:
                 durable.remove(path)
         if removed:
@@ -181,10 +185,17 @@ class SlotStore:
                     state.save(self.folder, now.tried())
                     self._tell("trial-started", slot=slot, version=version, tries_left=tries - 1)
                     return path
-                reason = None if tries > 0 else f"{state.TRIES} starts without a clean running period"
+                reason = (
+                    None if tries > 0 else f"{state.TRIES} starts without a clean running period"
+                )
                 now = now.emptied(slot, bad=reason)
                 state.save(self.folder, now)
-                self._tell("rolled-back", slot=slot, version=version, reason=reason or "the file is damaged")
+                self._tell(
+                    "rolled-back",
+                    slot=slot,
+                    version=version,
+                    reason=reason or "the file is damaged",
+                )
             while now.active:
                 path = self._path(now, now.active)
                 if path and self._usable(now.slots[now.active], path):
@@ -222,7 +233,9 @@ class SlotStore:
         """Whether a slot's file is, byte for byte, what was signed."""
         try:
             return (
-                path not in self._refused and path.stat().st_size == held.size and sha256(path) == held.sha256
+                path not in self._refused
+                and path.stat().st_size == held.size
+                and sha256(path) == held.sha256
             )
         except OSError:
             return False
@@ -236,7 +249,8 @@ class SlotStore:
 def installed_state() -> Path | None:
     """The usual state folder, where a bundle was ever installed into it; None elsewhere.
 
-    One whose slots were emptied since counts too: what was condemned on this device is not to be stood in for.
+    One whose slots were emptied since counts too: what was condemned on this device is not to be
+    stood in for.
     """
     try:
         return DEFAULT_STATE if (DEFAULT_STATE / state.STATE).is_file() else None

@@ -1,7 +1,7 @@
 """Files of a cart computer's system, written under a root.
 
-What was written is recorded with its hash, so that a later version replaces its own files and keeps those that
-somebody changed.
+What was written is recorded with its hash, so that a later version replaces its own files and keeps
+those that somebody changed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Settings:
     """What the files are filled in with.
 
     Attributes:
-        python: The interpreter that this package is installed for, as the cart computer will have it.
+        python: The interpreter that this package is installed for, as the cart computer will have
+            it.
         cart: Socket of the controller's line, as a pattern of udev's ID_PATH.
         camera: Likewise, of the camera.
         rauc: Whether the update slots of the root file system are configured too.
@@ -67,7 +68,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"/[\w./+-]+", self.python):
             raise UsageError(
-                f"invalid path of a Python: {self.python!r}", expected="an absolute path without spaces"
+                f"invalid path of a Python: {self.python!r}",
+                expected="an absolute path without spaces",
             )
         if any(Path(self.python).is_relative_to(folder) for folder in HIDDEN):
             raise UsageError(
@@ -90,8 +92,9 @@ class Change:
 
     Attributes:
         path: Under the root.
-        action: `write` where there is none, `update` where there is an older one of ours, `replace` where a changed
-            one is overwritten, `keep` where a changed one stays, `same` where nothing is to be done.
+        action: `write` where there is none, `update` where there is an older one of ours, `replace`
+            where a changed one is overwritten, `keep` where a changed one stays, `same` where
+            nothing is to be done.
         before: What is there.
         after: What belongs there.
     """
@@ -108,7 +111,9 @@ class Change:
 
     def diff(self) -> str:
         """What changes, as a unified diff."""
-        before, after = ((data or b"").decode(errors="replace") for data in (self.before, self.after))
+        before, after = (
+            (data or b"").decode(errors="replace") for data in (self.before, self.after)
+        )
         lines = difflib.unified_diff(
             before.splitlines(keepends=True),
             after.splitlines(keepends=True),
@@ -138,7 +143,9 @@ def plan(root: Path, settings: Settings, *, force: bool = False) -> list[Change]
         UsageError: The root is no folder, or a file cannot be read.
     """
     if not root.is_dir():
-        raise UsageError(f"{root} is no folder", expected="the root of a system, such as a mounted image")
+        raise UsageError(
+            f"{root} is no folder", expected="the root of a system, such as a mounted image"
+        )
     written = _read_record(root)
     changes = []
     for target, after in render(settings).items():
@@ -178,7 +185,9 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
     record = _read_record(root) | {str(c.path.relative_to(root)): sha256(c.after) for c in ours}
     if not due and record == _read_record(root):
         return
-    refused = [str(path) for path in (*(c.path for c in due), root / RECORD) if not _may_write(path)]
+    refused = [
+        str(path) for path in (*(c.path for c in due), root / RECORD) if not _may_write(path)
+    ]
     if refused:
         raise UsageError(
             f"no right to write {', '.join(refused)}",
@@ -187,7 +196,9 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
         )
     for change in due:
         atomic_write(change.path, change.after)
-    atomic_write(root / RECORD, msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2))
+    atomic_write(
+        root / RECORD, msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=2)
+    )
 
 
 def _filled(name: str, values: Mapping[str, str]) -> str:

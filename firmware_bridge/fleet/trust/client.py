@@ -1,8 +1,9 @@
 """What a device believes: from one trusted root to the signed list of bundles, by the TUF client workflow.
 
-The steps are those of the specification's section 5 (1.0.33) on python-tuf's metadata, its signatures, thresholds, lengths and
-hashes. Its own `Updater` is not used: it asks the wall clock, writes file by file without flushing, and its import
-tries a network socket. Delegations are not followed.
+The steps are those of the specification's section 5 (1.0.33) on python-tuf's metadata, its
+signatures, thresholds, lengths and hashes. Its own `Updater` is not used: it asks the wall clock,
+writes file by file without flushing, and its import tries a network socket. Delegations are not
+followed.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
         timestamp = _verified(Timestamp, data, root)
         if known is not None:
             _refuse_older(name, timestamp.version, known.version)
-            _refuse_older("snapshot.json", timestamp.snapshot_meta.version, known.snapshot_meta.version)
+            _refuse_older(
+                "snapshot.json", timestamp.snapshot_meta.version, known.snapshot_meta.version
+            )
             if timestamp.version == known.version:
                 # Two different ones with one version: the first one seen stands.
                 assert trusted.timestamp is not None
@@ -128,7 +131,9 @@ def _newest_root(read: Read, text: str) -> tuple[Root, str]:
                 keys.verify_delegate(Root.type, document.signed_bytes, document.signatures)
         root, text = document.signed, data.decode()
     if not root.consistent_snapshot:
-        raise BundleError("the repository has no consistent snapshots", expected="one of `bundle publish`")
+        raise BundleError(
+            "the repository has no consistent snapshots", expected="one of `bundle publish`"
+        )
     return root, text
 
 

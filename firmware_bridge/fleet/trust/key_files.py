@@ -33,9 +33,13 @@ def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
     """
     private = Ed25519PrivateKey.generate()
     encryption = (
-        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption()
     )
-    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -74,5 +78,7 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
             f"{path} cannot be used", expected="an Ed25519 key and its passphrase", got=str(error)
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise UsageError(f"{path} is another kind of key", expected="Ed25519", got=type(private).__name__)
+        raise UsageError(
+            f"{path} is another kind of key", expected="Ed25519", got=type(private).__name__
+        )
     return CryptoSigner(private)

@@ -73,7 +73,9 @@ def read_offer(custom: Any, target: str) -> Offer:
             hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         ) from error
     if offer.version < 1:
-        raise BundleError(f"{target} is offered with version {offer.version}", expected="a version from 1")
+        raise BundleError(
+            f"{target} is offered with version {offer.version}", expected="a version from 1"
+        )
     return offer
 
 

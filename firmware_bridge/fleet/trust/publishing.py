@@ -42,7 +42,9 @@ class Published:
     expires: dict[str, datetime]
 
 
-def create_keys(folder: Path, passphrase: bytes, now: datetime, days: Mapping[str, int] = DAYS) -> Path:
+def create_keys(
+    folder: Path, passphrase: bytes, now: datetime, days: Mapping[str, int] = DAYS
+) -> Path:
     """Make the keys of the four roles, and the root metadata that devices are to trust.
 
     Args:
@@ -106,7 +108,8 @@ def publish(
     version = last + 1 if version is None else version
     if version <= last:
         raise UsageError(
-            f"{name} is published with version {last} already", expected=f"a version from {last + 1}"
+            f"{name} is published with version {last} already",
+            expected=f"a version from {last + 1}",
         )
     earlier = {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -123,7 +126,9 @@ def publish(
     targets.targets[name] = entry
     expires = files.write(repository, keys, targets, signers, now, days)
     _prune(repository, targets, earlier)
-    return Published(target=name.removesuffix(".difom"), version=version, file=file, expires=expires)
+    return Published(
+        target=name.removesuffix(".difom"), version=version, file=file, expires=expires
+    )
 
 
 def renew(
@@ -152,7 +157,12 @@ def renew(
             hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         )
     return files.write(
-        repository, keys, targets, {role: files.load_signer(keys, role, root) for role in ONLINE}, now, days
+        repository,
+        keys,
+        targets,
+        {role: files.load_signer(keys, role, root) for role in ONLINE},
+        now,
+        days,
     )
 
 
@@ -178,7 +188,8 @@ def rotate(
         days: Role -> days until expiry.
 
     Returns:
-        The new root metadata. A device needs none of it by hand: it follows from the root that it trusts.
+        The new root metadata. A device needs none of it by hand: it follows from the root that it
+        trusts.
 
     Raises:
         BundleError: The repository's metadata cannot be read.
@@ -192,7 +203,9 @@ def rotate(
     for role in dict.fromkeys(roles):
         path = keys / f".{role}.{version}.new.pem"
         path.unlink(missing_ok=True)
-        signer = key_files.generate(path, (new_passphrase or passphrase) if role == "root" else None)
+        signer = key_files.generate(
+            path, (new_passphrase or passphrase) if role == "root" else None
+        )
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
         root.add_key(signer.public_key, role)
@@ -211,15 +224,20 @@ def rotate(
 
 
 def _refuse_name(name: str) -> None:
-    if not name.replace(".", "").replace("-", "").replace("_", "").isalnum() or name.startswith("."):
+    if not name.replace(".", "").replace("-", "").replace("_", "").isalnum() or name.startswith(
+        "."
+    ):
         raise UsageError(
-            f"{name!r} is no name for a repository", expected="letters, digits, dot, dash, underscore"
+            f"{name!r} is no name for a repository",
+            expected="letters, digits, dot, dash, underscore",
         )
 
 
 def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
     """Remove bundles that neither this publication nor the one before it names."""
-    named = earlier | {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
+    named = earlier | {
+        path for file in targets.targets.values() for path in file.get_prefixed_paths()
+    }
     for path in (repository / TARGETS).glob("*.difom"):
         if path.name not in named:
             durable.remove(path)

@@ -1,7 +1,7 @@
 """The publisher's side: a TUF repository in a plain folder.
 
-Files are named by version or hash and only added; `timestamp.json` is replaced last. So whoever copies the folder at any
-moment has a whole repository, of before or after.
+Files are named by version or hash and only added; `timestamp.json` is replaced last. So whoever
+copies the folder at any moment has a whole repository, of before or after.
 """
 
 from __future__ import annotations
@@ -88,11 +88,15 @@ def newest_root(repository: Path, keys: Path) -> Root:
     for path in found:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
-            raise UsageError(f"{repository} belongs to other keys than those of {keys}", hint="--keys KEYS")
+            raise UsageError(
+                f"{repository} belongs to other keys than those of {keys}", hint="--keys KEYS"
+            )
     newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
     if newest.exists():
         raise UsageError(
-            f"{keys} is older than {repository}", expected=f"its {newest.name}", hint="copy it from there"
+            f"{keys} is older than {repository}",
+            expected=f"its {newest.name}",
+            hint="copy it from there",
         )
     return _load(found[-1], Root)
 

@@ -34,9 +34,15 @@ def days_of(texts: Sequence[str]) -> dict[str, int]:
     days = dict(DAYS)
     for text in texts:
         role, _, number = text.partition("=")
-        if role not in ROLES or not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 36500:
+        if (
+            role not in ROLES
+            or not number.isascii()
+            or not number.isdigit()
+            or not 1 <= int(number) <= 36500
+        ):
             raise UsageError(
-                f"{text!r} is no time of expiry", expected=f"ROLE=DAYS with a role of {', '.join(ROLES)}"
+                f"{text!r} is no time of expiry",
+                expected=f"ROLE=DAYS with a role of {', '.join(ROLES)}",
             )
         days[role] = int(number)
     return days

@@ -48,7 +48,9 @@ def load(folder: Path) -> Trusted:
         ) from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"{path} cannot be read", got=str(error), hint="edge-difom device trust ROOT.json --replace"
+            f"{path} cannot be read",
+            got=str(error),
+            hint="edge-difom device trust ROOT.json --replace",
         ) from error
 
 

@@ -16,7 +16,9 @@ from distill.data.augment import (
 
 def smooth_picture(size: int, seed: int = 0) -> np.ndarray:
     coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    picture = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+    picture = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False).clamp(
+        0, 1
+    )
     return (picture[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
@@ -36,9 +38,13 @@ def test_a_coarse_map_follows_the_image() -> None:
     picture[40:56, 8:24] = 255
     theta = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
     moved = warp(picture, theta)[..., 0]
-    coarse = torch.from_numpy(picture[..., 0].reshape(8, 8, 8, 8).mean(axis=(1, 3)))[None, None].float()
+    coarse = torch.from_numpy(picture[..., 0].reshape(8, 8, 8, 8).mean(axis=(1, 3)))[
+        None, None
+    ].float()
     expected = moved.reshape(8, 8, 8, 8).mean(axis=(1, 3))
-    np.testing.assert_allclose(warp_maps(coarse, theta_batch([theta]))[0, 0].numpy(), expected, atol=2)
+    np.testing.assert_allclose(
+        warp_maps(coarse, theta_batch([theta]))[0, 0].numpy(), expected, atol=2
+    )
 
 
 def test_the_same_sample_of_an_epoch_is_always_drawn_the_same() -> None:

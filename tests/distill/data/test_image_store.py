@@ -29,7 +29,10 @@ def fill(root: Path, stems: Iterable[object], size: tuple[int, int] = (20, 30)) 
         rng = np.random.default_rng(number)
         mask = np.zeros(size, np.uint8)
         cv2.circle(mask, (size[1] // 2, size[0] // 2), 3 + number % 5, 255, cv2.FILLED)
-        for folder, picture in (("images", rng.integers(0, 256, (*size, 3), np.uint8)), ("masks", mask)):
+        for folder, picture in (
+            ("images", rng.integers(0, 256, (*size, 3), np.uint8)),
+            ("masks", mask),
+        ):
             (root / folder).mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(root / folder / f"{stem}.png"), picture)
     return root
@@ -76,7 +79,9 @@ def test_chosen_sequences_leave_other_folders_to_the_fraction(video: Path, tmp_p
 def test_a_drawn_split_cuts_no_sequence_and_is_reproducible(video: Path, seed: int) -> None:
     splits = load_splits([video], val_fraction=0.3, seed=seed)
     assert not {s.group for s in splits.train} & {s.group for s in splits.validation}
-    assert sorted(stems(splits.train) + stems(splits.validation)) == sorted(str(i) for i in range(1, 13))
+    assert sorted(stems(splits.train) + stems(splits.validation)) == sorted(
+        str(i) for i in range(1, 13)
+    )
     assert splits == load_splits([video], val_fraction=0.3, seed=seed)
 
 
@@ -205,7 +210,9 @@ def test_the_store_holds_what_the_device_would_see(tmp_path: Path) -> None:
     assert len(edges) > 4
 
 
-def test_a_store_is_found_again_and_not_confused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_found_again_and_not_confused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, cache = fill(tmp_path / "set", range(4)), tmp_path / "cache"
     samples = samples_of(root)
     first = decode_images(samples, (8, 8), cache)
@@ -244,7 +251,9 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     assert np.array_equal(decode_images(samples, (8, 8), tmp_path / "cache").images, expected)
 
 
-def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = samples_of(fill(tmp_path / "set", range(4)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match="not enough room") as caught:
@@ -265,5 +274,7 @@ def test_videos_in_folders_are_never_cut(tmp_path: Path) -> None:
             (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / video / kind).rename(tmp_path / "set" / name / video)
     splits = load_splits([tmp_path / "set"], val_fraction=0.3)
-    assert {sample.group for sample in splits.train} & {sample.group for sample in splits.validation} == set()
+    assert {sample.group for sample in splits.train} & {
+        sample.group for sample in splits.validation
+    } == set()
     assert len(splits.validation) == 4

@@ -12,7 +12,13 @@ import torch
 from distill.config import DistillConfig, make_config
 from distill.data.load import open_data
 from distill.data.splits import data_digest, load_negatives
-from distill.losses.task import TASK_LOSSES, clean_loss, presence_loss, segmentation_loss, structure_loss
+from distill.losses.task import (
+    TASK_LOSSES,
+    clean_loss,
+    presence_loss,
+    segmentation_loss,
+    structure_loss,
+)
 from distill.run_folder import load_run, load_start
 from distill.students.build import build_student
 from distill.train.trainer import start_run
@@ -43,7 +49,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             mask = np.zeros((72, 80), np.uint8)
             cv2.circle(mask, (int(rng.integers(20, 60)), int(rng.integers(20, 52))), 14, 255, -1)
             image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
-            cv2.imwrite(str(root / "discs" / part / "images" / f"{index}.png"), image.astype(np.uint8))
+            cv2.imwrite(
+                str(root / "discs" / part / "images" / f"{index}.png"), image.astype(np.uint8)
+            )
             cv2.imwrite(str(root / "discs" / part / "masks" / f"{index}.png"), mask)
     (root / "clean").mkdir()
     for name, count in CLEAN.items():
@@ -167,7 +175,9 @@ def test_the_segmentation_loss_is_the_mean_of_both_kinds_of_images() -> None:
 @pytest.mark.parametrize("name", sorted(TASK_LOSSES))
 def test_images_with_a_polyp_alone_have_the_task_loss(name: str) -> None:
     logits, masks = torch.randn(3, 1, 8, 8), torch.ones(3, 1, 16, 16)
-    assert torch.equal(segmentation_loss(TASK_LOSSES[name], logits, masks), TASK_LOSSES[name](logits, masks))
+    assert torch.equal(
+        segmentation_loss(TASK_LOSSES[name], logits, masks), TASK_LOSSES[name](logits, masks)
+    )
 
 
 def test_presence_is_not_asked_of_a_sliver() -> None:

@@ -50,7 +50,9 @@ def test_a_pasted_polyp_lies_inside_the_view_and_under_its_mask() -> None:
 
 def test_the_same_numbers_paste_the_same_polyp() -> None:
     source, mask = labeled()
-    first, second = (paste_polyp(frame(2), source, mask, np.random.default_rng(5)) for _ in range(2))
+    first, second = (
+        paste_polyp(frame(2), source, mask, np.random.default_rng(5)) for _ in range(2)
+    )
     assert first is not None
     assert second is not None
     assert np.array_equal(first[0], second[0])
@@ -62,7 +64,9 @@ def test_the_same_numbers_paste_the_same_polyp() -> None:
     [((64, 64), 1), ((64, 64), 50), ((64, 12), 12), ((0, 64), 14)],
     ids=["too small", "too large", "cut off by the view", "cut off by the frame"],
 )
-def test_a_polyp_that_does_not_look_right_is_not_pasted(center: tuple[int, int], radius: int) -> None:
+def test_a_polyp_that_does_not_look_right_is_not_pasted(
+    center: tuple[int, int], radius: int
+) -> None:
     source, mask = labeled(center, radius)
     assert paste_polyp(frame(2), source, mask, np.random.default_rng(0)) is None
 

@@ -34,9 +34,10 @@ def test_a_polyp_is_covered_and_the_rest_of_the_picture_stays() -> None:
         assert changed[inside].mean() > 0.5
         far = np.ones_like(inside)
         rows, columns = np.nonzero(inside)
-        far[max(0, rows.min() - 12) : rows.max() + 13, max(0, columns.min() - 12) : columns.max() + 13] = (
-            False
-        )
+        far[
+            max(0, rows.min() - 12) : rows.max() + 13,
+            max(0, columns.min() - 12) : columns.max() + 13,
+        ] = False
         assert not changed[far].any()
     assert covered >= 4
 
@@ -45,7 +46,9 @@ def test_what_cannot_be_covered_gives_none() -> None:
     image = np.full((64, 64, 3), 120, np.uint8)
     rng = np.random.default_rng(0)
     assert remove_polyps(image, np.zeros((64, 64), np.uint8), rng) is None, "there is no polyp"
-    assert remove_polyps(image, np.full((64, 64), 255, np.uint8), rng) is None, "nothing to cover it with"
+    assert remove_polyps(image, np.full((64, 64), 255, np.uint8), rng) is None, (
+        "nothing to cover it with"
+    )
     corner = np.zeros((64, 64), np.uint8)
     corner[:9, :9] = 255
     assert remove_polyps(image, corner, rng) is not None, "at the edge of the picture too"

@@ -14,7 +14,13 @@ DATASETS = [name for name, size in SIZES.items() for _ in range(size)]
 
 
 def order(**changes: float) -> EpochOrder:
-    options = {"clean": 0, "unlabeled": 0, "batch_size": 10, "clean_share": 0.25, "unlabeled_share": 0.25}
+    options = {
+        "clean": 0,
+        "unlabeled": 0,
+        "batch_size": 10,
+        "clean_share": 0.25,
+        "unlabeled_share": 0.25,
+    }
     options |= {"balance": 0.0, "seed": 3} | changes
     return EpochOrder(DATASETS, **options)  # type: ignore[arg-type]
 
@@ -36,7 +42,9 @@ def test_without_balance_every_frame_comes_once() -> None:
         (0.5, {"large": 45, "medium": 27, "small": 18}),
     ],
 )
-def test_balance_weighs_data_sets_and_keeps_the_length(balance: float, expected: dict[str, int]) -> None:
+def test_balance_weighs_data_sets_and_keeps_the_length(
+    balance: float, expected: dict[str, int]
+) -> None:
     plain, balanced = order(), order(balance=balance)
     assert balanced.steps == plain.steps
     for epoch in range(3):

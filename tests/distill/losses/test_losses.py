@@ -22,8 +22,12 @@ def projection(n: int, radius: int) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=30)
-@given(h=st.integers(2, 17), w=st.integers(2, 17), radius=st.integers(0, 9), seed=st.integers(0, 99))
-def test_the_low_band_is_the_projection_on_the_lowest_waves(h: int, w: int, radius: int, seed: int) -> None:
+@given(
+    h=st.integers(2, 17), w=st.integers(2, 17), radius=st.integers(0, 9), seed=st.integers(0, 99)
+)
+def test_the_low_band_is_the_projection_on_the_lowest_waves(
+    h: int, w: int, radius: int, seed: int
+) -> None:
     maps = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(seed))
     expected = projection(h, radius) @ maps.double() @ projection(w, radius)
     torch.testing.assert_close(low_band(maps, radius).double(), expected, atol=1e-5, rtol=1e-5)
@@ -43,7 +47,9 @@ def test_the_target_gets_no_gradient_and_the_students_maps_get_plain_differences
     assert target.grad is None
     band = low_band(target.detach(), 2)
     torch.testing.assert_close(low.grad, 2.5 * 2 * (low.detach() - band) / low.numel())
-    torch.testing.assert_close(high.grad, 2.5 * 2 * (high.detach() - target.detach() + band) / low.numel())
+    torch.testing.assert_close(
+        high.grad, 2.5 * 2 * (high.detach() - target.detach() + band) / low.numel()
+    )
 
 
 def test_a_student_that_holds_both_bands_has_no_loss() -> None:
@@ -54,7 +60,9 @@ def test_a_student_that_holds_both_bands_has_no_loss() -> None:
 
 def test_maps_of_different_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
-        spectral_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 4, 4), radius=1)
+        spectral_loss(
+            torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 4, 4), radius=1
+        )
 
 
 @pytest.mark.parametrize("name", TASK_LOSSES)
@@ -80,13 +88,17 @@ def test_only_the_structure_loss_counts_the_outline_more() -> None:
     mask[..., 24:72, 24:72] = 1
     far, near = (mask * 2 - 1) * 9, (mask * 2 - 1) * 9
     far[..., 4, 4], near[..., 24, 23] = 9, 9
-    ratios = {name: (loss(near, mask) / loss(far, mask)).item() for name, loss in TASK_LOSSES.items()}
+    ratios = {
+        name: (loss(near, mask) / loss(far, mask)).item() for name, loss in TASK_LOSSES.items()
+    }
     assert ratios["structure"] > 1.5
     assert ratios["bce-iou"] == pytest.approx(1)
     assert ratios["bce"] == pytest.approx(1)
 
 
-def test_a_missed_small_region_costs_more_with_the_region_in_the_loss_than_by_cross_entropy_alone() -> None:
+def test_a_missed_small_region_costs_more_with_the_region_in_the_loss_than_by_cross_entropy_alone() -> (
+    None
+):
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 30:34, 30:34] = 1
     missed = torch.full_like(mask, -6.0)

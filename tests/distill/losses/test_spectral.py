@@ -33,11 +33,15 @@ DTYPES = [torch.float32, torch.bfloat16]
 
 def maps(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_(n < 2) for n in range(3)]
+    return [
+        torch.randn(shape, generator=generator).to(dtype).requires_grad_(n < 2) for n in range(3)
+    ]
 
 
 def same_numbers(
-    found: Callable[[Tensor, Tensor, Tensor], Tensor], expected: Callable[..., Tensor], triple: list[Tensor]
+    found: Callable[[Tensor, Tensor, Tensor], Tensor],
+    expected: Callable[..., Tensor],
+    triple: list[Tensor],
 ) -> None:
     """Values and gradients agree, in the dtypes of the maps, whatever factor stands in front."""
     low, high, target = triple
@@ -77,7 +81,9 @@ def test_the_cpu_path_does_not_mind_how_maps_lie_in_memory_or_how_many_fit_a_chu
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpu_path, "CHUNK_BYTES", 5 * 4 * 12 * 9)
-    low, high, target = (m.detach().to(memory_format=torch.channels_last) for m in maps((3, 7, 12, 9)))
+    low, high, target = (
+        m.detach().to(memory_format=torch.channels_last) for m in maps((3, 7, 12, 9))
+    )
     same_numbers(
         lambda low, high, t: spectral_loss(low, high, t, radius=2),
         lambda low, high, t: reference_loss(low, high, t, 2, "box"),
@@ -121,7 +127,9 @@ def test_maps_that_do_not_belong_together_are_refused(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("radius", [0, 3, 40])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_box_kernels_give_the_reference(shape: tuple[int, ...], radius: int, dtype: torch.dtype) -> None:
+def test_the_box_kernels_give_the_reference(
+    shape: tuple[int, ...], radius: int, dtype: torch.dtype
+) -> None:
     assert triton_box.fits(*shape[-2:])
     same_numbers(
         lambda low, high, t: triton_box.TritonBoxLoss.apply(low, high, t, radius),
@@ -133,9 +141,13 @@ def test_the_box_kernels_give_the_reference(shape: tuple[int, ...], radius: int,
 @pytest.mark.interpreted
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 80, 72)])
-def test_the_residual_kernels_give_the_reference(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_the_residual_kernels_give_the_reference(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     same_numbers(
-        lambda low, high, t: triton_weighted.TritonResidualLoss.apply(low, high, t, low_band(t, 2, "radial")),
+        lambda low, high, t: triton_weighted.TritonResidualLoss.apply(
+            low, high, t, low_band(t, 2, "radial")
+        ),
         lambda low, high, t: reference_loss(low, high, t, 2, "radial"),
         maps(shape, dtype),
     )

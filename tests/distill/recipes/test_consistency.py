@@ -156,5 +156,7 @@ def test_a_killed_run_with_pseudo_labels_continues_bit_for_bit(
         start_run(settings, out=tmp_path / "cut")
     monkeypatch.setattr(Trainer, "train_step", original)
     cut = resume_run(tmp_path / "cut")
-    left, right = (load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut))
+    left, right = (
+        load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut)
+    )
     assert all(torch.equal(left[name], right[name]) for name in left)

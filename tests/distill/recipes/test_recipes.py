@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from distill.config import DistillConfig, make_config
 from distill.data.batch import Batch, Step
-from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized, soft_dice_bce
+from distill.losses.auxiliary import (
+    channel_wise_loss,
+    patch_similarity_loss,
+    resized,
+    soft_dice_bce,
+)
 from distill.losses.spectral.loss import low_band
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.objectives import Difom, Objective
@@ -42,7 +47,9 @@ class Small(Student):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.low_channels = self.high_channels = width
-        self.encoder = nn.Sequential(nn.Conv2d(3, width, 8, 8), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, 8, 8), nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1)
+        )
         self.fine = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
         self.head = nn.Conv2d(width, 1, 1)
 
@@ -72,12 +79,17 @@ def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
         view = torch.randn(CHANNELS, 3, generator=torch.Generator().manual_seed(100 + number))
         seen = torch.einsum("oc,bchw->bohw", view, blocks)
         target = seen / seen.std() + torch.randn(seen.shape, generator=generator)
-        mean, std = target.mean(dim=(0, 2, 3), keepdim=True), target.std(dim=(0, 2, 3), keepdim=True)
+        mean, std = (
+            target.mean(dim=(0, 2, 3), keepdim=True),
+            target.std(dim=(0, 2, 3), keepdim=True),
+        )
         targets.append((target - mean) / std)
     return Batch(images, masks, targets)
 
 
-def descend(objective: Objective, steps: int, epoch: int, given: Batch) -> list[tuple[float, float]]:
+def descend(
+    objective: Objective, steps: int, epoch: int, given: Batch
+) -> list[tuple[float, float]]:
     """Distillation loss and standard deviation of its target at every step."""
     optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
     found = []
@@ -116,9 +128,13 @@ def test_the_paper_trains_in_three_phases() -> None:
     assert second.targets[0].requires_grad, "this is the defect"
     objective.begin_epoch(4)
     assert not any(
-        parameter.requires_grad for parameter in objective.student.get_submodule("encoder").parameters()
+        parameter.requires_grad
+        for parameter in objective.student.get_submodule("encoder").parameters()
     )
-    assert all(parameter.requires_grad for parameter in objective.student.get_submodule("fine").parameters())
+    assert all(
+        parameter.requires_grad
+        for parameter in objective.student.get_submodule("fine").parameters()
+    )
 
 
 def test_the_notebooks_bands_add_up_but_are_no_projections() -> None:
@@ -182,7 +198,9 @@ def test_schedules_weigh_task_and_teacher() -> None:
 
 def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -> None:
     objective = Difom(
-        Small(), *parts(teachers=["a", "b", "c"], teacher_dropping=0.5), [CHANNELS, CHANNELS, CHANNELS]
+        Small(),
+        *parts(teachers=["a", "b", "c"], teacher_dropping=0.5),
+        [CHANNELS, CHANNELS, CHANNELS],
     )
     losses = [torch.tensor(value) for value in (1.0, 3.0, 2.0)]
     drawn = [objective._kept(losses, Step(0, step)).tolist() for step in range(200)]
@@ -198,7 +216,9 @@ def test_projecting_and_resizing_commute(grid: tuple[int, int]) -> None:
     torch.testing.assert_close(resized(head(maps), grid), head(resized(maps, grid)))
 
 
-def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their_definition() -> None:
+def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their_definition() -> (
+    None
+):
     maps = torch.randn(2, 5, 8, 8)
     rotated = torch.einsum("oc,bchw->bohw", torch.linalg.qr(torch.randn(5, 5))[0], maps)
     assert patch_similarity_loss(rotated, maps).item() == pytest.approx(0, abs=1e-4)
@@ -212,7 +232,10 @@ def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their
 
 
 def test_channel_wise_distillation_is_its_definition() -> None:
-    mine, theirs = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    mine, theirs = (
+        torch.randn(2, 3, 4, 5, dtype=torch.float64),
+        torch.randn(2, 3, 4, 5, dtype=torch.float64),
+    )
     tau, total = 2.0, 0.0
     for b in range(2):
         for c in range(3):
@@ -228,7 +251,9 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
     torch.manual_seed(0)
     given, logits = batch(), 5 * torch.randn(4, 1, 16, 16)
     for channels, schedule in (([CHANNELS], "joint"), ([], "joint"), ([], "distil-first")):
-        objective = Difom(Small(), *parts(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels)
+        objective = Difom(
+            Small(), *parts(schedule=schedule, cwd_weight=3.0, distill_weight=0.5), channels
+        )
         shown = given._replace(targets=given.targets[: len(channels)], task_logits=logits)
         losses = objective(shown, Step(0, 0))
         assert losses.cwd is not None
@@ -236,14 +261,18 @@ def test_the_task_teachers_logits_teach_beside_the_maps_or_alone() -> None:
         if channels:
             expected = expected + 0.5 * losses.distillation[0]
         torch.testing.assert_close(losses.total, expected)
-        (grad,) = torch.autograd.grad(losses.cwd, next(objective.student.get_submodule("head").parameters()))
+        (grad,) = torch.autograd.grad(
+            losses.cwd, next(objective.student.get_submodule("head").parameters())
+        )
         assert bool((grad != 0).any())
 
 
 def test_focal_frequency_adds_to_the_distance_of_both_bands() -> None:
     torch.manual_seed(0)
     given, student = batch(), Small()
-    plain, focal = (Difom(student, *parts(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5))
+    plain, focal = (
+        Difom(student, *parts(focal_weight=weight), [CHANNELS]) for weight in (0.0, 0.5)
+    )
     focal.heads.load_state_dict(plain.heads.state_dict())
     target = given.targets[0]
     low, high = plain.heads[0](student.maps(given.images), GRID)
@@ -301,7 +330,9 @@ def test_weight_zero_is_none_bit_for_bit(phantom: Path, tmp_path: Path) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert not all(torch.equal(left[name], other[name]) for name in left)
     (row, _) = (json.loads(line) for line in (some / "metrics.jsonl").read_text().splitlines())
-    assert {"r2_low/efficientnet_lite2", "r2_high/efficientnet_lite2", "distill", "task"} <= set(row)
+    assert {"r2_low/efficientnet_lite2", "r2_high/efficientnet_lite2", "distill", "task"} <= set(
+        row
+    )
     assert all(math.isfinite(value) for value in row.values())
 
 

@@ -14,7 +14,9 @@ from edge.errors import UsageError
 
 @pytest.mark.parametrize("name", sorted(STUDENTS))
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
-def test_every_student_answers_at_its_stride_with_both_maps(name: str, size: tuple[int, int]) -> None:
+def test_every_student_answers_at_its_stride_with_both_maps(
+    name: str, size: tuple[int, int]
+) -> None:
     student = build_student(name, pretrained=False).eval()
     with torch.inference_mode():
         maps = student.maps(torch.zeros(1, 3, *size))
@@ -24,9 +26,13 @@ def test_every_student_answers_at_its_stride_with_both_maps(name: str, size: tup
     assert maps.high.shape[-1] == 2 * maps.low.shape[-1]
 
 
-@pytest.mark.parametrize(("name", "millions"), [("edge-s", 3.014), ("unet", 31.04), ("unet-32", 7.76)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("edge-s", 3.014), ("unet", 31.04), ("unet-32", 7.76)]
+)
 def test_students_have_the_size_that_the_documents_say(name: str, millions: float) -> None:
-    count = sum(parameter.numel() for parameter in build_student(name, pretrained=False).parameters())
+    count = sum(
+        parameter.numel() for parameter in build_student(name, pretrained=False).parameters()
+    )
     assert count / 1e6 == pytest.approx(millions, abs=0.01)
 
 
@@ -74,7 +80,9 @@ def test_imagenet_weights_stand_where_they_were_trained() -> None:
 
 def test_turned_kernels_give_the_original_features_of_a_turned_picture() -> None:
     """Else symmetric padding, which every runtime has for nothing, would leave little of what ImageNet taught."""
-    same, symmetric = (lite_features("lite0", padding=padding).eval() for padding in ("same", "symmetric"))
+    same, symmetric = (
+        lite_features("lite0", padding=padding).eval() for padding in ("same", "symmetric")
+    )
     pictures = to_tensor(np.stack([render(seed, size=(96, 160)).image for seed in range(2)]))
     with torch.inference_mode():
         wanted, found = same(pictures), symmetric(pictures.flip(2, 3))

@@ -47,7 +47,12 @@ def test_size_is_what_one_counts_by_hand(layer: nn.Module, parameters: int, macs
 @pytest.mark.parametrize(
     ("name", "size", "millions", "giga"),
     [
-        ("unetpp", 352, 9.16, 65.2),  # the released notebook's network: 9.163 M with biases, 65.2 GMAC
+        (
+            "unetpp",
+            352,
+            9.16,
+            65.2,
+        ),  # the released notebook's network: 9.163 M with biases, 65.2 GMAC
         ("unetpp-16", 352, 2.29, 16.3),
         (
             "pranet",
@@ -59,7 +64,9 @@ def test_size_is_what_one_counts_by_hand(layer: nn.Module, parameters: int, macs
         ("edge-xs", 192, 0.955, 0.202),
     ],
 )
-def test_students_cost_what_their_papers_say(name: str, size: int, millions: float, giga: float) -> None:
+def test_students_cost_what_their_papers_say(
+    name: str, size: int, millions: float, giga: float
+) -> None:
     cost = student_size(build_student(name, pretrained=False), size)
     assert cost.parameters / 1e6 == pytest.approx(millions, abs=0.005)
     assert cost.macs / 1e9 == pytest.approx(giga, rel=0.005)
@@ -130,7 +137,9 @@ def test_res2net_is_the_network_of_the_published_weights(monkeypatch: pytest.Mon
     theirs = timm.create_model("res2net50_26w_4s", pretrained=False).eval()
     ours = Res2Net(pretrained=False).eval()
     state = theirs.state_dict()
-    ours.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
+    ours.load_state_dict(
+        {name: value for name, value in state.items() if not name.startswith("fc.")}
+    )
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x)[2], theirs.forward_features(x))

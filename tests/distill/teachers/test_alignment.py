@@ -20,7 +20,9 @@ class Strided(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = []
         for _ in range(self.times):
-            x = F.pad(x, [1, 1, 1, 1] if self.padding == "symmetric" else [0, 1, 0, 1], mode="replicate")
+            x = F.pad(
+                x, [1, 1, 1, 1] if self.padding == "symmetric" else [0, 1, 0, 1], mode="replicate"
+            )
             x = F.conv2d(x, torch.full((3, 1, 3, 3), 1 / 9), stride=2, groups=3)
             maps.append(x)
         return maps

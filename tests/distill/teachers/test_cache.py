@@ -37,9 +37,9 @@ class Colours(Teacher):
         self.seen += len(images)
         if self.kill_at is not None and self.seen > self.kill_at:
             raise KeyboardInterrupt
-        colors = resample(images.float() / 255, grid) * self.gain + torch.tensor([1.0, 20.0, -3.0]).view(
-            3, 1, 1
-        )
+        colors = resample(images.float() / 255, grid) * self.gain + torch.tensor(
+            [1.0, 20.0, -3.0]
+        ).view(3, 1, 1)
         return torch.cat([colors, torch.full_like(colors[:, :1], 7)], dim=1)
 
 
@@ -56,7 +56,9 @@ def exact(teacher: Teacher, store: ImageStore) -> Tensor:
 def test_maps_come_back_standardized(tmp_path: Path, store: ImageStore) -> None:
     teacher = Colours()
     seen: list[int] = []
-    cache = TeacherCache.build(teacher, store, GRID, tmp_path, progress=lambda done, _: seen.append(done))
+    cache = TeacherCache.build(
+        teacher, store, GRID, tmp_path, progress=lambda done, _: seen.append(done)
+    )
     assert (len(cache), cache.channels, cache.grid) == (ROWS, 4, GRID)
     assert seen == sorted(seen)
     assert seen[-1] == ROWS
@@ -93,9 +95,13 @@ def test_another_teacher_store_or_grid_is_another_cache(tmp_path: Path, store: I
 
 
 @pytest.mark.parametrize("killed_at", [1, BLOCK, BLOCK + 3, 2 * BLOCK + 1])
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, store: ImageStore, killed_at: int) -> None:
+def test_a_killed_run_goes_on_and_ends_the_same(
+    tmp_path: Path, store: ImageStore, killed_at: int
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        TeacherCache.build(Colours(kill_at=killed_at), store, GRID, tmp_path / "killed", batch_size=1)
+        TeacherCache.build(
+            Colours(kill_at=killed_at), store, GRID, tmp_path / "killed", batch_size=1
+        )
     rest = Colours()
     resumed = TeacherCache.build(rest, store, GRID, tmp_path / "killed", batch_size=5)
     whole = TeacherCache.build(Colours(), store, GRID, tmp_path / "whole")
@@ -135,7 +141,9 @@ def test_a_cache_cut_short_is_made_again(tmp_path: Path, store: ImageStore, vict
     expected = TeacherCache.build(Colours(), store, GRID, tmp_path).batch(range(ROWS))
     (path,) = tmp_path.glob(f"*/{victim}")
     path.write_bytes(path.read_bytes()[:60])
-    assert torch.equal(TeacherCache.build(Colours(), store, GRID, tmp_path).batch(range(ROWS)), expected)
+    assert torch.equal(
+        TeacherCache.build(Colours(), store, GRID, tmp_path).batch(range(ROWS)), expected
+    )
 
 
 def test_a_full_disk_is_told_before_the_work(
@@ -164,12 +172,16 @@ def test_other_rules_are_another_cache(
     assert teacher.seen == ROWS
 
 
-def test_phi_s_gives_channels_of_equal_variance_and_is_undone(tmp_path: Path, store: ImageStore) -> None:
+def test_phi_s_gives_channels_of_equal_variance_and_is_undone(
+    tmp_path: Path, store: ImageStore
+) -> None:
     teacher = Colours()
     cache = TeacherCache.build(teacher, store, GRID, tmp_path, standardize="phi-s")
     maps = cache.batch(np.arange(ROWS))
     assert torch.allclose(maps.std(dim=(0, 2, 3), correction=0), torch.ones(4), atol=1e-3)
-    assert torch.allclose(cache.standardizer.invert(maps), exact(teacher, store), rtol=1e-3, atol=2e-2)
+    assert torch.allclose(
+        cache.standardizer.invert(maps), exact(teacher, store), rtol=1e-3, atol=2e-2
+    )
 
 
 def test_the_other_standardization_needs_the_maps_and_not_the_teacher(
@@ -183,7 +195,9 @@ def test_the_other_standardization_needs_the_maps_and_not_the_teacher(
 
 def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: ImageStore) -> None:
     with pytest.raises(KeyboardInterrupt):
-        TeacherCache.build(Colours(kill_at=BLOCK + 1), store, GRID, tmp_path / "k", standardize="phi-s")
+        TeacherCache.build(
+            Colours(kill_at=BLOCK + 1), store, GRID, tmp_path / "k", standardize="phi-s"
+        )
     (sums,) = tmp_path.glob("k/*.partial/phi-s-sums.npz")
     assert np.load(sums)["progress"].tolist() == [1, BLOCK * GRID[0] * GRID[1]]
     resumed = TeacherCache.build(Colours(), store, GRID, tmp_path / "k", standardize="phi-s")
@@ -191,7 +205,9 @@ def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: ImageStore) -> None:
     assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
 
 
-def test_a_block_damaged_before_it_is_summed_up_is_computed_again(tmp_path: Path, store: ImageStore) -> None:
+def test_a_block_damaged_before_it_is_summed_up_is_computed_again(
+    tmp_path: Path, store: ImageStore
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         TeacherCache.build(Colours(kill_at=2 * BLOCK + 1), store, GRID, tmp_path)
     (maps,) = tmp_path.glob("*.partial/maps.npy")

@@ -108,7 +108,12 @@ def sam2_vision() -> Any:
 
 def oneformer() -> Any:
     config = transformers.OneFormerConfig(
-        backbone_config=SWIN, conv_dim=32, mask_dim=32, query_dec_layers=1, task_seq_len=7, **DECODER
+        backbone_config=SWIN,
+        conv_dim=32,
+        mask_dim=32,
+        query_dec_layers=1,
+        task_seq_len=7,
+        **DECODER,
     )
     return transformers.OneFormerModel(config)
 
@@ -206,7 +211,9 @@ def energies(maps: Tensor) -> Tensor:
 def centers(change: Tensor) -> Tensor:
     """(B, 2) where (B, h, w) energies lie, down and right in cells: the middle of the 3x3 cells with most of it."""
     h, w = change.shape[-2:]
-    near = nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
+    near = (
+        nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
+    )
     found = []
     for energy, place in zip(change, near, strict=True):
         i, j = int(place) // w, int(place) % w
@@ -224,7 +231,9 @@ def test_a_marker_lands_in_the_same_cell_for_every_teacher(
     """The strongest change lies in the cell of the marker, and in the interior so does the middle of it all."""
     cells = [(1, 1), (2, 5), (4, 3), (3, 6), (0, 0), (5, 7), (0, 4), (5, 0)]
     maps = [
-        teacher.features(marked(size, cells, texture), GRID) for texture in range(2) for teacher in teachers
+        teacher.features(marked(size, cells, texture), GRID)
+        for texture in range(2)
+        for teacher in teachers
     ]
     change = torch.stack([energies(each) for each in maps]).mean(0)
     assert [divmod(int(flat), GRID[1]) for flat in change.flatten(1).argmax(1)] == cells
@@ -239,7 +248,9 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
         for number, teacher in enumerate(teachers):
             images = marked((96, 128), [(2, 4)], number)
             views = np.stack([warp(image.permute(1, 2, 0).numpy(), theta) for image in images])
-            seen.append(energies(teacher.features(torch.from_numpy(views).permute(0, 3, 1, 2), GRID)))
+            seen.append(
+                energies(teacher.features(torch.from_numpy(views).permute(0, 3, 1, 2), GRID))
+            )
             plain = teacher.features(images, GRID)
             replayed.append(energies(warp_maps(plain, theta_batch([theta] * 2))))
         places = [centers(torch.stack(each).mean(0))[0] for each in (seen, replayed)]
@@ -341,11 +352,15 @@ def test_the_checkpoint_of_a_whole_sam2_will_do(tmp_path: Path, cls: Any) -> Non
             "iou_head_hidden_dim": 8,
         },
     )
-    model = transformers.Sam2Model if cls is transformers.Sam2Config else transformers.Sam2VideoModel
+    model = (
+        transformers.Sam2Model if cls is transformers.Sam2Config else transformers.Sam2VideoModel
+    )
     whole = model(config)
     whole.save_pretrained(tmp_path)
     loaded = build_teacher(f"sam2:{tmp_path}").state_dict()
-    kept = {key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")}
+    kept = {
+        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
+    }
     assert len(kept) == len(loaded)
     assert all(
         torch.equal(loaded[key.replace("vision_encoder.", "network.", 1)], value)
@@ -353,7 +368,9 @@ def test_the_checkpoint_of_a_whole_sam2_will_do(tmp_path: Path, cls: Any) -> Non
     )
 
 
-def test_the_checkpoint_of_a_whole_sam_will_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_checkpoint_of_a_whole_sam_will_do(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     vision = sam_vision()
     size = {"image_size": 192, "patch_size": 16}
     whole = transformers.SamModel(
@@ -373,7 +390,9 @@ def test_the_checkpoint_of_a_whole_sam_will_do(tmp_path: Path, capfd: pytest.Cap
     capfd.readouterr()
     loaded = build_teacher(f"sam:{tmp_path}").state_dict()
     assert "mask_decoder" not in capfd.readouterr().err
-    kept = {key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")}
+    kept = {
+        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
+    }
     assert len(kept) == len(loaded)
     assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in kept.items())
 

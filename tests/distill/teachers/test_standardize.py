@@ -26,7 +26,9 @@ def correlated(channels: int, seed: int = 0) -> NDArray[np.float16]:
     scales = np.exp(rng.uniform(-2, 2, channels))
     mixed = rng.normal(size=(4 * 6 * 7, channels)) * scales @ rng.normal(size=(channels, channels))
     maps = (mixed + 10 * rng.normal(size=channels)) / np.abs(mixed).max() * 50
-    rows: NDArray[np.float16] = maps.reshape(4, 6, 7, channels).transpose(0, 3, 1, 2).astype(np.float16)
+    rows: NDArray[np.float16] = (
+        maps.reshape(4, 6, 7, channels).transpose(0, 3, 1, 2).astype(np.float16)
+    )
     return rows
 
 
@@ -40,7 +42,9 @@ def covariance(maps: Tensor) -> Tensor:
     return torch.cov(maps.double().transpose(0, 1).flatten(1), correction=0)
 
 
-@pytest.mark.parametrize("order", [1, 2, 4, 12, 20, 28, 36, 48, 60, 112, 120, 192, 240, 256, 384, 768, 1024])
+@pytest.mark.parametrize(
+    "order", [1, 2, 4, 12, 20, 28, 36, 48, 60, 112, 120, 192, 240, 256, 384, 768, 1024]
+)
 def test_hadamard_matrices_are_orthogonal_with_entries_of_one_size(order: int) -> None:
     matrix = hadamard(order)
     assert matrix is not None
@@ -63,7 +67,9 @@ def test_levelling_gives_every_channel_the_mean_variance(variances: list[float])
 
 
 @pytest.mark.parametrize("channels", [2, 3, 12, 16, 22, 28])
-def test_after_phi_s_every_channel_has_variance_one_and_directions_keep_their_ratios(channels: int) -> None:
+def test_after_phi_s_every_channel_has_variance_one_and_directions_keep_their_ratios(
+    channels: int,
+) -> None:
     maps = correlated(channels)
     standardizer = phi_s(maps)
     given_maps = torch.from_numpy(maps).float()
@@ -71,7 +77,9 @@ def test_after_phi_s_every_channel_has_variance_one_and_directions_keep_their_ra
     assert torch.allclose(after.diagonal(), torch.ones(channels, dtype=torch.float64), atol=1e-4)
     ratios = torch.linalg.eigvalsh(after) * before.trace() / channels
     assert torch.allclose(ratios, torch.linalg.eigvalsh(before), atol=1e-4 * float(before.trace()))
-    assert torch.allclose(standardizer.invert(standardizer.apply(given_maps)), given_maps, atol=1e-3)
+    assert torch.allclose(
+        standardizer.invert(standardizer.apply(given_maps)), given_maps, atol=1e-3
+    )
 
 
 def test_channel_standardization_is_per_channel_and_invertible() -> None:
@@ -89,7 +97,9 @@ def test_channel_standardization_is_per_channel_and_invertible() -> None:
 
 def test_maps_without_any_variance_stay_finite() -> None:
     constant = np.full((2, 4, 3, 3), 7, np.float16)
-    assert torch.equal(phi_s(constant).apply(torch.from_numpy(constant).float()), torch.zeros(2, 4, 3, 3))
+    assert torch.equal(
+        phi_s(constant).apply(torch.from_numpy(constant).float()), torch.zeros(2, 4, 3, 3)
+    )
 
 
 def test_a_saved_standardizer_comes_back(tmp_path: Path) -> None:

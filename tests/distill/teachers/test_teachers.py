@@ -102,9 +102,13 @@ def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.got == "We couldn't connect to the hub"
 
 
-def test_sams_own_checkpoint_gives_what_transformers_gives_for_the_same_weights(tmp_path: Path) -> None:
+def test_sams_own_checkpoint_gives_what_transformers_gives_for_the_same_weights(
+    tmp_path: Path,
+) -> None:
     state = sam_pth_state()
-    torch.save({f"image_encoder.{key}": value for key, value in state.items()}, tmp_path / "sam.pth")
+    torch.save(
+        {f"image_encoder.{key}": value for key, value in state.items()}, tmp_path / "sam.pth"
+    )
     teacher = build_teacher(f"sam:{tmp_path / 'sam.pth'}")
     config = transformers.SamVisionConfig(
         hidden_size=32,
@@ -136,7 +140,9 @@ def test_sams_own_checkpoint_gives_what_transformers_gives_for_the_same_weights(
     network.load_state_dict(renamed)
     other = resolve("distill.teachers.huggingface:sam")(network)
     images = torch.randint(0, 256, (2, 3, 40, 60), dtype=torch.uint8)
-    assert torch.allclose(teacher.features(images, (5, 7)), other.features(images, (5, 7)), atol=1e-4)
+    assert torch.allclose(
+        teacher.features(images, (5, 7)), other.features(images, (5, 7)), atol=1e-4
+    )
 
 
 def test_published_sam_encoders_are_recognised_by_their_shapes() -> None:
@@ -176,7 +182,9 @@ def test_timm_takes_a_checkpoint_file_and_all_of_it(tmp_path: Path) -> None:
     teacher = build_teacher(f"timm:resnet10t@{tmp_path / 'r.pth'}")
     assert teacher.name == "timm-resnet10t"
     loaded = teacher.state_dict()
-    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in network.state_dict().items())
+    assert all(
+        torch.equal(loaded[f"network.{key}"], value) for key, value in network.state_dict().items()
+    )
     partial = {key: value for key, value in network.state_dict().items() if "layer2" not in key}
     torch.save(partial, tmp_path / "r.pth")
     with pytest.raises(DataError, match="does not hold the weights"):
@@ -203,7 +211,8 @@ def test_a_run_teaches_with_its_best_weights_and_answers(tmp_path: Path) -> None
     student = build_student("edge-s", pretrained=False).eval()
     describe_run(tmp_path, config)
     save_checkpoint(
-        tmp_path / "checkpoints" / "best.pt", {"student": student.state_dict(), "metrics": {"dice_val": 0.5}}
+        tmp_path / "checkpoints" / "best.pt",
+        {"student": student.state_dict(), "metrics": {"dice_val": 0.5}},
     )
     teacher = build_teacher(f"run:{tmp_path}")
     assert isinstance(teacher, StudentMapsTeacher)
@@ -224,7 +233,8 @@ def test_several_runs_answer_with_the_logit_of_their_mean(tmp_path: Path) -> Non
     for name, size in (("a", 64), ("b", 96)):
         run = tmp_path / name
         describe_run(
-            run, make_config({"data": ["x"], "student": "edge-xs", "size": size, "pretrained": False})
+            run,
+            make_config({"data": ["x"], "student": "edge-xs", "size": size, "pretrained": False}),
         )
         students.append(build_student("edge-xs", pretrained=False).eval())
         save_checkpoint(

@@ -64,7 +64,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def one_step(root: Path, processes: int, frozen: str) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+def one_step(
+    root: Path, processes: int, frozen: str
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     out = root / f"{processes}-{frozen}.pt"
     launch(processes, str(root / "step.py"), str(root / "data"), str(out), frozen)
     found = torch.load(out, weights_only=True)
@@ -74,7 +76,9 @@ def one_step(root: Path, processes: int, frozen: str) -> tuple[dict[str, float],
 def distance(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
     """Of all gradients together, relative."""
     assert left.keys() == right.keys()
-    one, two = (torch.cat([grads[name].flatten() for name in sorted(grads)]) for grads in (left, right))
+    one, two = (
+        torch.cat([grads[name].flatten() for name in sorted(grads)]) for grads in (left, right)
+    )
     return float((one - two).norm() / two.norm())
 
 
@@ -95,10 +99,21 @@ def test_two_processes_give_the_losses_and_gradients_of_one(
 
 
 @pytest.mark.slow
-def test_a_command_launched_twice_trains_one_run(phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_launched_twice_trains_one_run(
+    phantom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(phantom / "runs"))
     run = phantom / "run"
-    arguments = ["--data", str(phantom / "data"), "--student", "edge-xs", "--size", "64", "--batch-size", "2"]
+    arguments = [
+        "--data",
+        str(phantom / "data"),
+        "--student",
+        "edge-xs",
+        "--size",
+        "64",
+        "--batch-size",
+        "2",
+    ]
     launch(
         2,
         "-m",

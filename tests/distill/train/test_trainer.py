@@ -51,7 +51,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path, **changes: object) -> DistillConfig:
-    settings = {"data": [str(folder)], "size": 64, "epochs": 2, "batch_size": 4, "pretrained": False}
+    settings = {
+        "data": [str(folder)],
+        "size": 64,
+        "epochs": 2,
+        "batch_size": 4,
+        "pretrained": False,
+    }
     return make_config(settings | changes)
 
 
@@ -108,7 +114,10 @@ class KilledError(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{"recipe": "difom"}, {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3, "drop_path": 0.5}],
+    [
+        {"recipe": "difom"},
+        {"recipe": "none", "scales": [0.5, 1.0], "encoder_lr": 0.3, "drop_path": 0.5},
+    ],
 )
 def test_a_killed_run_continues_bit_for_bit(
     folder: Path,
@@ -137,7 +146,10 @@ def test_a_killed_run_continues_bit_for_bit(
     assert report.mock_calls[-1] == call(1, "distill edge-s from step 3")
     assert_equal(weights(whole), weights(cut))
     rows = [
-        [json.loads(line) | {"seconds": 0} for line in (run / "metrics.jsonl").read_text().splitlines()]
+        [
+            json.loads(line) | {"seconds": 0}
+            for line in (run / "metrics.jsonl").read_text().splitlines()
+        ]
         for run in (whole, cut)
     ]
     assert rows[0] == rows[1]
@@ -146,7 +158,9 @@ def test_a_killed_run_continues_bit_for_bit(
 
 @pytest.mark.slow
 def test_a_run_learns_keeps_its_best_and_describes_itself(folder: Path, tmp_path: Path) -> None:
-    run = start_run(config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32"), out=tmp_path / "run")
+    run = start_run(
+        config(folder, epochs=6, recipe="none", lr=3e-3, student="unet-32"), out=tmp_path / "run"
+    )
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["task"] < 0.8 * rows[0]["task"]
     loaded = load_run(run)
@@ -216,7 +230,9 @@ def test_frozen_stages_keep_their_weights_and_statistics(folder: Path, tmp_path:
     trainer.prepare_epoch()
     trainer.train_step(next(data.batches(0)))
     moved = {
-        name for name, value in trainer.student.state_dict().items() if not torch.equal(value, before[name])
+        name
+        for name, value in trainer.student.state_dict().items()
+        if not torch.equal(value, before[name])
     }
     still = before.keys() - moved
     frozen = ("encoder.conv_stem", "encoder.bn1", "encoder.blocks.0.", "encoder.blocks.1.")
@@ -236,13 +252,17 @@ def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
     trainer = Trainer(tmp_path, settings, data)
     scores = iter([0.5, 0.4, 0.3, 0.9])
     monkeypatch.setattr(
-        data, "validate", lambda _: {"dice_val": (dice := next(scores)), "iou_val": 0.0, "score": dice}
+        data,
+        "validate",
+        lambda _: {"dice_val": (dice := next(scores)), "iou_val": 0.0, "score": dice},
     )
     assert trainer.train()["dice_val"] == 0.5
     assert trainer.epoch == 3
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(folder: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
+    folder: Path, tmp_path: Path
+) -> None:
     settings = config(folder, recipe="none")
     trainer = Trainer(tmp_path, settings, open_data(settings))
     torch.nn.init.constant_(next(trainer.student.parameters()), float("nan"))

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from edge.bench.report.record import BenchReport
 
 
-def latencies(seed: int, factor: float = 1.0, seconds: int = 40, frames: int = 30) -> list[list[float]]:
+def latencies(
+    seed: int, factor: float = 1.0, seconds: int = 40, frames: int = 30
+) -> list[list[float]]:
     """Seconds whose level wanders, as a real machine's does."""
     generator = np.random.default_rng(seed)
     levels = generator.lognormal(sigma=0.03, size=(seconds, 1))
@@ -78,7 +80,9 @@ def test_a_slower_tail_alone_is_found(
     assert found["p99"].verdict == c.REGRESSION
 
 
-def test_an_invalid_run_is_not_judged_unless_that_is_asked_for(make: Callable[..., BenchReport]) -> None:
+def test_an_invalid_run_is_not_judged_unless_that_is_asked_for(
+    make: Callable[..., BenchReport],
+) -> None:
     spoilt = make(2, 1.5, busy=1.4)
     found = compare_runs([make(1)], [spoilt])
     assert found.verdict == c.NOT_JUDGED
@@ -110,7 +114,9 @@ def test_rows_are_paired_by_what_they_are(make: Callable[..., BenchReport]) -> N
 
 def test_runs_of_different_machines_are_named_so(make: Callable[..., BenchReport]) -> None:
     other = make(2)
-    other = msgspec.structs.replace(other, device=msgspec.structs.replace(other.device, cpu="another"))
+    other = msgspec.structs.replace(
+        other, device=msgspec.structs.replace(other.device, cpu="another")
+    )
     assert "the runs come from different machines" in compare_runs([make(1)], [other]).notes
 
 
@@ -144,7 +150,9 @@ def test_the_command_ends_with_the_exit_code_of_its_verdict(
     assert code("a", "nothing") == DataError.exit_code
 
 
-def test_reports_are_found_in_files_and_folders(make: Callable[..., BenchReport], tmp_path: Path) -> None:
+def test_reports_are_found_in_files_and_folders(
+    make: Callable[..., BenchReport], tmp_path: Path
+) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_bytes(msgspec.json.encode(make(1)))

@@ -67,7 +67,9 @@ def test_the_harness_own_load_is_not_held_against_it() -> None:
     assert judge(BEFORE, dataclasses.replace(after, own_s=31.0)).valid is False
 
 
-@pytest.mark.parametrize("name", ["busy_s", "swapped_pages", "heat_events", "quota_events", "governor"])
+@pytest.mark.parametrize(
+    "name", ["busy_s", "swapped_pages", "heat_events", "quota_events", "governor"]
+)
 def test_what_cannot_be_read_is_unknown_and_does_not_invalidate(name: str) -> None:
     gone: dict[str, Any] = {name: None}
     verdict = judge(BEFORE, dataclasses.replace(QUIET, **gone))
@@ -105,7 +107,8 @@ def test_this_machine_can_be_read() -> None:
 
 @pytest.mark.slow
 def test_real_load_of_other_processes_is_seen() -> None:
-    # One process that spins for every core that this one may use; the guard must name other processes.
+    # One process that spins for every core that this one may use; the guard must name other
+    # processes.
     code = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
     spinners = [subprocess.Popen([sys.executable, "-c", code]) for _ in usable_cpus()]
     try:

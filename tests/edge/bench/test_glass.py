@@ -100,7 +100,11 @@ def test_a_camera_that_pauses_is_waited_for_and_one_that_ends_is_an_error() -> N
         calls += 1
         if calls % 7 == 0:
             clock.sleep(0.001)
-            raise TimeoutError if calls % 2 else Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED))
+            raise (
+                TimeoutError
+                if calls % 2
+                else Interruption(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED))
+            )
         return None if calls > 3000 else read()
 
     display.source.read = pausing  # type: ignore[method-assign]

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 BENCH_RUN = (sys.executable, "-m", "edge_difom", "bench", "run")
 CELLS = [
-    Cell(Path("B.difom"), engine, "int8", threads) for engine in ("openvino", "tflite") for threads in (1, 2)
+    Cell(Path("B.difom"), engine, "int8", threads)
+    for engine in ("openvino", "tflite")
+    for threads in (1, 2)
 ]
 
 
-def row(cell: str, dice: float | None, cpu_ms: float, *, load: str = "max", valid: bool = True) -> MatrixRow:
+def row(
+    cell: str, dice: float | None, cpu_ms: float, *, load: str = "max", valid: bool = True
+) -> MatrixRow:
     return MatrixRow(
         cell=cell,
         bundle=cell,
@@ -74,7 +78,9 @@ def execute_into(
         assert list(options) == ["--seconds", "5"]
         if cell == CELLS[3]:
             raise DataError("not measured", got="no such engine")
-        accuracy = [m.Accuracy(dataset="d", engine="e", n=3, dice=0.8, iou=0.7, dice_ci95=(0.7, 0.9))]
+        accuracy = [
+            m.Accuracy(dataset="d", engine="e", n=3, dice=0.8, iou=0.7, dice_ci95=(0.7, 0.9))
+        ]
         with Journal(folder / "record.jsonl") as journal:
             for line in bench_lines(
                 [[2.0] * 40] * 5, engine=cell.engine, threads=cell.threads, accuracy=accuracy

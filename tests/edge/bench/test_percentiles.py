@@ -57,8 +57,12 @@ def test_long_runs_neither_underflow_nor_drift(name: str) -> None:
     assert tail_allowance(q, p) == pytest.approx(q * (1 - p) - 2.3263 * spread, abs=4)
 
 
-@pytest.mark.parametrize(("name", "samples"), [("p50", 200), ("p90", 200), ("p99", 1000), ("p99.9", 7000)])
-def test_the_true_quantile_is_exceeded_in_at_most_one_run_of_a_hundred(name: str, samples: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "samples"), [("p50", 200), ("p90", 200), ("p99", 1000), ("p99.9", 7000)]
+)
+def test_the_true_quantile_is_exceeded_in_at_most_one_run_of_a_hundred(
+    name: str, samples: int
+) -> None:
     p, runs = PERCENTILES[name], 1000
     drawn = np.random.default_rng(7).exponential(size=(runs, samples))
     truth = -log(1 - p)

@@ -50,7 +50,9 @@ def test_the_stacks_of_both_precisions_compute_the_same() -> None:
     for engine in DENSE:
         found = []
         for precision in ("int8", "f32"):
-            with closing(open_engine_files(engine, dense_files(engine, precision, SIZE), 1)) as opened:
+            with closing(
+                open_engine_files(engine, dense_files(engine, precision, SIZE), 1)
+            ) as opened:
                 found.append(opened.infer(image).astype(int))
         assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.9
 

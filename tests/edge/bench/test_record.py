@@ -35,7 +35,9 @@ def write(path: Path, lines: list[Any]) -> Path:
     return path
 
 
-def test_a_record_reads_back_as_it_was_written(bench_lines: Callable[..., list[Any]], tmp_path: Path) -> None:
+def test_a_record_reads_back_as_it_was_written(
+    bench_lines: Callable[..., list[Any]], tmp_path: Path
+) -> None:
     lines = bench_lines(SECONDS)
     assert read_journal(write(tmp_path / RECORD_NAME, lines)) == lines
     assert read_journal(tmp_path) == lines
@@ -51,13 +53,17 @@ def test_every_line_is_in_the_file_before_the_run_ends(
             assert len((tmp_path / RECORD_NAME).read_bytes().splitlines()) == number
 
 
-def test_a_record_is_never_overwritten(bench_lines: Callable[..., list[Any]], tmp_path: Path) -> None:
+def test_a_record_is_never_overwritten(
+    bench_lines: Callable[..., list[Any]], tmp_path: Path
+) -> None:
     write(tmp_path / RECORD_NAME, bench_lines(SECONDS))
     with pytest.raises(FileExistsError), Journal(tmp_path / RECORD_NAME):
         pass
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
 @given(share=st.floats(0, 1))
 def test_a_record_that_was_cut_anywhere_gives_its_whole_seconds_or_a_clear_error(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, share: float
@@ -88,7 +94,9 @@ def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
         read_journal(tmp_path / "nothing")
 
 
-def test_report_gives_what_the_run_gave(bench_lines: Callable[..., list[Any]], tmp_path: Path) -> None:
+def test_report_gives_what_the_run_gave(
+    bench_lines: Callable[..., list[Any]], tmp_path: Path
+) -> None:
     lines = bench_lines(SECONDS, ended=False)
     record = write(tmp_path / "run" / RECORD_NAME, lines)
     result = CliRunner().invoke(command, [str(record)], catch_exceptions=False)
@@ -105,11 +113,33 @@ def test_report_gives_what_the_run_gave(bench_lines: Callable[..., list[Any]], t
     }
 
 
-def test_a_run_that_is_killed_leaves_a_record_that_makes_a_report(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_leaves_a_record_that_makes_a_report(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    arguments = ["--bundle", str(tiny_bundle), "--engine", "tflite", "--seconds", "600", "--frame", "160x120"]
+    arguments = [
+        "--bundle",
+        str(tiny_bundle),
+        "--engine",
+        "tflite",
+        "--seconds",
+        "600",
+        "--frame",
+        "160x120",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_difom", "bench", "run", *arguments, "--threads", "1", "--out", str(out)],
+        [
+            sys.executable,
+            "-m",
+            "edge_difom",
+            "bench",
+            "run",
+            *arguments,
+            "--threads",
+            "1",
+            "--out",
+            str(out),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -35,8 +35,12 @@ PROFILE = DeviceProfile(
     copy_gb_s=10.0,
     triad_gb_s=12.0,
     peaks=[
-        Peak(engine="openvino", precision="int8", giga_operations_per_second=2000.0, samples_ms=[1.0]),
-        Peak(engine="openvino", precision="f32", giga_operations_per_second=500.0, samples_ms=[1.0]),
+        Peak(
+            engine="openvino", precision="int8", giga_operations_per_second=2000.0, samples_ms=[1.0]
+        ),
+        Peak(
+            engine="openvino", precision="f32", giga_operations_per_second=500.0, samples_ms=[1.0]
+        ),
     ],
     missing={},
     device=read_device(),
@@ -107,7 +111,9 @@ def test_a_page_says_invalid_and_why(bench_lines: Callable[..., list[Any]]) -> N
     assert markdown_report(spoilt).startswith("# INVALID: other processes used 0.4")
 
 
-def test_a_page_of_a_killed_run_without_sensors_or_profile(bench_lines: Callable[..., list[Any]]) -> None:
+def test_a_page_of_a_killed_run_without_sensors_or_profile(
+    bench_lines: Callable[..., list[Any]],
+) -> None:
     bare = summarise(
         bench_lines([[2.0] * 5], ended=False, sensors_missing=["temperature", "power or energy"])
     )
@@ -131,7 +137,10 @@ def test_markdown_has_the_figures_of_the_json(report: BenchReport) -> None:
 
 
 def test_without_jinja2_the_page_is_left_out_with_a_warning(
-    report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    report: BenchReport,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def gone(_: BenchReport) -> str:
         raise MissingDependencyError("reports need jinja2", hint="pip install 'edge-difom[report]'")

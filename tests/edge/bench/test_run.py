@@ -103,7 +103,12 @@ class FakeEngine:
         """A quiet machine at this engine's time: nothing but this process used it."""
         seconds = self.now_ns / 1e9
         snapshot = Snapshot(
-            at_s=seconds, cores=1, busy_s=seconds, own_s=seconds, swapped_pages=0, governor=("performance",)
+            at_s=seconds,
+            cores=1,
+            busy_s=seconds,
+            own_s=seconds,
+            swapped_pages=0,
+            governor=("performance",),
         )
         return j.Sample(snapshot=snapshot, reading=Reading(**reading))
 
@@ -140,7 +145,12 @@ def header(**changes: Any) -> j.Header:
 
 def lines_of(engine: FakeEngine, seconds: float, load: Load = MAX, **more: Any) -> list[Any]:
     stream = Stream(
-        engine, IMAGES, MANIFEST, clock=engine.clock, sleep=engine.sleep, cpu_clock=lambda: engine.now_ns
+        engine,
+        IMAGES,
+        MANIFEST,
+        clock=engine.clock,
+        sleep=engine.sleep,
+        cpu_clock=lambda: engine.now_ns,
     )
     more.setdefault("sample", engine.machine)
     return list(run_load(stream, load, seconds, **more))
@@ -289,8 +299,12 @@ def test_cpu_energy_and_memory_are_told_per_frame() -> None:
     report = summarise([*lines, *lines_of(engine, 10.0, sample=look)]).first
     assert report.cpu_ms_per_frame == pytest.approx(1e3 * report.seconds / report.samples, rel=0.01)
     assert report.energy_source == "RAPL package-0"
-    assert report.energy_mj_per_frame == pytest.approx(5e3 * report.seconds / report.samples, rel=0.01)
-    assert report.rss_growth_kib_per_frame == pytest.approx(1024 * report.seconds / report.samples, rel=0.01)
+    assert report.energy_mj_per_frame == pytest.approx(
+        5e3 * report.seconds / report.samples, rel=0.01
+    )
+    assert report.rss_growth_kib_per_frame == pytest.approx(
+        1024 * report.seconds / report.samples, rel=0.01
+    )
     assert report.series[5].power_w == pytest.approx(5, rel=0.02)
     assert report.series[5].temperature_c == pytest.approx(48, abs=0.1)
 
@@ -300,7 +314,9 @@ def test_power_rails_give_energy_where_no_counter_does() -> None:
     rails = {"ina3221/VDD_IN": 12.0, "ina3221/VDD_CPU": 4.0}
     report = run(engine, seconds=2.0, sample=lambda: engine.machine(power_w=rails))
     assert report.energy_source == "ina3221/VDD_IN"
-    assert report.energy_mj_per_frame == pytest.approx(12e3 * report.seconds / report.samples, rel=0.01)
+    assert report.energy_mj_per_frame == pytest.approx(
+        12e3 * report.seconds / report.samples, rel=0.01
+    )
     bare = run(FakeEngine(), seconds=2.0)
     assert bare.energy_mj_per_frame is None
     assert bare.energy_source is None
@@ -363,12 +379,34 @@ def test_the_command_writes_record_and_reports(tiny_bundle: Path, tmp_path: Path
     from edge_difom.cli.bench import command
 
     json, out = tmp_path / "bench.json", tmp_path / "run"
-    arguments = ["--bundle", tiny_bundle, "--engine", "openvino", "--seconds", "0.3", "--threads", "1"]
-    arguments += ["--rate", "max", "--rate", "30", "--frame", "320x240", "--json", json, "--out", out]
+    arguments = [
+        "--bundle",
+        tiny_bundle,
+        "--engine",
+        "openvino",
+        "--seconds",
+        "0.3",
+        "--threads",
+        "1",
+    ]
+    arguments += [
+        "--rate",
+        "max",
+        "--rate",
+        "30",
+        "--frame",
+        "320x240",
+        "--json",
+        json,
+        "--out",
+        out,
+    ]
     result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0
     report = msgspec.json.decode(json.read_bytes(), type=BenchReport)
-    assert result.stdout.splitlines()[0] == ("VALID" if report.valid else f"INVALID: {report.reason}")
+    assert result.stdout.splitlines()[0] == (
+        "VALID" if report.valid else f"INVALID: {report.reason}"
+    )
     assert f"made: {out / 'record.jsonl'}" in result.stdout
     assert "next: edge-difom" in result.stdout
     assert report.engine == "openvino"
@@ -393,7 +431,9 @@ def test_the_command_writes_record_and_reports(tiny_bundle: Path, tmp_path: Path
 
 
 def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
-    tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path: Path, tiny_scene: Callable[..., ImageU8]
+    tiny_parts: tuple[m.Manifest, dict[str, bytes]],
+    tmp_path: Path,
+    tiny_scene: Callable[..., ImageU8],
 ) -> None:
     import cv2
 
@@ -405,7 +445,9 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
         m.Accuracy(dataset="d", engine=engine, n=5, dice=0.9, iou=0.8, dice_ci95=(0.8, 0.95))
         for engine in ("openvino int8", "openvino f32", "tflite int8")
     ]
-    bundle = write_bundle(tmp_path / "bundle", msgspec.structs.replace(manifest, accuracy=rows), files)
+    bundle = write_bundle(
+        tmp_path / "bundle", msgspec.structs.replace(manifest, accuracy=rows), files
+    )
     for number in range(2):
         picture = tiny_scene(number)
         for folder, image in (
@@ -425,7 +467,11 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
     )
     assert report.accuracy[:1] == rows[:1]
     scored = report.accuracy[1]
-    assert (scored.dataset, scored.engine, scored.n) == ("data, scored in this run", "openvino int8", 2)
+    assert (scored.dataset, scored.engine, scored.n) == (
+        "data, scored in this run",
+        "openvino int8",
+        2,
+    )
     assert scored.dice > 0.7
     assert not any("accuracy" in note for note in report.notes)
     assert report.frame_size == (120, 160)

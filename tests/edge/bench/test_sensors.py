@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.bench.measure.sensors import Reading, Sensors, board_power, energy_between, machine_settings
+from edge.bench.measure.sensors import (
+    Reading,
+    Sensors,
+    board_power,
+    energy_between,
+    machine_settings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

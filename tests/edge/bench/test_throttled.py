@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 WINDOW_S, SECONDS = 2, 6
-# Frames of 4 ms of CPU, whatever the clock on the wall does; windows of the retention are short, the rule is the same.
+# Frames of 4 ms of CPU, whatever the clock on the wall does; windows of the retention are short,
+# the rule is the same.
 BENCH = f"""
 import sys, time
 import numpy as np

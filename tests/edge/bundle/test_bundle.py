@@ -78,7 +78,9 @@ def test_packing_gives_the_same_bytes_and_stores_them(
         assert {info.date_time[0] for info in archive.infolist()} == {1980}
 
 
-def test_unpacking_gives_the_directory_back(tiny_bundle: Path, packed: Path, tmp_path: Path) -> None:
+def test_unpacking_gives_the_directory_back(
+    tiny_bundle: Path, packed: Path, tmp_path: Path
+) -> None:
     folder = unpack(packed, tmp_path / "folder").path
     for file in tiny_bundle.rglob("*"):
         if file.is_file():
@@ -117,7 +119,9 @@ def test_a_changed_byte_of_any_file_is_found(copy: Path) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_damaged_zip_reads_as_before_or_is_an_error(packed: Path, data: st.DataObject) -> None:
     whole = packed.read_bytes()
     place = data.draw(
@@ -126,7 +130,9 @@ def test_a_damaged_zip_reads_as_before_or_is_an_error(packed: Path, data: st.Dat
     kind = data.draw(st.sampled_from(["flip", "cut"]))
     broken = packed.with_name("broken.difom")
     flipped = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
-    broken.write_bytes(whole[:place] if kind == "cut" else whole[:place] + flipped + whole[place + 1 :])
+    broken.write_bytes(
+        whole[:place] if kind == "cut" else whole[:place] + flipped + whole[place + 1 :]
+    )
     # zipfile warns of what it reads past; a damaged name is what the test is about.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -154,7 +160,9 @@ def test_a_missing_and_an_extra_file_are_reported(copy: Path) -> None:
 
 def test_another_schema_is_named_with_both_versions_before_anything_else(copy: Path) -> None:
     rewrite(copy, {"schema_version": 7, "from_the_future": True})
-    with pytest.raises(BundleError, match=r"schema 7, this edge-difom reads schema 2[\s\S]*upgrade"):
+    with pytest.raises(
+        BundleError, match=r"schema 7, this edge-difom reads schema 2[\s\S]*upgrade"
+    ):
         Bundle.open(copy)
 
 
@@ -168,7 +176,12 @@ def test_another_schema_is_named_with_both_versions_before_anything_else(copy: P
         {"input": {"height": 0, "width": 64}},
         {
             "engines": [
-                {"runtime": "tflite", "precision": "int8", "files": ["other.tflite"], "min_version": "1"}
+                {
+                    "runtime": "tflite",
+                    "precision": "int8",
+                    "files": ["other.tflite"],
+                    "min_version": "1",
+                }
             ]
         },
         {"files": {"../outside": "00"}},
@@ -185,7 +198,9 @@ def test_another_schema_is_named_with_both_versions_before_anything_else(copy: P
         "version",
     ],
 )
-def test_a_manifest_that_does_not_hold_together_is_an_error(copy: Path, change: dict[str, object]) -> None:
+def test_a_manifest_that_does_not_hold_together_is_an_error(
+    copy: Path, change: dict[str, object]
+) -> None:
     rewrite(copy, change)
     with pytest.raises(BundleError, match="copy"):
         Bundle.open(copy)
@@ -195,7 +210,9 @@ def test_a_manifest_that_does_not_hold_together_is_an_error(copy: Path, change: 
     st.binary(max_size=200)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_other_content_of_the_manifest_is_a_bundle_error(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError):
@@ -217,7 +234,9 @@ NAMES = ["../x", "/etc/x", "a/../../x", "a\\x", "C:x", "", "a//x", "./x", "a/", 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_leaves_the_bundle_is_never_written(name: str, tiny_parts: Parts, tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_bundle_is_never_written(
+    name: str, tiny_parts: Parts, tmp_path: Path
+) -> None:
     manifest, files = tiny_parts
     with pytest.raises(BundleError, match="leaves the bundle"):
         write_bundle(tmp_path / "inside" / "b", manifest, files | {name: b"x"})
@@ -259,7 +278,9 @@ def test_a_name_that_passes_stays_inside(name: str) -> None:
 
 def test_a_manifest_cannot_use_what_is_not_given(tiny_parts: Parts, tmp_path: Path) -> None:
     manifest, files = tiny_parts
-    golden = msgspec.structs.replace(manifest.golden, frames=[Golden(frame="no.png", scores="no.png")])
+    golden = msgspec.structs.replace(
+        manifest.golden, frames=[Golden(frame="no.png", scores="no.png")]
+    )
     with pytest.raises(BundleError, match=r"no\.png"):
         write_bundle(tmp_path / "b", msgspec.structs.replace(manifest, golden=golden), files)
 
@@ -274,7 +295,9 @@ def test_commands_pack_show_and_unpack(
         return capsys.readouterr().out
 
     packed = str(tmp_path / "p.difom")
-    assert f"next: edge-difom verify --bundle {packed}" in call("pack", str(tiny_bundle), "--out", packed)
+    assert f"next: edge-difom verify --bundle {packed}" in call(
+        "pack", str(tiny_bundle), "--out", packed
+    )
     shown = call("show", packed)
     assert "Not a medical device" in shown
     assert "tflite" in shown

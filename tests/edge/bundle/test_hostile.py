@@ -62,13 +62,25 @@ def zip_of(entries: Sequence[Entry], *, count: int | None = None, comment: bytes
         size = len(entry.data) if entry.size is None else entry.size
         offset = len(body) if entry.offset is None else entry.offset
         common = struct.pack(
-            "<HHHHHLLLHH", 20, entry.flags, entry.method, 0, 33, crc, packed, size, len(entry.name), 0
+            "<HHHHHLLLHH",
+            20,
+            entry.flags,
+            entry.method,
+            0,
+            33,
+            crc,
+            packed,
+            size,
+            len(entry.name),
+            0,
         )
         body += b"PK\3\4" + common + entry.name + data
         central += b"PK\1\2" + struct.pack("<H", 0x031E) + common
         central += struct.pack("<HHHLL", 0, 0, 0, entry.attributes, offset) + entry.name
     count = len(entries) if count is None else count
-    end = struct.pack("<HHHHLLH", 0, 0, count & 0xFFFF, count & 0xFFFF, len(central), len(body), len(comment))
+    end = struct.pack(
+        "<HHHHLLH", 0, 0, count & 0xFFFF, count & 0xFFFF, len(central), len(body), len(comment)
+    )
     return body + central + b"PK\5\6" + end + comment
 
 
@@ -76,7 +88,10 @@ def zip_of(entries: Sequence[Entry], *, count: int | None = None, comment: bytes
 def entries(publisher: Any) -> list[Entry]:
     """A small bundle as entries of a zip."""
     folder = publisher.bundle(b"<net/>" * 40)
-    return [Entry(name.encode(), (folder / name).read_bytes()) for name in (MANIFEST, MANIFEST_HASH, MODEL)]
+    return [
+        Entry(name.encode(), (folder / name).read_bytes())
+        for name in (MANIFEST, MANIFEST_HASH, MODEL)
+    ]
 
 
 def try_everything(path: Path, out: Path) -> bool:
@@ -141,7 +156,9 @@ HOSTILE = {
 
 @pytest.mark.row(34, "a packed bundle with one entry made to do harm")
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_entry_makes_it_no_bundle(kind: str, entries: list[Entry], tmp_path: Path) -> None:
+def test_a_hostile_entry_makes_it_no_bundle(
+    kind: str, entries: list[Entry], tmp_path: Path
+) -> None:
     entry = replace(Entry(b"extra", b"x"), **HOSTILE[kind])  # type: ignore[arg-type]  # fields of one table
     assert not try_everything(made(tmp_path, zip_of([*entries, entry])), tmp_path / "out")
     with warnings.catch_warnings():
@@ -162,7 +179,9 @@ def test_too_many_entries_are_refused(count: int, entries: list[Entry], tmp_path
         Bundle.open(made(tmp_path, names + b"PK\5\6" + end))
 
 
-def test_entries_that_are_large_in_sum_only_are_refused(entries: list[Entry], tmp_path: Path) -> None:
+def test_entries_that_are_large_in_sum_only_are_refused(
+    entries: list[Entry], tmp_path: Path
+) -> None:
     many = [Entry(f"{number}".encode(), b"", method=8, size=400 << 20) for number in range(3)]
     with pytest.raises(BundleError, match="too large"):
         Bundle.open(made(tmp_path, zip_of([*entries, *many])))
@@ -210,7 +229,9 @@ def test_any_entry_is_a_bundle_as_it_was_or_an_error(
         else:
             changed.append(replace(Entry(b"extra", b"x"), **fields))
     packed = zip_of(
-        changed, count=data.draw(st.none() | st.integers(0, 70000)), comment=data.draw(st.binary(max_size=9))
+        changed,
+        count=data.draw(st.none() | st.integers(0, 70000)),
+        comment=data.draw(st.binary(max_size=9)),
     )
     if try_everything(made(tmp_path, packed), tmp_path / "out"):
         assert (tmp_path / "out" / MODEL).read_bytes() == entries[2].data
@@ -248,13 +269,21 @@ JSON = st.recursive(
     | st.integers(-(10**20), 10**20)
     | st.floats(allow_nan=False)
     | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(found for key, part in inner for found in paths_of(part, (*path, key)))]
 
 
@@ -301,7 +330,9 @@ def folder(publisher: Any) -> Path:
 
 @pytest.mark.parametrize("name", [MODEL, MANIFEST, MANIFEST_HASH])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
-def test_only_plain_files_of_a_folder_are_read(name: str, kind: str, folder: Path, tmp_path: Path) -> None:
+def test_only_plain_files_of_a_folder_are_read(
+    name: str, kind: str, folder: Path, tmp_path: Path
+) -> None:
     path = folder / name
     data = path.read_bytes()
     path.unlink()
@@ -360,5 +391,8 @@ def test_names_that_pass_are_files_of_their_own_everywhere(names: list[str]) -> 
     folded = [name.casefold() for name in names]
     assert len(set(folded)) == len(names)
     assert not any(
-        f"{other}/" in f"{name}" for name in folded for other in folded if name.startswith(f"{other}/")
+        f"{other}/" in f"{name}"
+        for name in folded
+        for other in folded
+        if name.startswith(f"{other}/")
     )

@@ -52,7 +52,9 @@ def test_a_folder_that_is_dropped_in_is_shipped(ship: Callable[[str], Path], fol
     assert find_bundle("edge-xs") == small
 
 
-def test_what_lies_in_the_working_folder_comes_before_a_shipped_bundle(ship: Callable[[str], Path]) -> None:
+def test_what_lies_in_the_working_folder_comes_before_a_shipped_bundle(
+    ship: Callable[[str], Path],
+) -> None:
     shipped = ship("edge-s")
     assert find_bundle("edge-s") == shipped
     Path("edge-s").mkdir()
@@ -114,7 +116,10 @@ def test_what_is_installed_on_the_device_comes_before_the_shipped_bundle(
     out = capsys.readouterr().out
     assert f"using the bundle installed in {state}" in out
     assert f"next: edge-difom device status --state {state}" in out
-    assert call("run", "--source", PHANTOM, "--frames", 1, "--bundle", "edge-s", "--engine", "tflite") == 0
+    assert (
+        call("run", "--source", PHANTOM, "--frames", 1, "--bundle", "edge-s", "--engine", "tflite")
+        == 0
+    )
     assert "using the bundle" not in capsys.readouterr().out
 
 

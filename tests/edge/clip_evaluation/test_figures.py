@@ -103,7 +103,9 @@ def test_a_region_elsewhere_finds_no_polyp_and_is_false() -> None:
 
 def test_overlap_and_iou_are_counted_apart() -> None:
     truth = ((10, 10, 60, 60),)
-    shown = [ShownFrame(n * 40 * MS, truth, (box,)) for n, box in enumerate([HERE, (10, 10, 60, 40)])]
+    shown = [
+        ShownFrame(n * 40 * MS, truth, (box,)) for n, box in enumerate([HERE, (10, 10, 60, 40)])
+    ]
     found = view_figures([("clip", shown)])
     assert (found.frames_hit, found.frames_hit_iou, found.share_hit_iou) == (2, 1, 0.5)
 
@@ -188,7 +190,9 @@ def test_least_durations_bear_the_rounding_of_stamps() -> None:
         ("..xxx", 0),
     ],
 )
-def test_a_flicker_is_a_region_that_comes_back_within_half_a_second(shown: str, flickers: int) -> None:
+def test_a_flicker_is_a_region_that_comes_back_within_half_a_second(
+    shown: str, flickers: int
+) -> None:
     assert count_flickers(frames(shown)) == flickers
 
 
@@ -199,7 +203,9 @@ def test_a_moving_region_does_not_flicker() -> None:
 
 def test_several_clips_are_summed_over_all_minutes() -> None:
     one, other = frames("ff..", "xxxx"), frames("........", step_ms=20)
-    both = clip_figures("all", [ShownClip("a", "boxes", one, one), ShownClip("b", "clean", other, other)])
+    both = clip_figures(
+        "all", [ShownClip("a", "boxes", one, one), ShownClip("b", "clean", other, other)]
+    )
     assert both.truth == "boxes+clean"
     assert both.judged_minutes == pytest.approx(0.32 / 60)
     assert both.smoothed.event_rates[0].events == 0
@@ -220,7 +226,8 @@ def sampled(scene: Scene, stamps: list[float]) -> list[ShownFrame]:
     ends = list(accumulate(part for pair in scene for part in pair))
     spans = list(zip(ends[::2], ends[1::2], strict=True))
     return [
-        ShownFrame(round(at * 1e9), (), (FAR,) if any(a <= at < b for a, b in spans) else ()) for at in stamps
+        ShownFrame(round(at * 1e9), (), (FAR,) if any(a <= at < b for a, b in spans) else ())
+        for at in stamps
     ]
 
 
@@ -236,10 +243,14 @@ def test_a_scene_gives_the_same_events_at_25_and_at_50_frames_a_second(scene: Sc
     for one, other, (_, length) in zip(few.false_events, many.false_events, scene, strict=True):
         assert one.seconds == pytest.approx(other.seconds, abs=0.0401)
         assert one.seconds == pytest.approx(length, abs=0.0401)
-    clear = [length for _, length in scene if all(abs(length - least) > 0.0401 for least in LEAST_S)]
+    clear = [
+        length for _, length in scene if all(abs(length - least) > 0.0401 for least in LEAST_S)
+    ]
     if len(clear) == len(scene):
         rates = [[rate.events for rate in found.event_rates] for found in (few, many)]
-        assert rates[0] == rates[1] == [sum(length >= least for length in clear) for least in LEAST_S]
+        assert (
+            rates[0] == rates[1] == [sum(length >= least for length in clear) for least in LEAST_S]
+        )
 
 
 @given(scene=scenes, steps=st.lists(st.integers(10, 49), min_size=20, max_size=60))
@@ -257,7 +268,10 @@ def test_events_are_timed_by_stamps_that_vary(scene: Scene, steps: list[int]) ->
         assert event.seconds == pytest.approx(length, abs=0.05)
 
 
-@given(pattern=st.text("xfbp.", min_size=2, max_size=60), truth=st.text("xfb.", min_size=60, max_size=60))
+@given(
+    pattern=st.text("xfbp.", min_size=2, max_size=60),
+    truth=st.text("xfb.", min_size=60, max_size=60),
+)
 @settings(max_examples=80, deadline=None)
 def test_counts_are_consistent(pattern: str, truth: str) -> None:
     clip = frames(pattern, truth[: len(pattern)])
@@ -269,4 +283,6 @@ def test_counts_are_consistent(pattern: str, truth: str) -> None:
     assert view.polyps_found + both.polyps_not_judged <= both.polyps
     counts = [rate.events for rate in view.event_rates]
     assert counts == sorted(counts, reverse=True)
-    assert sum(event.seconds for event in view.false_events) == pytest.approx(0.04 * view.false_frames)
+    assert sum(event.seconds for event in view.false_events) == pytest.approx(
+        0.04 * view.false_frames
+    )

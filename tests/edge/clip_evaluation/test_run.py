@@ -180,10 +180,14 @@ def test_frames_are_dated_by_the_stamps_of_the_clip(tmp_path: Path) -> None:
     vary(path, 20)
     with ClipSource(path, own_stamps=True) as source:
         stamps = [frame.captured_ns / 1e6 for frame in iter(source.read, None)]
-    assert stamps == pytest.approx([40.0 * n for n in range(21)] + [800 + 20.0 * n for n in range(1, 20)])
+    assert stamps == pytest.approx(
+        [40.0 * n for n in range(21)] + [800 + 20.0 * n for n in range(1, 20)]
+    )
     mask = np.zeros(SIZE, bool)
     mask[40:80, 60:120] = True
-    watched = watch_clip(survey_clip(ClipTruth(path, "clean", None)), Oracle([score_map(mask)]), manifest())
+    watched = watch_clip(
+        survey_clip(ClipTruth(path, "clean", None)), Oracle([score_map(mask)]), manifest()
+    )
     found = clip_figures("clip", [watched.shown_both(Smoothing())])
     # The last frame lasts the median step, 40 ms.
     assert found.unsmoothed.false_events[0].seconds == pytest.approx(1.22)
@@ -346,7 +350,10 @@ def test_a_truth_that_does_not_fit_stops_before_anything_is_written(
     boxes = tmp_path / "boxes.json"
     boxes.write_text('{"frames": {"100": [[1, 2, 3, 4]]}}')
     report = tmp_path / "video.json"
-    assert evaluate("--bundle", tiny_bundle, "--video", phantom[0], "--boxes", boxes, "--json", report) == 3
+    assert (
+        evaluate("--bundle", tiny_bundle, "--video", phantom[0], "--boxes", boxes, "--json", report)
+        == 3
+    )
     assert not report.exists()
 
 
@@ -362,7 +369,9 @@ def test_a_page_shows_a_long_clip_with_pauses(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", [np.zeros((*SIZE, 3), np.uint8)] * 30)
     survey = survey_clip(ClipTruth(path, "clean", None))
     watched = watch_clip(survey, Oracle([score_map(np.zeros(SIZE, bool))]), manifest())
-    looks = [look._replace(at_ns=n * 40_000_000) for n, look in enumerate(list(watched.looks) * 120)]
+    looks = [
+        look._replace(at_ns=n * 40_000_000) for n, look in enumerate(list(watched.looks) * 120)
+    ]
     long = watched._replace(looks=looks, truth=[()] * len(looks))
     figures = clip_figures("clip", [long.shown_both(Smoothing())])
     report = VideoReport(

@@ -30,12 +30,25 @@ def test_corners_in_a_list_become_boxes(tmp_path: Path) -> None:
         "height": 48,
         "frames": [[{"bbox": [1, 2, 11, 22]}], [], [{"bbox": [0, 0, 64, 48]}]],
     }
-    assert read_boxes(write(tmp_path, listed), 3, SIZE) == [((1, 2, 10, 20),), (), ((0, 0, 64, 48),)]
+    assert read_boxes(write(tmp_path, listed), 3, SIZE) == [
+        ((1, 2, 10, 20),),
+        (),
+        ((0, 0, 64, 48),),
+    ]
 
 
 def test_frames_by_number_may_leave_out_those_without_a_polyp(tmp_path: Path) -> None:
-    numbered = {"frames": {"2": [[1, 2, 10, 20], [30, 30, 5, 5]], "0": []}, "width": 64, "height": 48}
-    assert read_boxes(write(tmp_path, numbered), 4, SIZE) == [(), (), ((1, 2, 10, 20), (30, 30, 5, 5)), ()]
+    numbered = {
+        "frames": {"2": [[1, 2, 10, 20], [30, 30, 5, 5]], "0": []},
+        "width": 64,
+        "height": 48,
+    }
+    assert read_boxes(write(tmp_path, numbered), 4, SIZE) == [
+        (),
+        (),
+        ((1, 2, 10, 20), (30, 30, 5, 5)),
+        (),
+    ]
     assert read_boxes(write(tmp_path, {"frames": {}}), 2, SIZE) == [(), ()]
 
 
@@ -68,7 +81,10 @@ def test_frames_by_number_may_leave_out_those_without_a_polyp(tmp_path: Path) ->
             {"width": 64, "height": 48, "frames": [[{"bbox": [9, 2, 3, 4]}], []]},
             "does not lie in the picture",
         ),
-        ({"width": 64, "height": 48, "frames": [[{"box": [1, 2, 3, 4]}], []]}, "not a file of boxes"),
+        (
+            {"width": 64, "height": 48, "frames": [[{"box": [1, 2, 3, 4]}], []]},
+            "not a file of boxes",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, data: Any, word: str) -> None:
@@ -93,7 +109,9 @@ def masks(folder: Path, names: list[str], size: tuple[int, int] = SIZE) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("names", [["0.png", "1.png", "2.png"], ["m_0001.png", "m_0002.png", "m_0003.png"]])
+@pytest.mark.parametrize(
+    "names", [["0.png", "1.png", "2.png"], ["m_0001.png", "m_0002.png", "m_0003.png"]]
+)
 def test_masks_are_numbered_from_0_or_1(tmp_path: Path, names: list[str]) -> None:
     found = read_masks(masks(tmp_path / "m", names), 3, SIZE)
     assert found == [((10, 10, 20, 10),), ((11, 10, 20, 10),), ((12, 10, 20, 10),)]
@@ -111,7 +129,9 @@ def test_masks_are_numbered_from_0_or_1(tmp_path: Path, names: list[str]) -> Non
         (["a.png"], "names no frame"),
     ],
 )
-def test_masks_that_do_not_fit_the_frames_are_refused(tmp_path: Path, names: list[str], word: str) -> None:
+def test_masks_that_do_not_fit_the_frames_are_refused(
+    tmp_path: Path, names: list[str], word: str
+) -> None:
     with pytest.raises(DataError, match=word):
         read_masks(masks(tmp_path / "m", names), 3, SIZE)
 

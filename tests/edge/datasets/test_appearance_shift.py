@@ -95,13 +95,17 @@ def test_training_draws_in_the_order_of_runs_that_are_to_resume() -> None:
     assert hashlib.sha256(np.array(after, "<i8").tobytes()).hexdigest()[:16] == "b78712a4ebb60da5"
 
 
-def test_the_report_compares_each_picture_with_itself(data: Path, tiny_student: Callable[[U8], U8]) -> None:
+def test_the_report_compares_each_picture_with_itself(
+    data: Path, tiny_student: Callable[[U8], U8]
+) -> None:
     def score(image: U8) -> U8:
         return tiny_student(cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA))
 
     seen: list[str] = []
     pairs = find_pairs(data)
-    report = evaluate_shifts({"openvino int8": score, "openvino f32": score}, pairs, done=seen.append)
+    report = evaluate_shifts(
+        {"openvino int8": score, "openvino f32": score}, pairs, done=seen.append
+    )
     assert seen == list("0123")
     assert report == evaluate_shifts({"openvino int8": score, "openvino f32": score}, pairs)
     first, *rows = report.rows
@@ -133,7 +137,10 @@ def test_f32_stands_beside_int8_where_the_bundle_has_it(
         files,
     )
     pairs = find_pairs(data)[:1]
-    for engine, held in (("openvino", ["openvino int8", "openvino f32"]), ("tflite", ["tflite int8"])):
+    for engine, held in (
+        ("openvino", ["openvino int8", "openvino f32"]),
+        ("tflite", ["tflite int8"]),
+    ):
         report = evaluate_bundle_shifts(Bundle.open(bundle.path), pairs, engine=engine, threads=1)
         assert list(report.rows[0].engines) == held
 
@@ -142,7 +149,17 @@ def test_the_command_writes_changes_and_clean_pictures(
     tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, page = tmp_path / "out.json", tmp_path / "page.html"
-    asked = ["evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--protocol", "b"]
+    asked = [
+        "evaluate",
+        "--bundle",
+        tiny_bundle,
+        "--data",
+        data,
+        "--engine",
+        "tflite",
+        "--protocol",
+        "b",
+    ]
     asked += ["--shifts", "--clean-frames", 3, "--json", out, "--report", page]
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in asked])
@@ -183,7 +200,14 @@ def test_clean_phantoms_are_the_same_in_every_run() -> None:
 
 @pytest.mark.parametrize(
     ("count", "n", "interval"),
-    [(0, 10, (0.0, 0.2775)), (1, 10, (0.0179, 0.4042)), (10, 10, (0.7225, 1.0)), (15, 148, (0.0624, 0.1605))],
+    [
+        (0, 10, (0.0, 0.2775)),
+        (1, 10, (0.0179, 0.4042)),
+        (10, 10, (0.7225, 1.0)),
+        (15, 148, (0.0624, 0.1605)),
+    ],
 )
-def test_the_interval_of_a_share_is_wilsons(count: int, n: int, interval: tuple[float, float]) -> None:
+def test_the_interval_of_a_share_is_wilsons(
+    count: int, n: int, interval: tuple[float, float]
+) -> None:
     assert wilson(count, n) == pytest.approx(interval, abs=2e-4)

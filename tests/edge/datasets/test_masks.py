@@ -97,7 +97,11 @@ def test_a_palette_is_read_by_its_colors(tmp_path: Path) -> None:
     def palette(name: str, *colors: tuple[int, int, int]) -> Path:
         header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 8, 3, 0, 0, 0)
         rows = b"".join(b"\0" + row.tobytes() for row in LEFT.astype(np.uint8))
-        chunks = [(b"IHDR", header), (b"PLTE", bytes(sum(colors, ()))), (b"IDAT", zlib.compress(rows))]
+        chunks = [
+            (b"IHDR", header),
+            (b"PLTE", bytes(sum(colors, ()))),
+            (b"IDAT", zlib.compress(rows)),
+        ]
         written = b"\x89PNG\r\n\x1a\n"
         for kind, body in [*chunks, (b"IEND", b"")]:
             written += struct.pack(">I", len(body)) + kind + body
@@ -135,7 +139,9 @@ def test_dark_colors_in_jpeg_are_polyp(areas: list[tuple[MaskBool, Any]], tmp_pa
 
 @pytest.mark.parametrize("quality", [75, 95])
 @pytest.mark.parametrize("value", [2, 3, 10])
-def test_class_numbers_that_compression_blurred_are_refused(quality: int, value: int, tmp_path: Path) -> None:
+def test_class_numbers_that_compression_blurred_are_refused(
+    quality: int, value: int, tmp_path: Path
+) -> None:
     path = save(tmp_path / "m.jpg", paint((LEFT, value)), cv2.IMWRITE_JPEG_QUALITY, quality)
     with pytest.raises(DataError, match=r"m\.jpg is not a mask") as caught:
         read_mask(path)
@@ -208,7 +214,9 @@ def test_swapped_masks_are_said(
     assert "touch all four edges in 3 of 3 frames" in caplog.text
 
 
-def test_frames_of_a_video_folder_belong_to_the_video_and_the_given_data_set(tmp_path: Path) -> None:
+def test_frames_of_a_video_folder_belong_to_the_video_and_the_given_data_set(
+    tmp_path: Path,
+) -> None:
     image = save(tmp_path / "Frame" / "case1" / "1.png", np.full((*SIZE, 3), 90, np.uint8))
     mask = save(tmp_path / "GT" / "case1" / "1.png", paint((LEFT, 255)))
     pair = Pair(image, mask, "case1/1", video="case1")

@@ -54,7 +54,9 @@ def test_pairs_share_a_stem_across_formats_and_come_in_natural_order(tmp_path: P
 @pytest.mark.parametrize(
     ("side", "kind", "partner"), [("masks", "image", "mask"), ("images", "mask", "image")]
 )
-def test_a_file_without_partner_is_named(tmp_path: Path, side: str, kind: str, partner: str) -> None:
+def test_a_file_without_partner_is_named(
+    tmp_path: Path, side: str, kind: str, partner: str
+) -> None:
     root = folder(tmp_path, ["1", "2", "3"])
     gone = next((root / side).glob("2.*"))
     gone.unlink()
@@ -146,7 +148,9 @@ def test_sizes_that_differ_name_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(cut=st.floats(0, 0.99))
 def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: float) -> None:
     whole = write(tmp_path / f"whole{suffix}", photo(2, (40, 40))).read_bytes()
@@ -156,7 +160,9 @@ def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: f
         read_image(broken)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_image_are_a_data_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "noise.png"
@@ -172,7 +178,12 @@ def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("images", "masks"),
-    [("Original", "Ground Truth"), ("image", "mask"), ("images", "Ground Truth"), ("Images", "Masks")],
+    [
+        ("Original", "Ground Truth"),
+        ("image", "mask"),
+        ("images", "Ground Truth"),
+        ("Images", "Masks"),
+    ],
 )
 def test_layouts_of_published_sets_are_read(images: str, masks: str, tmp_path: Path) -> None:
     for stem in ("1", "2"):
@@ -196,7 +207,8 @@ def test_frames_of_videos_in_folders_are_paired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "named", ["{}_mask.png", "{}_segmentation.png", "{}-gt.png", "{}.jpg.png", "mask_{}.png", "p{}.png"]
+    "named",
+    ["{}_mask.png", "{}_segmentation.png", "{}-gt.png", "{}.jpg.png", "mask_{}.png", "p{}.png"],
 )
 def test_what_all_masks_add_to_the_name_is_no_part_of_it(named: str, tmp_path: Path) -> None:
     stems = ["1", "2", "10", "11", "21"]

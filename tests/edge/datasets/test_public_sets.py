@@ -26,8 +26,12 @@ ENCODED = {
 }
 
 
-def fill(images: Path, masks: Path, frames: int = 3, *, suffix: str = ".png", mask_prefix: str = "") -> None:
-    for where, content, prefix in zip((images, masks), ENCODED[suffix], ("", mask_prefix), strict=True):
+def fill(
+    images: Path, masks: Path, frames: int = 3, *, suffix: str = ".png", mask_prefix: str = ""
+) -> None:
+    for where, content, prefix in zip(
+        (images, masks), ENCODED[suffix], ("", mask_prefix), strict=True
+    ):
         where.mkdir(parents=True, exist_ok=True)
         for number in range(1, frames + 1):
             (where / f"{prefix}{number}{suffix}").write_bytes(content)
@@ -62,7 +66,11 @@ def test_a_layout_is_understood(layout: tuple[str, str, str, str, str], tmp_path
 
 def test_test_dataset_is_taken_before_an_archive_beside_it(tmp_path: Path) -> None:
     fill(tmp_path / "Kvasir-SEG" / "images", tmp_path / "Kvasir-SEG" / "masks", 5)
-    fill(tmp_path / "TestDataset" / "Kvasir" / "images", tmp_path / "TestDataset" / "Kvasir" / "masks", 2)
+    fill(
+        tmp_path / "TestDataset" / "Kvasir" / "images",
+        tmp_path / "TestDataset" / "Kvasir" / "masks",
+        2,
+    )
     assert len(find_labelled(f"kvasir:{tmp_path}").pairs) == 2
 
 
@@ -75,7 +83,10 @@ def test_the_number_of_frames_tells_whether_it_is_the_fields_set(name: str, tmp_
     (root / "images" / "1.png").unlink()
     (root / "masks" / "1.png").unlink()
     (note,) = find_labelled(f"{name}:{root}").notes
-    assert f"{known.frames - 1} frames where the field's test set of {known.title} has {known.frames}" in note
+    assert (
+        f"{known.frames - 1} frames where the field's test set of {known.title} has {known.frames}"
+        in note
+    )
 
 
 def test_frames_of_unknown_origin_are_not_called_the_fields(tmp_path: Path) -> None:
@@ -123,9 +134,12 @@ def test_an_archive_of_other_names_needs_a_list_of_the_test_frames(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("1\n99\n100", "lacks frames"), ("", "names no frame"), (None, "cannot be read")]
+    ("content", "reason"),
+    [("1\n99\n100", "lacks frames"), ("", "names no frame"), (None, "cannot be read")],
 )
-def test_a_list_that_does_not_fit_is_an_error(content: str | None, reason: str, tmp_path: Path) -> None:
+def test_a_list_that_does_not_fit_is_an_error(
+    content: str | None, reason: str, tmp_path: Path
+) -> None:
     fill(tmp_path / "images", tmp_path / "masks")
     names = tmp_path / "names.txt"
     if content is not None:

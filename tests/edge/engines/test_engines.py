@@ -64,7 +64,9 @@ class EngineContract:
             assert np.abs(scores.astype(int) - tiny_student(image)).max() <= 2
             assert scores.max() > 128
 
-    def test_every_value_of_the_input_arrives(self, engine: Engine, tiny_student: Callable[[U8], U8]) -> None:
+    def test_every_value_of_the_input_arrives(
+        self, engine: Engine, tiny_student: Callable[[U8], U8]
+    ) -> None:
         # Also 127 and over, where a wrong sign would wrap.
         image = np.zeros((64, 64, 3), np.uint8)
         image[..., 0] = np.repeat(np.arange(16, dtype=np.uint8) * 17, 4)[None]
@@ -111,11 +113,15 @@ class EngineContract:
         self, damage: str, tiny_engine_files: dict[str, list[bytes]]
     ) -> None:
         first, *rest = tiny_engine_files[self.name]
-        broken = {"empty": b"", "cut": first[: len(first) // 3], "other": b"not a model at all"}[damage]
+        broken = {"empty": b"", "cut": first[: len(first) // 3], "other": b"not a model at all"}[
+            damage
+        ]
         with pytest.raises(BundleError):
             open_engine_files(self.name, [broken, *rest], threads=1)
 
-    def test_a_wrong_number_of_files_is_an_error(self, tiny_engine_files: dict[str, list[bytes]]) -> None:
+    def test_a_wrong_number_of_files_is_an_error(
+        self, tiny_engine_files: dict[str, list[bytes]]
+    ) -> None:
         with pytest.raises(BundleError, match="file"):
             open_engine_files(self.name, [*tiny_engine_files[self.name], b""], threads=1)
 
@@ -123,7 +129,9 @@ class EngineContract:
         self, tiny_parts: Parts, tmp_path: Path
     ) -> None:
         manifest, files = tiny_parts
-        changed = msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, width=32))
+        changed = msgspec.structs.replace(
+            manifest, input=msgspec.structs.replace(manifest.input, width=32)
+        )
         with pytest.raises(BundleError, match="64 x 64"):
             open_engine(write_bundle(tmp_path / "b", changed, files), self.name, threads=1)
 
@@ -136,7 +144,9 @@ class EngineContract:
     ) -> None:
         manifest, files = tiny_parts
         engines = [msgspec.structs.replace(entry, **{field: value}) for entry in manifest.engines]
-        bundle = write_bundle(tmp_path / "b", msgspec.structs.replace(manifest, engines=engines), files)
+        bundle = write_bundle(
+            tmp_path / "b", msgspec.structs.replace(manifest, engines=engines), files
+        )
         with pytest.raises(BundleError, match=message):
             open_engine(bundle, self.name, threads=1)
 
@@ -186,9 +196,14 @@ def bf16() -> None:
 
 @pytest.mark.usefixtures("bf16")
 def test_an_f32_engine_runs_in_bf16_where_that_was_asked_for(
-    tiny_parts: Parts, tmp_path: Path, tiny_scene: Callable[..., U8], tiny_student: Callable[[U8], U8]
+    tiny_parts: Parts,
+    tmp_path: Path,
+    tiny_scene: Callable[..., U8],
+    tiny_student: Callable[[U8], U8],
 ) -> None:
-    engine = open_engine(in_bf16(tiny_parts, tmp_path / "b"), "openvino", threads=1, precision="bf16")
+    engine = open_engine(
+        in_bf16(tiny_parts, tmp_path / "b"), "openvino", threads=1, precision="bf16"
+    )
     settings = engine.settings()
     assert (settings["precision"], settings["executed"]) == ("bf16", {"bf16": 1})
     assert settings["precision_hint"] == "bf16"
@@ -245,7 +260,9 @@ class TestOnnx(EngineContract):
         engine.close()
 
     def test_providers_that_are_not_there_are_passed_over(self) -> None:
-        engine = OnnxEngine([onnx_model()], threads=1, providers=["NoneExecutionProvider", *PROVIDERS])
+        engine = OnnxEngine(
+            [onnx_model()], threads=1, providers=["NoneExecutionProvider", *PROVIDERS]
+        )
         assert engine.settings()["providers"][-1] == "CPU"
         engine.close()
 
@@ -258,7 +275,9 @@ class TestOnnx(EngineContract):
             ({"kind": "FLOAT"}, r"tensor\(float\)"),
         ],
     )
-    def test_a_model_that_breaks_the_contract_is_an_error(self, change: dict[str, Any], word: str) -> None:
+    def test_a_model_that_breaks_the_contract_is_an_error(
+        self, change: dict[str, Any], word: str
+    ) -> None:
         with pytest.raises(BundleError, match="contract") as caught:
             OnnxEngine([onnx_model(**change)], threads=1)
         assert re.search(word, caught.value.got)
@@ -302,13 +321,17 @@ def onnx_model(
 def integer_ir(tmp_path: Path) -> list[bytes]:
     """One convolution as an OpenVINO IR whose numbers are quantized."""
     image = ops.parameter([1, 16, 16, 3], np.uint8)
-    x = ops.transpose(ops.multiply(ops.convert(image, "f32"), np.float32(1 / 256)), np.array([0, 3, 1, 2]))
+    x = ops.transpose(
+        ops.multiply(ops.convert(image, "f32"), np.float32(1 / 256)), np.array([0, 3, 1, 2])
+    )
     weight = ops.multiply(
         ops.convert(ops.constant(np.full((8, 3, 3, 3), 5, np.int8)), "f32"), np.float32(0.01)
     )
     hidden = ops.convolution(x, weight, [1, 1], [1, 1], [1, 1], [1, 1])
     hidden = ops.fake_quantize(hidden, *map(np.float32, (0, 2.55, 0, 2.55)), 256)
-    last = ops.multiply(ops.convert(ops.constant(np.full((1, 8, 1, 1), 9, np.int8)), "f32"), np.float32(0.01))
+    last = ops.multiply(
+        ops.convert(ops.constant(np.full((1, 8, 1, 1), 9, np.int8)), "f32"), np.float32(0.01)
+    )
     made = ops.convert(ops.convolution(hidden, last, [1, 1], [0, 0], [0, 0], [1, 1]), "u8")
     openvino.save_model(openvino.Model([made], [image]), tmp_path / "m.xml", compress_to_fp16=False)
     return [(tmp_path / name).read_bytes() for name in ("m.xml", "m.bin")]
@@ -348,14 +371,18 @@ def test_auto_takes_what_is_installed(tiny_bundle: Path, monkeypatch: pytest.Mon
         backends, "available", lambda: {"openvino": None, "tflite": "2.3.0", "onnx": "1.31.1"}
     )
     assert open_engine(bundle, threads=1).name == "tflite"
-    monkeypatch.setattr(backends, "available", lambda: {"openvino": None, "tflite": None, "onnx": "1.31.1"})
+    monkeypatch.setattr(
+        backends, "available", lambda: {"openvino": None, "tflite": None, "onnx": "1.31.1"}
+    )
     assert open_engine(bundle, threads=1).name == "onnx"
     monkeypatch.setattr(backends, "available", lambda: dict.fromkeys(BACKENDS))
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[openvino\]"):
         open_engine(bundle, threads=1)
 
 
-def test_a_missing_runtime_names_its_extra(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_runtime_names_its_extra(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[tflite\]"):

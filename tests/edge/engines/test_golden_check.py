@@ -188,7 +188,9 @@ def grid(rows: int, value: int = 200) -> NDArray[np.uint8]:
         (grid(3, 127), grid(3, 128), False),  # one of 60 by its overlap
     ],
 )
-def test_tolerance(got: NDArray[np.uint8], wanted: NDArray[np.uint8], ok: bool, tiny_parts: Parts) -> None:
+def test_tolerance(
+    got: NDArray[np.uint8], wanted: NDArray[np.uint8], ok: bool, tiny_parts: Parts
+) -> None:
     assert compare("frame", got, wanted, tiny_parts[0]).ok is ok
 
 

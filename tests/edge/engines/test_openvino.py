@@ -38,7 +38,9 @@ Files = dict[str, list[bytes]]
         ("AUTO", ["CPU", "TPU"], ["CPU"]),
     ],
 )
-def test_a_device_is_one_that_the_machine_has(asked: str, available: list[str], tried: list[str]) -> None:
+def test_a_device_is_one_that_the_machine_has(
+    asked: str, available: list[str], tried: list[str]
+) -> None:
     assert candidates(asked, available) == tried
 
 
@@ -61,10 +63,13 @@ def test_a_name_may_carry_a_device(name: str, runtime: str, device: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["openvino:", "openvino:TPU", "openvino:cpu", "tflite:CPU", "openvino?a=1", "abacus", ""]
+    "name",
+    ["openvino:", "openvino:TPU", "openvino:cpu", "tflite:CPU", "openvino?a=1", "abacus", ""],
 )
 def test_a_name_without_an_engine_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(UsageError, match=r"openvino \| tflite \| onnx \| openvino:CPU \| openvino:GPU"):
+    with pytest.raises(
+        UsageError, match=r"openvino \| tflite \| onnx \| openvino:CPU \| openvino:GPU"
+    ):
         split_name(name)
 
 
@@ -103,7 +108,9 @@ def test_auto_falls_back_to_the_device_that_takes_the_model(
     tiny_engine_files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(monkeypatch)
-    with closing(open_engine_files("openvino:AUTO", tiny_engine_files["openvino"], threads=1)) as engine:
+    with closing(
+        open_engine_files("openvino:AUTO", tiny_engine_files["openvino"], threads=1)
+    ) as engine:
         assert engine.settings()["device"] == "CPU"
     (gpu, for_gpu), (cpu, for_cpu) = machine.asked
     assert (gpu, cpu) == ("GPU", "CPU")
@@ -140,7 +147,9 @@ def only_entry(folder: Path) -> Path:
     return entry
 
 
-@pytest.mark.parametrize("harm", ["a bit", "cut", "empty", "writable", "link", "folder", "nonsense"])
+@pytest.mark.parametrize(
+    "harm", ["a bit", "cut", "empty", "writable", "link", "folder", "nonsense"]
+)
 def test_an_entry_that_may_not_be_used_is_compiled_anew(
     tiny_engine_files: Files, tmp_path: Path, tiny_scene: Callable[..., ImageU8], harm: str
 ) -> None:
@@ -245,7 +254,9 @@ time.sleep(0.01)
 """
 
 
-def test_a_signal_is_handled_after_another_thread_dropped_the_last_engine(tiny_bundle: Path) -> None:
+def test_a_signal_is_handled_after_another_thread_dropped_the_last_engine(
+    tiny_bundle: Path,
+) -> None:
     command = [sys.executable, "-c", DROPPED_ELSEWHERE, str(tiny_bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

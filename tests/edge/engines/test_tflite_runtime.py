@@ -50,7 +50,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Install:
                 raise importlib.metadata.PackageNotFoundError(name)
             return by_distribution[name]
 
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in versions else None)
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: name if name in versions else None
+        )
         monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(np, "__version__", numpy)
 
@@ -65,11 +67,15 @@ def test_the_newer_package_is_taken_where_both_are(installed: Install) -> None:
 
 def test_the_older_one_is_taken_where_it_is_alone(installed: Install) -> None:
     installed(tflite_runtime="2.14.0")
-    assert find_runtime("tflite") == Runtime(package="tflite-runtime", version="2.14.0", least="2.14")
+    assert find_runtime("tflite") == Runtime(
+        package="tflite-runtime", version="2.14.0", least="2.14"
+    )
     assert available() == {**dict.fromkeys(available()), "tflite": "2.14.0"}
 
 
-def test_neither_is_not_installed(installed: Install, tiny_engine_files: dict[str, list[bytes]]) -> None:
+def test_neither_is_not_installed(
+    installed: Install, tiny_engine_files: dict[str, list[bytes]]
+) -> None:
     installed()
     assert find_runtime("tflite") is None
     with pytest.raises(MissingDependencyError, match=r"edge-difom\[tflite\]"):
@@ -125,7 +131,8 @@ def test_the_older_one_beside_numpy_2_is_refused(
         open_engine(bundle, "tflite", threads=1)
     assert refused.value.got == f"numpy {numpy}"
     assert "edge-difom[tflite-runtime]" in refused.value.hint
-    # The bundle has no other engine, so a verification that passed it over would have compared nothing.
+    # The bundle has no other engine, so a verification that passed it over would have compared
+    # nothing.
     with pytest.raises(MissingDependencyError, match="can run here") as nothing:
         verify_bundle(bundle)
     assert f"numpy {numpy} is installed" in nothing.value.got

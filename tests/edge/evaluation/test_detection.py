@@ -42,7 +42,9 @@ def clean(flag: float | None, *false: float) -> Findings:
 
 
 def counted(frames: Sequence[FrameFindings], least_peak: float = 0.0) -> Detection:
-    return summarize_detection(frames, OperatingPoint(0.5, 0.001, least_peak), size_of=size_of, sizes=SIZES)
+    return summarize_detection(
+        frames, OperatingPoint(0.5, 0.001, least_peak), size_of=size_of, sizes=SIZES
+    )
 
 
 def test_each_connected_polyp_is_judged_on_its_own() -> None:
@@ -110,7 +112,9 @@ def test_the_curve_only_falls_and_agrees_with_the_counts(frames: list[Findings],
         for name in ("overlapped", "matched", "false_regions", "flagged"):
             a, b = getattr(left, name), getattr(right, name)
             assert (a is None and b is None) or a >= b
-    held = counted([FrameFindings("A", str(n), frame) for n, frame in enumerate(frames)], step / 256)
+    held = counted(
+        [FrameFindings("A", str(n), frame) for n, frame in enumerate(frames)], step / 256
+    )
     point = next(point for point in curve if point.least_peak >= step / 256)
     assert point.false_regions == held.false_regions
     if held.polyps.n:

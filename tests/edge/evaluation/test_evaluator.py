@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def data(tmp_path: Path, tiny_scene: Callable[..., U8]) -> Path:
     """Three pictures with a polyp, of three sizes, and two without; the masks are the red discs."""
-    for number, (height, width) in enumerate([(128, 128), (240, 320), (90, 64), (128, 128), (128, 160)]):
+    for number, (height, width) in enumerate(
+        [(128, 128), (240, 320), (90, 64), (128, 128), (128, 160)]
+    ):
         image = tiny_scene(number, height=height, width=width, polyp=number < 3)
         mask = (image[..., 0] > 180).astype(np.uint8) * 255
         for folder, picture in (("images", image[..., ::-1]), ("masks", mask)):
@@ -93,10 +95,15 @@ def test_a_speck_under_a_thousandth_does_not_flag(cells: int, flagged: bool, dat
     assert {row.flagged for row in report.per_image} == {flagged}
 
 
-def test_the_command_writes_the_agreed_record(tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_agreed_record(
+    tiny_bundle: Path, data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "report.json"
     assert (
-        status("evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--json", out) == 0
+        status(
+            "evaluate", "--bundle", tiny_bundle, "--data", data, "--engine", "tflite", "--json", out
+        )
+        == 0
     )
     record = json.loads(out.read_text())
     agreed = {"n", "dice", "iou", "dice_ci95", "negatives", "per_image"}
@@ -149,7 +156,15 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
         image = tiny_scene(7, height=128, width=128, polyp=polyp)
         cv2.imwrite(str(tmp_path / "ward" / f"{name}.png"), image[..., ::-1])
     out, page = tmp_path / "out.json", tmp_path / "page.html"
-    command = ["evaluate", "--bundle", tiny_bundle, "--data", data, "--negatives", tmp_path / "ward"]
+    command = [
+        "evaluate",
+        "--bundle",
+        tiny_bundle,
+        "--data",
+        data,
+        "--negatives",
+        tmp_path / "ward",
+    ]
     assert status(*command, "--json", out) == 0
     record = json.loads(out.read_text())
     assert (record["n"], record["negatives"]["n"], record["negatives"]["flagged"]) == (3, 5, 1)
@@ -158,8 +173,15 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
     assert held["by_sequence"]["ward/s01"] | {"false_regions": 1} == {
         "frames": 2, "polyps": 0, "overlapped": 0, "matched": 0, "false_regions": 1, "clean": 2, "flagged": 1,
     }  # fmt: skip
-    assert {name: group["clean"] for name, group in held["by_set"].items()} == {"data": 2, "ward": 3}
-    assert (held["polyps"]["n"], held["polyps"]["overlapped"], held["polyps"]["matched"]) == (3, 3, 3)
+    assert {name: group["clean"] for name, group in held["by_set"].items()} == {
+        "data": 2,
+        "ward": 3,
+    }
+    assert (held["polyps"]["n"], held["polyps"]["overlapped"], held["polyps"]["matched"]) == (
+        3,
+        3,
+        3,
+    )
     assert held["clean"]["clustered_ci95"][0] <= 1 / 5 <= held["clean"]["clustered_ci95"][1]
     assert status(*command, "--report", page, "--compare", out) == 0
     text = page.read_text()
@@ -173,14 +195,18 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
     assert status("evaluate", "--bundle", tiny_bundle, "--data", tmp_path / "ward") == 3
 
 
-def test_validation_pairs_of_a_run(tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validation_pairs_of_a_run(
+    tiny_bundle: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples = [
         {"image": str(pair.image), "mask": str(pair.mask), "dataset": "D", "group": pair.name}
         for pair in find_pairs(data)
     ]
     splits = data / "splits.json"
     free = {"image": samples[4]["image"], "mask": "", "dataset": "C", "group": "C/s01"}
-    splits.write_text(json.dumps({"train": samples, "validation": samples[1:3], "clean_validation": [free]}))
+    splits.write_text(
+        json.dumps({"train": samples, "validation": samples[1:3], "clean_validation": [free]})
+    )
     assert [pair.name for pair in read_splits(splits)] == ["D/1", "D/2"]
     assert [(frame.name, frame.sequence) for frame in read_clean_splits(splits)] == [("C/4", "s01")]
     assert status("evaluate", "--bundle", tiny_bundle, "--pairs", splits, "--json", "-") == 0
@@ -218,7 +244,10 @@ def test_a_benchmark_is_named_in_the_record(tiny_bundle: Path, data: Path, tmp_p
     folder, out = tmp_path / "TestDataset" / "CVC-300", tmp_path / "out.json"
     folder.parent.mkdir()
     data.rename(folder)
-    assert status("evaluate", "--bundle", tiny_bundle, "--data", f"cvc300:{tmp_path}", "--json", out) == 0
+    assert (
+        status("evaluate", "--bundle", tiny_bundle, "--data", f"cvc300:{tmp_path}", "--json", out)
+        == 0
+    )
     record = json.loads(out.read_text())
     assert record["benchmark"] == "cvc300"
     assert "5 frames where the field's test set of CVC-300 has 60" in record["notes"][0]

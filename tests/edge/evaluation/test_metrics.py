@@ -28,7 +28,9 @@ def test_dice_and_iou_by_hand() -> None:
 
 
 @pytest.mark.parametrize("found", [mask(), mask(1, 2)])
-def test_a_polyp_free_image_has_no_dice(found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+def test_a_polyp_free_image_has_no_dice(
+    found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+) -> None:
     assert dice_iou(found, mask()) is None
 
 
@@ -60,7 +62,8 @@ def test_many_images_are_drawn_in_blocks() -> None:
 
 
 def test_a_clustered_interval_draws_whole_sequences() -> None:
-    # Two sequences give three kinds of draws: 0 of 20, 8 of 12 and the mean of both, 1/4, 1/4 and 1/2 of them.
+    # Two sequences give three kinds of draws: 0 of 20, 8 of 12 and the mean of both, 1/4, 1/4 and
+    # 1/2 of them.
     assert clustered_ci([(0, 10), (4, 6)], draws=4000) == pytest.approx((0, 4 / 6))
     many = [(0, 10)] * 200 + [(10, 10)] * 200
     low, high = clustered_ci(many)
@@ -82,10 +85,20 @@ def test_negatives_are_counted_apart() -> None:
 
 
 def test_polyps_are_grouped_by_their_share_of_the_image() -> None:
-    scores = [row(0.4, area=0.0099), row(0.6, area=0.01), row(0.8, area=0.0999), row(0.9), row(1.0, area=1)]
+    scores = [
+        row(0.4, area=0.0099),
+        row(0.6, area=0.01),
+        row(0.8, area=0.0999),
+        row(0.9),
+        row(1.0, area=1),
+    ]
     report = summarise([*scores, row(None, area=0)])
     groups = report.by_size
-    assert {name: group.n for name, group in groups.items()} == {"small": 1, "medium": 2, "large": 2}
+    assert {name: group.n for name, group in groups.items()} == {
+        "small": 1,
+        "medium": 2,
+        "large": 2,
+    }
     assert groups["medium"].dice == pytest.approx(0.7)
     assert groups["small"].dice_ci95 == (0.4, 0.4)
     assert groups["large"].iou == pytest.approx((0.9 / 1.1 + 1) / 2)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 def row(name: str, dice: float | None, *, flagged: bool = True, area: float = 0.05) -> ImageScore:
     iou = None if dice is None else dice / (2 - dice)
-    return ImageScore(name=name, dice=dice, iou=iou, area_true=area, area_found=area, flagged=flagged)
+    return ImageScore(
+        name=name, dice=dice, iou=iou, area_true=area, area_found=area, flagged=flagged
+    )
 
 
 def frame() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -72,7 +74,9 @@ def test_of_a_few_frames_none_is_shown_twice() -> None:
 def test_a_frame_shows_both_outlines() -> None:
     (picture,) = gallery_of(row("a", 0.5)).worst
     data = base64.b64decode(picture.url.removeprefix("data:image/jpeg;base64,"))
-    drawn = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    drawn = cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
     assert drawn.shape == (330, 440, 3)
     for colour in ((64, 200, 255), (255, 176, 0)):
         assert np.count_nonzero(np.abs(drawn.astype(int) - colour).max(axis=2) < 60) > 200
@@ -95,7 +99,14 @@ def test_the_page_is_one_file_with_the_figures_and_the_warning() -> None:
 
 def test_a_run_brings_its_curves() -> None:
     metrics = [
-        {"epoch": n, "dice_val": 0.5, "task": 1.0, "distill": 0.7, "r2_low/sam": 0.1 * n, "r2_high/sam": 0.0}
+        {
+            "epoch": n,
+            "dice_val": 0.5,
+            "task": 1.0,
+            "distill": 0.7,
+            "r2_low/sam": 0.1 * n,
+            "r2_high/sam": 0.0,
+        }
         for n in range(3)
     ]
     rows = [row("a", 0.5)]
@@ -109,7 +120,9 @@ def test_a_run_brings_its_curves() -> None:
 def test_polyp_free_data_has_no_distribution() -> None:
     rows = [row("a", None)]
     assert dice_histogram(rows) == ""
-    assert "<svg" not in evaluation_page(summarise(rows), gallery_of(*rows), subject="B", data="DIR")
+    assert "<svg" not in evaluation_page(
+        summarise(rows), gallery_of(*rows), subject="B", data="DIR"
+    )
 
 
 def test_metrics_that_cannot_be_read_are_a_data_error(tmp_path: Path) -> None:
@@ -126,16 +139,31 @@ def test_the_command_writes_the_page_of_a_run(
 ) -> None:
     def evaluate_run(run: Path, pairs: list[Pair], **options: Any) -> EvaluationReport:
         return evaluate(
-            pairs, lambda image: image[::4, ::4, 0].astype(np.float32) / 32 - 4, logits=True, **options
+            pairs,
+            lambda image: image[::4, ::4, 0].astype(np.float32) / 32 - 4,
+            logits=True,
+            **options,
         )
 
     monkeypatch.setattr("distill.train.evaluation.evaluate_run", evaluate_run)
     data, run, page = tmp_path / "data", tmp_path / "run", tmp_path / "out" / "report.html"
     write_dataset(data, train=1, validation=4, negatives=1, seed=1)
     run.mkdir()
-    (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "dice_val": 0.5, "task": 1.0}) + "\n")
+    (run / "metrics.jsonl").write_text(
+        json.dumps({"epoch": 0, "dice_val": 0.5, "task": 1.0}) + "\n"
+    )
     with pytest.raises(SystemExit) as ended:
-        main(["evaluate", "--run", str(run), "--data", str(data / "validation"), "--report", str(page)])
+        main(
+            [
+                "evaluate",
+                "--run",
+                str(run),
+                "--data",
+                str(data / "validation"),
+                "--report",
+                str(page),
+            ]
+        )
     assert ended.value.code == 0
     text = page.read_text()
     assert "logits brought to native size" in text
@@ -143,7 +171,9 @@ def test_the_command_writes_the_page_of_a_run(
     assert "must not leave this machine" in capsys.readouterr().out
 
 
-def test_a_missing_extra_is_named_before_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_extra_is_named_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(SystemExit) as ended:
         main(

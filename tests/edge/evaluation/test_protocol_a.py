@@ -1,7 +1,7 @@
 """Protocol A against values worked out by hand and against `pysodmetrics`.
 
-`REFERENCE` was printed by this file, run as a program where pysodmetrics 1.6.2 (MIT, numpy < 2.3.5) is installed:
-`PYTHONPATH=. python tests/edge/evaluation/test_protocol_a.py`.
+`REFERENCE` was printed by this file, run as a program where pysodmetrics 1.6.2 (MIT, numpy < 2.3.5)
+is installed: `PYTHONPATH=. python tests/edge/evaluation/test_protocol_a.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ import pytest
 from edge.evaluation.intervals import bootstrap_ci
 from edge.evaluation.metrics import ProtocolA
 from edge.evaluation.protocol_a import FieldScore, field_map, field_score, sigmoid, summarise_field
-from edge.evaluation.saliency import mean_absolute_error, structure_measure, threshold_curves, weighted_f
+from edge.evaluation.saliency import (
+    mean_absolute_error,
+    structure_measure,
+    threshold_curves,
+    weighted_f,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,7 +148,8 @@ def square(height: int = 100, width: int = 100, side: int = 32) -> Bool:
 
 
 def test_a_perfect_mask_scores_under_one_in_the_mean() -> None:
-    # At the lowest threshold everything is found: Dice 2 a / (a + 1) of a polyp on the share a of the image.
+    # At the lowest threshold everything is found: Dice 2 a / (a + 1) of a polyp on the share a of
+    # the image.
     true = np.zeros((100, 100), bool)
     true[:10] = True
     curves = threshold_curves(true * np.uint8(255), true)
@@ -160,9 +166,13 @@ def test_a_map_of_two_levels_by_hand() -> None:
     grey = np.zeros((10, 10), np.uint8)
     grey[0], grey[1:3] = 255, 100
     curves = threshold_curves(grey, true)
-    assert curves.dice[[0, 1, 100, 101, 255]] == pytest.approx([40 / 120, 40 / 50, 40 / 50, 20 / 30, 20 / 30])
+    assert curves.dice[[0, 1, 100, 101, 255]] == pytest.approx(
+        [40 / 120, 40 / 50, 40 / 50, 20 / 30, 20 / 30]
+    )
     assert curves.iou[[0, 1, 101]] == pytest.approx([0.2, 20 / 30, 0.5])
-    assert mean_absolute_error(grey, true) == pytest.approx((10 * (1 - 100 / 255) + 10 * 100 / 255) / 100)
+    assert mean_absolute_error(grey, true) == pytest.approx(
+        (10 * (1 - 100 / 255) + 10 * 100 / 255) / 100
+    )
 
 
 @pytest.mark.parametrize("true", [square(), square(60, 80, 9)])
@@ -196,12 +206,16 @@ def test_maps_are_stretched_from_black_to_white() -> None:
 
 def test_logits_are_brought_to_native_size_before_the_sigmoid() -> None:
     logits = np.array([[-8.0, 4.0]], np.float32)
-    # Half-pixel grid: four pixels lie at -.25, .25, .75 and 1.25 of the two, and the outer ones are clamped.
+    # Half-pixel grid: four pixels lie at -.25, .25, .75 and 1.25 of the two, and the outer ones are
+    # clamped.
     wide = np.array([-8, -8 + 12 * 0.25, -8 + 12 * 0.75, 4])
     expected = 1 / (1 + np.exp(-wide))
     stretched = (expected - expected[0]) / (expected[-1] - expected[0]) * 255
     assert field_map(logits, (1, 4), logits=True)[0].tolist() == np.floor(stretched + 0.5).tolist()
-    assert field_map(sigmoid(logits), (1, 4), logits=False)[0].tolist() != np.floor(stretched + 0.5).tolist()
+    assert (
+        field_map(sigmoid(logits), (1, 4), logits=False)[0].tolist()
+        != np.floor(stretched + 0.5).tolist()
+    )
 
 
 def test_extreme_logits_do_not_overflow() -> None:
@@ -243,12 +257,21 @@ def _reference(grey: U8, true: Bool) -> dict[str, float]:
     mask = true * np.uint8(255)
     kept = {"with_dynamic": True, "with_adaptive": False}
     curves = sod.FmeasureV2({"dice": sod.DICEHandler(**kept), "iou": sod.IOUHandler(**kept)})
-    e, weighted, structure, error = sod.Emeasure(), sod.WeightedFmeasure(), sod.Smeasure(), sod.MAE()
+    e, weighted, structure, error = (
+        sod.Emeasure(),
+        sod.WeightedFmeasure(),
+        sod.Smeasure(),
+        sod.MAE(),
+    )
     for measure in (curves, e, weighted, structure, error):
         measure.step(grey, mask)
     values = {name: curve["dynamic"] for name, curve in curves.get_results().items()}
     values["e"] = e.get_results()["em"]["curve"]
-    found = {f"{kind}_{name}": getattr(np, kind)(values[name]) for name in values for kind in ("mean", "max")}
+    found = {
+        f"{kind}_{name}": getattr(np, kind)(values[name])
+        for name in values
+        for kind in ("mean", "max")
+    }
     found["weighted_f"] = weighted.get_results()["wfm"]
     found["s_measure"] = structure.get_results()["sm"]
     found["mae"] = error.get_results()["mae"]

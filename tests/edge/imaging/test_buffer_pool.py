@@ -45,9 +45,14 @@ def test_a_picture_is_safe_for_as_long_as_any_view_of_it_is_held(name: str) -> N
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([(4, 6, 3), (6, 4, 3), (2, 3, 3)]), st.integers(0, 30)), max_size=60)
+    st.lists(
+        st.tuples(st.sampled_from([(4, 6, 3), (6, 4, 3), (2, 3, 3)]), st.integers(0, 30)),
+        max_size=60,
+    )
 )
-def test_whatever_is_held_keeps_what_was_in_it(steps: list[tuple[tuple[int, int, int], int]]) -> None:
+def test_whatever_is_held_keeps_what_was_in_it(
+    steps: list[tuple[tuple[int, int, int], int]],
+) -> None:
     memory = PictureMemory()
     held: dict[int, tuple[int, np.ndarray]] = {}
     for value, (shape, dropped) in enumerate(steps):

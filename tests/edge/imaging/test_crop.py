@@ -63,7 +63,9 @@ def lit(scene: ImageU8) -> ImageU8:
     return np.maximum(scene, 60)
 
 
-boxes = st.tuples(st.integers(0, 700), st.integers(0, 500), st.integers(1, 800), st.integers(1, 600))
+boxes = st.tuples(
+    st.integers(0, 700), st.integers(0, 500), st.integers(1, 800), st.integers(1, 600)
+)
 
 
 @given(boxes, st.tuples(st.integers(4, 1300), st.integers(4, 1300)))
@@ -178,7 +180,9 @@ def test_a_student_sees_the_same_picture_on_a_screen_as_alone(
     assert other.area == pytest.approx(one.area, abs=0.02)
     nobody_looked = analyse(Frame(0, wide, 0), engine, manifest)
     assert nobody_looked.part is None
-    full = analyse(Frame(0, wide, 0), engine, with_rule(manifest, "full-frame"), view=estimate(wide))
+    full = analyse(
+        Frame(0, wide, 0), engine, with_rule(manifest, "full-frame"), view=estimate(wide)
+    )
     assert full.part is None
     np.testing.assert_array_equal(engine.shown, to_input(wide, (64, 64), bgr=True))
 
@@ -226,12 +230,16 @@ def test_a_bundle_is_scored_by_its_own_rule(
         bundle = Bundle.open(path)
         assert bundle.manifest.input.field_of_view == rule
         found[rule] = evaluate_bundle(bundle, pairs, engine="openvino", threads=1).dice or 0.0
-        clean = count_clean(bundle, [("grey", np.full((*SCREEN, 3), 90, np.uint8))], engine="openvino")
+        clean = count_clean(
+            bundle, [("grey", np.full((*SCREEN, 3), 90, np.uint8))], engine="openvino"
+        )
         assert (clean.n, clean.flagged) == (1, 0)
     assert found["view"] > found["full-frame"] + 0.02
 
 
-def test_an_unknown_rule_is_refused(tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path: Path) -> None:
+def test_an_unknown_rule_is_refused(
+    tiny_parts: tuple[m.Manifest, dict[str, bytes]], tmp_path: Path
+) -> None:
     manifest, files = tiny_parts
     path = write_bundle(tmp_path / "b", manifest, files).path
     text = (path / "manifest.json").read_text()

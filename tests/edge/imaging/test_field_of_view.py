@@ -38,7 +38,12 @@ def bowel() -> list[Image]:
 def octagon(margin: int = 20, cut: int = 50, left: int = 90) -> Image:
     right, bottom = WIDTH - 60, HEIGHT - margin
     points = [
-        *((left + cut, margin), (right - cut, margin), (right, margin + cut), (right, bottom - cut)),
+        *(
+            (left + cut, margin),
+            (right - cut, margin),
+            (right, margin + cut),
+            (right, bottom - cut),
+        ),
         *((right - cut, bottom), (left + cut, bottom), (left, bottom - cut), (left, margin + cut)),
     ]
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -88,7 +93,9 @@ def test_a_view_is_found_beside_text(bowel: list[Image], shape: str, border: int
     assert max(abs(left - x), abs(top - y), abs(left + wide - x - w), abs(top + tall - y - h)) <= 6
 
 
-def feed(estimator: ViewEstimator, bowel: list[Image], mask: Image, frames: int, seed: int = 0) -> list[View]:
+def feed(
+    estimator: ViewEstimator, bowel: list[Image], mask: Image, frames: int, seed: int = 0
+) -> list[View]:
     pictures = [
         small(text_over(seen_through(image, mask, seed=seed + number), at=(4, 20)))
         for number, image in enumerate(bowel)
@@ -97,7 +104,8 @@ def feed(estimator: ViewEstimator, bowel: list[Image], mask: Image, frames: int,
 
 
 @pytest.mark.row(
-    11, "the view changes from an octagon to a smaller circle to the whole frame; text comes and goes"
+    11,
+    "the view changes from an octagon to a smaller circle to the whole frame; text comes and goes",
 )
 def test_a_change_of_shape_is_followed_and_nothing_else_moves_the_view(bowel: list[Image]) -> None:
     estimator = ViewEstimator()
@@ -174,7 +182,9 @@ def square(x: int, y: int, side: int) -> Region:
 
 
 RIGHT_HALF = View(
-    (240, 0, 240, 270), np.array([[0, 255]], np.uint8).repeat(120, axis=1).repeat(135, axis=0), (270, 480)
+    (240, 0, 240, 270),
+    np.array([[0, 255]], np.uint8).repeat(120, axis=1).repeat(135, axis=0),
+    (270, 480),
 )
 
 
@@ -188,7 +198,10 @@ def test_regions_are_kept_by_the_share_that_lies_inside() -> None:
     assert inside([point, Region((100, 40, 2, 2), (), 0.0001, 0.9)], RIGHT_HALF) == (point,)
 
 
-@given(st.lists(st.tuples(st.integers(-60, 540), st.integers(-60, 330)), max_size=8), st.floats(0.01, 1))
+@given(
+    st.lists(st.tuples(st.integers(-60, 540), st.integers(-60, 330)), max_size=8),
+    st.floats(0.01, 1),
+)
 def test_any_outline_is_inside_the_whole_frame_as_far_as_it_lies_in_it(
     points: list[tuple[int, int]], share: float
 ) -> None:

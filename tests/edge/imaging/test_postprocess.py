@@ -30,10 +30,14 @@ def block(h: int, w: int, rows: slice, columns: slice, value: int = 255) -> U8:
 
 @pytest.mark.parametrize("frame", [(1080, 1920), (480, 640), (1350, 1080), (64, 64)])
 @pytest.mark.parametrize("grid", [(64, 64), (48, 64), (256, 256), (256, 320)])
-def test_a_marker_lands_at_its_place_in_the_frame(frame: tuple[int, int], grid: tuple[int, int]) -> None:
+def test_a_marker_lands_at_its_place_in_the_frame(
+    frame: tuple[int, int], grid: tuple[int, int]
+) -> None:
     (height, width), (h, w) = frame, grid
     top, bottom, left, right = h // 8, h // 4, w // 2, 3 * w // 4
-    (found,) = regions(block(h, w, slice(top, bottom), slice(left, right)), frame, OperatingPoint(0.5, 0))
+    (found,) = regions(
+        block(h, w, slice(top, bottom), slice(left, right)), frame, OperatingPoint(0.5, 0)
+    )
     # The threshold of a linear edge lies half way between two cells: at their border.
     x, y, box_width, box_height = found.box
     cell = max(height / h, width / w)
@@ -46,7 +50,9 @@ def test_a_marker_lands_at_its_place_in_the_frame(frame: tuple[int, int], grid: 
     assert min(xs) >= x - 1
     assert max(xs) <= x + box_width
     assert np.mean([min(xs), max(xs)]) == pytest.approx((left + right) / 2 * width / w - 0.5, abs=1)
-    assert np.mean([min(ys), max(ys)]) == pytest.approx((top + bottom) / 2 * height / h - 0.5, abs=1)
+    assert np.mean([min(ys), max(ys)]) == pytest.approx(
+        (top + bottom) / 2 * height / h - 0.5, abs=1
+    )
 
 
 def test_a_filled_outline_is_the_thresholded_mask() -> None:
@@ -61,7 +67,9 @@ def test_a_filled_outline_is_the_thresholded_mask() -> None:
 
 
 def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
-    scores = block(64, 64, slice(40, 42), slice(40, 42)) | block(64, 64, slice(5, 8), slice(5, 8), 200)
+    scores = block(64, 64, slice(40, 42), slice(40, 42)) | block(
+        64, 64, slice(5, 8), slice(5, 8), 200
+    )
     scores |= block(64, 64, slice(20, 30), slice(20, 30))
     every = regions(scores, (64, 64), OperatingPoint(0.5, 0))
     assert [round(found.area * 4096) for found in every] == sorted(
@@ -75,11 +83,15 @@ def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
 
 
 def test_a_region_that_nowhere_reaches_the_least_peak_is_left_out() -> None:
-    scores = block(64, 64, slice(5, 25), slice(5, 25), 180) | block(64, 64, slice(40, 50), slice(40, 50), 200)
+    scores = block(64, 64, slice(5, 25), slice(5, 25), 180) | block(
+        64, 64, slice(40, 50), slice(40, 50), 200
+    )
     scores[44:46, 44:46] = 244
     large, small = regions(scores, (64, 64), OperatingPoint(0.5, 0))
     assert (large.score, small.score) == (180 / 256, 244 / 256)
-    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=244 / 256)) == (small,), "inclusive"
+    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=244 / 256)) == (small,), (
+        "inclusive"
+    )
     assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=245 / 256)) == ()
 
 
@@ -90,7 +102,9 @@ def test_a_hole_is_not_part_of_the_region() -> None:
     assert found.area == pytest.approx((40 * 40 - 20 * 20) / 4096, rel=0.05)
 
 
-@pytest.mark.parametrize(("threshold", "lowest"), [(0.5, 128), (0.4, 103), (1 / 256, 1), (255 / 256, 255)])
+@pytest.mark.parametrize(
+    ("threshold", "lowest"), [(0.5, 128), (0.4, 103), (1 / 256, 1), (255 / 256, 255)]
+)
 def test_the_threshold_is_inclusive(threshold: float, lowest: int) -> None:
     assert level(threshold) == lowest
     flat = np.full((256, 256), lowest, np.uint8)
@@ -139,7 +153,9 @@ def test_regions_hold_every_cell_of_the_enlarged_mask(
     coarse = np.random.default_rng(seed).integers(0, 256, (blobs, blobs), np.uint8)
     scores = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
     zoom = max(1, min(4, 256 // max(size)))
-    whole = cv2.resize(scores, (size[1] * zoom, size[0] * zoom), interpolation=cv2.INTER_LINEAR_EXACT)
+    whole = cv2.resize(
+        scores, (size[1] * zoom, size[0] * zoom), interpolation=cv2.INTER_LINEAR_EXACT
+    )
     found = regions(scores, (720, 1280), OperatingPoint(least / 256, 0))
     assert mask_area(found) == pytest.approx((whole >= least).mean())
     assert max((region.score for region in found), default=0) == (whole.max() / 256 if found else 0)

@@ -60,8 +60,12 @@ def test_a_fine_chequered_pattern_becomes_grey_not_moire(size: tuple[int, int]) 
 
 @pytest.mark.parametrize(("height", "width"), [(1080, 1920), (16, 16), (404, 2000), (20, 88000)])
 @pytest.mark.parametrize("step", [1, 2])
-def test_a_quarter_is_the_mean_of_columns_in_two_of_four_lines(height: int, width: int, step: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (height, step * width, 3), np.uint8)[:, ::step]
+def test_a_quarter_is_the_mean_of_columns_in_two_of_four_lines(
+    height: int, width: int, step: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, step * width, 3), np.uint8)[
+        :, ::step
+    ]
     pairs = image.reshape(height // 4, 4, width // 2, 2, 3)[:, ::2].mean(axis=(1, 3))
     framed = np.pad(pairs, ((0, 0), (1, 1), (0, 0)), "reflect")
     averaged = (framed[:, :-2] + framed[:, 1:-1] + framed[:, 2:]) / 3
@@ -83,7 +87,9 @@ def test_of_an_interlaced_frame_a_quarter_shows_one_field() -> None:
     still, moved = natural(1080, 1920, seed=1), natural(1080, 1920, seed=2)
     woven = still.copy()
     woven[1::2] = moved[1::2]
-    assert np.array_equal(to_input(woven, (256, 256), bgr=True), to_input(still, (256, 256), bgr=True))
+    assert np.array_equal(
+        to_input(woven, (256, 256), bgr=True), to_input(still, (256, 256), bgr=True)
+    )
 
 
 @pytest.mark.parametrize(("height", "grey"), [(1080, 255), (1078, 128), (720, 128)])
@@ -95,23 +101,32 @@ def test_lines_that_alternate_become_grey_but_in_a_quarter(height: int, grey: in
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(1080, 1920), (1083, 1917), (531, 622), (352, 352), (100, 90), (400, 3000)]
+    ("height", "width"),
+    [(1080, 1920), (1083, 1917), (531, 622), (352, 352), (100, 90), (400, 3000)],
 )
 def test_a_marker_lands_where_it_was(height: int, width: int) -> None:
     image = np.zeros((height, width, 3), np.uint8)
-    cv2.circle(image, (width * 3 // 4, height // 3), min(height, width) // 8, (255, 255, 255), cv2.FILLED)
+    cv2.circle(
+        image, (width * 3 // 4, height // 3), min(height, width) // 8, (255, 255, 255), cv2.FILLED
+    )
     rows, columns = np.nonzero(image[..., 0])
     small = to_input(image, (192, 256), bgr=False)[..., 0].astype(float)
     y, x = np.mgrid[:192, :256] + 0.5
-    assert (small * y).sum() / small.sum() == pytest.approx((rows.mean() + 0.5) * 192 / height, abs=0.1)
-    assert (small * x).sum() / small.sum() == pytest.approx((columns.mean() + 0.5) * 256 / width, abs=0.1)
+    assert (small * y).sum() / small.sum() == pytest.approx(
+        (rows.mean() + 0.5) * 192 / height, abs=0.1
+    )
+    assert (small * x).sum() / small.sum() == pytest.approx(
+        (columns.mean() + 0.5) * 256 / width, abs=0.1
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 64), (64, 32)])
 def test_bgr_becomes_rgb(size: tuple[int, int]) -> None:
     image = natural(*size)
     bgr = np.ascontiguousarray(image[..., ::-1])
-    np.testing.assert_array_equal(to_input(bgr, (64, 64), bgr=True), to_input(image, (64, 64), bgr=False))
+    np.testing.assert_array_equal(
+        to_input(bgr, (64, 64), bgr=True), to_input(image, (64, 64), bgr=False)
+    )
 
 
 @pytest.mark.parametrize("bgr", [True, False])

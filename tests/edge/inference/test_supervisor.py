@@ -74,11 +74,18 @@ def slots(tiny_bundle: Path, tmp_path: Path) -> TwoSlots:
 class Watched:
     """A supervisor of the two slots whose engine is a fake, which is told what to do by the picture."""
 
-    def __init__(self, store: BundleStore, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
+    def __init__(
+        self, store: BundleStore, monkeypatch: pytest.MonkeyPatch, **settings: Any
+    ) -> None:
         monkeypatch.setattr("edge.inference.supervisor._self_test", lambda *_: None)
         self.now = 0
         self.supervisor = Supervisor(
-            store, spec=lambda _: fake(), clock=lambda: self.now, timeout_ms=1000, hang_ms=1000, **settings
+            store,
+            spec=lambda _: fake(),
+            clock=lambda: self.now,
+            timeout_ms=1000,
+            hang_ms=1000,
+            **settings,
         )
 
     def suffers(self, order: int) -> InferenceFault:
@@ -129,7 +136,9 @@ def test_a_crash_loop_leads_to_the_previous_slot_and_then_to_none(
         assert caught.value.kind == "exhausted"
 
 
-def test_crashes_far_apart_condemn_nothing(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crashes_far_apart_condemn_nothing(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
         for _ in range(MOST_FAULTS + 1):
@@ -159,7 +168,9 @@ def test_damaged_answers_in_a_row_lead_to_the_previous_slot(
 
 
 @pytest.mark.row(19, "a child that sleeps, under the supervisor")
-def test_a_hang_is_followed_by_another_process(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hang_is_followed_by_another_process(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
         assert watched.suffers(HANG).kind == "hang"
@@ -186,7 +197,9 @@ def test_a_starved_child_costs_frames_and_nothing_else(
         assert supervisor.counters == {"late": 5}
 
 
-def test_a_clean_while_marks_the_bundle_good_once(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_while_marks_the_bundle_good_once(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched = Watched(slots, monkeypatch, clean_s=60.0)
     with watched.supervisor as supervisor:
         assert supervisor.wait(20)
@@ -200,7 +213,9 @@ def test_a_clean_while_marks_the_bundle_good_once(slots: TwoSlots, monkeypatch: 
     assert slots.good == [slots.paths[0]]
 
 
-def test_damaged_answers_put_off_the_good_mark(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_answers_put_off_the_good_mark(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watched = Watched(slots, monkeypatch, clean_s=60.0)
     with watched.supervisor as supervisor:
         assert supervisor.wait(20)
@@ -248,7 +263,9 @@ def test_a_store_that_cannot_be_written_stops_nothing(
 
 
 @pytest.mark.row(41, "a store that cannot be read")
-def test_a_store_that_cannot_be_read_is_the_end_and_not_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_read_is_the_end_and_not_a_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Broken(TwoSlots):
         def current(self) -> Path | None:
             raise OSError(5, "Input/output error")
@@ -271,12 +288,17 @@ def test_a_machine_without_memory_marks_no_bundle_bad(
             os.kill(engine.pid, signal.SIGKILL)
             assert watched.suffers(1).kind == "memory"
         assert supervisor.wait(20)
-        assert (supervisor.counters["memory"], supervisor.counters["passed_over"]) == (MOST_FAULTS, 1)
+        assert (supervisor.counters["memory"], supervisor.counters["passed_over"]) == (
+            MOST_FAULTS,
+            1,
+        )
         assert not slots.bad
         assert (supervisor.infer(picture(2)) == 2).all(), "of the other slot"
 
 
-def test_a_machine_without_processes_is_tried_again(slots: TwoSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_processes_is_tried_again(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, refused = subprocess.Popen, 5
 
     def popen(*arguments: Any, **options: Any) -> Any:
@@ -300,7 +322,9 @@ def test_a_machine_without_processes_is_tried_again(slots: TwoSlots, monkeypatch
 @pytest.mark.parametrize(
     ("engine", "says"), [("abacus", "unknown engine"), ("openvino:NPU", "OpenVINO finds no NPU")]
 )
-def test_an_engine_that_is_not_here_is_not_the_bundles_fault(slots: TwoSlots, engine: str, says: str) -> None:
+def test_an_engine_that_is_not_here_is_not_the_bundles_fault(
+    slots: TwoSlots, engine: str, says: str
+) -> None:
     with Supervisor(slots, engine=engine) as supervisor:
         until(lambda: supervisor.phase == "exhausted")
         assert not slots.bad

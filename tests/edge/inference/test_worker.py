@@ -93,13 +93,18 @@ def test_a_hang_is_a_fault_in_time_and_close_kills_without_waiting() -> None:
 @pytest.mark.parametrize(
     ("order", "kind", "says"),
     [
-        pytest.param(CRASH, "crash", "SIGSEGV", marks=pytest.mark.row(20, "a child that dies of SIGSEGV")),
+        pytest.param(
+            CRASH, "crash", "SIGSEGV", marks=pytest.mark.row(20, "a child that dies of SIGSEGV")
+        ),
         (RAISE, "crash", "RuntimeError: an operation failed"),
         (NONSENSE, "crash", "nonsense"),
         (NOTICED, "damaged", "Inf in a layer"),
         pytest.param(NAN, "damaged", "NaN", marks=pytest.mark.row(17, "a child that answers NaN")),
         pytest.param(
-            SHAPE, "damaged", r"\(9, 9\)", marks=pytest.mark.row(17, "a child that answers in another shape")
+            SHAPE,
+            "damaged",
+            r"\(9, 9\)",
+            marks=pytest.mark.row(17, "a child that answers in another shape"),
         ),
     ],
 )
@@ -162,7 +167,9 @@ def test_a_child_that_the_kernel_kills_is_told_from_a_crash(engine: ProcessEngin
 
 @pytest.mark.row(43, "the service manager's signal reaches the child too")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_child_leaves_the_end_to_its_parent(engine: ProcessEngine, number: signal.Signals) -> None:
+def test_the_child_leaves_the_end_to_its_parent(
+    engine: ProcessEngine, number: signal.Signals
+) -> None:
     os.kill(engine.pid, number)
     assert (engine.infer(picture(6)) == 6).all()
 
@@ -275,7 +282,9 @@ def test_an_engine_of_a_bundle_gives_the_same_scores_as_here(
         with closing(opened(bundle_spec(Bundle.open(tiny_bundle), name, threads=1))) as engine:
             engine.timeout_ms = 5000
             assert engine.name == name
-            assert np.abs(engine.infer(image).astype(int) - tiny_student(image).astype(int)).max() <= 1
+            assert (
+                np.abs(engine.infer(image).astype(int) - tiny_student(image).astype(int)).max() <= 1
+            )
 
 
 def test_what_cannot_run_here_is_told_before_a_process_is_started(tiny_bundle: Path) -> None:

@@ -50,7 +50,12 @@ BOXES = st.tuples(*[st.integers(-20, 320)] * 2, *[st.integers(1, 100)] * 2)
     st.none() | BOXES,
 )
 def test_pixels_outside_the_drawing_are_the_frames(
-    height: int, width: int, boxes: list[Box], reason: Reason | None, status: Status | None, view: Box | None
+    height: int,
+    width: int,
+    boxes: list[Box],
+    reason: Reason | None,
+    status: Status | None,
+    view: Box | None,
 ) -> None:
     result = Result(None, tuple(region(*box) for box in boxes), 0.1, reason, view)
     image = noise(height, width)
@@ -95,7 +100,9 @@ def test_an_outline_is_bright_on_dark_and_only_where_a_mask_may_be_drawn() -> No
 
 def test_the_glyph_tells_the_states_apart_without_colour() -> None:
     shapes = [layer((480, 640), result)[:40, :200, 3] for result in (READY, FOUND, STALE)]
-    other = Result(None, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 97 % of the frame"))
+    other = Result(
+        None, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 97 % of the frame")
+    )
     shapes.append(layer((480, 640), other)[:40, :200, 3])
     for i, one in enumerate(shapes):
         for another in shapes[i + 1 :]:
@@ -115,7 +122,9 @@ def test_every_state_has_a_sign_of_its_own() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_outlines_are_drawn_only_in_states_that_allow_a_mask(state: State) -> None:
-    drawn = layer((480, 640), FOUND, Status(state, Reason(ReasonKind.HANG, "x"), 0))[100:430, 150:580]
+    drawn = layer((480, 640), FOUND, Status(state, Reason(ReasonKind.HANG, "x"), 0))[
+        100:430, 150:580
+    ]
     assert drawn.any() == (state in (State.RUNNING, State.DEGRADED))
 
 

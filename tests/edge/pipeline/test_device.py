@@ -118,7 +118,11 @@ def test_boot_and_selftest_come_before_the_first_mask(
     assert all(masks[masks.index(True) :])
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["kind"] for event in events if event["kind"] != "state"] == ["start", "ready", "stop"]
+    assert [event["kind"] for event in events if event["kind"] != "state"] == [
+        "start",
+        "ready",
+        "stop",
+    ]
     assert 'edge_difom_state{state="running"} 1.0' in metrics.read_text()
 
 
@@ -139,9 +143,13 @@ def test_the_loop_goes_on_while_the_student_is_started_again(
             loop_stop.set()
 
     store = SingleBundle(tiny_bundle)
-    with open_device(Camera(picture, 900), [sink], store, options(), stop=loop_stop, on_frame=follow) as loop:
+    with open_device(
+        Camera(picture, 900), [sink], store, options(), stop=loop_stop, on_frame=follow
+    ) as loop:
         assert loop.run().ended == "stopped"
-    kinds = {str(result.reason.kind) if result.reason else "" for result in sink.results[struck_at[0] :]}
+    kinds = {
+        str(result.reason.kind) if result.reason else "" for result in sink.results[struck_at[0] :]
+    }
     assert kinds & {"memory", "hang"}
     assert "restarting" in kinds
     assert State.DEGRADED in sink.states
@@ -150,7 +158,9 @@ def test_the_loop_goes_on_while_the_student_is_started_again(
 
 
 @pytest.mark.row(39, "the only bundle is unreadable: the device bypasses and keeps taking frames")
-def test_without_a_bundle_the_device_bypasses(tiny_bundle: Path, picture: ImageU8, tmp_path: Path) -> None:
+def test_without_a_bundle_the_device_bypasses(
+    tiny_bundle: Path, picture: ImageU8, tmp_path: Path
+) -> None:
     broken = Path(shutil.copytree(tiny_bundle, tmp_path / "broken"))
     (broken / "manifest.json").write_text("{}")
     sink = Kept()
@@ -171,7 +181,9 @@ def test_a_lost_signal_is_told_and_masks_come_back(tiny_bundle: Path, picture: I
     assert sink.states[-1] is State.RUNNING
 
 
-def test_of_pictures_that_can_wait_none_is_lost_to_the_start(tiny_bundle: Path, picture: ImageU8) -> None:
+def test_of_pictures_that_can_wait_none_is_lost_to_the_start(
+    tiny_bundle: Path, picture: ImageU8
+) -> None:
     class Clip(Camera):
         live = False
 
@@ -216,7 +228,9 @@ def test_the_cart_is_beaten_for_with_the_frame_s_age_and_a_lease_for_a_mask() ->
     link, stop = Link(), threading.Event()
     observer = CartObserver(link, Notes(), stop)  # type: ignore[arg-type] # the journal's part of it
     running = Status(State.RUNNING, None, 0)
-    frame = Frame(0, np.zeros((2, 2, 3), np.uint8), 1_000_000, {Stage.OUTPUT: (2_000_000, 31_000_000)})
+    frame = Frame(
+        0, np.zeros((2, 2, 3), np.uint8), 1_000_000, {Stage.OUTPUT: (2_000_000, 31_000_000)}
+    )
     observer.progress(running, frame, Result(None, (), 0.0, None))
     observer.progress(running, frame, Result(None, (), 0.0, Reason(ReasonKind.STALE, "130 ms old")))
     observer.progress(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED), 0), None, None)

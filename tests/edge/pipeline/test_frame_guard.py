@@ -34,7 +34,9 @@ def bowel() -> list[Image]:
 
 
 def noisy(image: Image, seed: int, sigma: float = 2.0) -> Image:
-    grain = np.random.default_rng(seed).standard_normal(image.shape[:2], np.float32) * np.float32(sigma)
+    grain = np.random.default_rng(seed).standard_normal(image.shape[:2], np.float32) * np.float32(
+        sigma
+    )
     return np.clip(image + grain[..., None], 0, 255).astype(np.uint8)
 
 
@@ -47,7 +49,9 @@ class Feed:
     def __call__(self, images: Iterable[Image]) -> list[Judgement]:
         found = []
         for image in images:
-            found.append(self.guard.judge(Frame(self.number, image, round(self.number * 1e9 / self.fps))))
+            found.append(
+                self.guard.judge(Frame(self.number, image, round(self.number * 1e9 / self.fps)))
+            )
             self.number += 1
         return found
 
@@ -58,7 +62,9 @@ def kinds(judgements: Iterable[Judgement]) -> set[str]:
 
 def black(number: int) -> Image:
     image = noisy(np.full((*SIZE, 3), 6, np.uint8), number)
-    cv2.putText(image, "18/03/2013 14:56", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (230, 230, 230), 1)
+    cv2.putText(
+        image, "18/03/2013 14:56", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (230, 230, 230), 1
+    )
     return image
 
 
@@ -74,7 +80,9 @@ def room(number: int) -> Image:
     for _ in range(40):
         x, y = generator.integers(0, SIZE[1]), generator.integers(0, SIZE[0])
         grey = int(generator.integers(70, 220))
-        cv2.rectangle(image, (int(x), int(y)), (int(x) + 60, int(y) + 40), (grey, grey, grey - 4), -1)
+        cv2.rectangle(
+            image, (int(x), int(y)), (int(x) + 60, int(y) + 40), (grey, grey, grey - 4), -1
+        )
     return noisy(np.roll(image, 3 * number, axis=1), number)
 
 
@@ -108,10 +116,14 @@ def test_over_exposed_frames_are_told_apart_from_black_ones(bowel: list[Image]) 
     assert feed(black(number) for number in range(15))[-1].kind == "black"
 
 
-@pytest.mark.row(10, "the same picture under live stamps, with and without the rounding of a capture card")
+@pytest.mark.row(
+    10, "the same picture under live stamps, with and without the rounding of a capture card"
+)
 @pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize("rounded", [False, True])
-def test_a_frozen_picture_is_told_after_half_a_second(bowel: list[Image], fps: float, rounded: bool) -> None:
+def test_a_frozen_picture_is_told_after_half_a_second(
+    bowel: list[Image], fps: float, rounded: bool
+) -> None:
     feed = Feed(fps)
     feed(bowel)
     still = bowel[-1]
@@ -134,7 +146,9 @@ def test_a_frozen_picture_is_told_after_half_a_second(bowel: list[Image], fps: f
 def test_a_clock_beside_the_view_does_not_move_a_frozen_picture(bowel: list[Image]) -> None:
     def with_clock(image: Image, number: int) -> Image:
         wide = cv2.copyMakeBorder(image, 0, 0, 160, 0, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        cv2.putText(wide, f"{number:05d}", (10, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 2)
+        cv2.putText(
+            wide, f"{number:05d}", (10, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 2
+        )
         return np.asarray(wide, np.uint8)
 
     feed = Feed()
@@ -222,7 +236,9 @@ def test_a_kind_changes_only_after_it_was_seen_on_two_frames(order: list[str], f
 
 def test_frames_of_any_shape_are_judged_and_others_refused() -> None:
     guard = FrameGuard()
-    for number, shape in enumerate([(1, 1, 3), (2, 300, 3), (300, 2, 3), (1080, 1920, 3), (64, 64, 3)]):
+    for number, shape in enumerate(
+        [(1, 1, 3), (2, 300, 3), (300, 2, 3), (1080, 1920, 3), (64, 64, 3)]
+    ):
         x, y, width, height = guard.judge(
             Frame(number, np.zeros(shape, np.uint8), number * 10**8)
         ).field_of_view

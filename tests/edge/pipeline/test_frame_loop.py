@@ -100,7 +100,9 @@ def bowel() -> list[ImageU8]:
 
 
 @pytest.fixture
-def play(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Callable[..., tuple[CountingEngine, Kept]]:
+def play(
+    tiny_parts: tuple[Manifest, dict[str, bytes]],
+) -> Callable[..., tuple[CountingEngine, Kept]]:
     def run(
         pictures: list[ImageU8], manifest: Manifest = tiny_parts[0], **parts: Any
     ) -> tuple[CountingEngine, Kept]:
@@ -134,7 +136,9 @@ def test_the_student_is_shown_the_view_that_the_guard_holds(
     screens = [np.zeros((270, 480, 3), np.uint8) for _ in bowel]
     for screen, picture in zip(screens, bowel, strict=True):
         screen[60:195, 200:440] = np.maximum(picture, 40)
-    _, kept = play(screens, manifest=msgspec.structs.replace(manifest, input=shown), guard=FrameGuard())
+    _, kept = play(
+        screens, manifest=msgspec.structs.replace(manifest, input=shown), guard=FrameGuard()
+    )
     for result in kept.results:
         assert result.part is not None
         assert np.abs(np.subtract(result.part, (200, 60, 240, 135))).max() <= 20

@@ -120,7 +120,10 @@ class KeepSink:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.closed = True
 
@@ -184,7 +187,9 @@ def test_every_frame_of_a_clip_is_taken_in_order(
     assert source.closed == 1
 
 
-def test_regions_are_in_pixels_of_the_frame(manifest: Manifest, engine: FakeEngine, tiny_scene: Any) -> None:
+def test_regions_are_in_pixels_of_the_frame(
+    manifest: Manifest, engine: FakeEngine, tiny_scene: Any
+) -> None:
     image = tiny_scene(3, height=480, width=640)
     red = image[..., 0] > image[..., 1].astype(int) + 60
     frame = Frame(0, np.ascontiguousarray(image[..., ::-1]), 0)
@@ -204,7 +209,9 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     clock = FakeClock()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(30))
     slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
-    summary = run_loop(ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock)
+    summary = run_loop(
+        ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock
+    )
     for frame in record.frames:
         assert tuple(frame.stamps) == tuple(stage for stage in Stage if stage is not Stage.GUARD)
         assert frame.stamps[Stage.CAPTURE][0] == frame.captured_ns
@@ -298,7 +305,9 @@ def test_a_source_that_fails_ends_the_run_with_its_error_and_whole_outputs(
     assert sink.frames
 
 
-def test_an_engine_that_fails_closes_everything(manifest: Manifest, pictures: list[ImageU8]) -> None:
+def test_an_engine_that_fails_closes_everything(
+    manifest: Manifest, pictures: list[ImageU8]
+) -> None:
     def fail(_: ImageU8) -> ImageU8:
         raise ZeroDivisionError
 
@@ -316,10 +325,14 @@ def test_it_ends_after_so_many_frames(
     assert (summary.frames, summary.ended) == (2, "frames")
 
 
-def test_it_ends_after_its_time(manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]) -> None:
+def test_it_ends_after_its_time(
+    manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
+) -> None:
     clock = FakeClock()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(400))
-    summary = run_loop(ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock)
+    summary = run_loop(
+        ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock
+    )
     assert (summary.frames, summary.ended) == (3, "seconds")
 
 
@@ -335,7 +348,9 @@ def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: FakeE
     assert (summary.frames, summary.fps, summary.age_ms, summary.ended) == (0, 0.0, None, "seconds")
 
 
-def test_it_ends_when_it_is_told_to(manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]) -> None:
+def test_it_ends_when_it_is_told_to(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
     stop, seen = threading.Event(), []
 
     def on_frame(frame: Frame, _: Result) -> None:
@@ -351,7 +366,9 @@ def test_it_ends_when_it_is_told_to(manifest: Manifest, engine: FakeEngine, pict
     assert source.closed == 1
 
 
-def test_the_summary_is_a_record(manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]) -> None:
+def test_the_summary_is_a_record(
+    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+) -> None:
     import msgspec
 
     summary = run_loop(ListSource(pictures), engine, [], manifest)
@@ -415,7 +432,9 @@ def test_masks_are_still_drawn_while_degraded(
 ) -> None:
     watcher, sink = Watcher(), KeepSink()
     watcher.wishes = [Condition(State.DEGRADED, Reason(ReasonKind.WARM, "90 C, every 2nd frame"))]
-    run_loop(ListSource(pictures), engine, [sink], manifest, observers=[watcher], keep_every=lambda: 2)
+    run_loop(
+        ListSource(pictures), engine, [sink], manifest, observers=[watcher], keep_every=lambda: 2
+    )
     assert [frame.index for frame in sink.frames] == [1, 3, 5]
     assert {status.state for status in sink.told} == {State.DEGRADED}
     assert [result.reason for result in sink.results] == [None] * 3

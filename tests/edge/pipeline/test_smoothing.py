@@ -27,7 +27,9 @@ BOX = (40, 40, 20, 20)
 
 def region(box: Box) -> Region:
     x, y, w, h = box
-    return Region(box, ((x, y), (x + w - 1, y), (x + w - 1, y + h - 1), (x, y + h - 1)), w * h / 20000, 0.9)
+    return Region(
+        box, ((x, y), (x + w - 1, y), (x + w - 1, y + h - 1), (x, y + h - 1)), w * h / 20000, 0.9
+    )
 
 
 def shown(
@@ -74,7 +76,11 @@ def test_without_smoothing_everything_is_shown_at_once() -> None:
 
 
 @given(
-    st.lists(st.lists(st.sampled_from([BOX, (44, 40, 20, 20), (120, 10, 30, 30)]), max_size=2, unique=True))
+    st.lists(
+        st.lists(
+            st.sampled_from([BOX, (44, 40, 20, 20), (120, 10, 30, 30)]), max_size=2, unique=True
+        )
+    )
 )
 def test_nothing_is_shown_that_was_not_found_and_never_too_early(frames: list[list[Box]]) -> None:
     out = shown(Smoother(), frames)
@@ -184,19 +190,25 @@ def test_smoothing_of_scores_needs_the_manifest() -> None:
 
 
 def scored(
-    smoother: Smoother, manifest: m.Manifest, maps: Sequence[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]
+    smoother: Smoother,
+    manifest: m.Manifest,
+    maps: Sequence[np.ndarray[tuple[int, int], np.dtype[np.uint8]]],
 ) -> list[Result]:
     results = []
     for number, scores in enumerate(maps):
         found = regions(
-            scores, (100, 200), OperatingPoint(manifest.output.threshold, manifest.output.min_region)
+            scores,
+            (100, 200),
+            OperatingPoint(manifest.output.threshold, manifest.output.min_region),
         )
         frame = Frame(number, IMAGE, number * 33_000_000)
         results.append(smoother.apply(frame, Result(scores, found, 0.1, None)))
     return results
 
 
-def disc(row: int, column: int, value: int = 200) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def disc(
+    row: int, column: int, value: int = 200
+) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     scores = np.zeros((25, 50), np.uint8)
     scores[row : row + 5, column : column + 5] = value
     return scores
@@ -209,14 +221,20 @@ def test_smoothed_scores_hold_back_a_flash_and_keep_what_moves(
     smoothing = Smoothing(seen=1, of=1, least_ms=0, weight=128, reach=2)
     nothing = np.zeros((25, 50), np.uint8)
     flash = scored(
-        Smoother(smoothing, lambda: manifest.output), manifest, [nothing, disc(10, 10), nothing, nothing]
+        Smoother(smoothing, lambda: manifest.output),
+        manifest,
+        [nothing, disc(10, 10), nothing, nothing],
     )
     assert not any(result.regions for result in flash)
     steady = scored(
-        Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 5 + 2 * n) for n in range(8)]
+        Smoother(smoothing, lambda: manifest.output),
+        manifest,
+        [disc(10, 5 + 2 * n) for n in range(8)],
     )
     assert all(result.regions for result in steady)
-    gone = scored(Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 10)] * 4 + [nothing])
+    gone = scored(
+        Smoother(smoothing, lambda: manifest.output), manifest, [disc(10, 10)] * 4 + [nothing]
+    )
     assert gone[3].regions
     assert not gone[4].regions, "nothing is drawn that was not found on the frame"
 

@@ -47,13 +47,18 @@ def test_the_gravest_condition_holds(states: list[State]) -> None:
 def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
     clock = Clock()
     machine = StateMachine(clock)
-    first = machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 1 time"))])
-    clock.advance(100)
-    assert (
-        machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))]) is first
+    first = machine.settle(
+        [Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 1 time"))]
     )
     clock.advance(100)
-    stalled = machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.STALLED, "no frame for 50 ms"))])
+    assert (
+        machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))])
+        is first
+    )
+    clock.advance(100)
+    stalled = machine.settle(
+        [Condition(State.NO_SIGNAL, Reason(ReasonKind.STALLED, "no frame for 50 ms"))]
+    )
     assert stalled.since_ns == clock.now
 
 
@@ -84,7 +89,9 @@ def test_faults_on_every_other_frame_are_one_state() -> None:
         clock.advance(16.7)
         seen.append(
             machine.settle(
-                [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))] if number % 2 == 0 else []
+                [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))]
+                if number % 2 == 0
+                else []
             ).state
         )
     assert sum(a is not b for a, b in pairwise(seen)) == 0

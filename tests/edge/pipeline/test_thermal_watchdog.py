@@ -177,7 +177,9 @@ def test_pings_come_with_progress_and_end_with_it(manager: Manager) -> None:
         # Five seconds, a ping every half: four within the two that the manager allows.
         assert heard.count("WATCHDOG=1") == 10
         clock.advance(60)
-        assert manager.heard() == [], "without progress the manager hears nothing, and restarts the service"
+        assert manager.heard() == [], (
+            "without progress the manager hears nothing, and restarts the service"
+        )
     assert manager.heard() == ["STOPPING=1"]
 
 

@@ -91,10 +91,14 @@ def frame(index: int, clock: Callable[[], int]) -> Frame:
     return Frame(index, np.full((*SIZE, 3), (10, 20, 200), np.uint8), clock())
 
 
-def drawn(result: Result, status: Status | None = RUNNING, *, size: tuple[int, int] = SIZE) -> ImageU8:
+def drawn(
+    result: Result, status: Status | None = RUNNING, *, size: tuple[int, int] = SIZE
+) -> ImageU8:
     """The layer on black, RGB."""
     layer = LayerDrawing().layer(size, result, status)
-    return compose(np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), None, DisplayOptions(), size[::-1])
+    return compose(
+        np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), None, DisplayOptions(), size[::-1]
+    )
 
 
 def found() -> Result:
@@ -111,7 +115,9 @@ def stage(tmp_path: Path) -> Iterator[tuple[FakeClock, FakeScreen, ShmSink, Pres
     reader.close()
 
 
-def test_the_overlay_follows_the_stream(stage: tuple[FakeClock, FakeScreen, ShmSink, Presenter]) -> None:
+def test_the_overlay_follows_the_stream(
+    stage: tuple[FakeClock, FakeScreen, ShmSink, Presenter],
+) -> None:
     clock, screen, sink, presenter = stage
     sink.write(frame(0, clock), found())
     assert presenter.step()
@@ -233,10 +239,14 @@ def test_backgrounds_for_keyers() -> None:
     assert (views["chroma"][~alpha] == CHROMA).all()
     assert (views["black"][alpha] == layer[alpha][:, :3]).all()
     assert (views["chroma"][alpha] == layer[alpha][:, :3]).all()
-    assert np.array_equal(views["key"], np.repeat(255 * alpha[..., None].astype(np.uint8), 3, axis=2))
+    assert np.array_equal(
+        views["key"], np.repeat(255 * alpha[..., None].astype(np.uint8), 3, axis=2)
+    )
     large = compose(layer, None, DisplayOptions(background="chroma"), (800, 480))
     colours = {tuple(colour) for colour in large.reshape(-1, 3).tolist()}
-    assert colours == {tuple(colour) for colour in views["chroma"].reshape(-1, 3).tolist()}, "none between"
+    assert colours == {tuple(colour) for colour in views["chroma"].reshape(-1, 3).tolist()}, (
+        "none between"
+    )
     assert (large[:, :80] == CHROMA).all()
 
 
@@ -257,11 +267,15 @@ def pixels() -> ImageU8:
 
 @pytest.mark.usefixtures("dummy")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     path = tmp_path / "s"
     outline = drawn(found())
     silent = drawn(NO_NEWS, None)
-    process = subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True
+    )
     reader = SegmentReader(path)
     try:
         with SdlScreen(DisplayOptions(size=SIZE[::-1])) as screen:
@@ -276,9 +290,9 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(tmp_path: Path, 
                 began = time.monotonic_ns()
                 presenter.step()
                 shown = pixels()
-                assert began - killed < PRESENTER_SILENCE_MS * MS or np.array_equal(shown, silent), (
-                    "the first step after 120 ms clears"
-                )
+                assert began - killed < PRESENTER_SILENCE_MS * MS or np.array_equal(
+                    shown, silent
+                ), "the first step after 120 ms clears"
             if how is signal.SIGSTOP:
                 process.send_signal(signal.SIGCONT)
                 while not np.array_equal(pixels(), outline):
@@ -333,7 +347,9 @@ class Framebuffer:
         out, end = os.pipe()
         command = ["Xvfb", "-displayfd", str(end), "-screen", "0", f"{width}x{height}x24"]
         self.server = subprocess.Popen(
-            [*command, "-fbdir", folder, "-nolisten", "tcp"], pass_fds=[end], stderr=subprocess.DEVNULL
+            [*command, "-fbdir", folder, "-nolisten", "tcp"],
+            pass_fds=[end],
+            stderr=subprocess.DEVNULL,
         )
         os.close(end)
         with os.fdopen(out) as told:
@@ -368,9 +384,12 @@ def framebuffer(tmp_path: Path) -> Iterator[Framebuffer]:
 
 
 @pytest.mark.row(
-    33, "the presenter as a process on an X server, while its writer is killed; pixels of the server"
+    33,
+    "the presenter as a process on an X server, while its writer is killed; pixels of the server",
 )
-def test_the_presenter_s_process_on_a_whole_display(tmp_path: Path, framebuffer: Framebuffer) -> None:
+def test_the_presenter_s_process_on_a_whole_display(
+    tmp_path: Path, framebuffer: Framebuffer
+) -> None:
     path = tmp_path / "s"
     environment = {**os.environ, "DISPLAY": framebuffer.display, "SDL_VIDEODRIVER": "x11"}
     presenter = subprocess.Popen(
@@ -418,7 +437,13 @@ def test_left_alone_by_its_parent_it_ends_when_nothing_is_heard(tmp_path: Path) 
     command = [sys.executable, "-c", starter, str(tmp_path / "s")]
     out, end = os.pipe()  # held open by the presenter for as long as it lives
     started = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, pass_fds=[], check=True, stderr=end, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        pass_fds=[],
+        check=True,
+        stderr=end,
+        text=True,
     )
     os.close(end)
     assert started.stdout.strip().isdigit()

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from edge.shm.reader import Snapshot
 
 HEADER = Path(layout.__file__).with_name("edge_difom_shm.h")
-FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
+FOUND = Region(
+    box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9
+)
 RUNNING = Status(State.RUNNING, None, 77)
 MS = 1_000_000
 
@@ -98,9 +100,14 @@ def test_a_frame_arrives_as_it_was_published(tmp_path: Path) -> None:
 
 def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
     with ShmSink(tmp_path / "s", SinkOptions()) as sink:
-        sink.notify(Status(State.DEGRADED, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %"), 5))
+        sink.notify(
+            Status(State.DEGRADED, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %"), 5)
+        )
         scores = np.full((24, 32), 255, np.uint8)
-        sink.write(frame(0), Result(scores, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %")))
+        sink.write(
+            frame(0),
+            Result(scores, (), 0.0, Reason(ReasonKind.IMPLAUSIBLE, "the mask covers 99 %")),
+        )
         got = read(tmp_path / "s")
     assert (got.has_mask, got.scores, got.boxes, got.picture) == (False, None, (), None)
     assert (got.state, got.reason) == (State.DEGRADED, "implausible: the mask covers 99 %")
@@ -127,7 +134,9 @@ def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path
             clock.spend(50)
             sink.notify(RUNNING)
         assert reader.news() == (over.number, clock.now), "the same status is published once"
-        sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now))
+        sink.notify(
+            Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), clock.now)
+        )
         gone = reader.read()
         assert gone is not None
         assert (gone.state, gone.reason) == (State.NO_SIGNAL, "unplugged: /dev/video0 is gone")
@@ -155,7 +164,9 @@ def test_a_clip_s_frames_do_not_age_on_their_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ms", "drawn"), [(119, True), (120, False), (400, False)])
-def test_a_live_frame_that_is_late_gets_no_second_life(tmp_path: Path, ms: float, drawn: bool) -> None:
+def test_a_live_frame_that_is_late_gets_no_second_life(
+    tmp_path: Path, ms: float, drawn: bool
+) -> None:
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(live=True), clock=clock) as sink:
         sink.notify(RUNNING)
@@ -178,7 +189,11 @@ def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
     assert bare is not None
     assert (bare.scores, bare.picture, bare.overlay.size) == (None, None, 0)
     assert bare.size == whole.size == whole.overlay.shape[:2] == (96, 128)
-    assert (bare.frame_index, bare.boxes, bare.number) == (whole.frame_index, whole.boxes, whole.number)
+    assert (bare.frame_index, bare.boxes, bare.number) == (
+        whole.frame_index,
+        whole.boxes,
+        whole.number,
+    )
 
 
 @given(
@@ -188,7 +203,10 @@ def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
 )
 @settings(max_examples=25, deadline=None)
 def test_pixels_outside_the_markers_are_the_frame_s(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, box: tuple[int, int, int, int], reason: Reason | None
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    box: tuple[int, int, int, int],
+    reason: Reason | None,
 ) -> None:
     x, y, w, h = box
     region = Region(box, ((x, y), (x + w, y), (x + w, y + h), (x, y + h)), 0.1, 0.8)
@@ -250,7 +268,9 @@ def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
 def test_a_name_has_one_living_writer_and_a_dead_one_s_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "s"
     code = "import sys; from edge.sinks.open import open_sinks\n"
-    code += "s = open_sinks([f'shm:{sys.argv[1]}'])[0]; s.__enter__(); print('up', flush=True); input()"
+    code += (
+        "s = open_sinks([f'shm:{sys.argv[1]}'])[0]; s.__enter__(); print('up', flush=True); input()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -305,7 +325,9 @@ def test_without_memory_for_a_larger_frame_the_status_stays(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_was_overtaken_reads_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_was_overtaken_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ShmSink(tmp_path / "s", SinkOptions()) as sink:
         sink.write(frame(1), result(FOUND))
         reader = SegmentReader(tmp_path / "s")
@@ -353,7 +375,9 @@ def test_a_reader_survives_any_file(
         head["header_bytes"], head["newest"] = layout.aligned(layout.HEADER.itemsize), 1
         head["slot_bytes"] = max(layout.SLOT.itemsize, len(data) // 2)
         size = int(head["header_bytes"]) + 2 * int(head["slot_bytes"])
-        content = bytearray(head.tobytes().ljust(int(head["header_bytes"]), b"\0") + data).ljust(size, b"\0")
+        content = bytearray(head.tobytes().ljust(int(head["header_bytes"]), b"\0") + data).ljust(
+            size, b"\0"
+        )
     path.write_bytes(content)
     reader = SegmentReader(path)
     reader.read()

@@ -90,7 +90,16 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def build(source: str) -> Path:
         program = folder / f"program{len(list(folder.iterdir()))}"
         program.with_suffix(".c").write_text(source)
-        flags = ["-std=gnu99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I", str(HEADER.parent)]
+        flags = [
+            "-std=gnu99",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-I",
+            str(HEADER.parent),
+        ]
         subprocess.run(["gcc", *flags, program.with_suffix(".c"), "-o", program], check=True)
         return program
 
@@ -100,7 +109,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_c_and_python_agree_on_the_layout(compiled: Callable[[str], Path]) -> None:
     kinds = {"header": layout.HEADER, "slot": layout.SLOT, "region": layout.REGION}
     fields = [(kind, name) for kind, dtype in kinds.items() for name in dtype.names or ()]
-    program = compiled(OFFSETS.replace("FIELDS", "\n".join(f"  AT({kind}, {name})" for kind, name in fields)))
+    program = compiled(
+        OFFSETS.replace("FIELDS", "\n".join(f"  AT({kind}, {name})" for kind, name in fields))
+    )
     lines = subprocess.run([program], capture_output=True, check=True).stdout.split(b"\n")
     expected = [
         f"{kind}.{name} {kinds[kind].fields[name][1]} {kinds[kind].fields[name][0].itemsize}"  # type: ignore[index]
@@ -123,7 +134,9 @@ def test_the_header_is_c_plus_plus_too(tmp_path: Path) -> None:
 
 class NumberDrawing(LayerDrawing):
     def layer(self, size: tuple[int, int], result: Result, status: Status | None) -> ImageU8:  # noqa: ARG002 - as drawn
-        return np.full((*size, 4), result.scores[0, 0] if result.scores is not None else 0, np.uint8)
+        return np.full(
+            (*size, 4), result.scores[0, 0] if result.scores is not None else 0, np.uint8
+        )
 
 
 def test_c_reads_whole_frames_however_fast_they_are_written(
@@ -138,15 +151,22 @@ def test_c_reads_whole_frames_however_fast_they_are_written(
             while process.poll() is None:
                 index += 1
                 value = index % 251
-                image, scores = np.full((480, 640, 3), value, np.uint8), np.full((96, 128), value, np.uint8)
+                image, scores = (
+                    np.full((480, 640, 3), value, np.uint8),
+                    np.full((96, 128), value, np.uint8),
+                )
                 region = Region((value, 0, 1, 1), (), 0.1, 0.5)
                 sink.write(Frame(index, image, sink._clock()), Result(scores, (region,), 0.1, None))
             assert process.stdout is not None
             lines = process.stdout.read().splitlines()
-    assert lines == ["100 0 0", "2"], "all whole, none torn, none backwards; then a buffer that is too small"
+    assert lines == ["100 0 0", "2"], (
+        "all whole, none torn, none backwards; then a buffer that is too small"
+    )
 
 
-def test_c_sees_a_dead_writer_and_a_new_one(compiled: Callable[[str], Path], tmp_path: Path) -> None:
+def test_c_sees_a_dead_writer_and_a_new_one(
+    compiled: Callable[[str], Path], tmp_path: Path
+) -> None:
     source = r"""
 #include <stdio.h>
 #include "edge_difom_shm.h"
@@ -168,7 +188,11 @@ int main(int count, char **arguments) {
 """
     path = tmp_path / "s"
     process = subprocess.Popen(
-        [compiled(source), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [compiled(source), path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     )
     with process:
         assert process.stdin is not None
@@ -181,7 +205,8 @@ int main(int count, char **arguments) {
             return process.stdout.readline().strip()
 
         assert ask() == "0 0 0"
-        # A clock far ahead stands for a writer that was heard just now, however slow this machine is.
+        # A clock far ahead stands for a writer that was heard just now, however slow this machine
+        # is.
         with ShmSink(path, SinkOptions(), clock=lambda: 1 << 62) as sink:
             sink.notify(RUNNING)
             assert ask() == "1 1 0"

@@ -30,19 +30,26 @@ if TYPE_CHECKING:
 HEIGHT, WIDTH = 96, 128
 RUNNING = Status(State.RUNNING, None, 3)
 LIVE = SinkOptions(live=True)
-FOUND = Region(box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9)
+FOUND = Region(
+    box=(20, 30, 40, 20), contour=((20, 30), (59, 30), (59, 49), (20, 49)), area=0.065, score=0.9
+)
 
 
 def frame(index: int, *, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Frame:
     image = np.full((*size, 3), 90, np.uint8)
     image[:, : 8 * (index + 1)] = (160, 60, 40)
     begin = 1_000_000_000 + index * 40_000_000
-    stamps = {Stage.CAPTURE: (begin, begin + 1_500_000), Stage.INFER: (begin + 1_500_000, begin + 4_000_000)}
+    stamps = {
+        Stage.CAPTURE: (begin, begin + 1_500_000),
+        Stage.INFER: (begin + 1_500_000, begin + 4_000_000),
+    }
     return Frame(index=index, image=image, captured_ns=begin, stamps=stamps)
 
 
 def result(*regions: Region, reason: Reason | None = None) -> Result:
-    return Result(scores=None, regions=regions, mask_area=sum(r.area for r in regions), reason=reason)
+    return Result(
+        scores=None, regions=regions, mask_area=sum(r.area for r in regions), reason=reason
+    )
 
 
 def decoded(path: Path) -> list[Any]:
@@ -72,7 +79,9 @@ class SinkContract:
         return sorted(path.name for path in folder.iterdir())
 
     @pytest.mark.parametrize("live", [False, True])
-    def test_takes_frames_and_status_and_leaves_only_its_output(self, tmp_path: Path, live: bool) -> None:
+    def test_takes_frames_and_status_and_leaves_only_its_output(
+        self, tmp_path: Path, live: bool
+    ) -> None:
         with self.make(tmp_path, live=live) as sink:
             sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "gone"), 1))
             for index in range(3):
@@ -229,7 +238,9 @@ def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["jsonl", "jsonl:-"])
-def test_lines_without_a_path_go_to_stdout(target: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_lines_without_a_path_go_to_stdout(
+    target: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     with open_sinks([target])[0] as sink:
         sink.write(frame(0), result())
     assert json.loads(capfdbinary.readouterr().out)["frame"] == 0
@@ -268,10 +279,15 @@ def test_a_run_without_frames_leaves_no_clip(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoder_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(CODECS, "h264", "zzzz")
     monkeypatch.setitem(CODECS, "mp4v", "yyyy")
-    with pytest.raises(MissingDependencyError, match="h264 or mp4v"), VideoSink(tmp_path / "o.mp4") as sink:
+    with (
+        pytest.raises(MissingDependencyError, match="h264 or mp4v"),
+        VideoSink(tmp_path / "o.mp4") as sink,
+    ):
         sink.write(frame(0), result())
     assert list(tmp_path.iterdir()) == []
 
@@ -291,7 +307,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             open_sinks([text])[0].__enter__()
 
 
-def test_a_live_source_never_waits_for_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_source_never_waits_for_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate, begun = threading.Event(), threading.Event()
     encode = VideoSink._encode
 
@@ -320,7 +338,9 @@ def test_of_a_clip_every_frame_is_encoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.row(40, "the free space of the disk is said to be below the reserve")
-def test_a_recording_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_stops_before_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
         sink.write(frame(0), result())
         while sink._writer is None:  # until the first frame is in work
@@ -329,7 +349,9 @@ def test_a_recording_stops_before_the_disk_is_full(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr("edge.sinks.video._CHECK_S", 0)
         for index in range(1, 9):
             sink.write(frame(index), result())
-    assert 1 <= len(decoded(tmp_path / "o.mp4")) == 9 - sink.counters["dropped"] <= 2, "the clip is whole"
+    assert 1 <= len(decoded(tmp_path / "o.mp4")) == 9 - sink.counters["dropped"] <= 2, (
+        "the clip is whole"
+    )
 
 
 def test_a_live_run_goes_on_without_its_recording_and_ends_in_the_error(

@@ -62,8 +62,12 @@ def result(*regions: Region, reason: Reason | None = None) -> Result:
     return Result(None, regions, sum(region.area for region in regions), reason)
 
 
-def ask(sink: WebSink, path: str = "/", method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", int(sink.url.split(":")[-1].strip("/")), timeout=10)
+def ask(
+    sink: WebSink, path: str = "/", method: str = "GET", **headers: str
+) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", int(sink.url.split(":")[-1].strip("/")), timeout=10
+    )
     connection.request(
         method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
@@ -96,7 +100,9 @@ def event(answer: http.client.HTTPResponse) -> dict[str, Any]:
 
 
 def picture(view: dict[str, Any]) -> ImageU8:
-    decoded: Any = cv2.imdecode(np.frombuffer(base64.b64decode(view["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    decoded: Any = cv2.imdecode(
+        np.frombuffer(base64.b64decode(view["jpeg"]), np.uint8), cv2.IMREAD_COLOR
+    )
     return np.asarray(decoded, np.uint8)
 
 
@@ -154,7 +160,9 @@ def test_without_frames_the_state_is_told_and_no_picture() -> None:
         assert (view["jpeg"], view["frame"], view["age_ms"]) == (None, None, None)
         clock.spend(PERIOD_MS)
         sink.notify(Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "/dev/video0 is gone"), 5))
-        assert event(answer)["sent_ms"] == clock.now / MS, "it is told again, so that silence means silence"
+        assert event(answer)["sent_ms"] == clock.now / MS, (
+            "it is told again, so that silence means silence"
+        )
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -196,7 +204,9 @@ def test_what_is_sent_stays_out_of_caches_and_the_page_asks_nobody_else() -> Non
         assert "http" not in policy
 
 
-@pytest.mark.parametrize("path", ["/x", "/events/", "/?a=1", "/../web.py", "/events?a=1", "/favicon.ico"])
+@pytest.mark.parametrize(
+    "path", ["/x", "/events/", "/?a=1", "/../web.py", "/events?a=1", "/favicon.ico"]
+)
 def test_there_are_no_other_routes(path: str) -> None:
     with WebSink() as sink:
         assert ask(sink, path).status == 404
@@ -268,7 +278,11 @@ def test_viewers_and_connections_are_few() -> None:
 def test_a_viewer_that_stops_reading_holds_nobody_up() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     clock = FakeClock()
-    with WebSink(clock=clock) as sink, viewer(sink), viewer(sink) as answer:  # the first one never reads
+    with (
+        WebSink(clock=clock) as sink,
+        viewer(sink),
+        viewer(sink) as answer,
+    ):  # the first one never reads
         for index in range(40):
             clock.spend(PERIOD_MS)
             sink.write(Frame(index, noise, clock.now), result())
@@ -304,7 +318,9 @@ class Chromium:
         os.close(read)
         os.close(write)
         self._rest, self._number, self._session = b"", 0, ""
-        page = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
+        page = next(
+            one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"
+        )
         attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
         self._session = attached["sessionId"]
 
@@ -326,7 +342,9 @@ class Chromium:
                 return outcome
 
     def value(self, expression: str) -> Any:
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def until(self, expression: str) -> None:
         end = time.monotonic() + 60
@@ -383,7 +401,10 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
             status[0] = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
             page.until(f"{STATE} === 'NO SIGNAL' && document.getElementById('picture').hidden")
-            assert page.value("document.getElementById('reason').textContent") == "unplugged: <b>gone</b>"
+            assert (
+                page.value("document.getElementById('reason').textContent")
+                == "unplugged: <b>gone</b>"
+            )
             status[0] = RUNNING
             page.until(f"{STATE} === 'RUNNING' && !document.getElementById('picture').hidden")
             ended.set()

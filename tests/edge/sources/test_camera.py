@@ -111,7 +111,9 @@ def test_a_camera_by_number_path_or_id(tmp_path: Path, device: str) -> None:
 def test_without_a_name_the_first_camera_that_delivers_is_taken(tmp_path: Path) -> None:
     cameras = {"video0": FakeCamera(), "video2": FakeCamera(0), "video4": FakeCamera()}
     cameras["video0"].opened = False
-    source = V4l2Source(root=machine(tmp_path, "A", "B", "C"), capture=lambda n: cameras[Path(n).name])
+    source = V4l2Source(
+        root=machine(tmp_path, "A", "B", "C"), capture=lambda n: cameras[Path(n).name]
+    )
     with source:
         assert "video4" in source.description
         assert source.read() is not None
@@ -190,7 +192,9 @@ def test_the_kernels_stamp_is_taken(tmp_path: Path) -> None:
 def test_what_is_asked_of_a_camera_reaches_it(tmp_path: Path) -> None:
     camera = FakeCamera()
     root = machine(tmp_path, "Cart")
-    with V4l2Source("0", width=1280, height=720, fps=60.0, root=root, capture=lambda _: camera) as source:
+    with V4l2Source(
+        "0", width=1280, height=720, fps=60.0, root=root, capture=lambda _: camera
+    ) as source:
         assert source.fps == 60
     assert camera.settings[cv2.CAP_PROP_FRAME_WIDTH] == 1280
     assert camera.settings[cv2.CAP_PROP_FRAME_HEIGHT] == 720

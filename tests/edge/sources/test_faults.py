@@ -34,7 +34,9 @@ class Clock:
 def phantom(text: str, **changes: Any) -> SyntheticSource:
     clock = Clock()
     settings = {"width": 320, "height": 240, "fps": 10.0, "frames": 40} | changes
-    return SyntheticSource(**settings, faults=Timetable(read_faults(text)), clock=clock, sleep=clock.sleep)
+    return SyntheticSource(
+        **settings, faults=Timetable(read_faults(text)), clock=clock, sleep=clock.sleep
+    )
 
 
 def watch(source: SyntheticSource) -> tuple[list[Frame], list[str]]:
@@ -58,7 +60,11 @@ def watch(source: SyntheticSource) -> tuple[list[Frame], list[str]]:
 
 @pytest.mark.parametrize(
     ("kind", "other"),
-    [("stall", State.NO_SIGNAL.value), ("unplug", State.NO_SIGNAL.value), ("corrupt", State.DEGRADED.value)],
+    [
+        ("stall", State.NO_SIGNAL.value),
+        ("unplug", State.NO_SIGNAL.value),
+        ("corrupt", State.DEGRADED.value),
+    ],
 )
 def test_frames_that_are_not_given_leave_a_gap(kind: str, other: str) -> None:
     source = phantom(f"{kind}@1-2")
@@ -108,10 +114,13 @@ def test_the_guard_tells_the_fault_and_its_end(fault: str, kind: str) -> None:
     assert kinds[-5:] == [""] * 5
 
 
-@given(st.lists(st.tuples(st.sampled_from(FAULTS), st.floats(0, 50), st.floats(0.1, 5)), max_size=5))
+@given(
+    st.lists(st.tuples(st.sampled_from(FAULTS), st.floats(0, 50), st.floats(0.1, 5)), max_size=5)
+)
 def test_a_timetable_reads_what_is_written(faults: list[tuple[str, float, float]]) -> None:
     wanted = tuple(
-        Fault(kind, round(begin, 3), round(begin, 3) + round(length, 3)) for kind, begin, length in faults
+        Fault(kind, round(begin, 3), round(begin, 3) + round(length, 3))
+        for kind, begin, length in faults
     )
     text = ",".join(f"{fault.kind}@{fault.begin_s}-{fault.end_s}" for fault in wanted)
     assert read_faults(text) == wanted
@@ -126,7 +135,9 @@ def test_every_fault_has_its_turn() -> None:
         assert timetable.at(fault.end_s) == timetable.at(fault.begin_s - 0.01) == ""
 
 
-@pytest.mark.parametrize("text", ["fault=smoke@1-2", "fault=black@2-1", "fault=black", "every=0", "length=x"])
+@pytest.mark.parametrize(
+    "text", ["fault=smoke@1-2", "fault=black@2-1", "fault=black", "every=0", "length=x"]
+)
 def test_a_timetable_that_is_none_is_told(text: str) -> None:
     with pytest.raises(UsageError, match="does not fit"):
         open_source(f"synthetic:?{text}")

@@ -11,7 +11,9 @@ from edge.imaging.buffer_pool import PictureMemory
 from edge.sources.formats import VideoFormat, to_bgr
 from edge.sources.open import open_source
 
-BT709 = np.array([[0.2126, 0.7152, 0.0722], [-0.114572, -0.385428, 0.5], [0.5, -0.454153, -0.045847]])
+BT709 = np.array(
+    [[0.2126, 0.7152, 0.0722], [-0.114572, -0.385428, 0.5], [0.5, -0.454153, -0.045847]]
+)
 """R, G, B -> Y', Cb, Cr (ITU-R BT.709-6, items 3.2 and 3.3)."""
 
 

@@ -78,7 +78,9 @@ def test_a_live_pipeline_is_stamped_at_the_source_and_young() -> None:
 
 @pytest.mark.parametrize("layout", ["BGR", "YUY2", "UYVY", "NV12", "I420", "RGBA"])
 def test_colours_come_through_every_layout(layout: str) -> None:
-    text = f"videotestsrc is-live=true pattern=red ! video/x-raw,format={layout},width=320,height=240"
+    text = (
+        f"videotestsrc is-live=true pattern=red ! video/x-raw,format={layout},width=320,height=240"
+    )
     with open_source(f"gst:{text}?reopen=0") as source:
         (frame,) = frames_of(source, 1)
     assert np.abs(frame.image.reshape(-1, 3).astype(int) - (0, 0, 255)).max() <= 6
@@ -128,7 +130,8 @@ def test_a_stream_keeps_its_password_out_of_logs_and_its_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "written"), [(60.0, "60/1"), (59.94, "60000/1001"), (29.97, "30000/1001"), (12.5, "25/2")]
+    ("fps", "written"),
+    [(60.0, "60/1"), (59.94, "60000/1001"), (29.97, "30000/1001"), (12.5, "25/2")],
 )
 def test_a_rate_is_asked_for_as_cards_name_it(fps: float, written: str) -> None:
     attempts = GstCameraSource("0", fps=fps)._attempts()
@@ -138,7 +141,10 @@ def test_a_rate_is_asked_for_as_cards_name_it(fps: float, written: str) -> None:
 @pytest.mark.row(4, "a pipeline of 2 frames a second, and one of 5000 pixels")
 @pytest.mark.parametrize(
     ("caps", "named"),
-    [("width=320,height=240,framerate=2/1", "2 fps"), ("width=5000,height=240,framerate=30/1", "5000x240")],
+    [
+        ("width=320,height=240,framerate=2/1", "2 fps"),
+        ("width=5000,height=240,framerate=30/1", "5000x240"),
+    ],
 )
 def test_a_format_out_of_range_is_refused_by_name(caps: str, named: str) -> None:
     with (
@@ -173,9 +179,7 @@ def test_a_stall_is_told_within_three_frames_and_ends() -> None:
 
 @pytest.mark.row(6, "caps that change while the pipeline runs")
 def test_a_change_of_format_is_told_and_followed() -> None:
-    text = (
-        "videotestsrc is-live=true ! videoscale ! capsfilter name=size caps=video/x-raw,width=320,height=240"
-    )
+    text = "videotestsrc is-live=true ! videoscale ! capsfilter name=size caps=video/x-raw,width=320,height=240"
     with open_source(f"gst:{text}?reopen=0") as source:
         frames_of(source, 2)
         running = source.pipeline.running  # type: ignore[attr-defined] # a PipelineSource
@@ -191,9 +195,7 @@ def test_a_change_of_format_is_told_and_followed() -> None:
 
 @pytest.mark.row(7, "an interlaced pipeline")
 def test_interlaced_pictures_are_deinterlaced() -> None:
-    text = (
-        "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! interlace"
-    )
+    text = "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! interlace"
     with open_source(f"gst:{text}?reopen=0") as source:
         frames = frames_of(source, 3)
     assert frames[0].image.shape == (240, 320, 3)
@@ -361,5 +363,7 @@ try:
 except RuntimeError:
     print("told")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr

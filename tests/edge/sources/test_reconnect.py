@@ -131,7 +131,9 @@ def test_a_source_that_was_never_there_is_an_error() -> None:
         (Reason(ReasonKind.NO_SIGNAL, "no input"), False),
     ],
 )
-def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(reason: Reason, made_anew: bool) -> None:
+def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(
+    reason: Reason, made_anew: bool
+) -> None:
     clock = Clock()
     made: list[Silent] = []
 

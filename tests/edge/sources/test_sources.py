@@ -42,7 +42,9 @@ def picture(number: int) -> NDArray[np.uint8]:
 
 def write_clip(path: Path, count: int = COUNT, *, fps: float = 25.0) -> Path:
     codec = "MJPG" if path.suffix == ".avi" else "mp4v"
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (WIDTH, HEIGHT))
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (WIDTH, HEIGHT)
+    )
     for number in range(count):
         writer.write(picture(number))
     writer.release()
@@ -194,7 +196,9 @@ class TestPacedSynthetic(SourceContract):
 
     def make(self, folder: Path) -> BaseSource:  # noqa: ARG002
         clock = FakeClock()
-        return SyntheticSource(width=WIDTH, height=HEIGHT, frames=COUNT, clock=clock, sleep=clock.sleep)
+        return SyntheticSource(
+            width=WIDTH, height=HEIGHT, frames=COUNT, clock=clock, sleep=clock.sleep
+        )
 
 
 class TestCamera(SourceContract):
@@ -378,7 +382,9 @@ def test_synthetic_frames_repeat_by_seed_and_turn_to_bgr() -> None:
 
 def test_a_paced_phantom_keeps_its_rate_and_size_beyond_what_it_drew() -> None:
     clock = FakeClock()
-    with SyntheticSource(width=700, height=64, fps=50, frames=0, clock=clock, sleep=clock.sleep) as source:
+    with SyntheticSource(
+        width=700, height=64, fps=50, frames=0, clock=clock, sleep=clock.sleep
+    ) as source:
         frames = [source.read() for _ in range(100)]
     stamps = [frame.captured_ns for frame in frames if frame]
     assert len(stamps) == 100

@@ -54,13 +54,17 @@ def still(size: tuple[int, int] = (67, 101), **changes: Any) -> Still:
     scores[6:10, 7:12] = 220
     found = Result(scores, regions(scores, size, OperatingPoint(WHO.threshold, 0.001)), 0.08, None)
     values: dict[str, Any] = {
-        "frame": Frame(7, np.random.default_rng(0).integers(1, 256, (*size, 3)).astype(np.uint8), 1),
+        "frame": Frame(
+            7, np.random.default_rng(0).integers(1, 256, (*size, 3)).astype(np.uint8), 1
+        ),
         "result": found,
         "view": View((4 * x, 4 * y, 4 * w, 4 * h), cells, size),
         "status": Status(State.RUNNING, None, 0),
         "bundle": WHO,
     }
-    return compose(**(values | changes), version="1", taken="2031-05-01T12:00:00+00:00", asked_by="pedal 1")
+    return compose(
+        **(values | changes), version="1", taken="2031-05-01T12:00:00+00:00", asked_by="pedal 1"
+    )
 
 
 def run(*arguments: object) -> int:
@@ -91,7 +95,11 @@ def test_a_still_becomes_an_image_and_its_segmentation(
     assert outside.sum() > 0.3 * outside.size
     assert image.pixel_array[outside].max() == 0
     assert found.SOPClassUID == SegmentationStorage
-    assert (found.Rows, found.Columns, found.NumberOfFrames, found.SegmentationType) == (*size, 1, "BINARY")
+    assert (found.Rows, found.Columns, found.NumberOfFrames, found.SegmentationType) == (
+        *size,
+        1,
+        "BINARY",
+    )
     assert made.mask is not None
     assert 0 < np.count_nonzero(made.mask) < made.mask.size / 2
     np.testing.assert_array_equal(np.squeeze(found.pixel_array) * 255, made.mask)
@@ -150,7 +158,8 @@ def test_every_mandatory_module_of_the_standard_is_complete(tmp_path: Path) -> N
         (tmp_path / f"{number}").write_bytes(dicom.encode(dataset))
         back = pydicom.dcmread(tmp_path / f"{number}")
         for module in iods[standard.get_sop_class_iod_map()[back.SOPClassUID]]:
-            # Functional groups stand once for all frames or in each, and places in space are not known here.
+            # Functional groups stand once for all frames or in each, and places in space are not
+            # known here.
             if module["usage"] != "M" or module["key"].endswith("functional-groups"):
                 continue
             for attribute in modules[module["key"]]:
@@ -212,7 +221,10 @@ def test_without_a_polyp_or_a_mask_there_is_no_segmentation(
         ]
     ):
         write_still(still(result=found), tmp_path / f"s{number}")
-        assert run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--no-burned-in-text") == 0
+        assert (
+            run(tmp_path / f"s{number}", "--out", tmp_path / f"d{number}", "--no-burned-in-text")
+            == 0
+        )
         assert f"no Segmentation: {says}" in capsys.readouterr().out
         assert [path.name for path in (tmp_path / f"d{number}").iterdir()] == [IMAGE]
 
@@ -230,7 +242,9 @@ def picture(tiny_scene: Callable[..., ImageU8], tmp_path: Path) -> Path:
     return path
 
 
-def test_an_image_is_looked_at_once_by_a_bundle(picture: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_an_image_is_looked_at_once_by_a_bundle(
+    picture: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "d"
     command = (picture, "--bundle", tiny_bundle, "--engine", "tflite", "--out", out)
     assert run(*command) == 0

@@ -60,12 +60,16 @@ SIZES = [(64, 96), (67, 101), (241, 319)]
 def circle(size: tuple[int, int]) -> View:
     """A round view on cells of a fourth of the frame."""
     cells = np.zeros((size[0] // 4, size[1] // 4), np.uint8)
-    cv2.circle(cells, (cells.shape[1] // 2, cells.shape[0] // 2), cells.shape[0] * 2 // 5, 255, cv2.FILLED)
+    cv2.circle(
+        cells, (cells.shape[1] // 2, cells.shape[0] // 2), cells.shape[0] * 2 // 5, 255, cv2.FILLED
+    )
     return View((0, 0, size[1], size[0]), cells, size)
 
 
 def full(view: View) -> ImageU8:
-    return np.asarray(cv2.resize(view.mask, view.frame_size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(
+        cv2.resize(view.mask, view.frame_size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8
+    )
 
 
 def frame(size: tuple[int, int] = (67, 101), index: int = 7) -> Frame:
@@ -83,8 +87,14 @@ def result(size: tuple[int, int] = (67, 101), *spots: tuple[int, int]) -> Result
 
 
 def still(size: tuple[int, int] = (67, 101), found: Result | None = None, **changes: Any) -> Still:
-    values: dict[str, Any] = {"version": "1", "taken": "2031-05-01T12:00:00+00:00", "asked_by": "pedal 1"}
-    return compose(frame(size), found or result(size), circle(size), RUNNING, WHO, **(values | changes))
+    values: dict[str, Any] = {
+        "version": "1",
+        "taken": "2031-05-01T12:00:00+00:00",
+        "asked_by": "pedal 1",
+    }
+    return compose(
+        frame(size), found or result(size), circle(size), RUNNING, WHO, **(values | changes)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -98,7 +108,11 @@ def test_a_still_comes_back_from_the_disk_as_it_was(size: tuple[int, int], tmp_p
     assert back.record.bundle == WHO
     assert back.mask is not None
     assert made.mask is not None
-    for one, other in ((back.image, made.image), (back.mask, made.mask), (back.view.mask, made.view.mask)):
+    for one, other in (
+        (back.image, made.image),
+        (back.mask, made.mask),
+        (back.view.mask, made.view.mask),
+    ):
         np.testing.assert_array_equal(one, other)
     inside = full(circle(size)) > 0
     assert back.image[~inside].max() == 0
@@ -180,7 +194,10 @@ def test_what_is_no_still_or_was_changed_is_refused(tmp_path: Path) -> None:
         (b"\xff", "cannot be read"),
         (record.replace(b'"schema": 2', b'"schema": 1'), "different schema"),
         (record.replace(b'"frame": 7', b'"polyps": 7'), "cannot be read"),
-        (record.replace(b'"size": [', b'"size": [1'), "cannot be read|is not an image of this still"),
+        (
+            record.replace(b'"size": [', b'"size": [1'),
+            "cannot be read|is not an image of this still",
+        ),
     ):
         (path / "still.json").write_bytes(text)
         with pytest.raises(DataError, match=says):
@@ -209,7 +226,10 @@ def keep(keeper: StillKeeper, count: int = 1, **changes: Any) -> list[keeping.Ne
 def test_stills_are_named_told_and_bounded_in_number(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "stills"
     keeper = StillKeeper(
-        folder, max_stills=3, reserve_bytes=0, date=lambda: datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
+        folder,
+        max_stills=3,
+        reserve_bytes=0,
+        date=lambda: datetime(2031, 5, 1, 12, tzinfo=timezone.utc),
     )
     news = keep(keeper, 4)
     keeper.close()
@@ -263,7 +283,9 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(keeping, "write_still", slow)
     keeper = StillKeeper(tmp_path / "s", reserve_bytes=0)
     for index in range(7):
-        keeper.keep(frame(index=index), result(), circle((67, 101)), RUNNING, WHO, asked_by="signal")
+        keeper.keep(
+            frame(index=index), result(), circle((67, 101)), RUNNING, WHO, asked_by="signal"
+        )
         assert begun.wait(10)
     assert [news.detail for news in keeper.news()] == ["busy: 4 stills wait for the disk"] * 2
     go.set()
@@ -397,7 +419,11 @@ def test_a_pressed_pedal_takes_the_newest_frame_once(tiny_bundle: Path, tmp_path
         asked.set()
         come_round(None)
     assert observer.counters == {"kept": 2, "refused": 2}
-    kept = [read_still(tmp_path / "s" / str(name)).record for kind, name in notes.events if kind == "still"]
+    kept = [
+        read_still(tmp_path / "s" / str(name)).record
+        for kind, name in notes.events
+        if kind == "still"
+    ]
     assert [(record.frame, record.asked_by) for record in kept] == [(1, "pedal 2"), (3, "signal")]
     digest = Bundle.open(tiny_bundle).digest
     assert all(record.bundle is not None and record.bundle.digest == digest for record in kept)
@@ -445,7 +471,13 @@ def test_a_signal_keeps_stills_of_a_clip_and_a_run_without_them_keeps_none(
     tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stills = tmp_path / "stills"
-    arguments = ["run", "--source", "synthetic:?width=96&height=64&frames=4&live=0", "--engine", "tflite"]
+    arguments = [
+        "run",
+        "--source",
+        "synthetic:?width=96&height=64&frames=4&live=0",
+        "--engine",
+        "tflite",
+    ]
     arguments += ["--bundle", str(tiny_bundle), "--threads", "1"]
     before = signal.getsignal(signal.SIGUSR1)
 

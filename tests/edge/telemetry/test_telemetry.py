@@ -74,14 +74,25 @@ def test_a_run_in_the_journal(tmp_path: Path) -> None:
         clock.now += round(COUNTERS_S * 1e9)
         telemetry.frame(frame(6), Result(None, (), 0.0, None))
     lines = events(path)
-    assert [line["kind"] for line in lines] == ["start", "state", "state", "restart", "counters", "stop"]
+    assert [line["kind"] for line in lines] == [
+        "start",
+        "state",
+        "state",
+        "restart",
+        "counters",
+        "stop",
+    ]
     assert [line["seq"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert len({line["run"] for line in lines}) == 1
     assert [line["mono_ns"] for line in lines[3:5]] == [1_000_000 * MS, clock.now]
     start, first, second, restart, counters, stop = (line["details"] for line in lines)
     assert set(start) == {"version", "pid", "boot"}
     assert (first["state"], first["before"]) == ("running", "")
-    assert (second["state"], second["reason"], second["before"]) == ("paused", "freeze: 3 s", "running")
+    assert (second["state"], second["reason"], second["before"]) == (
+        "paused",
+        "freeze: 3 s",
+        "running",
+    )
     assert restart == {"of": "inference", "kind": "hang", "after_ms": 812.5}
     assert (counters["frames"], counters["dropped"], counters["with_mask"]) == (5, 2, 3)
     assert counters["withheld"] == {"freeze": 1}
@@ -244,7 +255,9 @@ def test_a_disk_that_is_really_full_stops_nobody(small_disk: Path) -> None:
     assert sorted(path.name for path in small_disk.iterdir()) == ["log", "m.prom"]
 
 
-@pytest.mark.row(42, "journal and metrics begin on a tmpfs that is mounted read-only, and later not")
+@pytest.mark.row(
+    42, "journal and metrics begin on a tmpfs that is mounted read-only, and later not"
+)
 def test_a_read_only_disk_stops_nobody(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with Telemetry(small_disk / "log", small_disk / "m.prom") as telemetry:
@@ -331,7 +344,9 @@ def test_a_reader_sees_whole_files(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["m.prom"]  # noqa: PTH208 - the names are what matters
 
 
-@pytest.mark.row(44, "the metrics file's folder is a file, and later a FIFO that nobody reads has its name")
+@pytest.mark.row(
+    44, "the metrics file's folder is a file, and later a FIFO that nobody reads has its name"
+)
 @pytest.mark.row(40, "a fake write raises ENOSPC")
 def test_nobody_who_reads_metrics_or_does_not_has_an_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -196,7 +196,9 @@ CALLS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_broken_plugin_names_its_distribution(installed: Path, call: Callable[[], object]) -> None:
+def test_a_broken_plugin_names_its_distribution(
+    installed: Path, call: Callable[[], object]
+) -> None:
     with pytest.raises(MissingDependencyError, match="edge-difom-test-plugin") as caught:
         call()
     assert "does not work" in caught.value.what

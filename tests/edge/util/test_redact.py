@@ -36,7 +36,9 @@ def test_credentials_are_removed(text: str, shown: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: " ! " not in f" {text} "))
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: " ! " not in f" {text} ")
+)
 def test_no_password_in_a_url_survives(password: str) -> None:
     text = redact(f"rtsp://user:<{password}>@host/live")
     assert text == "rtsp://host/live"

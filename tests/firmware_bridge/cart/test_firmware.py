@@ -294,7 +294,9 @@ def test_power_fail_is_told_until_it_is_acknowledged(cart: Cart) -> None:
 def events(cart: Cart, milliseconds: int = 1) -> list[tuple[int, m.InputEvent]]:
     cart.run(milliseconds)
     found = [m.decode(payload) for payload in Deframer().feed(cart.controller.take())]
-    return [(envelope.seq, envelope.msg) for envelope in found if isinstance(envelope.msg, m.InputEvent)]
+    return [
+        (envelope.seq, envelope.msg) for envelope in found if isinstance(envelope.msg, m.InputEvent)
+    ]
 
 
 def test_a_pedal_is_debounced(cart: Cart) -> None:

@@ -141,7 +141,9 @@ def test_an_old_heartbeat_is_not_sent() -> None:
     assert session.poll(s.Beat(RUNNING, 1.0, True, 100), 99 + BEAT_MAX_AGE_MS)
 
 
-@pytest.mark.parametrize(("age", "sent"), [(None, 65535), (0.4, 0), (21.7, 21), (1e9, 65534), (-3.0, 0)])
+@pytest.mark.parametrize(
+    ("age", "sent"), [(None, 65535), (0.4, 0), (21.7, 21), (1e9, 65534), (-3.0, 0)]
+)
 def test_frame_ages_fit(cable: Cable, age: float | None, sent: int) -> None:
     data = cable.session.poll(s.Beat(RUNNING, age, False, cable.now_ms), cable.now_ms)
     message = m.decode(next(Deframer().feed(data))).msg
@@ -220,7 +222,9 @@ def test_the_host_counts_and_ignores_what_breaks_the_schema(cable: Cable) -> Non
             st.binary(max_size=90),
             st.binary(min_size=1, max_size=64).map(frame),
             st.tuples(
-                st.integers(0, 255), st.integers(0, 65535), st.lists(st.integers(-1, 70000), max_size=8)
+                st.integers(0, 255),
+                st.integers(0, 65535),
+                st.lists(st.integers(-1, 70000), max_size=8),
             ).map(lambda parts: frame(cbor2.dumps([parts[0] % 3, parts[1], parts[2]])[:64])),
         ),
         max_size=20,
@@ -243,7 +247,9 @@ def test_a_controller_of_another_version(cable: Cable) -> None:
     deframer, hellos = Deframer(), 0
 
     def newer(data: bytes) -> bytes:
-        return b"".join(frame(payload[:1] + b"\x02" + payload[2:]) for payload in deframer.feed(data))
+        return b"".join(
+            frame(payload[:1] + b"\x02" + payload[2:]) for payload in deframer.feed(data)
+        )
 
     def count(data: bytes) -> bytes:
         nonlocal hellos
@@ -286,7 +292,9 @@ def test_a_pedal_whose_acknowledgement_is_lost_is_reported_once(cable: Cable) ->
 
     def deaf(data: bytes) -> bytes:
         return b"".join(
-            frame(payload) for payload in deframer.feed(data) if not isinstance(m.decode(payload).msg, m.Ack)
+            frame(payload)
+            for payload in deframer.feed(data)
+            if not isinstance(m.decode(payload).msg, m.Ack)
         )
 
     cable.to_controller = deaf

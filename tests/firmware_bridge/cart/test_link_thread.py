@@ -105,7 +105,9 @@ class Answering:
         self.controller.start(boot_id, now_ms=0)
         self.events: list[CartReport] = []
 
-    def serve_until(self, condition: Callable[[], bool], cart: CartLink, *, beating: bool = True) -> None:
+    def serve_until(
+        self, condition: Callable[[], bool], cart: CartLink, *, beating: bool = True
+    ) -> None:
         def step() -> bool:
             self.serve()
             if beating:
@@ -274,7 +276,11 @@ def test_isotp_binds_its_identifiers(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = connectors.parse("can:vcan0,0x123,0x124").open()
     assert (transport.read(), transport.write(b"abc"), transport.fileno()) == (b"", 3, 9)
     transport.close()
-    assert bound == [(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP), ("vcan0", 0x124, 0x123), "closed"]
+    assert bound == [
+        (socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP),
+        ("vcan0", 0x124, 0x123),
+        "closed",
+    ]
 
 
 def test_an_absent_can_interface_is_looked_for() -> None:

@@ -44,7 +44,9 @@ MESSAGES: st.SearchStrategy[Any] = st.one_of(
         drops=U32,
         refused=U32,
     ),
-    st.builds(m.InputEvent, event_id=U32, source=st.integers(0, 3), edge=st.integers(0, 1), t_ms=U32),
+    st.builds(
+        m.InputEvent, event_id=U32, source=st.integers(0, 3), edge=st.integers(0, 1), t_ms=U32
+    ),
     st.builds(m.PowerFail, holdup_ms=U16),
 )
 ENVELOPES = st.builds(m.Envelope, ver=st.just(m.PROTOCOL), seq=U16, msg=MESSAGES)
@@ -136,7 +138,10 @@ def test_another_version_is_named_whatever_its_message_is(version: int, message:
     assert caught.value.version == version
 
 
-@given(st.lists(st.binary(min_size=1, max_size=PAYLOAD_MAX), max_size=8), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.binary(min_size=1, max_size=PAYLOAD_MAX), max_size=8),
+    st.randoms(use_true_random=False),
+)
 def test_frames_come_out_as_they_went_in_whatever_the_pieces(
     payloads: list[bytes], generator: random.Random
 ) -> None:
@@ -183,7 +188,9 @@ def test_a_payload_has_a_length(size: int) -> None:
 @pytest.mark.slow
 def test_the_committed_codec_is_what_the_generator_writes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHON": sys.executable}
-    subprocess.run(["sh", str(ROOT / "tools" / "make-codec.sh"), str(tmp_path)], check=True, env=environment)
+    subprocess.run(
+        ["sh", str(ROOT / "tools" / "make-codec.sh"), str(tmp_path)], check=True, env=environment
+    )
     made = sorted(path.name for path in tmp_path.iterdir())
     assert made == sorted(path.name for path in CODEC.iterdir())
     _, different, unreadable = filecmp.cmpfiles(tmp_path, CODEC, made, shallow=False)

@@ -81,7 +81,18 @@ def test_lost_acknowledgements_cost_no_event() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "fly", "cut", "cut a", "pedal 5", "noise 1", "relay open", "reset later", "garbage 1e9", "cut nan"],
+    [
+        "",
+        "fly",
+        "cut",
+        "cut a",
+        "pedal 5",
+        "noise 1",
+        "relay open",
+        "reset later",
+        "garbage 1e9",
+        "cut nan",
+    ],
 )
 def test_a_command_that_there_is_not(command: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -114,7 +125,13 @@ def test_a_cart_in_a_process_of_its_own() -> None:
         wait_for(lambda: seen("pedal", 2))
         simulated.order("unplug 0.2")
         wait_for(lambda: seen("link-up", 2))
-        assert [event.kind for event in events] == ["link-up", "pedal", "pedal", "link-down", "link-up"]
+        assert [event.kind for event in events] == [
+            "link-up",
+            "pedal",
+            "pedal",
+            "link-down",
+            "link-up",
+        ]
 
 
 def run_alone(*options: str) -> subprocess.Popen[str]:
@@ -179,7 +196,9 @@ def test_compiled_once_also_where_several_begin_at_once(
     assert build.library() == made[0]
 
 
-def test_without_a_compiler_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGE_DIFOM_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(MissingDependencyError, match="no compiler"):

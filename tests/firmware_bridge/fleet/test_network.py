@@ -47,7 +47,11 @@ def offline(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         paths = os.pathsep.join([str(tmp_path / "guard"), str(ROOT)])
         command = [sys.executable, *map(str, arguments)]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": paths}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": paths},
         )
         assert log.exists() == sockets, log.read_text()
         return done
@@ -57,7 +61,8 @@ def offline(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.mark.slow
 @pytest.mark.row(
-    45, "install with its self-test, verify and run in processes that any socket but a local one ends"
+    45,
+    "install with its self-test, verify and run in processes that any socket but a local one ends",
 )
 def test_a_device_opens_no_socket(
     offline: Callable[..., subprocess.CompletedProcess[str]],
@@ -108,5 +113,7 @@ def test_the_guard_ends_what_opens_a_socket(
     assert offline("-c", code, sockets=True).returncode != 0
 
 
-def test_the_guard_lets_local_sockets_be(offline: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_the_guard_lets_local_sockets_be(
+    offline: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     assert offline("-c", "import socket; socket.socket(socket.AF_UNIX).close()").returncode == 0

@@ -43,7 +43,12 @@ def site(tmp_path: Path) -> Path:
         "Requires-Dist: Fast_Engine[quick]; extra == 'engine'",
         "Requires-Dist: elsewhere; sys_platform == 'none'",
     )
-    install(place, "numerics", "Classifier: License :: OSI Approved :: BSD License", "Author: N. Umerics")
+    install(
+        place,
+        "numerics",
+        "Classifier: License :: OSI Approved :: BSD License",
+        "Author: N. Umerics",
+    )
     install(
         place,
         "fast-engine",
@@ -91,17 +96,27 @@ def test_the_bill_is_valid_whole_and_the_same_again(site: Path, publisher: Any) 
     bill = json.loads(text)
     assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": bundle.digest}]
     components = {part["bom-ref"]: part for part in bill["components"]}
-    assert components["file:model.xml"]["hashes"][0]["content"] == bundle.manifest.files["model.xml"]
-    assert components["pkg:pypi/fast-engine@2.5"]["licenses"] == [{"license": {"name": "Licence of our own"}}]
+    assert (
+        components["file:model.xml"]["hashes"][0]["content"] == bundle.manifest.files["model.xml"]
+    )
+    assert components["pkg:pypi/fast-engine@2.5"]["licenses"] == [
+        {"license": {"name": "Licence of our own"}}
+    ]
     needs = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
     assert needs["pkg:pypi/fast-engine@2.5"] == ["pkg:pypi/numerics@1.0", "pkg:pypi/quickener@1.0"]
 
 
 def test_the_table_has_a_row_for_each_package(publisher: Any) -> None:
     bundle = Bundle.open(publisher.bundle(b"<net/>"))
-    one = Package(name="a", version="1", licence="MIT", supplier="A | B", summary="", requires=["b"])
-    two = Package(name="b", version="2", licence="unknown", supplier="unknown", summary="", requires=[])
-    own = Package(name="edge-difom", version="3", licence="MIT", supplier="us", summary="", requires=["a"])
+    one = Package(
+        name="a", version="1", licence="MIT", supplier="A | B", summary="", requires=["b"]
+    )
+    two = Package(
+        name="b", version="2", licence="unknown", supplier="unknown", summary="", requires=[]
+    )
+    own = Package(
+        name="edge-difom", version="3", licence="MIT", supplier="us", summary="", requires=["a"]
+    )
     table = soup_table(bundle, [one, two, own])
     assert "| us |" not in table
     assert "| a | 1 | A \\| B | MIT | edge-difom |" in table

@@ -38,7 +38,9 @@ def test_an_untouched_log_holds(log: AuditLog) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_changed_byte_is_found(log: AuditLog, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / LOG
     whole = path.read_bytes()
@@ -69,7 +71,9 @@ def test_a_missing_head_is_found(log: AuditLog, tmp_path: Path) -> None:
     assert not log.verify().ok
 
 
-def test_what_was_tampered_with_stays_found_after_the_next_record(log: AuditLog, tmp_path: Path) -> None:
+def test_what_was_tampered_with_stays_found_after_the_next_record(
+    log: AuditLog, tmp_path: Path
+) -> None:
     path = tmp_path / LOG
     path.write_bytes(path.read_bytes().replace(b'"version":3', b'"version":9'))
     log.append("installed", version=6)

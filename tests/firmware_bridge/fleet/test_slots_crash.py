@@ -66,7 +66,12 @@ def test_every_point_leaves_a_whole_bundle(
     if operation == "gc":
         (device / "slots" / "a" / ".rest.part").write_bytes(b"half")
         (device / ".state.json.rest").write_bytes(b"half")
-    command = [sys.executable, str(SCRIPT), operation, *map(str, (device, publisher.repository, tmp_path))]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        operation,
+        *map(str, (device, publisher.repository, tmp_path)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -53,7 +53,9 @@ class Device:
             "runtimes": HERE,
             "architecture": "x86_64",
         }
-        return install(str(self.publisher.repository), self.folder, now=lambda: self.now, **(given | options))
+        return install(
+            str(self.publisher.repository), self.folder, now=lambda: self.now, **(given | options)
+        )
 
     def start(self) -> tuple[SlotStore, bytes | None]:
         """A start of the runtime: its store, and the model that it would run."""
@@ -175,7 +177,9 @@ def test_an_older_repository_is_refused(device: Device, tmp_path: Path) -> None:
     device.prove()
     shutil.rmtree(repository)
     shutil.copytree(tmp_path / "old", repository)
-    with pytest.raises(BundleError, match=r"timestamp\.json is older than what this device has seen"):
+    with pytest.raises(
+        BundleError, match=r"timestamp\.json is older than what this device has seen"
+    ):
         device.install()
     assert device.start()[1] == b"second"
 
@@ -192,7 +196,8 @@ def test_an_older_version_in_newer_metadata_is_refused(
     for path in (device.publisher.repository / "targets").iterdir():
         path.unlink()
     monkeypatch.setattr(
-        "firmware_bridge.fleet.trust.publishing.read_offer", lambda *_: type("O", (), {"version": 0})
+        "firmware_bridge.fleet.trust.publishing.read_offer",
+        lambda *_: type("O", (), {"version": 0}),
     )
     device.publisher.publish(b"second", version=2)
     assert len(list(metadata.glob("*.targets.json"))) == 3
@@ -202,7 +207,9 @@ def test_an_older_version_in_newer_metadata_is_refused(
 
 
 @pytest.mark.row(35, "a repository of another publisher's keys")
-def test_an_unknown_publisher_is_refused(device: Device, make_publisher: Any, tmp_path: Path) -> None:
+def test_an_unknown_publisher_is_refused(
+    device: Device, make_publisher: Any, tmp_path: Path
+) -> None:
     other = make_publisher(tmp_path / "other")
     other.publish(b"other")
     other.publish(b"other still")
@@ -213,7 +220,9 @@ def test_an_unknown_publisher_is_refused(device: Device, make_publisher: Any, tm
 
 @pytest.mark.row(35, "the device's clock past the expiry of each role")
 @pytest.mark.parametrize("days", [91, 366, 1826])
-def test_an_expired_repository_is_refused_and_what_is_installed_runs_on(device: Device, days: int) -> None:
+def test_an_expired_repository_is_refused_and_what_is_installed_runs_on(
+    device: Device, days: int
+) -> None:
     device.publisher.publish(b"second")
     device.now += timedelta(days=days)
     refused(device, BundleError, "expired")
@@ -286,7 +295,9 @@ def test_a_bundle_that_fails_its_self_test_is_refused_and_remembered(device: Dev
 
 def test_a_slow_bundle_is_refused_and_not_condemned(device: Device) -> None:
     device.publisher.publish(b"second")
-    late = SelfTest(ok=False, late=True, problems=["openvino: 90.0 ms for an inference, at most 74 ms"])
+    late = SelfTest(
+        ok=False, late=True, problems=["openvino: 90.0 ms for an inference, at most 74 ms"]
+    )
     refused(device, LatencyError, "too slow", check=lambda _: late)
     assert device.install().version == 2
 
@@ -396,4 +407,7 @@ def test_what_an_interruption_left_is_removed(device: Device) -> None:
     device.publisher.publish(b"second")
     device.install()
     assert not rest.exists()
-    assert json.loads((device.folder / state.STATE).read_bytes())["trial"] == {"slot": "b", "tries": 2}
+    assert json.loads((device.folder / state.STATE).read_bytes())["trial"] == {
+        "slot": "b",
+        "tries": 2,
+    }

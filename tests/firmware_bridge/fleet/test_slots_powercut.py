@@ -30,7 +30,10 @@ def cut(publisher: Any, tmp_path: Path) -> Any:
         scratch.mkdir()
         given = (first, publisher.repository, publisher.root, scratch, 7, CUTS, flush)
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), *map(str, given)], capture_output=True, text=True, check=False
+            [sys.executable, str(SCRIPT), *map(str, given)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)

@@ -139,7 +139,9 @@ def test_both_slots_damaged_is_no_bundle(device: Device) -> None:
 
 @pytest.mark.row(41, "a read error of the model's file, by the error that the kernel gives")
 @pytest.mark.parametrize("slot", ["a", "b"])
-def test_a_read_error_is_a_bad_slot(device: Device, slot: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_error_is_a_bad_slot(
+    device: Device, slot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def digest(path: Path) -> str:
         if path.parent.name == slot:
             raise OSError(errno.EIO, "Input/output error", str(path))
@@ -190,7 +192,9 @@ def test_a_bundle_that_is_gone_cannot_be_marked(device: Device) -> None:
 
 
 @pytest.mark.row(42, "a state folder that cannot be written: no lock, no state, no log")
-def test_a_read_only_disk_runs_the_good_bundle(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_disk_runs_the_good_bundle(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = Path.open
 
     def read_only(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
@@ -210,7 +214,9 @@ def test_a_read_only_disk_runs_the_good_bundle(device: Device, monkeypatch: pyte
 
 
 @pytest.mark.row(40, "a full disk under state and log")
-def test_a_full_disk_loses_records_and_no_bundle(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_records_and_no_bundle(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -236,7 +242,10 @@ def test_a_rollback_by_hand_gives_the_trial_up_and_then_changes_slots(device: De
 
 
 def test_collecting_keeps_what_a_slot_names(device: Device) -> None:
-    rest = [device.folder / name for name in ("slots/a/0.difom", "slots/b/.3.difom.part", ".state.json.abc")]
+    rest = [
+        device.folder / name
+        for name in ("slots/a/0.difom", "slots/b/.3.difom.part", ".state.json.abc")
+    ]
     for path in rest:
         path.write_bytes(b"rest")
     assert device.start().collect() == sorted(rest)
@@ -258,7 +267,9 @@ DAMAGES = [
 
 @pytest.mark.row(39, "a state file that cannot be read")
 @pytest.mark.parametrize("content", DAMAGES)
-def test_a_state_that_cannot_be_read_is_no_bundle_and_can_be_reset(device: Device, content: bytes) -> None:
+def test_a_state_that_cannot_be_read_is_no_bundle_and_can_be_reset(
+    device: Device, content: bytes
+) -> None:
     (device.folder / state.STATE).write_bytes(content)
     store = device.start()
     assert store.current() is None
@@ -278,6 +289,8 @@ def test_status_changes_nothing(device: Device) -> None:
         ("a", "active", 1, None, True),
         ("b", "trial", 2, 2, True),
     ]
-    assert {path: path.read_bytes() for path in device.folder.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in device.folder.rglob("*") if path.is_file()
+    } == before
     (device.folder / "slots/a/1.difom").write_bytes(b"x")
     assert examine(device.folder).problems == ["slot a is damaged"]

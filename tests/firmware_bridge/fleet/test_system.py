@@ -31,7 +31,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(*command: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=env
+    )
 
 
 def settings_of(system: Path, unit: str) -> dict[str, list[str]]:
@@ -50,7 +52,9 @@ def test_systemd_understands_each_unit(system: Path, unit: str) -> None:
     done = call("systemd-analyze", "verify", "--man=no", system / "etc/systemd/system" / unit)
     # The exporter's program is Debian's, and is not needed to run the tests.
     lines = [
-        line for line in done.stderr.splitlines() if "prometheus-node-exporter is not executable" not in line
+        line
+        for line in done.stderr.splitlines()
+        if "prometheus-node-exporter is not executable" not in line
     ]
     assert not lines
 
@@ -58,7 +62,9 @@ def test_systemd_understands_each_unit(system: Path, unit: str) -> None:
 @pytest.mark.parametrize("unit", [RUNTIME, PRESENTER, EXPORTER])
 def test_systemd_finds_each_unit_locked_up(system: Path, unit: str) -> None:
     path = system / "etc/systemd/system" / unit
-    done = call("systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", path)
+    done = call(
+        "systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", path
+    )
     assert done.returncode == 0, done.stdout[-200:] + done.stderr
 
 
@@ -74,7 +80,8 @@ def test_systemd_would_tell_a_mistake(system: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.row(
-    45, "the runtime's unit itself: a network of its own without an interface, and local sockets alone"
+    45,
+    "the runtime's unit itself: a network of its own without an interface, and local sockets alone",
 )
 def test_the_runtime_has_no_network_and_no_dump(system: Path) -> None:
     unit = settings_of(system, RUNTIME)
@@ -93,7 +100,9 @@ def test_the_runtime_has_no_network_and_no_dump(system: Path) -> None:
     assert presenter["LimitCORE"] == presenter["MemorySwapMax"] == ["0"]
 
 
-@pytest.mark.row(45, "the exporter's unit: what has a network sees programs and the metrics' folder")
+@pytest.mark.row(
+    45, "the exporter's unit: what has a network sees programs and the metrics' folder"
+)
 def test_what_has_a_network_sees_the_metrics_alone(system: Path) -> None:
     unit = settings_of(system, EXPORTER)
     assert unit["TemporaryFileSystem"] == ["/:ro"]
@@ -111,7 +120,8 @@ def test_what_has_a_network_sees_the_metrics_alone(system: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.row(
-    45, "the runtime in an empty network namespace, as its unit makes one: it works, and no connection does"
+    45,
+    "the runtime in an empty network namespace, as its unit makes one: it works, and no connection does",
 )
 def test_the_runtime_works_where_no_connection_does(tiny_bundle: Path, tmp_path: Path) -> None:
     apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
@@ -139,7 +149,12 @@ def test_the_runtime_works_where_no_connection_does(tiny_bundle: Path, tmp_path:
             "--sink",
             f"jsonl:{tmp_path}/f.jsonl",
         ),
-        *("--source", "synthetic:?width=320&height=240&frames=5&live=0", "--metrics", tmp_path / "edge.prom"),
+        *(
+            "--source",
+            "synthetic:?width=320&height=240&frames=5&live=0",
+            "--metrics",
+            tmp_path / "edge.prom",
+        ),
         env=env,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -158,10 +173,14 @@ def test_the_chain_of_watchdogs_has_each_link(system: Path) -> None:
     assert unit["Restart"] == ["always"]
     assert unit["StartLimitIntervalSec"] == ["0"]
     assert unit["TimeoutStopSec"] == ["3s"]
-    assert settings_of(system, "../system.conf.d/50-edge-difom.conf")["RuntimeWatchdogSec"] == ["10s"]
+    assert settings_of(system, "../system.conf.d/50-edge-difom.conf")["RuntimeWatchdogSec"] == [
+        "10s"
+    ]
 
 
-@pytest.mark.row(21, "the runtime's unit: a process that runs out of memory does not end the service")
+@pytest.mark.row(
+    21, "the runtime's unit: a process that runs out of memory does not end the service"
+)
 def test_the_service_outlives_a_process_that_runs_out_of_memory(system: Path) -> None:
     assert settings_of(system, RUNTIME)["OOMPolicy"] == ["continue"]
 
@@ -193,7 +212,10 @@ def test_a_file_in_the_metrics_folder_can_be_read_by_its_group(system: Path) -> 
     assert settings_of(system, RUNTIME)["UMask"] == ["0027"]
     folders = (system / "etc/tmpfiles.d/edge-difom.conf").read_text()
     assert "d /run/edge-difom-metrics 2750 edge-difom edge-difom-metrics -" in folders.splitlines()
-    assert "g edge-difom-metrics - -" in (system / "etc/sysusers.d/edge-difom.conf").read_text().splitlines()
+    assert (
+        "g edge-difom-metrics - -"
+        in (system / "etc/sysusers.d/edge-difom.conf").read_text().splitlines()
+    )
 
 
 def test_users_and_folders_are_understood(system: Path, tmp_path: Path) -> None:
@@ -216,7 +238,9 @@ RULE = re.compile(r'^(?:[A-Z]+(?:\{[\w.]+\})?(?:==|!=|\+=|:=|=)"[^"]*"(?:, |$))+
 
 def test_the_rule_names_the_cart_s_devices_by_their_sockets() -> None:
     """Its grammar by udev(7); `udevadm verify` came with systemd 254."""
-    settings = Settings(python="/bin/sh", cart="pci-0000:00:14.0-usb-0:3:1.0", camera="pci-0000:03:00.0")
+    settings = Settings(
+        python="/bin/sh", cart="pci-0000:00:14.0-usb-0:3:1.0", camera="pci-0000:03:00.0"
+    )
     text = render(settings)["etc/udev/rules.d/70-edge-difom.rules"].decode()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert all(RULE.match(line) for line in lines)
@@ -242,13 +266,19 @@ def test_udev_reads_the_rule_without_a_word(system: Path, tmp_path: Path) -> Non
     assert all(line.startswith("Reading rules file:") for line in told)
 
 
-def test_rauc_reads_its_configuration_and_packs_by_the_manifest(system: Path, tmp_path: Path) -> None:
+def test_rauc_reads_its_configuration_and_packs_by_the_manifest(
+    system: Path, tmp_path: Path
+) -> None:
     content = tmp_path / "content"
     content.mkdir()
     (content / "rootfs.ext4").write_bytes(os.urandom(8192))
     manifest = (ROOT / "firmware_bridge/fleet/system/rauc/manifest.raucm").read_text()
     (content / "manifest.raucm").write_text(manifest.replace("@VERSION@", "1.0"))
-    key, certificate, bundle = tmp_path / "key.pem", tmp_path / "certificate.pem", tmp_path / "system.raucb"
+    key, certificate, bundle = (
+        tmp_path / "key.pem",
+        tmp_path / "certificate.pem",
+        tmp_path / "system.raucb",
+    )
     subject = ("-subj", "/CN=test", "-days", "2", "-keyout", key, "-out", certificate)
     made = call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject)
     assert made.returncode == 0, made.stderr
@@ -260,7 +290,10 @@ def test_rauc_reads_its_configuration_and_packs_by_the_manifest(system: Path, tm
     assert "Compatible: \t'edge-difom-cart'" in done.stdout
     broken = tmp_path / "broken.conf"
     broken.write_text(configuration.read_text().replace("bootloader=grub", "bootloader=grab"))
-    assert "grab" in call("rauc", f"--conf={broken}", f"--keyring={certificate}", "info", bundle).stderr
+    assert (
+        "grab"
+        in call("rauc", f"--conf={broken}", f"--keyring={certificate}", "info", bundle).stderr
+    )
 
 
 def test_the_files_come_with_the_wheel() -> None:

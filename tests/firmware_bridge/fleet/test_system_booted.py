@@ -21,12 +21,17 @@ GROUPS = [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")]
 
 
 @pytest.mark.booted
-@pytest.mark.row(45, "sockets of every family from inside the running service's sandbox, by a booted systemd")
+@pytest.mark.row(
+    45, "sockets of every family from inside the running service's sandbox, by a booted systemd"
+)
 @pytest.mark.row(24, "SIGSTOP of the service's main process under a booted systemd")
 def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path: Path) -> None:
     group = next((path for path in GROUPS if (path / "cgroup.procs").exists()), None)
     may = os.geteuid() == 0 and group is not None and os.access(group, os.W_OK)
-    if not may or subprocess.run(["unshare", "--pid", "--fork", "--mount", "true"], check=False).returncode:
+    if (
+        not may
+        or subprocess.run(["unshare", "--pid", "--fork", "--mount", "true"], check=False).returncode
+    ):
         pytest.skip("needs root, namespaces and a writable cgroup 2")
     if any(Path(sys.executable).is_relative_to(folder) for folder in HIDDEN):
         pytest.skip(f"needs a checkout outside {', '.join(HIDDEN)}, which the unit cannot see")
@@ -50,7 +55,9 @@ def test_the_runtime_under_its_unit(publisher: Any, tiny_bundle: Path, tmp_path:
     probe = found["probe"]
     assert probe["interfaces"] == ["lo"]
     # EAFNOSUPPORT by RestrictAddressFamilies=, EROFS by ProtectSystem=, EPERM by the device list.
-    assert [probe[family] for family in ("inet", "inet6", "packet", "netlink")] == ["OSError 97"] * 4
+    assert [probe[family] for family in ("inet", "inet6", "packet", "netlink")] == [
+        "OSError 97"
+    ] * 4
     assert [probe[folder] for folder in ("etc", "usr")] == ["OSError 30"] * 2
     assert probe["kmsg"].startswith("PermissionError")
     assert probe["null"] == ""

@@ -150,7 +150,12 @@ def test_each_role_expires(both: Both, role: str) -> None:
     days = {name: 10 if name == role else 3000 for name in DAYS}
     if role == "root":
         publishing.rotate(
-            both.publisher.repository, both.publisher.keys, [], b"secret", both.publisher.now, days=days
+            both.publisher.repository,
+            both.publisher.keys,
+            [],
+            b"secret",
+            both.publisher.now,
+            days=days,
         )
     both.publisher.publish(b"second", days=days)
     assert both.refresh() == 2
@@ -176,7 +181,9 @@ def test_an_unknown_key_is_refused(both: Both, role: str, monkeypatch: pytest.Mo
     assert both.refresh() is None
 
 
-@pytest.mark.parametrize("roles", [["timestamp"], ["snapshot"], ["targets"], ["root"], list(DAYS), []])
+@pytest.mark.parametrize(
+    "roles", [["timestamp"], ["snapshot"], ["targets"], ["root"], list(DAYS), []]
+)
 def test_new_keys_are_followed_from_the_first_root_on(both: Both, roles: list[str]) -> None:
     assert both.refresh() == 1
     for _ in range(2):
@@ -220,7 +227,9 @@ def test_a_stolen_timestamp_key_is_revoked(both: Both) -> None:
 
 @pytest.mark.row(34, "damage to any byte of the metadata")
 @given(st.data())
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.DataObject) -> None:
     names = ["timestamp.json", "1.snapshot.json", "1.targets.json"]
     path = both.publisher.repository / "metadata" / data.draw(st.sampled_from(names))
@@ -245,7 +254,9 @@ def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.Dat
     st.binary(max_size=300)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_anything_else_is_no_root(data: bytes) -> None:
     with pytest.raises(BundleError, match="is not to be trusted"):
         first_trust(data)
@@ -263,7 +274,9 @@ def test_a_root_that_its_own_keys_did_not_sign_is_refused(publisher: Any) -> Non
     with pytest.raises(BundleError, match="UnsignedMetadataError"):
         first_trust(json.dumps(document).encode())
     with pytest.raises(BundleError):
-        first_trust((publisher.publish().file.parent.parent / "metadata/timestamp.json").read_bytes())
+        first_trust(
+            (publisher.publish().file.parent.parent / "metadata/timestamp.json").read_bytes()
+        )
 
 
 @pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json"])
@@ -315,7 +328,9 @@ def test_publishing_needs_no_root_key(publisher: Any) -> None:
     (publisher.keys / "root.pem").unlink()
     assert publisher.publish(b"first").version == 1
     assert publisher.publish(b"second").version == 2
-    expires = publishing.renew(publisher.repository, publisher.keys, publisher.now + timedelta(days=60))
+    expires = publishing.renew(
+        publisher.repository, publisher.keys, publisher.now + timedelta(days=60)
+    )
     assert expires["timestamp"] == publisher.now + timedelta(days=150)
 
 
@@ -325,7 +340,9 @@ def test_a_version_rises(publisher: Any) -> None:
         publisher.publish(b"second", version=3)
 
 
-def test_a_repository_has_one_publisher(publisher: Any, make_publisher: Any, tmp_path: Path) -> None:
+def test_a_repository_has_one_publisher(
+    publisher: Any, make_publisher: Any, tmp_path: Path
+) -> None:
     publisher.publish(b"first")
     other = make_publisher(tmp_path / "other")
     with pytest.raises(UsageError, match="belongs to other keys"):
@@ -354,7 +371,9 @@ def test_a_copy_made_at_any_moment_of_a_publication_is_whole(both: Both, tmp_pat
         def changed(path: Path, *arguments: Any, **options: Any) -> Any:
             if repository in path.parents:
                 there = shutil.copytree(repository, tmp_path / f"copy{len(seen)}")
-                _, targets = refresh(open_folder(str(there)).metadata, first_trust(both.root), both.now)
+                _, targets = refresh(
+                    open_folder(str(there)).metadata, first_trust(both.root), both.now
+                )
                 entry = targets.targets["polyps.difom"]
                 with (there / "targets" / entry.get_prefixed_paths()[0]).open("rb") as file:
                     entry.verify_length_and_hashes(file)

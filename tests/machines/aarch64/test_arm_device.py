@@ -55,7 +55,17 @@ def there(extra: str) -> list[str]:
 
 def verified(command: list[str], extra: str, where: Path) -> dict[str, Any]:
     record = where / "verify.json"
-    call(*command, "verify", "--bundle", BUNDLE, "--engine", ENGINES[extra], "--json", record, cwd=where)
+    call(
+        *command,
+        "verify",
+        "--bundle",
+        BUNDLE,
+        "--engine",
+        ENGINES[extra],
+        "--json",
+        record,
+        cwd=where,
+    )
     (check,) = json.loads(record.read_text())["engines"]
     assert isinstance(check, dict)
     return check
@@ -113,10 +123,11 @@ def test_masks_of_the_same_pictures_are_those_of_x86(extra: str, tmp_path: Path)
     if ENGINES[extra] == "tflite":
         assert [found(line) for line in arm] == [found(line) for line in x86]
     overlaps = [
-        overlap(line, other, (given.height, given.width)) for line, other in zip(arm, x86, strict=True)
+        overlap(line, other, (given.height, given.width))
+        for line, other in zip(arm, x86, strict=True)
     ]
-    # OpenVINO computes the integers in float on ARM: a sum on a tie may fall to the other side, and a region whose
-    # highest score lies at the least peak may come or go.
+    # OpenVINO computes the integers in float on ARM: a sum on a tie may fall to the other side, and
+    # a region whose highest score lies at the least peak may come or go.
     assert sum(one < 0.9 for one in overlaps) <= MOST_OTHERS, overlaps
     assert np.mean(overlaps) >= 0.9, overlaps
 
@@ -156,7 +167,8 @@ def test_a_bundle_for_another_architecture_is_refused(tmp_path: Path) -> None:
     bundle = Bundle.open(BUNDLE)
     files = {name: (BUNDLE / name).read_bytes() for name in bundle.manifest.files}
     engines = [
-        msgspec.structs.replace(engine, architectures=["x86_64"]) for engine in bundle.manifest.engines
+        msgspec.structs.replace(engine, architectures=["x86_64"])
+        for engine in bundle.manifest.engines
     ]
     other = msgspec.structs.replace(bundle.manifest, engines=engines, files={})
     write_bundle(tmp_path / "x86", other, files)

@@ -1,6 +1,7 @@
 """A kernel that hangs, and the watchdog that gets the machine out of it.
 
-Of the tests of the machine this file's are the first: it restarts the machine, after which all of them run.
+Of the tests of the machine this file's are the first: it restarts the machine, after which all of
+them run.
 """
 
 from __future__ import annotations

@@ -91,7 +91,9 @@ def vivid() -> Iterator[Vivid]:
 def opened(target: str, **options: int) -> BaseSource:
     """The source as the command line makes it, patient enough for an emulated machine."""
     given = {"stall_ms": 3000, "start_ms": 30000, **options}
-    return open_source(f"v4l2:{target}?" + "&".join(f"{name}={value}" for name, value in given.items()))
+    return open_source(
+        f"v4l2:{target}?" + "&".join(f"{name}={value}" for name, value in given.items())
+    )
 
 
 SMALL = {"width": 320, "height": 180, "fps": 15}
@@ -141,7 +143,9 @@ def test_an_unplugged_camera_is_told_and_found_again_by_its_name(vivid: Vivid) -
 
 @pytest.mark.row(3, "HDMI input of vivid without a signal, and without lock")
 @pytest.mark.parametrize(("mode", "kind"), [(1, "no-signal"), (2, "no-lock")])
-def test_a_lost_signal_is_told_with_its_reason_and_comes_back(vivid: Vivid, mode: int, kind: str) -> None:
+def test_a_lost_signal_is_told_with_its_reason_and_comes_back(
+    vivid: Vivid, mode: int, kind: str
+) -> None:
     vivid.plug(entry=HDMI)
     with opened(vivid.node) as source:
         frame_of(source)
@@ -150,7 +154,9 @@ def test_a_lost_signal_is_told_with_its_reason_and_comes_back(vivid: Vivid, mode
         until = time.monotonic() + 2 * LONG_S
         while time.monotonic() < until:
             assert interruption_of(source, kind).state is State.NO_SIGNAL
-        assert source.counters["reopened"] == 0, "a device that tells its trouble is not opened anew"
+        assert source.counters["reopened"] == 0, (
+            "a device that tells its trouble is not opened anew"
+        )
         vivid.switch(dv_timings_signal_mode=0)
         frame_of(source)
 
@@ -174,7 +180,11 @@ def test_another_format_is_taken_up_without_a_restart(vivid: Vivid) -> None:
         assert before == (720, 1280, 3)
         # Number 0 of the driver's menu: 640x480p59.
         vivid.switch(dv_timings=0, dv_timings_signal_mode=4)
-        assert frame_of(source, enough=lambda frame: frame.image.shape != before).image.shape == (480, 640, 3)
+        assert frame_of(source, enough=lambda frame: frame.image.shape != before).image.shape == (
+            480,
+            640,
+            3,
+        )
 
 
 @pytest.mark.row(13, "error flag set on buffers of vivid")
@@ -254,7 +264,9 @@ class Shown:
                 if wanted(status):
                     return moment
             time.sleep(0.02)
-        pytest.fail(f"only told: {[(status.state.value, status.reason) for _, status in self.told][-5:]}")
+        pytest.fail(
+            f"only told: {[(status.state.value, status.reason) for _, status in self.told][-5:]}"
+        )
 
 
 @pytest.fixture

@@ -82,7 +82,16 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[Path], Disk]]:
 
 
 def verify(bundle: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge_difom", "verify", "--bundle", str(bundle), "--engine", "tflite"]
+    command = [
+        sys.executable,
+        "-m",
+        "edge_difom",
+        "verify",
+        "--bundle",
+        str(bundle),
+        "--engine",
+        "tflite",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

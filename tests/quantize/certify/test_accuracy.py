@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def row(step: str, dice: float | None, *, small: int = 10, found: int = 9, frames: int = 20) -> AccuracyRow:
+def row(
+    step: str, dice: float | None, *, small: int = 10, found: int = 9, frames: int = 20
+) -> AccuracyRow:
     return AccuracyRow(
         step=step,
         frames=frames,
@@ -52,9 +54,13 @@ def test_allowance_itself_is_allowed() -> None:
     assert len(breaches(*rows, config=QatConfig(max_drop=0.0999, max_small_drop=0.0999))) == 2
 
 
-@pytest.mark.parametrize(("small", "judged"), [(LEAST_SMALL, True), (LEAST_SMALL - 1, False), (0, False)])
+@pytest.mark.parametrize(
+    ("small", "judged"), [(LEAST_SMALL, True), (LEAST_SMALL - 1, False), (0, False)]
+)
 def test_few_small_polyps_are_told_and_not_judged(small: int, judged: bool) -> None:
-    gate = judge([row(F32, 0.8, small=small, found=small), row(QAT, 0.8, small=small, found=0)], QatConfig())
+    gate = judge(
+        [row(F32, 0.8, small=small, found=small), row(QAT, 0.8, small=small, found=0)], QatConfig()
+    )
     assert bool(gate.breaches) is judged
     assert any("small polyps" in note for note in gate.notes) is not judged
     if judged:

@@ -37,7 +37,9 @@ def random_mask(seed: int) -> NDArray[np.bool_]:
     generator = np.random.default_rng(seed)
     mask = np.zeros((GRID, GRID), np.uint8)
     centre = generator.integers(8, GRID - 8, 2)
-    cv2.circle(mask, (int(centre[0]), int(centre[1])), int(generator.integers(1, 20)), 1, cv2.FILLED)
+    cv2.circle(
+        mask, (int(centre[0]), int(centre[1])), int(generator.integers(1, 20)), 1, cv2.FILLED
+    )
     return mask > 0
 
 
@@ -91,7 +93,9 @@ def test_what_lies_outside_of_the_part_is_missed() -> None:
     assert abs(table.dice[0, 0, 0] - 2 / 3) < 1e-6
 
 
-def brute_force(dice: list[float], found: list[float], unflagged: list[float], wanted: float) -> int:
+def brute_force(
+    dice: list[float], found: list[float], unflagged: list[float], wanted: float
+) -> int:
     places = [number for number in range(len(dice)) if found[number] > 0] or list(range(len(dice)))
     reached = min(wanted, max(unflagged[number] for number in places))
     places = [number for number in places if unflagged[number] >= reached - 1e-9]

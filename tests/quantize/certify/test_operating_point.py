@@ -58,7 +58,9 @@ def polyps(tmp_path: Path) -> MakePairs:
         for number, radius in enumerate(radii):
             scores = disc(radius, 200, peak)
             write(tmp_path / dataset, str(number), scores, (scores > 0).astype(np.uint8) * 255)
-        return [pair._replace(name=f"{dataset}/{pair.name}") for pair in find_pairs(tmp_path / dataset)]
+        return [
+            pair._replace(name=f"{dataset}/{pair.name}") for pair in find_pairs(tmp_path / dataset)
+        ]
 
     return make
 
@@ -83,7 +85,9 @@ def test_without_clean_frames_the_best_dice_decides(polyps: MakePairs) -> None:
     assert [point.threshold for point in found.curve] == [k / 8 for k in range(1, 8)]
     assert found.curve[-1].dice == 0, "no score reaches .875"
     assert (found.specificity, found.reached, found.fell_short) == (0.95, None, False)
-    assert {name: (held.n, held.count) for name, held in found.found_by_set.items()} == {"SET": (2, 2)}
+    assert {name: (held.n, held.count) for name, held in found.found_by_set.items()} == {
+        "SET": (2, 2)
+    }
 
 
 def test_the_threshold_of_the_highest_dice_is_not_chosen_where_it_flags_clean_frames(
@@ -147,8 +151,11 @@ def test_small_alarms_are_left_out_where_no_polyp_is_as_small(
     assert (kept.chosen.found, kept.chosen.flagged) == (2, 1)
 
 
-def test_every_hospital_counts_the_same(polyps: MakePairs, clean: Callable[..., list[CleanFrame]]) -> None:
-    # Nine frames of one hospital are clean of alarms, the one frame of another is not: half is unflagged.
+def test_every_hospital_counts_the_same(
+    polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
+) -> None:
+    # Nine frames of one hospital are clean of alarms, the one frame of another is not: half is
+    # unflagged.
     pairs = [*polyps(*[20] * 5, dataset="A"), *polyps(3, dataset="B")]
     free = [*clean(*[40] * 9, name="quiet"), *clean(230, name="loud")]
     found = calibrate(score, pairs, free, engine="openvino int8")

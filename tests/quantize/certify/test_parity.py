@@ -33,7 +33,11 @@ def test_the_worst_frame_is_named_and_dice_is_compared_where_there_is_a_polyp() 
     masks = np.zeros((3, 32, 32), bool)
     masks[0, :16] = True
     row = compare_maps(
-        "a", "b", a, b, FrameSet("validation", np.zeros((3, 32, 32, 3), np.uint8), ["x", "y", "z"], masks)
+        "a",
+        "b",
+        a,
+        b,
+        FrameSet("validation", np.zeros((3, 32, 32, 3), np.uint8), ["x", "y", "z"], masks),
     )
     assert (row.on, row.worst_frame) == ("validation", "x")
     assert row.worst_iou == pytest.approx(7 / 8)

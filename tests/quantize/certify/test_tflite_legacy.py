@@ -71,7 +71,9 @@ def test_scores_are_those_of_the_canonical_graph(student: Callable[[], Student])
     found = old_runtime_scores(whole.contents[0], frames, threads=1)
     assert found is not None
     assert np.count_nonzero(found != expected) == 0
-    (floating,) = (e for e in export_engines(canonicalize(plain, (SIZE, SIZE))) if e.runtime == "tflite")
+    (floating,) = (
+        e for e in export_engines(canonicalize(plain, (SIZE, SIZE))) if e.runtime == "tflite"
+    )
     found = old_runtime_scores(floating.contents[0], frames, threads=1)
     assert found is not None
     assert np.abs(found.astype(int) - engine_scores(floating, frames, threads=1)).max() <= 1
@@ -79,7 +81,9 @@ def test_scores_are_those_of_the_canonical_graph(student: Callable[[], Student])
 
 @needs_old_python
 @pytest.mark.parametrize("damage", ["empty", "cut", "other"])
-def test_a_file_that_is_no_model_is_an_error(damage: str, tiny_engine_files: dict[str, list[bytes]]) -> None:
+def test_a_file_that_is_no_model_is_an_error(
+    damage: str, tiny_engine_files: dict[str, list[bytes]]
+) -> None:
     (model,) = tiny_engine_files["tflite"]
     broken = {"empty": b"", "cut": model[: len(model) // 3], "other": b"not a model at all"}[damage]
     # The old runtime checks no file: cut short, it may as well take its process down.
@@ -115,7 +119,9 @@ def test_without_the_environment_there_is_nothing_and_a_reason(
     assert "make env" in ABSENT
 
 
-def test_the_variable_comes_before_the_folder_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_comes_before_the_folder_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
     beside = tmp_path / ".venv-tflite/bin/python"

@@ -20,7 +20,13 @@ from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
 from edge.engines.openvino import openvino_core
 from edge.errors import TrainingError, UsageError
-from quantize.certify.parity import canonical_scores, compare_maps, engine_scores, images_tensor, torch_scores
+from quantize.certify.parity import (
+    canonical_scores,
+    compare_maps,
+    engine_scores,
+    images_tensor,
+    torch_scores,
+)
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.graph.tracing import quantizers
@@ -99,7 +105,9 @@ def weights_of_tflite(content: bytes) -> list[NDArray[np.int8]]:
         code = model.operatorCodes[operation.opcodeIndex].builtinCode
         if code in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D):
             tensor = model.subgraphs[0].tensors[operation.inputs[1]]
-            values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8).reshape(tensor.shape)
+            values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8).reshape(
+                tensor.shape
+            )
             depthwise = code == schema.BuiltinOperator.DEPTHWISE_CONV_2D
             found.append(values.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)))
     return found
@@ -187,11 +195,15 @@ def test_scales_are_shared_across_concat_and_shuffle(unet: Made) -> None:
 
 def test_quantized_student_is_restored_bit_for_bit(unet: Made, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "q.pt", quantized_state(unet.quantized))
-    again = restore(UNet(width=8), load_checkpoint(tmp_path / "q.pt"), torch.zeros(1, 3, SIZE, SIZE))
+    again = restore(
+        UNet(width=8), load_checkpoint(tmp_path / "q.pt"), torch.zeros(1, 3, SIZE, SIZE)
+    )
     x = images_tensor(unet.frames)
     with torch.no_grad():
         assert torch.equal(again(x), unet.quantized(x))
-    first, second = (weights_of(canonicalize(model, (SIZE, SIZE))) for model in (unet.quantized, again))
+    first, second = (
+        weights_of(canonicalize(model, (SIZE, SIZE))) for model in (unet.quantized, again)
+    )
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -230,9 +242,12 @@ class Gated(Student):
         coarse = self.coarse(features)
         logits = self.finer(features * (1 - torch.sigmoid(coarse))) + coarse
         features, logits = (
-            nn.functional.interpolate(y, scale_factor=2.0, mode="nearest") for y in (features, logits)
+            nn.functional.interpolate(y, scale_factor=2.0, mode="nearest")
+            for y in (features, logits)
         )
-        return StudentMaps(self.last(features * (1 - torch.sigmoid(logits))) + logits, features, features)
+        return StudentMaps(
+            self.last(features * (1 - torch.sigmoid(logits))) + logits, features, features
+        )
 
 
 def test_products_averages_and_attention_are_the_same_integers_in_every_runtime() -> None:
@@ -260,12 +275,16 @@ def test_products_averages_and_attention_are_the_same_integers_in_every_runtime(
         pytest.param(lambda: UNetPP(width=4), id="unetpp"),
         pytest.param(lambda: EdgeXS(width=16), id="edge-xs"),
         pytest.param(
-            lambda: PraNet(pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)),
+            lambda: PraNet(
+                pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)
+            ),
             id="pranet",
         ),
     ],
 )
-def test_engines_of_the_deeper_students_are_the_canonical_graph(student: Callable[[], Student]) -> None:
+def test_engines_of_the_deeper_students_are_the_canonical_graph(
+    student: Callable[[], Student],
+) -> None:
     torch.manual_seed(0)
     made = make(teach(student(), 20))
     same_scores(made, np.concatenate([made.frames, hard_frames(4)]))
@@ -307,7 +326,9 @@ def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
         scores = engine_scores(engine, bright).astype(int)
         quantized = name.endswith("int8")
         expected = (
-            canonical_scores(made.canonical, bright) if quantized else torch_scores(made.student, bright)
+            canonical_scores(made.canonical, bright)
+            if quantized
+            else torch_scores(made.student, bright)
         )
         assert np.abs(scores - expected).max() <= (0 if quantized else 1), name
         assert len(np.unique(scores[0])) > 1, "a border of zeros beside a bright picture shows"
@@ -364,5 +385,7 @@ def test_nothing_is_sent_when_the_exporters_are_imported() -> None:
         "configure()\n"
         "import quantize.export.openvino, quantize.qat.nncf\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-500:]

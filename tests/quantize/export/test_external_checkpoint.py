@@ -54,7 +54,10 @@ def test_weights_are_found_under_the_names_that_programs_give_them(
     state = {prefix + name: value for name, value in student.state_dict().items()}
     torch.save({key: state, "epoch": 3} if key else state, tmp_path / "w.pt")
     loaded = load_student_file(tmp_path / "w.pt", "edge-xs")
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in student.state_dict().items())
+    assert all(
+        torch.equal(value, loaded.state_dict()[name])
+        for name, value in student.state_dict().items()
+    )
     assert not loaded.training
 
 
@@ -71,7 +74,9 @@ def test_what_does_not_fit_is_said(student: Student, tmp_path: Path) -> None:
     refused({"epoch": 3}, "holds no weights")
     refused(dict(list(state.items())[1:]), "does not hold the weights of edge-xs")
     refused(state | {"more": torch.zeros(1)}, "does not hold")
-    refused({name: value[:1] if value.ndim else value for name, value in state.items()}, "does not hold")
+    refused(
+        {name: value[:1] if value.ndim else value for name, value in state.items()}, "does not hold"
+    )
     name = next(name for name, value in state.items() if value.is_floating_point())
     refused(state | {name: state[name] * float("nan")}, "not finite")
     path.write_bytes(path.read_bytes()[:1000])
@@ -119,7 +124,10 @@ def test_engines_of_a_foreign_checkpoint_give_its_scores(student: Student, tmp_p
 
 
 def test_a_folder_takes_no_settings_of_a_file_and_a_file_needs_them(tmp_path: Path) -> None:
-    for arguments in ([str(tmp_path), "--student", "unet"], [str(tmp_path / "w.pt"), "--student", "unet"]):
+    for arguments in (
+        [str(tmp_path), "--student", "unet"],
+        [str(tmp_path / "w.pt"), "--student", "unet"],
+    ):
         with pytest.raises(UsageError):
             CliRunner().invoke(
                 export,

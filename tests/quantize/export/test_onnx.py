@@ -21,7 +21,13 @@ from edge.datasets.phantom.render import render
 from edge.engines.onnxruntime import OnnxEngine
 from edge.errors import TrainingError, UsageError
 from edge.imaging.preprocess import to_input
-from quantize.certify.parity import FrameSet, canonical_scores, images_tensor, parity_rows, torch_scores
+from quantize.certify.parity import (
+    FrameSet,
+    canonical_scores,
+    images_tensor,
+    parity_rows,
+    torch_scores,
+)
 from quantize.export.engines import ExportedEngine, bf16_engine, export_engines
 from quantize.export.onnx import IR_VERSION, OPSET, export_onnx, onnx_float_ops
 from quantize.graph.canonical import Canonical, canonicalize
@@ -60,7 +66,9 @@ def all_frames(noise: int = 4) -> NDArray[np.uint8]:
 
 
 def make(student: Student) -> Made:
-    quantized = quantize_student(student.eval(), [image[None] for image in images_tensor(phantom(4, 2000))])
+    quantized = quantize_student(
+        student.eval(), [image[None] for image in images_tensor(phantom(4, 2000))]
+    )
     canonical = canonicalize(quantized, (SIZE, SIZE))
     f32 = export_onnx(canonicalize(student, (SIZE, SIZE)))
     return Made(student, quantized, canonical, export_onnx(canonical), f32)
@@ -121,7 +129,9 @@ def test_unet_scores_are_the_canonical_graphs_on_every_kind_of_frame(unet: Made)
 
 def test_threads_change_nothing(unet: Made) -> None:
     frames = all_frames()
-    np.testing.assert_array_equal(scores_of(unet.int8, frames, threads=2), scores_of(unet.int8, frames))
+    np.testing.assert_array_equal(
+        scores_of(unet.int8, frames, threads=2), scores_of(unet.int8, frames)
+    )
 
 
 def test_the_file_is_valid_and_holds_the_canonical_integers(unet: Made) -> None:
@@ -130,15 +140,23 @@ def test_the_file_is_valid_and_holds_the_canonical_integers(unet: Made) -> None:
         loaded = onnx.load_model_from_string(model)
         assert (loaded.ir_version, loaded.opset_import[0].version) == (IR_VERSION, OPSET)
         assert len(loaded.opset_import) == 1
-    weights = [buffer.numpy() for buffer in unet.canonical.module.buffers() if buffer.dtype == torch.int8]
-    held = [
-        values for values in constants(unet.int8).values() if values.dtype == np.int8 and values.ndim == 4
+    weights = [
+        buffer.numpy() for buffer in unet.canonical.module.buffers() if buffer.dtype == torch.int8
     ]
-    assert sorted(weight.tobytes() for weight in held) == sorted(weight.tobytes() for weight in weights)
+    held = [
+        values
+        for values in constants(unet.int8).values()
+        if values.dtype == np.int8 and values.ndim == 4
+    ]
+    assert sorted(weight.tobytes() for weight in held) == sorted(
+        weight.tobytes() for weight in weights
+    )
     assert min(int(weight.min()) for weight in held) >= -127
     biases = [values for values in constants(unet.int8).values() if values.dtype == np.int32]
     assert len(biases) == len(weights)
-    assert all(values.dtype == np.float32 for values in constants(unet.f32).values() if values.ndim == 4)
+    assert all(
+        values.dtype == np.float32 for values in constants(unet.f32).values() if values.ndim == 4
+    )
 
 
 def test_the_same_student_gives_the_same_bytes(unet: Made) -> None:
@@ -156,7 +174,9 @@ def test_nothing_of_a_unet_is_float_and_all_of_its_f32_engine_is(unet: Made) -> 
 def test_every_runtime_and_precision_is_exported_and_compared(unet: Made) -> None:
     plain = export_engines(canonicalize(unet.student, (SIZE, SIZE)))
     whole = export_engines(unet.canonical)
-    assert [(e.runtime, e.precision) for e in whole] == [(n, "int8") for n in ("openvino", "tflite", "onnx")]
+    assert [(e.runtime, e.precision) for e in whole] == [
+        (n, "int8") for n in ("openvino", "tflite", "onnx")
+    ]
     assert whole[2].contents == [unet.int8]
     assert whole[2].paths == ["engines/onnx/model.onnx"]
     assert whole[2].float_ops == []
@@ -200,7 +220,9 @@ class Attention(Student):
         features = self.left(torch.cat([first, a, self.mean(b)], dim=1)) * self.right(x)
         coarse = self.coarse(features)
         logits = self.finer(features * (1 - torch.sigmoid(coarse))) + coarse
-        return StudentMaps(nn.functional.interpolate(logits, scale_factor=2.0, mode="nearest"), x, x)
+        return StudentMaps(
+            nn.functional.interpolate(logits, scale_factor=2.0, mode="nearest"), x, x
+        )
 
 
 def test_attention_is_exact_and_what_stays_float_is_listed_with_its_reason() -> None:
@@ -211,7 +233,8 @@ def test_attention_is_exact_and_what_stays_float_is_listed_with_its_reason() -> 
     onnx_engine = export_engines(made.canonical)[2]
     assert len(onnx_engine.float_ops) == len(FLOAT_PARTS)
     assert all(
-        ": " in line and "the runtime has no integer kernel" not in line for line in onnx_engine.float_ops
+        ": " in line and "the runtime has no integer kernel" not in line
+        for line in onnx_engine.float_ops
     )
 
 
@@ -225,7 +248,9 @@ def test_attention_is_exact_and_what_stays_float_is_listed_with_its_reason() -> 
         ("unetpp", lambda: UNetPP(width=4)),
         (
             "pranet",
-            lambda: PraNet(pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)),
+            lambda: PraNet(
+                pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)
+            ),
         ),
     ],
 )
@@ -243,7 +268,9 @@ def test_every_student_exports_at_its_full_width(name: str) -> None:
     student = build_student(name, pretrained=False).eval()
     canonical = canonicalize(student, (SIZE, SIZE))
     frames = phantom(1)
-    difference = scores_of(export_onnx(canonical), frames).astype(int) - torch_scores(student, frames)
+    difference = scores_of(export_onnx(canonical), frames).astype(int) - torch_scores(
+        student, frames
+    )
     assert np.abs(difference).max() <= 1
 
 
@@ -272,7 +299,9 @@ def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
         # 127 is zero after normalisation, so a border of zeros cannot be told from the picture.
         assert len(np.unique(scores_of(model, grey))) == 1
         assert len(np.unique(scores_of(model, bright)[0])) > 1
-    np.testing.assert_array_equal(scores_of(made.int8, bright), canonical_scores(made.canonical, bright))
+    np.testing.assert_array_equal(
+        scores_of(made.int8, bright), canonical_scores(made.canonical, bright)
+    )
 
 
 def test_an_activation_that_ends_inside_its_grid_clamps_the_integers() -> None:

@@ -75,7 +75,9 @@ def test_bias_is_whole_and_logits_round_down() -> None:
     assert torch.allclose(settled / step, (settled / step).round(), atol=1e-9)
     assert bool(((settled - bias).abs() <= step / 2).all())
     lower = settle_bias(bias, scale, INPUT_GRID, down=True)
-    assert torch.allclose(lower, settle_bias(bias - LOGIT_GRID.scale / 2, scale, INPUT_GRID, down=False))
+    assert torch.allclose(
+        lower, settle_bias(bias - LOGIT_GRID.scale / 2, scale, INPUT_GRID, down=False)
+    )
 
 
 class Residual(Student):
@@ -148,7 +150,9 @@ def test_products_meet_no_tie_and_logits_share_one_grid() -> None:
     assert len(products) == 2
     for node in products:
         (rounded, *_) = node.users
-        first, second = (grids[int(arguments(source)["index"])].scale for source in node.all_input_nodes)
+        first, second = (
+            grids[int(arguments(source)["index"])].scale for source in node.all_input_nodes
+        )
         ratio = first * second / grids[int(arguments(rounded)["index"])].scale * ADD_DENOMINATOR
         assert ratio == pytest.approx(round(ratio), abs=1e-5)
         assert round(ratio) >= 1
@@ -158,7 +162,9 @@ def test_products_meet_no_tie_and_logits_share_one_grid() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     align(model, example)
     after = model.state_dict()
-    assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-5) for name in before)
+    assert all(
+        torch.allclose(before[name].float(), after[name].float(), atol=1e-5) for name in before
+    )
 
 
 def test_no_sigmoid_of_a_logit_comes_near_a_tie() -> None:
@@ -173,9 +179,9 @@ def test_an_aligned_student_is_what_its_engines_are() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     align(model, example)
     after = model.state_dict()
-    assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-5) for name in before), (
-        "calibration has aligned it already"
-    )
+    assert all(
+        torch.allclose(before[name].float(), after[name].float(), atol=1e-5) for name in before
+    ), "calibration has aligned it already"
     frames = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.uint8)
     canonical = canonicalize(model, (SIZE, SIZE))
     with torch.no_grad():
@@ -184,7 +190,8 @@ def test_an_aligned_student_is_what_its_engines_are() -> None:
     steps = torch.log(scores / (1 - scores)) / LOGIT_GRID.scale
     inner = (scores > 0.05) & (scores < 0.95)
     assert int(inner.sum()) > 100
-    # The engine's logit is the student's, rounded down to the grid; scores of 8 bits tell it to half a step.
+    # The engine's logit is the student's, rounded down to the grid; scores of 8 bits tell it to
+    # half a step.
     off = (logits / LOGIT_GRID.scale).floor() - steps
     assert float(off[inner].abs().max()) < 1.6
 

@@ -40,7 +40,9 @@ class Plain(Student):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU6())
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU6()
+        )
         self.head = nn.Conv2d(4, 1, 1)
 
     def maps(self, x: Tensor) -> StudentMaps:
@@ -120,7 +122,11 @@ def test_fine_tuning_trains_weights_and_freezes_what_it_says(tmp_path: Path) -> 
     assert not torch.equal(before["body.0.weight"], after["body.0.weight"])
     for name in ("body.1.running_mean", "body.1.running_var", "body.1.num_batches_tracked"):
         assert torch.equal(before[name], after[name])
-    frame = [name for name in after if "post_hooks.x" in name and name.endswith(("input_low", "input_range"))]
+    frame = [
+        name
+        for name in after
+        if "post_hooks.x" in name and name.endswith(("input_low", "input_range"))
+    ]
     assert len(frame) == 2
     assert all(torch.equal(before[name], after[name]) for name in frame)
 
@@ -146,7 +152,10 @@ def test_ranges_train_in_the_first_half_and_rest_in_the_second(tmp_path: Path) -
         patch.setattr("quantize.qat.finetuning.align", lambda *_: None)
         patch.setattr(Finetuning, "_train_epoch", watched)
         tuned(tmp_path, model, 4).train()
-    moved = [any(not torch.equal(a[n], b[n]) for n in a) for a, b in zip(seen[::2], seen[1::2], strict=True)]
+    moved = [
+        any(not torch.equal(a[n], b[n]) for n in a)
+        for a, b in zip(seen[::2], seen[1::2], strict=True)
+    ]
     assert moved == [True, True, False, False]
 
 
@@ -266,7 +275,9 @@ def golden_manifest(count: int) -> Manifest:
         golden=GoldenSet(frames=golden),
         parity=[],
         accuracy=[],
-        provenance=Provenance(student="", teachers=[], recipe="", data={}, versions={}, seed=0, created=""),
+        provenance=Provenance(
+            student="", teachers=[], recipe="", data={}, versions={}, seed=0, created=""
+        ),
         files={},
     )
 
@@ -278,4 +289,6 @@ def test_engine_that_strays_from_the_golden_scores_is_refused() -> None:
     scores = canonical_scores(canonical, frames)
     check_golden(golden_manifest(2), engines, frames, scores)
     with pytest.raises(ParityError, match="2 of 2 golden frames"):
-        check_golden(golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20))
+        check_golden(
+            golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20)
+        )

@@ -65,7 +65,9 @@ class Taught:
             images = 2 * torch.rand(2, 3, SIZE, SIZE, generator=generator) - 1
             grey = images.mean(1, keepdim=True)
             small = nn.functional.avg_pool2d(grey, 4)
-            yield Batch(images, (grey > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small)
+            yield Batch(
+                images, (grey > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small
+            )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         batch = next(self.batches(50))
@@ -113,7 +115,9 @@ def loaded(path: Path) -> LoadedRun:
         pytest.param(lambda: UNet(width=4), id="unet", marks=pytest.mark.slow),
         pytest.param(lambda: UNetPP(width=4), id="unetpp", marks=pytest.mark.slow),
         pytest.param(
-            lambda: PraNet(pretrained=False, width=8, reverse=(16, 8, 8), base=16, blocks=(1, 1, 1, 1)),
+            lambda: PraNet(
+                pretrained=False, width=8, reverse=(16, 8, 8), base=16, blocks=(1, 1, 1, 1)
+            ),
             id="pranet",
             marks=pytest.mark.slow,
         ),
@@ -149,13 +153,17 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
             gradient = dict(quantized.named_parameters())[name].grad
             assert gradient is not None
             assert float(gradient.abs().max()) > 0
-    ranges = [p.grad for name, p in quantized.named_parameters() if "scale" in name and p.requires_grad]
+    ranges = [
+        p.grad for name, p in quantized.named_parameters() if "scale" in name and p.requires_grad
+    ]
     assert any(grad is not None and float(grad.abs().max()) > 0 for grad in ranges)
     before = losses.total.item()
     weighted = kept_objective(run, quantized, [CHANNELS, CHANNELS], 0.0)
     weighted.load_state_dict(objective.state_dict())
     alone = weighted(batch, Step(0, 0))
-    assert alone.total.item() == pytest.approx(alone.task.item() + CONFIG.loss.cwd_weight * losses.cwd.item())
+    assert alone.total.item() == pytest.approx(
+        alone.task.item() + CONFIG.loss.cwd_weight * losses.cwd.item()
+    )
     assert before > alone.total.item()
 
 
@@ -169,7 +177,9 @@ def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: 
     batch = next(Taught().batches(0))
     with torch.no_grad():
         grown, whole = quantized.maps(batch.images), run.student.maps(batch.images)  # type: ignore[operator]
-        assert float(grown.low[:, 3].amax()) > 5 * float(whole.low[:, 3].amax()), "this student is equalised"
+        assert float(grown.low[:, 3].amax()) > 5 * float(whole.low[:, 3].amax()), (
+            "this student is equalised"
+        )
         for mine, theirs in zip(objective.heads, trained.heads, strict=True):
             for found, wanted in zip(mine(grown, (8, 8)), theirs(whole, (8, 8)), strict=True):
                 assert float((found - wanted).abs().max()) < 0.05 * float(wanted.std())
@@ -203,7 +213,9 @@ def test_runs_without_a_recipe_have_nothing_to_keep_on() -> None:
 
 def tuned(path: Path, model: nn.Module) -> Finetuning:
     objective = kept_objective(loaded(path), model, [CHANNELS, CHANNELS], 0.3)
-    return Finetuning(path, QatConfig(epochs=3, lr=1e-2, distill_weight=0.3), Taught(), model, objective)
+    return Finetuning(
+        path, QatConfig(epochs=3, lr=1e-2, distill_weight=0.3), Taught(), model, objective
+    )
 
 
 def test_distilled_fine_tuning_trains_heads_and_resumes_to_the_same_bits(

@@ -85,7 +85,9 @@ def three() -> Three:
         optimizer = torch.optim.Adam(student.parameters(), 1e-2)
         for epoch in range(30):
             for batch in Bright().batches(epoch):
-                loss = nn.functional.binary_cross_entropy_with_logits(student(batch.images), batch.masks)
+                loss = nn.functional.binary_cross_entropy_with_logits(
+                    student(batch.images), batch.masks
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -105,7 +107,10 @@ def frames() -> NDArray[np.uint8]:
 
 def coarse_layers(model: nn.Module) -> list[str]:
     traced = trace(model, EXAMPLE)
-    bits = {layer.name: traced.quantizers[layer.quantizer or 0].num_bits for layer in convolutions(traced)}
+    bits = {
+        layer.name: traced.quantizers[layer.quantizer or 0].num_bits
+        for layer in convolutions(traced)
+    }
     assert set(bits) == {"stem.0", "deep.0", "wide.0", "head"}
     return [name for name, count in bits.items() if count == 4]
 
@@ -137,7 +142,9 @@ def test_training_moves_coarse_weights_which_stay_on_their_grid_and_export(tmp_p
     assert tuning.train()["dice_val"] > start + 0.002
     after = integers(quantized)
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert all(torch.unique(weight).numel() <= 15 and int(weight.abs().max()) <= 7 for weight in after)
+    assert all(
+        torch.unique(weight).numel() <= 15 and int(weight.abs().max()) <= 7 for weight in after
+    )
     canonical = canonicalize(quantized, (SIZE, SIZE))
     given = frames()
     expected = canonical_scores(canonical, given)

@@ -100,7 +100,9 @@ def test_from_a_run_to_a_bundle_that_verifies(
     assert {row.frames for row in report.accuracy} == {6}
     whole = {row.step: row for row in report.accuracy}
     assert whole["openvino int8"].dice == whole["tflite int8"].dice
-    assert all(row.dice_ci95 is not None and row.dice_ci95[0] <= (row.dice or 0) for row in report.accuracy)
+    assert all(
+        row.dice_ci95 is not None and row.dice_ci95[0] <= (row.dice or 0) for row in report.accuracy
+    )
     assert len(report.layers) == 10
     assert "0.2 x efficientnet_lite2; heads: run" in report.distillation
     assert report.emulation == ""
@@ -200,20 +202,41 @@ def test_distilled_run_resumes_to_the_same_bits_and_report(
         assert len(left) == len(right) > 100
         assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
     # OpenVINO numbers its operations through a process, so the length of its files is not compared.
-    again, whole = (msgspec.structs.replace(read_report(p), engines=[]) for p in (cut / "qat8", tuned.path))
+    again, whole = (
+        msgspec.structs.replace(read_report(p), engines=[]) for p in (cut / "qat8", tuned.path)
+    )
     assert again == whole
-    rows = [msgspec.json.decode(line) for line in (cut / "qat8" / "metrics.jsonl").read_bytes().splitlines()]
+    rows = [
+        msgspec.json.decode(line)
+        for line in (cut / "qat8" / "metrics.jsonl").read_bytes().splitlines()
+    ]
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert all(row["distill"] > 0 for row in rows[1:])
 
 
 def test_four_bits_that_cost_too_much_are_written_and_refused(
-    distilled: Distilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    distilled: Distilled,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("EDGE_DIFOM_RUNS", str(distilled.runs))
     run = fresh_copy(distilled, tmp_path / "run")
     with pytest.raises(SystemExit) as ended:
-        main(["qat", str(run), "--bits", "4", "--epochs", "0", "--calibration", "8", "--max-drop", "0"])
+        main(
+            [
+                "qat",
+                str(run),
+                "--bits",
+                "4",
+                "--epochs",
+                "0",
+                "--calibration",
+                "8",
+                "--max-drop",
+                "0",
+            ]
+        )
     assert ended.value.code == AccuracyError.exit_code
     said = capsys.readouterr()
     report = read_report(run / "qat4")
@@ -234,7 +257,9 @@ def assert_four_bits(run: Path, report: QatReport) -> None:
     coarse = [int(weight.abs().max()) <= 7 for weight in weights]
     assert coarse == [False, *[True] * (len(weights) - 2), False]
     written = (run / "qat4" / "engines" / "tflite" / "model.tflite").read_bytes()
-    assert written in [content for engine in export_engines(canonical) for content in engine.contents]
+    assert written in [
+        content for engine in export_engines(canonical) for content in engine.contents
+    ]
 
 
 def test_damaged_quantizations_are_refused(distilled: Distilled, tmp_path: Path) -> None:
