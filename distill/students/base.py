@@ -56,15 +56,17 @@ class Student(nn.Module, ABC):
         """Layers whose outputs add up to the logits; empty for a student without a presence logit."""
         return []
 
-    def freeze_presence(self) -> None:
+    def freeze_presence(self) -> list[nn.Module]:
         """Keep the presence logit as it is, for a run without clean frames.
 
         Polyps alone say nothing about where there is none, and the many features of the logit would
         outrun the pixels in the first steps.
+
+        Returns:
+            What was frozen; empty for a student without a presence logit.
         """
         branch = getattr(self, "presence", None)
-        if isinstance(branch, nn.Module):
-            branch.requires_grad_(False)
+        return [branch.requires_grad_(False)] if isinstance(branch, nn.Module) else []
 
     @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:

@@ -108,10 +108,10 @@ class Trainer:
         self.student = build_student(config.student.name, pretrained=config.student.pretrained)
         if config.student.start:
             load_start(Path(config.student.start), self.student)
-        if not config.data.negatives:
-            self.student.freeze_presence()
         self.student.to(memory_format=torch.channels_last)
         self.frozen = frozen_stages(self.student, config.student)
+        if not config.data.negatives:
+            self.frozen += self.student.freeze_presence()
         drop_path = config.student.drop_path
         if drop_path and not drop_paths(self.student, drop_path):
             raise UsageError(

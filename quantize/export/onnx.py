@@ -15,9 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.engines.onnxruntime import OnnxEngine
+from quantize.export.graph_writer import GraphWriter
 from quantize.graph.grids import INPUT_GRID, Grid
 from quantize.graph.op_rules import mean_settings, pool_settings
-from quantize.graph.tracing import arguments, operator
+from quantize.graph.tracing import arguments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,15 +47,15 @@ def onnx_float_ops(model: bytes) -> list[str]:
     return [f"{kind} x{count}" for kind, count in sorted(counts.items())]
 
 
-class _Writer:
-    """Walks the canonical graph once.
+class _Writer(GraphWriter):
+    """The nodes and constants of the file.
 
     `real` holds the float tensor of a node, `whole` the uint8 tensor and its grid of a node that
     has one.
     """
 
     def __init__(self, canonical: Canonical) -> None:
-        self.canonical = canonical
+        super().__init__(canonical)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.real: dict[Node, str] = {}
@@ -64,16 +65,8 @@ class _Writer:
     def write(self) -> bytes:
         height, width = self.canonical.size
         frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, height, width, 3])
-        shape: tuple[int, ...] = ()
-        for node in self.canonical.module.graph.nodes:
-            if node.op == "placeholder":
-                self.enter(node)
-            elif node.op == "output":
-                shape = node.all_input_nodes[0].meta["shape"]
-                self.leave(node.all_input_nodes[0])
-            elif node.op == "call_function" and operator(node) != "dequantize_per_channel":
-                getattr(self, f"_{operator(node)}")(node, arguments(node))
-        scores = helper.make_tensor_value_info("scores", TensorProto.UINT8, shape)
+        self.walk()
+        scores = helper.make_tensor_value_info("scores", TensorProto.UINT8, self.shape)
         graph = helper.make_graph(
             self.nodes, "student", [frame], [scores], list(self.constants.values())
         )
@@ -86,20 +79,21 @@ class _Writer:
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 
-    def enter(self, node: Node) -> None:
+    def enter(self, frame: Node) -> None:
         planes = self.add("Transpose", ["frame"], "frame/planes", perm=[0, 3, 1, 2])
         if self.canonical.quantized:
-            self.whole[node] = planes, INPUT_GRID
+            self.whole[frame] = planes, INPUT_GRID
             return
         value = self.add("Cast", [planes], "frame/real", to=TensorProto.FLOAT)
         value = self.add("Sub", [value, self.number(127)], "frame/centred")
-        self.real[node] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalised")
+        self.real[frame] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalised")
 
-    def leave(self, node: Node) -> None:
+    def leave(self, scores: Node) -> None:
+        self.shape = scores.meta["shape"]
         if self.canonical.quantized:
-            self.add("Identity", [self.whole[node][0]], "scores")
+            self.add("Identity", [self.whole[scores][0]], "scores")
             return
-        value = self.add("Mul", [self.real[node], self.number(256)], "scores/units")
+        value = self.add("Mul", [self.real[scores], self.number(256)], "scores/units")
         value = self.add("Round", [value], "scores/rounded")
         value = self.add("Clip", [value, self.number(0), self.number(255)], "scores/clipped")
         self.add("Cast", [value], "scores", to=TensorProto.UINT8)
@@ -114,10 +108,6 @@ class _Writer:
 
     def number(self, value: float) -> str:
         return self.constant(f"number {value!r}", np.float32(value))
-
-    def held(self, node: Node) -> NDArray[Any]:
-        values: NDArray[Any] = getattr(self.canonical.module, str(node.target)).numpy()
-        return values
 
     def grid(self, grid: Grid) -> list[str]:
         """Scale and zero point of uint8."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.engines.openvino import load_openvino, openvino_core
+from quantize.export.graph_writer import GraphWriter
 from quantize.graph.grids import INPUT_GRID
 from quantize.graph.op_rules import mean_settings, pool_settings
 from quantize.graph.tracing import arguments, operator
@@ -59,83 +60,76 @@ def openvino_float_ops(xml: bytes, weights: bytes) -> list[str]:
     return [f"{kind} x{count}" for kind, count in sorted(counts.items())]
 
 
-class _Writer:
-    """Walks the canonical graph once; `values` holds the OpenVINO output of every node."""
+class _Writer(GraphWriter):
+    """`values` holds the OpenVINO output of every node."""
 
     def __init__(self, canonical: Canonical) -> None:
-        self.canonical = canonical
+        super().__init__(canonical)
         self.values: dict[Node, Any] = {}
 
     def model(self) -> Any:
+        self.walk()
+        return ov.Model([ops.result(self.result)], [self.frame], "student")
+
+    def enter(self, frame: Node) -> None:
         height, width = self.canonical.size
-        frame = ops.parameter([1, height, width, 3], np.uint8, name="frame")
+        self.frame = ops.parameter([1, height, width, 3], np.uint8, name="frame")
         # Convert, subtract, multiply is OpenVINO's form of a dequantized uint8 tensor of zero point
         # 127.
-        value = ops.transpose(ops.convert(frame, "f32"), np.array([0, 3, 1, 2], np.int64))
-        value = ops.multiply(ops.subtract(value, np.float32(127)), np.float32(1 / 128))
-        scores: Any = None
-        for node in self.canonical.module.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node] = value
-            elif node.op == "output":
-                scores = self.values[node.all_input_nodes[0]]
-            elif node.op == "call_function" and operator(node) != "dequantize_per_channel":
-                self.values[node] = self.emit(node)
-                self.values[node].set_friendly_name(node.name)
-        levels = ops.round(ops.multiply(scores, np.float32(256)), "half_to_even")
-        result = ops.convert(ops.clamp(levels, 0.0, 255.0), "u8")
-        result.set_friendly_name("scores")
-        return ov.Model([ops.result(result)], [frame], "student")
+        value = ops.transpose(ops.convert(self.frame, "f32"), np.array([0, 3, 1, 2], np.int64))
+        self.values[frame] = ops.multiply(ops.subtract(value, np.float32(127)), np.float32(1 / 128))
 
-    def emit(self, node: Node) -> Any:
-        handler = getattr(self, f"_{operator(node)}")
-        return handler(arguments(node), node)
+    def leave(self, scores: Node) -> None:
+        levels = ops.round(ops.multiply(self.values[scores], np.float32(256)), "half_to_even")
+        self.result = ops.convert(ops.clamp(levels, 0.0, 255.0), "u8")
+        self.result.set_friendly_name("scores")
 
-    def constant(self, node: Node) -> Any:
-        tensor = getattr(self.canonical.module, str(node.target))
-        return tensor.numpy()
+    def emit(self, node: Node) -> None:
+        super().emit(node)
+        self.values[node].set_friendly_name(node.name)
 
-    def _quantize_per_tensor(self, given: dict[str, Any], _: Node) -> Any:
+    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
         value, scale, zero = self.values[given["input"]], given["scale"], given["zero_point"]
         if given["input"].op == "placeholder" and (scale, zero) == INPUT_GRID:
-            return value  # on this grid already
+            self.values[node] = value  # on this grid already
+            return
         low, high = np.float32((-128 - zero) * scale), np.float32((127 - zero) * scale)
-        return ops.fake_quantize(value, low, high, low, high, 256)
+        self.values[node] = ops.fake_quantize(value, low, high, low, high, 256)
 
-    def _dequantize_per_tensor(self, given: dict[str, Any], _: Node) -> Any:
-        return self.values[given["input"]]  # fake_quantize holds both
+    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = self.values[given["input"]]  # fake_quantize holds both
 
-    def _conv2d(self, given: dict[str, Any], _: Node) -> Any:
+    def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
         source, kernel, groups = self.values[given["input"]], given["weight"], given["groups"]
         settings = (given["stride"], given["padding"], given["padding"], given["dilation"])
         quantized = kernel.op != "get_attr"
         held = arguments(kernel)["input"] if quantized else kernel
-        weight = self.constant(held)
+        weight = self.held(held)
         shape = (groups, len(weight) // groups, *weight.shape[1:]) if groups > 1 else weight.shape
         weight = ops.constant(weight.reshape(shape))
         if quantized:
-            scale = self.constant(arguments(kernel)["scales"])
+            scale = self.held(arguments(kernel)["scales"])
             scale = scale.reshape(*shape[: 1 + (groups > 1)], 1, 1, 1)
             weight = ops.multiply(ops.convert(weight, "f32"), scale)
         made = (ops.group_convolution if groups > 1 else ops.convolution)(source, weight, *settings)
-        return ops.add(made, self.constant(given["bias"]).reshape(1, -1, 1, 1))
+        self.values[node] = ops.add(made, self.held(given["bias"]).reshape(1, -1, 1, 1))
 
-    def _relu(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.relu(self.values[given["self"]])
+    def _relu(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.relu(self.values[given["self"]])
 
-    def _hardtanh(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.clamp(
+    def _hardtanh(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.clamp(
             self.values[given["self"]], float(given["min_val"]), float(given["max_val"])
         )
 
-    def _add(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.add(self.term(given["self"]), self.term(given["other"]))
+    def _add(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.add(self.term(given["self"]), self.term(given["other"]))
 
-    def _mul(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.multiply(self.values[given["self"]], self.values[given["other"]])
+    def _mul(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.multiply(self.values[given["self"]], self.values[given["other"]])
 
-    def _rsub(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.subtract(np.float32(1), self.values[given["self"]])
+    def _rsub(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.subtract(np.float32(1), self.values[given["self"]])
 
     def term(self, node: Node) -> Any:
         """What an addition adds, kept apart from the convolution that made it.
@@ -157,43 +151,47 @@ class _Writer:
             return opset1.max_pool(value, [1, 1], [0, 0], [0, 0], [1, 1])
         return value
 
-    def _sigmoid(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.sigmoid(self.values[given["self"]])
+    def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.sigmoid(self.values[given["self"]])
 
-    def _cat(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.concat([self.values[node] for node in given["tensors"]], given["dim"])
+    def _cat(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.concat(
+            [self.values[node] for node in given["tensors"]], given["dim"]
+        )
 
-    def _pixel_shuffle(self, given: dict[str, Any], _: Node) -> Any:
-        return ops.depth_to_space(
+    def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = ops.depth_to_space(
             self.values[given["self"]], "depth_first", given["upscale_factor"]
         )
 
-    def _max_pool2d(self, given: dict[str, Any], _: Node) -> Any:
+    def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
         kernel, stride, padding = pool_settings(given)
-        return opset1.max_pool(self.values[given["self"]], stride, padding, padding, kernel)
+        self.values[node] = opset1.max_pool(
+            self.values[given["self"]], stride, padding, padding, kernel
+        )
 
-    def _avg_pool2d(self, given: dict[str, Any], _: Node) -> Any:
+    def _avg_pool2d(self, node: Node, given: dict[str, Any]) -> None:
         kernel, stride, padding = mean_settings(given)
-        return opset1.avg_pool(
+        self.values[node] = opset1.avg_pool(
             self.values[given["self"]], stride, padding, padding, kernel, exclude_pad=False
         )
 
-    def _slice(self, given: dict[str, Any], _: Node) -> Any:
+    def _slice(self, node: Node, given: dict[str, Any]) -> None:
         begin, end, step, axes = (
             np.array([given[name]], np.int64) for name in ("start", "end", "step", "dim")
         )
-        return ops.slice(self.values[given["self"]], begin, end, step, axes)
+        self.values[node] = ops.slice(self.values[given["self"]], begin, end, step, axes)
 
-    def _upsample_nearest2d(self, given: dict[str, Any], node: Node) -> Any:
-        return self.resize(given, node, "nearest", "asymmetric")
+    def _upsample_nearest2d(self, node: Node, given: dict[str, Any]) -> None:
+        self.resize(given, node, "nearest", "asymmetric")
 
-    def _upsample_bilinear2d(self, given: dict[str, Any], node: Node) -> Any:
-        return self.resize(
+    def _upsample_bilinear2d(self, node: Node, given: dict[str, Any]) -> None:
+        self.resize(
             given, node, "linear_onnx", "align_corners" if given["align_corners"] else "half_pixel"
         )
 
-    def resize(self, given: dict[str, Any], node: Node, mode: str, coordinates: str) -> Any:
-        return ops.interpolate(
+    def resize(self, given: dict[str, Any], node: Node, mode: str, coordinates: str) -> None:
+        self.values[node] = ops.interpolate(
             self.values[given["input"]],
             np.array(node.meta["shape"][2:], np.int64),
             mode,

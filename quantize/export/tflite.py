@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import UsageError
+from quantize.export.graph_writer import GraphWriter
 from quantize.export.tflite_file import BuiltinOperator, TensorType, TfliteFile
 from quantize.graph.grids import INPUT_GRID, SCORE_GRID, Grid
 from quantize.graph.op_rules import mean_settings, pool_settings
@@ -58,58 +59,65 @@ def tflite_float_ops(model: bytes) -> list[str]:
     return [f"{name} x{count}" for name, count in sorted(counts.items())]
 
 
-class _Writer:
-    """Walks the canonical graph once; `values` holds the tensor index of every node."""
+class _Writer(GraphWriter):
+    """`values` holds the tensor index of every node, `grids` the grid of every tensor."""
 
     def __init__(self, canonical: Canonical) -> None:
-        self.canonical = canonical
+        super().__init__(canonical)
         self.quantized = canonical.quantized
         self.file = TfliteFile()
         self.values: dict[Node, int] = {}
         self.grids: dict[int, Grid | None] = {}
 
     def write(self) -> bytes:
+        self.walk()
+        return self.file.finish(self.frame, self.result)
+
+    def enter(self, frame: Node) -> None:
+        """Turn the uint8 frame into the int8 or the float tensor that the graph works on."""
         height, width = self.canonical.size
         scale, zero = INPUT_GRID
-        frame = self.file.tensor(
+        self.frame = self.file.tensor(
             "frame", (1, height, width, 3), TensorType.UINT8, scale=[scale], zero=[zero + 128]
         )
-        result = -1
-        for node in self.canonical.module.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node] = self.enter(node, frame)
-            elif node.op == "output":
-                result = self.leave(self.values[node.all_input_nodes[0]])
-            elif node.op == "call_function" and node not in self.values:
-                self.emit(node)
-        return self.file.finish(frame, result)
-
-    def enter(self, node: Node, frame: int) -> int:
-        """The uint8 frame as the int8 tensor, or the float tensor, that the graph works on."""
+        made = self.tensor(frame, frame.meta["shape"], INPUT_GRID if self.quantized else None)
         if self.quantized:
-            entered = self.tensor(node, node.meta["shape"], INPUT_GRID)
-            self.file.add(BuiltinOperator.QUANTIZE, [frame], entered, schema.QuantizeOptionsT())
+            self.file.add(BuiltinOperator.QUANTIZE, [self.frame], made, schema.QuantizeOptionsT())
         else:
-            entered = self.tensor(node, node.meta["shape"], None)
-            self.file.add(BuiltinOperator.DEQUANTIZE, [frame], entered, schema.DequantizeOptionsT())
-        return entered
+            options = schema.DequantizeOptionsT()
+            self.file.add(BuiltinOperator.DEQUANTIZE, [self.frame], made, options)
+        self.values[frame] = made
 
-    def leave(self, scores: int) -> int:
-        shape = self.file.tensors[scores].shape
+    def leave(self, scores: Node) -> None:
+        index = self.values[scores]
         zero = SCORE_GRID.zero + 128
-        left = self.file.tensor(
-            "scores", shape, TensorType.UINT8, scale=[SCORE_GRID.scale], zero=[zero]
+        self.result = self.file.tensor(
+            "scores",
+            self.file.tensors[index].shape,
+            TensorType.UINT8,
+            scale=[SCORE_GRID.scale],
+            zero=[zero],
         )
-        self.file.add(BuiltinOperator.QUANTIZE, [scores], left, schema.QuantizeOptionsT())
-        return left
+        self.file.add(BuiltinOperator.QUANTIZE, [index], self.result, schema.QuantizeOptionsT())
 
     def emit(self, node: Node) -> None:
-        name = operator(node)
-        if name in ("dequantize_per_tensor", "quantize_per_tensor"):
-            # A quantize right behind the frame, or behind a value that is on this grid already.
-            self.values[node] = self.values[node.all_input_nodes[0]]
-        elif name != "dequantize_per_channel":
-            getattr(self, f"_{name}")(node, arguments(node))
+        if node not in self.values:  # nothing before it has absorbed it
+            super().emit(node)
+
+    def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+        # Right behind the frame, or behind a value that is on this grid already.
+        self.values[node] = self.values[given["input"]]
+
+    def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
+        self.values[node] = self.values[given["input"]]
+
+    def _relu(self, node: Node, given: dict[str, Any]) -> None:
+        raise UsageError(
+            f"{node.name} cannot be exported to TFLite: {given['self'].name} has other users",
+            expected="an activation that alone follows a convolution, a sum or a pooling",
+        )
+
+    _hardtanh = _relu
 
     def tensor(self, node: Node, shape: tuple[int, ...], grid: Grid | None) -> int:
         """A new (1, h, w, c) activation for a (1, c, h, w) value."""
@@ -141,18 +149,14 @@ class _Writer:
         self.values.update(dict.fromkeys(absorbed, made))
         return made, activation
 
-    def constant(self, node: Node) -> NDArray[Any]:
-        values: NDArray[Any] = getattr(self.canonical.module, str(node.target)).numpy()
-        return values
-
     def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
         source, groups = self.values[given["input"]], int(given["groups"])
         kernel = given["weight"]
         scale = None
         if self.quantized:
             unpacked = arguments(kernel)
-            kernel, scale = unpacked["input"], self.constant(unpacked["scales"])
-        weight, bias = self.constant(kernel), self.constant(given["bias"])
+            kernel, scale = unpacked["input"], self.held(unpacked["scales"])
+        weight, bias = self.held(kernel), self.held(given["bias"])
         order = _shuffled(node, len(weight))
         weight, bias = weight[order], bias[order]
         scale = None if scale is None else scale[order]

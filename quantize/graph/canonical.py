@@ -54,7 +54,7 @@ decomposed = torch.ops.quantized_decomposed
 
 
 _EXACT = PASS_THROUGH - {"avg_pool2d", "upsample_bilinear2d"}
-_CALLS: dict[str, Any] = {
+CALLS: dict[str, Any] = {
     "relu": aten.relu.default,
     "hardtanh": aten.hardtanh.default,
     "add": aten.add.Tensor,
@@ -142,7 +142,7 @@ class _Builder:
             self.convolution(node)
         elif name == "quantizer":
             self.quantizer(node)
-        elif name in _CALLS:
+        elif name in CALLS:
             self.values[node] = self.plain(name, node)
         elif name == "split":
             self.values[node] = self.values[node.all_input_nodes[0]]
@@ -153,7 +153,7 @@ class _Builder:
         else:
             raise UsageError(
                 f"the student uses {node.target}, which cannot be exported",
-                expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(_CALLS)]),
+                expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(CALLS)]),
                 got=f"{node.target} ({node.name})",
                 hint="write it in these operations, or use another student",
             )
@@ -166,7 +166,7 @@ class _Builder:
         if self.quantized and name not in ("relu", "hardtanh") and (None in grids):
             raise _unquantized(node)
         mapped = fx.node.map_arg(tuple(given.values()), lambda source: self.values[source])
-        made = self.graph.call_function(_CALLS[name], mapped)
+        made = self.graph.call_function(CALLS[name], mapped)
         if self.quantized and name in PASS_THROUGH:
             if len(grids) != 1:
                 raise UsageError(

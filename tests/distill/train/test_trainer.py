@@ -235,7 +235,13 @@ def test_frozen_stages_keep_their_weights_and_statistics(folder: Path, tmp_path:
         if not torch.equal(value, before[name])
     }
     still = before.keys() - moved
-    frozen = ("encoder.conv_stem", "encoder.bn1", "encoder.blocks.0.", "encoder.blocks.1.")
+    frozen = (
+        "encoder.conv_stem",
+        "encoder.bn1",
+        "encoder.blocks.0.",
+        "encoder.blocks.1.",
+        "presence.",
+    )
     assert {name for name in before if name.startswith(frozen)} == still
     with pytest.raises(UsageError, match="frozen_stages=9"):
         Trainer(tmp_path, config(folder, frozen_stages=9, pretrained=True), data)

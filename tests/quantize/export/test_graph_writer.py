@@ -1,0 +1,15 @@
+"""The walk that all exporters share."""
+
+from __future__ import annotations
+
+import pytest
+
+from quantize.export.graph_writer import OPERATORS, GraphWriter
+
+
+def test_a_writer_that_lacks_an_operator_is_refused_when_it_is_defined() -> None:
+    written = {f"_{name}": lambda *_: None for name in OPERATORS}
+    type("Whole", (GraphWriter,), written)
+    del written["_conv2d"]
+    with pytest.raises(TypeError, match="does not write conv2d"):
+        type("Partial", (GraphWriter,), written)
