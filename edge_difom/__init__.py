@@ -7,9 +7,9 @@ This is the supported Python interface. Names are imported when they are first u
 
     import edge_difom as ed
 
-    bundle = ed.open_bundle()  # the shipped edge-s
-    engine = ed.open_engine(bundle)
-    result = ed.segment(image, engine, bundle)
+    with ed.load("edge-s") as model:
+        found = model.predict(image)  # (H, W, 3) uint8 RGB
+    found.mask, found.regions, found.reason
 
 Training and quantization need the extra `train`; every error is an `EdgeDifomError`.
 """
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from edge.frame import Result as Result
     from edge.pipeline.loop import FrameLoop as FrameLoop
     from edge.pipeline.run_stats import RunSummary as RunSummary
+    from edge.prediction.predictor import Prediction as Prediction
+    from edge.prediction.predictor import Predictor as Predictor
     from edge_difom.api.device import evaluate as evaluate
+    from edge_difom.api.device import load as load
     from edge_difom.api.device import open_bundle as open_bundle
     from edge_difom.api.device import open_engine as open_engine
     from edge_difom.api.device import open_sinks as open_sinks
@@ -73,6 +76,8 @@ __all__ = [
     "Manifest",
     "OperatingPoint",
     "Pair",
+    "Prediction",
+    "Predictor",
     "QatConfig",
     "QuantizedRun",
     "Region",
@@ -85,6 +90,7 @@ __all__ = [
     "evaluate_run",
     "export_engines",
     "find_pairs",
+    "load",
     "load_run",
     "make_bundle",
     "make_config",
@@ -118,8 +124,10 @@ _MODULES = {
     "edge.evaluation.metrics": ("EvaluationReport",),
     "edge.pipeline.loop": ("FrameLoop",),
     "edge.pipeline.run_stats": ("RunSummary",),
+    "edge.prediction.predictor": ("Prediction", "Predictor"),
     "edge_difom.api.device": (
         "evaluate",
+        "load",
         "open_bundle",
         "open_engine",
         "open_sinks",

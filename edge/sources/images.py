@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -10,6 +9,7 @@ import cv2
 from edge.datasets.pairs import SUFFIXES, read_image
 from edge.errors import DataError, SourceError
 from edge.sources.base import BaseSource
+from edge.util.natural_order import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class ImagesSource(BaseSource):
                 hint=f"images:{inner}" if inner.is_dir() else "choose a folder with images",
             )
         self.description = f"{len(pictures)} images of {self.folder}"
-        self._left = iter(sorted(pictures, key=_natural))
+        self._left = iter(sorted(pictures, key=lambda path: natural_key(path.name)))
 
     def _next(self) -> Frame | None:
         path = next(self._left, None)
@@ -79,11 +79,3 @@ class ImagesSource(BaseSource):
 
     def _close(self) -> None:
         self._left = iter(())
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that orders 2 before 10."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part)
-        for part in re.split(r"(\d+)", path.name)
-    ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge.evaluation.metrics import EvaluationReport
     from edge.frame import ImageU8, Result
     from edge.pipeline.run_stats import RunSummary
+    from edge.prediction.predictor import Predictor
     from edge.sources.base import BaseSource
 
 
@@ -78,6 +79,42 @@ def open_engine(
     from edge.engines import open as engines
 
     return engines.open_engine(bundle, name, threads=threads, precision=precision)
+
+
+def load(
+    bundle: Bundle | Path | str | None = None,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "int8",
+) -> Predictor:
+    """Open a bundle and one of its engines to predict single images.
+
+    Args:
+        bundle: An open bundle, or what `open_bundle` takes.
+        engine: As in `open_engine`.
+        threads: CPU threads of the engine; None uses every available core.
+        precision: `int8`, `f32` or `bf16`.
+
+    Returns:
+        A context manager with `predict(image)`; `close()` releases the engine. Single images are
+        judged without the frame guard and without smoothing, as in `run` on a folder of images.
+
+    Raises:
+        BundleError: As in `open_bundle` and `open_engine`.
+        UsageError: The bundle has no such engine.
+        MissingDependencyError: The runtime is not installed; the message names the extra.
+
+    Example:
+        >>> with ed.load("edge-s") as model:
+        ...     found = model.predict(image)
+        >>> found.mask.shape, [region.box for region in found.regions]
+    """
+    from edge.bundle.reader import Bundle
+    from edge.prediction.predictor import Predictor
+
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    return Predictor(opened, open_engine(opened, engine, threads=threads, precision=precision))
 
 
 def open_source(text: str, *, realtime: bool = False) -> BaseSource:

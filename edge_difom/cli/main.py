@@ -50,6 +50,10 @@ VERBS = {
         "Train, package, run and measure on the built-in phantom.",
     ),
     "run": ("edge_difom.cli.run:command", "Segment a camera, a clip or images with a bundle."),
+    "predict": (
+        "edge_difom.cli.predict:command",
+        "Write the masks of a folder of images as files.",
+    ),
     "bench": ("edge_difom.cli.bench:command", "Measure a bundle's latency on this machine."),
     "doctor": (
         "edge_difom.cli.doctor:command",
@@ -64,7 +68,7 @@ VERBS = {
 SECTIONS = {
     "Train": ("phantom", "distill", "label", "evaluate"),
     "Package": ("qat", "export", "bundle", "verify"),
-    "Run": ("demo", "run", "bench", "doctor", "completion"),
+    "Run": ("demo", "run", "predict", "bench", "doctor", "completion"),
     "Cart": ("device",),
 }
 """Sections of the help -> verbs."""
