@@ -23,6 +23,10 @@ _VARIABLES = {
 }
 
 
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's `mallopt` (mallopt(3))."""
+
+
 def configure() -> None:
     """Apply every setting; values that the user set are kept, and a second call changes nothing."""
     quiet_ffmpeg()
@@ -31,3 +35,23 @@ def configure() -> None:
     # OpenVINO and NNCF send events to the network if they can import this module, and use stubs of
     # their own if they cannot. None is Python's way to say that there is no such module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory that it frees, for training on a CPU.
+
+    A training step frees and allocates the same hundreds of megabytes again. Without this, glibc
+    returns them to the kernel, which has to clear every page before the next step gets it back.
+
+    Returns:
+        Whether the C library took the settings; only glibc has them.
+    """
+    import ctypes  # the device starts without it
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28}
+    taken = [mallopt(number, value) for number, value in settings.items()]
+    return all(result == 1 for result in taken)

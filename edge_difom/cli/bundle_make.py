@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_difom.cli import console, options
+from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
@@ -178,6 +179,7 @@ def train(
     if negatives:
         settings["negatives"] = list(negatives)
     qat = {"epochs": qat_epochs} | ({} if max_drop is None else {"max_drop": max_drop})
+    keep_freed_memory()
     bundle = train_bundle(
         resolve_config(config, settings),
         make_qat_config(qat),

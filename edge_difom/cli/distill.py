@@ -151,7 +151,9 @@ def distill(
     from distill.students.size import student_size
     from distill.train.trainer import resume_run, start_run
     from edge.errors import UsageError
+    from edge_difom.runtime_env import keep_freed_memory
 
+    keep_freed_memory()
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if resume is not None:
         if given or config_file or assignments or out:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_difom.cli import console
+from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
     from quantize.export.engines import ExportedEngine
@@ -91,6 +92,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
         raise UsageError("--resume takes no other settings", hint=f"edge-difom qat {run} --resume")
     path = qat_path(run, bits)
     config = make_qat_config({"bits": bits_of(path), **given})
+    keep_freed_memory()
     try:
         train_qat(run, config, resume=resume, force=force, report=console.progress)
     except AccuracyError:

@@ -17,7 +17,7 @@ from distill.config import make_config
 from distill.data.load import open_data
 from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
 from distill.train.trainer import Trainer
-from edge.datasets.phantom.render import render, write_dataset
+from edge.datasets.phantom.render import write_dataset
 from edge.engines.golden_check import verify_bundle
 from edge.engines.open import open_engine
 from edge.errors import AccuracyError, TrainingError, UsageError
@@ -138,7 +138,7 @@ def test_a_calibrated_bundle_is_made_and_verified_at_its_own_threshold(
 ) -> None:
     clean = tmp_path / "clean"
     clean.mkdir()
-    cv2.imwrite(str(clean / "0.png"), render(3, polyp=False).image[..., ::-1])
+    cv2.imwrite(str(clean / "0.png"), np.full((96, 96, 3), 120, np.uint8))
     with pytest.raises(UsageError, match="negatives choose a threshold"):
         make_bundle(distilled.run, tmp_path / "bundle", negatives=[clean])
     bundle = make_bundle(distilled.run, tmp_path / "bundle", calibrated=True, negatives=[clean])
