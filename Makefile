@@ -31,8 +31,10 @@ $(OLD_STAMP): pyproject.toml constraints.txt tools/make-env-tflite.sh | $(STAMP)
 demo: $(STAMP) $(OLD_STAMP)
 	$(BIN)/edge-difom demo --out $(OUT) --force
 
+# Tests that measure time or count on a core of their own run alone, behind the others.
 test: lint $(OLD_STAMP)
-	$(BIN)/python -m pytest --failure-rows=build/rows/suite.json
+	$(BIN)/python -m pytest -m "not booted and not alone" -n auto --maxprocesses 4 --dist loadfile --failure-rows=build/rows/suite.json
+	$(BIN)/python -m pytest -m "alone and not booted" --failure-rows=build/rows/alone.json
 
 test-firmware: $(STAMP)
 	sh tools/test-firmware.sh $(BIN)/python --failure-rows=build/rows/firmware.json

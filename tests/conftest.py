@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from edge.bundle import manifest as m
 from edge.bundle.reader import write_bundle
@@ -32,6 +33,14 @@ GPU = Path("/dev/nvidia0").exists()
 if not GPU:
     # Kernels run on CPU tensors; Triton asks for this once, when it is imported.
     os.environ["TRITON_INTERPRET"] = "1"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads that spin while they wait would take the cores from the other workers.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes depends on the machine, so it is no reason to fail.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # As the command line does: OpenVINO and NNCF send no events from a test.
 configure()

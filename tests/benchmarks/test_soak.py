@@ -20,6 +20,8 @@ from edge.sources.faults import FAULTS
 from edge.status import ReasonKind, State
 from edge.telemetry.journal import Event
 
+pytestmark = pytest.mark.alone
+
 MS = 1_000_000
 SECOND = 1000 * MS
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Throttle = Callable[[int], AbstractContextManager[None]]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 WINDOW_S, SECONDS = 2, 6
 # Frames of 4 ms of CPU, whatever the clock on the wall does; windows of the retention are short,

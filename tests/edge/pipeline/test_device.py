@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from edge.util.spec import Spec
 
 
+pytestmark = pytest.mark.alone
+
+
 class Camera(BaseSource):
     """A camera at 50 frames a second that shows one scene, with a shake of a grey level so that it lives."""
 
