@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from distill.students.build import Student
 
 _LARGEST_GRADIENT = 5.0
+_PRESENCE_LR = 0.1
+"""Learning rate of the presence logit as a share of the decoder's: it adds up many features, and at
+the full rate the first steps would call every frame clean."""
 _RISING = 0.2
 """Share of the schedule during which the learning rate rises."""
 
@@ -41,15 +44,21 @@ def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
 def parameter_groups(
     module: nn.Module, student: Student, options: OptimizerOptions
 ) -> list[dict[str, Any]]:
-    """Trainable parameters; those of the student's encoder have their own learning rate."""
-    encoder = getattr(student, "encoder", None)
-    inside = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    """Trainable parameters; the student's encoder and its presence logit have rates of their own."""
+    encoder, presence = (_inside(student, name) for name in ("encoder", "presence"))
     trained = [p for p in module.parameters() if p.requires_grad]
+    rest = [p for p in trained if id(p) not in encoder | presence]
     groups = [
-        {"params": [p for p in trained if id(p) not in inside], "lr": options.lr},
-        {"params": [p for p in trained if id(p) in inside], "lr": options.lr * options.encoder_lr},
+        {"params": rest, "lr": options.lr},
+        {"params": [p for p in trained if id(p) in encoder], "lr": options.lr * options.encoder_lr},
+        {"params": [p for p in trained if id(p) in presence], "lr": options.lr * _PRESENCE_LR},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _inside(student: Student, name: str) -> set[int]:
+    part = getattr(student, name, None)
+    return {id(p) for p in part.parameters()} if isinstance(part, nn.Module) else set()
 
 
 class Optimizer:

@@ -211,12 +211,16 @@ def test_the_encoder_has_a_learning_rate_of_its_own(folder: Path) -> None:
     settings = config(folder, encoder_lr=0.25, lr=4e-3)
     student = build_student("edge-s", pretrained=False)
     objective = build_objective(student, settings, [8])
-    decoder, encoder = parameter_groups(objective, student, settings.optimizer)
-    assert (decoder["lr"], encoder["lr"]) == (4e-3, 1e-3)
+    decoder, encoder, presence = parameter_groups(objective, student, settings.optimizer)
+    assert (decoder["lr"], encoder["lr"], presence["lr"]) == (4e-3, 1e-3, 4e-4)
     assert {id(p) for p in encoder["params"]} == {
         id(p) for name, p in student.named_parameters() if name.startswith("encoder.")
     }
-    assert len(decoder["params"]) + len(encoder["params"]) == len(list(objective.parameters()))
+    assert {id(p) for p in presence["params"]} == {
+        id(p) for name, p in student.named_parameters() if name.startswith("presence.")
+    }
+    count = sum(len(group["params"]) for group in (decoder, encoder, presence))
+    assert count == len(list(objective.parameters()))
     unet = build_student("unet-32", pretrained=False)
     (alone,) = parameter_groups(unet, unet, settings.optimizer)
     assert len(alone["params"]) == len(list(unet.parameters()))
