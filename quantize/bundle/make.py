@@ -57,9 +57,9 @@ logger = logging.getLogger(__name__)
 
 LICENCE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
-"""Validation frames that the steps are compared on at most."""
+"""Largest number of validation frames on which the steps are compared."""
 EXTRA = ("f32", "bf16", "onnx")
-"""What `make_bundle` may put beside the INT8 engines of OpenVINO and TFLite."""
+"""Engines that `make_bundle` can add to the INT8 engines of OpenVINO and TFLite."""
 
 
 def make_bundle(
@@ -80,23 +80,23 @@ def make_bundle(
     Args:
         run: Folder of the distillation, or its `qat8`.
         out: Directory to write.
-        name: Of the bundle; by default student, size and the run's name.
-        extra: Engines beside the INT8 ones of OpenVINO and TFLite, of `EXTRA`: `f32` (all runtimes
-            that the bundle has), `bf16` (OpenVINO), `onnx`.
-        pairs: Images and masks to state the accuracy on; by default the run's validation split.
-        calibrated: Choose threshold, least region and least peak by
-            `quantize.certify.candidates.RULE`, on `pairs`, the clean validation frames of the run
-            and `negatives`, instead of `DEFAULT_OPERATING_POINT`.
-        negatives: Folders of further validation frames without a polyp, for that choice.
-        specificity: Share of these clean frames that is to stay unflagged, for that choice.
+        name: Name of the bundle; by default student, size and the run's name.
+        extra: Names from `EXTRA` of engines to add to the INT8 ones of OpenVINO and TFLite: `f32`
+            (for every runtime of the bundle), `bf16` (OpenVINO), `onnx`.
+        pairs: Images and masks that accuracy is measured on; by default the run's validation split.
+        calibrated: Choose threshold, minimum region and minimum peak by
+            `quantize.certify.candidates.RULE` from `pairs`, `negatives` and the run's clean
+            validation frames, instead of using `DEFAULT_OPERATING_POINT`.
+        negatives: Folders of further clean validation frames for that choice.
+        specificity: Share of the clean frames that must stay unflagged, for that choice.
         threads: CPU threads of the engines while they are checked; None for every core.
-        force: Replace what is there.
+        force: Replace an existing `out`.
 
     Raises:
-        UsageError: `out` exists, the run was not quantized, an unknown `extra`, or `negatives`
-            without `calibrated`.
+        UsageError: `out` exists, the run was not quantized, `extra` has an unknown name, or
+            `negatives` are given without `calibrated`.
         ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than
-            half of the golden frames give a mask. Nothing is written then.
+            half of the golden frames give a mask. Nothing is written in that case.
         DataError: The validation images cannot be used.
     """
     refuse_existing(out, force=force)
@@ -109,7 +109,7 @@ def make_bundle(
     plain = export_engines(canonicalize(source.student, canonical.size))
     whole = export_engines(canonical)
     engines = _chosen(whole, plain, extra)
-    # Whatever goes into the bundle is compared, and what could have gone.
+    # Compare every engine that goes into the bundle or could have gone into it.
     compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
     splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
@@ -172,7 +172,7 @@ def make_bundle(
 def _chosen(
     whole: Sequence[ExportedEngine], plain: Sequence[ExportedEngine], extra: Sequence[str]
 ) -> list[ExportedEngine]:
-    """The engines that go into the bundle."""
+    """Select the engines that go into the bundle."""
     unknown = sorted(set(extra) - set(EXTRA))
     if unknown:
         raise UsageError(f"no engine {unknown[0]!r} to add", expected=" | ".join(EXTRA))
@@ -191,7 +191,7 @@ def _accuracy(
     pairs: Sequence[Pair],
     threads: int | None,
 ) -> list[Accuracy]:
-    """One row per engine and data set; a pair's data set stands before the slash in its name."""
+    """Build one row per engine and data set; a pair's name is `data set/stem`."""
     datasets: dict[str, list[Pair]] = {}
     for pair in pairs:
         datasets.setdefault(
@@ -228,9 +228,9 @@ def _accuracy(
 
 
 def _clean_frames(run: Path, splits: Splits, negatives: Sequence[Path]) -> list[CleanFrame]:
-    """The run's clean validation frames and those of further folders, each picture once.
+    """Collect the run's clean validation frames and those of further folders, each image once.
 
-    A picture that the student was trained on chooses nothing: it is left out with a warning.
+    An image that the student was trained on is left out with a warning.
     """
     held = read_clean_splits(run / "splits.json")
     known = {frame.image.resolve() for frame in held}
@@ -255,7 +255,7 @@ def _calibration(
     threads: int | None,
     specificity: float,
 ) -> Calibration:
-    """The operating point of an engine, whose scores are those of the other INT8 engines too."""
+    """Choose the operating point by one engine; the other INT8 engines have the same scores."""
     opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
         name = f"{engine.runtime} {engine.precision}"
@@ -284,7 +284,7 @@ def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
 
 
 def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:
-    """All validation pairs up to `CERTIFIED_FRAMES`, else so many spread over them, at the input size."""
+    """Load all validation pairs at the input size, or `CERTIFIED_FRAMES` of them, evenly spread."""
     spread = pairs[:: -(-len(pairs) // CERTIFIED_FRAMES)]
     frames, masks = [], []
     for pair in spread:
@@ -319,7 +319,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
 
 
 def _recipe(quantized: QuantizedRun) -> str:
-    """How the student was trained, in one line."""
+    """Describe in one line how the student was trained."""
     config = quantized.source.config
     parts: list[str] = [config.loss.recipe]
     if config.student.start:

@@ -22,12 +22,12 @@ _SHOWN: dict[FieldOfView, str] = {
 
 
 def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
-    """Markdown: what the model is, how good it is and what it is not for.
+    """Write in Markdown what the model is, how good it is and what it is not for.
 
     Args:
-        manifest: Of the bundle.
-        bits: Of the weights, as `quantize.runs.folder.QatConfig` has them.
-        layers: Globs of the layers that have these bits, where they are fewer than 8.
+        manifest: Manifest of the bundle.
+        bits: Bits of the weights, as in `quantize.runs.folder.QatConfig`.
+        layers: Globs of the layers that have these bits, if they are fewer than 8.
     """
     made = manifest.provenance
     lines = [
@@ -38,12 +38,13 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "- Task: polyp segmentation in colonoscopy frames, one class.",
         f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
         f"(recipe `{made.recipe}`), then quantized to {_grid(bits, layers)}.",
-        f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} x {manifest.input.height}, uint8; "
-        "normalisation is in the graph.",
+        f"- Input: {_SHOWN[manifest.input.field_of_view]} stretched to {manifest.input.width} "
+        f"x {manifest.input.height}, uint8; normalization is in the graph.",
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
-        f"mask from {manifest.output.threshold:g}; a region is left out that is smaller than {manifest.output.min_region:.1%} of what is shown "
-        f"or nowhere reaches {manifest.output.least_peak:g}.",
-        f"- Licence: {manifest.licence}.",
+        f"mask from {manifest.output.threshold:g}; regions smaller than "
+        f"{manifest.output.min_region:.1%} of the shown part or with a peak below "
+        f"{manifest.output.least_peak:g} are left out.",
+        f"- License: {manifest.licence}.",
         f"- Made {made.created} with seed {made.seed}.",
         "",
         "## Accuracy",
@@ -52,17 +53,19 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "|---|---|---|---|---|---|---|---|",
         *(
             f"| {row.dataset} | {row.engine} | {row.n} | {row.dice:.4f} "
-            f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} | {row.flagged} |"
+            f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} "
+            f"| {row.flagged} |"
             for row in manifest.accuracy
         ),
         "",
-        "Protocol B: per image at native mask size, the mask of the kept regions. The validation split also chose "
-        "the checkpoint, so these figures flatter the model.",
+        "Protocol B: per image at native mask size, the mask of the kept regions. The validation "
+        "split also chose the checkpoint, so these figures flatter the model.",
         "",
         *_operating_point(manifest.output.calibration),
         "## Agreement of the engines",
         "",
-        "| on | from | to | frames | mean difference (1/256) | largest | mask IoU | least | its frame | Dice difference |",
+        "| on | from | to | frames | mean difference (1/256) | largest | mask IoU | lowest "
+        "| its frame | Dice difference |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {row.on} | {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} "
@@ -76,8 +79,8 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
             if any(OLD_RUNTIME in (row.left, row.right) for row in manifest.parity)
             else [ABSENT + ".", ""]
         ),
-        f"Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame counts for the mask IoU "
-        f"where either mask has {LEAST_PIXELS} pixels.",
+        "Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame "
+        f"counts for the mask IoU if either mask has at least {LEAST_PIXELS} pixels.",
         "",
         "## Operations left in float",
         "",
@@ -88,24 +91,25 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "",
         "## Limits",
         "",
-        "Not validated on patients, other endoscopes, or procedures with blood, stool or chromoendoscopy beyond "
-        "what the data holds. An empty mask is no evidence that there is no polyp.",
+        "Not validated on patients, other endoscopes, or procedures with blood, stool or "
+        "chromoendoscopy beyond what the data contain. An empty mask is not evidence that there is "
+        "no polyp.",
         "",
     ]
     return "\n".join(lines)
 
 
 def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str:
-    """Markdown: what the model saw.
+    """Write in Markdown which data the model was trained and validated on.
 
     Args:
-        manifest: Of the bundle.
-        counts: Data set, training frames, validation frames.
+        manifest: Manifest of the bundle.
+        counts: Name, training frames and validation frames of each data set.
     """
     lines = [
         f"# Data card: {manifest.name}",
         "",
-        "Research use only: the data sets' own terms bind these weights.",
+        "Research use only: the terms of the data sets apply to these weights.",
         "",
         "| data set | training frames | validation frames | SHA-256 over all files |",
         "|---|---|---|---|",
@@ -114,15 +118,15 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
             for name, train, validation in counts
         ),
         "",
-        "A split never cuts a video sequence where the data set says which frames belong together. Golden frames "
-        "come from the procedural phantom and show no patient.",
+        "A split never cuts a video sequence if the data set tells which frames belong together. "
+        "Golden frames come from the procedural phantom and show no patient.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _operating_point(made: Calibration | None) -> list[str]:
-    """How threshold, least region and least peak were chosen."""
+    """Describe how threshold, minimum region and minimum peak were chosen."""
     if made is None:
         return []
     points = [
@@ -137,14 +141,14 @@ def _operating_point(made: Calibration | None) -> list[str]:
         "",
         f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
         f"Frames with a polyp: {frames}; without: {clean}. "
-        "What was chosen on these frames flatters their figures.",
+        "Figures on these frames flatter the model, because the choice was made on them.",
         "",
         *_specificity(made),
-        "| | threshold | least region | least peak | Dice | polyps found | flagged |",
+        "| | threshold | minimum region | minimum peak | Dice | polyps found | flagged |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {point.threshold:.4f} | {made.limits(point)[0]:.1%} | {made.limits(point)[1]:.4f} "
-            f"| {point.dice:.4f} | {point.found} | {point.flagged} |"
+            f"| {name} | {point.threshold:.4f} | {made.limits(point)[0]:.1%} "
+            f"| {made.limits(point)[1]:.4f} | {point.dice:.4f} | {point.found} | {point.flagged} |"
             for name, point in points
         ),
         "",
@@ -155,17 +159,17 @@ def _operating_point(made: Calibration | None) -> list[str]:
 
 
 def _specificity(made: Calibration) -> list[str]:
-    """What was wanted of the clean frames and what came of it."""
+    """Report the wanted and the reached specificity."""
     if made.specificity is None:
         return []
     if made.reached is None:
-        return ["**No clean frame took part: nothing is known of false alarms.**", ""]
+        return ["**No clean frame took part: false alarms are unknown.**", ""]
     text = (
         f"Clean frames that stay unflagged: {made.reached:.1%}, {made.specificity:.1%} wanted "
         "(mean over data sets of the mean over sequences)."
     )
     if made.fell_short:
-        text += " **No candidate reaches what was wanted; the chosen one flags the fewest.**"
+        text += " **No candidate reaches the wanted share; the chosen one flags the fewest.**"
     return [text, ""]
 
 
@@ -181,7 +185,7 @@ def _tallies(title: str, tallies: Mapping[str, Tally], what: str) -> list[str]:
 
 
 def _grid(bits: int, layers: Sequence[str]) -> str:
-    """On which integers activations and weights lie."""
+    """Name the integers that activations and weights lie on."""
     dense = "8-bit tensors; the weights of dense layers keep to seven bits"
     if bits == 8:
         return dense
@@ -192,8 +196,8 @@ def _grid(bits: int, layers: Sequence[str]) -> str:
         else "all layers but the first and the last"
     )
     return (
-        f"{dense}, those of {which} to a grid of {bits} bits, the integers -{largest} to {largest} in the same int8 "
-        "tensors (an experiment: no smaller file, no faster kernel)"
+        f"{dense}, those of {which} to a grid of {bits} bits, the integers -{largest} to {largest} "
+        "in the same int8 tensors (an experiment: no smaller file, no faster kernel)"
     )
 
 

@@ -1,4 +1,7 @@
-"""From images to a bundle in one go: the float student, its quantization, its threshold; each part goes on where it stopped."""
+"""From images to a bundle: train a float student, quantize it and choose its operating point.
+
+Each part continues where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -38,26 +41,27 @@ def train_bundle(
     force: bool = False,
     report: Reporter = silent,
 ) -> Bundle:
-    """Train a student, quantize it and write its bundle, its operating point chosen on validation frames.
+    """Train a student, quantize it, choose its operating point and write its bundle.
 
     Args:
-        config: Of the float student.
-        qat: Of its quantization.
+        config: Configuration of the float student.
+        qat: Configuration of its quantization.
         out: Directory of the bundle.
-        run: Folder of the training. One that holds a training by the same configurations is
-            continued.
-        negatives: Folders of validation frames without a polyp, beside those of `config`.
-        specificity: Share of the clean validation frames that is to stay unflagged.
-        name: Of the bundle.
-        force: Replace the bundle.
+        run: Folder of the training. If it holds a training with the same configurations, that
+            training is continued.
+        negatives: Folders of clean validation frames, in addition to those of `config`.
+        specificity: Share of the clean validation frames that must stay unflagged.
+        name: Name of the bundle.
+        force: Replace an existing bundle.
         report: Shows the progress of each part.
 
     Raises:
-        UsageError: `out` holds something already, or `run` a training by another configuration.
+        UsageError: `out` already holds something, or `run` holds a training with a different
+            configuration.
         TrainingError: Training diverged, or a checkpoint is damaged.
         DataError: The images cannot be used.
-        AccuracyError: INT8 lost more than is allowed; the run holds everything then, and there is
-            no bundle.
+        AccuracyError: INT8 lost more accuracy than is allowed. The run is complete then, but there
+            is no bundle.
         ParityError: An engine disagrees with the student.
     """
     refuse_existing(out, force=force)
@@ -81,16 +85,16 @@ def train_bundle(
 
 
 def _holds(folder: Path, config: Config, load: Callable[[Path], Config]) -> bool:
-    """Whether work by this configuration was begun in a folder.
+    """Return whether a folder holds work that was started with this configuration.
 
     Raises:
-        UsageError: It was by another.
+        UsageError: The work was started with a different configuration.
     """
     if not (folder / "resolved.yaml").exists():
         return False
     if load(folder) != config:
         raise UsageError(
-            f"{folder} was made by another configuration",
+            f"{folder} was made with a different configuration",
             expected="the settings in its resolved.yaml",
             hint="--run FOLDER for another training, or the same settings",
         )

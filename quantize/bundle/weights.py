@@ -1,8 +1,11 @@
-"""The float weights of a bundle's student, read back from its OpenVINO engine, to train on from there.
+"""Read the float weights of a bundle's student back from its OpenVINO engine.
 
-The integers of a convolution times its steps are its weight with BatchNorm folded in, so the
-student gets BatchNorms that do nothing but add the bias. What is lost is the rounding of the
-weights, which training removes again.
+A training can start from these weights.
+
+
+The integers of a convolution times their scales are its weights with BatchNorm folded in, so the
+student's BatchNorms only add the bias. Only the rounding of the weights is lost, and training
+removes it again.
 """
 
 from __future__ import annotations
@@ -37,17 +40,17 @@ class _Weights(NamedTuple):
 
 
 def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """The state dict of a bundle's student.
+    """Return the state dict of a bundle's student.
 
     Args:
         bundle: An open bundle with an OpenVINO engine.
 
     Returns:
-        Parameters and buffers by their names in the student; parts that the student of this version
-        has and the bundle's had not, such as a presence logit, are left out.
+        Parameters and buffers by their names in the student. Parts that only this version's student
+            has, such as a presence logit, are left out.
 
     Raises:
-        UsageError: The bundle has no OpenVINO engine, or its student is not one of this version's.
+        UsageError: The bundle has no OpenVINO engine, or this version does not know its student.
     """
     name, size = bundle.manifest.provenance.student, bundle.manifest.input
     student = build_student(name, pretrained=False).eval()
@@ -86,7 +89,7 @@ def _place(
 
 
 def _norm_name(conv: Node) -> str:
-    """Name of the BatchNorm module behind a convolution, empty without one."""
+    """Return the name of the BatchNorm module after a convolution; empty without one."""
     users = list(conv.users)
     if len(users) != 1 or operator(users[0]) != "batch_norm":
         return ""
@@ -94,7 +97,7 @@ def _norm_name(conv: Node) -> str:
 
 
 def _read_convolutions(bundle: Bundle) -> list[_Weights]:
-    """Every convolution of the OpenVINO INT8 engine, in the order in which the student runs them."""
+    """Read every convolution of the OpenVINO INT8 engine, in the order of execution."""
     entry = next(
         (e for e in bundle.manifest.engines if (e.runtime, e.precision) == ("openvino", "int8")),
         None,

@@ -1,4 +1,4 @@
-"""How much accuracy the integers cost: FP32, calibrated, fine-tuned and every INT8 engine on the same frames."""
+"""Accuracy lost to INT8: FP32, calibrated, fine-tuned and every INT8 engine on the same frames."""
 
 from __future__ import annotations
 
@@ -27,27 +27,32 @@ if TYPE_CHECKING:
     Done = Callable[[str], None]
 
 F32, PTQ, QAT = "f32", "ptq", "qat"
-"""Steps on the way to the engines: the distilled student, its calibration alone (post-training quantization), and
-what fine-tuning made of that."""
+"""Steps before the engines: the distilled student, calibrated, and fine-tuned.
+
+Calibration alone is post-training quantization.
+"""
 LEAST_SMALL = 5
-"""Small polyps without which their recall is told and not judged: one of four is a quarter."""
-SMALL_RECALL = "share of the frames whose polyp covers under 1 % of the image in which at least one pixel of it was found"
+"""With fewer small polyps, their recall is reported but not judged: one of four is a quarter."""
+SMALL_RECALL = (
+    "share of the frames whose polyp covers under 1 % of the image in which at least one pixel of "
+    "it was found"
+)
 _EPSILON = 1e-9
 
 
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One step or engine, per image at native mask size and threshold .5 (protocol B).
+    """One step or engine, measured per image at native mask size and threshold 0.5 (protocol B).
 
     Attributes:
         step: `f32`, `ptq`, `qat`, or an engine's runtime and precision.
-        frames: All that were scored.
-        n: Those with a polyp.
-        dice: Mean over those, None without any.
-        dice_ci95: Its bootstrap 95 % interval.
-        small: Frames with a small polyp.
-        small_found: Those in which some of it was found.
-        small_recall: The share of them (`SMALL_RECALL`), None without any.
-        flagged: Polyp-free frames that were flagged.
+        frames: Number of frames scored.
+        n: Number of frames with a polyp.
+        dice: Mean Dice over the frames with a polyp; None if there are none.
+        dice_ci95: Bootstrap 95 % interval of that mean.
+        small: Number of frames with a small polyp.
+        small_found: Number of those frames in which part of the polyp was found.
+        small_recall: `small_found / small` (see `SMALL_RECALL`); None if there are none.
+        flagged: Number of clean frames that were flagged.
     """
 
     step: str
@@ -62,12 +67,12 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for, and what does not hold.
+    """Allowed accuracy losses and the limits that were broken.
 
     Attributes:
         max_drop: Dice that INT8 may lose against FP32.
         max_small_drop: Recall of small polyps that INT8 may lose.
-        breaches: What was lost beyond that, a line each.
+        breaches: One line for each loss that exceeds its limit.
         notes: What was not judged, and why.
     """
 
@@ -84,14 +89,14 @@ def score_student(
     pairs: Sequence[Pair],
     done: Done | None = None,
 ) -> AccuracyRow:
-    """Accuracy of a plain or quantized student in torch.
+    """Measure the accuracy of a plain or quantized student in torch.
 
     Args:
-        step: Its name in the report.
-        model: In evaluation mode.
-        config: Of its run: the size of its input and what of a picture it is shown.
+        step: Name of the step in the report.
+        model: The student in evaluation mode.
+        config: Configuration of its run, for the input size and the field of view.
         pairs: Images and masks.
-        done: Called with the name of each pair when it is through.
+        done: Called with the name of each pair after it was scored.
     """
     student = cast("Student", model)
     report = evaluate(
@@ -107,7 +112,7 @@ def score_student(
 def score_engine(
     engine: ExportedEngine, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
 ) -> AccuracyRow:
-    """Accuracy of an engine of the student of a run, run as a device runs it."""
+    """Measure the accuracy of an engine, executed as on a device."""
     opened = open_engine_files(engine.runtime, engine.contents, None)
     try:
         report = evaluate(
@@ -125,8 +130,8 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
     """Compare the fine-tuned student and its engines with the FP32 student.
 
     Args:
-        rows: One of them `F32`; `PTQ` is a baseline and not judged.
-        config: Holds the allowances.
+        rows: Rows that include `F32`; `PTQ` is a baseline and is not judged.
+        config: Configuration with the allowed losses.
     """
     whole = next(row for row in rows if row.step == F32)
     judged = [row for row in rows if row.step not in (F32, PTQ)]
@@ -135,7 +140,8 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
         notes.append("no validation frame has a polyp: nothing was judged")
     if 0 < whole.small < LEAST_SMALL:
         notes.append(
-            f"only {whole.small} small polyps: their recall is told and not judged (from {LEAST_SMALL} on)"
+            f"only {whole.small} small polyps: their recall is reported, but judged only from "
+            f"{LEAST_SMALL} on"
         )
     elif whole.small == 0:
         notes.append("no small polyps: their recall was not judged")
@@ -144,8 +150,8 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
             drop = whole.dice - row.dice
             if drop > config.max_drop + _EPSILON:
                 breaches.append(
-                    f"{row.step}: Dice {row.dice:.4f} against {whole.dice:.4f} in f32, {drop:.4f} lost and "
-                    f"{config.max_drop:g} allowed"
+                    f"{row.step}: Dice {row.dice:.4f} against {whole.dice:.4f} in f32, {drop:.4f} "
+                    f"lost and {config.max_drop:g} allowed"
                 )
         if (
             whole.small >= LEAST_SMALL
@@ -156,7 +162,8 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
             if drop > config.max_small_drop + _EPSILON:
                 breaches.append(
                     f"{row.step}: {row.small_found} of {row.small} small polyps found against "
-                    f"{whole.small_found} in f32, recall {drop:.3f} lost and {config.max_small_drop:g} allowed"
+                    f"{whole.small_found} in f32, recall {drop:.3f} lost "
+                    f"and {config.max_small_drop:g} allowed"
                 )
     return Gate(
         max_drop=config.max_drop,

@@ -1,4 +1,4 @@
-"""All candidates for an operating point on the validation frames, balanced by hospital, and the choice among them."""
+"""All candidates for an operating point, balanced by data set, and the choice among them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     Cube = NDArray[np.float64]
 
 SLACK = 0.002
-"""Dice that is given away for more polyps found."""
+"""Dice that may be given up to find more polyps."""
 RULE = (
-    f"candidates are {len(LEVELS)} thresholds from {LEVELS[0]}/{UNITS} to {LEVELS[-1]}/{UNITS}, the least regions "
-    f"{', '.join(f'{least:g}' for least in LEAST_REGIONS)} and all least peaks k/{UNITS}, as far as they find a polyp; of "
-    "those that leave the wanted share of the clean frames unflagged (mean over data sets of the mean over "
-    "sequences), or else of those that flag the fewest, those whose Dice of the kept regions (mean over data sets of "
-    f"the mean per image) lies within {SLACK} of the best; of these the one that finds the polyp on the most frames "
-    "(balanced in the same way), then the lowest peak, then the highest Dice, then the smallest region"
+    f"candidates are {len(LEVELS)} thresholds from {LEVELS[0]}/{UNITS} to {LEVELS[-1]}/{UNITS}, "
+    f"the least regions {', '.join(f'{least:g}' for least in LEAST_REGIONS)} and all least peaks "
+    f"k/{UNITS}, as far as they find a polyp; of those that leave the wanted share of the clean "
+    "frames unflagged (mean over data sets of the mean over sequences), or else of those that flag "
+    "the fewest, those whose Dice of the kept regions (mean over data sets of the mean per image) "
+    f"lies within {SLACK} of the best; of these the one that finds the polyp on the most frames "
+    "(balanced in the same way), then the lowest peak, then the highest Dice, then the smallest "
+    "region"
 )
 _EPSILON = 1e-9
 
 
 class Place(NamedTuple):
-    """A candidate: its places in `LEVELS` and `LEAST_REGIONS`, and its least peak in 1/256."""
+    """A candidate: indices into `LEVELS` and `LEAST_REGIONS`, and its minimum peak in 1/256."""
 
     level: int
     region: int
@@ -40,20 +42,20 @@ class Place(NamedTuple):
 
     @property
     def point(self) -> OperatingPoint:
-        """The operating point that it stands for."""
+        """Return the operating point of this candidate."""
         return OperatingPoint(
             LEVELS[self.level] / UNITS, LEAST_REGIONS[self.region], self.peak / UNITS
         )
 
 
 class Candidates(NamedTuple):
-    """What every candidate does on the validation frames, (levels, regions, peaks) each.
+    """Figures of every candidate on the validation frames, each (levels, regions, peaks).
 
     Attributes:
         dice: Mean over data sets of the mean Dice per frame with a polyp.
         found: Mean over data sets of the share of frames on which a kept region touches the polyp.
-        unflagged: Mean over data sets of the mean over sequences of the share of clean frames that
-            have no kept region; None without clean frames.
+        unflagged: Mean over data sets of the mean over sequences of the share of clean frames
+            without a kept region; None without clean frames.
     """
 
     dice: Cube
@@ -62,13 +64,17 @@ class Candidates(NamedTuple):
 
 
 def reaches(highest: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Whether a highest score in 1/256, (levels, regions), reaches each least peak: (levels, regions, peaks)."""
+    """Return whether each minimum peak is reached, (levels, regions, peaks).
+
+    Args:
+        highest: (levels, regions) highest scores in 1/256.
+    """
     reached: NDArray[np.bool_] = highest[..., None] >= np.arange(PEAKS)
     return reached
 
 
 class Balance:
-    """Averages the tables of frames, each data set with the same weight, one frame after the other."""
+    """Averages the tables of frames one by one, with equal weight for each data set."""
 
     def __init__(self) -> None:
         self._dice: dict[str, Cube] = {}
@@ -77,18 +83,18 @@ class Balance:
         self._clean: list[tuple[tuple[str, str], NDArray[np.int16]]] = []
 
     def add_polyp(self, dataset: str, table: PolypTable) -> None:
-        """Take in a frame with a polyp."""
+        """Add a frame with a polyp."""
         self._frames[dataset] += 1
         for sums, values in ((self._dice, table.dice), (self._found, reaches(table.touching))):
             sums.setdefault(dataset, np.zeros(table.dice.shape))
             sums[dataset] += values
 
     def add_clean(self, dataset: str, sequence: str, highest: NDArray[np.int16]) -> None:
-        """Take in a frame without a polyp, as `quantize.certify.point_table.clean_table` describes it."""
+        """Add a clean frame by its table from `quantize.certify.point_table.clean_table`."""
         self._clean.append(((dataset, sequence), highest))
 
     def candidates(self) -> Candidates:
-        """The figures of all candidates, of at least one frame with a polyp."""
+        """Return the figures of all candidates; needs at least one frame with a polyp."""
         dice, found = (
             np.mean([sums[name] / count for name, count in self._frames.items()], axis=0)
             for sums in (self._dice, self._found)
@@ -104,11 +110,11 @@ class Balance:
 
 
 def choose(candidates: Candidates, specificity: float) -> Place:
-    """Choose by `RULE`.
+    """Choose a candidate by `RULE`.
 
     Args:
-        candidates: Their figures.
-        specificity: Share of the clean frames that is to stay unflagged, 0 to 1.
+        candidates: Figures of all candidates.
+        specificity: Share of the clean frames that must stay unflagged, 0 to 1.
     """
     dice, found, unflagged = candidates
     allowed = found > 0 if found.any() else np.ones(found.shape, bool)
@@ -123,7 +129,10 @@ def choose(candidates: Candidates, specificity: float) -> Place:
 
 
 def highest_dice(candidates: Candidates) -> Place:
-    """The candidate of the highest Dice, whatever it flags; of equals the lowest peak, then the smallest region."""
+    """Return the candidate with the highest Dice, regardless of the clean frames it flags.
+
+    Ties go to the lowest peak, then to the smallest region.
+    """
     dice = candidates.dice
     return min(
         (Place(*place) for place in np.argwhere(dice >= dice.max() - _EPSILON).tolist()),

@@ -1,4 +1,4 @@
-"""The golden frames of a bundle: phantoms on which the student finds something, and what it finds there."""
+"""Golden frames of a bundle: phantom frames and the student's scores on them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 GOLDEN_FRAMES = 8
 GOLDEN_SEEDS = 96
 LEAST_AREA, MOST_AREA = 0.005, 0.5
-"""A golden frame tells something when its mask covers this share of the image."""
+"""Smallest and largest share of the image that the mask of a telling golden frame covers."""
 
 
 def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[ImageU8, ImageU8]:
-    """Phantom frames and the canonical graph's scores, at least half of them with a mask.
+    """Choose phantom frames and the canonical graph's scores; at least half of them have a mask.
 
-    Frames are chosen by the area of their mask alone, in the order of their seeds, never by how
+    Frames are chosen in the order of their seeds by the area of their masks alone, never by how
     well an engine agrees.
 
     Args:
@@ -41,7 +41,7 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
         (N, H, W, 3) uint8 RGB and (N, h, w) uint8.
 
     Raises:
-        ParityError: The student finds masks on too few of the phantom's frames.
+        ParityError: The student gives a mask on too few phantom frames.
     """
     telling: list[tuple[ImageU8, ImageU8]] = []
     others: list[tuple[ImageU8, ImageU8]] = []
@@ -58,9 +58,11 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
     if len(telling) < half:
         raise ParityError(
             f"the student gives a mask on only {len(telling)} of {GOLDEN_SEEDS} golden candidates",
-            expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} to {MOST_AREA:.0%}",
+            expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} "
+            f"to {MOST_AREA:.0%}",
             got=f"{len(telling)}; agreement on empty masks would prove nothing",
-            hint="train longer, or add the phantom to the training data (edge-difom phantom --out DIR)",
+            hint="train longer, or add the phantom to the training data "
+            "(edge-difom phantom --out DIR)",
         )
     return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
 
@@ -76,7 +78,7 @@ def check_golden(
     """Run every INT8 engine on the golden frames.
 
     Raises:
-        ParityError: An engine strays beyond the manifest's tolerance.
+        ParityError: An engine deviates by more than the manifest's tolerance.
     """
     for engine in engines:
         if engine.precision != "int8":
@@ -96,9 +98,11 @@ def check_golden(
                 ),
             )
             raise ParityError(
-                f"the {engine.runtime} engine disagrees with the student on {len(bad)} of {len(checks)} golden frames",
+                f"the {engine.runtime} engine disagrees with the student on {len(bad)} "
+                f"of {len(checks)} golden frames",
                 expected=f"mask IoU >= {manifest.golden.min_iou}, mean difference <= "
                 f"{manifest.golden.max_mean_difference}/256",
-                got=f"{worst.frame}: mask IoU {worst.iou}, mean difference {worst.mean_difference:.2f}/256",
+                got=f"{worst.frame}: mask IoU {worst.iou}, "
+                f"mean difference {worst.mean_difference:.2f}/256",
                 hint="train longer: an undecided student turns rounding into masks",
             )

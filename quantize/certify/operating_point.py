@@ -1,4 +1,4 @@
-"""The threshold, the least region and the least peak of a bundle, chosen on validation frames of all its hospitals."""
+"""Choose threshold, minimum region and minimum peak on validation frames of all data sets."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from edge.frame import Box, FieldOfView, ImageU8, OperatingPoint
 
 SPECIFICITY = 0.95
-"""Share of the clean validation frames that is to stay unflagged, where nothing else is wanted."""
+"""Default share of the clean validation frames that must stay unflagged."""
 _SHOWN = range(32, UNITS, 32)
-"""Thresholds of the curve in the manifest, 1/256."""
+"""Thresholds of the curve in the manifest, in 1/256."""
 
 
 class _Scored(NamedTuple):
@@ -39,14 +39,14 @@ class _Scored(NamedTuple):
 
     Attributes:
         name: Name of the frame.
-        dataset: Data set that it comes from.
+        dataset: Data set of the frame.
         sequence: Video sequence inside the data set.
         pair: Image and mask; None for a frame without a polyp.
         size: Height and width.
         scores: (h, w) uint8 in 1/256.
-        part: What of the frame the scores cover; None for all of it.
-        highest: (levels, regions) highest score in 1/256 of a region that each candidate keeps, on
-            a frame with a polyp of one that touches it; -1 without any.
+        part: Part of the frame that the scores cover; None for the whole frame.
+        highest: (levels, regions) highest score in 1/256 of a region that each candidate keeps; on
+            a frame with a polyp, of a region that touches it. -1 without such a region.
     """
 
     name: str
@@ -68,19 +68,20 @@ def calibrate(
     rule: FieldOfView = "full-frame",
     specificity: float = SPECIFICITY,
 ) -> Calibration:
-    """Choose threshold, least region and least peak by `quantize.certify.candidates.RULE`.
+    """Choose threshold, minimum region and minimum peak by `quantize.certify.candidates.RULE`.
 
-    Where no candidate leaves as many clean frames unflagged as is wanted, the choice is among those
-    that flag the fewest; `Calibration.fell_short` tells.
+    If no candidate leaves the wanted share of clean frames unflagged, the choice is among those
+    that flag the fewest, and `Calibration.fell_short` is true.
 
     Args:
-        score: (H, W, 3) uint8 RGB, what the rule shows -> (h, w) uint8 scores in 1/256.
-        pairs: Validation images and masks, named `data set/stem`; those with an empty mask count as
-            clean.
-        clean: Validation frames without a polyp.
-        engine: Name of what `score` runs, for the record.
-        rule: What of a picture `score` is shown.
-        specificity: Share of the clean frames that is to stay unflagged, 0 to 1.
+        score: Maps (H, W, 3) uint8 RGB, the part that `rule` shows, to (h, w) uint8 scores in
+        1/256.
+        pairs: Validation images and masks, named `data set/stem`; a pair with an empty mask counts
+            as clean.
+        clean: Clean validation frames.
+        engine: Name of the engine behind `score`, for the record.
+        rule: Part of a frame that `score` receives.
+        specificity: Share of the clean frames that must stay unflagged, 0 to 1.
 
     Raises:
         DataError: An image or mask cannot be used, or no pair has a polyp.
@@ -148,7 +149,7 @@ def _score_all(
     rule: FieldOfView,
     balance: Balance,
 ) -> list[_Scored]:
-    """Score every frame once and take what each candidate makes of it into the balance."""
+    """Score every frame once and add the result of each candidate to the balance."""
     frames = []
     for pair in pairs:
         image, true = read_pair(pair.image, pair.mask)
@@ -185,7 +186,7 @@ def _scores(
 
 
 def _evaluated(frames: Sequence[_Scored], point: OperatingPoint) -> EvaluationReport:
-    """What an evaluation measures at an operating point, at native mask size."""
+    """Evaluate an operating point at native mask size."""
     rows = []
     for frame in frames:
         true = np.zeros(frame.size, bool) if frame.pair is None else read_mask(frame.pair.mask)
@@ -195,7 +196,7 @@ def _evaluated(frames: Sequence[_Scored], point: OperatingPoint) -> EvaluationRe
 
 
 def _balanced_dice(report: EvaluationReport) -> float:
-    """Mean over data sets of the mean Dice per image."""
+    """Return the mean over data sets of the mean Dice per image."""
     dice: dict[str, list[float]] = {}
     for row in report.per_image:
         if row.dice is not None:
@@ -204,5 +205,5 @@ def _balanced_dice(report: EvaluationReport) -> float:
 
 
 def _reaching(frames: Sequence[_Scored], place: Place) -> int:
-    """Frames on which a candidate keeps a region that counts."""
+    """Count the frames on which a candidate keeps a relevant region."""
     return sum(int(frame.highest[place.level, place.region]) >= place.peak for frame in frames)

@@ -1,4 +1,4 @@
-"""Agreement along the way from the FP32 student to every engine, on the same frames."""
+"""Agreement of consecutive steps from the FP32 student to every engine, on the same frames."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 PARITY_FRAMES = 32
 OLD_RUNTIME = "tflite-runtime int8"
-"""The TFLite engine in the package of older systems."""
+"""Name of the TFLite engine in tflite-runtime, the package of older systems."""
 LEAST_PIXELS = 50
-"""A frame counts for the mask IoU where either mask has this many pixels."""
+"""A frame counts for the mask IoU if either mask has at least this many pixels."""
 
 
 def images_tensor(frames: ImageU8) -> Tensor:
-    """(N, H, W, 3) uint8 RGB to (N, 3, H, W) normalised float32."""
+    """Convert (N, H, W, 3) uint8 RGB to (N, 3, H, W) normalized float32."""
     return torch.from_numpy(normalise(frames)).permute(0, 3, 1, 2).contiguous()
 
 
 def torch_scores(model: nn.Module, frames: ImageU8) -> Maps:
-    """Score maps (N, h, w) in 1/256 of a student that returns logits."""
+    """Compute score maps (N, h, w) in 1/256 of a student that returns logits."""
     with torch.no_grad():
         logits = torch.cat([model(image[None]) for image in images_tensor(frames)])
     scores: Maps = (torch.sigmoid(logits)[:, 0] * 256).round().clamp(0, 255).to(torch.uint8).numpy()
@@ -49,13 +49,13 @@ def torch_scores(model: nn.Module, frames: ImageU8) -> Maps:
 
 
 def canonical_scores(canonical: Canonical, frames: ImageU8) -> Maps:
-    """Score maps (N, h, w) in 1/256 of the canonical graph."""
+    """Compute score maps (N, h, w) in 1/256 of the canonical graph."""
     scores: Maps = canonical.scores(images_tensor(frames)).numpy()
     return scores
 
 
 def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | None = None) -> Maps:
-    """Score maps (N, h, w) in 1/256 of an engine, run as a device runs it."""
+    """Compute score maps (N, h, w) in 1/256 of an engine, executed as on a device."""
     opened = open_engine_files(engine.runtime, engine.contents, threads, engine.precision)
     try:
         return np.stack([opened.infer(np.ascontiguousarray(frame)).copy() for frame in frames])
@@ -64,20 +64,20 @@ def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | Non
 
 
 def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """IoU of two masks, None where neither has `LEAST_PIXELS` pixels."""
+    """Return the IoU of two masks, or None if neither has `LEAST_PIXELS` pixels."""
     if max(np.count_nonzero(a), np.count_nonzero(b)) < LEAST_PIXELS:
         return None
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 
 
 class FrameSet(NamedTuple):
-    """Frames that the steps are compared on.
+    """Frames on which the steps are compared.
 
     Attributes:
-        on: What they are, as in `ParityRow.on`.
+        on: Kind of the frames, as in `ParityRow.on`.
         frames: (N, H, W, 3) uint8 RGB at the input size.
-        names: Of each; their numbers where there are none.
-        masks: (N, H, W) bool of the polyps, None where they are not known.
+        names: Name of each frame; empty to number them.
+        masks: (N, H, W) bool masks of the polyps; None if they are unknown.
     """
 
     on: str
@@ -87,7 +87,9 @@ class FrameSet(NamedTuple):
 
 
 def hard_frames(size: tuple[int, int]) -> FrameSet:
-    """What no student is trained on and every engine must agree on: noise, black, white, checkerboards of two widths.
+    """Make frames on which every engine must agree although no student is trained on them.
+
+    They are noise, black, white and checkerboards of two widths.
 
     Args:
         size: Height and width.
@@ -114,14 +116,14 @@ def compare_maps(
     *,
     threshold: float = 0.5,
 ) -> ParityRow:
-    """Score differences, mask IoU and Dice difference of two steps.
+    """Compare the scores of two steps: differences, mask IoU and Dice difference.
 
     Args:
-        left: Name of a step.
-        right: Name of another.
+        left: Name of the first step.
+        right: Name of the second step.
         a: (N, h, w) scores of `left` in 1/256.
-        b: (N, h, w) scores of `right`.
-        given: The frames that they belong to.
+        b: (N, h, w) scores of `right` in 1/256.
+        given: Frames of the scores.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
     """
     least = level(threshold)
@@ -173,16 +175,17 @@ def parity_rows(
     *,
     threshold: float = 0.5,
 ) -> list[ParityRow]:
-    """The whole way, each step with the next, each INT8 engine with the canonical graph, each f32 one with the student.
+    """Compare the steps from the FP32 student to the engines.
 
     FP32 torch -> QAT torch -> canonical graph -> OpenVINO -> LiteRT -> onnxruntime ->
-    tflite-runtime, the last where an environment has it.
+    tflite-runtime (only if an environment has it). Each step is compared with the next, each INT8
+    engine with the canonical graph, and each f32 engine with the student.
 
     Args:
         student: The FP32 student.
-        quantized: Its quantized successor.
+        quantized: The same student, quantized.
         canonical: The canonical graph of `quantized`.
-        engines: What was exported.
+        engines: Exported engines.
         given: Frames to compare on.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
     """

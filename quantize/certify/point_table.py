@@ -1,7 +1,7 @@
-"""What every candidate for an operating point keeps of a score map: Dice, polyps found and frames flagged.
+"""Results of every candidate operating point on one score map: Dice, polyps found, frames flagged.
 
-The regions of a map are found once for each threshold, on the grid on which the device finds them
-(`edge.imaging.postprocess.regions`); the least region and the least peak only choose among them.
+Regions are found once per threshold, on the same grid as on the device
+(`edge.imaging.postprocess.regions`); minimum region and minimum peak only select among them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from edge.frame import Box, ImageU8, MaskBool
 
 LEVELS = (*range(4, 240, 4), *range(240, UNITS))
-"""Thresholds to choose from, 1/256: steps of four where Dice changes slowly, all of them where scores crowd."""
+"""Candidate thresholds in 1/256: steps of 4 while Dice changes slowly, every value above 240."""
 LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
-"""Least regions to choose from, share of what the student was shown."""
+"""Candidate minimum regions, as shares of the part that the student is shown."""
 PEAKS = UNITS
-"""Number of least peaks to choose from: k / 256 for all k of 0 to 255."""
+"""Number of candidate minimum peaks: k / 256 for all k from 0 to 255."""
 
 
 class PolypTable(NamedTuple):
-    """A frame with a polyp.
+    """Results of all candidates on a frame with a polyp.
 
     Attributes:
-        dice: (levels, regions, peaks) Dice of the kept regions on the grid of the regions.
-        touching: (levels, regions) highest score in 1/256 of a region that touches the polyp, -1
-            without any.
+        dice: (levels, regions, peaks) Dice of the kept regions, computed on the score grid.
+        touching: (levels, regions) highest score in 1/256 of a region that touches the polyp; -1
+            without one.
     """
 
     dice: NDArray[np.float32]
@@ -41,12 +41,13 @@ class PolypTable(NamedTuple):
 
 
 class _Regions(NamedTuple):
-    """The regions of one threshold.
+    """The regions at one threshold.
 
     Attributes:
-        area: (n,) cells.
-        peak: (n,) highest score, 1/256.
-        both: (n,) cells that the polyp covers, by their covered shares; 0 without a polyp.
+        area: (n,) number of cells.
+        peak: (n,) highest score in 1/256.
+        both: (n,) number of cells covered by the polyp, counted by their covered shares; 0 without
+        one.
     """
 
     area: NDArray[np.float64]
@@ -55,12 +56,12 @@ class _Regions(NamedTuple):
 
 
 def polyp_table(scores: ImageU8, true: MaskBool, part: Box | None = None) -> PolypTable:
-    """Work out what every candidate finds on a frame with a polyp.
+    """Compute the results of every candidate on a frame with a polyp.
 
     Args:
         scores: (h, w) uint8 in 1/256.
-        true: (H, W) bool, not empty.
-        part: What of the frame the scores cover; None for all of it.
+        true: (H, W) bool mask, not empty.
+        part: Part of the frame that the scores cover; None for the whole frame.
     """
     grid = enlarged(scores)
     covered, whole = _coverage(true, grid.shape, part)
@@ -80,13 +81,13 @@ def polyp_table(scores: ImageU8, true: MaskBool, part: Box | None = None) -> Pol
 
 
 def clean_table(scores: ImageU8) -> NDArray[np.int16]:
-    """Highest score, 1/256, of a region that every candidate keeps on a frame without a polyp.
+    """Compute the highest score in 1/256 of a region that each candidate keeps on a clean frame.
 
     Args:
         scores: (h, w) uint8 in 1/256.
 
     Returns:
-        (levels, regions), -1 without any region: a least peak up to this value flags the frame.
+        (levels, regions); -1 without a region. A minimum peak up to this value flags the frame.
     """
     grid = enlarged(scores)
     highest = np.full((len(LEVELS), len(LEAST_REGIONS)), -1, np.int16)
@@ -99,7 +100,7 @@ def clean_table(scores: ImageU8) -> NDArray[np.int16]:
 
 
 def _regions(grid: ImageU8, level: int, covered: NDArray[np.float32] | None) -> _Regions:
-    """The regions of a threshold; what lies in a hole counts to the region around it."""
+    """Find the regions at a threshold; a hole counts as part of the region around it."""
     mask, outlines = outer_outlines(grid, level)
     x, y, w, h = cv2.boundingRect(mask)
     labels = np.zeros((h, w), np.int32)
@@ -116,14 +117,14 @@ def _regions(grid: ImageU8, level: int, covered: NDArray[np.float32] | None) -> 
 
 
 def _large(area: NDArray[np.float64], cells: int) -> NDArray[np.bool_]:
-    """(regions, n) whether each region is kept by each least region."""
+    """Return (regions, n): whether each minimum region keeps each region."""
     smallest = np.maximum(1.0, np.array(LEAST_REGIONS) * cells)
     large: NDArray[np.bool_] = area >= smallest[:, None]
     return large
 
 
 def _highest(peak: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(regions,) highest peak among those that are kept, -1 without any."""
+    """Return (regions,) the highest peak among the kept regions; -1 without any."""
     highest: NDArray[np.int64] = np.where(kept, peak, -1).max(axis=1)
     return highest
 
@@ -131,7 +132,7 @@ def _highest(peak: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.int
 def _coverage(
     true: MaskBool, grid: tuple[int, ...], part: Box | None
 ) -> tuple[NDArray[np.float32], float]:
-    """Share of each cell that the polyp covers, and the polyp's area in cells, outside of the part too."""
+    """Return the polyp's share of each cell, and its whole area in cells, also outside the part."""
     x, y, width, height = part or (0, 0, true.shape[1], true.shape[0])
     shown = true[y : y + height, x : x + width].astype(np.float32)
     shrinks = height >= grid[0] and width >= grid[1]

@@ -1,10 +1,10 @@
-"""Which layers lose most by their integers: the signal-to-quantization-noise ratio of every convolution.
+"""Signal-to-quantization-noise ratio of every convolution: the layers that lose most by INT8.
 
-Layer by layer, not cumulative: each convolution gets the input that it would have without any
-rounding, so that a layer answers for its own grids alone and not for what came before it. The two
-functions that are compared share every weight: the quantized student with and without its
-quantizers (its channels are equalised in both, and after fine-tuning both have the fine-tuned
-weights), so that the difference is rounding and clipping, nothing else.
+The ratio is measured layer by layer, not cumulatively: each convolution gets the input that it
+would have without rounding, so that the result depends on its own grids and not on earlier layers.
+Both functions compared share every weight: they are the quantized student with and without its
+quantizers. (Channels are equalized in both, and after fine-tuning both have the fine-tuned
+weights.) So the difference is rounding and clipping, nothing else.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One convolution with its BatchNorm.
 
     Attributes:
-        name: Of the module.
-        kind: Its kernel.
-        bits: Of its weight.
-        sqnr_db: 10 log10(E[y^2] / E[(y - yq)^2]) over frames, cells and channels of its output y,
-            in dB; y is computed from exact weights and input, yq from both on their grids. None
-            where nothing differs.
+        name: Name of the module.
+        kind: Kernel of the convolution.
+        bits: Bits of its weight.
+        sqnr_db: 10 log10(E[y^2] / E[(y - yq)^2]) over frames, cells and channels of the output, in
+            dB; y is computed from exact weights and input, yq from both on their grids. None if
+            they are equal.
     """
 
     name: str
@@ -50,10 +50,10 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def layer_sqnr(quantized: nn.Module, frames: ImageU8) -> list[LayerRow]:
-    """Every convolution's signal-to-quantization-noise ratio, the worst first.
+    """Compute every convolution's signal-to-quantization-noise ratio, the worst first.
 
     Args:
-        quantized: From `quantize_student` or `restore`.
+        quantized: A student from `quantize_student` or `restore`.
         frames: (N, H, W, 3) uint8 RGB at the input size.
     """
     images = images_tensor(frames)
@@ -85,7 +85,7 @@ def layer_sqnr(quantized: nn.Module, frames: ImageU8) -> list[LayerRow]:
 
 
 class _Listener(fx.Interpreter):
-    """Runs a trace, in which quantizers do nothing, and computes each convolution a second time on its grids."""
+    """Runs a trace without quantization, and repeats each convolution on its quantized inputs."""
 
     def __init__(
         self, module: fx.GraphModule, pairs: dict[Node, tuple[Tensor, Tensor, Tensor, Grid]]
@@ -96,7 +96,7 @@ class _Listener(fx.Interpreter):
         self.noise: dict[Node, float] = dict.fromkeys(pairs, 0.0)
 
     def sqnr(self, node: Node) -> float | None:
-        """In dB."""
+        """Return the ratio of a convolution in dB; None without noise."""
         if self.noise[node] == 0:
             return None
         return 10 * math.log10(max(self.signal[node], 1e-30) / self.noise[node])

@@ -1,4 +1,4 @@
-"""Our `.tflite` in tflite-runtime, the package of older systems, in the environment that it needs."""
+"""Run our `.tflite` in tflite-runtime, the package of older systems, in its own environment."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
 PACKAGE = "tflite-runtime"
 VARIABLE = "EDGE_DIFOM_TFLITE_PYTHON"
 ABSENT = (
-    "tflite-runtime was left out: there is no .venv-tflite beside this environment (`make env` makes it with "
-    f"Python 3.10 or 3.11), and {VARIABLE} names no interpreter"
+    "tflite-runtime was left out: there is no .venv-tflite beside this environment (`make env` "
+    f"makes it with Python 3.10 or 3.11), and {VARIABLE} names no interpreter"
 )
-"""Why there are no scores where `old_runtime_scores` gives None."""
+"""Explains why `old_runtime_scores` returned None."""
 
 _TIMEOUT = 900.0
 _STDERR_LINES = 12
 
 
 def find_old_python() -> Path | None:
-    """The interpreter of an environment with tflite-runtime, None where there is none.
+    """Find the interpreter of an environment with tflite-runtime; None if there is none.
 
-    `$EDGE_DIFOM_TFLITE_PYTHON`, or that of `.venv-tflite` beside the environment that runs this.
+    The interpreter is `$EDGE_DIFOM_TFLITE_PYTHON`, or that of `.venv-tflite` beside the current
+    environment.
 
     Raises:
-        UsageError: The variable names no file.
+        UsageError: The variable names a file that does not exist.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -58,30 +59,29 @@ def find_old_python() -> Path | None:
 def old_runtime_scores(
     model: bytes, frames: ImageU8, *, threads: int | None = None, timeout: float = _TIMEOUT
 ) -> NDArray[np.uint8] | None:
-    """Score maps of a `.tflite` by the device's own engine on tflite-runtime, in a process of its own.
+    """Compute score maps of a `.tflite` with the device's tflite-runtime engine in a subprocess.
 
-    With XNNPACK as the engine sets it up there (`edge.engines.tflite_legacy`), INT8 scores are the
-    canonical graph's, all of them.
+    With the XNNPACK settings of that engine (`edge.engines.tflite_legacy`), all INT8 scores equal
+    those of the canonical graph.
 
     Args:
-        model: Content of the file.
+        model: Content of the `.tflite` file.
         frames: (N, H, W, 3) uint8 RGB at the model's input size, N at least 1.
         threads: CPU threads; None for every core that this process may use.
-        timeout: Seconds for the whole process.
+        timeout: Time limit of the subprocess in seconds.
 
     Returns:
-        (N, h, w) uint8 in 1/256, or None where no environment has that package (`ABSENT` says it in
-        words).
+        (N, h, w) uint8 in 1/256, or None if no environment has the package (`ABSENT` explains it).
 
     Raises:
-        UsageError: The frames are not what they should be, or the variable names no interpreter.
-        MissingDependencyError: The environment lacks the package, runs another one, or holds numpy
-            2.
+        UsageError: The frames have the wrong shape or type, or the variable names no interpreter.
+        MissingDependencyError: The environment lacks the package, uses a different one, or has
+            numpy 2.
         BundleError: The runtime cannot run the model, dies or takes too long.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or not len(frames) or frames.dtype != np.uint8:
         raise UsageError(
-            "frames for tflite-runtime are not usable",
+            "invalid frames for tflite-runtime",
             expected="(N, H, W, 3) uint8, N at least 1",
             got=f"{frames.shape} {frames.dtype}",
         )
@@ -94,8 +94,8 @@ def old_runtime_scores(
         paths[0].write_bytes(model)
         np.save(paths[1], frames)
         count = str(threads or len(usable_cpus()))
-        # -I: neither the training environment's PYTHONPATH nor the current folder may shadow a
-        # package there.
+        # -I keeps the training environment's PYTHONPATH and the current folder from shadowing
+        # packages of that environment.
         command = [
             str(python),
             "-I",

@@ -1,4 +1,4 @@
-"""The canonical graph as OpenVINO IR, TFLite and ONNX, with the same integers in each.
+"""Export of the canonical graph to OpenVINO IR, TFLite and ONNX, with the same integers in each.
 
 In: `quantize.graph.canonical.Canonical`. Out: engine files as bytes.
 """

@@ -1,4 +1,4 @@
-"""Every engine of a student: OpenVINO, TFLite and ONNX, INT8, f32 and bf16, from canonical graphs alone."""
+"""Every engine of a student (OpenVINO, TFLite, ONNX; INT8, f32, bf16) from canonical graphs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ FILES = {
     "onnx": ("model.onnx",),
 }
 _REASONS = {
-    "Subgraph": "the final sigmoid and the step to 1/256, which the CPU plugin fuses into one float kernel",
+    "Subgraph": "the final sigmoid and the step to 1/256, "
+    "which the CPU plugin fuses into one float kernel",
     "Math": "the final sigmoid, for which the CPU plugin has no integer kernel",
-    "Sub": "one minus an attention map, for which onnxruntime has no integer kernel; its result is exact",
+    "Sub": "one minus an attention map, for which onnxruntime has no integer kernel; "
+    "its result is exact",
     "DequantizeLinear": "the step into a subtraction that onnxruntime leaves in float",
     "QuantizeLinear": "the step out of a subtraction that onnxruntime leaves in float",
 }
@@ -34,13 +36,13 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class ExportedEngine:
-    """One engine's files.
+    """Files of one engine.
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine.
+        precision: `int8`, `f32` or `bf16`; `bf16` has the files of the f32 engine.
         contents: Contents of `FILES[runtime]`, in that order.
-        float_ops: Operations that the runtime leaves in float, each with the reason.
+        float_ops: Operations that the runtime executes in float, each with the reason.
     """
 
     runtime: str
@@ -50,12 +52,12 @@ class ExportedEngine:
 
     @property
     def paths(self) -> list[str]:
-        """Paths of the files, relative to a run or a bundle."""
+        """Return the paths of the files, relative to a run or a bundle."""
         folder = "engines" if self.precision == "int8" else "engines-f32"
         return [f"{folder}/{self.runtime}/{name}" for name in FILES[self.runtime]]
 
     def entry(self) -> EngineEntry:
-        """The engine's line in a manifest."""
+        """Return the engine's entry in a manifest."""
         return EngineEntry(
             runtime=self.runtime,
             precision=self.precision,
@@ -71,11 +73,11 @@ class ExportedEngine:
 
 
 def export_engines(canonical: Canonical) -> list[ExportedEngine]:
-    """Every runtime's engine of a canonical graph, INT8 where it is quantized, else f32.
+    """Export a canonical graph for every runtime: INT8 if it is quantized, else f32.
 
     Raises:
-        UsageError: An operation that a runtime cannot express.
-        TrainingError: The graph holds values that are not finite.
+        UsageError: A runtime cannot express an operation.
+        TrainingError: The graph holds NaN or infinity.
     """
     for name, buffer in canonical.module.named_buffers():
         if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
@@ -101,13 +103,13 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
 
 
 def bf16_engine(f32: ExportedEngine) -> ExportedEngine:
-    """The f32 OpenVINO engine as one that runs in bfloat16; both share their files.
+    """Return the f32 OpenVINO engine as one that runs in bfloat16; both share their files.
 
     Args:
-        f32: Of `export_engines` of a plain student.
+        f32: An engine from `export_engines` of a plain student.
 
     Raises:
-        UsageError: Another runtime or precision.
+        UsageError: The engine has a different runtime or precision.
     """
     if (f32.runtime, f32.precision) != ("openvino", "f32"):
         raise UsageError(

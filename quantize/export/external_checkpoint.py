@@ -1,4 +1,4 @@
-"""Engines of a checkpoint that was made elsewhere: any student's state dict."""
+"""Engines of a checkpoint that another program wrote: the state dict of any student."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from quantize.export.engines import ExportedEngine
 
 NESTED = ("student", "state_dict", "model", "model_state_dict", "net")
-"""Keys under which training programs keep the weights beside other things."""
+"""Keys under which training programs store the weights next to other values."""
 LEAST_CALIBRATION = 4
 MOST_CALIBRATION = 64
 
 
 def load_student_file(path: Path, name: str) -> Student:
-    """A student from a file of weights.
+    """Load a student from a file of weights.
 
     Args:
-        path: What `torch.save` wrote of a state dict, or of a mapping that holds one under one of
-            `NESTED`; a prefix that all keys share, such as `module.`, is no part of the names.
+        path: A file that `torch.save` wrote: a state dict, or a mapping that holds one under a key
+            of `NESTED`. A prefix that all keys share, such as `module.`, is removed.
         name: One of `distill.students.build.STUDENTS`.
 
     Raises:
-        UsageError: Unknown student.
-        TrainingError: The file is missing or damaged, holds no weights, others than the student's,
-            or values that are not finite.
+        UsageError: The student is unknown.
+        TrainingError: The file is missing or damaged, or holds no weights, weights of a different
+            network, NaN or infinity.
     """
     student = build_student(name, pretrained=False)
     found = _weights(load_checkpoint(path), path)
@@ -51,7 +51,7 @@ def load_student_file(path: Path, name: str) -> Student:
     prefix = _shared_prefix(list(found), list(wanted))
     found = {key.removeprefix(prefix): value for key, value in found.items()}
     problems = [f"{key} is missing" for key in wanted if key not in found]
-    problems += [f"{key} is none of its weights" for key in found if key not in wanted]
+    problems += [f"unexpected key {key}" for key in found if key not in wanted]
     problems += [
         f"{key} is {tuple(found[key].shape)} instead of {tuple(value.shape)}"
         for key, value in wanted.items()
@@ -73,19 +73,20 @@ def load_student_file(path: Path, name: str) -> Student:
 def foreign_engines(
     path: Path, name: str, size: int, precision: str, calibration: Path | None
 ) -> list[ExportedEngine]:
-    """Engines of a checkpoint made elsewhere; INT8 ones by calibration alone.
+    """Export engines of an external checkpoint; INT8 engines are calibrated, not fine-tuned.
 
     Args:
-        path: File of weights, for `load_student_file`.
-        name: Of the student.
-        size: Height and width of its input, pixels; the input is `(rgb - 127) / 128`.
+        path: File of weights for `load_student_file`.
+        name: Name of the student.
+        size: Height and width of the input in pixels; the input is `(rgb - 127) / 128`.
         precision: `int8`, `f32` or `all`.
-        calibration: Folder of pictures like those to come, which set the INT8 ranges.
+        calibration: Folder of typical images that determine the INT8 ranges.
 
     Raises:
-        UsageError: Unknown student, a size that does not fit it, or INT8 without pictures.
-        TrainingError: What `load_student_file` raises.
-        DataError: The pictures cannot be read or are too few.
+        UsageError: The student is unknown, the size does not fit it, or INT8 is wanted without
+            images.
+        TrainingError: `load_student_file` raises it.
+        DataError: The images cannot be read or are too few.
     """
     student = load_student_file(path, name)
     if size < 1 or size % student.divisor:
@@ -138,7 +139,7 @@ def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
 
 
 def _shared_prefix(found: list[str], wanted: list[str]) -> str:
-    """What stands before every name in the file, if it is a whole part and the student's names do not have it."""
+    """Return the prefix, whole parts only, that all names found share and the wanted ones lack."""
     first = found[0].split(".")[0] + "."
     shared = all(key.startswith(first) for key in found)
     return first if shared and not all(key.startswith(first) for key in wanted) else ""

@@ -1,8 +1,11 @@
-"""The canonical graph as an ONNX file: uint8 NHWC frame in, uint8 scores in 1/256 out, explicit QDQ between.
+"""Export of the canonical graph to ONNX with explicit QDQ nodes.
 
-What computes stands between DequantizeLinear and QuantizeLinear, the form that onnxruntime turns
-into integer kernels; what only moves or picks values works on the integers themselves. Activations
-are uint8, int8 + 128: onnxruntime's kernels on x86 take unsigned activations and signed weights.
+The input is a uint8 NHWC frame, the output uint8 scores in 1/256.
+
+Operations that compute stand between DequantizeLinear and QuantizeLinear, the form that onnxruntime
+turns into integer kernels; operations that only move or select values work on the integers
+directly. Activations are uint8 (int8 + 128), because onnxruntime's x86 kernels take unsigned
+activations and signed weights.
 """
 
 from __future__ import annotations
@@ -27,20 +30,23 @@ if TYPE_CHECKING:
     from quantize.graph.canonical import Canonical
 
 OPSET, IR_VERSION = 13, 8
-"""The first operator set with scales per channel, and a file version of its time: old runtimes read both."""
+"""The first operator set with per-channel scales, and a file version that old runtimes read."""
 
 
 def export_onnx(canonical: Canonical) -> bytes:
-    """An ONNX model that takes (1, H, W, 3) uint8 RGB and returns (1, 1, h, w) uint8.
+    """Export an ONNX model that takes (1, H, W, 3) uint8 RGB and returns (1, 1, h, w) uint8.
 
     Args:
-        canonical: Quantized (INT8 engine) or plain (f32 engine).
+        canonical: Quantized graph (INT8 engine) or plain graph (f32 engine).
     """
     return _Writer(canonical).write()
 
 
 def onnx_float_ops(model: bytes) -> list[str]:
-    """Operations that onnxruntime's CPU provider executes in float, `Kind xN`, read from its profile of a frame."""
+    """List the operations, as `Kind xN`, that onnxruntime's CPU provider executes in float.
+
+    They are read from its profile of one frame.
+    """
     engine = OnnxEngine([model], threads=1, providers=("CPUExecutionProvider",))
     counts = Counter(kernel.kind for kernel in engine.kernels if "float" in kernel.types)
     engine.close()
@@ -50,8 +56,8 @@ def onnx_float_ops(model: bytes) -> list[str]:
 class _Writer(GraphWriter):
     """The nodes and constants of the file.
 
-    `real` holds the float tensor of a node, `whole` the uint8 tensor and its grid of a node that
-    has one.
+    `real` holds the float tensor of each node; `whole` holds the uint8 tensor and the grid of each
+    node that has one.
     """
 
     def __init__(self, canonical: Canonical) -> None:
@@ -110,7 +116,7 @@ class _Writer(GraphWriter):
         return self.constant(f"number {value!r}", np.float32(value))
 
     def grid(self, grid: Grid) -> list[str]:
-        """Scale and zero point of uint8."""
+        """Return scale and zero point as uint8 constants."""
         name = f"grid {grid.scale!r} {grid.zero}"
         return [
             self.constant(f"{name}/scale", np.float32(grid.scale)),
@@ -118,7 +124,7 @@ class _Writer(GraphWriter):
         ]
 
     def value(self, node: Node) -> str:
-        """The float tensor of a node, dequantized where it is held in integers."""
+        """Return the float tensor of a node; dequantizes it if it is held in integers."""
         if node not in self.real:
             name, grid = self.whole[node]
             self.real[node] = self.add(
@@ -129,7 +135,7 @@ class _Writer(GraphWriter):
     def move(
         self, kind: str, node: Node, sources: list[Node], extra: tuple[str, ...] = (), **how: Any
     ) -> None:
-        """An operation that only moves or picks values: on the integers where there are some."""
+        """Add an operation that only moves or selects values, on the integers if there are any."""
         if self.canonical.quantized:
             names, grid = [self.whole[source][0] for source in sources], self.whole[sources[0]][1]
             self.whole[node] = self.add(kind, [*names, *extra], node.name, **how), grid
@@ -146,8 +152,8 @@ class _Writer(GraphWriter):
             self.whole[node] = self.whole[source]
             return
         name = self.add("QuantizeLinear", [self.value(source), *self.grid(grid)], node.name)
-        # An activation clamps the rounded value as it clamps the value: in integers, and not where
-        # the grid ends there.
+        # An activation clamps rounded values as it clamps exact ones, so it is done in integers,
+        # and not at all if the grid ends at the bound.
         limits = np.array(self.bounds.get(source, (-np.inf, np.inf))) / grid.scale
         low, high = np.clip(np.rint(limits) + grid.zero + 128, 0, 255).astype(np.uint8)
         if (low, high) != (0, 255):
@@ -182,7 +188,7 @@ class _Writer(GraphWriter):
         )
 
     def dequantized(self, name: str, whole: NDArray[Any], scale: NDArray[Any]) -> str:
-        """A constant in integers with a scale per output channel, its first axis."""
+        """Add an integer constant with a scale per output channel, its first axis."""
         held = self.constant(f"{name}/whole", whole)
         steps = self.constant(f"{name}/scale", scale.astype(np.float32))
         # int32 has no zero point.
@@ -201,7 +207,7 @@ class _Writer(GraphWriter):
 
     def clamp(self, node: Node, source: Node, low: float, high: float) -> None:
         if self.canonical.quantized:
-            # The quantizer behind it clamps.
+            # The following quantizer clamps.
             self.real[node], self.bounds[node] = self.value(source), (low, high)
         elif high == np.inf:
             self.compute("Relu", node, [self.real[source]])

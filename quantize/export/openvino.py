@@ -1,4 +1,4 @@
-"""The canonical graph as OpenVINO IR: uint8 NHWC frame in, uint8 scores in 1/256 out."""
+"""Export of the canonical graph to OpenVINO IR: uint8 NHWC frame in, uint8 scores in 1/256 out."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ov = load_openvino()
 opset1, ops = ov.opset1, ov.opset13
 
 _NO_COMPUTATION = ("Const", "Input", "Output", "Reorder", "Reshape")
-"""Layers of an executed graph that hold or move numbers."""
+"""Layers of an executed graph that only hold or move values."""
 
 
 def export_openvino(canonical: Canonical) -> tuple[bytes, bytes]:
-    """An OpenVINO IR that takes (1, H, W, 3) uint8 RGB and returns (1, 1, h, w) uint8.
+    """Export an OpenVINO IR that takes (1, H, W, 3) uint8 RGB and returns (1, 1, h, w) uint8.
 
     Args:
-        canonical: Quantized (INT8 engine) or plain (f32 engine).
+        canonical: Quantized graph (INT8 engine) or plain graph (f32 engine).
 
     Returns:
         Contents of `model.xml` and `model.bin`.
@@ -44,7 +44,7 @@ def export_openvino(canonical: Canonical) -> tuple[bytes, bytes]:
 
 
 def openvino_float_ops(xml: bytes, weights: bytes) -> list[str]:
-    """Operations that OpenVINO's CPU plugin executes in float, `Kind xN`, read from the executed graph."""
+    """List the operations, as `Kind xN`, that OpenVINO's CPU plugin executes in float."""
     core = openvino_core()
     compiled = core.compile_model(
         core.read_model(model=xml, weights=weights),
@@ -74,8 +74,8 @@ class _Writer(GraphWriter):
     def enter(self, frame: Node) -> None:
         height, width = self.canonical.size
         self.frame = ops.parameter([1, height, width, 3], np.uint8, name="frame")
-        # Convert, subtract, multiply is OpenVINO's form of a dequantized uint8 tensor of zero point
-        # 127.
+        # Convert, subtract, multiply is OpenVINO's pattern of a dequantized uint8 tensor with zero
+        # point 127.
         value = ops.transpose(ops.convert(self.frame, "f32"), np.array([0, 3, 1, 2], np.int64))
         self.values[frame] = ops.multiply(ops.subtract(value, np.float32(127)), np.float32(1 / 128))
 
@@ -91,13 +91,13 @@ class _Writer(GraphWriter):
     def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
         value, scale, zero = self.values[given["input"]], given["scale"], given["zero_point"]
         if given["input"].op == "placeholder" and (scale, zero) == INPUT_GRID:
-            self.values[node] = value  # on this grid already
+            self.values[node] = value  # already on this grid
             return
         low, high = np.float32((-128 - zero) * scale), np.float32((127 - zero) * scale)
         self.values[node] = ops.fake_quantize(value, low, high, low, high, 256)
 
     def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        self.values[node] = self.values[given["input"]]  # fake_quantize holds both
+        self.values[node] = self.values[given["input"]]  # fake_quantize includes both steps
 
     def _conv2d(self, node: Node, given: dict[str, Any]) -> None:
         source, kernel, groups = self.values[given["input"]], given["weight"], given["groups"]
@@ -132,10 +132,10 @@ class _Writer(GraphWriter):
         self.values[node] = ops.subtract(np.float32(1), self.values[given["self"]])
 
     def term(self, node: Node) -> Any:
-        """What an addition adds, kept apart from the convolution that made it.
+        """Return a term of an addition, separated from the convolution that computed it.
 
         The CPU plugin fuses convolution, quantization and sum into one kernel that does not round
-        in between: a fifth of the sums come out one step off. A pooling of 1x1 in integers stops
+        in between, and a fifth of the sums differ by one step. A 1x1 pooling in integers prevents
         that fusion.
         """
         source = node

@@ -1,7 +1,7 @@
-"""The canonical graph as a TFLite file: uint8 NHWC frame in, uint8 scores in 1/256 out, integers between.
+"""Export of the canonical graph to TFLite: uint8 NHWC frame in, uint8 scores in 1/256 out.
 
 The file is written operation by operation (schema:
-tensorflow/compiler/mlir/lite/schema/schema.fbs), so that the integers are those of the canonical
+tensorflow/compiler/mlir/lite/schema/schema.fbs), so that its integers are those of the canonical
 graph and no converter decides what stays float.
 """
 
@@ -31,19 +31,19 @@ _SAME, _VALID = 0, 1
 
 
 def export_tflite(canonical: Canonical) -> bytes:
-    """A TFLite model that takes (1, H, W, 3) uint8 RGB and returns (1, h, w, 1) uint8.
+    """Export a TFLite model that takes (1, H, W, 3) uint8 RGB and returns (1, h, w, 1) uint8.
 
     Args:
-        canonical: Quantized (INT8 engine) or plain (f32 engine).
+        canonical: Quantized graph (INT8 engine) or plain graph (f32 engine).
 
     Raises:
-        UsageError: A convolution or a pixel shuffle that TFLite cannot express.
+        UsageError: TFLite cannot express a convolution or a pixel shuffle.
     """
     return _Writer(canonical).write()
 
 
 def tflite_float_ops(model: bytes) -> list[str]:
-    """Operations of a TFLite file that compute in float, `KIND xN`."""
+    """List the operations, as `KIND xN`, that a TFLite file computes in float."""
     graph = schema.ModelT.InitFromPackedBuf(model, 0)
     subgraph = graph.subgraphs[0]
     names = {
@@ -74,7 +74,7 @@ class _Writer(GraphWriter):
         return self.file.finish(self.frame, self.result)
 
     def enter(self, frame: Node) -> None:
-        """Turn the uint8 frame into the int8 or the float tensor that the graph works on."""
+        """Convert the uint8 frame to the int8 or float tensor that the graph works on."""
         height, width = self.canonical.size
         scale, zero = INPUT_GRID
         self.frame = self.file.tensor(
@@ -105,7 +105,7 @@ class _Writer(GraphWriter):
             super().emit(node)
 
     def _quantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
-        # Right behind the frame, or behind a value that is on this grid already.
+        # It quantizes the input frame, or a value that is already on this grid.
         self.values[node] = self.values[given["input"]]
 
     def _dequantize_per_tensor(self, node: Node, given: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class _Writer(GraphWriter):
     _hardtanh = _relu
 
     def tensor(self, node: Node, shape: tuple[int, ...], grid: Grid | None) -> int:
-        """A new (1, h, w, c) activation for a (1, c, h, w) value."""
+        """Add a (1, h, w, c) activation for a (1, c, h, w) value."""
         nhwc = (shape[0], shape[2], shape[3], shape[1])
         if grid is None:
             index = self.file.tensor(node.name, nhwc, TensorType.FLOAT32)
@@ -132,7 +132,10 @@ class _Writer(GraphWriter):
         return index
 
     def settle(self, node: Node, inherit: int | None = None) -> tuple[int, int]:
-        """Output tensor and fused activation of `node`, absorbing an activation and a quantizer behind it."""
+        """Return output tensor and fused activation of `node`.
+
+        An activation and a quantizer that follow it are absorbed.
+        """
         absorbed, activation, grid = [node], _NONE, None if inherit is None else self.grids[inherit]
         for _ in range(2):
             users = list(absorbed[-1].users)
@@ -192,7 +195,7 @@ class _Writer(GraphWriter):
         self.file.add(code, inputs, made, options)
 
     def pad(self, node: Node, given: dict[str, Any], source: int) -> tuple[int, int]:
-        """TFLite knows no padding but SAME and VALID: what is neither becomes an operation of its own."""
+        """Add padding other than SAME and VALID, which TFLite lacks, as a separate operation."""
         kernel = given["weight"].meta["shape"][2:]
         spans = [d * (k - 1) for d, k in zip(given["dilation"], kernel, strict=True)]
         if given["padding"] == [0, 0]:
@@ -202,7 +205,7 @@ class _Writer(GraphWriter):
         return self.border(node, source, given["padding"]), _VALID
 
     def border(self, node: Node, source: int, padding: list[int], *, lowest: bool = False) -> int:
-        """`source` with a border of zeros, or of the lowest value that there is."""
+        """Add a border of zeros, or of the lowest possible value, to `source`."""
         top, left = padding
         batch, height, width, channels = self.file.tensors[source].shape
         padded = self.file.tensor_like(
@@ -249,8 +252,8 @@ class _Writer(GraphWriter):
     def _rsub(self, node: Node, given: dict[str, Any]) -> None:
         made, _ = self.settle(node)
         if self.quantized:
-            # XNNPACK takes scales of up to 2^8 times the output's: 1 itself as a step would be just
-            # too large.
+            # XNNPACK accepts scales of up to 2^8 times the output's, and a step of 1 would just
+            # exceed that.
             steps, value = np.array([1 / 64], np.float32), np.full((1, 1, 1, 1), 64, np.int8)
             one = self.file.constant(f"{node.name}/one", value, scale=steps)
         else:
@@ -349,7 +352,10 @@ def _activation(node: Node) -> int:
 
 
 def _shuffled(node: Node, channels: int) -> NDArray[np.intp]:
-    """Order of a convolution's output channels: TFLite's depth-to-space takes them block first, torch last."""
+    """Return the order of a convolution's output channels for TFLite's depth-to-space.
+
+    TFLite takes the position in the block first; torch takes it last.
+    """
     end = node
     while len(end.users) == 1:
         end = next(iter(end.users))

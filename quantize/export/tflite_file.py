@@ -21,8 +21,8 @@ _TYPES = {
     np.dtype(np.int32): TensorType.INT32,
     np.dtype(np.float32): TensorType.FLOAT32,
 }
-# Version 3 convolutions and version 2 elsewhere are the first with int8; a reader checks that it
-# knows them.
+# Convolutions of version 3 and other operations of version 2 are the first with int8; a reader
+# checks that it knows them.
 _VERSIONS = {
     BuiltinOperator.CONV_2D: 3,
     BuiltinOperator.DEPTHWISE_CONV_2D: 3,
@@ -34,7 +34,7 @@ _VERSIONS = {
 
 
 def _buffer(content: bytes | None = None) -> Any:
-    """A buffer on a 16-byte boundary, which the schema asks for and the generated `Pack` does not do."""
+    """Make a buffer on a 16-byte boundary, which the schema requires and `Pack` ignores."""
     made = schema.BufferT()
 
     def pack(builder: Any) -> Any:
@@ -57,7 +57,7 @@ class TfliteFile:
     """Collects one subgraph and writes it.
 
     Attributes:
-        tensors: What was added, by index.
+        tensors: Tensors added so far, by index.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class TfliteFile:
         zero: Sequence[int] | None = None,
         axis: int = 0,
     ) -> int:
-        """Add a tensor without content; returns its index."""
+        """Add a tensor without content and return its index."""
         made = schema.TensorT()
         made.name, made.shape, made.type, made.buffer = name, [int(n) for n in shape], kind, 0
         if scale is not None:
@@ -89,10 +89,10 @@ class TfliteFile:
         return len(self.tensors) - 1
 
     def _quantization(self, scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Any:
-        """A grid whose zero points are written once for all tensors that have the same.
+        """Build a grid; equal zero points are written once and shared by all tensors.
 
-        With one of 8 bytes for each channel of each tensor, nearly all 0, they are a fifteenth of a
-        small student's file.
+        Written separately, 8 bytes for each channel of each tensor and nearly all 0, they would be
+        a fifteenth of a small student's file.
         """
         made = schema.QuantizationParametersT()
 
@@ -111,7 +111,7 @@ class TfliteFile:
         return made
 
     def tensor_like(self, other: int, name: str, shape: Sequence[int]) -> int:
-        """Add a tensor of another's type and grid."""
+        """Add a tensor with the type and grid of an existing one."""
         made = self.tensor(name, shape, self.tensors[other].type)
         self.tensors[made].quantization = self.tensors[other].quantization
         return made
@@ -119,7 +119,7 @@ class TfliteFile:
     def constant(
         self, name: str, values: NDArray[Any], *, scale: NDArray[Any] | None = None, axis: int = 0
     ) -> int:
-        """Add a tensor with content; returns its index."""
+        """Add a tensor with content and return its index."""
         made = self.tensor(name, values.shape, _TYPES[values.dtype], scale=scale, axis=axis)
         self._buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
         self.tensors[made].buffer = len(self._buffers) - 1
@@ -142,7 +142,7 @@ class TfliteFile:
         self._operations.append(made)
 
     def finish(self, source: int, result: int) -> bytes:
-        """The file's content."""
+        """Return the content of the file."""
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "student", self.tensors, self._operations
         graph.inputs, graph.outputs = [source], [result]

@@ -1,7 +1,7 @@
 """The canonical graph: one explicit quantized torch.fx graph that every exporter reads.
 
-It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. Its dialect
-is small:
+It takes (1, 3, H, W) float, `(rgb - 127) / 128`, and returns (1, 1, h, w) float scores. It uses few
+operations:
 
 - `quantized_decomposed.quantize_per_tensor` / `dequantize_per_tensor` to int8 on every tensor
   between operations; the first puts a uint8 frame on the grid of step 1/128 and zero point -1
@@ -14,7 +14,7 @@ is small:
   cells, `upsample_nearest2d`, `upsample_bilinear2d`, `cat`, `slice` of channels (the pieces of a
   `split`), `pixel_shuffle`.
 
-Without quantizers the same walk gives the float student in the same dialect, with float weights.
+Without quantizers, the same walk gives the float student in these operations, with float weights.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Canonical:
     Attributes:
         module: The graph, executable on (1, 3, H, W) float.
         size: Height and width of the input.
-        quantized: Whether it is the INT8 or the float student.
+        quantized: True for the INT8 student, False for the float student.
     """
 
     module: GraphModule
@@ -85,7 +85,7 @@ class Canonical:
     quantized: bool
 
     def scores(self, images: Tensor) -> Tensor:
-        """Score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
+        """Compute score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
         exact = ExactInterpreter(self.module)
         with torch.no_grad():
             maps = torch.cat([exact.run(image[None].double()) for image in images])
@@ -93,15 +93,15 @@ class Canonical:
 
 
 def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
-    """The canonical graph of a student, quantized by `quantize_student` or plain.
+    """Build the canonical graph of a student, plain or quantized by `quantize_student`.
 
     Args:
-        model: Quantized or plain student; not changed.
+        model: Quantized or plain student; it is not changed.
         size: Height and width of the engine's input.
 
     Raises:
-        UsageError: The student uses an operation outside the dialect, or one that no quantizer
-            follows.
+        UsageError: The student uses an operation outside the supported set, or one that no
+            quantizer follows.
     """
     device = next(model.parameters()).device
     traced = trace(model, torch.zeros(1, 3, *size, device=device))
@@ -109,7 +109,7 @@ def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
 
 
 class _Builder:
-    """Walks a trace once and writes the canonical graph beside it."""
+    """Walks a trace once and builds the canonical graph from it."""
 
     def __init__(self, traced: Trace) -> None:
         self.traced = traced
@@ -186,7 +186,7 @@ class _Builder:
         return self.snap(made, LOGIT_GRID) if self.quantized and node in self.logits else made
 
     def piece(self, node: Node) -> Node:
-        """One of the equal pieces that the channels were split into."""
+        """Add one of the equal pieces into which a `split` divides the channels."""
         split, index = node.args
         given = arguments(split)  # type: ignore[arg-type]
         if given["dim"] != 1 or not isinstance(index, int):
@@ -203,7 +203,7 @@ class _Builder:
     def quantizer(self, node: Node) -> None:
         source = node.all_input_nodes[0]
         if source not in self.values:
-            return  # a weight: read by its convolution
+            return  # a weight quantizer: its convolution reads it
         value = self.values[source]
         index = int(arguments(node)["index"])
         _, _, scale, _ = self.traced.quantizers[index].get_parameters_for_torch_fq()
@@ -239,7 +239,8 @@ class _Builder:
             aten.conv2d.default,
             (
                 value, kernel, self.constant(bias.float()),
-                pair(given["stride"]), pair(given["padding"]), pair(given["dilation"]), given["groups"],
+                pair(given["stride"]), pair(given["padding"]), pair(given["dilation"]),
+                given["groups"],
             ),
         )  # fmt: skip
         if self.quantized and node in self.logits:
@@ -269,7 +270,7 @@ class _Builder:
 
 
 class _Shapes(fx.Interpreter):
-    """Notes the shape of every value under `node.meta["shape"]`."""
+    """Records the shape of every value under `node.meta["shape"]`."""
 
     def run_node(self, n: Node) -> Any:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A convolution of a trace with its BatchNorm folded in, as the canonical graph and the fine-tuning need it."""
+"""Fold BatchNorm into the convolutions of a trace, for the canonical graph and fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folded:
-    """One convolution, O output channels; everything float64.
+    """One convolution with O output channels; all values are float64.
 
     Attributes:
-        norm: The BatchNorm behind it, if it is the only reader.
-        weight: (O, I / groups, kh, kw), BatchNorm folded in, not rounded.
-        bias: (O,), likewise.
-        factor: (O,) that BatchNorm multiplies each channel by; 1 without one.
-        quantizer: Index of the weight's quantizer, None where it has none.
-        scale: (O,) step of the folded weight, None where it has no quantizer.
-        largest: Largest integer of the weight: 127, 63 on a grid of seven bits, 7 on one of four.
+        norm: The BatchNorm after it, if that is the only reader.
+        weight: (O, I / groups, kh, kw) weight with BatchNorm folded in, not rounded.
+        bias: (O,) bias with BatchNorm folded in.
+        factor: (O,) factor by which BatchNorm multiplies each channel; 1 without one.
+        quantizer: Index of the weight's quantizer; None without one.
+        scale: (O,) step of the folded weight; None without a quantizer.
+        largest: Largest integer of the weight: 127 for eight bits, 63 for seven, 7 for four.
     """
 
     norm: Node | None
@@ -40,12 +40,12 @@ class Folded:
     largest: int = 127
 
     def integers(self, scale: Tensor) -> Tensor:
-        """The weight in steps of `scale` (O,), whole numbers in [-largest, largest]."""
+        """Return the weight in steps of `scale` (O,) as integers in [-largest, largest]."""
         return (self.weight / scale.view(-1, 1, 1, 1)).round().clamp(-self.largest, self.largest)
 
 
 def fold(traced: Trace, node: Node) -> Folded:
-    """Fold the BatchNorm behind a convolution into it.
+    """Fold the BatchNorm after a convolution into it.
 
     Raises:
         UsageError: The weight's quantizer is not symmetric per output channel.
@@ -69,7 +69,7 @@ def fold(traced: Trace, node: Node) -> Folded:
         largest = int(traced.quantizers[index].level_high)
         _, _, step, zero = traced.quantizers[index].get_parameters_for_torch_fq()
         if int(zero.abs().max()) != 0 or step.numel() not in (1, len(weight)):
-            raise UsageError(f"{held.name} is no symmetric quantizer per output channel")
+            raise UsageError(f"{held.name} is not a symmetric quantizer per output channel")
         scale = step.detach().cpu().reshape(-1).expand(len(weight)).double() * factor.abs()
     return Folded(
         norm,
@@ -83,7 +83,7 @@ def fold(traced: Trace, node: Node) -> Folded:
 
 
 def parameter(traced: Trace, node: Node) -> Tensor:
-    """A parameter or buffer that a trace reads, float64 on the CPU."""
+    """Return a parameter or buffer that a trace reads, as float64 on the CPU."""
     value: Any = traced.module
     for part in str(node.target).split("."):
         value = getattr(value, part)
@@ -92,7 +92,7 @@ def parameter(traced: Trace, node: Node) -> Tensor:
 
 
 def _batch_norm(traced: Trace, node: Node) -> tuple[Tensor, Tensor]:
-    """Factor and offset per channel that a BatchNorm in eval mode applies."""
+    """Return factor and offset per channel that a BatchNorm in eval mode applies."""
     given = arguments(node)
     gamma, beta, mean, variance = (
         parameter(traced, given[name]) for name in ("weight", "bias", "running_mean", "running_var")

@@ -1,13 +1,13 @@
-"""Grids on which no runtime can round differently from another.
+"""Grids on which all runtimes round alike.
 
-A convolution in integers gives `round(M * sum)`, M = input scale * weight scale / output scale, an
-addition `round(Ma * a + Mb * b)`. Runtimes compute the factors in float32 or in fixed point and
-break ties up, to even or away from zero, so next to a tie two of them part by one step, and a
-network of sixty layers turns a few such steps into other masks. With every M = m / D, m whole and D
-odd, `2 * m * sum = D * (2n + 1)` has no solution: there are no ties, the nearest value lies 1 / 2D
-from one, which is further than any runtime errs, and all of them give the same integers. Scales
-grow by at most 1 / m for it; only a channel whose m is small, which hardly moves its output, feels
-it.
+An integer convolution computes `round(M * sum)` with M = input scale * weight scale / output scale,
+an addition computes `round(Ma * a + Mb * b)`. Runtimes compute these factors in float32 or in fixed
+point and break ties upwards, to even or away from zero. Close to a tie their results therefore
+differ by one step, and in a network of sixty layers a few such steps change the mask. With every M
+= m / D, where m is an integer and D is odd, `2 * m * sum = D * (2n + 1)` has no solution: there are
+no ties. The nearest value lies 1 / 2D from one, which exceeds the error of any runtime, so all of
+them give the same integers. Scales grow by at most 1 / m; only a channel with a small m, which
+hardly changes its output, is affected.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Grid(NamedTuple):
 
 
 INPUT_GRID = Grid(1 / 128, -1)
-"""Of `(x - 127) / 128` for uint8 x: q = x - 128."""
+"""Grid of `(x - 127) / 128` for uint8 x: q = x - 128."""
 LOGIT_GRID = Grid(3 / 64, 0)
-"""Logits from -6 to 5.95, beyond which the score changes by less than 1/256; fixed, so nothing to calibrate.
+"""Logits from -6 to 5.95, fixed, because the score changes by less than 1/256 beyond them.
 
 Logits are rounded down, not to nearest: a pixel is in the mask of threshold 1/2 exactly when its
 logit is >= 0.
@@ -44,20 +44,20 @@ SCORE_GRID = Grid(1 / 256, -128)
 """Scores in 1/256, the grid that integer sigmoids produce."""
 
 CONV_DENOMINATOR = 2047
-"""D of convolutions: float32 errs by some 1e-4 steps where large sums cancel."""
+"""D of convolutions: float32 has errors of about 1e-4 steps if large sums cancel."""
 ADD_DENOMINATOR = 511
-"""D of additions and products: fixed-point factors of 20 bits err by 1e-4 steps."""
+"""D of additions and products: fixed-point factors of 20 bits have errors of 1e-4 steps."""
 _SLACK = 0.1
-"""A factor may shrink by this part of 1/D: what was on the grid stays there when training moves it a little."""
+"""A factor may shrink by this share of 1/D, so that small changes in training keep the grid."""
 _MOVES = ("pixel_shuffle", "upsample_nearest2d", "max_pool2d", "split", "getitem")
-"""Operations that only move or pick values."""
+"""Operations that only move or select values."""
 _IN_PLACE = ("batch_norm", "relu", "hardtanh", *_MOVES)
 
 
 def activation_grids(traced: Trace) -> list[Grid]:
-    """The grid of every quantizer of an activation, by its index; of weights an entry that means nothing.
+    """Return the grid of every activation quantizer by index; entries of weights are meaningless.
 
-    Ranges are those of the quantizers, widened where an addition needs it.
+    The ranges are those of the quantizers, widened if an addition requires it.
     """
     grids = [_given(quantizer) for quantizer in traced.quantizers]
     settled: set[int] = set()
@@ -83,9 +83,9 @@ def activation_grids(traced: Trace) -> list[Grid]:
 
 
 def logit_nodes(traced: Trace) -> set[Node]:
-    """Everything that is a logit: what a sigmoid or the output reads, and what such a sum adds up.
+    """Return all logits: inputs of sigmoids, the output, and the terms of sums that give them.
 
-    All of it lies on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same
+    All of them lie on `LOGIT_GRID`, so that sums of logits are exact and every sigmoid is the same
     table.
     """
     found: set[Node] = set()
@@ -106,12 +106,12 @@ def logit_nodes(traced: Trace) -> set[Node]:
 
 
 def rounds_down(node: Node) -> bool:
-    """Whether a convolution gives the final logits, which are rounded down and not to nearest."""
+    """Return whether a convolution gives the final logits, which are rounded down."""
     return any(user.op == "output" for user in node.users)
 
 
 def target_grid(node: Node, grids: list[Grid], logits: set[Node]) -> Grid:
-    """The grid that what `node` computes is rounded to.
+    """Return the grid that the result of `node` is rounded to.
 
     Args:
         node: A convolution.
@@ -119,7 +119,7 @@ def target_grid(node: Node, grids: list[Grid], logits: set[Node]) -> Grid:
         logits: From `logit_nodes`.
 
     Raises:
-        UsageError: It is used without being rounded.
+        UsageError: The result is used without being rounded.
     """
     if node in logits:
         return LOGIT_GRID
@@ -127,14 +127,16 @@ def target_grid(node: Node, grids: list[Grid], logits: set[Node]) -> Grid:
     if index is not None:
         return grids[index]
     raise UsageError(
-        f"what {node.name} computes is not rounded before it is used",
+        f"the result of {node.name} is used without being rounded",
         expected="a quantizer behind every convolution and its activation",
         hint="this student's structure is not covered; use another student",
     )
 
 
 def tie_free_scales(scales: Tensor, source: Grid, target: Grid) -> Tensor:
-    """Weight scales so that `M = m / CONV_DENOMINATOR` in every channel, at most a little smaller than given.
+    """Make weight scales so that `M = m / CONV_DENOMINATOR` in every channel.
+
+    The scales are at most slightly smaller than the given ones.
 
     Args:
         scales: (C,) float64, BatchNorm folded in.
@@ -146,7 +148,7 @@ def tie_free_scales(scales: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Tensor:
-    """A bias (C,) float64 in whole steps of the accumulator, half a step of the logits lower with `down`."""
+    """Round a bias (C,) float64 to accumulator steps; `down` lowers it by half a logit step."""
     step = scale * source.scale
     if down:
         bias = bias - LOGIT_GRID.scale / 2
@@ -154,7 +156,10 @@ def settle_bias(bias: Tensor, scale: Tensor, source: Grid, *, down: bool) -> Ten
 
 
 def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
-    """Make both inputs whole multiples of a D-th of the output's scale, where earlier additions leave the choice."""
+    """Scale both inputs to integer multiples of a D-th of the output's scale.
+
+    Inputs that an earlier addition fixed stay as they are.
+    """
     inputs = {
         index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None
     }
@@ -178,7 +183,7 @@ def _settle_addition(node: Node, grids: list[Grid], settled: set[int]) -> None:
 
 
 def _settle_product(node: Node, grids: list[Grid], settled: set[int]) -> None:
-    """Make the product of both inputs' scales a whole multiple of a D-th of the output's."""
+    """Make the product of both inputs' scales an integer multiple of a D-th of the output's."""
     inputs = [
         index for source in node.all_input_nodes if (index := _source_quantizer(source)) is not None
     ]

@@ -1,4 +1,4 @@
-"""The convolutions of a traced student by the names of their modules."""
+"""The convolutions of a traced student, named by their modules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Convolution(NamedTuple):
     """One convolution.
 
     Attributes:
-        name: Of its module, as in `named_modules`.
-        kind: Its kernel: `1x1`, `3x3`, `depthwise 5x5`.
-        node: In the trace.
-        quantizer: Index of its weight's quantizer, None where it has none.
+        name: Name of its module, as in `named_modules`.
+        kind: Kernel: `1x1`, `3x3`, `depthwise 5x5`.
+        node: Node in the trace.
+        quantizer: Index of its weight's quantizer; None without one.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Convolution(NamedTuple):
 
 
 def convolutions(traced: Trace) -> list[Convolution]:
-    """Every convolution of a trace, in the order in which they run."""
+    """List every convolution of a trace in the order of execution."""
     return [_described(node) for node in traced.module.graph.nodes if operator(node) == "conv2d"]
 
 

@@ -1,4 +1,4 @@
-"""What the operations of the canonical graph's dialect may be set to, for the graph and for its exporters."""
+"""Settings that operations of the canonical graph may have, for the graph and the exporters."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
-    """Kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
+    """Return kernel, stride and padding of `max_pool2d`, each (vertical, horizontal).
 
     Raises:
-        UsageError: It dilates or rounds its size up.
+        UsageError: The pooling is dilated or rounds its size up.
     """
     kernel = pair(given["kernel_size"])
     stride = pair(given["stride"]) if given["stride"] else kernel
@@ -29,13 +29,13 @@ def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int
 
 
 def mean_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
-    """Kernel, stride and padding of `avg_pool2d`, each (vertical, horizontal)."""
+    """Return kernel, stride and padding of `avg_pool2d`, each (vertical, horizontal)."""
     kernel = pair(given["kernel_size"])
     return kernel, pair(given["stride"]) if given["stride"] else kernel, pair(given["padding"])
 
 
 def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
-    """Raise UsageError where an operation does more than the dialect's; `alpha` leaves `given`."""
+    """Raise UsageError if an operation has unsupported settings; removes `alpha` from `given`."""
     if name in ("add", "rsub") and given.pop("alpha") != 1:
         raise UsageError(f"{node.name} scales its second operand", expected="a + b | 1 - a")
     if name in ("add", "mul") and not isinstance(given["other"], fx.Node):
@@ -45,7 +45,9 @@ def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
     if name == "rsub" and given["other"] != 1:
         raise UsageError(f"{node.name} does not subtract from one", expected="1 - sigmoid(x)")
     if name == "rsub" and operator(given["self"]) != "sigmoid":
-        raise UsageError(f"{node.name} subtracts what is no sigmoid", expected="1 - sigmoid(x)")
+        raise UsageError(
+            f"{node.name} subtracts something other than a sigmoid", expected="1 - sigmoid(x)"
+        )
     if name == "avg_pool2d":
         kernel, _, padding = mean_settings(given)
         partly = padding != [0, 0] and not given["count_include_pad"]
@@ -56,12 +58,12 @@ def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:
             or given["divisor_override"]
         ):
             raise UsageError(
-                f"{node.name} cannot be exported: an average over an even number of cells meets ties",
+                f"{node.name} cannot be exported: an average over an even number of cells has ties",
                 expected="nn.AvgPool2d(3, stride, padding=1)",
                 got=f"kernel {kernel}, ceil_mode {given['ceil_mode']}",
             )
 
 
 def pair(values: int | list[int]) -> list[int]:
-    """(vertical, horizontal) of what torch lets be one number."""
+    """Return (vertical, horizontal) of a setting that torch allows to be one number."""
     return [values, values] if isinstance(values, int) else [int(values[0]), int(values[-1])]

@@ -1,4 +1,4 @@
-"""The canonical graph executed exactly, which is what every engine's integers are compared with."""
+"""Exact execution of the canonical graph, the reference for every engine's integers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ decomposed = torch.ops.quantized_decomposed
 
 
 class ExactInterpreter(fx.Interpreter):
-    """Runs the graph as an engine does: sums of integer products are exact, everything else is double precision."""
+    """Runs the graph as an engine does, with exact integer sums and double precision elsewhere."""
 
     def run_node(self, n: fx.Node) -> Any:
-        """The value of a node; quantized convolutions in whole numbers."""
+        """Return the value of a node; quantized convolutions are computed in integers."""
         if operator(n) == "conv2d" and operator(n.args[1]) == "dequantize_per_channel":  # type: ignore[arg-type]
             return self.convolution(n)
         return super().run_node(n)
 
     def convolution(self, node: fx.Node) -> Tensor:
-        """(B, C, h, w) float64 of a convolution whose sums are exact."""
+        """Return (B, C, h, w) float64 of a convolution with exact sums."""
         given = arguments(node)
         grid = given["input"]
         while operator(grid) != "dequantize_per_tensor":
@@ -32,7 +32,7 @@ class ExactInterpreter(fx.Interpreter):
         integers, scale = self.env[given["weight"]]
         x = (self.env[given["input"]] / step).round()
         weight = integers.double()
-        # Float32 holds whole numbers up to 2^24 and has the faster convolutions.
+        # Float32 holds integers up to 2^24 exactly and has the faster convolutions.
         if float(weight.abs().sum(dim=(1, 2, 3)).max()) * 255 < 2**24:
             x, weight = x.float(), weight.float()
         settings = (given["stride"], given["padding"], given["dilation"], given["groups"])
@@ -42,17 +42,17 @@ class ExactInterpreter(fx.Interpreter):
         return found
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """A constant in double precision."""
+        """Return a constant in double precision."""
         value = super().get_attr(target, args, kwargs)
         return value.double() if value.is_floating_point() else value
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """The value of a call; quantizing rounds to even, without the detour over integers."""
+        """Return the value of a call; quantization rounds to even and stays in floating point."""
         if target is decomposed.quantize_per_tensor.default:
             value, scale, zero, low, high, _ = args
             return (torch.round(value / scale) + zero).clamp(low, high)
         if target is decomposed.dequantize_per_tensor.default:
             return (args[0] - args[2]) * args[1]
         if target is decomposed.dequantize_per_channel.default:
-            return args[0], args[1]  # read by its convolution
+            return args[0], args[1]  # its convolution reads it
         return super().call_function(target, args, kwargs)

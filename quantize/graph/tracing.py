@@ -1,4 +1,4 @@
-"""A quantized student as an aten graph in which every NNCF quantizer is one marked node."""
+"""Trace a quantized student to an aten graph in which each NNCF quantizer is one marked node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PASS_THROUGH = frozenset(
         "upsample_nearest2d",
     }
 )
-"""Operations whose output lives on the grid of their input."""
+"""Operations whose output lies on the grid of their input."""
 
 
 def _identity(x: Tensor, index: int) -> Tensor:  # noqa: ARG001 - `index` is what the node is read for
@@ -48,7 +48,7 @@ class Marker(nn.Module):
         self.index = index
 
     def forward(self, x: Tensor) -> Tensor:
-        """The input, through the marked node."""
+        """Return the input, passed through the marked node."""
         marked: Tensor = torch.ops.edge_difom.quantizer(x, self.index)
         return marked
 
@@ -58,10 +58,10 @@ class Trace:
     """A traced student.
 
     Attributes:
-        module: aten graph of one input and one output; quantizers are `edge_difom.quantizer(x,
+        module: aten graph with one input and one output; quantizers are `edge_difom.quantizer(x,
             index)`.
-        quantizers: The quantizer of each index.
-        names: Hook name of each index, the first where a quantizer is shared.
+        quantizers: Quantizer of each index.
+        names: Hook name of each index; the first one if a quantizer is shared.
         size: Height and width of the example.
     """
 
@@ -75,8 +75,8 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
     """Trace a plain or an NNCF-wrapped student.
 
     Args:
-        model: Not changed.
-        example: (1, 3, H, W) float.
+        model: The student; it is not changed.
+        example: (1, 3, H, W) float input.
     """
     model = copy.deepcopy(model).eval()
     found: list[BaseQuantizer] = []
@@ -99,13 +99,16 @@ def trace(model: nn.Module, example: Tensor) -> Trace:
 
 
 def quantizers(quantized: nn.Module) -> dict[str, BaseQuantizer]:
-    """Hook name -> quantizer; a shared one appears under each of its names."""
+    """Map hook names to quantizers; a shared one appears under each of its names."""
     modules = get_hook_storage(quantized).named_modules(remove_duplicate=False)
     return {name: module for name, module in modules if isinstance(module, BaseQuantizer)}
 
 
 def operator(node: Node) -> str:
-    """`conv2d` of `aten.conv2d.default` and `relu` of `aten.relu_.default`; empty for what is no call."""
+    """Return the operator's name, such as `conv2d` of `aten.conv2d.default`; empty without a call.
+
+    In-place variants have the same name: `relu` for `aten.relu_.default`.
+    """
     if node.target is builtin.getitem:
         return "getitem"
     if node.op != "call_function" or not hasattr(node.target, "_schema"):
@@ -114,7 +117,7 @@ def operator(node: Node) -> str:
 
 
 def arguments(node: Node) -> dict[str, Any]:
-    """Arguments of a call by the names of its schema, defaults filled in."""
+    """Return the arguments of a call by their names in the schema, with defaults filled in."""
     schema = node.target._schema  # type: ignore[union-attr]
     bound = {
         argument.name: argument.default_value if argument.has_default_value() else None
@@ -126,7 +129,7 @@ def arguments(node: Node) -> dict[str, Any]:
 
 
 def scale_groups(traced: Trace) -> list[list[str]]:
-    """Names of the quantizers that must be one, because only pass-through operations stand between them."""
+    """Group quantizers that must be equal because only pass-through operations separate them."""
     parent: dict[Node, Node] = {}
 
     def root(node: Node) -> Node:

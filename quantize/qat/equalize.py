@@ -1,11 +1,10 @@
-"""Even out the channels of an activation before one scale per tensor is put on it.
+"""Equalize the channels of an activation before it gets one scale per tensor.
 
-A channel that stays far below its tensor's range is rounded to a few levels, and the next
-convolution, whose weights for it are large, magnifies that rounding: accuracy falls, and a
-difference of one step between two runtimes grows. Scaling the channel up by k and the next weights
-down by k leaves the function as it is, because ReLU commutes with k > 0; ReLU6 does as long as the
-channel stays below 6 / k, which the samples tell (cross-layer equalization; Nagel et al., ICCV
-2019, section 4.1).
+A channel far below its tensor's range is rounded to a few levels, and the next convolution, whose
+weights for it are large, amplifies that rounding: accuracy falls, and a difference of one step
+between two runtimes grows. Scaling the channel up by k and the next weights down by k does not
+change the function, because ReLU commutes with k > 0. ReLU6 does so while the channel stays below 6
+/ k, which is measured on samples (cross-layer equalization; Nagel et al., ICCV 2019, section 4.1).
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ if TYPE_CHECKING:
     from distill.students.base import Student
 
 HEADROOM = 2.0
-"""A channel may grow by this over the samples before ReLU6 cuts it."""
+"""Factor by which a channel may exceed its peak in the samples before ReLU6 clips it."""
 LARGEST_FACTOR = 32.0
 MOST_SAMPLES = 16
-"""Peaks need no more; the headroom covers the rest."""
+"""Peaks need no more samples; the headroom covers the rest."""
 _ACTIVATIONS = ("relu", "hardtanh")
 
 
 def equalize(student: Student, samples: Sequence[Tensor]) -> Student:
-    """A copy of a student whose channels use the range of their tensor.
+    """Return a copy of a student whose channels use the range of their tensor.
 
     Args:
-        student: Not changed.
-        samples: Inputs (B, 3, H, W) that the ranges of the channels are read from.
+        student: The student; it is not changed.
+        samples: Inputs (B, 3, H, W) from which the ranges of the channels are measured.
     """
     student = copy.deepcopy(student).eval()
     graph = trace(student, samples[0][:1]).module
@@ -62,7 +61,7 @@ def equalize(student: Student, samples: Sequence[Tensor]) -> Student:
 
 
 def _pair(node: Node) -> list[tuple[Node, list[Node]]]:
-    """The BatchNorm before an activation and the convolutions behind it, if nothing else reads it."""
+    """Find the BatchNorm before an activation and the convolutions that alone read the latter."""
     if operator(node) not in _ACTIVATIONS:
         return []
     norm = node.all_input_nodes[0]
@@ -83,13 +82,13 @@ def _channels(conv: Node) -> int:
 
 
 def _factor(peak: Tensor, *, clipped: bool) -> Tensor:
-    """What each channel is multiplied by, so that its peak reaches that of the tensor."""
+    """Return the factor of each channel that raises its peak to that of the tensor."""
     limit = torch.tensor(6.0) if clipped else peak.max() * HEADROOM
     return (limit / (peak * HEADROOM).clamp_min(1e-6)).clamp(1.0, LARGEST_FACTOR)
 
 
 class _Peaks(fx.Interpreter):
-    """Keeps the largest value of each channel of the watched nodes."""
+    """Records the largest value of each channel of the watched nodes."""
 
     def __init__(
         self, module: fx.GraphModule, watched: set[Node], peaks: dict[Node, Tensor]

@@ -1,4 +1,4 @@
-"""The loop of quantization-aware fine-tuning: calibrated start as epoch 0, Adam on a cosine, best by validation."""
+"""Quantization-aware fine-tuning: calibrated start, Adam on a cosine, best epoch by validation."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ if TYPE_CHECKING:
     from quantize.runs.folder import QatConfig
 
 FRESH_HEADS_LR = 1e-3
-"""Of teachers' heads that start from random weights, which the student's learning rate would leave as they are."""
+"""Learning rate of fresh teacher heads; the student's own rate would hardly change them."""
 
 
 class FinetuningData(Protocol):
-    """What fine-tuning needs of `distill.data.batches.TrainingData`."""
+    """The part of `distill.data.batches.TrainingData` that fine-tuning uses."""
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         ...
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Training batches of an epoch from step `start` on."""
+        """Yield the training batches of an epoch from step `start` on."""
         ...
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """`dice_val` and `iou_val` of a model."""
+        """Return `dice_val` and `iou_val` of a model."""
         ...
 
 
 class Finetuning:
-    """One quantized student on its way: optimiser, place in the schedule, best so far.
+    """State of one fine-tuning: model, optimizer, position in the schedule and best result so far.
 
     Args:
         path: RUN/qat8 or RUN/qat4.
-        config: How it is quantized.
+        config: Configuration of the quantization.
         data: Images of the run.
-        model: From `quantize_student` or `restore`.
-        objective: The recipe that stays on (`quantize.qat.keep_distillation`); None for the task
-            loss alone.
-        task_loss: Of logits and mask, where there is no objective; the run's.
+        model: A student from `quantize_student` or `restore`.
+        objective: Recipe that is kept on (`quantize.qat.keep_distillation`); None for the task loss
+            alone.
+        task_loss: The run's loss of logits and mask, used if there is no objective.
         heads_lr: Learning rate of the objective's heads; None for that of the student.
         report: Shows the progress of the steps.
     """
@@ -88,7 +88,7 @@ class Finetuning:
         self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """Return everything that the next epoch depends on."""
         return {
             "quantized": quantized_state(self.model),
             "objective": {} if self.objective is None else self.objective.state_dict(),
@@ -98,7 +98,7 @@ class Finetuning:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue behind the epoch that `state` was saved after."""
+        """Continue after the epoch at which `state` was saved."""
         if self.objective is not None:
             self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -111,7 +111,7 @@ class Finetuning:
             Validation figures of the best epoch.
 
         Raises:
-            TrainingError: The loss is no longer finite.
+            TrainingError: The loss is not finite.
         """
         left = (self.config.epochs - max(0, self.epoch - 1)) * self.data.steps
         with self.report(max(1, left), "fine-tune") as bar:
@@ -124,10 +124,12 @@ class Finetuning:
         return self.best
 
     def _train_epoch(self, bar: Any) -> dict[str, float]:
-        """Epoch `self.epoch`, counted from 1. The model stays in eval mode: BatchNorm and dropout are frozen.
+        """Train epoch `self.epoch`, counted from 1.
+
+        The model stays in eval mode: BatchNorm and dropout are frozen.
 
         Returns:
-            Means of its losses.
+            Means of the epoch's losses.
         """
         if 2 * self.epoch > self.config.epochs:
             # Weights settle on a grid that no longer moves (Krishnamoorthi, 2018, section 4).
@@ -138,23 +140,24 @@ class Finetuning:
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             bar.update(
                 1,
-                f"epoch {self.epoch}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.4f}",
+                f"epoch {self.epoch}, loss {losses['loss']:.3f}, "
+                f"best Dice {self.best['dice_val']:.4f}",
             )
         align(self.model, batch.images[:1])
         return {name: value / self.data.steps for name, value in sums.items()}
 
     def train_step(self, batch: Batch, step: int) -> dict[str, float]:
-        """One update of the weights.
+        """Update the weights once.
 
         Args:
-            batch: Its images.
-            step: Of epoch `self.epoch`, from 0.
+            batch: Images and masks of the step.
+            step: Index of the step in epoch `self.epoch`, from 0.
 
         Returns:
-            Its losses.
+            Losses of the step.
 
         Raises:
-            TrainingError: The loss is no longer finite.
+            TrainingError: The loss is not finite.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._part(step)
@@ -172,7 +175,7 @@ class Finetuning:
         return losses
 
     def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
-        """What is minimised, and each term by the name that `metrics.jsonl` knows it by."""
+        """Return the minimized loss, and each term under its name in `metrics.jsonl`."""
         if self.objective is None:
             loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
             return loss, {"loss": loss.item()}
@@ -180,7 +183,7 @@ class Finetuning:
         return found.total, found.figures()
 
     def _part(self, step: int) -> float:
-        """Of the peak learning rate: half a cosine over all steps, down to a hundredth."""
+        """Return the share of the peak learning rate: half a cosine that falls from 1 to 0.01."""
         done = ((self.epoch - 1) * self.data.steps + step) / (self.config.epochs * self.data.steps)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
 

@@ -1,4 +1,4 @@
-"""Put a quantized student on the very grids that its engines will have, so that what is trained is what runs."""
+"""Put a quantized student on its engines' grids, so that training optimizes what will run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def align(quantized: nn.Module, example: Tensor) -> None:
-    """Move scales and biases of a quantized student onto tie-free grids (`quantize.graph.grids`), in place.
+    """Move scales and biases of a student onto tie-free grids (`quantize.graph.grids`), in place.
 
-    Nothing moves the second time. The logits' own grid is left to the canonical graph.
+    A second call changes nothing. The grid of the logits is left to the canonical graph.
 
     Args:
-        quantized: From `quantize_student`.
+        quantized: A student from `quantize_student`.
         example: (1, 3, H, W) input.
 
     Raises:
@@ -71,7 +71,7 @@ def align(quantized: nn.Module, example: Tensor) -> None:
 
 
 def input_grid(node: Node, grids: list[Grid]) -> Grid:
-    """The grid that a convolution reads its input on."""
+    """Return the grid on which a convolution reads its input."""
     source = arguments(node)["input"]
     while operator(source) != "quantizer":
         source = source.all_input_nodes[0]

@@ -1,7 +1,7 @@
-"""The terms of a run's recipe, kept on while its quantized student is fine-tuned.
+"""Keep the terms of a run's recipe while its quantized student is fine-tuned.
 
-Teachers' cached maps, the heads that the distillation trained, and the task teacher's logits shape
-the quantized student as they shaped the float one. Nothing in here is exported.
+Cached teacher maps, the heads that the distillation trained, and the task teacher's logits train
+the quantized student as they trained the float one. Nothing of this is exported.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
-    """`Student.maps` of a quantized student, computed under the same quantizers as its `forward`.
+    """Compute `Student.maps` of a quantized student with the same quantizers as its `forward`.
 
-    NNCF hooks functions while `forward` runs; here they are hooked while `maps` does. The logits
+    NNCF hooks functions while `forward` runs; here they are hooked while `maps` runs. The logits
     are the same, bit for bit. Layers that only deep supervision uses have no quantizers.
 
     Args:
-        quantized: From `quantize_student` or `restore`.
-        x: (B, 3, H, W).
+        quantized: A student from `quantize_student` or `restore`.
+        x: (B, 3, H, W) input.
     """
     student = cast("Student", quantized)
     with FunctionHookMode(model=quantized, hook_storage=get_hook_storage(quantized)) as mode:
@@ -46,12 +46,13 @@ def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
 
 
 def refuse_without_recipe(config: DistillConfig) -> None:
-    """Raise UsageError where a run has no term that could be kept on."""
+    """Raise UsageError if a run has no term to keep."""
     if config.loss.recipe != "difom" or not (config.teachers.specs or config.teachers.task_specs):
         raise UsageError(
             "--distill-weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",
-            got=f"recipe {config.loss.recipe}, teachers {', '.join(config.teachers.specs) or 'none'}",
+            got=f"recipe {config.loss.recipe}, "
+            f"teachers {', '.join(config.teachers.specs) or 'none'}",
             hint="leave --distill-weight out: the task loss alone",
         )
 
@@ -59,17 +60,17 @@ def refuse_without_recipe(config: DistillConfig) -> None:
 def kept_objective(
     run: LoadedRun, quantized: nn.Module, channels: Sequence[int], weight: float
 ) -> Difom:
-    """The run's objective around its quantized student: task, `weight` times the teachers' maps, logits.
+    """Build the run's objective around its quantized student.
 
-    The terms are the run's own (bands, similarity, focal frequencies, teacher dropping, and
-    `cwd_weight` times the distance to the task teacher's logits), all of them together whatever the
-    run's schedule was.
+    Its terms are the task loss, `weight` times the distillation from the teachers' maps (bands,
+    similarity, focal frequencies, teacher dropping), and `cwd_weight` times the distance to the
+    task teacher's logits. All of them are active together, regardless of the run's schedule.
 
     Args:
         run: The distillation.
         quantized: Its quantized student; the objective trains it without owning it.
-        channels: Of each teacher's map.
-        weight: Of the spectral distillation, in the place of the run's `distill_weight`.
+        channels: Number of channels of each teacher's map.
+        weight: Weight of the spectral distillation, in place of the run's `distill_weight`.
     """
     config = run.config.changed(distill_weight=weight, schedule="joint", precision="fp32")
     with torch.random.fork_rng(devices=[]):
@@ -80,19 +81,19 @@ def kept_objective(
 def take_heads(
     objective: Difom, run: LoadedRun, quantized: nn.Module, samples: Sequence[Tensor]
 ) -> bool:
-    """Start from the heads that the distillation ended with, fitted to the equalised student.
+    """Load the heads that the distillation ended with, fitted to the equalized student.
 
-    Equalisation scaled channels of the student's maps up; the heads' weights for them are scaled
-    down likewise.
+    Equalization multiplied channels of the student's maps; the heads' weights for them are divided
+    by the same factors.
 
     Args:
-        objective: From `kept_objective`, with fresh heads.
+        objective: Objective from `kept_objective` with fresh heads.
         run: The distillation.
         quantized: Its quantized student before fine-tuning.
-        samples: Inputs (B, 3, H, W) that the factors are read from.
+        samples: Inputs (B, 3, H, W) from which the factors are measured.
 
     Returns:
-        False where the run kept no `checkpoints/last.pt`, and the heads are fresh.
+        False if the run has no `checkpoints/last.pt`; the heads then stay fresh.
 
     Raises:
         TrainingError: The checkpoint is damaged or its heads do not fit.
@@ -122,11 +123,11 @@ def take_heads(
 def _growth(
     student: Student, quantized: Student, samples: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """What equalisation multiplied each channel of the low and of the high map by."""
+    """Return the factors by which equalization multiplied each channel of the low and high map."""
     low, high = _Ratio(student.low_channels), _Ratio(student.high_channels)
     with torch.no_grad():
         for sample in samples:
-            # `maps` alone runs no quantizer: this is the equalised student in float.
+            # `maps` alone runs no quantizer: this is the equalized student in float.
             grown, whole = quantized.maps(sample), student.maps(sample)
             low.add(grown.low, whole.low)
             high.add(grown.high, whole.high)
@@ -144,13 +145,16 @@ class _Ratio:
         self.squares += whole.square().sum(dim=(0, 2, 3))
 
     def factors(self) -> Tensor:
-        """(C,); 1 for a channel that never answers."""
+        """Return (C,) factors; 1 for a channel that is always zero."""
         ratio = torch.where(self.squares > 0, self.products / self.squares.clamp_min(1e-12), 1.0)
         return ratio.clamp(1.0, LARGEST_FACTOR)
 
 
 class _Side:
-    """What an objective asks of a student, of a quantized one; no module, so that the objective holds heads alone."""
+    """The interface of a student for an objective, around a quantized one.
+
+    It is not a module, so that the objective owns only its heads.
+    """
 
     def __init__(self, quantized: nn.Module) -> None:
         student = cast("Student", quantized)

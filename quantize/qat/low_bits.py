@@ -1,15 +1,15 @@
-"""Weights on a coarser grid than eight bits, in int8 tensors: seven bits for every CPU, four as an experiment.
+"""Weights with fewer than eight bits in int8 tensors: seven for every CPU, four as an experiment.
 
-x86 CPUs without VNNI multiply unsigned by signed bytes and add the products in pairs, in 16 bits
-that saturate. A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767: OpenVINO
-then gives other scores than on a CPU with VNNI, and other masks. Weights from -63 to 63 keep every
+x86 CPUs without VNNI multiply unsigned by signed bytes and add pairs of products in 16 bits that
+saturate. A pair of eight-bit weights reaches 2 * 255 * 127 = 64770, far beyond 32767, so that
+OpenVINO gives different scores and masks than on a CPU with VNNI. Weights from -63 to 63 keep every
 pair sum within 2 * 255 * 63 = 32130, so that one file gives the same scores on every CPU. Depthwise
 convolutions add no pairs and keep eight bits.
 
-NNCF narrows weights for some targets only, and offers no 4-bit ones for CPUs, so the 8-bit
-quantizers that it inserted are narrowed afterwards. The number of bits is part of a quantizer's
-state: a checkpoint brings it back. No runtime here has a 4-bit kernel: an engine holds the integers
--7 to 7 in int8 tensors of the same size and runs its 8-bit kernels.
+NNCF narrows weights only for some targets and has no 4-bit weights for CPUs, so its 8-bit
+quantizers are narrowed after they were inserted. The number of bits is part of a quantizer's state:
+a checkpoint restores it. No runtime here has a 4-bit kernel: an engine holds the integers -7 to 7
+in int8 tensors of the same size and runs its 8-bit kernels.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ PAIR_BITS = 7
 """Most bits of a weight with which the sum of two products fits into 16 bits."""
 _CLIPS = 25
 _MOST_CLIPPED = 0.4
-"""A channel's range is looked for between this part of its largest weight and the whole."""
+"""A channel's range is searched between this share of its largest weight and that weight."""
 
 
 def lower_weights(
     quantized: nn.Module, example: Tensor, bits: int, patterns: Sequence[str] = ()
 ) -> list[str]:
-    """Narrow the weight quantizers of some layers, in place, each range where the rounding error is least.
+    """Narrow the weight quantizers of some layers in place, with the least rounding error.
 
     Args:
         quantized: A student with 8-bit quantizers.
         example: (1, 3, H, W) input.
-        bits: Of the chosen layers' weights: `2^bits - 1` levels around zero.
-        patterns: Globs over the names of convolutions; without any, all but the first and the last
-            to run.
+        bits: Bits of the chosen layers' weights: `2^bits - 1` levels around zero.
+        patterns: Globs over the names of convolutions; empty for all but the first and the last
+            executed.
 
     Returns:
         Names of the layers that were narrowed.
 
     Raises:
-        UsageError: A pattern that no layer matches, or a student of two layers or fewer without
-            patterns.
+        UsageError: A pattern matches no layer, or the student has at most two layers and there are
+            no patterns.
     """
     traced = trace(quantized, example)
     found = convolutions(traced)
@@ -65,7 +65,7 @@ def lower_weights(
 
 
 def keep_pair_sums(quantized: nn.Module, example: Tensor) -> list[str]:
-    """Narrow the weights of every convolution that adds products in pairs to seven bits, in place.
+    """Narrow the weights of convolutions that add products in pairs to seven bits, in place.
 
     Args:
         quantized: A student with 8-bit quantizers.
@@ -98,11 +98,11 @@ def _narrow(
 
 
 def best_scale(weight: Tensor, high: int) -> Tensor:
-    """The range (O,) of each output channel whose grid of integers in [-high, high] has the least squared error.
+    """Find the range (O,) of each output channel whose integers have the least squared error.
 
     Args:
-        weight: (O, I, kh, kw).
-        high: Largest integer.
+        weight: (O, I, kh, kw) weight.
+        high: Largest integer; the integers are [-high, high].
     """
     flat = weight.detach().flatten(1)
     whole = flat.abs().amax(dim=1).clamp_min(1e-12)

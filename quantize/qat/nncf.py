@@ -1,10 +1,10 @@
-"""A student under NNCF's fake quantizers: placed, calibrated, tied and restored.
+"""Insert, calibrate, share and restore NNCF's fake quantizers of a student.
 
 Weights are symmetric per channel, activations asymmetric per tensor, in int8 tensors, so that one
-set of integers fits every runtime; weights lie on the grids of `quantize.qat.low_bits`, so that it
-fits every CPU. Quantizers on both sides of an operation that only moves or picks values (concat,
-resize, pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot pull their
-scales apart.
+set of integers fits every runtime. Weights lie on the grids of `quantize.qat.low_bits`, so that it
+fits every CPU. Quantizers on both sides of an operation that only moves or selects values (concat,
+resize, pooling, pixel shuffle) are one module from the start, so that fine-tuning cannot give them
+different scales.
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ nncf.set_log_level(logging.ERROR)
 
 
 def load_extension() -> None:
-    """Load NNCF's C++ kernels, compiling them the first time (about a minute); later calls do nothing."""
+    """Load NNCF's C++ kernels; the first call compiles them (about a minute)."""
     with warnings.catch_warnings():
-        # NNCF leaves the thread pool that it loads with to the garbage collector.
+        # NNCF leaves the thread pool that it uses for loading to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         QuantizedFunctionsCPU.get("Quantize_forward")
         gc.collect()
 
 
-# The one type besides tensors and plain values in a quantizer's configuration; without it no
-# checkpoint is read.
+# A quantizer's configuration contains this type; a checkpoint cannot be read without allowing it.
 torch.serialization.add_safe_globals([QuantizationScheme])
 
 INPUT_HOOK = "post_hooks.x__0.0"
 INPUT_LOW, INPUT_RANGE = -127 / 128, 255 / 128
-"""A uint8 frame as `(x - 127) / 128`: the grid of step 1/128 with zero point 127."""
+"""Range of a uint8 frame as `(x - 127) / 128`: step 1/128, zero point 127."""
 
 
 def quantize_student(
@@ -65,8 +64,8 @@ def quantize_student(
     Args:
         student: Trained student; it is not changed.
         samples: Calibration inputs, each (B, 3, H, W) float, `(rgb - 127) / 128`.
-        bits: Of the weights; activations have 8.
-        layers: Which layers' weights have fewer than 8, as in
+        bits: Bits of the weights; activations have 8.
+        layers: Globs of the layers whose weights have fewer than 8 bits, as in
             `quantize.qat.low_bits.lower_weights`.
 
     Returns:
@@ -74,7 +73,7 @@ def quantize_student(
 
     Raises:
         TrainingError: The student's weights are not finite.
-        UsageError: A pattern in `layers` that matches nothing.
+        UsageError: A pattern in `layers` matches nothing.
     """
     refuse_nonfinite(student)
     load_extension()
@@ -97,16 +96,16 @@ def quantize_student(
 
 
 def quantized_state(quantized: nn.Module) -> dict[str, Any]:
-    """What `restore` needs to rebuild a quantized student bit for bit."""
+    """Return what `restore` needs to rebuild a quantized student bit for bit."""
     return {"model": quantized.state_dict(), "nncf": nncf.torch.get_config(quantized)}
 
 
 def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Module:
-    """A quantized student from `quantized_state`.
+    """Rebuild a quantized student from `quantized_state`.
 
     Args:
         student: A student of the same class and size; it is wrapped in place.
-        state: What `quantized_state` gave.
+        state: Result of `quantized_state`.
         example: (1, 3, H, W) input.
 
     Raises:
@@ -128,7 +127,7 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
 
 
 def freeze_ranges(quantized: nn.Module) -> None:
-    """Stop training the quantizers' ranges; weights go on."""
+    """Stop training the quantizers' ranges; the weights are still trained."""
     for quantizer in quantizers(quantized).values():
         quantizer.disable_gradients()
 
@@ -161,7 +160,7 @@ def _settle(quantized: nn.Module, example: Tensor) -> nn.Module:
         for name, quantizer in found.items():
             if any(
                 quantizer is member for member in members
-            ):  # NNCF puts one under several names too
+            ):  # NNCF may also register one under several names
                 storage.set_submodule(name, kept)
     return quantized.eval()
 

@@ -1,4 +1,4 @@
-"""The folder of a quantization, RUN/qat8 or RUN/qat4: its configuration, its checkpoints, and how they are read back."""
+"""The folder of a quantization, RUN/qat8 or RUN/qat4: its configuration and checkpoints."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 BITS = (8, 4)
 LEAST_CALIBRATION = 4
-"""Images without which a range would be a guess."""
+"""Fewer images cannot give a meaningful range."""
 
 
 class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides the outcome of `edge-difom qat` on a run.
 
     Attributes:
-        bits: Of the weights, 8 or 4; activations have 8.
-        layers: Globs over the names of the layers whose weights have 4 bits; without any, all but
+        bits: Bits of the weights, 8 or 4; activations have 8.
+        layers: Globs over the names of the layers whose weights have 4 bits; empty for all but
             first and last.
-        epochs: Passes over the training images; 0 leaves the calibrated student as it is.
-        lr: Learning rate of Adam at the start of its cosine.
-        batch_size: Images in a step.
-        calibration: Training images that the quantizers' first ranges come from.
-        distill_weight: Of the run's spectral distillation, kept on beside the task loss; 0 is the
-            task loss alone.
-        negatives: Folders of frames without a polyp that replace the run's; empty keeps the run's.
+        epochs: Passes over the training images; 0 keeps the calibrated student unchanged.
+        lr: Initial learning rate of Adam, followed by a cosine.
+        batch_size: Images per step.
+        calibration: Number of training images that determine the initial ranges of the quantizers.
+        distill_weight: Weight of the run's spectral distillation in addition to the task loss; 0
+            for the task loss alone.
+        negatives: Folders of clean frames that replace the run's; empty keeps the run's.
         max_drop: Dice that INT8 may lose against FP32.
         max_small_drop: Recall of small polyps that INT8 may lose against FP32.
     """
@@ -57,12 +57,12 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True)
 class QuantizedRun:
-    """A quantized student and where it comes from.
+    """A quantized student and its origin.
 
     Attributes:
         path: RUN/qat8 or RUN/qat4.
         source: The distillation, with the FP32 student.
-        config: How it was quantized.
+        config: Configuration of the quantization.
         model: The quantized student with its best weights.
         canonical: Its canonical graph.
         metrics: Validation figures and epoch of those weights; epoch 0 is calibration alone.
@@ -77,20 +77,20 @@ class QuantizedRun:
 
 
 def qat_path(run: Path, bits: int | None = None) -> Path:
-    """Where the quantization of a run lies.
+    """Return the folder of a run's quantization.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
-        bits: Which one; None for the one that `run` names, else 8.
+        bits: Bits of the weights; None for the quantization that `run` names, else 8.
 
     Raises:
-        UsageError: Other bits than 8 and 4.
+        UsageError: `bits` is neither 8 nor 4.
     """
     folders = {f"qat{known}": known for known in BITS}
     if bits not in (None, *BITS):
         raise UsageError(
             f"--bits {bits} is not supported",
-            expected="8, or 4 for the weights' grid alone (no runtime here executes 4-bit integers)",
+            expected="8, or 4 for the grid of the weights (no runtime here has 4-bit kernels)",
             hint="--bits 8",
         )
     if run.name in folders:
@@ -99,26 +99,26 @@ def qat_path(run: Path, bits: int | None = None) -> Path:
 
 
 def bits_of(path: Path) -> int:
-    """Of the weights, by the name of a quantization's folder."""
+    """Return the bits of the weights from the name of a quantization's folder."""
     return int(path.name.removeprefix("qat"))
 
 
 def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
-    """The best quantized student of a run.
+    """Load the best quantized student of a run.
 
     Args:
         run: Folder of the distillation, or its `qat8` or `qat4`.
-        bits: Which quantization; None for the one that `run` names, else 8.
+        bits: Bits of the weights; None for the quantization that `run` names, else 8.
 
     Raises:
-        UsageError: The run was not quantized yet.
+        UsageError: The run has not been quantized yet.
         TrainingError: A checkpoint is damaged or does not fit.
     """
     path = qat_path(run, bits)
     best = path / "checkpoints" / "best.pt"
     if not best.is_file():
         raise UsageError(
-            f"{path.parent} was not quantized yet",
+            f"{path.parent} has not been quantized yet",
             expected=f"{best}",
             hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
         )
@@ -135,16 +135,16 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
 
 
 def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """A checkpoint of a quantization.
+    """Load a checkpoint of a quantization.
 
     Raises:
-        TrainingError: It is missing, damaged, or lacks one of `keys`.
+        TrainingError: It is missing or damaged, or lacks one of `keys`.
     """
     state = load_checkpoint(path)
     missing = [key for key in keys if key not in state]
     if missing:
         raise TrainingError(
-            f"{path} is no checkpoint of a quantization",
+            f"{path} is not a checkpoint of a quantization",
             expected=", ".join(keys),
             got=f"no {', '.join(missing)}",
             hint=f"edge-difom qat {path.parent.parent} --force starts anew",
@@ -153,7 +153,7 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def load_qat_config(path: Path) -> QatConfig:
-    """The configuration of a quantization, of its folder.
+    """Load the configuration of a quantization from its folder.
 
     Raises:
         UsageError: The file is missing or not valid.
@@ -162,10 +162,10 @@ def load_qat_config(path: Path) -> QatConfig:
 
 
 def make_qat_config(values: dict[str, Any]) -> QatConfig:
-    """A checked configuration.
+    """Make a checked configuration.
 
     Raises:
-        UsageError: An unknown key or a value out of its range.
+        UsageError: A key is unknown or a value is out of range.
     """
     try:
         return msgspec.convert(values, QatConfig, strict=False)
@@ -178,15 +178,15 @@ def make_qat_config(values: dict[str, Any]) -> QatConfig:
 
 
 def exported_engines(run: Path, precision: str, bits: int | None = None) -> list[ExportedEngine]:
-    """Engines of a run.
+    """Export the engines of a run.
 
     Args:
         run: Folder of the distillation, or its `qat8` or `qat4`.
         precision: `int8`, `f32` (needs no quantization) or `all`.
-        bits: Which quantization; None for the one that `run` names, else 8.
+        bits: Bits of the weights; None for the quantization that `run` names, else 8.
 
     Raises:
-        UsageError: The run was not quantized yet, or is none.
+        UsageError: `run` is not a run directory or has not been quantized yet.
         TrainingError: A checkpoint is damaged or does not fit.
     """
     engines: list[ExportedEngine] = []
@@ -201,5 +201,5 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
 
 
 def example_input(size: int) -> Tensor:
-    """An input to trace with."""
+    """Return an input for tracing."""
     return torch.zeros(1, 3, size, size)

@@ -20,9 +20,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """`calibrated.json`: the baseline, written before fine-tuning begins.
 
     Attributes:
-        accuracy: Of the calibrated student.
-        images: Training images that it was calibrated on.
-        heads: Where the teachers' heads came from, `run` or `fresh`; None without distillation.
+        accuracy: Accuracy of the calibrated student.
+        images: Number of training images used for calibration.
+        heads: Origin of the teachers' heads, `run` or `fresh`; None without distillation.
     """
 
     accuracy: AccuracyRow
@@ -31,13 +31,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WeightBits(msgspec.Struct, frozen=True, kw_only=True):
-    """Of which layers the weights have fewer bits than every CPU multiplies exactly; activations have 8.
+    """Layers whose weights have fewer bits than every CPU multiplies exactly; activations have 8.
 
     Attributes:
-        low: Bits that were asked for.
+        low: Requested bits.
         layers: Names of the layers whose weights have fewer than the 7 of
             `quantize.qat.low_bits.PAIR_BITS`.
-        of: Layers in all.
+        of: Total number of layers.
     """
 
     low: int
@@ -46,13 +46,13 @@ class WeightBits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def emulation(self) -> str:
-        """What is emulated, in words; empty where nothing is."""
+        """Describe what is emulated; empty if nothing is."""
         if not self.layers:
             return ""
         return (
-            f"the weights of {len(self.layers)} of {self.of} layers lie on a grid of {self.low} bits "
-            f"({2**self.low - 1} levels), kept in int8 tensors: engines run their 8-bit kernels on them, no faster and "
-            "with no smaller file than at 8 bits"
+            f"the weights of {len(self.layers)} of {self.of} layers lie on a grid of {self.low} "
+            f"bits ({2**self.low - 1} levels), kept in int8 tensors: engines run their 8-bit "
+            "kernels on them, no faster and with no smaller file than at 8 bits"
         )
 
 
@@ -60,10 +60,10 @@ class EngineRow(msgspec.Struct, frozen=True, kw_only=True):
     """One engine.
 
     Attributes:
-        runtime: Its name.
+        runtime: Name of the runtime.
         precision: `int8` or `f32`.
-        bytes: Of its files.
-        executes: What kind of kernels, in words.
+        bytes: Size of its files.
+        executes: Kind of kernels, in words.
         float_ops: Operations that stay in float, each with the reason.
     """
 
@@ -78,20 +78,20 @@ class QatReport(msgspec.Struct, frozen=True, kw_only=True):
     """`report.json`.
 
     Attributes:
-        student: Its name.
-        epochs: That were asked for.
-        best_epoch: Whose weights were exported; 0 is calibration alone.
+        student: Name of the student.
+        epochs: Requested number of epochs.
+        best_epoch: Epoch whose weights were exported; 0 is calibration alone.
         dice_val: `f32` and `quantized` -> Dice at the input size, by which the epoch was chosen.
-        calibration_images: That the first ranges came from.
-        distillation: What stayed on beside the task loss, in words; empty without it.
+        calibration_images: Number of images that determined the initial ranges.
+        distillation: Terms kept on in addition to the task loss, in words; empty without any.
         weights: Bits of the weights.
-        emulation: What is emulated, in words; empty where nothing is.
+        emulation: What is emulated, in words; empty if nothing is.
         accuracy: `f32`, `ptq` (calibration alone, the baseline), `qat` and every INT8 engine on the
             validation frames.
-        small_recall: What that column says.
-        gate: What was asked for, and what does not hold.
-        engines: What was exported.
-        sqnr: What `layers` measures.
+        small_recall: Definition of that column.
+        gate: Allowed losses and the limits that were broken.
+        engines: Exported engines.
+        sqnr: Definition of the ratio in `layers`.
         layers: The layers that lose most, the worst first.
         parity: Every step of the way from the student to the engines.
     """
@@ -119,12 +119,12 @@ def write_record(path: Path, record: object) -> None:
 
 
 def read_report(path: Path) -> QatReport:
-    """The report of a quantization's folder."""
+    """Read the report from a quantization's folder."""
     return msgspec.json.decode((path / "report.json").read_bytes(), type=QatReport)
 
 
 def read_start(path: Path) -> Start:
-    """The baseline of a quantization's folder.
+    """Read the baseline from a quantization's folder.
 
     Raises:
         TrainingError: It is missing or damaged.

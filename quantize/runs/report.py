@@ -1,4 +1,4 @@
-"""Write the engines and `report.json` of a quantization, and refuse one that cost too much accuracy."""
+"""Write the engines and `report.json` of a quantization, and refuse one that lost too much."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 SQNR_FRAMES = 8
 WORST_LAYERS = 10
 NAMED_LAYERS = 3
-SQNR = "10 log10 of signal over rounding noise at the output of each convolution, given the exact input: layer by layer"
+SQNR = (
+    "10 log10 of signal over rounding noise at the output of each convolution, given the exact "
+    "input: layer by layer"
+)
 
 
 def write_report(
@@ -38,9 +41,9 @@ def write_report(
     """Write the engines, `parity.json` and `report.json` of a quantized run.
 
     Args:
-        quantized: From `load_quantized`.
+        quantized: A run from `load_quantized`.
         pairs: Validation images and masks.
-        store: The same at the input size.
+        store: The same images at the input size.
         start: The baseline.
         progress: Shows how many frames are scored.
     """
@@ -91,7 +94,7 @@ def write_report(
 
 
 def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
-    """Raise AccuracyError where INT8 lost more than was allowed; it names the worst layers and what may mend it."""
+    """Raise AccuracyError if INT8 lost more than allowed; names the worst layers and remedies."""
     if not report.gate.breaches:
         return
     config, run = quantized.config, quantized.path.parent
@@ -111,8 +114,8 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
         ways.append("--bits 8, or --layers without the worst layers")
     raise AccuracyError(
         "INT8 lost more accuracy than was allowed; everything was written",
-        expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of the recall of small "
-        "polyps lost against f32",
+        expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of "
+        "the recall of small polyps lost against f32",
         got="; ".join(report.gate.breaches) + f"; lowest signal to rounding noise: {worst}",
         hint=f"edge-difom qat {run} --bits {config.bits} --force with "
         + " | ".join(ways)
@@ -121,7 +124,7 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
 
 
 def _taught(quantized: QuantizedRun) -> bool:
-    """Whether the distillation had a term that `--distill-weight` can keep on."""
+    """Return whether the distillation had a term that fine-tuning can keep on."""
     config = quantized.source.config
     return config.loss.recipe == "difom" and bool(
         config.teachers.specs or config.teachers.task_specs

@@ -1,4 +1,4 @@
-"""`edge-difom qat`: refuse what cannot end well, calibrate, fine-tune, export, and judge what it cost."""
+"""Run a quantization: check that it can succeed, calibrate, fine-tune, export and judge it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Setting(NamedTuple):
-    """What a start and a continuation both need."""
+    """Values that a new and a resumed quantization share."""
 
     path: Path
     config: QatConfig
@@ -71,19 +71,19 @@ def train_qat(
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
-        config: None for the defaults; with `resume` only its `bits` count.
-        resume: Continue where it stopped, to the same result.
-        force: Quantize again.
+        config: Configuration; None for the defaults. With `resume` only its `bits` are used.
+        resume: Continue a stopped quantization, to the same result.
+        force: Replace an existing quantization.
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
 
     Raises:
-        UsageError: Unsupported bits, layers that do not exist, no run, done already, nothing to
-            resume, a student that cannot be exported, or no recipe to keep on (all found before
-            training).
+        UsageError: Unsupported bits, unknown layers, no run, already quantized, nothing to resume,
+            a student that cannot be exported, or no recipe to keep on. All of these are found
+            before training.
         TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
         DataError: The run's images cannot be used, or are too few.
-        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written
-            then.
+        AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`. Everything is written
+            before it is raised.
     """
     path = qat_path(run, config.bits if config else None)
     config = _resumed(path) if resume else config or QatConfig(bits=bits_of(path))
@@ -96,7 +96,7 @@ def train_qat(
         refuse_without_recipe(loaded.config)
     if not resume:
         refuse_existing(path, force=force)
-    # Whatever no engine can express is found now and not after the training.
+    # Fail before training if an engine cannot express the student.
     export_engines(canonicalize(loaded.student, (loaded.config.data.size, loaded.config.data.size)))
     given = loaded.config.changed(
         batch_size=config.batch_size,
@@ -125,10 +125,10 @@ def train_qat(
 
 
 def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
-    """Training images to calibrate on, (1, 3, H, W) each: `count` of them, or all with a warning.
+    """Return `count` training images (1, 3, H, W) for calibration, or all with a warning.
 
     Raises:
-        DataError: Fewer than `LEAST_CALIBRATION`.
+        DataError: There are fewer than `LEAST_CALIBRATION`.
     """
     samples = list(data.calibration(count))
     if len(samples) < LEAST_CALIBRATION:
@@ -139,7 +139,7 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
             hint="more training images, or --calibration 64",
         )
     if len(samples) < count:
-        logger.warning("calibrating on all %d images; %d were asked for", len(samples), count)
+        logger.warning("calibrating on all %d images; %d were requested", len(samples), count)
     return samples
 
 

@@ -105,7 +105,7 @@ def test_too_long_is_an_error(tiny_engine_files: dict[str, list[bytes]]) -> None
     ids=["one", "none", "float", "four channels"],
 )
 def test_frames_that_are_none_are_refused(frames: NDArray[np.uint8]) -> None:
-    with pytest.raises(UsageError, match="not usable"):
+    with pytest.raises(UsageError, match="invalid frames"):
         old_runtime_scores(b"", frames)
 
 

@@ -175,7 +175,7 @@ def test_other_bits_are_refused(tmp_path: Path, bits: int) -> None:
 
 
 def test_a_run_that_was_not_quantized_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not quantized yet"):
+    with pytest.raises(UsageError, match="not been quantized yet"):
         load_quantized(tmp_path)
     with pytest.raises(UsageError, match="nothing to resume"):
         train_qat(tmp_path, resume=True)

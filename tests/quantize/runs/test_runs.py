@@ -247,7 +247,7 @@ def test_four_bits_that_cost_too_much_are_written_and_refused(
     assert "--bits 8, or --layers" in said.err
     assert "in int8 tensors" in said.out
     assert_four_bits(run, report)
-    with pytest.raises(UsageError, match="was not quantized yet"):
+    with pytest.raises(UsageError, match="has not been quantized yet"):
         exported_engines(run, "int8", 8)
 
 
@@ -268,7 +268,7 @@ def test_damaged_quantizations_are_refused(distilled: Distilled, tmp_path: Path)
     describe_run(run / "qat8", QatConfig())
     for name in ("best.pt", "last.pt"):
         save_checkpoint(run / "qat8" / "checkpoints" / name, {"student": {}})
-    with pytest.raises(TrainingError, match="is no checkpoint of a quantization"):
+    with pytest.raises(TrainingError, match="is not a checkpoint of a quantization"):
         load_quantized(run)
     (run / "qat8" / "checkpoints" / "best.pt").write_bytes(b"cut")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
