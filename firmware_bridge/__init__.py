@@ -1,1 +1,1 @@
-"""What stands between a bundle and the cart: whether a bundle fits the machine."""
+"""Everything between the program and the cart, and whether a bundle fits a machine."""

@@ -1,4 +1,4 @@
-"""Changes that a power cut cannot take back: the file is flushed, and so is the folder that names it."""
+"""File operations that survive a power cut: the file is flushed, and so is its folder."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def sync_folder(path: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole; after the return it outlasts a power cut."""
+    """Write a complete file; it survives a power cut after the return."""
     atomic_write(path, data)
     sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents, each flushed into the one above it."""
+    """Make a folder and its parents, each flushed into its parent."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -37,7 +37,7 @@ def make_folder(path: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a flushed file within a file system, over what is there."""
+    """Rename a flushed file within a file system; replaces an existing target."""
     source.replace(target)
     sync_folder(target.parent)
     if source.parent != target.parent:
@@ -45,7 +45,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
 

@@ -1,4 +1,4 @@
-"""Whether a bundle can run on a machine, told before it is sent there or started."""
+"""Check whether a bundle can run on a machine before it is sent there or started."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class Described(Protocol):
-    """What is known of a bundle: its manifest, or what signed metadata says of it."""
+    """What is known about a bundle, from its manifest or from signed metadata."""
 
     @property
     def name(self) -> str:
-        """Of the bundle."""
+        """Name of the bundle."""
         ...
 
     @property
     def schema_version(self) -> int:
-        """Of its manifest."""
+        """Schema version of its manifest."""
         ...
 
     @property
     def engines(self) -> list[EngineEntry]:
-        """Its engines."""
+        """Engines of the bundle."""
         ...
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one engine of the bundle.
+    """Result of the check for one engine of the bundle.
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
         precision: `int8`, `f32` or `bf16`.
-        runs: Nothing stands in its way.
-        obstacles: What does, each with what mends it where something can.
+        runs: Whether the engine can run.
+        obstacles: Reasons why it cannot, each with a remedy if there is one.
     """
 
     runtime: str
@@ -55,9 +55,9 @@ class FitReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         bundle: Name of the bundle.
-        schema_version: Of its manifest.
-        architecture: Of the machine.
-        fits: At least one INT8 engine can run.
+        schema_version: Schema version of its manifest.
+        architecture: Architecture of the machine.
+        fits: Whether at least one INT8 engine can run.
         engines: One finding for each engine of the bundle.
     """
 
@@ -74,14 +74,13 @@ def fit(
     runtimes: Mapping[str, Runtime | None],
     architecture: str | None = None,
 ) -> FitReport:
-    """Compare what a bundle needs with what a machine has.
+    """Compare the needs of a bundle with a machine.
 
     Args:
-        manifest: Of a bundle that opened, or what is offered; its schema is one that this version
-            reads.
-        runtimes: Engine -> what runs it, None where nothing is installed
+        manifest: Manifest of an open bundle, or an offer; this version must read its schema.
+        runtimes: Maps each engine's runtime to the package that runs it; None if none is installed
             (`edge.engines.runtimes.find_runtimes()`).
-        architecture: The machine's, as Linux names it; this machine's by default.
+        architecture: Architecture in Linux's spelling; by default that of this machine.
     """
     architecture = architecture or device_info.architecture()
     engines = [_finding(entry, runtimes, architecture) for entry in manifest.engines]
@@ -105,14 +104,15 @@ def _finding(
     installed = runtimes.get(entry.runtime)
     if entry.runtime not in runtimes:
         obstacles.append(
-            f"this version knows no runtime {entry.runtime!r}, only {', '.join(runtimes)}"
+            f"this version does not know the runtime {entry.runtime!r}, only {', '.join(runtimes)}"
         )
     elif installed is None:
         obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
     elif not installed.reaches(entry.min_version):
         obstacles.append(
-            f"needs {installed.package} {installed.needed(entry.min_version)} or newer, {installed.version} is "
-            f"installed: pip install --upgrade '{installed.package}>={installed.needed(entry.min_version)}'"
+            f"needs {installed.package} {installed.needed(entry.min_version)} or "
+            f"newer, {installed.version} is installed: pip install --upgrade "
+            f"'{installed.package}>={installed.needed(entry.min_version)}'"
         )
     elif installed.conflict:
         obstacles.append(installed.conflict)

@@ -1,1 +1,1 @@
-"""What keeps carts up to date: trust, slots, bills of materials, the system image."""
+"""Updates of carts: trust, slots, bills of materials, and the system image."""

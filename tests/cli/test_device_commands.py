@@ -109,9 +109,9 @@ def test_another_publisher_is_trusted_only_by_force(
     root = tmp_path / "others" / "1.root.json"
     assert "already trusts a publisher" in call("device", "trust", root, code=2)
     call("device", "trust", root, "--replace")
-    assert "is not to be trusted" in call("device", "install", repository, code=4)
+    assert "cannot be trusted" in call("device", "install", repository, code=4)
     assert "cannot be read" in call("device", "trust", tmp_path / "nowhere", "--replace", code=2)
-    assert "is not to be trusted" in call(
+    assert "cannot be trusted" in call(
         "device", "trust", tmp_path / "passphrase", "--replace", code=4
     )
 
@@ -152,7 +152,7 @@ def test_rollback_and_gc_tell_what_is_missing(tmp_path: Path, call: Any) -> None
     for verb in ("rollback", "gc", "status"):
         assert "does not exist" in call("device", verb, code=4)
     (tmp_path / "state").mkdir()
-    assert "no bundle to go back to" in call("device", "rollback", code=2)
+    assert "no bundle to return to" in call("device", "rollback", code=2)
     assert "next:" in call("device", "gc")
     (tmp_path / "state" / "state.json").write_text("{")
     assert "cannot be read" in call("device", "rollback", code=4)

@@ -1,1 +1,1 @@
-"""The runtime's side of the cart's link: a session without input or output, and a thread that gives it both."""
+"""The runtime's side of the cart link: a session without I/O, and the thread that drives it."""

@@ -1,7 +1,6 @@
 """`edge.contracts.CartLink`: a thread between the frame loop and the controller.
 
-A heartbeat leaves only when the frame loop called `beat`, so that a loop that stands still opens
-the relay.
+A heartbeat is sent only after the frame loop called `beat`, so that a stalled loop opens the relay.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ _BACKOFF_S = (0.1, 2.0)
 
 
 def open_cart(text: str) -> ThreadedCart:
-    """The cart that a text names; a context manager.
+    """Open the cart that a text names; the result is a context manager.
 
-    A device that is not there yet is no error: it is looked for until it is.
+    A device that is missing is not an error: the link keeps looking for it.
 
     Args:
         text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]`, or `sim[:SECONDS=FAULT,...]`.
 
     Raises:
-        UsageError: The text names no cart.
-        MissingDependencyError: It needs a package or a compiler that is not installed.
+        UsageError: The text does not name a cart.
+        MissingDependencyError: The cart needs a package or a compiler that is not installed.
     """
     return ThreadedCart(parse(text))
 
@@ -51,7 +50,7 @@ class ThreadedCart:
     """The link and its thread, which runs between enter and exit.
 
     Args:
-        connector: Opens the way to the controller.
+        connector: Opens connections to the controller.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
@@ -94,19 +93,19 @@ class ThreadedCart:
         self.connector.close()
 
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:
-        """Tell the controller that the frame loop made progress; called on that alone.
+        """Tell the controller that the frame loop made progress; call it for no other reason.
 
         Args:
-            status: The device's.
-            frame_age_ms: Age of the frame that was just done; None without one.
-            mask: Whether an overlay is on show, for which the route is leased.
+            status: Status of the device.
+            frame_age_ms: Age of the last processed frame; None without one.
+            mask: Whether an overlay is shown, for which the route is leased.
         """
         with self._lock:
             self._beat = Beat(status, frame_age_ms, mask, self._now_ms())
         self._wake()
 
     def events(self) -> Sequence[CartReport]:
-        """What was reported since the last call."""
+        """Return what was reported since the last call."""
         with self._lock:
             events = list(self._events)
             self._events.clear()
@@ -114,7 +113,7 @@ class ThreadedCart:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Frames that either end lost, and whole ones that were no message for it; the controller's since its start."""
+        """Count lost frames and invalid messages of both ends; the controller's since its start."""
         status, session = self._session.status, self._session
         return {
             "drops": session.deframer.drops,
@@ -125,7 +124,7 @@ class ThreadedCart:
 
     @property
     def controller(self) -> ControllerStatus | None:
-        """The controller's newest status: temperature, supply, faults, lost frames; None before the first."""
+        """Return the controller's newest status (temperature, supply, faults); None without one."""
         return self._session.status
 
     def _now_ms(self) -> int:
@@ -135,7 +134,7 @@ class ThreadedCart:
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
-            return  # awake already
+            return  # a wake-up is already pending
 
     def _report(self, events: Sequence[CartReport]) -> None:
         with self._lock:
@@ -169,10 +168,13 @@ class ThreadedCart:
             self._stop.wait(wait_s)
 
     def _talk(self, transport: Transport, wait_s: float) -> float:
-        """Exchange until it is time to stop; returns the next backoff, short again once the controller answered.
+        """Exchange data until it is time to stop.
+
+        Returns:
+            Seconds until the next attempt; short again once the controller answered.
 
         Raises:
-            OSError: The connection is gone.
+            OSError: The connection was lost.
         """
         session, unsent = self._session, b""
         session.connect(self._now_ms())
@@ -186,8 +188,8 @@ class ThreadedCart:
             if transport.fileno() in readable:
                 session.receive(transport.read(), self._now_ms())
             if not unsent:
-                # While the line is not ready nothing is queued: an old heartbeat must not pass for
-                # a new one.
+                # Nothing is queued while the line is busy: an old heartbeat must not pass for a new
+                # one.
                 with self._lock:
                     beat, self._beat = self._beat, None
                 unsent = session.poll(beat, self._now_ms())

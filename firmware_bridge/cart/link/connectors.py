@@ -1,4 +1,4 @@
-"""Which way to the controller a text names: a serial line, ISO-TP on a CAN bus, a simulated cart."""
+"""Connectors to the controller: a serial line, ISO-TP on a CAN bus, or a simulated cart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Plain:
-    """A connector with nothing to keep.
+    """A connector without resources of its own.
 
     Args:
         opener: Opens a connection.
@@ -27,7 +27,7 @@ class Plain:
         self.open = opener
 
     def close(self) -> None:
-        """Nothing outlives a connection."""
+        """Do nothing: no resource outlives a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class SerialOptions:
     """Options of `serial:`.
 
     Attributes:
-        baud: Symbols per second on the line.
+        baud: Bits per second on the line.
     """
 
     baud: int = option(whole(1, 100_000_000), BAUD)
@@ -45,8 +45,8 @@ class SerialOptions:
 class CanOptions:
     """Options of `can:`.
 
-    Attributes:
-        send: Identifier of the frames that are sent.
+    send: Identifier of sent frames.
+        receive: Identifier of received frames.
         receive: Identifier of the frames that are received.
     """
 
@@ -55,7 +55,7 @@ class CanOptions:
 
 
 def parse(text: str) -> Connector:
-    """Build the connector of the controller that a description names.
+    """Make the connector to the controller that a text names.
 
     Args:
         text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]` with identifiers, or
@@ -63,7 +63,7 @@ def parse(text: str) -> Connector:
             `serial:DEVICE?baud=9600` (`edge.util.spec`).
 
     Raises:
-        UsageError: The text names no controller, or an option does not fit.
+        UsageError: The text does not name a controller, or an option is invalid.
     """
     spec = parse_spec(text)
     if spec.scheme == "serial":
@@ -75,7 +75,7 @@ def parse(text: str) -> Connector:
         bus = spec.with_positional("send", "receive")
         identifiers = bus.read(CanOptions)
         ids = identifiers.send, identifiers.receive
-        # One identifier alone would be paired with the other one's default.
+        # A single identifier would be paired with the default of the other one.
         if bus.target and len(bus.options) in (0, 2):
             return Plain(lambda: IsoTpTransport(bus.target, ids))
     elif spec.scheme == "sim":
@@ -87,7 +87,7 @@ def parse(text: str) -> Connector:
         except ValueError as error:
             raise UsageError(f"cart {text}: {error}") from error
     raise UsageError(
-        f"{text!r} names no cart",
+        f"{text!r} does not name a cart",
         expected="serial:DEVICE[,BAUD], can:INTERFACE[,SEND,RECEIVE], sim[:SECONDS=FAULT,...]",
         hint="sim is a simulated cart",
     )

@@ -1,7 +1,7 @@
-"""What the host says to the controller and makes of its answers; no input, no output, no clock of its own.
+"""The host's protocol with the controller, without I/O and without a clock.
 
-Bytes go in by `receive` and out by `poll`; both are told the time. The controller is believed dead
-after `SILENCE_MS` without a whole message of it, and the link begins anew with a hello.
+Bytes come in by `receive` and go out by `poll`; both are given the time. The controller counts as
+dead after `SILENCE_MS` without a complete message from it, and the link restarts with a hello.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HELLO_MS = 250
 OTHER_VERSION_MS = 1000
-"""Between two attempts to greet a controller that speaks another protocol."""
+"""Milliseconds between two greetings of a controller that speaks a different protocol version."""
 
 SILENCE_MS = 700
 LAMP_MS = 250
@@ -38,7 +38,7 @@ STATES = {
     State.DEGRADED: 5,
     State.BYPASS: 6,
 }
-"""Numbers of the schema."""
+"""Numbers of the states in the schema."""
 
 LAMPS = {
     State.BOOT: (m.BLUE, 1000),
@@ -49,17 +49,17 @@ LAMPS = {
     State.DEGRADED: (m.AMBER, 0),
     State.BYPASS: (m.RED, 0),
 }
-"""Colour and period in milliseconds; 0 is steady."""
+"""Color and blink period in milliseconds; 0 is steady."""
 
 
 class Beat(NamedTuple):
-    """Progress of the frame loop that the controller is to hear of.
+    """Progress of the frame loop to report to the controller.
 
     Attributes:
-        status: The device's.
-        frame_age_ms: Of the frame that was just done; None without one.
-        mask: Whether an overlay is on show.
-        at_ms: When it was told.
+        status: Status of the device.
+        frame_age_ms: Age of the last processed frame; None without one.
+        mask: Whether an overlay is shown.
+        at_ms: Time of the report.
     """
 
     status: Status
@@ -69,13 +69,13 @@ class Beat(NamedTuple):
 
 
 class Session:
-    """One host's link, over any number of connections.
+    """The link of one host over any number of connections.
 
     Attributes:
-        up: The controller has greeted, and speaks this protocol.
-        reported: What happened since the owner last emptied it.
-        deframer: Its `drops` count what the line lost.
-        refused: Whole frames that were no message for the host.
+        up: Whether the controller has greeted and speaks this protocol.
+        reported: Events since the owner last cleared it.
+        deframer: Finds frames; its `drops` count the frames that the line damaged.
+        refused: Number of complete frames that held no valid message for the host.
         status: Newest status of the controller; None before the first.
     """
 
@@ -102,7 +102,7 @@ class Session:
         self._faults = 0
 
     def connect(self, now_ms: int) -> None:
-        """A new connection stands: greet, and forget half a frame of the old one."""
+        """Start a new connection: greet, and discard an incomplete frame of the old one."""
         drops = self.deframer.drops
         self.deframer = Deframer()
         self.deframer.drops = drops
@@ -111,25 +111,26 @@ class Session:
         self._greet_again()
 
     def disconnect(self, reason: str) -> None:
-        """The connection is gone."""
+        """Note that the connection was lost."""
         self._down(reason)
 
     def receive(self, data: bytes, now_ms: int) -> None:
-        """Bytes of the controller."""
+        """Process bytes from the controller."""
         self._now_ms = now_ms
         for payload in self.deframer.feed(data):
             self._take_payload(payload)
 
     def poll(self, beat: Beat | None, now_ms: int) -> bytes:
-        """What is to be sent now.
+        """Return the bytes to send now.
 
         Args:
-            beat: Progress since the last call; None, and no heartbeat leaves, where there was none.
-            now_ms: The time.
+            beat: Progress since the last call; None if there was none, and then no heartbeat is
+            sent.
+            now_ms: Current time in milliseconds.
         """
         self._now_ms = now_ms
         if self.up and now_ms - self._heard_ms >= SILENCE_MS:
-            self._down(f"no word of the controller for {now_ms - self._heard_ms} ms")
+            self._down(f"no message from the controller for {now_ms - self._heard_ms} ms")
         if not self.up:
             if now_ms >= self._hello_due_ms:
                 self._hello_due_ms = now_ms + HELLO_MS
@@ -144,7 +145,7 @@ class Session:
         return out
 
     def farewell(self) -> bytes:
-        """The last words: pass-through."""
+        """Return the last message: pass-through."""
         self._out.clear()
         if self.up:
             self._send(m.SetRoute(route=0, lease_ms=0))
@@ -153,7 +154,7 @@ class Session:
         return out
 
     def take_reported(self) -> Iterator[CartReport]:
-        """What was reported, oldest first, each once."""
+        """Yield each event once, the oldest first."""
         while self.reported:
             yield self.reported.popleft()
 
@@ -209,7 +210,7 @@ class Session:
         if ack.code == m.VERSION:
             self._other_version(f"the controller does not speak protocol {m.PROTOCOL}")
         elif ack.code == m.GREET_FIRST and self.up:
-            self._down("the controller does not know this host any more")
+            self._down("the controller no longer knows this host")
         elif ack.code in (m.SCHEMA, m.UNKNOWN_STATE, m.REFUSED):
             self._refuse(f"the controller answers: {m.CODES[ack.code]}")
         elif (
@@ -236,7 +237,7 @@ class Session:
     def _take_status(self, status: m.ControllerStatus) -> None:
         self.status = status
         if not self.up:
-            return  # what it says of a silent host is known
+            return  # its fault for a silent host is already known
         if status.faults & ~self._faults:
             self._refuse(f"the controller's faults: {', '.join(fault_names(status.faults))}")
         self._faults = status.faults
@@ -245,7 +246,7 @@ class Session:
 
     def _take_event(self, sequence: int, event: m.InputEvent) -> None:
         if not self.up:
-            return  # it comes again once both know each other
+            return  # the controller sends it again after the greeting
         self._send(m.Ack(ack_seq=sequence, code=m.DONE))
         if event.event_id > self._last_event:
             self._last_event = event.event_id
@@ -264,7 +265,7 @@ class Session:
             )
 
     def _other_version(self, reason: str) -> None:
-        self._refuse(f"{reason}; the picture stays passed through")
+        self._refuse(f"{reason}; the picture stays in pass-through")
         self._down(reason)
         self._hello_due_ms = self._now_ms + OTHER_VERSION_MS
 
@@ -292,5 +293,5 @@ class Session:
 
 
 def fault_names(faults: int) -> list[str]:
-    """Names of the bits that are set."""
+    """Return the names of the bits that are set."""
     return [name for bit, name in m.FAULTS.items() if faults & bit]

@@ -1,4 +1,4 @@
-"""Ways to the controller: a serial line, and ISO-TP on a CAN bus."""
+"""Transports to the controller: a serial line, and ISO-TP on a CAN bus."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _READ = 4096
 
 
 class Transport(Protocol):
-    """An open way to the controller; nothing of it waits."""
+    """An open, non-blocking connection to the controller."""
 
     def fileno(self) -> int:
-        """Descriptor that becomes readable when bytes came."""
+        """Return the descriptor that becomes readable when bytes arrive."""
         ...
 
     def read(self) -> bytes:
-        """Bytes that came; asked for when the descriptor is readable.
+        """Return the bytes that arrived; call it when the descriptor is readable.
 
         Raises:
-            OSError: The connection is gone.
+            OSError: The connection was lost.
         """
         ...
 
     def write(self, data: bytes) -> int:
-        """Send what the system takes now; returns how many bytes.
+        """Send as much as the system accepts now, and return the number of bytes.
 
         Raises:
-            OSError: The connection is gone.
+            OSError: The connection was lost.
         """
         ...
 
     def pending(self) -> int:
-        """Bytes that were written and have not left yet, as far as the system tells."""
+        """Return the number of written but unsent bytes, as far as the system knows."""
         ...
 
     def close(self) -> None:
-        """Let go of it, without waiting for what has not left."""
+        """Close the connection without waiting for unsent bytes."""
         ...
 
 
@@ -58,10 +58,10 @@ class SerialTransport:
 
     Args:
         port: Device, such as `/dev/ttyACM0`.
-        baud: Bits per second; a USB controller does not mind.
+        baud: Bits per second; a USB controller ignores it.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: The device cannot be opened.
     """
 
     def __init__(self, port: str, baud: int = BAUD) -> None:
@@ -70,11 +70,11 @@ class SerialTransport:
         self._serial: Serial = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
 
     def fileno(self) -> int:
-        """Descriptor of the device."""
+        """Return the descriptor of the device."""
         return int(self._serial.fileno())
 
     def read(self) -> bytes:
-        """Bytes that came; readable without any is how a device that is gone looks."""
+        """Return the bytes that arrived; a readable device without any has vanished."""
         data = os.read(self.fileno(), _READ)
         if not data:
             raise OSError(errno.EIO, "the device is gone")
@@ -88,34 +88,34 @@ class SerialTransport:
             return 0
 
     def pending(self) -> int:
-        """Bytes in the system's buffer."""
+        """Return the number of bytes in the system's buffer."""
         return int(self._serial.out_waiting)
 
     def close(self) -> None:
-        """Drop what has not left, for which the system would wait, and close."""
+        """Discard unsent bytes, for which the system would wait, and close the device."""
         with contextlib.suppress(
             OSError, termios.error
-        ):  # a device that is gone has nothing to drop
+        ):  # a device that has vanished has nothing to discard
             self._serial.reset_output_buffer()
         self._serial.close()
 
 
 class IsoTpTransport:
-    """ISO 15765-2 on a CAN bus, by the system's own socket: the same frames, one transfer for each write.
+    """ISO 15765-2 on a CAN bus by the kernel's socket; each write of frames is one transfer.
 
     Args:
-        interface: Such as `can0`.
-        ids: Identifiers that are sent with, and received.
+        interface: CAN interface, such as `can0`.
+        ids: Identifiers for sending and for receiving.
 
     Raises:
-        OSError: The interface or the system's module is missing.
-        MissingDependencyError: This Python or system knows no ISO-TP.
+        OSError: The interface or the kernel module is missing.
+        MissingDependencyError: This Python or system does not support ISO-TP.
     """
 
     def __init__(self, interface: str, ids: tuple[int, int] = CAN_IDS) -> None:
         if not hasattr(socket, "CAN_ISOTP"):
             raise MissingDependencyError(
-                "this Python knows no ISO-TP sockets",
+                "this Python does not support ISO-TP sockets",
                 expected="Linux 5.10 with can-isotp",
                 got=sys.platform,
             )
@@ -128,25 +128,25 @@ class IsoTpTransport:
             raise
 
     def fileno(self) -> int:
-        """Descriptor of the socket."""
+        """Return the descriptor of the socket."""
         return self._socket.fileno()
 
     def read(self) -> bytes:
-        """One transfer that came."""
+        """Return one received transfer."""
         try:
             return self._socket.recv(_READ)
         except BlockingIOError:
             return b""
 
     def write(self, data: bytes) -> int:
-        """Start a transfer, unless one is on its way."""
+        """Start a transfer, unless one is in progress."""
         try:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
 
     def pending(self) -> int:
-        """The system does not tell."""
+        """Return 0: the system does not report it."""
         return 0
 
     def close(self) -> None:
@@ -155,29 +155,29 @@ class IsoTpTransport:
 
 
 class Connector(Protocol):
-    """Opens the way to one controller, again after it was lost."""
+    """Opens connections to one controller, also after one was lost."""
 
     def open(self) -> Transport:
-        """A new connection.
+        """Open a new connection.
 
         Raises:
-            OSError: The controller is not there.
+            OSError: The controller is missing.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what outlives a connection."""
+        """Release what outlives a connection."""
         ...
 
 
 def drain(transport: Transport, data: bytes, seconds: float) -> bool:
-    """Write all and wait until it has left.
+    """Write all data and wait until it has been sent.
 
     Returns:
-        Whether it left in time.
+        True if everything was sent in time.
 
     Raises:
-        OSError: The connection is gone.
+        OSError: The connection was lost.
     """
     end = time.monotonic() + seconds
     while data or transport.pending():

@@ -1,1 +1,1 @@
-"""The cart's link: messages (`cart.cddl`), their codec and their frames."""
+"""The protocol of the cart link: messages (`cart.cddl`), their codec and their framing."""

@@ -1,7 +1,6 @@
 """Frames on a byte stream: 0x00 | COBS(payload | CRC-32, little endian) | 0x00.
 
-The leading delimiter ends whatever noise stood before a frame, so that noise costs no frame but
-itself.
+The leading delimiter ends any noise before a frame, so that noise never costs a valid frame.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ _STUFFED_MAX = PAYLOAD_MAX + _CRC_SIZE + 1
 
 
 def frame(payload: bytes) -> bytes:
-    """The frame of a payload.
+    """Return the frame of a payload.
 
     Args:
         payload: 1 to `PAYLOAD_MAX` bytes.
 
     Raises:
-        ValueError: The payload has another length.
+        ValueError: The payload has a different length.
     """
     if not 1 <= len(payload) <= PAYLOAD_MAX:
         raise ValueError(f"a payload has 1 to {PAYLOAD_MAX} bytes, not {len(payload)}")
@@ -35,10 +34,10 @@ def frame(payload: bytes) -> bytes:
 
 
 class Deframer:
-    """Finds the frames of a byte stream.
+    """Finds the frames in a byte stream.
 
     Attributes:
-        drops: Frames that were none: too long, no COBS, wrong CRC.
+        drops: Number of invalid frames: too long, invalid COBS, wrong CRC.
     """
 
     def __init__(self) -> None:
@@ -47,7 +46,7 @@ class Deframer:
         self._overrun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Payloads that these bytes complete."""
+        """Yield the payloads that these bytes complete."""
         pieces = data.split(b"\0")
         for i, piece in enumerate(pieces):
             room = _STUFFED_MAX - len(self._bytes)

@@ -1,6 +1,7 @@
-"""The messages of `cart.cddl`, as types whose every value is checked on the way in and on the way out.
+"""Types of the messages in `cart.cddl`; every value is checked when encoding and decoding.
 
-Both ends take deterministic CBOR alone (RFC 8949, section 4.2), so that a message has one spelling.
+Both ends accept only deterministic CBOR (RFC 8949, section 4.2), so that a message has one
+encoding.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 
 NO_FRAME_AGE = 0xFFFF
-"""`frame_age_ms` where there is no frame."""
+"""`frame_age_ms` if there is no frame."""
 
 # Codes of an acknowledgement.
 DONE, SCHEMA, VERSION, GREET_FIRST, NOT_NEWER, UNKNOWN_STATE, REFUSED = range(7)
@@ -26,7 +27,7 @@ DONE, SCHEMA, VERSION, GREET_FIRST, NOT_NEWER, UNKNOWN_STATE, REFUSED = range(7)
 CODES = {
     DONE: "done",
     SCHEMA: "breaks the schema",
-    VERSION: "another protocol version",
+    VERSION: "different protocol version",
     GREET_FIRST: "no greeting yet",
     NOT_NEWER: "not newer than the last one",
     UNKNOWN_STATE: "unknown state",
@@ -49,16 +50,16 @@ FAULTS = {
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Base of what an envelope carries."""
+    """Base class of the messages that an envelope carries."""
 
 
 class Hello(Message, frozen=True, tag=0):
-    """Host: begin; the controller's route is off until heartbeats and a lease come.
+    """Host: start the link; the route stays off until heartbeats and a lease arrive.
 
     Attributes:
-        role: 0 the runtime, 1 a service tool, which may only look on.
-        proto: Protocol that the host speaks.
-        fw: The host's version, 1 to 24 characters of printable ASCII.
+        role: 0 for the runtime, 1 for a service tool, which may only observe.
+        proto: Protocol version of the host.
+        fw: Version of the host, 1 to 24 characters of printable ASCII.
     """
 
     role: Annotated[int, Meta(ge=0, le=1)]
@@ -70,9 +71,9 @@ class Heartbeat(Message, frozen=True, tag=1):
     """Host: the frame loop made progress.
 
     Attributes:
-        uptime_ms: Of the host's monotonic clock, modulo 2^32.
+        uptime_ms: Monotonic clock of the host, modulo 2^32.
         state: Number of the runtime's state (`firmware_bridge.cart.link.states`).
-        frame_age_ms: Of the frame that was just done; `NO_FRAME_AGE` without one.
+        frame_age_ms: Age of the last processed frame; `NO_FRAME_AGE` without one.
     """
 
     uptime_ms: U32
@@ -81,33 +82,33 @@ class Heartbeat(Message, frozen=True, tag=1):
 
 
 class SetLamp(Message, frozen=True, tag=2):
-    """Host: colour of the lamp; `blink_ms` is its period, 0 is steady."""
+    """Host: set the color of the lamp; `blink_ms` is its period, 0 is steady."""
 
     colour: Annotated[int, Meta(ge=0, le=5)]
     blink_ms: Annotated[int, Meta(ge=0, le=10000)]
 
 
 class SetRoute(Message, frozen=True, tag=3):
-    """Host: pass-through (0), or overlay (1) for `lease_ms`."""
+    """Host: select pass-through (0), or the overlay (1) for `lease_ms`."""
 
     route: Annotated[int, Meta(ge=0, le=1)]
     lease_ms: Annotated[int, Meta(ge=0, le=500)]
 
 
 class Ack(Message, frozen=True, tag=4):
-    """Both: the message with this sequence number arrived, and what became of it (`CODES`)."""
+    """Both: the message with this sequence number arrived, with this result (`CODES`)."""
 
     ack_seq: U16
     code: Annotated[int, Meta(ge=0, le=6)]
 
 
 class Greeting(Message, frozen=True, tag=5):
-    """Controller: answer to a hello, and unasked at its start.
+    """Controller: answer to a hello, also sent once at its start.
 
     Attributes:
         hw_rev: Revision of the board.
         reset_cause: Index into `RESET_CAUSES`.
-        boot_id: Another one at each start.
+        boot_id: A different number at each start.
     """
 
     hw_rev: U8
@@ -116,16 +117,16 @@ class Greeting(Message, frozen=True, tag=5):
 
 
 class ControllerStatus(Message, frozen=True, tag=6):
-    """Controller: at each change, and every 250 ms.
+    """Controller: status, sent at each change and every 250 ms.
 
     Attributes:
-        bypass: The coil is off.
-        relay_feedback: The auxiliary contact says overlay.
-        temp_cc: Hundredths of a degree Celsius.
+        bypass: Whether the coil is off.
+        relay_feedback: Whether the auxiliary contact reports overlay.
+        temp_cc: Temperature in hundredths of a degree Celsius.
         supply_mv: Supply in millivolts.
         faults: Bits of `FAULTS`.
-        drops: Frames that the controller's link lost since its start.
-        refused: Whole frames that were no message for it.
+        drops: Number of invalid frames on the controller's link since its start.
+        refused: Number of complete frames that held no valid message for it.
     """
 
     bypass: bool
@@ -138,13 +139,13 @@ class ControllerStatus(Message, frozen=True, tag=6):
 
 
 class InputEvent(Message, frozen=True, tag=7):
-    """Controller: a pedal, sent until it is acknowledged, for 5 s at most.
+    """Controller: a pedal event, repeated until it is acknowledged, for at most 5 s.
 
     Attributes:
         event_id: Counts from 0 at each start.
-        source: Pedal.
-        edge: 1 pressed, 0 released.
-        t_ms: Of the controller's clock.
+        source: Number of the pedal.
+        edge: 1 for pressed, 0 for released.
+        t_ms: Time on the controller's clock.
     """
 
     event_id: U32
@@ -154,7 +155,7 @@ class InputEvent(Message, frozen=True, tag=7):
 
 
 class PowerFail(Message, frozen=True, tag=8):
-    """Controller: the supply fails and holds for `holdup_ms`; sent with one number until acknowledged."""
+    """Controller: the supply fails and holds for `holdup_ms`; repeated until it is acknowledged."""
 
     holdup_ms: U16
 
@@ -181,14 +182,14 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 
 
 class SchemaError(ValueError):
-    """Bytes or values that are no message of the schema."""
+    """Bytes or values that are not a message of the schema."""
 
 
 class VersionError(SchemaError):
-    """A message of another protocol version.
+    """A message of a different protocol version.
 
     Args:
-        version: What it speaks.
+        version: Protocol version of the message.
     """
 
     def __init__(self, version: int) -> None:
@@ -197,10 +198,10 @@ class VersionError(SchemaError):
 
 
 def encode(envelope: Envelope) -> bytes:
-    """A message as deterministic CBOR.
+    """Encode a message as deterministic CBOR.
 
     Raises:
-        SchemaError: A value is out of its range or of another type.
+        SchemaError: A value is out of range or has the wrong type.
     """
     plain = msgspec.to_builtins(envelope)
     _checked(plain)
@@ -208,23 +209,23 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(payload: bytes) -> Envelope:
-    """The message of a payload.
+    """Decode the message in a payload.
 
     Raises:
-        VersionError: It speaks another protocol; nothing else of it was read.
-        SchemaError: It is none of the schema's, or not in its one spelling.
+        VersionError: It has a different protocol version; nothing else of it was read.
+        SchemaError: It does not match the schema or is not deterministic CBOR.
     """
     try:
         plain = cbor2.loads(payload)
         spelt = cbor2.dumps(plain)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise SchemaError(f"no CBOR: {error}") from error
+        raise SchemaError(f"invalid CBOR: {error}") from error
     if not isinstance(plain, list) or len(plain) < 2 or not _is_number(plain[0]):
         raise SchemaError("no envelope")
     if plain[0] != PROTOCOL and _is_number(plain[1]):
         raise VersionError(plain[0])
     if spelt != payload:
-        raise SchemaError("not in its shortest spelling")
+        raise SchemaError("not in the shortest encoding")
     return _checked(plain)
 
 

@@ -1,1 +1,1 @@
-"""The cart's controller without a cart: the firmware's own application on a pseudo-terminal, with faults to order."""
+"""A simulated cart: the firmware's application on a pseudo-terminal, with faults on request."""

@@ -1,4 +1,4 @@
-"""`python -m firmware_bridge.cart.simcart --pty`: a cart to try `edge-difom run --cart serial:DEVICE` on."""
+"""`python -m firmware_bridge.cart.simcart --pty`: a simulated cart for `edge-difom run --cart`."""
 
 from __future__ import annotations
 
@@ -42,13 +42,16 @@ def _parse_all(
 @click.option(
     "--at", multiple=True, callback=_parse_all, metavar="SECONDS=FAULT", help="Repeatable."
 )
-@click.option("--seed", default=0, help="Of noise and garbage.")
-@click.option("--quiet", is_flag=True, help="Do not say where relay and lamp are.")
-@click.option("--child", is_flag=True, help="End with standard input.")
+@click.option("--seed", default=0, help="Random seed of noise and garbage.")
+@click.option("--quiet", is_flag=True, help="Do not report relay and lamp.")
+@click.option("--child", is_flag=True, help="End when standard input ends.")
 def main(link: str | None, at: tuple[Fault, ...], seed: int, quiet: bool, child: bool) -> None:
-    """The cart's controller, simulated by its own firmware. Prints the device to open; faults come by standard input."""
+    """Simulate the cart's controller with its own firmware and print the device to open.
+
+    Faults are also read from standard input.
+    """
     if link is None:
-        raise click.UsageError("--pty [LINK] is the one way to reach it")
+        raise click.UsageError("--pty [LINK] is required")
     try:
         cart = SimCart(seed=seed, faults=at)
     except EdgeDifomError as error:
@@ -58,7 +61,7 @@ def main(link: str | None, at: tuple[Fault, ...], seed: int, quiet: bool, child:
 
 
 class _Terminal:
-    """A pseudo-terminal whose other end stands open here too, so that a host may come and go."""
+    """A pseudo-terminal whose other end stays open here too, so that hosts may come and go."""
 
     def __init__(self, link: Path | None) -> None:
         self.master, self._slave = os.openpty()
@@ -127,7 +130,7 @@ def _order(cart: SimCart, line: str) -> None:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """What nobody reads is lost, as on a wire."""
+    """Write to a descriptor; unread data is lost, as on a wire."""
     try:
         os.write(descriptor, data)
     except BlockingIOError:
@@ -135,7 +138,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _tell(cart: SimCart, told: str) -> str:
-    """Say on standard error where relay and lamp are, when that changes."""
+    """Report relay and lamp on standard error when they change."""
     relay = "overlay" if cart.controller.contact else "pass-through"
     text = f"relay {relay}, faults {cart.controller.faults:#04x}"
     if text != told:

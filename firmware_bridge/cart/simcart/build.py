@@ -1,4 +1,4 @@
-"""The controller's application as a shared library of this machine, compiled once and kept."""
+"""The controller's application as a shared library for this machine, compiled once and cached."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _COMPILERS = ("cc", "gcc", "clang")
 
 
 def library() -> Path:
-    """Path of the library, compiled where this version of the sources was not yet.
+    """Return the path of the library; compiles the sources if they are new or changed.
 
-    It stands under `$EDGE_DIFOM_CACHE`, `$XDG_CACHE_HOME/edge-difom` or `~/.cache/edge-difom`.
+    The library is stored under `$EDGE_DIFOM_CACHE`, `$XDG_CACHE_HOME/edge-difom` or
+    `~/.cache/edge-difom`.
     Processes that compile at the same time do not disturb each other.
 
     Raises:

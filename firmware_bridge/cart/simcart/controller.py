@@ -1,4 +1,4 @@
-"""The compiled application as an object: its inputs are attributes, its clock is the caller's."""
+"""The compiled application as an object: inputs are attributes, the caller supplies the clock."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _ROOM = 4096
 
 
 class Inputs(ctypes.Structure):
-    """What the board's inputs read; `struct host_inputs` of boards/host/host.h.
+    """Readings of the board's inputs; `struct host_inputs` of boards/host/host.h.
 
     Attributes:
-        temperature_cc: Hundredths of a degree Celsius.
+        temperature_cc: Temperature in hundredths of a degree Celsius.
         supply_mv: Supply in millivolts.
-        contact_ms: How long the relay takes to follow its coil.
-        stuck: -1 the relay follows, 0 it stays open, 1 it is welded.
-        holdup_ms: How long the supply holds once it fails.
-        pedals: Bit per pedal that is pressed.
+        contact_ms: Milliseconds that the relay takes to follow its coil.
+        stuck: -1 if the relay follows its coil, 0 if it stays open, 1 if it is welded.
+        holdup_ms: Milliseconds for which the supply holds after it fails.
+        pedals: One bit per pressed pedal.
     """
 
     _fields_ = (
@@ -66,11 +66,11 @@ class Controller:
     """One controller, powered on by `start`.
 
     Args:
-        path: The library; compiled on the first use by default.
+        path: Path of the library; by default it is compiled on first use.
 
     Attributes:
-        inputs: What its inputs read; set at any time.
-        now_ms: Its clock.
+        inputs: Readings of its inputs; may be set at any time.
+        now_ms: Clock of the controller in milliseconds.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -86,37 +86,37 @@ class Controller:
         self.now_ms = 0
 
     def start(self, boot_id: int, *, cause: int = 1, now_ms: int | None = None) -> None:
-        """Power on, or reset: everything but the inputs is as new."""
+        """Power on or reset: the state starts anew, the inputs stay."""
         self.now_ms = self.now_ms if now_ms is None else now_ms
         self._library.host_start(self._state, boot_id, cause, self.now_ms & 0xFFFFFFFF)
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the host, at the controller's present time."""
+        """Receive bytes from the host at the controller's current time."""
         self._library.host_receive(self._state, data, len(data))
 
     def advance(self, now_ms: int) -> None:
-        """Let time pass, a tick for each millisecond."""
+        """Let time pass, one tick per millisecond."""
         self._library.host_advance(self._state, now_ms & 0xFFFFFFFF)
         self.now_ms = now_ms
 
     def take(self) -> bytes:
-        """Bytes to the host since the last call."""
+        """Return the bytes to the host since the last call."""
         length = self._library.host_take(self._state, self._room, _ROOM)
         return self._room.raw[:length]
 
     @property
     def coil(self) -> bool:
-        """Whether the relay is powered, which is overlay."""
+        """Whether the relay is powered, which selects the overlay."""
         return bool(self._library.host_coil(self._state))
 
     @property
     def contact(self) -> bool:
-        """Where the relay is: True is overlay."""
+        """Position of the relay: True is overlay."""
         return bool(self._library.host_contact(self._state))
 
     @property
     def lamp(self) -> int:
-        """Colour of the lamp now."""
+        """Color of the lamp now."""
         return int(self._library.host_lamp(self._state))
 
     @property
@@ -126,22 +126,22 @@ class Controller:
 
     @property
     def drops(self) -> int:
-        """Frames that its link lost."""
+        """Number of invalid frames on its link."""
         return int(self._library.host_drops(self._state))
 
     @property
     def refused(self) -> int:
-        """Whole frames that were no message for it."""
+        """Number of complete frames that held no valid message for it."""
         return int(self._library.host_refused(self._state))
 
 
 def reencode(payload: bytes) -> bytes | None:
-    """A payload decoded and encoded again by the C codec; None where it refuses it."""
+    """Decode and encode a payload with the C codec; None if the codec refuses it."""
     return _call("host_reencode", payload)
 
 
 def reframe(frames: bytes) -> bytes | None:
-    """The frames of a stream as C finds and frames them again; None where it finds none."""
+    """Find the frames of a stream in C and frame them again; None if there are none."""
     return _call("host_reframe", frames)
 
 

@@ -1,6 +1,6 @@
-"""A controller on a line with faults to order; bytes in, bytes out, the caller's clock.
+"""A controller on a line with faults on request; bytes in and out, clock of the caller.
 
-Faults, each also given to `--at SECONDS=FAULT` and typed on standard input:
+Faults can be given to `--at SECONDS=FAULT` or typed on standard input:
 
     pedal [N]            press pedal N (1 to 4) for 80 ms
     cut SECONDS          the cable is cut: nothing passes
@@ -32,12 +32,12 @@ _GARBAGE_MAX = 1 << 20
 
 
 class Fault(NamedTuple):
-    """A fault and when it comes.
+    """A fault and its time.
 
     Attributes:
-        at_ms: After the start.
+        at_ms: Milliseconds after the start.
         name: First word of the table above.
-        values: What follows it.
+        values: Numbers that follow the name.
     """
 
     at_ms: int
@@ -62,26 +62,27 @@ _ARITY = {
 
 
 def parse_command(text: str, at_ms: int = 0) -> Fault:
-    """A fault as it is typed.
+    """Parse a fault as it is typed.
 
     Raises:
-        ValueError: It is none of the table's.
+        ValueError: The text is not a fault of the table.
     """
     name, *words = text.split() or [""]
     if name not in _ARITY:
-        raise ValueError(f"no fault {name!r}; there are {', '.join(_ARITY)}")
+        raise ValueError(f"unknown fault {name!r}; known faults: {', '.join(_ARITY)}")
     least, most = _ARITY[name]
     if not least <= len(words) <= most:
         raise ValueError(
-            f"{name} takes {least if least == most else f'{least} or {most}'} values, not {len(words)}"
+            f"{name} takes {least if least == most else f'{least} or {most}'} values, "
+            f"not {len(words)}"
         )
     if name == "relay":
         if words[0] not in _RELAY:
-            raise ValueError(f"a relay is {', '.join(_RELAY)}, not {words[0]!r}")
+            raise ValueError(f"a relay fault is {', '.join(_RELAY)}, not {words[0]!r}")
         return Fault(at_ms, name, (_RELAY[words[0]],))
     if name == "reset" and words:
         if words[0] not in m.RESET_CAUSES:
-            raise ValueError(f"a reset comes by {', '.join(m.RESET_CAUSES)}, not {words[0]!r}")
+            raise ValueError(f"a reset cause is {', '.join(m.RESET_CAUSES)}, not {words[0]!r}")
         return Fault(at_ms, name, (float(m.RESET_CAUSES.index(words[0])),))
     values = tuple(float(word) for word in words)
     if not all(-1e6 < value < 1e6 for value in values) or (
@@ -92,27 +93,28 @@ def parse_command(text: str, at_ms: int = 0) -> Fault:
 
 
 def parse_fault(text: str) -> Fault:
-    """A fault with its time, `SECONDS=FAULT`.
+    """Parse a fault with its time, `SECONDS=FAULT`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a fault with a time.
     """
     seconds, equals, command = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is no SECONDS=FAULT")
+        raise ValueError(f"{text!r} does not have the form SECONDS=FAULT")
     return parse_command(command, int(float(seconds) * 1000))
 
 
 class SimCart:
-    """A controller, its line, and what is wrong with either.
+    """A controller, its line, and the faults of both.
 
     Args:
-        seed: Of noise and garbage.
-        faults: What happens when.
+        seed: Random seed of noise and garbage.
+        faults: Scheduled faults.
 
     Attributes:
         controller: The firmware's application.
-        unplugged_until_ms: The device is gone until then; the owner of the terminal acts on it.
+        unplugged_until_ms: End of the time in which the device is gone; the owner of the terminal
+            acts on it.
     """
 
     def __init__(self, *, seed: int = 0, faults: tuple[Fault, ...] = ()) -> None:
@@ -134,7 +136,7 @@ class SimCart:
         return self.controller.now_ms
 
     def receive(self, data: bytes) -> None:
-        """Bytes of the host."""
+        """Receive bytes from the host."""
         if self._holds("cut"):
             return
         if self._holds("version"):
@@ -146,7 +148,7 @@ class SimCart:
         self.controller.receive(self._noisy(data))
 
     def advance(self, now_ms: int) -> bytes:
-        """Let time pass; returns bytes to the host."""
+        """Let time pass and return the bytes to the host."""
         while self._due and self._due[0].at_ms <= now_ms:
             fault = self._due.pop(0)
             self.controller.advance(max(fault.at_ms, self.now_ms))
@@ -169,7 +171,7 @@ class SimCart:
         return garbage + self._noisy(data)
 
     def order(self, fault: Fault) -> None:
-        """A fault, now."""
+        """Apply a fault now."""
         _ORDERS[fault.name](self, *fault.values)
 
     def _holds(self, name: str) -> bool:
@@ -234,7 +236,7 @@ _ORDERS: dict[str, Callable[..., None]] = {
 
 
 def _as_protocol_2(payload: bytes) -> bytes:
-    """The frame of a payload that says protocol 2; byte 1 of an envelope is its version."""
+    """Return the frame of a payload as protocol 2; byte 1 of an envelope is its version."""
     return frame(payload[:1] + b"\x02" + payload[2:])
 
 

@@ -1,4 +1,4 @@
-"""A simulated cart in a process of its own, whose clock a stopped frame loop does not stop."""
+"""A simulated cart in a separate process, whose clock runs while the frame loop is stopped."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ _START_S = 20.0
 
 
 class SimConnector:
-    """`firmware_bridge.cart.link.transports.Connector` of a simulated cart, started with the first connection.
+    """A `firmware_bridge.cart.link.transports.Connector` of a simulated cart.
+
+    The cart starts with the first connection.
 
     Args:
-        faults: `SECONDS=FAULT` each; see `python -m firmware_bridge.cart.simcart --help`.
+        faults: Faults as `SECONDS=FAULT`; see `python -m firmware_bridge.cart.simcart --help`.
 
     Raises:
-        ValueError: One is none.
+        ValueError: A text is not a fault.
         MissingDependencyError: There is no C compiler.
     """
 
@@ -40,7 +42,7 @@ class SimConnector:
         self._process: subprocess.Popen[bytes] | None = None
 
     def open(self) -> SerialTransport:
-        """The cart's line.
+        """Open the cart's line.
 
         Raises:
             OSError: It is unplugged, or does not start.
@@ -49,7 +51,7 @@ class SimConnector:
             self._folder = tempfile.TemporaryDirectory(prefix="simcart-")
         link = Path(self._folder.name) / "tty"
         if self._process is None:
-            # A session of its own: Ctrl-C is for the runtime, whose farewell the cart is to hear.
+            # In its own session, the cart survives a Ctrl-C and hears the farewell of the runtime.
             self._process = subprocess.Popen(
                 [
                     *(
@@ -74,7 +76,7 @@ class SimConnector:
         return SerialTransport(str(link))
 
     def order(self, command: str) -> None:
-        """Have a fault now, as it is typed."""
+        """Apply a fault now, given as it is typed."""
         assert self._process is not None, "not open"
         assert self._process.stdin is not None
         self._process.stdin.write(command.encode() + b"\n")

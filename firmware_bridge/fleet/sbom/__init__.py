@@ -1,1 +1,1 @@
-"""What a device runs with a bundle, as a software bill of materials and as a table."""
+"""The software that a device runs with a bundle, as a bill of materials and as a table."""

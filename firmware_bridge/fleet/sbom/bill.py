@@ -1,4 +1,7 @@
-"""The bill of materials of a bundle in CycloneDX 1.6, and the table of its software of unknown provenance (IEC 62304, 8.1.2)."""
+"""Bill of materials of a bundle (CycloneDX 1.6) and table of its SOUP (IEC 62304, 8.1.2).
+
+SOUP is software of unknown provenance.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ if TYPE_CHECKING:
     from firmware_bridge.fleet.sbom.packages import Package
 
 _PROJECT = "edge-difom"
-"""Its own provenance is known."""
+"""This project itself, which is not software of unknown provenance."""
 
 _NAMESPACE = uuid.UUID("6c1e9d52-6a3b-5a54-9d0b-1f8f3f1f7d10")
 
 
 def make_bill(bundle: Bundle, packages: Sequence[Package], now: datetime) -> str:
-    """CycloneDX JSON: the model, its engines' files, its data and teachers, and the packages that run it.
+    """Write CycloneDX JSON: model, engine files, data, teachers, and the packages that run them.
 
     Args:
         bundle: An open bundle.
-        packages: What it runs on, of `packages.needed`.
-        now: When the bill is made, UTC; the same bundle, packages and time give the same bytes.
+        packages: Packages that it runs on, from `packages.needed`.
+        now: Time of the bill, UTC; the same bundle, packages and time give the same bytes.
     """
     model = _model(bundle)
     parts = [*_engines(bundle), *_data(bundle), *_teachers(bundle)]
@@ -53,11 +56,11 @@ def make_bill(bundle: Bundle, packages: Sequence[Package], now: datetime) -> str
 
 
 def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
-    """Markdown: each package with its version, supplier, licence and what needs it.
+    """Write Markdown: each package with version, supplier, license and the packages that need it.
 
     Args:
         bundle: An open bundle.
-        packages: What it runs on, of `packages.needed`.
+        packages: Packages that it runs on, from `packages.needed`.
     """
     needed_by = {
         package.name: [other.name for other in packages if package.name in other.requires]
@@ -80,8 +83,8 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
         [
             f"# Software of unknown provenance: {bundle.manifest.name}",
             "",
-            f"What runs bundle `{bundle.digest}`, from the metadata of the installed Python packages. The interpreter, the "
-            "operating system and its packages are not in it.",
+            f"What runs bundle `{bundle.digest}`, from the metadata of the installed Python "
+            "packages. The interpreter, the operating system and its packages are not in it.",
             "",
             *lines,
             "",
@@ -125,7 +128,8 @@ def _engines(bundle: Bundle) -> list[Component]:
             type=ComponentType.FILE,
             name=file,
             bom_ref=f"file:{file}",
-            description=f"{entry.runtime} {entry.precision} engine, from version {entry.min_version} on",
+            description=f"{entry.runtime} {entry.precision} engine, from "
+            f"version {entry.min_version} on",
             hashes=[_sha256(bundle.manifest.files[file])],
             licenses=[LicenseFactory().make_with_name(bundle.manifest.licence)],
         )
@@ -139,9 +143,9 @@ def _data(bundle: Bundle) -> list[Component]:
             type=ComponentType.DATA,
             name=name,
             bom_ref=f"data:{name}",
-            description="what the student was trained on and its checkpoint chosen by",
+            description="data for training the student and choosing its checkpoint",
             hashes=[_sha256(digest)],
-            licenses=[LicenseFactory().make_with_name("the data set's own terms; research only")],
+            licenses=[LicenseFactory().make_with_name("terms of the data set; research only")],
         )
         for name, digest in sorted(bundle.manifest.provenance.data.items())
     ]
@@ -153,7 +157,7 @@ def _teachers(bundle: Bundle) -> list[Component]:
             type=ComponentType.MACHINE_LEARNING_MODEL,
             name=name,
             bom_ref=f"teacher:{name}",
-            description="teacher of the student; no part of the bundle",
+            description="teacher of the student; not part of the bundle",
         )
         for name in sorted(set(bundle.manifest.provenance.teachers))
     ]

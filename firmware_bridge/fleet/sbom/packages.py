@@ -1,4 +1,4 @@
-"""The Python packages that a bundle needs on a device, with versions and licences, from what is installed."""
+"""Installed Python packages that a bundle needs on a device, with versions and licenses."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _CLASSIFIERS = {
     "Python Software Foundation License": "PSF-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-"""Licence of a classifier -> SPDX, for packages without a licence expression; what could be several stays as it is."""
+"""SPDX license of a classifier, for packages without an expression; ambiguous ones are left out."""
 
 _LONGEST = 60
-"""A licence field that is longer holds the licence's text."""
+"""Longest license field in characters; a longer one holds the text of the license."""
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """An installed distribution.
 
     Attributes:
-        name: Its normalised name.
-        version: Its version.
-        licence: An SPDX expression where it has one, else what it says.
-        supplier: Who publishes it, as it says.
-        summary: What it is.
-        requires: Names of those that it needs here.
+        name: Normalized name.
+        version: Version of the distribution.
+        licence: License as an SPDX expression if there is one, else as the metadata state it.
+        supplier: Publisher, as the metadata state it.
+        summary: Summary of the distribution.
+        requires: Names of the distributions that it needs here.
     """
 
     name: str
@@ -52,16 +52,16 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 def needed(
     extras: Iterable[str], *, project: str = "edge-difom", path: Sequence[str] | None = None
 ) -> list[Package]:
-    """The project with some extras, and everything that they need on this machine, sorted by name.
+    """Find the project with some extras and everything it needs on this machine, sorted by name.
 
     Args:
-        extras: Of the project.
-        project: Distribution to begin with.
-        path: Where distributions are looked for; `sys.path` by default.
+        extras: Extras of the project.
+        project: Distribution to start from.
+        path: Folders to search for distributions; `sys.path` by default.
 
     Raises:
         UsageError: The project has no such extra.
-        MissingDependencyError: One that is needed is not installed.
+        MissingDependencyError: A required distribution is not installed.
     """
     search = list(sys.path if path is None else path)
     found: dict[str, Package] = {}
@@ -96,7 +96,7 @@ def _distribution(name: str, path: list[str]) -> importlib.metadata.Distribution
     for distribution in importlib.metadata.distributions(name=name, path=path):
         return distribution
     raise MissingDependencyError(
-        f"the package {name} is not installed here, so its version and licence cannot be told",
+        f"the package {name} is not installed here, so its version and license are unknown",
         expected="what the device has",
         hint=f"pip install {name}, or run this on the device",
     )

@@ -1,8 +1,8 @@
-"""What happened to a device's bundles: JSON lines, each with the SHA-256 of the line before it.
+"""Audit log of a device's bundles: JSON lines, each with the SHA-256 of the previous line.
 
-The chain shows a line that was changed, left out or put in, and the head kept beside it shows lines
-cut off the end. Whoever may write the whole folder can forge all of it: `edge-difom device status`
-prints the head, to be kept elsewhere.
+The chain reveals lines that were changed, removed or inserted, and the head stored beside it
+reveals lines cut off the end. Someone who can write the whole folder can forge everything:
+`edge-difom device status` prints the head, to be stored elsewhere.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ ORIGIN = "0" * 64
 """`prev` of the first record."""
 
 Value = str | int
-"""What a detail may be."""
+"""Type of a detail."""
 
 
 def utc_now() -> datetime:
-    """The wall clock, in UTC."""
+    """Return the wall clock in UTC."""
     return datetime.now(timezone.utc)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line.
+    """One line of the log.
 
     Attributes:
-        n: Its number, from 1.
-        at: Wall clock, for people; nothing is decided by it.
-        event: What happened.
-        detail: To what, and why.
-        prev: SHA-256 of the line before it, without its end of line.
+        n: Number of the record, from 1.
+        at: Wall clock, for display only; never used for logic.
+        event: Kind of the event.
+        detail: Details, such as bundle and reason.
+        prev: SHA-256 of the previous line without its end of line.
     """
 
     n: int
@@ -59,13 +59,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a walk along the chain found.
+    """Result of checking the chain.
 
     Attributes:
-        ok: The chain holds.
-        records: How many are kept.
-        head: The last one, None where there is none.
-        problems: What does not hold, empty where `ok`.
+        ok: Whether the chain is intact.
+        records: Number of records that are kept.
+        head: The last record; None if there is none.
+        problems: Violations; empty if `ok`.
     """
 
     ok: bool
@@ -78,11 +78,11 @@ class AuditLog:
     """The log in a folder; several processes may append to it.
 
     Args:
-        folder: Where it lies; it exists.
+        folder: Existing folder of the log.
         now: Wall clock of the records.
-        limit: Bytes from which the file is put aside and a new one begun, which continues the
-            chain.
-        keep: Files put aside that are kept; the chain records what is dropped.
+        limit: Size in bytes from which the file is archived and a new one started, which continues
+            the chain.
+        keep: Number of archived files to keep; the chain records dropped ones.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class AuditLog:
         self._folder, self._now, self._limit, self._keep = folder, now, limit, keep
 
     def append(self, event: str, **detail: Value) -> None:
-        """Write a record; after the return it outlasts a power cut.
+        """Append a record; it survives a power cut after the return.
 
         Args:
-            event: What happened.
-            **detail: To what, and why.
+            event: Kind of the event.
+            **detail: Details, such as bundle and reason.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The record cannot be written.
         """
         with locked(self._folder / LOCK):
             head = self._mend()
@@ -113,13 +113,13 @@ class AuditLog:
             self._write(event, detail, head)
 
     def records(self) -> list[Record]:
-        """Every record that can be read, the oldest first."""
+        """Return every readable record, the oldest first."""
         return [record for line in self._lines() if (record := _decode(line))]
 
     def verify(self) -> AuditReport:
-        """Walk along the chain."""
+        """Check the chain."""
         with ExitStack() as stack:
-            with suppress(OSError):  # a read-only disk has no writer either
+            with suppress(OSError):  # a read-only disk has no writer to wait for
                 if (self._folder / LOCK).exists():
                     stack.enter_context(locked(self._folder / LOCK))
             lines, kept = self._lines(), self._head()
@@ -131,7 +131,7 @@ class AuditLog:
         for number, line in enumerate(lines, 1):
             record = _decode(line)
             if record is None:
-                problems.append(f"line {number} is no record")
+                problems.append(f"line {number} is not a record")
                 continue
             first = first or record
             if previous and (record.prev != previous.digest or record.n != previous.n + 1):
@@ -141,7 +141,7 @@ class AuditLog:
             previous = Head(n=record.n, digest=sha256(line))
             digests[record.n] = previous.digest
         if first and first.prev != (dropped.get(first.n - 1, "") if first.n > 1 else ORIGIN):
-            problems.append(f"what came before record {first.n} is missing")
+            problems.append(f"the records before record {first.n} are missing")
         if kept and digests.get(kept.n) != kept.digest:
             problems.append(f"record {kept.n} was changed or cut off")
         elif not kept and previous and previous.n > 1:
@@ -163,7 +163,7 @@ class AuditLog:
         durable.write(self._folder / HEAD, encoded)
 
     def _mend(self) -> Head:
-        """The record to go on from; a line that a power cut left half-written is taken off first."""
+        """Return the last record, after removing a line that a power cut left incomplete."""
         path = self._folder / LOG
         if path.exists():
             data = path.read_bytes()
@@ -205,7 +205,7 @@ class AuditLog:
 
 
 def _split(data: bytes) -> list[bytes]:
-    """Whole lines; what follows the last end of line was never finished."""
+    """Return the complete lines; anything after the last end of line was never finished."""
     return data.split(b"\n")[:-1]
 
 

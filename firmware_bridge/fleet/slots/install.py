@@ -1,7 +1,7 @@
-"""From a repository into the spare slot: believed, fitting, whole, tested, and then in use with one write.
+"""Install a bundle from a repository into the spare slot: verify, check, test, then activate.
 
-Until that write nothing that the device uses has changed; what an interruption leaves is removed by
-the next installation.
+A single write activates it. Before that write nothing that the device uses has changed; the next
+installation removes what an interrupted one left.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 _ROOM = 4 << 20
-"""Bytes that stay free beside the new bundle, for state and log."""
+"""Bytes that must stay free in addition to the new bundle, for state and log."""
 
 
 class _Found(NamedTuple):
-    """A bundle as its signed metadata tells it."""
+    """A bundle as described by its signed metadata."""
 
     target: str
     file: str
@@ -73,29 +73,29 @@ def install(
     architecture: str | None = None,
     check: Callable[[Path], SelfTest] = check_in_process,
 ) -> Held:
-    """Install the newest bundle of a repository; it is on trial from the next start on.
+    """Install the newest bundle of a repository; its trial begins at the next start.
 
     Args:
         source: Folder or `file://` address of the repository.
         folder: State folder of this device.
-        target: Name in the repository; needed where that holds several.
-        again: Take a bundle that was marked bad on this device.
+        target: Name in the repository; required if there are several.
+        again: Install a bundle although it was marked bad on this device.
         now: Wall clock, UTC, for expiry and the log.
-        runtimes: What is installed, by default what is found.
-        architecture: Of this machine.
+        runtimes: Installed runtimes; detected by default.
+        architecture: Architecture of this machine.
         check: Self-test of a packed bundle.
 
     Returns:
-        What was installed.
+        The installed bundle.
 
     Raises:
         BusyError: A signal is present, another installation runs, or the disk has no room.
-        BundleError: Not to be trusted, expired, older than what was installed, damaged, or marked
-            bad.
-        MissingDependencyError: It cannot run on this machine.
+        BundleError: The bundle is untrusted, expired, older than what was installed, damaged, or
+            marked bad.
+        MissingDependencyError: The bundle cannot run on this machine.
         ParityError: The self-test failed.
         LatencyError: The self-test was too slow.
-        UsageError: This version is installed already, or the repository holds several bundles.
+        UsageError: This version is already installed, or the repository holds several bundles.
     """
     durable.make_folder(folder)
     store = SlotStore(folder, now=now)
@@ -160,7 +160,8 @@ def _refuse_older(found: _Found, before: State) -> None:
             f"{found.target} {version} is older than what was installed on this device",
             expected=f"version {floor} or later",
             got=f"version {version}",
-            hint="publish the older bundle anew, with a later version; or edge-difom device rollback",
+            hint="publish the older bundle again with a later version, "
+            "or edge-difom device rollback",
         )
     same = [
         held
@@ -169,7 +170,7 @@ def _refuse_older(found: _Found, before: State) -> None:
     ]
     if any(held.sha256 != found.sha256 for held in same):
         raise BundleError(
-            f"{found.target} {version} is another bundle than the one of this version here"
+            f"{found.target} {version} differs from the installed bundle of this version"
         )
     used = {before.active, before.trial.slot if before.trial else None}
     if any(before.slots.get(slot) in same for slot in used if slot):
@@ -184,7 +185,7 @@ def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
             raise BundleError(
                 f"{found.target} {found.offer.version} was marked bad on this device",
                 got=bad.reason,
-                hint="publish a better one, or try it once more with --again",
+                hint="publish a better one, or install it again with --again",
             )
 
 
@@ -231,7 +232,7 @@ def _bring(
     slot: str,
     check: Callable[[Path], SelfTest],
 ) -> Held:
-    """Copy, verify and test a bundle beside what the slot holds, then change over."""
+    """Copy, verify and test a bundle next to the slot's content, then switch over."""
     held = state.Held(
         file=f"{found.offer.version}-{found.sha256[:16]}.difom",
         sha256=found.sha256,
@@ -255,7 +256,9 @@ def _bring(
         with locked(store.folder / LOCK):
             now = state.load(store.folder)
             if now.spare() != slot:
-                raise BusyError("the slots changed during the installation", hint="install again")
+                raise BusyError(
+                    "the slots changed during the installation", hint="install it again"
+                )
             state.save(store.folder, now.installed(slot, held))
     except (EdgeDifomError, OSError) as error:
         reason = error.what if isinstance(error, EdgeDifomError) else str(error)
@@ -279,7 +282,7 @@ def _bring(
 
 
 def _copy(repository: Folder, found: _Found, part: Path) -> None:
-    """Copy at most what was signed, and compare it."""
+    """Copy no more than the signed size, and check size and hash."""
     digest, left = hashlib.sha256(), found.size + 1
     with repository.target(found.file) as source, part.open("wb") as copy:
         while left > 0 and (block := _block(source, min(_BLOCK, left), found)):
@@ -291,7 +294,7 @@ def _copy(repository: Folder, found: _Found, part: Path) -> None:
     size = found.size + 1 - left
     if (size, digest.hexdigest()) != (found.size, found.sha256):
         raise BundleError(
-            f"{found.file} is not what was signed",
+            f"{found.file} does not match its signature",
             expected=f"{found.size} bytes with SHA-256 {found.sha256}",
             got=f"{size} bytes with SHA-256 {digest.hexdigest()}" if left else "more bytes",
             hint="copy the repository again, whole",
@@ -310,15 +313,17 @@ def _block(source: IO[bytes], size: int, found: _Found) -> bytes:
 
 
 def _refuse_untrue(part: Path, found: _Found) -> None:
-    """Signed or not, a bundle must hold together and be what its metadata says."""
+    """Check that a bundle is consistent and matches its metadata, whether it is signed or not."""
     bundle = Bundle.open(part)
     wrong = [f"{name} {kept}" for name, kept in bundle.verify_hashes().items() if kept != "ok"]
-    wrong += [f"another {name} than was offered" for name in differences(found.offer, bundle)]
+    wrong += [
+        f"{name} differs from the signed description" for name in differences(found.offer, bundle)
+    ]
     if wrong:
         raise BundleError(
-            f"{found.target} {found.offer.version} does not hold together",
+            f"{found.target} {found.offer.version} is inconsistent",
             got="; ".join(wrong),
-            hint="publish it anew",
+            hint="publish it again",
         )
 
 
@@ -330,7 +335,7 @@ def _refuse_failing(
         return
     reason = "; ".join(outcome.problems)
     if outcome.late:
-        # A busy machine is late too, so this alone condemns no bundle.
+        # A busy machine is slow too, so this alone does not mark a bundle bad.
         raise LatencyError(f"{held.name} {held.version} is too slow on this machine", got=reason)
     with locked(store.folder / LOCK):
         state.save(store.folder, state.load(store.folder).refused(held, f"self-test: {reason}"))

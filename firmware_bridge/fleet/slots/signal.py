@@ -1,7 +1,7 @@
-"""Whether a signal is present: a file that the runtime holds locked as long as it is.
+"""Presence of a video signal: a file that the runtime keeps locked while there is one.
 
-The kernel takes the lock back when the runtime ends, however it ends, so a crash never blocks an
-update for good.
+The kernel releases the lock when the runtime ends for any reason, so a crash never blocks updates
+permanently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIGNAL = "signal"
 
 
 class SignalLock:
-    """The runtime's side; a context manager. Nothing here blocks.
+    """The runtime's side of the lock; a non-blocking context manager.
 
     Args:
         folder: State folder of the device.
@@ -31,10 +31,13 @@ class SignalLock:
         self._held = False
 
     def present(self, signal: bool) -> bool:
-        """Tell whether a signal is present; call it with every status, because another's look may stand in the way.
+        """Report whether a signal is present.
+
+        Call it with every status, because a concurrent check may briefly hold the lock.
+
 
         Returns:
-            Whether updates are refused now.
+            True if updates are refused now.
         """
         if signal == self._held:
             return self._held
@@ -62,14 +65,14 @@ class SignalLock:
 
 
 def open_signal(folder: Path | str) -> SignalLock:
-    """The runtime's side of a state folder."""
+    """Open the lock of a state folder for the runtime."""
     from pathlib import Path
 
     return SignalLock(Path(folder))
 
 
 def refuse_under_signal(folder: Path) -> None:
-    """Stop where a signal is present.
+    """Refuse to continue if a signal is present.
 
     Raises:
         BusyError: The runtime holds the lock.

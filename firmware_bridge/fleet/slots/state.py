@@ -1,4 +1,4 @@
-"""Which slot holds what: one small file, replaced whole, so that every change happens at one instant."""
+"""Content of the slots in one small file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STATE = "state.json"
 SLOTS = ("a", "b")
 TRIES = 2
-"""Starts that a new bundle gets to prove itself."""
+"""Number of starts that a new bundle gets on trial."""
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,13 +26,13 @@ class Held(_Strict, frozen=True, kw_only=True):
     """A bundle in a slot.
 
     Attributes:
-        file: Its name in the slot's folder.
-        sha256: Of the packed file, as it was signed.
-        size: Bytes of the packed file.
-        name: In the repository.
-        version: As it was signed.
+        file: Name of the file in the slot's folder.
+        sha256: Signed SHA-256 of the packed file.
+        size: Size of the packed file in bytes.
+        name: Name in the repository.
+        version: Signed version.
         manifest: SHA-256 of its manifest.
-        good: It passed a clean running period.
+        good: Whether it passed a clean running period.
     """
 
     file: str
@@ -45,11 +45,11 @@ class Held(_Strict, frozen=True, kw_only=True):
 
 
 class Trial(_Strict, frozen=True, kw_only=True):
-    """A bundle that has yet to prove itself.
+    """A bundle on trial.
 
     Attributes:
-        slot: Where it lies.
-        tries: Starts that it has left.
+        slot: Slot of the bundle.
+        tries: Number of starts left.
     """
 
     slot: str
@@ -57,7 +57,7 @@ class Trial(_Strict, frozen=True, kw_only=True):
 
 
 class Bad(_Strict, frozen=True, kw_only=True):
-    """A bundle that is not to be used again."""
+    """A bundle that must not be used again."""
 
     sha256: str
     version: int
@@ -65,15 +65,15 @@ class Bad(_Strict, frozen=True, kw_only=True):
 
 
 class State(_Strict, frozen=True, kw_only=True):
-    """Everything that is known of the slots.
+    """State of both slots.
 
     Attributes:
-        format: Of this file.
-        slots: Slot -> what it holds.
-        active: The slot in use where there is no trial.
+        format: Format version of this file.
+        slots: Maps each slot to the bundle that it holds.
+        active: The slot in use if there is no trial.
         trial: The trial, if there is one.
-        floor: Name -> the highest version that was ever installed; nothing older is.
-        bad: What must not be installed again.
+        floor: Maps each name to the highest version ever installed; older ones are refused.
+        bad: Bundles that must not be installed again.
     """
 
     format: int = 1
@@ -84,17 +84,17 @@ class State(_Strict, frozen=True, kw_only=True):
     bad: list[Bad] = []
 
     def spare(self) -> str:
-        """The slot that an installation writes: not the active one."""
+        """The slot that an installation writes: the one that is not active."""
         return "b" if self.active == "a" else "a"
 
     def fallback(self, slot: str) -> str | None:
-        """The other slot, where it holds a good bundle."""
+        """Return the other slot if it holds a good bundle."""
         other = "b" if slot == "a" else "a"
         held = self.slots.get(other)
         return other if held and held.good else None
 
     def installed(self, slot: str, held: Held) -> State:
-        """With a new bundle on trial."""
+        """Return the state with a new bundle on trial."""
         return msgspec.structs.replace(
             self,
             slots={**self.slots, slot: held},
@@ -104,25 +104,25 @@ class State(_Strict, frozen=True, kw_only=True):
         )
 
     def tried(self) -> State:
-        """With one start less for the trial."""
+        """Return the state with one start less for the trial."""
         assert self.trial is not None
         return msgspec.structs.replace(
             self, trial=Trial(slot=self.trial.slot, tries=self.trial.tries - 1)
         )
 
     def proven(self, slot: str) -> State:
-        """With the trial as the active bundle."""
+        """Return the state with the trial's bundle as the active one."""
         held = msgspec.structs.replace(self.slots[slot], good=True)
         return msgspec.structs.replace(
             self, slots={**self.slots, slot: held}, active=slot, trial=None
         )
 
     def emptied(self, slot: str, *, bad: str | None = None) -> State:
-        """Without what a slot holds; the other one is active if it is good.
+        """Return the state without a slot's bundle; the other slot is active if it is good.
 
         Args:
             slot: Slot to empty.
-            bad: Why its bundle is not to be used again; None where only this copy of it is damaged.
+            bad: Reason to ban the bundle; None if only this copy is damaged.
         """
         held = self.slots.get(slot)
         known = [Bad(sha256=held.sha256, version=held.version, reason=bad)] if held and bad else []
@@ -135,7 +135,7 @@ class State(_Strict, frozen=True, kw_only=True):
         )
 
     def refused(self, held: Held, reason: str) -> State:
-        """With a bundle marked bad before it ever came into a slot."""
+        """Return the state with a bundle marked bad before it was in a slot."""
         bad = Bad(sha256=held.sha256, version=held.version, reason=reason)
         return msgspec.structs.replace(
             self, bad=[*(other for other in self.bad if other.sha256 != bad.sha256), bad]
@@ -143,10 +143,10 @@ class State(_Strict, frozen=True, kw_only=True):
 
 
 def load(folder: Path) -> State:
-    """The state of a device; an empty one where nothing was installed yet.
+    """Load the state of a device; an empty one if nothing was installed yet.
 
     Raises:
-        BundleError: The file is there and cannot be read.
+        BundleError: The file exists and cannot be read.
     """
     path = folder / STATE
     try:
@@ -157,18 +157,18 @@ def load(folder: Path) -> State:
         raise _damaged(path, str(error)) from error
     named = {*state.slots, state.active or "a", state.trial.slot if state.trial else "a"}
     if state.format != 1 or not named <= set(SLOTS) or not all(map(_plain, state.slots.values())):
-        raise _damaged(path, "names that are no slots or files")
+        raise _damaged(path, "invalid slot or file name")
     present = {state.active, state.trial.slot if state.trial else None} - {None}
     if not present <= set(state.slots):
-        raise _damaged(path, "a slot in use that holds nothing")
+        raise _damaged(path, "an empty slot in use")
     return state
 
 
 def save(folder: Path, state: State) -> None:
-    """Replace the state; after the return it outlasts a power cut.
+    """Replace the state; it survives a power cut after the return.
 
     Raises:
-        OSError: It cannot be written; the old state holds.
+        OSError: It cannot be written; the old state remains valid.
     """
     encoded = msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
     durable.write(folder / STATE, encoded)

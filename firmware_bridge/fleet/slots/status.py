@@ -1,4 +1,4 @@
-"""What a device holds, looked at without changing it."""
+"""Report what a device holds without changing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from edge.errors import BundleError, BusyError
 from firmware_bridge.fleet.slots import state
 
-# msgspec reads the annotations when a report is decoded.
+# msgspec reads these annotations when it decodes a report.
 from firmware_bridge.fleet.slots.audit import AuditLog, AuditReport, Record
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
 from firmware_bridge.fleet.slots.store import SlotStore
@@ -24,11 +24,11 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         slot: `a` or `b`.
-        name: Of the bundle, None where the slot is empty.
-        version: Of the bundle.
+        name: Name of the bundle; None if the slot is empty.
+        version: Version of the bundle.
         role: `active`, `trial`, `fallback`, or `empty`.
-        tries: Starts that a trial has left.
-        ok: The file is what was signed.
+        tries: Number of starts that a trial has left.
+        ok: Whether the file matches its signed hash.
     """
 
     slot: str
@@ -40,16 +40,16 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's bundles.
+    """Bundles of a device.
 
     Attributes:
         slots: Both slots.
         bad: Bundles that were marked bad.
-        keys: Key ids of the trusted root, empty where nobody is trusted.
-        signal: A signal is present.
-        audit: The log's chain.
-        events: The log.
-        problems: What is wrong, empty where nothing is.
+        keys: Key ids of the trusted root; empty if no publisher is trusted.
+        signal: Whether a signal is present.
+        audit: Result of checking the log's chain.
+        events: Records of the log.
+        problems: Problems found; empty if there are none.
     """
 
     slots: list[SlotReport]
@@ -62,10 +62,10 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(folder: Path) -> StatusReport:
-    """Look at a state folder.
+    """Examine a state folder.
 
     Raises:
-        BundleError: There is none, or whom it trusts cannot be read.
+        BundleError: The folder does not exist, or its trusted root cannot be read.
     """
     if not folder.is_dir():
         raise BundleError(f"{folder} does not exist", hint="edge-difom device trust ROOT.json")

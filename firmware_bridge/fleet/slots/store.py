@@ -1,8 +1,8 @@
-"""The runtime's view of the slots: which bundle to use at this start, and what became of it.
+"""The runtime's view of the slots: the bundle to use at this start, and its outcome.
 
-A trial's start is counted on the disk before the bundle is handed out, so that one that takes the
-machine down cannot do so for ever. Nothing of this needs the disk to be writable: what cannot be
-recorded is not tried.
+The start of a trial is counted on disk before the bundle is returned, so that a bundle that crashes
+the machine cannot do so forever. A read-only disk is not an error: if a trial cannot be recorded,
+it does not start.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LOCK, INSTALLING = "lock", "installing"
 class SlotStore:
     """The two slots of a state folder, for one start of the runtime (`edge.contracts.BundleStore`).
 
-    The first `current` decides, and counts a try where that is a trial; later ones repeat it until
-    `mark_bad`.
+    The first `current` selects the bundle and counts a start if it is on trial; later calls return
+    the same bundle until `mark_bad`.
 
     Args:
         folder: State folder.
@@ -48,13 +48,13 @@ class SlotStore:
         self._refused: set[Path] = set()
 
     def current(self) -> Path | None:
-        """The bundle of this start, its hash checked; None where no slot holds one that may be used."""
+        """Return the bundle of this start after a hash check; None if no slot has a usable one."""
         if not self._decided:
             self._current, self._decided = self._start(), True
         return self._current
 
     def previous(self) -> Path | None:
-        """The other slot's bundle, if it proved itself and its hash holds."""
+        """Return the other slot's bundle if it is good and its hash matches."""
         now = self._read()
         for slot in (now.active, now.fallback(now.active) if now.active else None):
             path = self._path(now, slot)
@@ -63,11 +63,11 @@ class SlotStore:
         return None
 
     def mark_bad(self, path: Path, reason: str) -> None:
-        """Never use this bundle again; `current` is then what `previous` was.
+        """Never use this bundle again; `current` then returns what `previous` returned.
 
         Args:
-            path: As `current` gave it; of a bundle that is no longer there only the log tells.
-            reason: For the log.
+            path: Path from `current`; if the bundle is gone, only the log records it.
+            reason: Reason for the log.
         """
         self._refused.add(path)
         with suppress(OSError, BundleError), self._changing() as now:
@@ -82,7 +82,7 @@ class SlotStore:
             self._tell("rolled-back" if self._current else "no-bundle", reason=reason)
 
     def mark_good(self, path: Path) -> None:
-        """The bundle passed its self-test and a clean running period: a trial becomes the active bundle."""
+        """Make a trial the active bundle after its self-test and a clean running period."""
         with suppress(OSError, BundleError), self._changing() as now:
             slot = self._slot(now, path)
             if slot is None or now.trial is None or now.trial.slot != slot:
@@ -91,17 +91,17 @@ class SlotStore:
             self._tell("marked-good", slot=slot, version=now.slots[slot].version)
 
     def holds(self, slot: str, held: Held) -> bool:
-        """Whether a slot's file is, byte for byte, what was signed."""
+        """Return whether a slot's file matches its signed hash."""
         return self._usable(held, self.folder / "slots" / slot / held.file)
 
     def roll_back(self) -> Held:
-        """Give up the trial, or change to the other slot; from the next start on.
+        """End the trial or switch to the other slot, from the next start on.
 
         Returns:
-            What is used then.
+            The bundle that is used from then on.
 
         Raises:
-            UsageError: There is nothing to go back to.
+            UsageError: There is no bundle to return to.
             BundleError: The state cannot be read.
         """
         with self._changing() as now:
@@ -109,7 +109,7 @@ class SlotStore:
             path = self._path(now, slot)
             if slot is None or path is None or not self._usable(now.slots[slot], path):
                 raise UsageError(
-                    "there is no bundle to go back to",
+                    "there is no bundle to return to",
                     expected="another slot with a bundle that was marked good",
                 )
             after = now.emptied(now.trial.slot) if now.trial else now.proven(slot)
@@ -118,21 +118,21 @@ class SlotStore:
             return now.slots[slot]
 
     def collect(self) -> list[Path]:
-        """Remove what no slot names: older bundles, and what an interrupted installation left.
+        """Remove files that no slot names: old bundles and leftovers of interrupted installations.
 
         Returns:
-            What was removed.
+            Paths that were removed.
 
         Raises:
             BundleError: The state cannot be read.
-            BusyError: An installation runs.
+            BusyError: An installation is running.
         """
         with self.installing():
             return self.clean()
 
     def clean(self) -> list[Path]:
-        """`collect`, for whoever has the right to install."""
-        # Temporary files of the log are its own as long as somebody writes to it.
+        """Do the work of `collect`; the caller holds the installation lock."""
+        # Temporary files of the log belong to it while a writer is active.
         with self._changing() as now, locked(self.folder / audit.LOCK):
             named = {self._path(now, slot) for slot in now.slots}
             found = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
@@ -146,10 +146,10 @@ class SlotStore:
         return removed
 
     def reset(self) -> None:
-        """Put a state that cannot be read aside, and begin with empty slots.
+        """Move an unreadable state aside and start with empty slots.
 
         Raises:
-            BusyError: An installation runs.
+            BusyError: An installation is running.
         """
         with self.installing(), locked(self.folder / LOCK):
             path = self.folder / state.STATE
@@ -160,17 +160,17 @@ class SlotStore:
 
     @contextmanager
     def installing(self) -> Iterator[None]:
-        """The right to write the spare slot.
+        """Hold the exclusive right to write the spare slot.
 
         Raises:
-            BusyError: Another process has it.
+            BusyError: Another process holds it.
         """
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(self.folder / INSTALLING, wait=False))
             except BlockingIOError as error:
                 raise BusyError(
-                    "another installation runs on this device", hint="wait for its end"
+                    "another installation is running on this device", hint="wait until it ends"
                 ) from error
             yield
 
@@ -205,7 +205,7 @@ class SlotStore:
                 state.save(self.folder, now)
             self._tell("no-bundle")
             return None
-        # Nothing can be recorded, so nothing is tried: a good bundle or none.
+        # Nothing can be recorded, so no trial starts: use a good bundle or none.
         found = self.previous()
         self._tell("unrecorded-start" if found else "no-bundle")
         return found
@@ -218,7 +218,7 @@ class SlotStore:
 
     @contextmanager
     def _changing(self) -> Iterator[State]:
-        """The state, nobody else's to change as long as the body runs."""
+        """Yield the state, locked against other writers while the body runs."""
         with locked(self.folder / LOCK):
             yield state.load(self.folder)
 
@@ -230,7 +230,7 @@ class SlotStore:
         return next((slot for slot in now.slots if self._path(now, slot) == path), None)
 
     def _usable(self, held: Held, path: Path) -> bool:
-        """Whether a slot's file is, byte for byte, what was signed."""
+        """Return whether a slot's file matches its signed hash."""
         try:
             return (
                 path not in self._refused
@@ -241,23 +241,23 @@ class SlotStore:
             return False
 
     def _tell(self, event: str, **detail: Value) -> None:
-        """Write to the audit log; a full or read-only disk costs the record, not the device."""
+        """Write to the audit log; on a full or read-only disk only the record is lost."""
         with suppress(OSError):
             self.audit.append(event, **detail)
 
 
 def installed_state() -> Path | None:
-    """The usual state folder, where a bundle was ever installed into it; None elsewhere.
+    """Return the default state folder if a bundle was ever installed into it, else None.
 
-    One whose slots were emptied since counts too: what was condemned on this device is not to be
-    stood in for.
+    A folder whose slots were emptied also counts: a bundle that was marked bad on this device must
+    not be replaced silently.
     """
     try:
         return DEFAULT_STATE if (DEFAULT_STATE / state.STATE).is_file() else None
-    except PermissionError:  # another user's: only the device's own runs from its slots
+    except PermissionError:  # a different user's folder: only the device's own user runs from it
         return None
 
 
 def open_store(folder: Path | str = DEFAULT_STATE) -> BundleStore:
-    """The slots of a state folder, for one start of the runtime."""
+    """Open the slots of a state folder for one start of the runtime."""
     return SlotStore(Path(folder))

@@ -1,1 +1,1 @@
-"""What a cart computer's system needs around the runtime: services, device names, watchdog, users, update slots."""
+"""System files of a cart computer: services, device names, watchdog, users, update slots."""

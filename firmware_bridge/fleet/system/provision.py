@@ -1,7 +1,7 @@
-"""Files of a cart computer's system, written under a root.
+"""Write the system files of a cart computer under a root.
 
-What was written is recorded with its hash, so that a later version replaces its own files and keeps
-those that somebody changed.
+Written files are recorded with their hashes, so that a later version replaces its own files and
+keeps those that were edited.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RECORD = "var/lib/edge-difom-provision/files.json"
-"""What was written: path -> SHA-256. Not in the runtime's state folder, which the runtime may write."""
+"""Record of written files (path -> SHA-256); the runtime cannot write there."""
 
 _SERVICES = ("edge-difom", "edge-difom-presenter", "edge-difom-exporter")
 _TARGETS = {
@@ -37,27 +37,26 @@ _TARGETS = {
     "presenter.env": "etc/edge-difom/presenter.env",
     "exporter.env": "etc/edge-difom/exporter.env",
 }
-"""File of this package -> where it goes."""
+"""Maps files of this package to their destinations."""
 
 _RAUC = {"rauc/system.conf": "etc/rauc/system.conf"}
 
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
-"""What the units cannot see (ProtectHome=, PrivateTmp=)."""
+"""Folders that the units cannot see (ProtectHome=, PrivateTmp=)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the files are filled in with.
+    """Values that are filled into the files.
 
     Attributes:
-        python: The interpreter that this package is installed for, as the cart computer will have
-            it.
-        cart: Socket of the controller's line, as a pattern of udev's ID_PATH.
-        camera: Likewise, of the camera.
-        rauc: Whether the update slots of the root file system are configured too.
+        python: Path of the interpreter with this package on the cart computer.
+        cart: Port of the controller's line, as a pattern of udev's ID_PATH.
+        camera: Port of the camera, as a pattern of udev's ID_PATH.
+        rauc: Whether to configure the update slots of the root file system too.
 
     Raises:
-        UsageError: One cannot be used.
+        UsageError: A value is invalid.
     """
 
     python: str
@@ -75,28 +74,28 @@ class Settings:
             raise UsageError(
                 f"the services could not see {self.python}",
                 expected=f"a Python outside {', '.join(HIDDEN)}",
-                hint="install into /opt/edge-difom, as install.sh does, or name that one with --python",
+                hint="install into /opt/edge-difom, as install.sh does, "
+                "or name that one with --python",
             )
         for field, pattern in (("cart port", self.cart), ("camera port", self.camera)):
             if not re.fullmatch(r"[\w.:+*?\[\]-]+", pattern):
                 raise UsageError(
                     f"invalid {field} {pattern!r}",
-                    expected="a port's ID_PATH, such as pci-0000:00:14.0-usb-0:3:1.0, or a pattern of it",
+                    expected="a port's ID_PATH, such as pci-0000:00:14.0-usb-0:3:1.0, "
+                    "or a pattern of it",
                     hint="ls /dev/serial/by-path /dev/v4l/by-path",
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of one file.
+    """The planned change of one file.
 
     Attributes:
-        path: Under the root.
-        action: `write` where there is none, `update` where there is an older one of ours, `replace`
-            where a changed one is overwritten, `keep` where a changed one stays, `same` where
-            nothing is to be done.
-        before: What is there.
-        after: What belongs there.
+        action: `write` if there is no file, `update` if there is an older one of ours, `replace` to
+            overwrite an edited one, `keep` to leave an edited one, `same` if nothing changes.
+        before: Current content.
+        after: Intended content.
     """
 
     path: Path
@@ -110,7 +109,7 @@ class Change:
         return self.action in ("write", "update", "replace")
 
     def diff(self) -> str:
-        """What changes, as a unified diff."""
+        """Return the change as a unified diff."""
         before, after = (
             (data or b"").decode(errors="replace") for data in (self.before, self.after)
         )
@@ -124,27 +123,27 @@ class Change:
 
 
 def render(settings: Settings) -> dict[str, bytes]:
-    """The files: path under a root -> content."""
+    """Return the files as a map from path under the root to content."""
     values = {"@PYTHON@": settings.python, "@CART@": settings.cart, "@CAMERA@": settings.camera}
     targets = _TARGETS | (_RAUC if settings.rauc else {})
     return {target: _filled(name, values).encode() for name, target in targets.items()}
 
 
 def plan(root: Path, settings: Settings, *, force: bool = False) -> list[Change]:
-    """Compare the files with what is under a root; changes nothing.
+    """Compare the files with those under a root without changing anything.
 
     Args:
-        root: Of the system.
-        settings: What the files are filled in with.
-        force: Overwrite files that somebody changed.
+        root: Root of the system.
+        settings: Values that are filled into the files.
+        force: Overwrite edited files.
 
     Raises:
-        DataError: The record of what was written cannot be read.
-        UsageError: The root is no folder, or a file cannot be read.
+        DataError: The record of written files cannot be read.
+        UsageError: The root is not a folder, or a file cannot be read.
     """
     if not root.is_dir():
         raise UsageError(
-            f"{root} is no folder", expected="the root of a system, such as a mounted image"
+            f"{root} is not a folder", expected="the root of a system, such as a mounted image"
         )
     written = _read_record(root)
     changes = []
@@ -171,14 +170,14 @@ def plan(root: Path, settings: Settings, *, force: bool = False) -> list[Change]
 
 
 def apply(root: Path, changes: Sequence[Change]) -> None:
-    """Write what a plan says, then the record of it.
+    """Write the files of a plan, then the record.
 
     Args:
-        root: As the plan's.
+        root: Root that the plan was made for.
         changes: The plan.
 
     Raises:
-        UsageError: There is no right to write one of them; nothing was written.
+        UsageError: A file may not be written; nothing was written.
     """
     due = [change for change in changes if change.writes]
     ours = [change for change in changes if change.action != "keep"]
@@ -190,8 +189,8 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
     ]
     if refused:
         raise UsageError(
-            f"no right to write {', '.join(refused)}",
-            expected="the rights of root, or a --root of one's own",
+            f"no permission to write {', '.join(refused)}",
+            expected="the rights of root, or a root that you own",
             hint="sudo edge-difom device provision",
         )
     for change in due:
@@ -224,7 +223,7 @@ def _read_record(root: Path) -> dict[str, str]:
 
 
 def _may_write(path: Path) -> bool:
-    """Whether a file can be made or replaced: by a right on the nearest folder above it that exists."""
+    """Return whether a file can be made or replaced, by rights on its nearest existing folder."""
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

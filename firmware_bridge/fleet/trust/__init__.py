@@ -1,1 +1,1 @@
-"""Who made a bundle: a TUF repository in a plain folder, and what a device believes of it."""
+"""Trust in publishers: a TUF repository in a plain folder, and a device's trusted metadata."""

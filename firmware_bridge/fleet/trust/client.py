@@ -1,9 +1,9 @@
-"""What a device believes: from one trusted root to the signed list of bundles, by the TUF client workflow.
+"""The TUF client workflow of a device: from a trusted root to the signed list of bundles.
 
-The steps are those of the specification's section 5 (1.0.33) on python-tuf's metadata, its
-signatures, thresholds, lengths and hashes. Its own `Updater` is not used: it asks the wall clock,
-writes file by file without flushing, and its import tries a network socket. Delegations are not
-followed.
+The steps are those of section 5 of the specification (1.0.33), with the metadata, signatures,
+thresholds, lengths and hashes of python-tuf. Its `Updater` is not used, because it reads the wall
+clock, writes file by file without flushing, and tries a network socket at import. Delegations are
+not followed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Read = Callable[[str, int], bytes | None]
-    """File of the metadata and its largest size -> its bytes, None where there is none."""
+    """Maps name and size limit of a metadata file to its bytes; None if the file is missing."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 LARGEST = {"root": 512_000, "timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000}
-"""Bytes of metadata, as python-tuf limits them."""
+"""Size limits of metadata in bytes, the same as in python-tuf."""
 
 _ROTATIONS = 256
 
 
 def first_trust(data: bytes) -> Trusted:
-    """Trust in a root that was brought by hand.
+    """Trust a root that was delivered by hand.
 
     Args:
-        data: Root metadata; an older version leads to the newest by its successors.
+        data: Root metadata; an old version leads to the newest through its successors.
 
     Raises:
-        BundleError: It is no root metadata, or not signed by its own keys.
+        BundleError: The data are not root metadata, or not signed by their own keys.
     """
     with _refusing("root.json"):
         document = _decode(Root, data)
@@ -49,18 +49,19 @@ def first_trust(data: bytes) -> Trusted:
 
 
 def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targets]:
-    """Go from what was believed to what a repository says now.
+    """Update trusted metadata from a repository.
 
     Args:
-        read: The repository's metadata.
-        trusted: What was believed so far.
+        read: Reads the repository's metadata.
+        trusted: Metadata trusted so far.
         now: Wall clock, UTC.
 
     Returns:
-        What to believe from now on, and the repository's bundles.
+        Newly trusted metadata, and the repository's bundles.
 
     Raises:
-        BundleError: Not signed by the known keys, older than what was seen, expired, or damaged.
+        BundleError: The metadata are not signed by the known keys, older than those seen, expired,
+            or damaged.
     """
     now = max(now, datetime.fromtimestamp(trusted.seen, timezone.utc))
     root, root_text = _newest_root(read, trusted.root)
@@ -77,7 +78,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
                 "snapshot.json", timestamp.snapshot_meta.version, known.snapshot_meta.version
             )
             if timestamp.version == known.version:
-                # Two different ones with one version: the first one seen stands.
+                # Of two different files with one version, the first one seen stays valid.
                 assert trusted.timestamp is not None
                 timestamp, data = known, trusted.timestamp.encode()
     _refuse_expired(timestamp, now)
@@ -116,7 +117,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
 
 
 def _newest_root(read: Read, text: str) -> tuple[Root, str]:
-    """Follow the successors of a root; each is signed by its predecessor's keys and by its own."""
+    """Follow the successors of a root; each is signed by its predecessor's keys and its own."""
     with _refusing("the trusted root"):
         root = _decode(Root, text.encode()).signed
     for _ in range(_ROTATIONS):
@@ -140,7 +141,7 @@ def _newest_root(read: Read, text: str) -> tuple[Root, str]:
 def _decode(kind: type[S], data: bytes) -> Metadata[S]:
     document: Metadata[Any] = Metadata.from_bytes(data)
     if not isinstance(document.signed, kind):
-        raise RepositoryError(f"it is {document.signed.type} metadata")
+        raise RepositoryError(f"it holds {document.signed.type} metadata")
     return document
 
 
@@ -151,7 +152,7 @@ def _verified(kind: type[S], data: bytes, root: Root) -> S:
 
 
 def _known(kind: type[S], text: str | None, root: Root) -> S | None:
-    """What was believed before, unless the root has changed its keys since (section 5.3.11)."""
+    """Return the earlier metadata unless the root changed its keys since (section 5.3.11)."""
     try:
         return _verified(kind, text.encode(), root) if text is not None else None
     except (RepositoryError, DeserializationError):
@@ -184,24 +185,25 @@ def _refuse_older(name: str, version: int, known: int) -> None:
             f"{name} is older than what this device has seen",
             expected=f"version {known} or later",
             got=f"version {version}",
-            hint="take the repository as it was published last",
+            hint="copy the latest published repository",
         )
 
 
 def _refuse_other(version: int, wanted: int) -> None:
     if version != wanted:
-        raise RepositoryError(f"version {version} in the place of version {wanted}")
+        raise RepositoryError(f"version {version} instead of version {wanted}")
 
 
 @contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """What is wrong with metadata, as one error that names the file."""
+    """Convert errors in metadata to one error that names the file."""
     try:
         yield
     except (RepositoryError, DeserializationError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
-            f"{name} is not to be trusted",
+            f"{name} cannot be trusted",
             expected="metadata signed by the keys of the root that this device trusts",
             got=f"{type(error).__name__}: {error}",
-            hint="take the repository as it was published; `edge-difom device trust ROOT` for another publisher",
+            hint="copy the repository as it was published; "
+            "`edge-difom device trust ROOT` for another publisher",
         ) from error

@@ -1,4 +1,4 @@
-"""A repository as a device reads it: a plain folder or stick, never the network."""
+"""A repository as a device reads it: a plain folder or USB stick, never the network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ METADATA, TARGETS = "metadata", "targets"
 
 
 def open_folder(source: str) -> Folder:
-    """The repository at a path or `file://` address.
+    """Open the repository at a path or `file://` address.
 
     Raises:
-        UsageError: Another kind of address.
+        UsageError: The address is of a different kind.
         BundleError: There is no repository.
     """
     path = Path(source)
@@ -25,14 +25,14 @@ def open_folder(source: str) -> Folder:
         address = urlsplit(source)
         if address.scheme != "file" or address.netloc not in ("", "localhost"):
             raise UsageError(
-                f"{source} is not read by a device",
+                f"{source} cannot be read by a device",
                 expected="a folder: a path, or file:///PATH",
                 hint="copy the repository to a stick, or mount the file server",
             )
         path = Path(unquote(address.path))
     if not (path / METADATA).is_dir():
         raise BundleError(
-            f"{path} is no repository",
+            f"{path} is not a repository",
             expected=f"a folder with {METADATA}/ and {TARGETS}/",
             hint="edge-difom bundle publish B --repository DIR --keys KEYS",
         )
@@ -40,24 +40,24 @@ def open_folder(source: str) -> Folder:
 
 
 class Folder:
-    """A repository's files, read within bounds.
+    """Files of a repository, read with size limits.
 
     Args:
-        path: The folder.
+        path: Folder of the repository.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def metadata(self, name: str, largest: int) -> bytes | None:
-        """A file of metadata, None where there is none.
+        """Read a metadata file; None if it is missing.
 
         Args:
-            name: Its name.
-            largest: Bytes that it may have.
+            name: Name of the file.
+            largest: Size limit in bytes.
 
         Raises:
-            BundleError: Larger, or not to be read.
+            BundleError: The file is larger, or cannot be read.
         """
         path = self.path / METADATA / name
         try:
@@ -72,10 +72,10 @@ class Folder:
         return data
 
     def target(self, name: str) -> IO[bytes]:
-        """A bundle, opened.
+        """Open a bundle.
 
         Raises:
-            BundleError: Missing, or not to be read.
+            BundleError: The file is missing, or cannot be read.
         """
         path = self.path / TARGETS / name
         try:
@@ -89,13 +89,13 @@ class Folder:
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """Open a regular file; a symbolic link, a pipe or a device is none.
+    """Open a regular file; symbolic links, pipes and devices are refused.
 
     Raises:
-        OSError: It is none, or cannot be opened.
+        OSError: It is not a regular file, or cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     return os.fdopen(handle, "rb")

@@ -1,4 +1,4 @@
-"""The publisher's keys: Ed25519 in PEM files, the root's under a passphrase."""
+"""The publisher's keys: Ed25519 in PEM files; the root key is encrypted with a passphrase."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def key_path(folder: Path, role: str) -> Path:
-    """Where a role's private key lies."""
+    """Return the path of a role's private key."""
     return folder / f"{role}.pem"
 
 
 def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
-    """Make a key and write it, readable by its owner alone.
+    """Make a key and write it, readable by its owner only.
 
     Args:
-        path: PEM file.
-        passphrase: To encrypt it with.
+        path: PEM file to write.
+        passphrase: Passphrase that encrypts it.
 
     Raises:
         UsageError: The file exists.
@@ -59,10 +59,10 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
 
     Args:
         path: PEM file.
-        passphrase: Of the file, where it has one.
+        passphrase: Passphrase of the file, if it has one.
 
     Raises:
-        UsageError: Missing, no such key, or a wrong passphrase.
+        UsageError: The file is missing or not an Ed25519 key, or the passphrase is wrong.
     """
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), passphrase)
@@ -79,6 +79,6 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(
-            f"{path} is another kind of key", expected="Ed25519", got=type(private).__name__
+            f"{path} is a different kind of key", expected="Ed25519", got=type(private).__name__
         )
     return CryptoSigner(private)

@@ -1,4 +1,4 @@
-"""What the metadata says of a bundle, so that a device decides before it reads a byte of it."""
+"""Signed description of a bundle, from which a device decides before it reads the bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from edge.bundle.manifest import EngineEntry, Strict
 
-# msgspec reads the annotations when an offer is decoded.
+# msgspec reads these annotations when it decodes an offer.
 from edge.errors import BundleError
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ FORMAT = 1
 
 
 class Offer(Strict, frozen=True, kw_only=True):
-    """`custom` of a target.
+    """The `custom` field of a target.
 
     Attributes:
-        format: Of this record.
-        version: Of the bundle, rising with each publication of its name.
-        name: Of the bundle.
-        schema_version: Of its manifest.
+        format: Format version of this record.
+        version: Version of the bundle, increasing with each publication under its name.
+        name: Name of the bundle.
+        schema_version: Schema version of its manifest.
         manifest: SHA-256 of its manifest.
-        engines: Its engines: runtimes with their least versions, architectures.
+        engines: Its engines, with their minimum runtime versions and architectures.
     """
 
     format: int = FORMAT
@@ -38,7 +38,7 @@ class Offer(Strict, frozen=True, kw_only=True):
 
 
 def make_offer(bundle: Bundle, version: int) -> Offer:
-    """What is to be said of a bundle."""
+    """Describe a bundle."""
     return Offer(
         version=version,
         name=bundle.manifest.name,
@@ -49,25 +49,26 @@ def make_offer(bundle: Bundle, version: int) -> Offer:
 
 
 def read_offer(custom: Any, target: str) -> Offer:
-    """An offer out of signed metadata.
+    """Read an offer from signed metadata.
 
     Args:
-        custom: Of the target, as decoded JSON.
-        target: Its name, for the error.
+        custom: The target's `custom` field as decoded JSON.
+        target: Name of the target, for error messages.
 
     Raises:
-        BundleError: It is none of this format.
+        BundleError: The data are not an offer of this format.
     """
     try:
         if isinstance(custom, dict) and custom.get("format") != FORMAT:
             raise BundleError(
-                f"{target} is offered in format {custom.get('format')}, this edge-difom reads format {FORMAT}",
+                f"{target} is offered in format {custom.get('format')}, "
+                f"this edge-difom reads format {FORMAT}",
                 hint="pip install --upgrade edge-difom",
             )
         offer = msgspec.convert(custom, type=Offer)
     except msgspec.ValidationError as error:
         raise BundleError(
-            f"{target} is not offered as a bundle",
+            f"{target} is not described as a bundle",
             expected="version, architectures and runtimes in its signed metadata",
             got=str(error),
             hint="edge-difom bundle publish B --repository DIR --keys KEYS",
@@ -80,6 +81,6 @@ def read_offer(custom: Any, target: str) -> Offer:
 
 
 def differences(offer: Offer, bundle: Bundle) -> list[str]:
-    """In what a bundle is not what was offered."""
+    """List the differences between a bundle and its offer."""
     made = make_offer(bundle, offer.version)
     return [name for name in Offer.__struct_fields__ if getattr(made, name) != getattr(offer, name)]

@@ -1,4 +1,4 @@
-"""What a publisher does: make keys, publish a bundle, sign anew, change keys."""
+"""Commands of a publisher: make keys, publish a bundle, renew signatures, rotate keys."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What a publication made.
+    """Result of a publication.
 
     Attributes:
-        target: Name that a device asks for.
-        version: Of the bundle.
+        target: Name under which devices find it.
+        version: Version of the bundle.
         file: The packed bundle in the repository.
-        expires: Role -> when what it signed expires, UTC.
+        expires: Maps each role to the expiry of its signature, UTC.
     """
 
     target: str
@@ -45,19 +45,19 @@ class Published:
 def create_keys(
     folder: Path, passphrase: bytes, now: datetime, days: Mapping[str, int] = DAYS
 ) -> Path:
-    """Make the keys of the four roles, and the root metadata that devices are to trust.
+    """Make the keys of the four roles, and the root metadata for devices to trust.
 
     Args:
-        folder: Where to; its `root.pem` is to be taken off the machine.
-        passphrase: Of the root key.
+        folder: Folder for the keys; move its `root.pem` off the machine afterwards.
+        passphrase: Passphrase of the root key.
         now: Wall clock, UTC.
-        days: Role -> days until expiry.
+        days: Maps roles to days until expiry.
 
     Returns:
         The root metadata, `1.root.json`.
 
     Raises:
-        UsageError: The folder has keys already, or the passphrase is empty.
+        UsageError: The folder already has keys, or the passphrase is empty.
     """
     if not passphrase:
         raise UsageError("the root key has no passphrase", expected="one that is not empty")
@@ -83,20 +83,21 @@ def publish(
     version: int | None = None,
     days: Mapping[str, int] = DAYS,
 ) -> Published:
-    """Put a bundle into a repository and sign it.
+    """Add a bundle to a repository and sign it.
 
     Args:
-        bundle: Folder or `.difom` file.
-        repository: Folder; made where it is missing.
-        keys: Folder of `create_keys`; the root key is not needed.
+        bundle: Folder or `.difom` file of the bundle.
+        repository: Folder of the repository; made if it is missing.
+        keys: Folder from `create_keys`; the root key is not needed.
         now: Wall clock, UTC.
-        target: Name in the repository, by default the bundle's.
-        version: Of the bundle; by default one more than the last of this name.
-        days: Role -> days until expiry.
+        target: Name in the repository; by default the bundle's.
+        version: Version of the bundle; by default the last one of this name plus one.
+        days: Maps roles to days until expiry.
 
     Raises:
         BundleError: The bundle does not verify, or the repository's metadata cannot be read.
-        UsageError: A key is missing or not the repository's, or the version does not rise.
+        UsageError: A key is missing or does not belong to the repository, or the version is not
+        new.
     """
     held = Bundle.open(bundle)
     name = f"{target or held.manifest.name}.difom"
@@ -108,7 +109,7 @@ def publish(
     version = last + 1 if version is None else version
     if version <= last:
         raise UsageError(
-            f"{name} is published with version {last} already",
+            f"{name} is already published with version {last}",
             expected=f"a version from {last + 1}",
         )
     earlier = {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
@@ -134,20 +135,20 @@ def publish(
 def renew(
     repository: Path, keys: Path, now: datetime, *, days: Mapping[str, int] = DAYS
 ) -> dict[str, datetime]:
-    """Sign what is published anew, before it expires; no bundle changes.
+    """Renew the signatures of a repository before they expire; no bundle changes.
 
     Args:
         repository: Folder with at least one publication.
         keys: Folder of the keys; the root key is not needed.
         now: Wall clock, UTC.
-        days: Role -> days until expiry.
+        days: Maps roles to days until expiry.
 
     Returns:
-        Role -> when what it signed expires, UTC.
+        Expiry of each role's signature, UTC.
 
     Raises:
         BundleError: The repository's metadata cannot be read.
-        UsageError: A key is missing or not the repository's.
+        UsageError: A key is missing or does not belong to the repository.
     """
     root = files.newest_root(repository, keys)
     targets = files.latest(repository, Targets)
@@ -176,24 +177,25 @@ def rotate(
     new_passphrase: bytes | None = None,
     days: Mapping[str, int] = DAYS,
 ) -> Path:
-    """Sign a new root, with new keys for some roles; then everything else anew.
+    """Sign a new root, with new keys for some roles, and re-sign everything else.
 
     Args:
         repository: Folder with at least one publication.
-        keys: Folder of all four keys; a key that is replaced stays there as `ROLE.VERSION.pem`.
-        roles: Roles that get a new key; without one only the root's time is renewed.
-        passphrase: Of the root key.
+        keys: Folder of all four keys; a replaced key is kept there as `ROLE.VERSION.pem`.
+        roles: Roles that get a new key; without any, only the root's expiry is renewed.
+        passphrase: Passphrase of the root key.
         now: Wall clock, UTC.
-        new_passphrase: Of a new root key; the same by default.
-        days: Role -> days until expiry.
+        new_passphrase: Passphrase of a new root key; the same by default.
+        days: Maps roles to days until expiry.
 
     Returns:
-        The new root metadata. A device needs none of it by hand: it follows from the root that it
-        trusts.
+        The new root metadata. Devices need no manual update: the new root follows from the one that
+            they trust.
 
     Raises:
         BundleError: The repository's metadata cannot be read.
-        UsageError: A key is missing or not the repository's, or the passphrase is wrong.
+        UsageError: A key is missing or does not belong to the repository, or the passphrase is
+        wrong.
     """
     root = files.newest_root(repository, keys)
     signers = [files.load_signer(keys, "root", root, passphrase)]
@@ -228,13 +230,13 @@ def _refuse_name(name: str) -> None:
         "."
     ):
         raise UsageError(
-            f"{name!r} is no name for a repository",
+            f"invalid name for a repository: {name!r}",
             expected="letters, digits, dot, dash, underscore",
         )
 
 
 def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
-    """Remove bundles that neither this publication nor the one before it names."""
+    """Remove bundles that neither this publication nor the previous one names."""
     named = earlier | {
         path for file in targets.targets.values() for path in file.get_prefixed_paths()
     }

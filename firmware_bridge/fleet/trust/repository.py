@@ -1,7 +1,7 @@
 """The publisher's side: a TUF repository in a plain folder.
 
-Files are named by version or hash and only added; `timestamp.json` is replaced last. So whoever
-copies the folder at any moment has a whole repository, of before or after.
+Files are named by version or hash and only added; `timestamp.json` is replaced last. So a copy of
+the folder at any moment is a consistent repository, either the old or the new one.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def write(
     """Sign and write the next version of every online role, the timestamp last.
 
     Args:
-        repository: Its folder.
-        keys: Folder of the keys, with every root metadata.
-        targets: What it offers from now on.
-        signers: Online role -> its key.
+        repository: Folder of the repository.
+        keys: Folder of the keys, with every version of the root metadata.
+        targets: New content of the repository.
+        signers: Maps online roles to their keys.
         now: Wall clock, UTC.
-        days: Role -> days until expiry.
+        days: Maps roles to days until expiry.
 
     Returns:
-        Role -> when what it signed expires, UTC.
+        Expiry of each role's signature, UTC.
     """
     folder = repository / METADATA
     durable.make_folder(folder)
@@ -72,10 +72,10 @@ def write(
 
 
 def newest_root(repository: Path, keys: Path) -> Root:
-    """The newest root of the keys, which must be the repository's or its successor.
+    """Return the newest root of the keys, which must be the repository's or its successor.
 
     Raises:
-        UsageError: The keys are others, or older than the repository.
+        UsageError: The keys belong to a different repository, or are older than this one.
         BundleError: The metadata cannot be read.
     """
     found = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
@@ -89,7 +89,7 @@ def newest_root(repository: Path, keys: Path) -> Root:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
             raise UsageError(
-                f"{repository} belongs to other keys than those of {keys}", hint="--keys KEYS"
+                f"{repository} does not belong to the keys in {keys}", hint="--keys KEYS"
             )
     newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
     if newest.exists():
@@ -102,7 +102,7 @@ def newest_root(repository: Path, keys: Path) -> Root:
 
 
 def latest(repository: Path, kind: type[S]) -> S | None:
-    """What `timestamp.json` leads to, None where nothing was published.
+    """Return the metadata that `timestamp.json` leads to; None if nothing was published.
 
     Raises:
         BundleError: The metadata cannot be read.
@@ -127,26 +127,27 @@ def _load(path: Path, kind: type[S]) -> S:
             f"{path} cannot be read", expected=f"{kind.type} metadata", got=str(error)
         ) from error
     if not isinstance(document.signed, kind):
-        raise BundleError(f"{path} is no {kind.type} metadata", got=document.signed.type)
+        raise BundleError(f"{path} does not hold {kind.type} metadata", got=document.signed.type)
     return document.signed
 
 
 def load_signer(keys: Path, role: str, root: Root, passphrase: bytes | None = None) -> CryptoSigner:
-    """The key of a role.
+    """Load the key of a role.
 
     Raises:
-        UsageError: It is missing, its passphrase is wrong, or the root knows another.
+        UsageError: The key is missing or not the one in the root, or its passphrase is wrong.
     """
     signer = key_files.load(key_files.key_path(keys, role), passphrase)
     if signer.public_key.keyid not in root.roles[role].keyids:
         raise UsageError(
-            f"{key_files.key_path(keys, role)} is not the {role} key of version {root.version} of the root"
+            f"{key_files.key_path(keys, role)} is not the {role} key of version {root.version} of "
+            "the root"
         )
     return signer
 
 
 def sign(signed: S, signers: Sequence[CryptoSigner]) -> bytes:
-    """Metadata as it is written."""
+    """Sign metadata and return the bytes to write."""
     document = Metadata(signed)
     for signer in signers:
         document.sign(signer, append=True)

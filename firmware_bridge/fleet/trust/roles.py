@@ -1,6 +1,6 @@
-"""The four roles of a repository, and how long what they sign holds.
+"""The four roles of a repository, and how long their signatures are valid.
 
-Expiry decides about installing alone: a device runs what it holds for as long as it works.
+Expiry only prevents installation: a device keeps running what is installed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 ONLINE = ("targets", "snapshot", "timestamp")
-"""Roles that sign each publication; root signs keys alone, and its key lies elsewhere."""
+"""Roles that sign each publication; root only signs keys, and its key is stored elsewhere."""
 
 DAYS = {"root": 1825, "targets": 365, "snapshot": 90, "timestamp": 90}
-"""Days until what a role signs expires. A stick is carried to carts for weeks, so the timestamp is no matter of hours."""
+"""Days until a role's signature expires.
+
+A USB stick travels to carts for weeks, so even the timestamp must be valid for months.
+"""
 
 
 def days_of(texts: Sequence[str]) -> dict[str, int]:
-    """`DAYS` with changes.
+    """Return `DAYS` with changes.
 
     Args:
-        texts: `ROLE=DAYS`.
+        texts: Changes as `ROLE=DAYS`.
 
     Raises:
-        UsageError: No role, or no number of days.
+        UsageError: A role is unknown, or a number of days is invalid.
     """
     days = dict(DAYS)
     for text in texts:
@@ -41,7 +44,7 @@ def days_of(texts: Sequence[str]) -> dict[str, int]:
             or not 1 <= int(number) <= 36500
         ):
             raise UsageError(
-                f"{text!r} is no time of expiry",
+                f"invalid expiry {text!r}",
                 expected=f"ROLE=DAYS with a role of {', '.join(ROLES)}",
             )
         days[role] = int(number)
@@ -49,5 +52,5 @@ def days_of(texts: Sequence[str]) -> dict[str, int]:
 
 
 def expiry(role: str, now: datetime, days: Mapping[str, int]) -> datetime:
-    """When what is signed now expires, UTC."""
+    """Return when a signature made now expires, UTC."""
     return now.replace(microsecond=0) + timedelta(days=days[role])

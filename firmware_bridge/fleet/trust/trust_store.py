@@ -1,4 +1,4 @@
-"""What a device believes of a publisher, in one file that is replaced whole. Needs no TUF to be read."""
+"""A device's trusted metadata in one file that is replaced atomically; reading it needs no TUF."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TRUST = "trust.json"
 
 
 class Trusted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was last believed; metadata as it was signed.
+    """The last trusted metadata, as they were signed.
 
     Attributes:
-        root: Of the root role.
-        timestamp: Of the timestamp role, None before the first refresh.
-        snapshot: Of the snapshot role.
-        seen: Wall clock at the last refresh, Unix seconds; an earlier clock is not believed.
+        root: Metadata of the root role.
+        timestamp: Metadata of the timestamp role; None before the first refresh.
+        snapshot: Metadata of the snapshot role; None before the first refresh.
+        seen: Wall clock at the last refresh in Unix seconds; an earlier clock is not accepted.
     """
 
     root: str
@@ -32,10 +32,10 @@ class Trusted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def load(folder: Path) -> Trusted:
-    """What the device of a state folder believes.
+    """Load the trusted metadata of a state folder.
 
     Raises:
-        BundleError: It trusts nobody yet, or the file cannot be read.
+        BundleError: The device trusts no publisher yet, or the file cannot be read.
     """
     path = folder / TRUST
     try:
@@ -55,11 +55,11 @@ def load(folder: Path) -> Trusted:
 
 
 def save(folder: Path, trusted: Trusted) -> None:
-    """Replace what the device believes; after the return it outlasts a power cut."""
+    """Replace the trusted metadata; they survive a power cut after the return."""
     durable.write(folder / TRUST, msgspec.json.encode(trusted))
 
 
 def root_keys(trusted: Trusted) -> list[str]:
-    """Key ids of the root role, to be compared by eye; reads what was verified when it was first trusted."""
+    """Return the key ids of the root role for visual comparison; the root was verified before."""
     found: list[str] = msgspec.json.decode(trusted.root)["signed"]["roles"]["root"]["keyids"]
     return found

@@ -260,7 +260,7 @@ def test_a_controller_of_another_version(cable: Cable) -> None:
     events = cable.run(5000)
     assert not cable.controller.coil
     assert kinds(events) == ["refused", "link-down"]
-    assert "protocol 2, this is protocol 1; the picture stays passed through" in events[0].detail
+    assert "protocol 2, this is protocol 1; the picture stays in pass-through" in events[0].detail
     assert hellos < 30, "it is asked now and then"
     cable.to_host = cable.to_controller = lambda data: data
     assert kinds(cable.run(1500)) == ["link-up"]

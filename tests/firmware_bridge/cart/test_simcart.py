@@ -155,7 +155,7 @@ def test_the_command_prints_its_device_and_takes_faults(tmp_path: Path) -> None:
             assert line in process.stderr.readline()
         process.stdin.write("fly\ntemperature 20\n")
         process.stdin.flush()
-        assert "error: no fault 'fly'" in process.stderr.readline()
+        assert "error: unknown fault 'fly'" in process.stderr.readline()
         assert "faults 0x00" in process.stderr.readline()
         process.stdin.close()
         assert process.wait(20) == 0
@@ -176,7 +176,7 @@ def test_the_command_explains_itself() -> None:
         check=False,
     )
     assert refused.returncode == 2
-    assert "no fault 'fly'" in refused.stderr
+    assert "unknown fault 'fly'" in refused.stderr
 
 
 @pytest.mark.slow

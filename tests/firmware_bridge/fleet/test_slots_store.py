@@ -231,7 +231,7 @@ def test_a_full_disk_loses_records_and_no_bundle(
 def test_a_rollback_by_hand_gives_the_trial_up_and_then_changes_slots(device: Device) -> None:
     assert device.start().roll_back().version == 1
     assert device.version() == 1
-    with pytest.raises(UsageError, match="no bundle to go back to"):
+    with pytest.raises(UsageError, match="no bundle to return to"):
         device.start().roll_back()
     now = state.load(device.folder)
     state.save(device.folder, now.installed("b", device.put("b", 3)).proven("b"))
