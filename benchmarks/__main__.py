@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2),
     default=30,
     show_default=True,
-    help="Measures of each side.",
+    help="Measurements of each side.",
 )
 @click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
 def command(names: tuple[str, ...], json_path: str | None, rounds: int, only_list: bool) -> None:

@@ -1,4 +1,4 @@
-"""The typed record of a comparison, and the statistics that make it."""
+"""Typed record of a comparison, and its statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-# msgspec reads the annotations when a record is decoded.
+# msgspec reads these annotations when it decodes a record.
 from edge.util.host import Device  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _RESAMPLES = 2000
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of a comparison: what it is, and its samples in the order in which they were taken."""
+    """One side of a comparison: a description, and its samples in the order of measurement."""
 
     what: str
     samples: list[float]
@@ -32,10 +32,10 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
     """A bound that this project promises.
 
     Attributes:
-        what: The quantity, with its unit.
-        value: Measured.
-        bound: Promised.
-        at_least: Whether `bound` is a lower bound, else an upper one.
+        what: Quantity and unit.
+        value: Measured value.
+        bound: Promised value.
+        at_least: Whether `bound` is a lower bound instead of an upper one.
     """
 
     what: str
@@ -45,23 +45,23 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reached(self) -> bool:
-        """Whether the promise holds here."""
+        """Whether the measured value keeps the promise."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What a benchmark found, before the machine is added.
+    """Result of a benchmark without the machine.
 
     Attributes:
         check: The correctness check that was passed before anything was timed, in words with its
             figures.
         unit: Unit of both sides.
-        left: The one that is looked at.
-        right: The one that it is compared with.
+        left: The side of interest.
+        right: The side that it is compared with.
         ratio: Median left over median right.
         ratio_ci95: Paired bootstrap interval of the ratio over the rounds.
-        goal: The promise, None where the figure is only reported.
-        settings: Effective settings of what was run.
+        goal: The promise; None if the figure is only reported.
+        settings: Effective settings of the measured code.
     """
 
     check: str
@@ -75,16 +75,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison with what it was measured on.
+    """A comparison with the machine that it was measured on.
 
     Attributes:
-        name: Of the benchmark.
-        what: The question that it answers.
+        name: Name of the benchmark.
+        what: Question that it answers.
         comparison: The figures.
-        valid: The environment guard saw nothing that spoils them.
-        reason: What it saw.
+        valid: Whether the environment guard saw no disturbance.
+        reason: Disturbance that the guard saw.
         device: The machine.
-        versions: Software.
+        versions: Software versions.
         created: UTC, ISO 8601.
     """
 
@@ -101,7 +101,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 def compare(
     left: Side, right: Side, *, check: str, unit: str, goal: Goal | None = None, **settings: object
 ) -> Comparison:
-    """A comparison of two sides whose samples were taken in turn: sample i of both belongs to round i."""
+    """Compare two sides that were sampled in turn: sample i of both belongs to round i."""
     ratio, interval = ratio_with_interval(left.samples, right.samples)
     return Comparison(
         check=check,
@@ -116,16 +116,16 @@ def compare(
 
 
 def interleave(*sides: Callable[[], float], rounds: int) -> list[list[float]]:
-    """Run the sides in turn, so that a drift of the machine meets all of them alike.
+    """Run the sides in turn, so that drift of the machine affects all of them alike.
 
-    Every other round runs them in the opposite order: none always follows the same neighbour.
+    Every second round runs them in the opposite order, so that no side always follows the same one.
 
     Args:
-        sides: Each runs once and returns its own measure.
-        rounds: How often.
+        sides: Functions that run once and return their own measurement.
+        rounds: Number of rounds.
 
     Returns:
-        One list of `rounds` measures for each side.
+        One list of `rounds` measurements for each side.
     """
     found: list[list[float]] = [[] for _ in sides]
     for number in range(rounds):
@@ -138,12 +138,12 @@ def interleave(*sides: Callable[[], float], rounds: int) -> list[list[float]]:
 def ratio_with_interval(
     left: Sequence[float], right: Sequence[float], *, seed: int = 0
 ) -> tuple[float, tuple[float, float]]:
-    """Ratio of the medians, left over right, with its 95 % bootstrap interval.
+    """Return the ratio of the medians, left over right, with its 95 % bootstrap interval.
 
     Args:
-        left: Positive measures, one for each round.
-        right: As many, of the same rounds: a round is drawn with both of its measures.
-        seed: Of the resampling.
+        left: Positive measurements, one for each round.
+        right: Measurements of the same rounds; a round is resampled with both.
+        seed: Random seed of the resampling.
     """
     pairs = np.array([left, right], dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(pairs.shape[1], size=(_RESAMPLES, pairs.shape[1]))

@@ -1,4 +1,4 @@
-"""The comparisons by name, and the way in which each is run and recorded."""
+"""The comparisons by name, and how each is run and recorded."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 BENCHMARKS = {
     "frame": (
         "benchmarks.micro.device:frame_cost",
-        "A 1080p frame's preprocessing and postprocessing, CPU ms, beside inference alone in INT8",
+        "CPU ms of preprocessing and postprocessing a 1080p frame, beside inference alone in INT8",
     ),
     "frame-view": (
         "benchmarks.micro.device:screen_cost",
-        "Likewise of a processor's screen, of which edge-s is shown the field of view (octagon, 1400x1000)",
+        "CPU ms around inference of a processor's screen (octagon, 1400x1000), beside inference",
     ),
     "whole": (
         "benchmarks.micro.whole:whole_cost",
-        "A 1080p frame to contours in frame coordinates, edge-s in INT8, ms, beside inference alone in the same engine",
+        "ms of a 1080p frame to contours in its coordinates, edge-s in INT8, beside inference",
     ),
     "whole-view": (
         "benchmarks.micro.whole:screen_cost",
-        "Likewise of a processor's screen, of which edge-s is shown the field of view (octagon, 1400x1000)",
+        "ms of a processor's screen (octagon, 1400x1000) to contours, beside inference alone",
     ),
     "mask": (
         "benchmarks.micro.whole:mask_cost",
-        "A mask of the whole 1080p frame, CPU ms, beside contours in frame coordinates",
+        "CPU ms of a mask of the whole 1080p frame, beside contours in frame coordinates",
     ),
     "rate-60": (
         "benchmarks.micro.live:rate_at_60",
-        "`edge-difom run` on 1080p60, edge-s in INT8 on two cores, frames per second, beside the source's",
+        "Frames per second of `edge-difom run` on two cores, beside a source of 1080p60",
     ),
     "age-60": (
         "benchmarks.micro.live:age_at_60",
-        "Likewise, age of a frame when it is done, ms: p99 over the median",
+        "Age in ms of a frame of `edge-difom run` on 1080p60 after processing: p99 over the median",
     ),
     "start": (
         "benchmarks.micro.live:start_time",
-        "From the start of `edge-difom run` to the first mask, ms: compiled model kept over compiled anew",
+        "ms from start of `edge-difom run` to the first mask: cached compiled model over none",
     ),
     "guard": (
         "benchmarks.micro.frames:guard_cost",
@@ -93,11 +93,11 @@ BENCHMARKS = {
     ),
     "harness": (
         "benchmarks.micro.harness:harness_cost",
-        "What the latency harness costs between two frames, microseconds, beside a frame without an engine",
+        "Microseconds of the latency harness between two frames, beside a frame without an engine",
     ),
     "loadgen": (
         "benchmarks.peers.loadgen:percentiles_agree",
-        "MLPerf's LoadGen around our engine: our early-stopping p90 over LoadGen's of the same queries, ms",
+        "MLPerf's LoadGen around our engine, ms: our early-stopping p90 over LoadGen's",
     ),
     "help": ("benchmarks.micro.device:help_time", "`edge-difom --help` beside an empty Python, ms"),
     "import": (
@@ -110,11 +110,11 @@ BENCHMARKS = {
     ),
     "spectral-6": (
         "benchmarks.micro.spectral:spectral_6",
-        "Spectral loss, forward and backward, 6 x 256 x 64 x 64: published FFT formulation over ours, ms",
+        "Spectral loss, forward and backward, 6 x 256 x 64 x 64, ms: published FFT form over ours",
     ),
     "spectral-16": (
         "benchmarks.micro.spectral:spectral_16",
-        "Spectral loss, forward and backward, 16 x 256 x 64 x 64: published FFT formulation over ours, ms",
+        "Spectral loss, forward and backward, 16 x 256 x 64 x 64, ms: published FFT form over ours",
     ),
     "step": (
         "benchmarks.micro.training:step_cost",
@@ -126,7 +126,7 @@ BENCHMARKS = {
     ),
     "channels-last": (
         "benchmarks.micro.training_formats:channels_last",
-        "A training step of edge-s with the channels last in memory over one with contiguous maps, ms",
+        "A training step of edge-s with channels last in memory over one with contiguous maps, ms",
     ),
     "compile": (
         "benchmarks.micro.training_formats:compiled",
@@ -138,25 +138,25 @@ BENCHMARKS = {
     ),
     "spectral-memory": (
         "benchmarks.micro.spectral:spectral_memory",
-        "Spectral loss, memory beyond maps and gradients, 6 x 256 x 64 x 64: published FFT formulation over ours, MiB",
+        "Spectral loss, MiB beyond maps and gradients, 6 x 256 x 64 x 64: published FFT over ours",
     ),
 }
 """Name -> (reference of `function(rounds) -> Comparison`, the question that it answers)."""
 
 ASKED_FOR = ("loadgen",)
-"""Run only where they are named: they need an environment of `tools/make-env-peers.sh`."""
+"""Comparisons that run only if named: they need an environment of `tools/make-env-peers.sh`."""
 
 
 def run_benchmark(name: str, *, rounds: int) -> Record:
     """Run one comparison.
 
     Args:
-        name: One of `BENCHMARKS`.
-        rounds: How often each side is measured.
+        name: A key of `BENCHMARKS`.
+        rounds: Number of measurements of each side.
 
     Raises:
         UsageError: There is no such benchmark.
-        ParityError: Its correctness check failed, so nothing was timed.
+        ParityError: The correctness check failed, so nothing was timed.
     """
     if name not in BENCHMARKS:
         raise UsageError(f"no benchmark {name!r}", expected=", ".join(BENCHMARKS))

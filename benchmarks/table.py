@@ -1,4 +1,4 @@
-"""Tables of the committed comparisons, and the place of a table in a text."""
+"""Tables of the committed comparisons, and their place in a text."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BEGIN, END = (
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every record of a folder's lists of records, by name of the file; other forms, such as studies, are left out.
+    """Read every list of records in a folder, sorted by file name; skips other kinds of records.
 
     Raises:
-        DataError: A file is a list, but not of records.
+        DataError: A file holds a list of something other than records.
     """
     records: list[Record] = []
     for path in sorted(folder.glob("*.json")):
@@ -46,10 +46,10 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def benchmark_table(records: Sequence[Record]) -> str:
-    """A Markdown table; of two valid records of one comparison on one machine the newer one counts.
+    """Make a Markdown table; the newest valid record of a comparison on a machine counts.
 
     Args:
-        records: Those that are not valid are left out.
+        records: Records; invalid ones are left out.
     """
     newest: dict[tuple[str, str], Record] = {}
     for record in sorted(records, key=lambda record: record.created):
@@ -74,10 +74,10 @@ def benchmark_table(records: Sequence[Record]) -> str:
 
 
 def put_between(text: str, content: str) -> str:
-    """The text with its lines between the markers replaced.
+    """Return the text with the lines between the markers replaced.
 
     Raises:
-        DataError: The markers are not there, each once and in order.
+        DataError: The markers are missing, repeated or in the wrong order.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -93,7 +93,7 @@ def _short(value: float) -> str:
 
 
 def machine_name(device: Device) -> str:
-    """A machine in words; two of one name that multiply integers by other instructions are two machines."""
+    """Describe a machine, including the instructions with which it multiplies integers."""
     vnni = any("vnni" in flag for flag in device.flags)
     integers = ("VNNI" if vnni else "no VNNI") if device.architecture == "x86_64" else ""
     name = device.board or device.cpu or device.architecture
@@ -105,4 +105,5 @@ def _goal(record: Record) -> str:
     if goal is None:
         return "reported"
     word = "at least" if goal.at_least else "at most"
-    return f"{goal.what} {word} {goal.bound:g}: {_short(goal.value)}{'' if goal.reached else ', missed'}"
+    missed = "" if goal.reached else ", missed"
+    return f"{goal.what} {word} {goal.bound:g}: {_short(goal.value)}{missed}"

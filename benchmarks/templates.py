@@ -36,11 +36,11 @@ RECIPES = {
     "even-pixels": "`bce-iou`: every pixel weighted alike",
     "cross-entropy": "`bce`: cross-entropy alone",
 }
-"""Recipe of a study -> what differs from its baseline."""
+"""Maps each recipe of a study to its difference from the baseline."""
 
 
 def study(content: Content) -> str:
-    """Paired trainings: each recipe against the study's baseline."""
+    """Paired trainings: each recipe compared with the study's baseline."""
     rows = []
     for row in content["rows"]:
         difference, ci = row["difference"], row["difference_ci95"]
@@ -57,8 +57,9 @@ def study(content: Content) -> str:
     seconds = content["seconds_per_run"].values()
     shared = ", ".join(f"`{key}={_plain(value)}`" for key, value in content["shared"].items())
     facts = (
-        f"Seeds: {len(content['seeds'])}. A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} "
-        f"minutes. Shared settings: {shared}."
+        f"Seeds: {len(content['seeds'])}. "
+        f"A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes. Shared "
+        f"settings: {shared}."
     )
     return f"{table(head, rows)}\n\n{facts}"
 
@@ -73,15 +74,15 @@ def soak(content: Content) -> str:
     injected = ", ".join(f"{name} {count}" for name, count in content["injected"].items())
     verdict = "Every check passed." if content["passed"] else "Not every check passed."
     facts = (
-        f"{verdict} {content['faults']} picture faults in {content['seconds'] / 60:.1f} minutes, bundle "
-        f"`{content['protocol']['bundle']}`, {content['protocol']['fps']:g} frames per second. Also injected: "
-        f"{injected}."
+        f"{verdict} {content['faults']} picture faults in {content['seconds'] / 60:.1f} minutes, "
+        f"bundle `{content['protocol']['bundle']}`, {content['protocol']['fps']:g} frames per "
+        f"second. Also injected: {injected}."
     )
     return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
 
 
 def matrix(content: Content) -> str:
-    """Bundles on one machine, and which of them are on the Pareto front of Dice and CPU time."""
+    """Bundles on one machine, and whether each is on the Pareto front of Dice and CPU time."""
     head = [
         "bundle",
         "engine",
@@ -115,7 +116,7 @@ def matrix(content: Content) -> str:
 
 
 def quantization(contents: Sequence[tuple[str, Content]]) -> str:
-    """Reports of `edge-difom qat`, one row each: what every step of quantization costs."""
+    """Reports of `edge-difom qat`, one row each: the cost of every step of quantization."""
     steps = ("f32", "ptq", "qat", "openvino int8", "tflite int8")
     head = ["run", "FP32", "calibrated", "fine-tuned", "OpenVINO INT8", "LiteRT INT8"]
     rows = []
@@ -151,7 +152,7 @@ def quantization(contents: Sequence[tuple[str, Content]]) -> str:
 
 
 def evaluation(content: Content) -> str:
-    """A report of `edge-difom evaluate --shifts --clean`: Dice under each change, and false alarms."""
+    """A report of `edge-difom evaluate --shifts --clean`: Dice under each change, false alarms."""
     shifts = content["shifts"]["rows"]
     engines = list(shifts[0]["engines"])
     head = ["change", "strength", *(f"{name}: Dice (change)" for name in engines)]
@@ -174,9 +175,10 @@ def evaluation(content: Content) -> str:
     a = content["protocol_a"]
     facts = (
         f"Dice {content['dice']:.3f} ({span(content['dice_ci95'])}), IoU {content['iou']:.3f}, "
-        f"n = {content['n']}. By polyp size: {', '.join(sizes)}. Protocol A: mean Dice {a['mean_dice']:.3f}, "
-        f"max Dice {a['max_dice']:.3f}, weighted F {a['weighted_f']:.3f}, S-measure {a['s_measure']:.3f}, "
-        f"MAE {a['mae']:.3f}. Clean frames flagged: {', '.join(flagged)}."
+        f"n = {content['n']}. By polyp size: {', '.join(sizes)}. Protocol A: mean "
+        f"Dice {a['mean_dice']:.3f}, max Dice {a['max_dice']:.3f}, weighted "
+        f"F {a['weighted_f']:.3f}, S-measure {a['s_measure']:.3f}, MAE {a['mae']:.3f}. Clean "
+        f"frames flagged: {', '.join(flagged)}."
     )
     return f"{facts}\n\n{table(head, rows)}"
 
@@ -203,9 +205,10 @@ def latency(content: Content) -> str:
     alone = content["inference_only_ms"]
     height, width = content["frame_size"]
     facts = (
-        f"`{content['bundle']}` in {content['engine']} {content['precision']}, {content['threads']} threads, "
-        f"frames of {width}x{height}, guard {verdict(content)}. Inference alone: p50 {alone['p50']:.2f} ms. Peak "
-        f"memory: {content['peak_rss_mb']:.0f} MiB."
+        f"`{content['bundle']}` "
+        f"in {content['engine']} {content['precision']}, {content['threads']} threads, frames "
+        f"of {width}x{height}, guard {verdict(content)}. Inference alone: p50 {alone['p50']:.2f} "
+        f"ms. Peak memory: {content['peak_rss_mb']:.0f} MiB."
     )
     share = content.get("share_of_peak")
     if share is not None:
@@ -231,7 +234,8 @@ def peers(content: Content) -> str:
             row["name"],
             row["what"],
             f"{np.median(row['wall_ms']):.3g}",
-            f"{row['wall_ratio']:.2f} ({row['wall_ratio_ci95'][0]:.2f} to {row['wall_ratio_ci95'][1]:.2f})",
+            f"{row['wall_ratio']:.2f} ({row['wall_ratio_ci95'][0]:.2f} "
+            f"to {row['wall_ratio_ci95'][1]:.2f})",
             f"{np.median(row['cpu_ms']):.3g}",
             f"{row['cpu_ratio']:.2f}",
             "" if row["dice"] is None else f"{row['dice']:.3f}",
@@ -243,7 +247,7 @@ def peers(content: Content) -> str:
 
 
 def smoothing(content: Content) -> str:
-    """What temporal smoothing costs in delay and saves in false alarms, on a simulated detector."""
+    """Delay added and false alarms avoided by temporal smoothing, on a simulated detector."""
     head = [
         "setting",
         "delay ms at 30 fps",
@@ -267,14 +271,14 @@ def smoothing(content: Content) -> str:
         for row in content["rows"]
     ]
     facts = (
-        f"{content['polyps']} simulated polyps in {content['minutes']:.1f} minutes of phantom clips; the "
-        f"detector's mistakes are simulated: `{content['detector']['made up']}`."
+        f"{content['polyps']} simulated polyps in {content['minutes']:.1f} minutes of phantom "
+        f"clips; the detector's mistakes are simulated: `{content['detector']['made up']}`."
     )
     return f"{facts}\n\n{table(head, rows)}"
 
 
 def clips(content: Content) -> str:
-    """What temporal smoothing shows and hides on clips, with a bundle or a simulated detector."""
+    """Polyps shown and hidden by temporal smoothing on clips, with a student or simulated ones."""
     head = [
         "setting",
         "delay ms at 30 fps",
@@ -318,7 +322,7 @@ def span(interval: Sequence[float]) -> str:
 
 
 def _figures(figures: Content) -> str:
-    """Figures in words; only those processes that lived long enough for a growth rate."""
+    """Describe figures in words; processes too short-lived for a growth rate are left out."""
     parts = []
     for name, value in figures.items():
         if isinstance(value, dict):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the environments of the programs that `python -m benchmarks.peers.__main__` measures beside us, one for each, since they ask for
+# Make the environments of the programs that `python -m benchmarks.peers` measures beside us, one for each, since they ask for
 # other versions of the same packages. ultralytics is under the AGPL: it runs as a program of its own, is no dependency of this
 # project and is neither imported by it nor shipped with it.
 set -eu

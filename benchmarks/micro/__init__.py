@@ -1,1 +1,4 @@
-"""Paired timings of parts: kernels, engines, frames, training steps. Each checks its result before it is timed."""
+"""Paired timings of parts: kernels, engines, frames, training steps.
+
+Each part passes a correctness check before it is timed.
+"""

@@ -1,7 +1,7 @@
-"""The shipped bundles in INT8 against the classic U-Net in f32: what the design of the students saves.
+"""Compare the shipped bundles in INT8 with the classic U-Net in f32.
 
-All run in OpenVINO and in turn, the U-Net at 256x256, a bundle at its own size. The U-Net's weights
-were never trained, which its speed does not depend on.
+All engines run in turn in OpenVINO, the U-Net at 256x256 and each bundle at its own size. The U-Net
+is untrained, which does not change its speed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from edge.errors import ParityError
 BUNDLES = ("edge-s", "edge-xs")
 _WARM_RUNS = 3
 _RUNS_A_ROUND = 20
-"""Of a bundle's engine, whose median is its sample: it takes a hundredth of the time."""
+"""Inferences of a bundle per round; their median is the sample, because one is very short."""
 
 
 @cache
 def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object]]:
-    """U-Net and bundles in turn.
+    """Time the U-Net and the bundles in turn.
 
     Returns:
         The check that was passed, milliseconds by name, and the engines' settings.
 
     Raises:
-        ParityError: An engine does not compute what it should.
+        ParityError: An engine computes wrong results.
     """
     with ExitStack() as stack:
         checks = []
@@ -41,7 +41,7 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
         for name in BUNDLES:
             bundle = Bundle.open(shipped_bundles()[name])
             verify_bundle(bundle, ["openvino"]).raise_for_problems()
-            checks.append(f"golden frames of {name} as its manifest has them")
+            checks.append(f"golden frames of {name} match its manifest")
             engines[name] = stack.enter_context(
                 closing(open_engine(bundle, "openvino", threads=THREADS))
             )
@@ -71,7 +71,7 @@ def measured(rounds: int) -> tuple[str, dict[str, list[float]], dict[str, object
 
 
 def _unet() -> tuple[list[bytes], str]:
-    """The U-Net's f32 files for OpenVINO, and how far its scores are from torch's."""
+    """Make the U-Net's f32 files for OpenVINO, and check their scores against torch's."""
     import torch
 
     from distill.students.build import build_student
@@ -92,7 +92,7 @@ def _unet() -> tuple[list[bytes], str]:
     difference = float(np.abs(found - wanted).max())
     if not difference <= 2:
         raise ParityError(
-            "the U-Net's engine does not compute the U-Net",
+            "the U-Net's engine computes different scores",
             expected="scores within 2/256 of torch's",
             got=f"{difference:.2f}/256",
         )
@@ -112,10 +112,10 @@ def _row(name: str, rounds: int, bound: float) -> Comparison:
 
 
 def edge_s(rounds: int, *, bound: float = 80) -> Comparison:
-    """U-Net in f32 over the bundle `edge-s` in INT8."""
+    """Compare the U-Net in f32 with the bundle `edge-s` in INT8."""
     return _row("edge-s", rounds, bound)
 
 
 def edge_xs(rounds: int, *, bound: float = 200) -> Comparison:
-    """U-Net in f32 over the bundle `edge-xs` in INT8."""
+    """Compare the U-Net in f32 with the bundle `edge-xs` in INT8."""
     return _row("edge-xs", rounds, bound)

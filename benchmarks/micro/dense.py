@@ -1,4 +1,4 @@
-"""A network that a processor can run at its best: dense convolutions of many channels on a small map."""
+"""A network that suits a processor best: dense convolutions of many channels on a small map."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class DenseStack(Student):
-    """3x3 convolutions of 256 channels at an eighth of the input, between a patch embedding and a head.
+    """3x3 convolutions of 256 channels at stride 8, between a patch embedding and a head.
 
     Args:
-        channels: Of every convolution.
-        depth: How many.
+        channels: Channels of every convolution.
+        depth: Number of convolutions.
     """
 
     stride = divisor = 8
@@ -34,6 +34,6 @@ class DenseStack(Student):
         self.head = nn.Conv2d(channels, 1, 1)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/8, W/8) and the stack's map twice."""
+        """Return logits (B, 1, H/8, W/8) and the stack's map twice."""
         found = self.stack(self.patches(x))
         return StudentMaps(self.head(found), found, found)

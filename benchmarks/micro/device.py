@@ -1,4 +1,4 @@
-"""What the device pays around inference: per frame, at start, in memory."""
+"""Overhead of the device besides inference: per frame, at start, and in memory."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ _MAX_RESIZE_DIFFERENCE = 1.5
 _WARM_ROUNDS = 3
 _MEMORY_ROUNDS = 5
 _SPIN_SECONDS = 0.02
-"""After which the threads of an engine sleep."""
+"""Time after which the threads of an idle engine sleep."""
 _STEADY_FRAMES = 5
-"""In a row; the first wakes the processor and is left out."""
+"""Number of consecutive frames; the first one wakes the processor and is left out."""
 _LOOK_SECONDS = 0.02
 _IMPORTS = "import time, click, cv2, msgspec, numpy, openvino; openvino.Core(); time.sleep(0.2)"
 
 
 class Recorded:
-    """An engine that answers with given scores at once.
+    """An engine that returns given scores at once.
 
-    Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise;
-    an engine's threads spin on for a while behind an inference, and their CPU is not that of the
-    stages around it.
+    The cost of postprocessing depends on the shape of the mask, and an untrained student's mask is
+    noise. Besides, the threads of a real engine spin for a while after an inference, and their CPU
+    time is not that of the other stages.
     """
 
     input_buffer = None
@@ -63,22 +63,22 @@ class Recorded:
         self.input_size, self._scores = size, scores
 
     def infer(self, image: ImageU8) -> ImageU8:  # noqa: ARG002 - the answer is recorded
-        """The recorded scores."""
+        """Return the recorded scores."""
         return self._scores
 
     def settings(self) -> dict[str, object]:
-        """None."""
+        """Return no settings."""
         return {}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
-    """CPU of preprocessing and postprocessing a 1080p frame beside inference alone on edge-s in INT8.
+    """Compare the CPU time around inference of a 1080p frame with inference alone, edge-s in INT8.
 
     Args:
-        rounds: Frames.
+        rounds: Number of frames.
         size: Height and width of the engine's input.
         bound: Promised CPU milliseconds.
     """
@@ -86,7 +86,7 @@ def frame_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2)
 
 
 def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.2) -> Comparison:
-    """`frame_cost` of a processor's screen, of which the student is shown the field of view, as the shipped ones are."""
+    """Run `frame_cost` on a processor's screen; the student gets the field of view."""
     return _around(screens(_FRAME), "view", rounds, size, bound)
 
 
@@ -130,7 +130,7 @@ def _around(
 
 
 def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
-    """Wall time of `edge-difom --help` beside that of a Python that does nothing."""
+    """Compare the wall time of `edge-difom --help` with that of a Python that does nothing."""
     shown = _output([sys.executable, "-m", "edge_difom", "--help"])
     if lost := [verb for verb in VERBS if f"  {verb} " not in shown]:
         raise ParityError(
@@ -148,7 +148,7 @@ def help_time(rounds: int, *, bound: float = 250.0) -> Comparison:
 
 
 def import_time(rounds: int, *, bound: float = 50.0) -> Comparison:
-    """Time of `import edge_difom` in a fresh process, beside that of `import json`."""
+    """Compare the time of `import edge_difom` in a fresh process with that of `import json`."""
     loaded = _output([sys.executable, "-c", "import sys, edge_difom; print(*sys.modules)"]).split()
     if heavy := {"torch", "cv2", "numpy", "openvino", "click"} & set(loaded):
         raise ParityError("import edge_difom loads a heavy module", got=", ".join(sorted(heavy)))
@@ -164,9 +164,9 @@ def import_time(rounds: int, *, bound: float = 50.0) -> Comparison:
 def device_memory(
     rounds: int, *, size: tuple[int, int] = SIZE, frames: int = 90, bound: float = 300.0
 ) -> Comparison:
-    """Highest memory of `edge-difom run` and its student's process on a 1080p clip beside that of its imports alone.
+    """Compare the peak memory of `edge-difom run` on a 1080p clip with that of its imports.
 
-    Memory that both share counts once.
+    The process of the student is included; shared memory counts once.
     """
     with tempfile.TemporaryDirectory() as folder:
         bundle, clip, log = (Path(folder) / name for name in ("bundle", "clip.mp4", "frames.jsonl"))
@@ -202,7 +202,7 @@ def device_memory(
 
 
 def write_clip(path: Path, frames: int) -> None:
-    """A clip of 1080p frames of the phantom."""
+    """Write a clip of 1080p frames of the phantom."""
     images = phantom_images(_FRAME)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, _FRAME[::-1])
     for number in range(frames):
@@ -211,20 +211,20 @@ def write_clip(path: Path, frames: int) -> None:
 
 
 def check_resize(image: ImageU8, size: tuple[int, int]) -> str:
-    """The engine's input stays near an area resize, the slow antialiased reference."""
+    """Check that the engine's input is close to an area resize, the slow antialiased reference."""
     area = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)[..., ::-1]
     difference = float(np.abs(to_input(image, size, bgr=True).astype(float) - area).mean())
     if difference > _MAX_RESIZE_DIFFERENCE:
         raise ParityError(
-            "the resize strays from an area resize",
-            expected=f"mean difference of at most {_MAX_RESIZE_DIFFERENCE} grey levels",
+            "the resize differs from an area resize",
+            expected=f"mean difference of at most {_MAX_RESIZE_DIFFERENCE} gray levels",
             got=f"{difference:.2f}",
         )
-    return f"mean difference to an area resize {difference:.2f} grey levels"
+    return f"mean difference to an area resize {difference:.2f} gray levels"
 
 
 def write_untrained(out: Path, size: tuple[int, int]) -> None:
-    """A bundle of edge-s in INT8 for OpenVINO, untrained."""
+    """Write a bundle of an untrained edge-s in INT8 for OpenVINO."""
     names = ["engines/openvino/model.xml", "engines/openvino/model.bin"]
     files = student_files("edge-s", size)["openvino", "int8"]
     engine = open_engine_files("openvino", files, THREADS)
@@ -244,7 +244,7 @@ def untrained_manifest(
     engines: Sequence[manifest.EngineEntry] = (),
     rule: FieldOfView = "full-frame",
 ) -> manifest.Manifest:
-    """The manifest of a bundle whose student was never trained."""
+    """Make the manifest of a bundle whose student was never trained."""
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
         name="untrained",
@@ -285,13 +285,13 @@ def _wall_ms(command: list[str]) -> float:
 
 
 def _import_ms(module: str) -> float:
-    """Time that a fresh process takes to import a module."""
+    """Measure the time that a fresh process takes to import a module."""
     code = f"import time; b = time.perf_counter(); import {module}; print(time.perf_counter() - b)"
     return 1e3 * float(_output([sys.executable, "-c", code]))
 
 
 def _peak_mib(command: list[str]) -> float:
-    """Highest memory of a command and what it starts, MiB, shared memory once."""
+    """Measure the peak memory of a command and its children in MiB; shared memory counts once."""
     highest = 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -305,7 +305,7 @@ def _peak_mib(command: list[str]) -> float:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """Return a process and its descendants."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [one for child in (read_text(task) or "").split() for one in _family(int(child))]
@@ -313,7 +313,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _pss_mib(pid: int) -> float:
-    """Memory of a process, where several share a page only its part of it; 0 where the process has ended."""
+    """Return the memory of a process in MiB with its share of shared pages; 0 after its end."""
     for line in (read_text(f"/proc/{pid}/smaps_rollup") or "").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024

@@ -1,9 +1,9 @@
-"""INT8 against f32 in the same engine, on students whose weights were never trained.
+"""Compare INT8 with f32 in the same engine, on untrained students.
 
-Speed does not depend on the values of the weights, so nothing has to be trained first: NNCF
-calibrates the student on phantom frames, and both precisions come from the same canonical graph.
-All engines of a student run in turn, and with them a stack of dense convolutions in INT8, whose
-speed stands for what the machine can reach with this engine.
+Speed does not depend on the values of the weights, so no training is needed: NNCF calibrates the
+student on phantom frames, and both precisions come from the same canonical graph. All engines of a
+student run in turn, together with a stack of dense convolutions in INT8, whose speed represents the
+peak of this machine with this engine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 THREADS = 2
 SIZE = (256, 256)
-"""Input of the students in these comparisons, which is that of the shipped bundles."""
+"""Input size of the students in these comparisons, that of the shipped bundles."""
 RUNTIMES = ("openvino", "tflite")
 FILED = (*RUNTIMES, "onnx")
 PRECISIONS = ("f32", "int8")
@@ -36,12 +36,12 @@ _WARM_RUNS = 3
 _MAX_MEAN_DIFFERENCE = 8.0
 
 Files = dict[tuple[str, str], list[bytes]]
-"""(runtime, precision) -> contents of an engine's files."""
+"""Maps (runtime, precision) to the contents of an engine's files."""
 
 
 @cache
 def student_files(student: str, size: tuple[int, int]) -> Files:
-    """The engines of a student without training.
+    """Make the engines of an untrained student.
 
     Args:
         student: Name of a student, or `dense` for the stack of convolutions.
@@ -69,7 +69,7 @@ def student_files(student: str, size: tuple[int, int]) -> Files:
 
 
 def build(student: str) -> Student:
-    """A student by name, or the dense stack."""
+    """Build a student by name, or the dense stack."""
     from distill.students.build import build_student
 
     if student != "dense":
@@ -81,14 +81,14 @@ def build(student: str) -> Student:
 
 @cache
 def giga_operations(student: str, size: int) -> float:
-    """Multiplications and additions of one inference, 10^9."""
+    """Return the multiplications and additions of one inference, in 10^9."""
     from distill.students.build import student_size
 
     return 2 * student_size(build(student), size).macs / 1e9
 
 
 def pictures(size: tuple[int, int]) -> list[ImageU8]:
-    """A few RGB frames of the phantom."""
+    """Return a few RGB frames of the phantom."""
     return [render(seed, size=size).image for seed in range(_CALIBRATION_FRAMES)]
 
 
@@ -96,11 +96,11 @@ def pictures(size: tuple[int, int]) -> list[ImageU8]:
 def measured(
     student: str, size: tuple[int, int], rounds: int
 ) -> tuple[str, dict[tuple[str, str], list[float]], dict[str, object]]:
-    """All engines of a student and the dense stack in turn.
+    """Time all engines of a student and the dense stack in turn.
 
     Returns:
-        The check that was passed, milliseconds of each (runtime, precision) in the order of the
-        rounds, and settings of the engines with the operations per second that each reached.
+        The check that was passed, milliseconds of each (runtime, precision) by round, and the
+            engines' settings with the operations per second that each reached.
 
     Raises:
         ParityError: An engine does not run in its precision, or the precisions disagree.
@@ -137,7 +137,8 @@ def measured(
     peak = max(reached[runtime, "int8"] for runtime in RUNTIMES)
     speeds = {
         f"{name} {precision}": {
-            "giga_operations_per_second": round(value, 1), "share_of_int8_peak": round(value / peak, 3)
+            "giga_operations_per_second": round(value, 1),
+            "share_of_int8_peak": round(value / peak, 3),
         }
         for (name, precision), value in reached.items()
     }  # fmt: skip
@@ -165,30 +166,33 @@ def _row(
 
 
 def int8_unet(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.8) -> Comparison:
-    """U-Net: f32 over INT8 in OpenVINO, promised at least `bound` on processors with integer dot products."""
+    """Compare f32 with INT8 for the U-Net in OpenVINO.
+
+    The goal of `bound` holds for processors with integer dot products.
+    """
     return _row("unet", "openvino", size, rounds, bound)
 
 
 def int8_unet_tflite(
     rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 3.2
 ) -> Comparison:
-    """U-Net: f32 over INT8 in LiteRT, likewise."""
+    """Compare f32 with INT8 for the U-Net in LiteRT."""
     return _row("unet", "tflite", size, rounds, bound)
 
 
 def int8_edge_s(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
-    """edge-s: f32 over INT8 in OpenVINO, reported."""
+    """Compare f32 with INT8 for edge-s in OpenVINO, without a goal."""
     return _row("edge-s", "openvino", size, rounds, None)
 
 
 def int8_edge_s_tflite(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
-    """edge-s: f32 over INT8 in LiteRT, reported."""
+    """Compare f32 with INT8 for edge-s in LiteRT, without a goal."""
     return _row("edge-s", "tflite", size, rounds, None)
 
 
 def _sizes(runtime: str, student: str, size: tuple[int, int], bound: float) -> Comparison:
     files = student_files(student, size)
-    # An IR's weights are a file of their own; a TFLite model is one file.
+    # The weights of an IR are a separate file; a TFLite model is one file.
     kib = {p: len(files[runtime, p][-1]) / 1024 for p in PRECISIONS}
     left, right = (
         Side(what=f"{student} {p}, {runtime}", samples=[kib[p]]) for p in ("int8", "f32")
@@ -198,26 +202,26 @@ def _sizes(runtime: str, student: str, size: tuple[int, int], bound: float) -> C
 
 
 def size_openvino(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 0.27) -> Comparison:
-    """edge-s: size of the INT8 `.bin` over that of the f32 one; it does not vary with `rounds`."""
+    """Compare the size of edge-s' INT8 `.bin` with the f32 one; it does not vary with `rounds`."""
     del rounds
     return _sizes("openvino", "edge-s", size, bound)
 
 
 def size_tflite(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 0.27) -> Comparison:
-    """edge-s: size of the INT8 `.tflite` over that of the f32 one."""
+    """Compare the size of edge-s' INT8 `.tflite` with the f32 one."""
     del rounds
     return _sizes("tflite", "edge-s", size, bound)
 
 
 def timed_ms(engine: Engine, image: ImageU8) -> float:
-    """Milliseconds of one inference."""
+    """Return the milliseconds of one inference."""
     begin = time.perf_counter_ns()
     engine.infer(image)
     return (time.perf_counter_ns() - begin) / 1e6
 
 
 def _check(f32: Engine, int8: Engine, images: list[ImageU8]) -> str:
-    """Both engines run in the precision that they stand for and give nearly the same scores."""
+    """Check that both engines run in their precision and give nearly the same scores."""
     precisions = (f32.settings()["precision"], int8.settings()["precision"])
     if precisions != ("f32", "int8"):
         raise ParityError(
@@ -233,4 +237,7 @@ def _check(f32: Engine, int8: Engine, images: list[ImageU8]) -> str:
             expected=f"mean score difference of at most {_MAX_MEAN_DIFFERENCE}/256",
             got=f"{worst:.2f}/256",
         )
-    return f"{f32.name} executed as f32 and int8; mean score difference {worst:.2f}/256 over {len(images)} frames"
+    return (
+        f"{f32.name} executed as f32 and int8; mean score difference {worst:.2f}/256 over "
+        f"{len(images)} frames"
+    )

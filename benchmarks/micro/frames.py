@@ -1,4 +1,4 @@
-"""What it costs to judge a frame without a student, and to draw over it: CPU on one core at 1080p."""
+"""CPU cost of judging a 1080p frame without a student, and of drawing over it, on one core."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _LEAST_IOU = 0.95
 
 
 def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
-    """A frame's whole judgement, the field of view included, beside resizing the frame for a student.
+    """Compare the frame guard, including the field of view, with resizing a frame for a student.
 
     Args:
-        rounds: Frames; the worst of them is promised.
+        rounds: Number of frames; the goal is for the slowest one.
         bound: Promised CPU milliseconds.
     """
     images = screens(_FRAME)
@@ -64,10 +64,10 @@ def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
 
 
 def view_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
-    """A re-estimation of the field of view from a whole frame beside one frame of its window.
+    """Compare a re-estimation of the field of view with a frame that needs none.
 
     Args:
-        rounds: Re-estimations; the worst of them is promised.
+        rounds: Number of re-estimations; the goal is for the slowest one.
         bound: Promised CPU milliseconds.
     """
     images = screens(_FRAME)
@@ -93,10 +93,10 @@ def view_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
 
 
 def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
-    """Drawing a region into a layer that is used again beside drawing it into a new one.
+    """Compare drawing a region into a reused layer with drawing it into a new one.
 
     Args:
-        rounds: Frames.
+        rounds: Number of frames.
         bound: Promised CPU milliseconds, median.
     """
     mask = render(0, polyp=True).mask
@@ -111,7 +111,7 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
     status, painter = Status(State.RUNNING, None, 0), LayerPainter(_FRAME)
     for result in results:
         if not np.array_equal(painter.paint(result, status), layer(_FRAME, result, status)):
-            raise ParityError("a layer that is used again holds other pixels than a new one")
+            raise ParityError("a reused layer holds different pixels than a new one")
     turn, other = itertools.cycle(results), itertools.cycle(results)
     with _one_thread():
         again, anew = interleave(
@@ -119,7 +119,7 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
             lambda: _cpu_ms(lambda: layer(_FRAME, next(other), status)),
             rounds=rounds,
         )
-    left = Side(what="layer that is used again", samples=again)
+    left = Side(what="reused layer", samples=again)
     goal = Goal(what="CPU ms of a layer", value=left.median, bound=bound)
     right = Side(what="new layer", samples=anew)
     check = f"the same pixels on {len(results)} frames"
@@ -127,7 +127,7 @@ def layer_cost(rounds: int, *, bound: float = 0.3) -> Comparison:
 
 
 def _check_guard(images: list[ImageU8]) -> str:
-    """The guard tells the faults apart."""
+    """Check that the guard distinguishes the faults."""
     expected = {
         "": images,
         "black": [np.zeros_like(images[0])],
@@ -140,9 +140,7 @@ def _check_guard(images: list[ImageU8]) -> str:
             judged = guard.judge(Frame(number, image, number * _PERIOD_NS))
             told = str(judged.kind or "")
         if told != kind:
-            raise ParityError(
-                "the guard takes a frame for another", expected=repr(kind), got=repr(told)
-            )
+            raise ParityError("the guard misjudges a frame", expected=repr(kind), got=repr(told))
     return "tells fit, black, over-exposed and frozen frames apart"
 
 

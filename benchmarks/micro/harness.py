@@ -1,4 +1,4 @@
-"""What the latency harness itself costs: the time between two frames that is in no frame's latency."""
+"""Overhead of the latency harness: the time between two frames that no frame's latency includes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _RUNS = 5
 def harness_cost(
     rounds: int, *, size: tuple[int, int] = (64, 64), seconds: float = 2.2, bound: float = 20.0
 ) -> Comparison:
-    """Microseconds of the harness per frame, stamping and keeping samples and writing a record, beside the frame itself.
+    """Compare the harness's microseconds per frame with the frame itself.
 
-    The engine answers at once, so that as many frames as can be pass in a second.
+    The harness stamps and keeps samples and writes a record. The engine answers at once, so that as
+    many frames as possible pass in a second.
 
     Args:
-        rounds: At most this many runs.
+        rounds: Maximum number of runs.
         size: Height and width of frames and engine.
-        seconds: Of each.
+        seconds: Seconds of each run.
         bound: Promised microseconds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The device as it runs: rate and age of frames at 1080p60 on two cores, and the time to the first mask."""
+"""The running device: rate and age of frames at 1080p60 on two cores, and time to first mask."""
 
 from __future__ import annotations
 
@@ -30,19 +30,22 @@ _FPS = 60.0
 _RUNS = 3
 _STARTS = 5
 _SETTLE_S = 2.0
-"""After the first mask; caches and clocks of the processor settle."""
+"""Seconds after the first mask in which caches and processor clocks settle."""
 _CORES = 2
-# OpenVINO and the device count the cores that a process may use, and so do its children.
-_ON_CORES = "import os, sys; os.sched_setaffinity(0, {cores}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+# OpenVINO and the device count the cores that a process may use, and child processes inherit them.
+_ON_CORES = (
+    "import os, sys; os.sched_setaffinity(0, {cores}); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 
 class Run(NamedTuple):
-    """One run, from two seconds after its first mask on.
+    """One run, measured from two seconds after its first mask on.
 
     Attributes:
-        rate: Frames per second that were looked at by the student.
-        ages_ms: Age of each of them when it was done.
-        withheld: Share of them whose mask was withheld.
+        rate: Frames per second that the student processed.
+        ages_ms: Age of each of these frames after processing.
+        withheld: Share of these frames whose mask was withheld.
     """
 
     rate: float
@@ -53,12 +56,12 @@ class Run(NamedTuple):
 def rate_at_60(
     rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.0, bound: float = 57.0
 ) -> Comparison:
-    """Frames per second of a 1080p60 source that are looked at on two cores.
+    """Measure how many frames per second of a 1080p60 source are processed on two cores.
 
     Args:
-        rounds: Runs, three at most.
+        rounds: Number of runs, at most three.
         size: Height and width of the student's input.
-        seconds: Of each run.
+        seconds: Seconds of each run.
         bound: Promised frames per second.
     """
     runs = watched(min(rounds, _RUNS), size, seconds)
@@ -71,7 +74,7 @@ def rate_at_60(
 
 
 def age_at_60(rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.0) -> Comparison:
-    """Age of those frames when they are done, from their capture on: p99 beside the median, reported."""
+    """Report the age of these frames after processing: p99 compared with the median."""
     runs = watched(min(rounds, _RUNS), size, seconds)
     left, right = (
         Side(
@@ -84,10 +87,10 @@ def age_at_60(rounds: int, *, size: tuple[int, int] = SIZE, seconds: float = 20.
 
 
 def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
-    """From the start of the process to the first mask, with the compiled model kept and without; reported.
+    """Report the time from process start to first mask, with and without a cached compiled model.
 
     Args:
-        rounds: Starts of each, five at most.
+        rounds: Number of starts of each kind, at most five.
         size: Height and width of the student's input.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -110,16 +113,16 @@ def start_time(rounds: int, *, size: tuple[int, int] = SIZE) -> Comparison:
         cached, compiled = interleave(lambda: _start_ms(folder, kept), anew, rounds=rounds)
     left = Side(what="compiled model kept", samples=cached)
     right = Side(what="compiled anew", samples=compiled)
-    check = "the first frame of each start has a mask of its own, and the compiled model lies in the cache"
+    check = "the first frame of each start has its own mask, and the compiled model is in the cache"
     return compare(left, right, check=check, unit="ms", student="edge-s INT8, OpenVINO", size=size)
 
 
 @cache
 def watched(runs: int, size: tuple[int, int], seconds: float) -> tuple[Run, ...]:
-    """Runs of the device on 1080p60.
+    """Run the device on 1080p60.
 
     Raises:
-        ParityError: Frames came twice, or not in their order, or had no masks.
+        ParityError: Frames were repeated, out of order, or without masks.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -128,16 +131,14 @@ def watched(runs: int, size: tuple[int, int], seconds: float) -> tuple[Run, ...]
 
 
 def judge(lines: Sequence[FrameLine]) -> Run:
-    """What the lines of a run say.
+    """Evaluate the lines of a run.
 
     Raises:
         ParityError: As for `watched`.
     """
     numbers = [line.frame for line in lines]
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
-        raise ParityError(
-            "frames do not come in their order", expected="numbers that rise", got="others"
-        )
+        raise ParityError("frames are out of order", expected="increasing numbers", got="others")
     first = next((line.captured_ns for line in lines if line.reason is None), None)
     begin = None if first is None else first + _SETTLE_S * 1e9
     seen = [line for line in lines if begin is not None and line.captured_ns >= begin]
@@ -145,7 +146,7 @@ def judge(lines: Sequence[FrameLine]) -> Run:
     if len(looked) < 2:
         reasons = dict(Counter((line.reason or "").partition(":")[0] for line in lines))
         raise ParityError(
-            "the student hardly looked at frames", expected="scores in time", got=f"{reasons}"
+            "the student processed few frames", expected="scores in time", got=f"{reasons}"
         )
     span_s = (seen[-1].captured_ns - seen[0].captured_ns) / 1e9
     return Run(
@@ -166,7 +167,7 @@ def _watch(folder: Path, seconds: float) -> Run:
 
 
 def _start_ms(folder: Path, kept: Path) -> float:
-    """Milliseconds from the start of the process to the first mask."""
+    """Measure the milliseconds from the start of the process to the first mask."""
     log = folder / "frames.jsonl"
     arguments = [
         "--source",

@@ -1,4 +1,4 @@
-"""What a cart's camera sees: a processor's screen, the endoscope's picture behind an octagon with text beside it."""
+"""Screens as a cart's camera sees them: an octagonal endoscope picture with text beside it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def screens(size: tuple[int, int]) -> list[ImageU8]:
-    """A processor's screen: phantom frames behind an octagon, with the noise of a sensor and text beside it.
+    """Draw a processor's screen: phantom frames in an octagon, with sensor noise and text.
 
     Args:
-        size: Height and width, of 1080 lines.
+        size: Height and width for 1080 lines.
     """
     mask, rng = octagon(size), np.random.default_rng(0)
     images = []
@@ -36,7 +36,7 @@ def screens(size: tuple[int, int]) -> list[ImageU8]:
 
 
 def octagon(size: tuple[int, int]) -> ImageU8:
-    """The field of view of such a screen, 1400 x 1000 pixels: 255 inside."""
+    """Return the field of view of such a screen, 1400 x 1000 pixels: 255 inside."""
     points = [
         (560, 40),
         (1560, 40),
@@ -53,10 +53,10 @@ def octagon(size: tuple[int, int]) -> ImageU8:
 
 
 def shown(image: ImageU8, rule: FieldOfView) -> tuple[View | None, Box | None]:
-    """The view of a picture, where the rule wants it, and the part of it that a student is shown.
+    """Find the view of a picture if the rule needs it, and the part that a student is shown.
 
     Raises:
-        ParityError: The rule is `view`, and none was found.
+        ParityError: The rule is `view`, and no view was found.
     """
     view = estimate(image) if rule == "view" else None
     part = part_of(rule, view)

@@ -1,8 +1,8 @@
-"""The spectral loss against the formulation that was published with the method, its target frozen.
+"""Compare the spectral loss with the formulation that was published with the method.
 
-The published one takes an orthonormal FFT of the target, a centred box of half-width min(H, W) //
-6, two inverse FFTs and two mean squared errors. Both sides run forward and backward with gradients
-to `low` and `high`, on CUDA where there is one.
+The published formulation, with a frozen target, takes an orthonormal FFT of the target, a centered
+box of half-width min(H, W) // 6, two inverse FFTs and two mean squared errors. Both sides run
+forward and backward with gradients to `low` and `high`, on CUDA if it is available.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TOLERANCE = 1e-5
 _MEMORY_ROUNDS = 3
 _MEMORY = """
 import sys, torch
-from benchmarks import spectral
+from benchmarks.micro import spectral
 torch.set_num_threads(1)
 loss = spectral.losses()[sys.argv[1]]
 spectral.step(loss, spectral.tensors(1, (2, 16, 16)))
@@ -40,20 +40,20 @@ print(spectral.highest_memory(loss, spectral.tensors(int(sys.argv[2]))))
 
 
 def spectral_6(rounds: int) -> Comparison:
-    """Forward and backward of 6 x 256 x 64 x 64, published over ours."""
+    """Compare forward and backward of 6 x 256 x 64 x 64, published with ours."""
     return spectral_speed(rounds, batch=6)
 
 
 def spectral_16(rounds: int) -> Comparison:
-    """Forward and backward of 16 x 256 x 64 x 64, published over ours."""
+    """Compare forward and backward of 16 x 256 x 64 x 64, published with ours."""
     return spectral_speed(rounds, batch=16)
 
 
 def spectral_speed(rounds: int, *, batch: int, bound: float = 10.0) -> Comparison:
-    """Forward and backward, published over ours.
+    """Compare the time of forward and backward, published with ours.
 
     Args:
-        rounds: Of each side.
+        rounds: Number of rounds of each side.
         batch: Images in a batch.
         bound: Promised ratio.
     """
@@ -95,10 +95,10 @@ def spectral_speed(rounds: int, *, batch: int, bound: float = 10.0) -> Compariso
 
 
 def spectral_memory(rounds: int, *, batch: int = 6, bound: float = 5.0) -> Comparison:
-    """Memory that forward and backward need beyond the three maps and the two gradients, published over ours.
+    """Compare the memory of forward and backward beyond maps and gradients, published with ours.
 
     Args:
-        rounds: At most this many fresh processes each.
+        rounds: Maximum number of fresh processes of each side.
         batch: Images in a batch.
         bound: Promised ratio.
     """
@@ -121,7 +121,7 @@ def spectral_memory(rounds: int, *, batch: int = 6, bound: float = 5.0) -> Compa
 
 
 def losses() -> dict[str, Loss]:
-    """Both formulations."""
+    """Return both formulations."""
     from distill.losses import spectral_loss
 
     return {
@@ -150,7 +150,7 @@ def published_loss(low: Tensor, high: Tensor, target: Tensor, first: int, last: 
 
 
 def tensors(batch: int, shape: tuple[int, int, int] = SHAPE) -> tuple[Tensor, Tensor, Tensor]:
-    """Random low, high and target, the first two with gradients."""
+    """Return random low, high and target; the first two have gradients."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -162,7 +162,7 @@ def tensors(batch: int, shape: tuple[int, int, int] = SHAPE) -> tuple[Tensor, Te
 
 
 def step(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
-    """Milliseconds of one forward and backward pass."""
+    """Return the milliseconds of one forward and backward pass."""
     import torch
 
     low, high, target = triple
@@ -175,7 +175,7 @@ def step(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
 
 
 def highest_memory(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
-    """MiB that one forward and backward pass takes at its highest, gradients included, in a process of its own."""
+    """Measure the peak MiB of one forward and backward pass in this process, with gradients."""
     import torch
 
     if triple[0].is_cuda:
@@ -183,7 +183,7 @@ def highest_memory(loss: Loss, triple: tuple[Tensor, Tensor, Tensor]) -> float:
         before = torch.cuda.memory_allocated()
         step(loss, triple)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # VmHWM can be set back, so that the highest memory is that of the loss alone.
+    # VmHWM can be reset, so that the peak is that of the loss alone.
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_kib("VmRSS")
     step(loss, triple)
@@ -212,7 +212,7 @@ def _peak(name: str, batch: int) -> float:
 
 
 def _check(triple: tuple[Tensor, Tensor, Tensor]) -> str:
-    """With the same symmetric box both formulations give the same loss and gradients."""
+    """Check that both formulations give the same loss and gradients with the same symmetric box."""
     import torch
 
     ours = losses()["ours"]

@@ -1,7 +1,7 @@
-"""What training costs: a step on cached maps beside a plain one, writing the cache, a step under quantization.
+"""Cost of training: a step on cached maps, writing the cache, and a step under quantization.
 
-Everything runs on the phantom with the embedded teacher; the cost does not depend on what is in the
-pictures.
+Everything runs on the phantom with the embedded teacher; the cost does not depend on the content of
+the images.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ _MAX_MEAN_DIFFERENCE = 0.05
 def step_cost(
     rounds: int, *, size: int = 256, batch: int = 16, bound: float = 1.05, pretrained: bool = True
 ) -> Comparison:
-    """A step of edge-s with the spectral loss on cached maps over a step of the task alone, data loading included.
+    """Compare a step of edge-s on cached maps, spectral loss included, with one of the task alone.
+
+    Both steps include data loading.
 
     Args:
-        rounds: Steps of each.
+        rounds: Number of steps of each side.
         size: Height and width of the student's input.
         batch: Images in a step.
         bound: Promised ratio.
@@ -89,11 +91,11 @@ def qat_step_cost(
     batch: int = 8,
     pretrained: bool = True,
 ) -> Comparison:
-    """A step of quantization-aware fine-tuning over a step of the float student on the same batches.
+    """Compare a step of quantization-aware fine-tuning with a float step on the same batches.
 
     Args:
-        rounds: Steps of each.
-        student: Its name.
+        rounds: Number of steps of each side.
+        student: Name of the student.
         size: Height and width of its input.
         batch: Images in a step.
         pretrained: Start the student from ImageNet weights.
@@ -149,12 +151,12 @@ def qat_step_cost(
 
 
 def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float = 1.1) -> Comparison:
-    """Writing a teacher's cache over the teacher's bare forward passes on the same images.
+    """Compare writing a teacher's cache with the teacher's forward passes on the same images.
 
     Args:
-        rounds: At most this many caches.
+        rounds: Maximum number of caches.
         size: Height and width of the images.
-        images: How many.
+        images: Number of images.
         bound: Promised ratio.
     """
     import numpy as np
@@ -204,7 +206,7 @@ def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float =
 
 
 def _steps(trainer: Trainer) -> Iterator[float]:
-    """Milliseconds of one step after another."""
+    """Yield the milliseconds of one step after the other."""
     epoch = 0
     while True:
         begin = time.perf_counter_ns()
@@ -217,7 +219,7 @@ def _steps(trainer: Trainer) -> Iterator[float]:
 
 
 def _check_quantized(trainer: Trainer, tuning: Finetuning, images: Tensor) -> str:
-    """Both sides train the same student, but for its rounding."""
+    """Check that both sides train the same student except for its rounding."""
     import torch
 
     trainer.student.eval()
@@ -231,28 +233,29 @@ def _check_quantized(trainer: Trainer, tuning: Finetuning, images: Tensor) -> st
     trainer.prepare_epoch()
     if not 0 < difference <= _MAX_MEAN_DIFFERENCE:
         raise ParityError(
-            "the quantized student is not the float one",
-            expected=f"a mean difference of the scores of at most {_MAX_MEAN_DIFFERENCE}, and not 0",
+            "the quantized student differs from the float one",
+            expected=f"a mean difference of the scores of at most {_MAX_MEAN_DIFFERENCE}, "
+            "and not 0",
             got=f"{difference:.4f}",
         )
     return f"mean difference of the scores by rounding {difference:.4f}"
 
 
 def _check_targets(target: Tensor) -> str:
-    """Both sides are worth timing only on targets that can teach."""
+    """Check that the targets can teach; otherwise timing is meaningless."""
     from distill.recipes.target_monitor import target_deviation
 
     deviation = target_deviation(target)
     if not 0.5 <= deviation <= 2:
         raise ParityError(
-            "the targets are not standardised", expected="deviation about 1", got=f"{deviation:.3f}"
+            "the targets are not standardized", expected="deviation about 1", got=f"{deviation:.3f}"
         )
     return f"targets with a standard deviation of {deviation:.2f}"
 
 
 @contextmanager
 def _workplace() -> Iterator[Path]:
-    """A folder that goes away, which is also where caches lie meanwhile."""
+    """Yield a temporary folder that also holds the caches meanwhile."""
     before = os.environ.get("EDGE_DIFOM_RUNS")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDGE_DIFOM_RUNS"] = f"{folder}/runs"

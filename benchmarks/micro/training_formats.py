@@ -1,4 +1,4 @@
-"""What helps a training step of a student: maps with their channels last in memory, and torch.compile."""
+"""Speedups of a training step: maps with their channels last in memory, and torch.compile."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MAX_DIFFERENCE = 1e-3
 def channels_last(
     rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16
 ) -> Comparison:
-    """A step with the channels last, as training has them, over one with contiguous maps.
+    """Compare a step with the channels last, as in training, with one on contiguous maps.
 
     Args:
-        rounds: Steps of each.
-        student: Its name.
+        rounds: Number of steps of each side.
+        student: Name of the student.
         size: Height and width of its input.
         batch: Images in a step.
     """
@@ -41,11 +41,13 @@ def channels_last(
 def compiled(
     rounds: int, *, student: str = "edge-s", size: int = 256, batch: int = 16
 ) -> Comparison:
-    """A step of the compiled student over one of the same student as it is; compilation is not counted.
+    """Compare a step of the compiled student with one without compilation.
+
+    The time of the compilation itself is not counted.
 
     Args:
-        rounds: Steps of each.
-        student: Its name.
+        rounds: Number of steps of each side.
+        student: Name of the student.
         size: Height and width of its input.
         batch: Images in a step.
     """
@@ -73,14 +75,14 @@ def _as_it_is(model: nn.Module) -> Callable[..., torch.Tensor]:
 
 
 class _Steps:
-    """Steps of the task loss on one batch; a call makes one and gives its milliseconds.
+    """Steps of the task loss on one batch; each call runs one and returns its milliseconds.
 
     Args:
-        student: Its name; the initial weights are the same each time.
-        memory: Format of its weights and of the images.
+        student: Name of the student; the initial weights are the same each time.
+        memory: Memory format of its weights and of the images.
         size: Height and width of its input.
         batch: Images in a step.
-        wrap: Makes what is called of the student.
+        wrap: Wraps the student before it is called.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ def _compared(
     difference = abs(left.losses[0] - right.losses[0])
     if not difference <= _MAX_DIFFERENCE:
         raise ParityError(
-            "both ways do not compute the same loss",
+            "both sides compute different losses",
             expected=f"a difference of at most {_MAX_DIFFERENCE}",
             got=f"{difference:.2g}",
         )

@@ -1,4 +1,4 @@
-"""A whole frame beside inference alone, and a mask at full size, which no frame needs, beside contours."""
+"""Cost of a whole frame compared with inference, and of a full-size mask compared with contours."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _LEAST_IOU = 0.9
 
 
 class Answering:
-    """An engine that runs and then answers with given scores.
+    """An engine that runs and then returns given scores.
 
-    Postprocessing costs what the shape of the mask costs, and an untrained student's mask is noise.
+    The cost of postprocessing depends on the shape of the mask, and an untrained student's mask is
+    noise.
     """
 
     input_buffer = None
@@ -47,31 +48,31 @@ class Answering:
         self._engine, self._scores = engine, scores
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """The given scores, after an inference."""
+        """Run an inference and return the given scores."""
         self._engine.infer(image)
         return self._scores
 
     def settings(self) -> dict[str, object]:
-        """Of the engine."""
+        """Return the settings of the engine."""
         return self._engine.settings()
 
     def close(self) -> None:
-        """The engine is its owner's."""
+        """Do nothing: the engine belongs to its owner."""
 
 
 def whole_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5) -> Comparison:
-    """A whole frame, 1080p in and contours in frame coordinates out, beside inference alone in the same engine.
+    """Compare a whole 1080p frame, up to contours in its coordinates, with inference alone.
 
     Args:
-        rounds: Frames.
+        rounds: Number of frames.
         size: Height and width of the engine's input.
-        bound: Promised milliseconds by which the whole takes longer, median over the rounds.
+        bound: Promised extra milliseconds of the whole frame, median over the rounds.
     """
     return _whole(phantom_images(_FRAME), "full-frame", rounds, size, bound)
 
 
 def screen_cost(rounds: int, *, size: tuple[int, int] = SIZE, bound: float = 1.5) -> Comparison:
-    """`whole_cost` of a processor's screen, of which the student is shown the field of view, as the shipped ones are."""
+    """Run `whole_cost` on a processor's screen; the student gets the field of view."""
     return _whole(screens(_FRAME), "view", rounds, size, bound)
 
 
@@ -122,10 +123,12 @@ def _whole(
 
 
 def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
-    """A mask at the size of the frame beside contours in frame coordinates, of the same score map.
+    """Compare a mask at the size of the frame with contours in frame coordinates.
+
+    Both come from the same score map, and no frame needs such a mask.
 
     Args:
-        rounds: Frames.
+        rounds: Number of frames.
         cells: Height and width of the score map.
     """
     scores = _scores(_truth(), (cells, cells))
@@ -154,7 +157,7 @@ def mask_cost(rounds: int, *, cells: int = 88) -> Comparison:
 
 
 def _truth(part: Box | None = None) -> MaskBool:
-    """The mask of a polyp in a frame, or in a part of it."""
+    """Return the mask of a polyp in a frame, or in a part of it."""
     x, y, width, height = part or (0, 0, _FRAME[1], _FRAME[0])
     mask = np.zeros(_FRAME, np.uint8)
     small = render(0, polyp=True).mask.astype(np.uint8)
@@ -165,16 +168,16 @@ def _truth(part: Box | None = None) -> MaskBool:
 
 
 def _scores(mask: MaskBool, shape: tuple[int, ...]) -> ImageU8:
-    """A student's scores of a frame whose mask is known."""
+    """Return a student's scores of a frame with a known mask."""
     scores = cv2.resize(mask.astype(np.uint8) * 255, shape[::-1], interpolation=cv2.INTER_AREA)
     return cast("ImageU8", scores)
 
 
 def _check_contours(found: tuple[Region, ...], mask: MaskBool) -> str:
-    """Contours enclose the mask.
+    """Check that contours enclose the mask.
 
     Raises:
-        ParityError: They enclose something else.
+        ParityError: The contours enclose something else.
     """
     filled = np.zeros(mask.shape, np.uint8)
     cv2.fillPoly(filled, [np.array(region.contour, np.int32) for region in found], 1)

@@ -1,1 +1,1 @@
-"""This project beside other projects' runtimes, each in a process of its own, in one interleaved run."""
+"""Compare this project with other runtimes, each in a separate process, in one interleaved run."""

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.peers.__main__`: us beside others on the same student, each in a process of its own, in one interleaved run.
+"""`python -m benchmarks.peers`: compare this project with others on the same student.
 
-Whole frames, 1080p in: ours ends with contours in frame coordinates, openvino-model-api's with a
-mask of the frame, ultralytics' with what its own model and pipeline give. Inference alone in
-OpenVINO, onnxruntime and LiteRT is the floor of each runtime.
+Each peer runs in a separate process; all run in turn on whole 1080p frames. Ours ends with contours
+in frame coordinates, openvino-model-api's with a mask of the frame, ultralytics' with the output of
+its own model and pipeline. Inference alone in OpenVINO, onnxruntime and LiteRT is the lower limit
+of each runtime.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from edge.errors import EdgeDifomError, ParityError, UsageError
 from edge.imaging.preprocess import to_input
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,21 +41,21 @@ _WARM_ROUNDS = 3
 
 
 class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer.
+    """Measurements of one peer.
 
     Attributes:
-        name: Of the peer.
-        what: What is timed.
-        facts: Version and precision, as the peer says.
+        name: Name of the peer.
+        what: Work that is timed.
+        facts: Version and precision, as the peer reports them.
         check: The correctness check that was passed before anything was timed.
-        dice: Mean over the labelled images, at native size; None where there are none, or where it
+        dice: Mean Dice over the labeled images at native size; None without images, or if the peer
             finds no polyps.
         wall_ms: One value per round, in order.
-        cpu_ms: CPU of the whole process, likewise.
-        wall_ratio: Median over that of the first peer.
-        wall_ratio_ci95: Its paired bootstrap interval.
-        cpu_ratio: Likewise of the CPU.
-        cpu_ratio_ci95: Likewise.
+        cpu_ms: CPU milliseconds of the whole process, one value per round.
+        wall_ratio: Median wall time over that of the first peer.
+        wall_ratio_ci95: Paired 95 % bootstrap interval of that ratio.
+        cpu_ratio: Median CPU time over that of the first peer.
+        cpu_ratio_ci95: Paired 95 % bootstrap interval of that ratio.
     """
 
     name: str
@@ -73,17 +75,17 @@ class PeersReport(msgspec.Struct, frozen=True, kw_only=True):
     """All peers of one run.
 
     Attributes:
-        valid: The environment guard saw nothing that spoils it; the peers are other processes, so
-            their CPU counts as ours.
-        reason: What it saw.
-        rows: Peers.
-        missing: Peer -> why it was left out.
-        student: What all but ultralytics run.
-        images: Labelled images that they were scored on.
+        valid: Whether the environment guard saw no disturbance; the peers are separate processes,
+            so their CPU time counts as ours.
+        reason: Disturbance that the guard saw.
+        rows: Measured peers.
+        missing: Maps each peer that was left out to the reason.
+        student: Student that all peers except ultralytics run.
+        images: Number of labeled images that the peers were scored on.
         size: Height and width of its input.
-        threads: Of every engine.
+        threads: Threads of every engine.
         device: The machine.
-        versions: Of this environment.
+        versions: Software versions of this environment.
         created: UTC, ISO 8601.
     """
 
@@ -111,20 +113,20 @@ def run_peers(
     threads: int = THREADS,
     kinds: Sequence[Kind] = KINDS,
 ) -> PeersReport:
-    """Start every peer, check what it gives, and time them in turn.
+    """Start every peer, check its output, and time the peers in turn.
 
     Args:
-        rounds: Frames of each.
-        environments: Folder of `tools/make-env-peers.sh`.
+        rounds: Number of frames of each peer.
+        environments: Folder that `tools/make-env-peers.sh` filled.
         files: Engines of the student.
-        student: What it is, for the report.
+        student: Description of the student for the report.
         size: Height and width of its input.
-        pairs: Labelled images to score the student on, by each peer that finds polyps.
-        threads: Of every engine.
-        kinds: Which peers; the first is what the others are compared with.
+        pairs: Labeled images on which each peer that finds polyps is scored.
+        threads: Threads of every engine.
+        kinds: Peers to run; the others are compared with the first.
 
     Raises:
-        ParityError: A peer computes something else, or the first is missing.
+        ParityError: A peer computes different results, or the first one is missing.
     """
     missing: dict[str, str] = {}
     checks: list[str] = []
@@ -136,7 +138,7 @@ def run_peers(
             python = interpreter(environments, kind)
             if python is None:
                 missing[kind.name] = (
-                    f"no environment of it: sh tools/make-env-peers.sh {environments}"
+                    f"its environment is missing: sh tools/make-env-peers.sh {environments}"
                 )
             else:
                 workers.append(stack.enter_context(Worker(kind, python, folder, threads)))
@@ -173,7 +175,7 @@ def run_peers(
                 cpu_ratio_ci95=cpu_interval,
             )
         )
-    # The guard counts every process but this one; what the peers used is no disturbance.
+    # The guard counts every process except this one; the peers' use is not a disturbance.
     verdict = guard.verdict_without(sum(sum(row.cpu_ms) for row in rows) / 1e3)
     return PeersReport(
         valid=verdict.valid,
@@ -191,7 +193,7 @@ def run_peers(
 
 
 def write_inputs(folder: Path, files: Files, size: tuple[int, int]) -> None:
-    """Frames, a prepared input, and every engine's files, `RUNTIME-PRECISION-NUMBER`."""
+    """Write frames, a prepared input, and every engine's files as `RUNTIME-PRECISION-NUMBER`."""
     for (runtime, precision), contents in files.items():
         for number, content in enumerate(contents):
             (folder / f"{runtime}-{precision}-{number}").write_bytes(content)
@@ -201,7 +203,7 @@ def write_inputs(folder: Path, files: Files, size: tuple[int, int]) -> None:
 
 
 def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
-    """All engines of a quantized run, and the size of their input."""
+    """Return all engines of a quantized run, and the size of their input."""
     from distill.run_folder import load_config
     from quantize.runs.folder import exported_engines
 
@@ -216,9 +218,9 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
 
 @click.command(
     epilog=console.examples(
-        "python -m benchmarks.peers.__main__",
-        "python -m benchmarks.peers.__main__ --rounds 100 --run RUN --data DIR/Kvasir-SEG/validation --out peers.json",
-        "python -m benchmarks.peers.__main__ --only edge-difom --only OpenVINO",
+        "python -m benchmarks.peers",
+        "python -m benchmarks.peers --rounds 100 --run RUN --data DIR/validation --out peers.json",
+        "python -m benchmarks.peers --only edge-difom --only OpenVINO",
     )
 )
 @click.option(
@@ -232,7 +234,7 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
 @click.option(
     "--run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Of `edge-difom qat`: the student that all run; by default an untrained edge-s.",
+    help="Run with a quantized student that all peers use; by default an untrained edge-s.",
 )
 @click.option(
     "--data",
@@ -241,7 +243,9 @@ def engines_of(run: Path) -> tuple[Files, tuple[int, int]]:
     help="With --run: images and masks to score it on.",
 )
 @click.option(
-    "--only", multiple=True, help="Peers whose name begins so, beside the first; repeatable."
+    "--only",
+    multiple=True,
+    help="Prefix of the names of peers to run beside the first; repeatable.",
 )
 @click.option("--out", "json_path", metavar="FILE", help="Write the report as JSON.")
 def command(
@@ -252,7 +256,10 @@ def command(
     only: tuple[str, ...],
     json_path: str | None,
 ) -> None:
-    """Whole-frame and CPU cost of us and of others, interleaved; environments by `sh tools/make-env-peers.sh`."""
+    """Measure whole-frame and CPU cost of this project and of others, interleaved.
+
+    `sh tools/make-env-peers.sh` makes the environments.
+    """
     kinds = [kind for kind in KINDS if not only or kind == KINDS[0] or kind.name.startswith(only)]
     if only and len(kinds) < 2:
         raise UsageError("no peer of that name", expected=", ".join(kind.name for kind in KINDS))
@@ -305,6 +312,7 @@ def command(
 
 
 if __name__ == "__main__":
+    configure()
     try:
         command()
     except EdgeDifomError as error:

@@ -1,4 +1,4 @@
-"""What a peer is asked before and beside its timing: that it computes the same, and how good its masks are."""
+"""Checks of a peer: that it computes the same results, and how accurate its masks are."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 FRAME = (1080, 1920)
-"""Height and width of the frames that are timed."""
+"""Height and width of the timed frames."""
 _MAX_SCORE_DIFFERENCE = 8.0
 _LEAST_AGREEMENT = 0.9
 
 
 def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
-    """What was checked of a peer, in words.
+    """Check a peer's output and describe the check.
 
     Args:
         kind: The peer.
-        shown: What it gave for the first frame; None where it gave no map.
-        reference: Scores of ours, (h, w) uint8.
+        shown: Output of the peer for the first frame; None if it gave no map.
+        reference: Our scores, (h, w) uint8.
 
     Raises:
-        ParityError: It computes something else.
+        ParityError: The peer computes different results.
     """
     if shown is None:
         raise ParityError(f"{kind.name} gave no result", expected="scores or a mask", got="nothing")
@@ -41,7 +41,7 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
             raise ParityError(
                 f"{kind.name} gave no mask", expected=f"{FRAME}", got=f"{shown.shape}"
             )
-        return "a mask of the frame; its model is its own, and was never trained"
+        return "a mask of the frame, from its own untrained model"
     if shown.shape == reference.shape:
         difference = float(np.abs(shown.astype(float) - reference).mean())
         if not difference <= _MAX_SCORE_DIFFERENCE:
@@ -61,18 +61,18 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
             expected=f"at least {_LEAST_AGREEMENT:.0%} of the mask's pixels alike",
             got=f"{agreement:.1%}",
         )
-    return f"{agreement:.1%} of the mask's pixels alike; its resize is another one"
+    return f"{agreement:.1%} of the mask's pixels alike; its resize differs"
 
 
 def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
-    """Mean Dice of what a peer finds, at native size and threshold .5."""
+    """Compute the mean Dice of a peer's output at native size and threshold 0.5."""
     if not pairs or not worker.kind.finds_polyps:
         return None
 
     def score(image: ImageU8) -> np.ndarray:
         shown = worker.look(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         assert shown is not None
-        # A mask of the whole picture is one of sure scores.
+        # A mask of the whole picture becomes a map of certain scores.
         return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown
 
     return evaluate(pairs, score).dice

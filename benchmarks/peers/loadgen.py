@@ -1,4 +1,4 @@
-"""MLPerf's LoadGen around our engine: its percentiles of the very queries that we stamped, beside ours."""
+"""Run MLPerf's LoadGen around our engine and compare its percentiles with ours."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 QUERIES = 700
-"""Just over what p99 needs."""
+"""Slightly more queries than p99 requires."""
 
 _MAX_DIFFERENCE = 0.02
 _RUNS = 3
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run of LoadGen gave.
+    """Result of one run of LoadGen.
 
     Attributes:
-        took_ns: Our stamps around each query's inference, in order.
-        percentiles_ns: Percentile, such as `90.00` -> LoadGen's plain value.
-        early_ns: Percentile, such as `90.0` -> LoadGen's early-stopping estimate.
+        took_ns: Our durations of each query's inference, in order.
+        percentiles_ns: Maps percentiles such as `90.00` to LoadGen's plain values.
+        early_ns: Maps percentiles such as `90.0` to LoadGen's early-stopping estimates.
     """
 
     took_ns: list[int]
@@ -44,16 +44,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def percentiles_agree(
     rounds: int, *, size: tuple[int, int] = SIZE, queries: int = QUERIES
 ) -> Comparison:
-    """Our early-stopping p90 over LoadGen's, of the same queries.
+    """Compare our early-stopping p90 with LoadGen's, for the same queries.
 
     Args:
-        rounds: At most this many runs of LoadGen.
-        size: Height and width of the input of edge-s, untrained.
-        queries: In each run.
+        rounds: Maximum number of runs of LoadGen.
+        size: Height and width of the input of an untrained edge-s.
+        queries: Number of queries in each run.
 
     Raises:
-        MissingDependencyError: LoadGen's environment is not there.
-        ParityError: A percentile of ours differs from LoadGen's by more than 2 %.
+        MissingDependencyError: LoadGen's environment does not exist.
+        ParityError: One of our percentiles differs from LoadGen's by more than 2 %.
     """
     python = environments_folder() / "loadgen" / "bin" / "python"
     if not python.exists():
@@ -73,15 +73,18 @@ def percentiles_agree(
     goal = Goal(
         what="largest relative difference of a percentile", value=worst, bound=_MAX_DIFFERENCE
     )
-    check = f"p50 to p99 and both estimates within {worst:.2%} of LoadGen's over {queries} queries a run"
+    check = (
+        f"p50 to p99 and both estimates within {worst:.2%} of LoadGen's "
+        f"over {queries} queries a run"
+    )
     return compare(left, right, check=check, unit="ms", goal=goal, queries=queries)
 
 
 def run_loadgen(python: Path, folder: Path, queries: int) -> Answer:
-    """One run in a process and an environment of its own.
+    """Run LoadGen once in a separate process and environment.
 
     Raises:
-        ParityError: It failed; holds the end of what it said.
+        ParityError: LoadGen failed; the error holds the end of its output.
     """
     root = Path(__file__).parents[2]
     done = subprocess.run(
@@ -104,14 +107,16 @@ def run_loadgen(python: Path, folder: Path, queries: int) -> Answer:
 
 
 def check_agreement(answer: Answer) -> float:
-    """The largest relative difference of a percentile to LoadGen's, whose time holds the hand-over too.
+    """Return the largest relative difference of a percentile to LoadGen's.
+
+    LoadGen's times include handing over the query.
 
     Raises:
-        ParityError: It is more than 2 %.
+        ParityError: The difference exceeds 2 %.
     """
     shares = [p for p in PERCENTILES.values() if plain_quantile(answer.took_ns, p) is not None]
-    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest, one sample above ours where p
-    # q is whole.
+    # LoadGen's plain percentile is the (floor(p q) + 1)-th smallest sample, one above ours if p q
+    # is an integer.
     ordered = sorted(answer.took_ns)
     plain = {f"{100 * p:.2f}": ordered[int(len(ordered) * p)] for p in shares}
     early = {f"{100 * p:.1f}": upper_bound(answer.took_ns, p) for p in shares}

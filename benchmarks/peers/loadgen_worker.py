@@ -1,7 +1,7 @@
-"""MLPerf's LoadGen around our engine, in its own environment: `PYTHON -m benchmarks.peers.loadgen_worker FOLDER QUERIES THREADS`.
+"""Run MLPerf's LoadGen around our engine in LoadGen's own environment.
 
-Prints one line of JSON: our stamps around each query, and what LoadGen's log says of the same
-queries.
+Usage: `PYTHON -m benchmarks.peers.loadgen_worker FOLDER QUERIES THREADS`. The worker prints one
+line of JSON: our durations of each query, and the figures in LoadGen's log for the same queries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EARLY = re.compile(r"Early stopping ([\d.]+)th percentile estimate: (\d+)")
 
 
 def main(folder: Path, queries: int, threads: int) -> None:
-    """Run the single-stream scenario in its performance mode."""
+    """Run the single-stream scenario in performance mode."""
     files = [path.read_bytes() for path in sorted(folder.glob("openvino-int8-*"))]
     engine = open_engine_files("openvino", files, threads)
     image = np.load(folder / "prepared.npy")[0]

@@ -1,4 +1,4 @@
-"""The peers of `python -m benchmarks.peers.__main__`: what each is, where its environment lies, and its process."""
+"""The peers of `python -m benchmarks.peers`: their kinds, environments and processes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PAUSE_S = 0.02
-"""Before a frame: the threads of the peer before it spin for a while when they are done."""
+"""Pause before a frame, because the threads of the previous peer spin for a while."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer.
+    """Description of a peer.
 
     Attributes:
-        name: Of the row.
-        worker: What `benchmarks.peers.worker` calls it.
-        what: What is timed.
+        name: Name of the row.
+        worker: Name of the peer in `benchmarks.peers.worker`.
+        what: Work that is timed.
         environment: Folder of its environment among those of `tools/make-env-peers.sh`; empty for
-            this one.
+            the current one.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def finds_polyps(self) -> bool:
-        """Whether it takes any picture to a mask by the student that all share, and so has a Dice."""
+        """Whether it segments any picture with the shared student, so that it has a Dice."""
         return self.worker.startswith(("ours", "model-api"))
 
 
@@ -84,20 +84,20 @@ KINDS = (
         environment="ultralytics",
     ),
 )
-"""The first is what the others are compared with."""
+"""Kinds of peers; all others are compared with the first."""
 
 
 class Worker:
-    """A peer's process; a context manager.
+    """Process of a peer; a context manager.
 
     Args:
-        kind: Which peer.
+        kind: Kind of the peer.
         python: Interpreter of its environment.
-        folder: With frames and models.
-        threads: Of its engine.
+        folder: Folder with frames and models.
+        threads: Threads of its engine.
 
     Raises:
-        ParityError: It did not become ready; holds the end of what it said.
+        ParityError: It did not become ready; the error holds the end of its output.
     """
 
     def __init__(self, kind: Kind, python: Path | str, folder: Path, threads: int) -> None:
@@ -138,7 +138,7 @@ class Worker:
         self._errors.close()
 
     def frame(self) -> float:
-        """Wall milliseconds of one frame; keeps its CPU milliseconds."""
+        """Process one frame; returns its wall milliseconds and keeps its CPU milliseconds."""
         assert self._process.stdin is not None
         time.sleep(_PAUSE_S)
         self._process.stdin.write(b"frame\n")
@@ -148,7 +148,7 @@ class Worker:
         return answer["wall_ms"]
 
     def look(self, frame: np.ndarray) -> np.ndarray | None:
-        """What it finds in a picture, (H, W, 3) uint8 BGR: as `shown`."""
+        """Return the output for a picture, (H, W, 3) uint8 BGR, in the form of `shown`."""
         assert self._process.stdin is not None
         np.save(self.folder / "look.npy", frame)
         self._process.stdin.write(b"look\n")
@@ -157,7 +157,7 @@ class Worker:
         return self.shown()
 
     def shown(self) -> np.ndarray | None:
-        """What it gave last, at first for the first frame: uint8 scores or a mask."""
+        """Return the last output, at first that of the first frame: uint8 scores or a mask."""
         path = self.folder / f"{self.kind.worker.replace(':', '-')}.npy"
         return np.load(path) if path.is_file() else None
 
@@ -176,7 +176,7 @@ class Worker:
 
 
 def interpreter(environments: Path, kind: Kind) -> Path | str | None:
-    """Python of a peer's environment, None where that is not made, or not to its end."""
+    """Return the Python of a peer's environment; None if it is missing or incomplete."""
     if not kind.environment:
         return sys.executable
     folder = environments / kind.environment
@@ -184,6 +184,6 @@ def interpreter(environments: Path, kind: Kind) -> Path | str | None:
 
 
 def environments_folder() -> Path:
-    """Where the peers' environments lie, as `tools/make-env-peers.sh` has it by default."""
+    """Return the folder of the peers' environments, the default of `tools/make-env-peers.sh`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return Path(os.environ.get("EDGE_DIFOM_PEERS", cache / "edge-difom" / "peers"))

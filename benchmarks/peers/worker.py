@@ -1,9 +1,9 @@
-"""One peer in a process and an environment of its own: `PYTHON -m benchmarks.peers.worker KIND FOLDER THREADS`.
+"""One peer in a separate process and environment.
 
-It says on stdout, one JSON line each, what it is, and then for every line `frame` that it reads on
-stdin what a frame cost. A line `look` makes it write what it finds in the picture of `look.npy`.
-FOLDER holds `frames.npy`, (N, H, W, 3) uint8 BGR, and the models. Peers from other projects import
-nothing of this one.
+Usage: `PYTHON -m benchmarks.peers.worker KIND FOLDER THREADS`. The worker writes JSON lines on
+stdout: first a description of itself, then the cost of a frame for every line `frame` on stdin. A
+line `look` makes it write its output for the picture in `look.npy`. FOLDER holds `frames.npy`, (N,
+H, W, 3) uint8 BGR, and the models. Peers from other projects import nothing of this one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Peer(NamedTuple):
     """A peer that is ready.
 
     Attributes:
-        once: One frame in; out come (h, w) uint8 scores, alone or first in a tuple, or an (H, W)
+        once: Takes a frame; returns (h, w) uint8 scores, alone or first in a tuple, or an (H, W)
             uint8 mask of the frame.
         facts: Version and precision, for the record.
     """
@@ -123,7 +123,7 @@ def _litert(files: list[bytes], threads: int) -> Callable[[Any], Any]:
 
 
 def model_api(folder: Path, threads: int, _: str, precision: str) -> Peer:
-    """openvino-model-api's whole frame on the same student, with a two-channel output as it wants it."""
+    """The whole frame of openvino-model-api on the same student, given its two-channel output."""
     import openvino as ov
     from model_api.models import Model
     from openvino import opset13 as op
@@ -131,7 +131,7 @@ def model_api(folder: Path, threads: int, _: str, precision: str) -> Peer:
     files = _files(folder, "openvino", precision)
     model = ov.Core().read_model(files[0], files[1])
     shape = list(model.input().shape)
-    # Their input is planar, their output one float map for each class.
+    # Their input is planar; their output is one float map per class.
     image = op.parameter([1, 3, shape[1], shape[2]], np.uint8, name="image")
     port = next(iter(model.input().get_target_inputs()))
     port.replace_source_output(op.transpose(image, np.array([0, 2, 3, 1])).output(0))
@@ -156,14 +156,17 @@ def model_api(folder: Path, threads: int, _: str, precision: str) -> Peer:
     api.load()
 
     def once(frame: Any) -> Any:
-        # The mask alone: its contours of an untrained student's noise take seconds.
+        # Only the mask: contours of an untrained student's noise take seconds.
         return (api(frame).resultImage == 1).astype(np.uint8)
 
     return Peer(once, {"version": _version("openvino-model-api"), "precision": precision})
 
 
 def ultralytics(folder: Path, threads: int, _: str, __: str) -> Peer:
-    """Ultralytics' own segmentation model and pipeline, exported to OpenVINO. Under the AGPL, and a process of its own."""
+    """Ultralytics' own segmentation model and pipeline, exported to OpenVINO.
+
+    It is licensed under the AGPL and runs in a separate process.
+    """
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     from ultralytics import YOLO
@@ -177,7 +180,7 @@ def ultralytics(folder: Path, threads: int, _: str, __: str) -> Peer:
 
     def once(frame: Any) -> Any:
         found = model.predict(frame, imgsz=size, verbose=False, device="cpu")[0]
-        # (H, W) classes of the frame's own size.
+        # (H, W) classes at the frame's own size.
         return found.semantic_mask.data.cpu().numpy().astype(np.uint8)
 
     return Peer(
@@ -200,13 +203,13 @@ def _files(folder: Path, runtime: str, precision: str) -> list[bytes]:
 
 
 def main(arguments: list[str]) -> None:
-    """Make a peer ready and serve."""
+    """Prepare a peer and serve requests."""
     kind, folder, threads = arguments[0], Path(arguments[1]).resolve(), int(arguments[2])
     name, _, rest = kind.partition(":")
     runtime, _, precision = rest.partition(":")
     cv2.setNumThreads(1)
     frames = np.load(folder / "frames.npy")
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a peer prints is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # output of the peer is not an answer
     peer = PEERS[name](folder, threads, runtime, precision)
     shown = folder / f"{kind.replace(':', '-')}.npy"
     _write(peer, frames[0], shown)
@@ -225,7 +228,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _write(peer: Peer, frame: Any, path: Path) -> None:
-    """Its scores or its mask, where it gives any."""
+    """Write the scores or the mask of a peer if it gives any."""
     made = peer.once(frame)
     shown = made[0] if isinstance(made, tuple) else made
     if isinstance(shown, np.ndarray):

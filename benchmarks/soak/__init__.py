@@ -1,1 +1,1 @@
-"""A device that runs for long while faults are injected, and what must hold all the while."""
+"""Long runs of the device under injected faults, and the properties that must hold throughout."""

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.soak.__main__`: a device that runs for long while everything goes wrong again and again.
+"""`python -m benchmarks.soak`: run the device for a long time under repeated faults.
 
 The real `edge-difom run` takes the phantom at 1080p60, whose source has a fault every few seconds.
-From outside its student's process is killed and stopped, its journal moved and removed, its metrics
-file removed. Meanwhile its shared memory is read as a display would read it. In the second half
-nothing is done to the student's process, so that its memory can be followed. The record is renewed
-every half minute: a soak that was killed is judged so far.
+From outside, the process of its student is killed and stopped, its journal is moved and removed,
+and its metrics file is removed. Meanwhile its shared memory is read as a display would read it. In
+the second half nothing is done to the student's process, so that its memory can be followed. The
+record is updated every half minute, so that a soak that was killed can still be judged.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edge.shm.reader import SegmentReader
 from edge.sources.faults import FAULTS, Timetable
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,23 +51,23 @@ _POLL_S = 0.004
 _SECOND = 1_000_000_000
 _SAVE_S = 30.0
 _WORKER_EVERY_S = 40.0
-"""Three faults of the student's process within a minute would rightly condemn the bundle."""
+"""Three faults of the student's process within a minute would mark the bundle bad."""
 _LONGEST_BACK_NS = 1_500_000_000
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """How it was soaked.
+    """Settings of a soak.
 
     Attributes:
-        minutes: How long.
+        minutes: Length in minutes.
         size: Width and height of the frames.
-        fps: Their rate.
+        fps: Rate of the frames.
         every_s: Seconds from one fault of the source to the next.
-        length_s: How long each lasts.
-        least_rate: Share of the rate that must hold.
+        length_s: Seconds of each fault.
+        least_rate: Minimum share of the rate.
         bundle: Name of the bundle.
-        engine: As asked for.
-        poll_ms: Time between two looks at the shared memory.
+        engine: Requested engine.
+        poll_ms: Milliseconds between two reads of the shared memory.
     """
 
     minutes: float
@@ -81,22 +82,21 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a soak.
+    """Record of a soak.
 
     Attributes:
-        finished: False in the record of one that was killed.
-        passed: No check failed; those of None could not be told.
-        protocol: How it was soaked.
-        seconds: How long it ran.
-        faults: Faults of the source that it had.
-        injected: What was done from outside -> how often.
-        checks: What it shows.
+        finished: False if the soak was killed.
+        passed: Whether no check failed; a check of None could not be decided.
+        protocol: Settings.
+        seconds: Seconds that it ran.
+        faults: Number of faults of the source.
+        injected: Maps each injection from outside to its count.
+        checks: Results of the checks.
         watching_cpu: CPU of the watching process, share of one core.
-        valid: Nothing disturbed the machine; the answers in time of a soak that was disturbed tell
-            less.
-        reason: What did.
+        valid: Whether nothing disturbed the machine; response times of a disturbed soak mean less.
+        reason: Reason why the soak was disturbed.
         device: The machine.
-        versions: Software.
+        versions: Software versions.
         created: UTC, ISO 8601.
     """
 
@@ -116,11 +116,11 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(turn: int, *, every_s: float, seconds: float) -> str:
-    """What is done from outside after a turn of the source's faults; empty for nothing.
+    """Return the injection from outside after a fault of the source; empty for none.
 
     Args:
-        turn: Number of the fault that is over, from 1.
-        every_s: Seconds between two.
+        turn: Number of the fault that ended, from 1.
+        every_s: Seconds between two faults.
         seconds: Length of the soak.
     """
     rounds = max(9, math.ceil(_WORKER_EVERY_S / every_s))
@@ -133,12 +133,12 @@ def plan(turn: int, *, every_s: float, seconds: float) -> str:
 
 
 def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None]) -> Soak:
-    """Soak, and judge.
+    """Run a soak and judge it.
 
     Args:
-        protocol: How.
-        arguments: What the device is started with, besides its outputs.
-        save: Gets a record now and then, and the last one.
+        protocol: Settings.
+        arguments: Arguments of the device except for its outputs.
+        save: Receives a record from time to time, and the last one.
     """
     timetable = Timetable(every_s=protocol.every_s, length_s=protocol.length_s)
     screen, device, software = Screen(protocol.fps), read_device(), versions()
@@ -183,7 +183,7 @@ def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None])
 def _watch(
     runtime: Runtime, screen: Screen, protocol: Protocol, until: int, save: Callable[[], None]
 ) -> None:
-    """Look at the stream until the time is over; between two faults of the source something is done."""
+    """Read the stream until the time is over, and inject faults between those of the source."""
     reader = SegmentReader(runtime.segment)
     snapshot, turn = None, 0
     begin = saved = sampled = time.monotonic_ns()
@@ -211,10 +211,10 @@ def _watch(
 
 
 class _Judge:
-    """Brings together what was recorded.
+    """Judges the recorded data.
 
     Attributes:
-        stopped_ns: When the device was told to end; None before.
+        stopped_ns: Time at which the device was told to end; None before.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class _Judge:
         self._runtime, self._screen = runtime, screen
 
     def over(self, now: int) -> list[Span]:
-        """Faults of the source whose answers have had their time."""
+        """Return the faults of the source whose time to respond is over."""
         origin = self._screen.origin_ns
         if origin is None:
             return []
@@ -236,7 +236,7 @@ class _Judge:
         return [span for span in spans if span.end + _LONGEST_BACK_NS < now]
 
     def checks(self, end: Check | None) -> list[Check]:
-        """Every check of what there is so far; with `end` of the whole."""
+        """Return every check of the data so far; with `end`, of the whole soak."""
         now, screen, protocol = self.stopped_ns or time.monotonic_ns(), self._screen, self._protocol
         journals = self._runtime.journals()
         events, torn = read_journal(journals, self._runtime.pid)
@@ -276,7 +276,7 @@ class _Judge:
         return [*found, end] if end is not None else found
 
     def _spans(self, now: int) -> list[Span]:
-        """Every fault that has begun."""
+        """Return every fault that has begun."""
         origin = self._screen.origin_ns or now
         return [
             Span(fault.kind, origin + round(fault.begin_s * 1e9), origin + round(fault.end_s * 1e9))
@@ -286,8 +286,8 @@ class _Judge:
 
 @click.command(
     epilog=console.examples(
-        "python -m benchmarks.soak.__main__ --bundle B --minutes 30 --out soak.json",
-        "python -m benchmarks.soak.__main__ --bundle B --minutes 2 --width 640 --height 480 --fps 30",
+        "python -m benchmarks.soak --bundle B --minutes 30 --out soak.json",
+        "python -m benchmarks.soak --bundle B --minutes 2 --width 640 --height 480 --fps 30",
     )
 )
 @click.option("--bundle", required=True, type=click.Path(path_type=Path, exists=True), metavar="B")
@@ -328,7 +328,10 @@ def command(
     least_rate: float,
     json_path: str | None,
 ) -> None:
-    """Run a device on faults without end, and show what it did; exit code 7 where a check fails."""
+    """Run a device under continuous faults and report its behavior.
+
+    The exit code is 7 if a check fails.
+    """
     if length > every - 1.2:
         raise UsageError(
             "the device has no time to recover between faults", expected="--every >= length + 1.2"
@@ -345,7 +348,10 @@ def command(
         bundle=Bundle.open(bundle).manifest.name,
         engine=engine,
     )
-    source = f"synthetic:?width={width}&height={height}&fps={fps:g}&frames=0&every={every:g}&length={length:g}"
+    source = (
+        f"synthetic:?width={width}&height={height}&fps={fps:g}&frames=0"
+        f"&every={every:g}&length={length:g}"
+    )
     arguments = ["--source", source, "--bundle", str(bundle.resolve()), "--engine", engine]
     done = soak(protocol, arguments, lambda so_far: _save(json_path, so_far))
     console.say("VALID" if done.valid else f"INVALID: {done.reason}")
@@ -375,6 +381,7 @@ def _save(path: str | None, so_far: Soak) -> None:
 
 
 if __name__ == "__main__":
+    configure()
     try:
         command()
     except EdgeDifomError as error:

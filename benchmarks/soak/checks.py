@@ -1,6 +1,6 @@
-"""What a soak is judged by: the journal, what a reader of the shared memory saw, and the timetable of the faults.
+"""Checks of a soak: the journal, what a reader of the shared memory saw, and the fault schedule.
 
-Everything here is a function of what was recorded, so that a killed soak is judged as a whole one.
+Every check is a function of recorded data, so that a killed soak is judged like a complete one.
 Times are CLOCK_MONOTONIC nanoseconds.
 """
 
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MOST_MB_PER_HOUR = 10.0
-"""Growth of a process's resident memory from which it leaks."""
+"""Growth of a process's resident memory that counts as a leak."""
 
 RESTART_MS = 5000.0
-"""Longest time from the death of the student's process to the next mask: opening, golden frames, one frame."""
+"""Longest time from the death of the student's process to the next mask.
+
+It includes opening the engine, the golden frames and one frame.
+"""
 
 _NOTICE_MS = MAX_MASK_AGE_MS
-"""A frame that shows a fault is through the loop before it is too old to be drawn."""
+"""A frame that shows a fault passes the loop before it is too old to be drawn."""
 _LEAST_BLOCKS = 10
 _RESAMPLES = 2000
 _SHORT_OF_TIME = (ReasonKind.STALE, ReasonKind.LATE)
@@ -39,14 +42,14 @@ _PREPARING = (State.BOOT.value, State.SELFTEST.value)
 
 
 class Answer(NamedTuple):
-    """What a fault of the source must lead to.
+    """Required response to a fault of the source.
 
     Attributes:
-        state: State that is asked for; None where the device must stay RUNNING.
-        kind: Of the reason.
-        within_ms: Longest time from the fault's begin to the state.
-        off_ms: Longest time from the fault's begin to the last moment at which a mask is shown.
-        back_ms: Longest time from the fault's end to RUNNING.
+        state: Required state; None if the device must stay RUNNING.
+        kind: Kind of the reason.
+        within_ms: Longest time from the begin of the fault to the state.
+        off_ms: Longest time from the begin of the fault to the last moment with a mask.
+        back_ms: Longest time from the end of the fault to RUNNING.
     """
 
     state: State | None
@@ -83,8 +86,11 @@ ANSWERS = {
     "fov": Answer(None, back_ms=_NOTICE_MS),
     "text": Answer(None, back_ms=_NOTICE_MS),
 }
-"""Kind of a fault of the source -> its answer, by rows 1, 5, 6, 8 to 12 and 14 of the table of failures and the bounds
-of what answers them. A view that is another for less than two seconds is no new view."""
+"""Maps the kind of a source's fault to the required response.
+
+Rows 1, 5, 6, 8 to 12 and 14 of the table of failures state them; the times are those of the code
+that responds. A view that differs for less than two seconds does not count as a new view.
+"""
 
 WORKER_ANSWERS = {
     "kill": (ReasonKind.MEMORY, 2 * _NOTICE_MS, RESTART_MS),
@@ -94,12 +100,14 @@ WORKER_ANSWERS = {
         1.5 * HANG_MS + INFERENCE_TIMEOUT_MS + RESTART_MS,
     ),
 }
-"""What is done to the student's process -> kind that the journal names, and within how many milliseconds it does and
-the next mask is shown."""
+"""Maps an injection into the student's process to the kind that the journal names.
+
+The times are the limits in milliseconds until the journal names it and until the next mask.
+"""
 
 
 class Span(NamedTuple):
-    """A fault of the source: its kind, begin and end."""
+    """A fault of the source: kind, begin and end."""
 
     kind: str
     begin: int
@@ -107,21 +115,21 @@ class Span(NamedTuple):
 
 
 class Injection(NamedTuple):
-    """Something that was done from outside: `kill`, `stop`, `journal-moved`, `journal-removed`, `metrics-removed`."""
+    """An injection: `kill`, `stop`, `journal-moved`, `journal-removed` or `metrics-removed`."""
 
     kind: str
     at: int
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a soak shows.
+    """Result of one check.
 
     Attributes:
-        name: Short.
-        what: What must hold, with its bound.
-        passed: Whether it does; None where the soak was too short to tell.
-        figures: What was found.
-        failures: What speaks against it, at most 20.
+        name: Short name.
+        what: Required property with its bound.
+        passed: Whether it holds; None if the soak was too short to decide.
+        figures: Measured figures.
+        failures: Violations, at most 20.
     """
 
     name: str
@@ -132,7 +140,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(NamedTuple):
-    """A state that began, by the journal."""
+    """A change of state in the journal."""
 
     at: int
     state: str
@@ -140,7 +148,7 @@ class Change(NamedTuple):
 
 
 def changes_of(events: Iterable[Event]) -> list[Change]:
-    """The states of a journal, in order."""
+    """Return the states of a journal, in order."""
     return [
         Change(event.mono_ns, event.details["state"], None if reason is None else reason.kind)
         for event in events
@@ -150,11 +158,11 @@ def changes_of(events: Iterable[Event]) -> list[Change]:
 
 
 def read_journal(contents: Mapping[str, bytes], pid: int) -> tuple[list[Event], int]:
-    """The events of the run of a process from all files of its journal, as they stand, and how many lines are torn.
+    """Read the events of one process from all files of its journal, and count damaged lines.
 
     Args:
-        contents: Name -> content; other runs may be in them.
-        pid: Of the process.
+        contents: Maps names of files to contents; they may hold other runs.
+        pid: Id of the process.
     """
     lines = [line for content in contents.values() for line in content.splitlines()]
     found = [_event(line) for line in lines]
@@ -176,13 +184,13 @@ def _event(line: bytes) -> Event | None:
 
 
 def check_lines(events: Sequence[Event], torn: int, *, files: int, ended: bool) -> Check:
-    """No line of the journal is lost, doubled or torn.
+    """Check that no line of the journal is lost, duplicated or damaged.
 
     Args:
-        events: Of one run, in the order of their numbers.
-        torn: Lines that are no events.
-        files: In which they were.
-        ended: The run ended, so that its last line is there.
+        events: Events of one run, in the order of their numbers.
+        torn: Number of damaged lines.
+        files: Number of files that held the lines.
+        ended: Whether the run ended, so that its last line must exist.
     """
     counts = Counter(event.seq for event in events)
     last = max(counts, default=0)
@@ -198,7 +206,7 @@ def check_lines(events: Sequence[Event], torn: int, *, files: int, ended: bool) 
         failures.append(f"the last line is {events[-1].kind!r}")
     return Check(
         name="journal",
-        what="numbers of the lines without gap or repetition over all files",
+        what="line numbers have no gap or repetition over all files",
         passed=not failures,
         figures={
             "lines": len(events),
@@ -218,15 +226,15 @@ def check_faults(
     shown: Sequence[tuple[int, bool]],
     sizes: Sequence[tuple[int, tuple[int, int]]] = (),
 ) -> Check:
-    """Every fault of the source is answered in its time, and so is its end.
+    """Check that every fault of the source, and its end, gets its response in time.
 
     Args:
-        changes: States of the journal.
-        spans: Faults that are over by now.
-        disturbed: Begin and end of the times in which something else was wrong; there a fault that
-            must not be noticed is not looked at, and nobody asks whether all is well after a fault.
-        shown: Moments at which a mask came into view (True) or went (False).
-        sizes: Moments at which frames of another size came, and the size.
+        changes: States in the journal.
+        spans: Faults that are over.
+        disturbed: Begin and end of the times of other faults. A fault in such a time that must have
+            no effect is not checked, nor is the recovery after a fault.
+        shown: Times at which a mask appeared (True) or disappeared (False).
+        sizes: Times at which the frame size changed, and the new size.
     """
     took: defaultdict[str, list[float]] = defaultdict(list)
     back: defaultdict[str, list[float]] = defaultdict(list)
@@ -290,7 +298,7 @@ def check_faults(
     }
     return Check(
         name="faults",
-        what="every fault of the source leads to its state in its time, and its end to RUNNING",
+        what="every fault of the source leads to its state in time, and its end to RUNNING",
         passed=not failures if looked else None,
         figures=figures,
         failures=failures[:20],
@@ -300,12 +308,14 @@ def check_faults(
 def check_worker(
     events: Sequence[Event], injections: Sequence[Injection], shown: Sequence[tuple[int, bool]]
 ) -> tuple[Check, list[tuple[int, int]]]:
-    """The student's process is found to be dead or hung and comes back; also the times in which it was away.
+    """Check that a dead or hung student's process is noticed and replaced.
+
+    Also returns the times in which it was away.
 
     Args:
-        events: The journal.
-        injections: What was done to it, long enough ago.
-        shown: As for `check_faults`.
+        events: Events of the journal.
+        injections: Injections whose time to respond is over.
+        shown: Times at which a mask appeared or disappeared, as for `check_faults`.
     """
     told: defaultdict[str, list[float]] = defaultdict(list)
     recovered: defaultdict[str, list[float]] = defaultdict(list)
@@ -342,7 +352,7 @@ def check_worker(
     }
     check = Check(
         name="student's process",
-        what="a killed or stopped process is told and replaced in its time",
+        what="a killed or stopped process is reported and replaced in time",
         passed=not failures if told else None,
         figures=figures,
         failures=failures[:20],
@@ -356,7 +366,7 @@ def check_calm(
     disturbed: Sequence[tuple[int, int]],
     until: int,
 ) -> Check:
-    """Nothing is told that nobody did; masks that come too late for their frame are counted, and no error."""
+    """Check that no fault is reported without a cause; late masks are counted, not errors."""
     known = [*disturbed]
     known += [(span.begin, span.end + round(ANSWERS[span.kind].back_ms * 1e6)) for span in spans]
     ready = next((change.at for change in changes if change.state == State.RUNNING.value), until)
@@ -370,7 +380,8 @@ def check_calm(
     wrong = [change for change in strange if change.kind not in _SHORT_OF_TIME]
     return Check(
         name="calm",
-        what="no state but those of the faults; `stale` and `late` are counted, for the machine may be short of time",
+        what="no state without a fault; `stale` and `late` are only counted, "
+        "because the machine may be short of time",
         passed=not wrong,
         figures={
             "unexplained": len(wrong),
@@ -392,20 +403,20 @@ class Slope(NamedTuple):
 
 
 def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope | None:
-    """Least squares over the means of blocks, so that what recurs within a block is no growth.
+    """Fit a line to the means of blocks, so that variation within a block is not growth.
 
     Args:
         samples: Seconds and MB, in order.
-        block_s: Length of a block; a whole round of the faults.
+        block_s: Length of a block, which is a whole cycle of the faults.
 
     Returns:
-        None where there are too few blocks.
+        None if there are too few blocks.
     """
     if not samples:
         return None
     times, values = np.array(samples, float).T
     numbers = ((times - times[0]) // block_s).astype(int)
-    whole = range(int(numbers[-1]))  # the last is not over
+    whole = range(int(numbers[-1]))  # the last block is incomplete
     if len(whole) < _LEAST_BLOCKS:
         return None
     points = np.array([[times[numbers == n].mean(), values[numbers == n].mean()] for n in whole])
@@ -416,7 +427,7 @@ def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope
 
 
 def _fit(points: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Slopes in MB per hour of (N, K, 2) points, seconds and MB."""
+    """Return slopes in MB per hour of (N, K, 2) points, seconds and MB."""
     centred = points - points.mean(axis=1, keepdims=True)
     spread = (centred[..., 0] ** 2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -429,13 +440,13 @@ def _fit(points: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dt
 def check_leak(
     name: str, series: Mapping[int, Sequence[tuple[float, float]]], *, block_s: float, warm_s: float
 ) -> Check:
-    """A process's resident memory does not grow.
+    """Check that a process's resident memory does not grow.
 
     Args:
-        name: Of the process.
-        series: Process id -> seconds and MB; a process that was started again is another series.
-        block_s: As for `slope_of`.
-        warm_s: Seconds of each series that do not count.
+        name: Name of the process.
+        series: Maps process ids to seconds and MB; a restarted process is a new series.
+        block_s: Length of a block, as for `slope_of`.
+        warm_s: Seconds at the start of each series that do not count.
     """
     slopes, figures, failures = [], {}, []
     for pid, samples in series.items():
@@ -463,7 +474,7 @@ def check_leak(
 
 
 def shown_between(shown: Sequence[tuple[int, bool]], begin: int, end: int) -> bool:
-    """Whether a mask was in view at any moment from `begin` to before `end`."""
+    """Return whether a mask was in view at any time from `begin` to before `end`."""
     before = False
     for at, on in shown:
         if at <= begin:
@@ -474,7 +485,7 @@ def shown_between(shown: Sequence[tuple[int, bool]], begin: int, end: int) -> bo
 
 
 def _resized(sizes: Sequence[tuple[int, tuple[int, int]]], span: Span) -> float | None:
-    """Milliseconds from a fault's begin to the first frame of another size."""
+    """Return the milliseconds from a fault's begin to the first frame of a different size."""
     return _since(next((at for at, _ in sizes if span.begin <= at < span.end), None), span.begin)
 
 

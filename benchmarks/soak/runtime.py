@@ -1,4 +1,4 @@
-"""The process that a soak watches, and what is done to it from outside."""
+"""The process that a soak watches, and the injections into it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ EXIT_S = 3.0
 
 _METRICS_BACK_MS = 3000.0
 _PREFILLED = 6000
-"""Bytes that the journal may still take before it rotates by itself."""
+"""Bytes that remain in the journal before it rotates on its own."""
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Runtime:
-    """`edge-difom run` with shared memory, journal and metrics; a context manager that leaves no process behind.
+    """`edge-difom run` with shared memory, journal and metrics.
+
+    It is a context manager that leaves no process behind.
 
     Args:
-        folder: For its files.
-        arguments: Source, bundle, engine and the like.
+        folder: Folder for its files.
+        arguments: Arguments such as source, bundle and engine.
 
     Attributes:
         memory: Process -> process id -> seconds since the start and resident MB.
-        injections: What was done to it.
+        injections: Injections so far.
     """
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
@@ -80,7 +82,7 @@ class Runtime:
         self._metrics_gone_ns: int | None = None
 
     def __enter__(self) -> Self:
-        # Lines of a run before this one, so that the journal is rotated while it is watched.
+        # Lines of an earlier run, so that the journal is rotated during the soak.
         old = msgspec.json.encode(Event(1, "00000000", 0, "", "old", {"text": "x" * 400})) + b"\n"
         self.journal.write_bytes(old * ((MAX_BYTES - _PREFILLED) // len(old)))
         with self._errors.open("wb") as errors:
@@ -95,19 +97,19 @@ class Runtime:
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
-            # With its own end it takes the student's process along.
+            # When it ends, it ends the student's process too.
             self._process.kill()
             self._process.wait()
             self.segment.unlink(missing_ok=True)
 
     @property
     def pid(self) -> int:
-        """Of the runtime."""
+        """Process id of the runtime."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the runtime is running."""
         return self._process.poll() is None
 
     @property
@@ -116,7 +118,7 @@ class Runtime:
         return sum(self._cpu.values())
 
     def worker(self) -> int | None:
-        """The student's process; None while there is none."""
+        """Process id of the student; None while there is no such process."""
         for task in Path(f"/proc/{self.pid}/task").glob("*/children"):
             with suppress(OSError):
                 for child in task.read_text().split():
@@ -125,7 +127,7 @@ class Runtime:
         return None
 
     def sample(self) -> None:
-        """Note memory and CPU of both processes, and whether the metrics file is back."""
+        """Record memory and CPU of both processes, and whether the metrics file is back."""
         seconds = time.monotonic() - self._began
         for name, pid in (("runtime", self.pid), ("student", self.worker())):
             with suppress(OSError, IndexError):
@@ -139,7 +141,7 @@ class Runtime:
             self._metrics_gone_ns = None
 
     def inject(self, kind: str) -> None:
-        """Do something to it; without a student's process nothing is done to one."""
+        """Inject a fault; faults of a missing student's process are skipped."""
         number = len(self.injections)
         worker = self.worker() if kind in ("kill", "stop") else None
         at = time.monotonic_ns()
@@ -148,7 +150,7 @@ class Runtime:
         elif kind == "journal-moved":
             self.journal.rename(self.journal.with_name(f"{self.journal.name}.moved-{number}"))
         elif kind == "journal-removed":
-            # Another name keeps what was written, to be counted.
+            # A different name keeps the written lines, which are counted later.
             os.link(self.journal, self.journal.with_name(f"{self.journal.name}.removed-{number}"))
             self.journal.unlink()
         elif kind == "metrics-removed":
@@ -159,7 +161,7 @@ class Runtime:
         self.injections.append(Injection(kind, at))
 
     def journals(self) -> dict[str, bytes]:
-        """Every file of the journal, once: a rotation while they are read renames some."""
+        """Return every file of the journal once, although a rotation may rename some meanwhile."""
         found: dict[tuple[int, int], tuple[str, bytes]] = {}
         for path in self.journal.parent.glob(f"{self.journal.name}*"):
             with suppress(OSError), path.open("rb") as file:
@@ -168,7 +170,7 @@ class Runtime:
         return dict(found.values())
 
     def check_metrics(self) -> Check:
-        """The metrics file comes back where somebody removed it."""
+        """Check that a removed metrics file comes back."""
         removed = sum(one.kind == "metrics-removed" for one in self.injections)
         worst = max(self._metrics_back_ms, default=None)
         failures = [f"away for {worst:.0f} ms"] * bool(worst and worst > _METRICS_BACK_MS)
@@ -177,14 +179,14 @@ class Runtime:
             failures += [f"away since {away:.0f} ms"] * (away > _METRICS_BACK_MS)
         return Check(
             name="metrics",
-            what=f"a metrics file that was removed is there again within {_METRICS_BACK_MS:.0f} ms",
+            what=f"a removed metrics file is back within {_METRICS_BACK_MS:.0f} ms",
             passed=not failures if removed else None,
             figures={"removed": removed, "back": len(self._metrics_back_ms), "worst_ms": worst},
             failures=failures,
         )
 
     def terminate(self) -> Check:
-        """End it by SIGTERM: in time, without an error, every output closed."""
+        """End it by SIGTERM; check that it ends in time, without errors and with outputs closed."""
         begin = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -208,15 +210,15 @@ def check_end(
     errors: str,
     segment_left: bool,
 ) -> Check:
-    """The run ended as asked, and what it wrote is whole.
+    """Check that the run ended as requested and that its outputs are complete.
 
     Args:
-        seconds: From SIGTERM to its end.
-        code: Its exit code; None where it still runs.
+        seconds: Seconds from SIGTERM to its end.
+        code: Its exit code; None if it is still running.
         summary: Content of its summary.
         metrics: Content of its metrics file.
-        errors: What it said on stderr.
-        segment_left: Whether the name of its shared memory is still there.
+        errors: Its output on stderr.
+        segment_left: Whether the name of its shared memory still exists.
     """
     failures = [f"{seconds:.2f} s"] * (seconds >= EXIT_S)
     last = errors.strip().rpartition("\n")[2]
@@ -225,10 +227,10 @@ def check_end(
     try:
         found = msgspec.json.decode(summary)
     except msgspec.DecodeError:
-        failures.append("the summary is not whole")
+        failures.append("the summary is not complete")
     else:
         failures += [f"ended by {found['ended']!r}"] * (found["ended"] != "stopped")
-        failures += ["the metrics are not the last"] * (
+        failures += ["the metrics are not the latest"] * (
             f"edge_difom_frames_total {float(found['frames'])}\n" not in metrics
         )
     failures += ["the shared memory is left"] * segment_left

@@ -1,4 +1,4 @@
-"""What somebody who shows the shared-memory stream has seen of it, without its pixels."""
+"""What a viewer of the shared-memory stream has seen, without the pixels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SECOND = 1_000_000_000
 
 
 class Screen:
-    """Follows the stream as its rules ask of a reader: a mask counts as shown until its `valid_until_ns`.
+    """Follows the stream by a reader's rules: a mask counts as shown until its `valid_until_ns`.
 
     Attributes:
-        shown: Moments at which a mask came into view (True) or went (False).
-        sizes: Moments at which frames of another size came, and the size.
-        origin_ns: Capture of frame 0; None before the first frame.
+        shown: Times at which a mask appeared (True) or disappeared (False).
+        sizes: Times at which the frame size changed, and the new size.
+        origin_ns: Capture time of frame 0; None before the first frame.
     """
 
     def __init__(self, fps: float) -> None:
@@ -42,12 +42,12 @@ class Screen:
         self._seconds: dict[int, list[int]] = {}
 
     def look(self, now: int, snapshot: Snapshot | None, news_ns: int) -> None:
-        """Take one look.
+        """Read the stream once.
 
         Args:
-            now: After the snapshot was read.
-            snapshot: The newest publication; None where there is none.
-            news_ns: The writer's last sign of life.
+            now: Time after the snapshot was read.
+            snapshot: The newest publication; None without one.
+            news_ns: Time of the writer's last sign of life.
         """
         if snapshot is None:
             return
@@ -71,7 +71,7 @@ class Screen:
         self._count(now, snapshot)
 
     def check_masks(self) -> Check:
-        """No mask is shown that is too old, and some are shown."""
+        """Check that no mask is shown too long and that some masks are shown."""
         failures = self._stale or ([] if self._masks else ["no mask was ever shown"])
         return Check(
             name="masks",
@@ -89,21 +89,21 @@ class Screen:
         )
 
     def check_order(self) -> Check:
-        """Frames come in their order, each once."""
+        """Check that frames arrive in order and only once."""
         return Check(
             name="frames",
-            what="numbers of the frames rise",
+            what="frame numbers increase",
             passed=not self._disorder if self._frames else None,
             figures={"frames": self._frames},
             failures=self._disorder,
         )
 
     def check_rate(self, quiet: Callable[[int, int], bool], *, least: float) -> Check:
-        """The rate holds, from the first third of the soak to the last.
+        """Check that the frame rate holds from the first third of the soak to the last.
 
         Args:
-            quiet: Whether nothing was wrong between two moments.
-            least: Share of the source's rate.
+            quiet: Returns whether there was no fault between two times.
+            least: Minimum share of the source's rate.
         """
         rates = [
             (last - first) * 1e9 / (last_ns - first_ns)
@@ -119,7 +119,8 @@ class Screen:
         figures = dict(zip(("median", "first_third", "last_third"), medians, strict=False))
         return Check(
             name="rate",
-            what=f"at least {bound:g} frames per second in seconds without faults, in the first and the last third too",
+            what=f"at least {bound:g} frames per second in seconds without faults, "
+            "in the first and the last third too",
             passed=not failures if third else None,
             figures={**figures, "seconds": len(rates)},
             failures=failures,

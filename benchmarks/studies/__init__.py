@@ -1,1 +1,1 @@
-"""Paired trainings and settings compared over several seeds."""
+"""Paired comparisons of trainings and settings over several seeds."""

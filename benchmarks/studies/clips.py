@@ -1,4 +1,4 @@
-"""Frames in order with their truth: the phantom's boxes, and sequences of clean pictures as clips."""
+"""Clips with their truth: boxes of the phantom, and sequences of clean pictures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class PhantomClip(NamedTuple):
-    """The truth of a clip of the phantom.
+    """True boxes of a clip of the phantom.
 
     Attributes:
-        name: Of the clip.
+        name: Name of the clip.
         fps: Frames per second.
         size: Height and width of the frames.
         truth: True boxes of each frame.
@@ -43,7 +43,7 @@ def draw_clip(
 ) -> PhantomClip:
     """Return the truth of a clip of the phantom, about half of it without a polyp.
 
-    The phantom moves as fast at any frame rate.
+    The phantom moves at the same speed for any frame rate.
     """
     frames = clip(seed, round(seconds * fps), size=size)
     return PhantomClip(f"phantom {seed}", fps, size, [boxes_of(frame.mask) for frame in frames])
@@ -52,15 +52,15 @@ def draw_clip(
 def write_sequences(folder: Path, fps: float, out: Path) -> list[ClipTruth]:
     """Write each sequence of a folder of clean pictures as a lossless clip.
 
-    A video has an even width and height: the last column or row of an odd one is left out.
+    A video has an even width and height: the last column or row of an odd picture is left out.
 
     Args:
-        folder: Pictures without a polyp, named as `SEQUENCE_FRAME`.
-        fps: Frames per second that they are taken to have.
+        folder: Clean pictures named `SEQUENCE_FRAME`.
+        fps: Assumed frames per second.
         out: Folder for the clips.
 
     Returns:
-        The clips of the sequences of two pictures or more.
+        The clips of all sequences with at least two pictures.
 
     Raises:
         DataError: A picture cannot be read, shows a polyp or differs in size from its sequence, or

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.studies.recipes`: does a recipe teach? Paired runs on the same data, order and initial weights.
+"""`python -m benchmarks.studies.recipes`: compare recipes by paired trainings.
 
-Each recipe is trained with the same seeds; a seed fixes the initial weights, the order and the
-augmentation, so that a difference between two recipes of one seed is the recipe's. The weights at
-the end of the schedule are scored, so that no frame chooses what it scores. Finished runs are kept,
-a killed one is resumed, and processes started with the same `--runs` share the work.
+All recipes are trained with the same data and seeds. A seed determines the initial weights, the
+sample order and the augmentation, so that a difference between two recipes with one seed comes from
+the recipe. The weights at the end of the schedule are scored, so that no frame selects the weights
+that it scores. Finished runs are kept, an interrupted one is resumed, and processes that are
+started with the same `--runs` share the work.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from edge.errors import EdgeDifomError, UsageError
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "phi-s": {"recipe": "difom", "standardize": "phi-s"},
     "heavy": {"recipe": "difom", "distill_weight": 1.0},
 }
-"""Name -> what it changes of the configuration that all share."""
+"""Maps each recipe to its changes of the shared configuration."""
 ABLATIONS: dict[str, dict[str, object]] = {
     "no-shifted-views": {"recipe": "none", "shifted_views": 0.0},
     "all-shifted-views": {"recipe": "none", "shifted_views": 1.0},
@@ -50,7 +52,10 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "even-pixels": {"recipe": "none", "task_loss": "bce-iou"},
     "cross-entropy": {"recipe": "none", "task_loss": "bce"},
 }
-"""Likewise without any teacher: what is left out of the shared configuration, or overdone. For the asking only."""
+"""Maps each ablation to its changes; these recipes have no teacher and run only if named.
+
+They omit a part of the shared configuration or exaggerate it.
+"""
 FROM_TASK: dict[str, dict[str, object]] = {
     "task-maps": {"recipe": "difom", "teachers": ["{}"]},
     "task-shuffled": {
@@ -62,22 +67,25 @@ FROM_TASK: dict[str, dict[str, object]] = {
     "cwd": {"recipe": "difom", "teachers": [], "task_teachers": ["{}"]},
     "task-maps+cwd": {"recipe": "difom", "teachers": ["{}"], "task_teachers": ["{}"]},
 }
-"""Likewise for students trained here as teachers, whose names take the place of the braces; of several answers the mean."""
+"""Maps recipes that learn from students trained here to their changes.
+
+The names of the students replace the braces; several outputs are averaged.
+"""
 SELF_TRAINING = "self-training"
-"""`none`, and among its images frames that nobody labelled, with the masks of `edge-difom label`."""
+"""`none` with pseudo-labeled frames of `edge-difom label` added to its images."""
 _T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t at 97.5 % by degrees of freedom."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipe against `none`.
+    """One recipe compared with `none`.
 
     Attributes:
-        recipe: Its name.
+        recipe: Name of the recipe.
         dice: Validation Dice of each seed's weights at the end of its schedule.
         difference: Mean of the paired differences to `none`; None for `none` itself.
-        difference_ci95: Their 95 % interval by Student's t.
-        verdict: `better` or `worse` only where the interval excludes 0.
+        difference_ci95: 95 % interval of the mean by Student's t.
+        verdict: `better` or `worse` only if the interval excludes 0.
     """
 
     recipe: str
@@ -88,7 +96,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compared, on what, and how it came out."""
+    """Compared recipes, their data and the results."""
 
     shared: dict[str, Any]
     seeds: list[int]
@@ -98,10 +106,13 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str | None]
 
 
+_CALL = "python -m benchmarks.studies.recipes"
+
+
 @click.command(
     epilog=console.examples(
-        "python -m benchmarks.studies.recipes --data DIR1 --data DIR2 --val-sequences 3,8,13 --out study.json",
-        "python -m benchmarks.studies.recipes --data DIR --recipe none --recipe difom --seeds 5 --set epochs=10",
+        f"{_CALL} --data DIR1 --data DIR2 --val-sequences 3,8,13 --out study.json",
+        f"{_CALL} --data DIR --recipe none --recipe difom --seeds 5 --set epochs=10",
     )
 )
 @click.option(
@@ -113,7 +124,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     "names",
     multiple=True,
     type=click.Choice([*RECIPES, *FROM_TASK, SELF_TRAINING, *ABLATIONS]),
-    help="Repeatable; by default all that the teachers allow.",
+    help="Recipe to train, repeatable; by default all that the teachers allow.",
 )
 @click.option(
     "--teacher", "teachers", multiple=True, default=("efficientnet_lite2",), show_default=True
@@ -123,7 +134,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     "task_teachers",
     multiple=True,
     metavar="run:RUN",
-    help="A student trained here, for the recipes that learn from it; repeatable.",
+    help="Run of a student, for the recipes that learn from it; repeatable.",
 )
 @click.option(
     "--pseudo",
@@ -138,7 +149,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any setting that all runs share.",
+    help="Setting that all runs share; repeatable.",
 )
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs/recipes"), show_default=True
@@ -201,11 +212,11 @@ def command(
 def known_recipes(
     task_teachers: Sequence[str], data: Sequence[str]
 ) -> dict[str, dict[str, object]]:
-    """Name -> settings of every recipe that can be trained with or without task teachers.
+    """Return the settings of every recipe that can be trained with these task teachers and data.
 
     Args:
-        task_teachers: Each `run:RUN`.
-        data: Folders of `self-training`.
+        task_teachers: Task teachers as `run:RUN`.
+        data: Folders for `self-training`.
     """
     known = RECIPES | {SELF_TRAINING: {"recipe": "none", "data": list(data)}}
     if not task_teachers:
@@ -223,16 +234,16 @@ def known_recipes(
 def run_study(
     shared: dict[str, Any], recipes: dict[str, dict[str, object]], seeds: Sequence[int], runs: Path
 ) -> Study:
-    """Train what is missing and compare.
+    """Train the missing runs and compare the recipes.
 
     Args:
         shared: Settings of all runs.
-        recipes: Name -> what it changes of them; with `none`.
-        seeds: Of each recipe.
+        recipes: Maps each recipe, including `none`, to its changes of these settings.
+        seeds: Number of seeds of each recipe.
         runs: Folder of the runs.
 
     Raises:
-        UsageError: `runs` holds a run with other settings.
+        UsageError: `runs` holds a run with different settings.
         TrainingError: A run diverged.
         DataError: The images cannot be used.
     """
@@ -242,7 +253,7 @@ def run_study(
     seconds: dict[str, list[float]] = {name: [] for name in recipes}
     wanted = [(seed, name) for seed in seeds for name in recipes]
     runs.mkdir(parents=True, exist_ok=True)
-    # First what no other process trains, then whatever is left of theirs.
+    # Train what no other process is training first, then whatever remains.
     for wait in (False, True):
         for number, (seed, name) in enumerate(wanted):
             run = runs / f"{name}-{seed}"
@@ -264,7 +275,7 @@ def run_study(
 
 
 def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -> Row:
-    """Paired differences of one recipe's validation Dice to that of `none`, seed by seed."""
+    """Compare a recipe's validation Dice with that of `none` by paired differences over seeds."""
     if name == "none":
         return Row(
             recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline"
@@ -283,7 +294,7 @@ def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -
 
 
 def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
-    """Last validation Dice and seconds of a run, trained or resumed where it is not finished."""
+    """Return the last validation Dice and the seconds of a run; trains or resumes it if needed."""
     from distill.config import make_config
     from distill.run_folder import load_config
     from distill.train.trainer import resume_run, start_run
@@ -293,7 +304,7 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
         start_run(config, out=run, force=True)
     elif load_config(run) != config:
         raise UsageError(
-            f"{run} was trained with other settings", hint="another --runs, or remove it"
+            f"{run} was trained with different settings", hint="remove it, or use different --runs"
         )
     elif not _finished(run, config.run.epochs):
         resume_run(run)
@@ -316,6 +327,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 
 if __name__ == "__main__":
+    configure()
     try:
         command()
     except EdgeDifomError as error:

@@ -1,8 +1,9 @@
-"""A detector that is made up, for what is not to depend on a student: true boxes, and mistakes by a stated process.
+"""A simulated detector, independent of any student: true boxes and mistakes by a stated process.
 
 False positives begin at random, `per_minute` times a minute, and last a geometric number of frames.
-The GI Genius study counted most of them under 3 frames and 88 % at most 6 (at 25 to 30 frames a
-second): `staying` = .7 gives 51 % under 3 and 88 % at most 6. A polyp is missed in runs, too.
+The GI Genius study counted most of them below 3 frames and 88 % at most 6 (at 25 to 30 frames a
+second): `staying` = 0.7 gives 51 % below 3 and 88 % at most 6. A polyp is also missed in runs of
+frames.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ MAP = (88, 88)
 
 @dataclass(frozen=True, kw_only=True)
 class Mistakes:
-    """The process of a made-up detector's mistakes, by frame at 30 a second; at other rates it lasts as long.
+    """The process of the mistakes, per frame at 30 frames a second.
+
+    At other rates, mistakes last equally long.
 
     Attributes:
-        per_minute: False positives that begin in a minute.
-        staying: Chance that a false positive lasts one frame more.
-        missing: Chance that a polyp that was found is missed on the next frame.
-        missing_on: Chance that a polyp that was missed is missed again.
-        late: Largest number of frames that a polyp is not found at first.
+        per_minute: False positives that begin per minute.
+        staying: Probability that a false positive lasts one more frame.
+        missing: Probability that a found polyp is missed on the next frame.
+        missing_on: Probability that a missed polyp is missed again.
+        late: Maximum number of frames after which a polyp is first found.
     """
 
     per_minute: float = 10.0
@@ -49,14 +52,14 @@ def scores_of(
     mistakes: Mistakes | None = None,
     seed: int = 0,
 ) -> Iterator[ImageU8]:
-    """Score maps of a made-up detector.
+    """Yield the score maps of a simulated detector.
 
     Args:
         truth: Boxes of the polyps on each frame, frame pixels.
         frame_size: Height and width of the frames.
         fps: Frames per second.
-        mistakes: What it does wrong.
-        seed: Of all that is drawn.
+        mistakes: Process of the mistakes.
+        seed: Random seed.
 
     Yields:
         (h, w) uint8 in 1/256, one for each frame.
@@ -84,7 +87,7 @@ def scores_of(
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """A false positive: centre and radius as shares of the frame."""
+    """A false positive: center and radius as shares of the frame."""
 
     x: float
     y: float
@@ -102,7 +105,7 @@ class _Blob:
 def _cells(
     box: Box, frame_size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Centre and half axes of an ellipse in a box, a little off, in cells."""
+    """Return center and half axes, in cells, of an ellipse at a slightly random place in a box."""
     fx, fy = MAP[1] / frame_size[1], MAP[0] / frame_size[0]
     x, y, w, h = box
     off = rng.normal(0, 0.05, 2)

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.studies.smoothing`: what smoothing over time costs in polyps and spares in false events.
+"""`python -m benchmarks.studies.smoothing`: compare settings of temporal smoothing.
 
-A detector runs over clips once; each setting is then applied to what it found, and counted as by
-`edge-difom evaluate --video`. With `--bundle` the detector is a student. Without one it is made up
-(`benchmarks.studies.simulated_detector`) and runs over the phantom: what comes out then tells
-settings apart under that process, and nothing about a student.
+The comparison shows how many polyps smoothing costs and how many false events it avoids. A detector
+runs over clips once; each setting is then applied to its output and evaluated as by `edge-difom
+evaluate --video`. With `--bundle` the detector is a student. Without it, the detector is simulated
+(`benchmarks.studies.simulated_detector`) and runs over the phantom: the figures then compare
+settings under that process and say nothing about a student.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from edge.pipeline.smoothing import Smoothing
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
 from edge_difom.cli.evaluate_video import ClipCommand, clips_of, video_options
+from edge_difom.runtime_env import configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,24 +68,23 @@ SETTINGS = {
     "scores 1/4": Smoothing(seen=1, of=1, least_ms=0, gap=0, weight=64),
     "4 of 6, 130 ms, scores 1/2": Smoothing(seen=4, of=6, least_ms=130, weight=128),
 }
-"""Name -> setting."""
+"""Maps names to settings."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting on all clips; the figures are those of `edge.clip_evaluation.records.ViewFigures`.
+    """One setting on all clips, with the figures of `edge.clip_evaluation.records.ViewFigures`.
 
     Attributes:
-        setting: Its name.
-        smoothing: What it sets.
-        delay_ms: Delay that it adds if a polyp is found on every frame, at 30 and at 60 frames a
-            second.
+        setting: Name of the setting.
+        smoothing: The setting.
+        delay_ms: Added delay if a polyp is found on every frame, at 30 and at 60 frames a second.
         polyps_found: Polyp appearances that were shown on at least one frame.
-        first_s_median: Median time from a polyp's first frame to the first one on which it is
+        first_s_median: Median seconds from a polyp's first frame to the first frame on which it is
             shown.
         share_hit: Share of the frames with a box on which a shown region overlaps one.
         share_false: Share of all frames on which a shown region overlaps no box.
-        flickers_per_minute: How often a shown region went away for less than 500 ms.
-        event_rates: False events per minute, for each least duration.
+        flickers_per_minute: How often per minute a shown region disappeared for less than 500 ms.
+        event_rates: False events per minute for each minimum duration.
         all_events: False events of any duration.
     """
 
@@ -110,16 +111,16 @@ class ClipRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at by what, and the settings.
+    """Compared settings, the detector and the clips.
 
     Attributes:
-        detector: The student, or the process of the made-up one.
-        clips: Each clip; one that the made-up detector sees several times stands once for each.
+        detector: The student, or the process of the simulated detector.
+        clips: Each clip, once for each seed of the simulated detector.
         polyps: Polyp appearances with a judged frame.
         minutes: Judged minutes of all clips.
-        rows: One for each setting.
+        rows: One row for each setting.
         device: The machine.
-        versions: Software.
+        versions: Software versions.
     """
 
     detector: dict[str, Any]
@@ -131,15 +132,20 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str | None]
 
 
+_CALL = "python -m benchmarks.studies.smoothing"
+
+
 @click.command(
     cls=ClipCommand,
     epilog=console.examples(
-        "python -m benchmarks.studies.smoothing --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean",
-        "python -m benchmarks.studies.smoothing --bundle edge-s --sequences DIR --fps 25 --out smoothing.json",
-        "python -m benchmarks.studies.smoothing --phantom 20 --seeds 5 --out smoothing.json",
+        f"{_CALL} --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean",
+        f"{_CALL} --bundle edge-s --sequences DIR --fps 25 --out smoothing.json",
+        f"{_CALL} --phantom 20 --seeds 5 --out smoothing.json",
     ),
 )
-@click.option("--bundle", type=console.BUNDLE, help="A student, not a made-up detector.")
+@click.option(
+    "--bundle", type=console.BUNDLE, help="Student to use instead of the simulated detector."
+)
 @click.option("--engine", default="auto", show_default=True, help="Engine of the bundle.")
 @click.option(
     "--sequences",
@@ -152,12 +158,17 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--phantom", default=0, metavar="N", help="Clips of the phantom, 20 s each, without --bundle."
 )
-@click.option("--fps", default=30.0, show_default=True, help="Of the phantom and of --sequences.")
 @click.option(
-    "--per-minute", default=10.0, show_default=True, help="False positives of the made-up detector."
+    "--fps", default=30.0, show_default=True, help="Frame rate of the phantom and of --sequences."
 )
 @click.option(
-    "--seeds", default=5, show_default=True, help="Runs of the made-up detector over each clip."
+    "--per-minute",
+    default=10.0,
+    show_default=True,
+    help="False positives of the simulated detector.",
+)
+@click.option(
+    "--seeds", default=5, show_default=True, help="Runs of the simulated detector over each clip."
 )
 @click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
 @video_options
@@ -186,7 +197,7 @@ def command(
         )
     else:
         if phantom:
-            raise UsageError("the phantom is for the made-up detector", expected="no --bundle")
+            raise UsageError("the phantom is for the simulated detector", expected="no --bundle")
         with TemporaryDirectory() as folder:
             out = Path(folder)
             for number, sequences in enumerate(folders):
@@ -200,15 +211,15 @@ def command(
 
 
 def compare(clips: Sequence[Watched], detector: dict[str, Any], output: Output) -> Study:
-    """Apply every setting to what a detector found.
+    """Apply every setting to the output of a detector.
 
     Args:
-        clips: Clips and what was found on each of their frames, with score maps.
-        detector: What it is.
-        output: Threshold and least region.
+        clips: Clips with the detector's output and score maps on each frame.
+        detector: Description of the detector.
+        output: Threshold and minimum region.
 
     Raises:
-        DataError: There is no clip.
+        DataError: There are no clips.
     """
     if not clips:
         raise DataError("no frames are given", expected="--video, --sequences or --phantom")
@@ -252,7 +263,7 @@ def compare(clips: Sequence[Watched], detector: dict[str, Any], output: Output) 
 
 
 def made_up(clip: PhantomClip, seed: int, mistakes: Mistakes | None = None) -> Watched:
-    """Return what the made-up detector finds on each frame of a clip, which it sees whole."""
+    """Return the output of the simulated detector on each frame of a clip, which it sees whole."""
     point = Output(height=0, width=0).point
     looks = []
     for number, scores in enumerate(
@@ -265,7 +276,7 @@ def made_up(clip: PhantomClip, seed: int, mistakes: Mistakes | None = None) -> W
 
 
 def _with_student(path: Path, engine: str, clips: Sequence[ClipTruth]) -> Study:
-    """Compare the settings on what a student finds."""
+    """Compare the settings on the output of a student."""
     from edge.bundle.reader import Bundle
     from edge.engines.open import open_engine
 
@@ -320,6 +331,7 @@ def _show(study: Study) -> None:
 
 
 if __name__ == "__main__":
+    configure()
     try:
         command()
     except EdgeDifomError as error:

@@ -54,7 +54,7 @@ def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         frames, "interleave", lambda *_, **__: pytest.fail("timed before the check")
     )
-    with pytest.raises(ParityError, match="takes a frame for another"):
+    with pytest.raises(ParityError, match="misjudges a frame"):
         frames.guard_cost(2)
 
 

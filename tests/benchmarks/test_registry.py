@@ -312,7 +312,7 @@ def test_the_cost_of_teachers_is_measured_on_targets_that_teach(
     assert cache.goal is not None
     assert cache.goal.value == pytest.approx(cache.ratio)
     monkeypatch.setattr("distill.recipes.target_monitor.target_deviation", lambda _: 0.0)
-    with pytest.raises(ParityError, match="not standardised"):
+    with pytest.raises(ParityError, match="not standardized"):
         training.cache_cost(2, size=64, images=8)
 
 

@@ -316,7 +316,7 @@ def ended(**changes: Any) -> checks.Check:
         ({"seconds": 3.1}, "3.10 s"),
         ({"code": -9}, "exit code -9"),
         ({"code": None}, "exit code None"),
-        ({"summary": b'{"ended":'}, "not whole"),
+        ({"summary": b'{"ended":'}, "not complete"),
         ({"summary": b'{"ended":"source","frames":12}'}, "ended by"),
         ({"metrics": "edge_difom_frames_total 11.0\n"}, "metrics"),
         ({"segment_left": True}, "shared memory"),
@@ -336,7 +336,7 @@ def test_a_short_soak_of_the_real_device(tiny_bundle: Path, tmp_path: Path) -> N
     command = [
         sys.executable,
         "-m",
-        "benchmarks.soak.__main__",
+        "benchmarks.soak",
         "--bundle",
         str(tiny_bundle),
         "--engine",
