@@ -154,7 +154,7 @@ def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         plan(tmp_path / "missing", SETTINGS)
 
 

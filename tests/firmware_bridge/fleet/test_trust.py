@@ -336,7 +336,7 @@ def test_publishing_needs_no_root_key(publisher: Any) -> None:
 
 def test_a_version_rises(publisher: Any) -> None:
     publisher.publish(b"first", version=3)
-    with pytest.raises(UsageError, match="version 3 already"):
+    with pytest.raises(UsageError, match="already published with version 3"):
         publisher.publish(b"second", version=3)
 
 
