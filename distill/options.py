@@ -34,7 +34,8 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     folders: Annotated[
         list[str],
         Meta(
-            description="Folders with images/ and masks/, or with train/ and validation/ that hold both."
+            description="Folders with images/ and masks/, or with train/ and validation/ that hold "
+            "both."
         ),
     ] = field(name="data")
     val_sequences: Annotated[
@@ -62,7 +63,8 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     val_negatives: Annotated[
         Fraction,
         Meta(
-            description="Share of the frames of `negatives` kept for validation, in whole sequences."
+            description="Share of the frames of `negatives` kept for validation, "
+            "in whole sequences."
         ),
     ] = 0.25
     balance: Annotated[
@@ -128,7 +130,8 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     freeze_batchnorm: Annotated[
         bool,
         Meta(
-            description="Use the running statistics of BatchNorm in training and do not update them."
+            description="Use the running statistics of BatchNorm in training and do not update "
+            "them."
         ),
     ] = False
 
@@ -210,7 +213,8 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     focal_weight: Annotated[
         Weight,
         Meta(
-            description="Weight of the focal frequency loss of both bands that is added to the spectral loss."
+            description="Weight of the focal frequency loss of both bands that is added to the "
+            "spectral loss."
         ),
     ] = 0.0
     cwd_weight: Annotated[
@@ -271,7 +275,8 @@ class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fie
     polyp_free_views: Annotated[
         Fraction,
         Meta(
-            description="Share of the training views that are cut from a frame so that no polyp is in them."
+            description="Share of the training views that are cut from a frame so that no polyp is "
+            "in them."
         ),
     ] = 0.0
     removed_polyps: Annotated[
@@ -284,8 +289,9 @@ class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fie
     pasted_polyps: Annotated[
         Share,
         Meta(
-            description="Share of the views of `negatives` into which a polyp of a labeled frame is "
-            "pasted, with its mask; needs recipe `none`, because teachers have not seen the polyp."
+            description="Share of the views of `negatives` into which a polyp of a labeled frame "
+            "is pasted, with its mask; needs recipe `none`, because teachers have not seen the "
+            "polyp."
         ),
     ] = 0.0
 

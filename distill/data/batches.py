@@ -46,17 +46,17 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 SHUFFLE = 0xFFFFFFFE
-"""Stands in for a sample's index in the random numbers that give every image another image's maps."""
+"""Replaces a sample's index in the random numbers that give each image a different image's maps."""
 SCALE = 0xFFFFFFFD
 """Stands in for a sample's index in the random numbers that choose a step's scale."""
 DEPTH = 0xFFFFFFFC
 """Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
-"""Largest number of threads that make batches while a GPU computes; without a GPU there are none."""
+"""Maximum number of threads that make batches while a GPU computes; none without a GPU."""
 SPECIFICITY = 0.95
 """Share of the clean validation frames that must stay unflagged when epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
-"""Smallest and largest visible share of the image along each axis, of a plain and of a shifted view."""
+"""Smallest and largest visible share of each axis, for a plain and for a shifted view."""
 
 
 class TrainingData:
@@ -216,14 +216,14 @@ class TrainingData:
         )
 
     def training_side(self, divisor: int, epoch: int, step: int) -> int:
-        """Height and width of a step's images: one of the configured scales, a multiple of `divisor`."""
+        """Return a step's image size: one of the configured scales, a multiple of `divisor`."""
         rng = np.random.default_rng([self.seed, epoch, SCALE, step])
         scales = self.augmentation.scales
         scale = scales[rng.integers(len(scales))]
         return max(1, round(self.options.size * scale / divisor)) * divisor
 
     def calibration(self, count: int) -> Iterator[Tensor]:
-        """Unchanged training images (1, 3, H, W), normalized, spread evenly over the training set."""
+        """Return unchanged training images (1, 3, H, W), normalized, evenly spread over the set."""
         for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
             yield to_tensor(self.train.images[index : index + 1])
 
@@ -261,7 +261,7 @@ class TrainingData:
 
 
 def _peaks(logits: Tensor) -> Tensor:
-    """Peak logits (B,) of (B, 1, h, w): those that `FLAG_AREA` of the cells reach, enough to be flagged."""
+    """Return peak logits (B,) of (B, 1, h, w) that `FLAG_AREA` of the cells reach."""
     cells = logits.flatten(1)
     return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 EROSION = 3
-"""Pixels by which OpenCV's cloning shrinks its region: what is to be shown must lie further inside."""
+"""Pixels by which OpenCV's cloning shrinks its region; visible content must lie further inside."""
 _FRAME = 4
 """Pixels added around the image while it is filled: the region may not touch its edge."""
 

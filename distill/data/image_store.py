@@ -1,4 +1,4 @@
-"""The data of a run: samples and splits (`distill.data.splits`), and every image decoded and resized once.
+"""Data of a run: samples and splits (`distill.data.splits`), with images decoded and resized once.
 
 The store is memory-mapped, keyed by content, and may be larger than memory.
 """

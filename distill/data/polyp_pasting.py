@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 _MIN_AREA, _MAX_AREA = 0.004, 0.15
-"""Shares of the frame that a pasted polyp covers: smaller ones show nothing, larger ones fit nowhere."""
+"""Range of a pasted polyp's share of the frame: smaller ones are useless, larger ones never fit."""
 _ZOOM = (0.6, 1.6)
 """Smallest and largest factor of a polyp's size."""
 _TRIES = 12
@@ -97,7 +97,7 @@ def paste_polyp(
 
 
 def _choose_polyp(image: Image, mask: Image, rim: Image, rng: np.random.Generator) -> _Polyp | None:
-    """One of the polyps that can reach a usable size and that, with its rim, the view cuts nowhere."""
+    """Choose a polyp that can reach a usable size and that the view does not cut, rim included."""
     view = _field_of_view(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     count, labels, stats, centers = cv2.connectedComponentsWithStats((mask >= 128).astype(np.uint8))
     height, width = mask.shape

@@ -1,4 +1,4 @@
-"""Frames without masks, for pseudo-labels that are renewed in every step (`distill.recipes.consistency`)."""
+"""Frames without masks, whose pseudo-labels change every step (`distill.recipes.consistency`)."""
 
 from __future__ import annotations
 

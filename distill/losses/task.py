@@ -28,7 +28,7 @@ MIN_SHOWN = 0.001
 
 
 def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Weighted binary cross-entropy plus weighted IoU (Wei et al., F3Net, AAAI 2020; used by PraNet).
+    """Weighted binary cross-entropy plus weighted IoU (Wei et al., F3Net, AAAI 2020; in PraNet).
 
     Pixels near the outline count up to six times: w = 1 + 5 |avgpool31(m) - m|.
 
@@ -56,7 +56,7 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def clean_loss(logits: Tensor) -> Tensor:
-    """Loss of images that show no polyp: the mean softplus of the highest `CLEAN_SHARE` of the logits.
+    """Loss of clean images: the mean softplus of the highest `CLEAN_SHARE` of the logits.
 
     One false region is what harms. The mean over all pixels would hardly notice it, and the IoU of
     an empty mask has almost no gradient.
@@ -100,7 +100,7 @@ def segmentation_loss(
 
 
 def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of "is there a polyp", over all views except those that show a sliver of one.
+    """Binary cross-entropy of polyp presence, over all views except those with a sliver of one.
 
     Args:
         presence: (B, 1, 1, 1) logits.

@@ -110,7 +110,7 @@ class Objective(nn.Module):
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
-        """The configured loss of the logits, averaged with that of further logits under deep supervision.
+        """Compute the configured loss, averaged with that of auxiliary logits (deep supervision).
 
         Images without a polyp have a loss of their own; a presence logit adds its cross-entropy.
         """
@@ -153,7 +153,7 @@ class SpectralHeads(nn.Module):
 
 
 class Difom(Objective):
-    """The task loss and the spectral loss on each teacher's map: recipe `difom`, this project's own.
+    """The task loss and the spectral loss on each teacher's map: this project's recipe `difom`.
 
     Targets come from a cache and take no gradient. The distilled maps are inputs of the logits. The
     high band is compared on the grid of the student's finer map.
@@ -223,7 +223,7 @@ class Difom(Objective):
         return (0.0, 1.0, options.cwd_weight) if teachers_first else (1.0, 0.0, 0.0)
 
     def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
-        """Teacher dropping (UNIC, ECCV 2024): drop each with probability p, but never the worst matched."""
+        """Drop each teacher with probability p, but never the worst matched (UNIC, ECCV 2024)."""
         kept = torch.ones(len(losses), device=losses[0].device)
         if self.loss.teacher_dropping and len(losses) > 1:
             rng = np.random.default_rng([self.run.seed, clock.epoch, clock.step])

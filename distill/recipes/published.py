@@ -76,7 +76,7 @@ class Paper(Objective):
         return Losses(TASK_WEIGHT * task + BAND_WEIGHT * distil, task, [distil], [fused])
 
     def fused(self, targets: Sequence[Tensor]) -> Tensor:
-        """The map (B, 256, side, side) that the student is to match, with a gradient to the fusion."""
+        """Return the student's target map (B, 256, side, side), with a gradient to the fusion."""
         size = (self.side, self.side)
         stretched = [
             F.interpolate(target, size=size, mode="bilinear", align_corners=False)

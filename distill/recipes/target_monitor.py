@@ -1,4 +1,4 @@
-"""Checks of every distillation: targets that move or vanish, and losses that teach nothing any more.
+"""Checks of every distillation: targets that move or vanish, and losses that stop teaching.
 
 The published code trains the layer that makes its target with the loss on that target. The optimum
 is a target of zero: the loss reads 0.0000 while nothing is taught. Recipe `paper` reproduces this,

@@ -1,4 +1,4 @@
-"""An ensemble of trained students: the mean of their probabilities (Hansen & Salamon, IEEE TPAMI 1990)."""
+"""An ensemble of students: the mean of their probabilities (Hansen & Salamon, TPAMI 1990)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_DOUBT = 0.4
 """Kept half of the frames with known masks for two students: Dice .93, and .80 on the others."""
 _BASE = 0.01
-"""Share of the image that stands in for the polyp's area, so that empty masks have a finite doubt."""
+"""Share of the image added to the polyp's area, so that empty masks have a finite doubt."""
 _SCHEMES = ("file", "images")
 
 
@@ -68,7 +68,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def doubt(scores: NDArray[np.float32]) -> float:
-    """Uncertainty of a score map: the mean of 4 p (1 - p) over the mask's share of the image plus 1 %.
+    """Compute the doubt of a score map: mean 4 p (1 - p) over the mask's share plus 1 %.
 
     About a fifth for a polyp with a sharp rim, more than 1 where a region is neither polyp nor
     mucosa.

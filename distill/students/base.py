@@ -49,11 +49,11 @@ class Student(nn.Module, ABC):
     high_channels: int
 
     def stages(self) -> list[nn.Module]:
-        """Stages of the pretrained encoder, from the input on, that training may freeze; none by default."""
+        """Return the pretrained encoder's stages, input first, that training may freeze."""
         return []
 
     def logit_layers(self) -> list[nn.Conv2d]:
-        """Layers whose outputs add up to the logits; empty for a student without a presence logit."""
+        """Return the layers whose outputs sum to the logits; none without a presence logit."""
         return []
 
     def freeze_presence(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""`edge-s`, `edge-xs` and `edge-l`: EfficientNet-Lite0, whole or cut, or Lite2, and a decoder made for INT8.
+"""`edge-s`, `edge-xs` and `edge-l`: an EfficientNet-Lite encoder and a decoder made for INT8.
 
 Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the
 2x upsampling is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish
@@ -121,7 +121,7 @@ class EdgeS(Student):
 
 
 class CutLite(nn.Module):
-    """EfficientNet-Lite0 up to the first block at stride 32, behind which 3/4 of its weights are still to come.
+    """EfficientNet-Lite0 up to the first block at stride 32, without the last 3/4 of its weights.
 
     Args:
         pretrained: Start from ImageNet weights.
@@ -146,7 +146,7 @@ class CutLite(nn.Module):
 
 
 class EdgeXS(Student):
-    """The smaller edge student: the encoder ends with the first block at stride 32; logits at a quarter of the input.
+    """The smaller edge student: encoder up to the first block at stride 32, logits at a quarter.
 
     Args:
         pretrained: Start the encoder from ImageNet weights.

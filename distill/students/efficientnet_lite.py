@@ -66,7 +66,7 @@ def lite_stages(model: nn.Module) -> list[nn.Module]:
 
 
 def drop_paths(module: nn.Module, rate: float) -> int:
-    """Leave residual blocks out in training, for each picture by chance (stochastic depth: Huang et al., ECCV 2016).
+    """Drop residual blocks at random per image in training (Huang et al., ECCV 2016).
 
     The originals were trained so. In evaluation nothing is left out, and no weight is added.
 

@@ -1,4 +1,4 @@
-"""PraNet (Fan et al., MICCAI 2020): a coarse map from a partial decoder, refined by reverse attention.
+"""PraNet (Fan et al., MICCAI 2020): a coarse map, refined by reverse attention.
 
 Written from the paper; the receptive field block and the partial decoder are those of Wu et al.,
 CVPR 2019. Where they interpolate, this student takes operations that every runtime computes alike:
@@ -36,7 +36,7 @@ def _up(x: Tensor) -> Tensor:
 
 
 class ReceptiveField(nn.Module):
-    """Receptive field block: branches of growing kernel and dilation, joined, beside a 1x1 convolution."""
+    """Receptive field block: joined branches of growing kernel and dilation, and a shortcut."""
 
     def __init__(self, cin: int, width: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class PartialDecoder(nn.Module):
         self.head = nn.Conv2d(3 * width, 1, 1)
 
     def forward(self, r8: Tensor, r16: Tensor, r32: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, width, ...) each -> map (2 width) at stride 16, map (3 width) and coarse logits at stride 8."""
+        """Return map (2 width) at 1/16, map (3 width) at 1/8 and coarse logits at 1/8."""
         deep = _up(r32)
         gated16 = self.gate16(deep) * r16
         gated8 = self.gate8_deep(_up(deep)) * self.gate8(_up(r16)) * r8
@@ -84,7 +84,7 @@ class PartialDecoder(nn.Module):
 
 
 class ReverseAttention(nn.Module):
-    """Refine what the coarser logits leave out: `coarse + branch(features * (1 - sigmoid(coarse)))`."""
+    """Refine coarser logits as `coarse + branch(features * (1 - sigmoid(coarse)))`."""
 
     def __init__(self, cin: int, width: int, kernel: int, depth: int, last: int) -> None:
         super().__init__()
@@ -141,7 +141,10 @@ class PraNet(Student):
         self.reverse8 = ReverseAttention(c8, reverse[2], kernel=3, depth=2, last=3)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/8, W/8), low map at 1/16, high map at 1/8; auxiliary at 1/8 (coarse), 1/32 and 1/16."""
+        """Return logits (B, 1, H/8, W/8), low map at 1/16, high map at 1/8 and auxiliary logits.
+
+        The auxiliary logits are at 1/8 (coarse), 1/32 and 1/16.
+        """
         features = self.encoder(x)
         fields = [field(feature) for field, feature in zip(self.fields, features, strict=True)]
         low, high, coarse = self.decoder(*fields)

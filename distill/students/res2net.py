@@ -128,7 +128,8 @@ class Res2Net(nn.Module):
                 "the ImageNet weights of Res2Net50-26w4s are not on this machine",
                 expected=f"timm/{WEIGHTS}.in1k in the Hugging Face cache",
                 got=str(missing).splitlines()[0][:200],
-                hint=f"hf download timm/{WEIGHTS}.in1k where there is a network, or train with pretrained: false",
+                hint=f"hf download timm/{WEIGHTS}.in1k where there is a network, "
+                "or train with pretrained: false",
             ) from missing
         state = source.state_dict()
         self.load_state_dict(
@@ -137,7 +138,7 @@ class Res2Net(nn.Module):
         self._take_symmetric_input()
 
     def _take_symmetric_input(self) -> None:
-        """Let the first convolution take `(rgb - 127) / 128` for `(rgb / 255 - mean) / std`: the same inside."""
+        """Rescale the first convolution from `(rgb / 255 - mean) / std` to `(rgb - 127) / 128`."""
         std = torch.tensor(_STD).view(1, 3, 1, 1)
         offset = (127 / 255 - torch.tensor(_MEAN).view(1, 3, 1, 1)) / std
         assert self.bn1.running_mean is not None

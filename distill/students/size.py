@@ -23,7 +23,7 @@ class StudentSize(NamedTuple):
 
 
 def student_size(student: nn.Module, size: int) -> StudentSize:
-    """Count parameters, and the multiply-accumulates of convolutions and matrix products in `forward`.
+    """Count parameters, and multiply-accumulates of convolutions and matrix products in `forward`.
 
     Only shapes are propagated. Padding counts as multiplied, as is customary.
 

@@ -42,7 +42,11 @@ class UNetPP(Student):
         self.auxiliary_heads = nn.ModuleList(nn.Conv2d(width, 1, 1) for _ in range(1, _LEVELS - 1))
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H, W), low map at 1/16 (the bottleneck), high map at 1/8; auxiliary of nodes (0, 1..3)."""
+        """Return logits (B, 1, H, W), the maps and the auxiliary logits.
+
+        The low map is at 1/16 (the bottleneck), the high map at 1/8; the auxiliary logits are those
+        of the nodes (0, 1..3).
+        """
         columns = self._columns(x)
         auxiliary = tuple(
             head(column[0])

@@ -29,7 +29,7 @@ _AROUND = ((0, 0), (-1, 1), (1, -1), (1, 1), (-1, -1))
 def measure_offsets(
     network: Callable[[Tensor], Sequence[Tensor]], side: int
 ) -> tuple[tuple[float, float], ...]:
-    """Offset of what the cells of each map see from where they lie, in cells of that map, down and right.
+    """Measure how far the content of each map's cells is offset, in cells, down and right.
 
     The place that a cell sees is the center of mass of the squared gradient of its features with
     respect to the input (the effective receptive field of Luo et al., NeurIPS 2016), in a window
@@ -63,7 +63,10 @@ def measure_offsets(
 
 
 def _center(energy: Tensor, cell: int, size: float) -> Tensor:
-    """(2,) center of mass of (S, S) energy around the middle of cell (cell, cell) of `size` pixels, in cells."""
+    """Return the center of mass (2,) of (S, S) energy around the middle of cell (cell, cell).
+
+    A cell is `size` pixels wide; the result is in cells.
+    """
     places = (torch.arange(len(energy)) + 0.5) / size - cell - 0.5
     offset = torch.zeros(2)
     for _ in range(8):
@@ -75,7 +78,7 @@ def _center(energy: Tensor, cell: int, size: float) -> Tensor:
 
 
 def to_grid(maps: Tensor, grid: tuple[int, int], offset: tuple[float, float]) -> Tensor:
-    """Stretch (B, C, h, w) to (B, C, *grid) and take back the offset of its cells, the edge repeated.
+    """Stretch (B, C, h, w) to (B, C, *grid) and undo its cells' offset; edges are repeated.
 
     The shift is made on the finer of both grids, which blurs least.
     """

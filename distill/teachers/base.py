@@ -68,10 +68,13 @@ class Teacher(nn.Module, ABC):
 
     @abstractmethod
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Features (B, channels, h, w) of the whole frame on the network's own grid, `grid` where it can choose."""
+        """Compute features (B, channels, h, w) of whole frames on the network's own grid.
+
+        A network that can choose its grid uses `grid`.
+        """
 
     def freeze(self) -> None:
-        """Take the gradient from all parameters and go to eval mode; subclasses call it when built."""
+        """Switch off gradients and go to eval mode; subclasses call it when they are built."""
         self.requires_grad_(False)
         self.eval()
 
@@ -81,7 +84,7 @@ class Teacher(nn.Module, ABC):
 
 
 def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Stretch (B, C, H, W) float to (B, C, *size): bilinear on half-pixel centers, antialiased where it shrinks."""
+    """Stretch (B, C, H, W) float to (B, C, *size), bilinear on half-pixel centers, antialiased."""
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -95,5 +98,5 @@ def imagenet_normalized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def covering(grid: tuple[int, int], pixels: int, divisor: int) -> tuple[int, int]:
-    """Height and width of about `pixels` a cell, multiples of `divisor` so that the coarsest map covers the frame."""
+    """Return a size of about `pixels` per cell, in multiples of `divisor` to cover the frame."""
     return -(-grid[0] * pixels // divisor) * divisor, -(-grid[1] * pixels // divisor) * divisor

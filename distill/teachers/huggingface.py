@@ -29,7 +29,7 @@ _PIXELS, _COARSEST = 16, 32
 
 
 class PatchTokens(Teacher):
-    """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025), one patch per grid cell.
+    """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025), one per cell.
 
     The frame is stretched to the grid times the patch size, and the position embeddings follow; the
     class token and the registers are dropped. DINOv3's ConvNeXt has patches of 32 pixels.
@@ -57,7 +57,7 @@ class PatchTokens(Teacher):
 
 
 class SquareEmbedding(Teacher):
-    """Image embedding of SAM (Kirillov et al., 2023) or SAM 2 (Ravi et al., 2024), the coarsest output of its neck.
+    """Image embedding of SAM (Kirillov et al., 2023) or SAM 2 (Ravi et al., 2024), from its neck.
 
     SAM's own preprocessing pads a frame to a square; here the frame is stretched to it, as for
     every teacher.
@@ -152,14 +152,14 @@ def load_dinov3(source: str = HUB["dinov3"]) -> Teacher:
 
 
 def load_sam(source: str = HUB["sam"]) -> Teacher:
-    """SAM's encoder, from a checkpoint of the whole SAM or of the encoder; errors as `hub.load_network`."""
+    """Load SAM's encoder from a checkpoint of all of SAM or its encoder; see `hub.load_network`."""
     return sam(
         load_network(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model"))
     )
 
 
 def load_sam2(source: str = HUB["sam2"]) -> Teacher:
-    """SAM 2's encoder, from a checkpoint for images, for video or of the encoder; errors as `hub.load_network`."""
+    """Load SAM 2's encoder from an image, video or encoder checkpoint; see `hub.load_network`."""
     kinds = ("sam2", "sam2_video", "sam2_vision_model")
     inside = {r"^vision_encoder\.": ""}  # where the checkpoint is of more than the encoder
     return sam2(

@@ -1,4 +1,4 @@
-"""SAM's image encoder through the `segment-anything` package, from the `.pth` that its authors publish."""
+"""SAM's image encoder through the `segment-anything` package, from the authors' `.pth` files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PUBLISHED = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 
 
 class SamPth(Teacher):
-    """Image embedding of SAM's encoder, the output of its neck; the frame is stretched to the encoder's square.
+    """Image embedding of SAM's encoder, from its neck; the frame is stretched to a square.
 
     Args:
         state: Weights of `segment_anything.modeling.ImageEncoderViT`, which also say how large it
@@ -121,7 +121,8 @@ def _encoder(architecture: dict[str, Any]) -> nn.Module:
         from segment_anything.modeling import ImageEncoderViT
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            "the Python package `segment-anything` is not installed; this needs `pip install edge-difom[train]`",
+            "the Python package `segment-anything` is not installed; "
+            "this needs `pip install edge-difom[train]`",
             expected=f"module {error.name}",
             got="no such module",
             hint="pip install 'edge-difom[train]'",

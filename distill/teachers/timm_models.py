@@ -1,4 +1,4 @@
-"""Any network of timm: its feature pyramid, or the last map of a plain transformer, fused on the grid."""
+"""Any network of timm: its feature pyramid or a transformer's last map, fused on the grid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PIXELS = 16
 """Pixels a cell, about; the map of this stride lies on the grid."""
 STRIDES = (8, 16)
-"""Finest and coarsest stride that is taken, where the network has it; coarser maps cannot tell cells apart."""
+"""Finest and coarsest stride used if the network has it; coarser maps cannot separate cells."""
 _PROBE = 224
 """Side of the picture on which the strides are found: a multiple of all usual ones."""
 _CELLS = 9
@@ -28,7 +28,7 @@ _CELLS = 9
 
 
 class TimmFeatures(Teacher):
-    """The last map at each stride from 8 to 16, each put right and stretched to the grid, concatenated.
+    """The last map at each stride from 8 to 16, aligned, stretched to the grid and concatenated.
 
     A network that takes one input size only gets the frame stretched to it.
 
@@ -60,8 +60,8 @@ class TimmFeatures(Teacher):
         self.freeze()
         self.offsets = measure_offsets(self._maps, side if fixed else _CELLS * self.divisor)
         self.preprocessing = (
-            f"mean {self.mean}, deviation {self.deviation}, side {self.side}, {self.pixels} pixels a cell, "
-            f"maps {self._levels} at strides {strides}, cells {self.offsets}"
+            f"mean {self.mean}, deviation {self.deviation}, side {self.side}, {self.pixels} pixels "
+            f"a cell, maps {self._levels} at strides {strides}, cells {self.offsets}"
         )
 
     def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Exponential moving average of a student's weights, which often generalizes better than they do."""
+"""Exponential moving average of a student's weights, which often generalizes better."""
 
 from __future__ import annotations
 

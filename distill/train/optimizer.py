@@ -87,7 +87,7 @@ class Optimizer:
 
     @property
     def scored(self) -> Student:
-        """The student with averaged weights if the run keeps an average, else the student itself."""
+        """Return the student with averaged weights, or as it is if the run keeps no average."""
         return self._average.student if self._average else self._student
 
     @property

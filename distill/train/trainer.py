@@ -99,8 +99,8 @@ class Trainer:
             )
         if data.order.unlabeled_in_batch % shares:
             raise UsageError(
-                f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed in "
-                f"{shares} equal parts",
+                f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed "
+                f"in {shares} equal parts",
                 expected="processes times --set accumulate= to divide them",
                 hint="another --set unlabeled_share= or --batch-size",
             )
@@ -183,7 +183,7 @@ class Trainer:
         return self.best
 
     def _fit_logits(self) -> None:
-        """Scale the logits of the best weights to the engines' grid; their masks stay what they are."""
+        """Scale the logits of the best weights to the engines' grid; their masks do not change."""
         path = self.run / "checkpoints" / "best.pt"
         state = load_checkpoint(path)
         student = build_student(self.config.student.name, pretrained=False)
@@ -212,7 +212,8 @@ class Trainer:
                 self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update(
                 1,
-                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best Dice {self.best['dice_val']:.3f}",
+                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, "
+                f"best Dice {self.best['dice_val']:.3f}",
             )
             if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
@@ -327,8 +328,8 @@ class Trainer:
         self._save("last.pt", self.state())
         bar.update(
             0,
-            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}{_clean(score[0])}, best "
-            f"{self.best['dice_val']:.4f}{_clean(self.best)}",
+            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}{_clean(score[0])}, "
+            f"best {self.best['dice_val']:.4f}{_clean(self.best)}",
         )
 
     def _mean_losses(self) -> dict[str, float]:

@@ -21,9 +21,9 @@ OPERATORS = frozenset({*CALLS, "conv2d", "slice", "quantize_per_tensor", "dequan
 class GraphWriter(ABC):
     """Visits the nodes of a canonical graph in their order.
 
-    A subclass writes operator `x` in a method `_x(node, given)`, where `given` holds the arguments by
-    name. A subclass that lacks a method of `OPERATORS` is refused when its module is imported, so no
-    export fails halfway through a graph.
+    A subclass writes operator `x` in a method `_x(node, given)`, where `given` holds the arguments
+    by name. A subclass that lacks a method of `OPERATORS` is refused when its module is imported,
+    so no export fails halfway through a graph.
 
     Args:
         canonical: Quantized (INT8 engine) or plain (f32 engine).

@@ -1,4 +1,4 @@
-"""The spectral loss on the CPU: a few maps at a time, which stay in the cache from the target to the gradient.
+"""The spectral loss on the CPU, on a few maps at a time that stay in the cache throughout.
 
 The low band is never written: `low - U B U^T` is one matrix product that starts from `low`. It is
 the gradient up to a factor, so the forward pass writes it where the gradient will be and sums its
@@ -82,7 +82,7 @@ def _loss_and_grads(
 
 
 def _large_empty(like: Tensor) -> Tensor:
-    """An empty contiguous tensor; a large one asks Linux for huge pages, or touching it costs as much as filling it."""
+    """Make an empty contiguous tensor; a large one asks Linux for huge pages, which saves time."""
     made = torch.empty(like.shape, dtype=like.dtype)
     size = made.numel() * made.element_size()
     if size >= _LARGE and (madvise := _madvise()) is not None:

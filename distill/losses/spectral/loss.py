@@ -1,4 +1,4 @@
-"""The spectral loss: what it computes (`reference`), and the fastest way to it on the device at hand."""
+"""The spectral loss: its definition (`reference`), and the fastest computation on each device."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def reference_loss(low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band) -> Tensor:
-    """mean((low - L)^2) + mean((high - H)^2), L the target's low band and H the rest; autograd does the rest.
+    """Compute mean((low - L)^2) + mean((high - H)^2), L the target's low band and H the rest.
 
     Args:
         low: (B, C, H, W).

@@ -1,4 +1,6 @@
-"""The box's spectral loss in one Triton kernel each way: a map is read once, and its low band never leaves the chip.
+"""The box's spectral loss in one Triton kernel each way.
+
+A map is read once, and its low band never leaves the chip.
 
 One program takes one (H, W) map of the target with its two counterparts. The low band is four small
 matrix products with the bases of `distill.losses.spectral.bands`, zero-padded to powers of two,
@@ -77,7 +79,7 @@ def fits(height: int, width: int) -> bool:
 
 
 class TritonBoxLoss(torch.autograd.Function):
-    """`reference_loss` of the box band with gradients to `low` and `high`, which have the dtypes of their maps."""
+    """Compute `reference_loss` of the box band; gradients have the dtypes of their maps."""
 
     @staticmethod
     def forward(ctx: Any, low: Tensor, high: Tensor, target: Tensor, radius: int) -> Tensor:
@@ -96,7 +98,7 @@ class TritonBoxLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient, which stays on the device."""
+        """Return 2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
         low, high, target = ctx.saved_tensors
         B, C, H, W = low.shape
         to_low, to_high = torch.empty_like(low), torch.empty_like(high)

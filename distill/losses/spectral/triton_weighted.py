@@ -1,4 +1,4 @@
-"""Fused reductions for bands without a low-rank form: residuals against a low band, and weighted spectra."""
+"""Fused reductions for bands without a low-rank form: residuals and weighted spectra."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class WeightedSpectrum(torch.autograd.Function):
-    """mean over all coefficients of weight |F(prediction - target)|^2, F orthonormal: one FFT each way.
+    """Mean over all coefficients of weight |F(prediction - target)|^2 with an orthonormal FFT F.
 
     The weight must be equal at k and -k; it gets no gradient.
     """
@@ -51,8 +51,8 @@ def weighted_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     H, W = prediction.shape[-2:]
     if prediction.shape != target.shape or weight.shape != (H, W // 2 + 1):
         raise ValueError(
-            f"two maps of one shape and a weight for their rfft2 needed, got {tuple(prediction.shape)}, "
-            f"{tuple(target.shape)}, {tuple(weight.shape)}"
+            "two maps of one shape and a weight for their rfft2 needed, "
+            f"got {tuple(prediction.shape)}, {tuple(target.shape)}, {tuple(weight.shape)}"
         )
     loss: Tensor = WeightedSpectrum.apply(prediction, target.detach(), weight.detach().float())
     return loss

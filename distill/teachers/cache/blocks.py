@@ -120,7 +120,7 @@ class BlockStore:
 
     @contextmanager
     def claim(self, pending: Sequence[int]) -> Iterator[int | None]:
-        """Own one of these blocks of `partial`; where others own them all, wait for the first to be let go.
+        """Own one of the blocks of `partial`; if all are owned, wait until one is released.
 
         Yields:
             The block, which may have been finished meanwhile; None where the whole cache has been.

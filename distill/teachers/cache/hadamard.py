@@ -46,7 +46,7 @@ def _signs(order: int) -> F64 | None:
 
 
 def _bordered(prime: int, *, antisymmetric: bool) -> F64:
-    """Paley's conference matrix of order prime + 1: the Legendre symbols of i - j with a border of ones."""
+    """Paley's conference matrix of order prime + 1: Legendre symbols of i - j, bordered by ones."""
     residues = np.full(prime, -1.0)
     residues[np.arange(1, prime) ** 2 % prime] = 1
     residues[0] = 0
@@ -63,7 +63,7 @@ def _is_prime(number: int) -> bool:
 
 
 def leveling(variances: F64) -> F64:
-    """An orthogonal Q with diag(Q diag(variances) Q^T) constant, for orders without a Hadamard matrix.
+    """Find an orthogonal Q with constant diag(Q diag(variances) Q^T), without a Hadamard matrix.
 
     At most order - 1 plane rotations; each takes a channel below the mean and one above it and sets
     the first to the mean (Bendel & Mickey, Population correlation matrices for sampling

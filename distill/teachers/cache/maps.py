@@ -72,7 +72,7 @@ class TeacherCache:
         *,
         standardize: Kind = "channel",
     ) -> TeacherCache:
-        """Open the cache of this teacher, these images and this grid; make or mend what is missing of it.
+        """Open the cache of a teacher, images and a grid; make or repair what is missing.
 
         A kill at any moment costs at most the block at hand: the marker names a block only after
         its rows are on disk. A block whose checksum does not hold is computed again. Several
@@ -194,7 +194,7 @@ class _Work:
         return found
 
     def _sum_up(self, opened: Opened) -> Moments:
-        """Add the blocks that can be added in order; a damaged one becomes pending. Under the lock."""
+        """Add all blocks that are next in order; a damaged one becomes pending. Needs the lock."""
         path = opened.folder / self.sums
         moments = Moments.load(path, self.kind, self.teacher.channels)
         while moments.blocks < len(self.files.blocks):

@@ -1,4 +1,4 @@
-"""Teacher features on one scale: per channel, or PHI-S, which keeps the proportions between directions.
+"""Standardize teacher features: per channel, or by PHI-S, which keeps relative scales.
 
 Both are `y = R (t - mean) / scale` with an orthogonal R, so both can be undone, and both commute
 with resampling.
@@ -61,7 +61,7 @@ class Standardizer:
         return torch.einsum("ji,bjhw->bihw" if inverse else "ij,bjhw->bihw", rotation, maps)
 
     def save(self, path: Path) -> None:
-        """Write it, so that another version of a linear algebra library does not find another rotation."""
+        """Write it, so that a different linear algebra library cannot find a different rotation."""
         parts = {"mean": self.mean.numpy(), "scale": self.scale.numpy()}
         if self.rotation is not None:
             parts["rotation"] = self.rotation.numpy()
@@ -69,7 +69,7 @@ class Standardizer:
 
     @classmethod
     def load(cls, path: Path, channels: int) -> Standardizer | None:
-        """Read what `save` wrote; None if it is missing, damaged or of another number of channels."""
+        """Read what `save` wrote; None if it is missing, damaged or has different channels."""
         parts = _load(path)
         if parts is None or any(part.shape[0] != channels for part in parts.values()):
             return None
