@@ -47,7 +47,7 @@ configure()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--failure-rows=FILE`: write which rows of docs/failures.toml were injected, and what came of it."""
+    """`--failure-rows=FILE`: write which rows of docs/failures.toml were injected, with results."""
     parser.addoption(
         "--failure-rows", metavar="FILE", help="write the results of tests marked with row()"
     )
@@ -61,7 +61,7 @@ _INJECTED: dict[tuple[int, str, str], str] = {}
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Send the rows of a test along with its report: it may run in another process than the one that writes."""
+    """Send the rows of a test with its report, because a different process may write them."""
     report = yield
     report.user_properties += [("row", marker.args) for marker in item.iter_markers("row")]
     return report
@@ -193,7 +193,7 @@ def _tflite_files() -> list[bytes]:
 
 
 def _onnx_files() -> list[bytes]:
-    """The tiny student as ONNX: the convolution of the TFLite file between dequantized and quantized tensors."""
+    """The tiny student as ONNX: the convolution of the TFLite file with QDQ nodes around it."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -260,7 +260,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 
 @pytest.fixture(scope="session")
 def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, dict[str, bytes]]:
-    """Manifest and files of the tiny bundle, for tests that write a changed one with `write_bundle`."""
+    """Manifest and files of the tiny bundle, for tests that write a variant by `write_bundle`."""
     files = {
         "engines/openvino/model.xml": tiny_engine_files["openvino"][0],
         "engines/openvino/model.bin": tiny_engine_files["openvino"][1],
@@ -329,7 +329,7 @@ def tiny_bundle(
 
 @pytest.fixture(scope="session")
 def tiny_scene() -> Callable[..., NDArray[np.uint8]]:
-    """`scene(seed, height=, width=, polyp=)`: an RGB picture that the tiny student finds a region in."""
+    """`scene(seed, height=, width=, polyp=)`: an RGB picture with a region for the tiny student."""
     return scene
 
 
@@ -434,7 +434,7 @@ def _bench_lines(
 
 @pytest.fixture(scope="session")
 def bench_lines() -> Callable[..., list[Any]]:
-    """`bench_lines(seconds_ms, load=, busy=, ...)`: the lines of a latency record that nothing was measured for."""
+    """`bench_lines(seconds_ms, load=, busy=, ...)`: lines of a latency record without a run."""
     return _bench_lines
 
 
@@ -501,7 +501,7 @@ class Publisher:
         ).path
 
     def publish(self, weights: bytes = b"weights", name: str = "polyps", **options: Any) -> Any:
-        """Publish a bundle with these bytes as its model; the next version of its name by default."""
+        """Publish a bundle with these bytes as its model; by default its next version."""
         from firmware_bridge.fleet.trust.publishing import publish
 
         engines = {"engines": options.pop("engines")} if "engines" in options else {}

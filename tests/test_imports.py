@@ -11,7 +11,8 @@ import importlib, json, os, pkgutil, signal, sys
 import cv2
 cv2.setNumThreads(2)
 package = importlib.import_module(sys.argv[1])
-optional = {"gi", "pygame", "serial", "can", "tuf", "securesystemslib", "tflite_runtime", "tensorflow"}
+optional = {"gi", "pygame", "serial", "can", "tuf", "securesystemslib"}
+optional |= {"tflite_runtime", "tensorflow"}
 
 theirs = {"TORCHINDUCTOR_CACHE_DIR"}  # set by torch's compiler, which NNCF imports
 

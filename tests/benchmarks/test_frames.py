@@ -1,4 +1,4 @@
-"""Benchmarks of what happens to frames beside inference: guard, view, layer, smoothing over time."""
+"""Benchmarks of the work around inference: guard, view, layer, temporal smoothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_made_up_detector_follows_its_process() -> None:
-    """88 % of the false positives last at most 6 frames at 30 a second, and half of them under 3."""
+    """88 % of the false positives last at most 6 frames at 30 a second, half of them below 3."""
     lasted = []
     for seed in range(12):
         nothing: list[list[Box]] = [[] for _ in range(1800)]

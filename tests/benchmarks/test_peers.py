@@ -1,4 +1,4 @@
-"""Beside others: LoadGen's percentiles are ours, a peer is checked before it is timed, and each has a process of its own."""
+"""Peers: LoadGen's percentiles equal ours; each peer is checked and has its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparisons: statistics that find a known ratio, gates that refuse, records that read back."""
+"""The comparisons: statistics find a known ratio, gates refuse, records read back."""
 
 from __future__ import annotations
 

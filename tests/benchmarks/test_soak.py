@@ -1,4 +1,4 @@
-"""The soak: what it is judged by fails on what it must, and a short one of the real device leaves a whole record."""
+"""The soak: its checks fail when they must, and a short real one leaves a complete record."""
 
 from __future__ import annotations
 
@@ -229,9 +229,14 @@ def test_every_fault_has_an_answer() -> None:
 
 @pytest.mark.parametrize(
     ("said", "mask", "word"),
-    [(50, 2000, ""), (300, 2000, "'memory' in the journal"), (None, 2000, "never came"), (50, 5100, "next mask"),
-     (50, None, "next mask never came")],
-)  # fmt: skip
+    [
+        (50, 2000, ""),
+        (300, 2000, "'memory' in the journal"),
+        (None, 2000, "never came"),
+        (50, 5100, "next mask"),
+        (50, None, "next mask never came"),
+    ],
+)
 def test_a_killed_process_must_come_back_in_time(
     said: int | None, mask: int | None, word: str
 ) -> None:

@@ -59,8 +59,9 @@ def test_help_lists_every_verb_and_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom edge_difom.cli.main import main\n"
         "try:\n    main(['--help'])\n"
-        "finally:\n    print(sorted(set(sys.modules) & {'numpy', 'cv2', 'torch', 'openvino', 'ai_edge_litert', "
-        "'msgspec', 'matplotlib', 'distill', 'quantize', 'firmware_bridge'}), file=sys.stderr)"
+        "finally:\n    print(sorted(set(sys.modules) & {'numpy', 'cv2', 'torch', "
+        "'openvino', 'ai_edge_litert', 'msgspec', 'matplotlib', 'distill', 'quantize', "
+        "'firmware_bridge'}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0

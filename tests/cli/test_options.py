@@ -64,7 +64,8 @@ def test_no_option_keeps_an_old_spelling() -> None:
         "run --bundle edge-s --source synthetic: --sink jsonl:FILE",
         "doctor --json",
         "phantom --out DIR --train 4 --validation 2 --negatives 1",
-        "distill --data DIR --student edge-s --recipe none --size 64 --epochs 1 --set lr=1 --out RUN",
+        "distill --data DIR --student edge-s --recipe none --size 64 --epochs 1 "
+        "--set lr=1 --out RUN",
         "demo --out DIR",
         "qat RUN --negatives DIR --negatives DIR2",
         "bundle weights edge-s --out WEIGHTS.pt",

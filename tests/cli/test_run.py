@@ -81,7 +81,8 @@ def test_a_red_disc_is_found_and_grey_is_not(
         image = tiny_scene(number, height=120, width=160, polyp=number < 2)
         cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert run(
-        "--source", f"images:{tmp_path}", "--bundle", tiny_bundle, "--engine", engine, "--sink", "jsonl"
+        "--source", f"images:{tmp_path}", "--bundle", tiny_bundle, "--engine", engine, "--sink",
+        "jsonl"
     ) == 0  # fmt: skip
     captured = capfd.readouterr()
     frames = [json.loads(line) for line in captured.out.splitlines()]

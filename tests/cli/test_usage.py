@@ -111,7 +111,8 @@ def test_bash_completes_a_verb(tmp_path: Path) -> None:
 def test_completing_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom edge_difom.cli.main import main\n"
-        f"try:\n    main()\nfinally:\n    print(sorted(set(sys.modules) & {HEAVY}), file=sys.stderr)"
+        f"try:\n    main()\nfinally:\n    print(sorted(set(sys.modules) & {HEAVY}), "
+        "file=sys.stderr)"
     )
     asked = {
         "_EDGE_DIFOM_COMPLETE": "bash_complete",

@@ -1,4 +1,4 @@
-"""Self-training: what an ensemble makes of frames without masks, and that the next student can learn from it."""
+"""Self-training: an ensemble labels frames without masks, and a student learns from them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def frames(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_ensemble_is_the_mean_of_its_students_each_shown_by_its_own_rule(tmp_path: Path) -> None:
+def test_an_ensemble_averages_students_with_their_own_rules(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / "a", size=64, field_of_view="view"),
         make_run(tmp_path / "b", size=96, field_of_view="full-frame"),
@@ -87,7 +87,7 @@ def test_an_ensemble_is_the_mean_of_its_students_each_shown_by_its_own_rule(tmp_
     assert found.dtype == np.float32
 
 
-def test_doubt_is_small_for_a_sharp_polyp_and_for_plain_mucosa_and_large_between() -> None:
+def test_doubt_is_large_between_polyp_and_mucosa() -> None:
     sharp, plain = np.zeros((100, 100), np.float32), np.full((100, 100), 0.001, np.float32)
     sharp[20:40, 20:40] = 0.999
     assert doubt(sharp) < 0.01

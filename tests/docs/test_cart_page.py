@@ -1,4 +1,4 @@
-"""docs/cart.md: its commands exist, its tests exist, and its figures and signs are those of the code."""
+"""docs/cart.md: its commands and tests exist, and its figures and signs match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated pages are those that their generators make now, and the site builds without a broken link."""
+"""Generated pages are up to date, and the site builds without a broken link."""
 
 from __future__ import annotations
 

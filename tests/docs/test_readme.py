@@ -1,4 +1,4 @@
-"""Commands in the README, the pages and the help of every verb exist, with options that they take."""
+"""Commands in the README, the pages and the help of every verb exist, and so do their options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of the safety case: one bound in Python, and the same in C, in the protocol, in the help."""
+"""The numbers of the safety case: one bound in Python, and equal ones in C, protocol and help."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The firmware, built for its board, in an emulator whose line, registers and reset a test holds."""
+"""The firmware for its board in an emulator; the test controls line, registers and reset."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Board:
         return str(serial["filename"]).removeprefix("pty:")
 
     def hang(self, function: str) -> None:
-        """Let a function of the firmware stand still from its next call on, until a reset loads it anew."""
+        """Let a function of the firmware hang from its next call on, until a reset reloads it."""
         symbols = subprocess.run(
             ["arm-none-eabi-nm", str(self.elf)], check=True, capture_output=True, text=True
         ).stdout

@@ -102,9 +102,7 @@ def test_the_bundle_verifies_until_a_byte_is_changed(demo: Path, tmp_path: Path)
     assert json.loads((tmp_path / "bad.json").read_text())["ok"] is False
 
 
-def test_a_packed_bundle_scores_as_the_directory_does_and_as_the_manifest_says(
-    demo: Path, tmp_path: Path
-) -> None:
+def test_a_packed_bundle_scores_like_its_directory_and_manifest(demo: Path, tmp_path: Path) -> None:
     packed = tmp_path / "b.difom"
     assert status("bundle", "pack", str(demo / "bundle"), "--out", str(packed)) == 0
     data = demo / "work" / "phantom" / "validation"

@@ -1,4 +1,4 @@
-"""Run `tests/machines/aarch64`: the device's wheel on an emulated 64-bit ARM processor, against this machine.
+"""Run `tests/machines/aarch64`: the device's wheel on emulated ARM, compared with this machine.
 
     python -m tests.machines.arm
     python -m tests.machines.arm --bundle B --rows build/rows/arm.json -- -k tflite
@@ -37,7 +37,7 @@ PACKAGES = ("python3", "libstdc++6")
 """Debian packages of the root, which bring what they depend on; wheels ask for the C++ library."""
 
 PROCESSOR = "cortex-a76"
-"""Nearest to a Jetson Orin's Cortex-A78AE that QEMU 7.2 has: dot products, no 8-bit matrix products, no SVE."""
+"""The CPU of QEMU 7.2 closest to a Jetson Orin's Cortex-A78AE: dot products, no i8mm, no SVE."""
 
 CPUINFO = """\
 processor\t: {number}
@@ -50,7 +50,7 @@ CPU part\t: 0xd0b
 CPU revision\t: 1
 
 """
-"""One core of that processor in /proc/cpuinfo. QEMU shows the host's, from which XNNPACK makes a null pointer."""
+"""One core of that CPU in /proc/cpuinfo; with the host's, which QEMU shows, XNNPACK crashes."""
 
 EXTRAS = ("openvino", "tflite", "tflite-runtime")
 """Extras of the wheel, each an environment of its own."""
@@ -96,7 +96,7 @@ def build_wheel(out: Path) -> Path:
 
 
 def environment(root: Path, extra: str, wheel: Path) -> Path:
-    """An environment with the wheel and one of its extras; made once, the wheel itself installed anew each time."""
+    """An environment with the wheel and an extra; made once, the wheel is installed each time."""
     python = (root / "usr/bin/python3").readlink().name
     version = python.removeprefix("python")
     asked = [(REPOSITORY / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
@@ -107,10 +107,12 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
     def install(target: Path, *arguments: str) -> None:
         tag = "cp" + version.replace(".", "")
         call(
-            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", target,
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--target", target,
             "--only-binary=:all:", "--python-version", version, "--implementation", "cp",
             *(f"--abi={abi}" for abi in (tag, "abi3", "none")),
-            *(f"--platform=manylinux_2_{minor}_aarch64" for minor in GLIBC), "--platform=manylinux2014_aarch64",
+            *(f"--platform=manylinux_2_{minor}_aarch64" for minor in GLIBC),
+            "--platform=manylinux2014_aarch64",
             *arguments,
         )  # fmt: skip
 
@@ -135,7 +137,10 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
             (made / "pyvenv.cfg").write_text(
                 f"home = {root}/usr/bin\ninclude-system-site-packages = false\n"
             )
-            start = f'qemu-aarch64-static -cpu {PROCESSOR} -L "{root}" -0 "$0" "{root}/usr/bin/{python}"'
+            start = (
+                f'qemu-aarch64-static -cpu {PROCESSOR} -L "{root}" '
+                f'-0 "$0" "{root}/usr/bin/{python}"'
+            )
             scripts = {
                 "python3": f'exec {start} "$@"',
                 "edge-difom": f'exec "{folder}/bin/python3" -m edge_difom "$@"',
@@ -148,7 +153,7 @@ def environment(root: Path, extra: str, wheel: Path) -> Path:
 
 
 def quick_bundle() -> Path:
-    """A bundle of `edge-xs` that learnt on the phantom for a moment; made again when the code that makes it changes."""
+    """A briefly trained `edge-xs` bundle; made again when the code that makes it changes."""
     digest = hashlib.sha256()
     for package in ("edge_difom", "edge", "distill", "quantize"):
         for path in sorted((REPOSITORY / package).rglob("*.py")):
@@ -179,7 +184,8 @@ def quick_bundle() -> Path:
             "--clip-frames",
             "0",
         )
-        edge("distill", "--data", data, "--student", "edge-xs", "--recipe", "none", "--size", "96", "--epochs", "12",
+        edge("distill", "--data", data, "--student", "edge-xs", "--recipe", "none", "--size", "96",
+        "--epochs", "12",
              "--lr", "0.003", "--out", run)  # fmt: skip
         edge("qat", run, "--epochs", "0", "--max-drop", "1", "--max-small-drop", "1")
         edge("bundle", "make", run, "--out", made, "--force")

@@ -1,4 +1,4 @@
-"""What the emulated machines are made of: Debian's tools and packages, and a folder that keeps them between runs."""
+"""Debian tools and packages of the emulated machines, in a folder that is kept between runs."""
 
 from __future__ import annotations
 

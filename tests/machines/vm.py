@@ -1,4 +1,4 @@
-"""Run `tests/machines/guest` in a virtual machine with a camera, CAN and a watchdog that the host does not have.
+"""Run `tests/machines/guest` in a virtual machine with a camera, CAN and a watchdog.
 
     python -m tests.machines.vm
     python -m tests.machines.vm --rows build/rows/vm.json -- -k unplugged
@@ -43,7 +43,7 @@ TOOLS = {
     "dmsetup": "dmsetup",
     "mkfs.ext4": "e2fsprogs",
 }
-"""Programs of the host and, because its files are the machine's, of the machine -> their packages."""
+"""Maps programs of the host, which the machine shares, to their packages."""
 
 FIRST = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 """Modules that the machine needs before it sees the host's files; the tests load the others."""
@@ -124,7 +124,8 @@ def machine(kernel_image: Path, disk: Path, results: Path, accel: str) -> list[s
     """The command that starts the machine."""
     share = "local,security_model=none,multidevs=remap"
     return [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-serial",
+        "stdio",
         "-machine", f"pc,accel={accel}", "-cpu", "host" if accel == "kvm" else "max",
         "-smp", "2", "-m", "3G",
         "-kernel", str(kernel_image), "-initrd", str(disk),
@@ -138,7 +139,7 @@ def machine(kernel_image: Path, disk: Path, results: Path, accel: str) -> list[s
 
 
 def run(command: list[str], log: Path, limit_s: float) -> float:
-    """Run the machine until it is off, its console on stdout and in a file; returns the seconds it took.
+    """Run the machine until it is off and copy its console to a file; returns the seconds.
 
     Raises:
         MachineError: It was not off in time, and was stopped.
@@ -210,7 +211,8 @@ def main() -> int:
     try:
         if platform.machine() != "x86_64":
             raise MachineError(
-                f"the machine shares the host's programs and is x86_64, the host {platform.machine()}"
+                "the machine shares the host's programs and is x86_64, "
+                f"the host {platform.machine()}"
             )
         need(TOOLS)
         unpacked = kernel()
@@ -218,8 +220,10 @@ def main() -> int:
             results = Path(temporary) / "results"
             results.mkdir()
             command = shlex.join([
-                sys.executable, "-m", "pytest", "tests/machines/guest", "-m", "vm", "-p", "no:cacheprovider",
-                "--color=no", "--junitxml=/results/junit.xml", "--failure-rows=/results/vm.json", *chosen.pytest,
+                sys.executable, "-m", "pytest", "tests/machines/guest", "-m", "vm", "-p",
+                "no:cacheprovider",
+                "--color=no", "--junitxml=/results/junit.xml", "--failure-rows=/results/vm.json",
+                *chosen.pytest,
             ])  # fmt: skip
             disk = Path(temporary) / "initrd"
             (modules,) = (unpacked / "lib/modules").iterdir()

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EVENTS = {
-    "open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "tempfile.mkstemp",
+    "open", "os.chmod", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate",
+    "tempfile.mkstemp",
     "fcntl.flock", "os.fsync",
 }  # fmt: skip
 CRASHED, WRONG = 42, 1
@@ -40,7 +41,7 @@ NOW = datetime(2031, 5, 2, tzinfo=timezone.utc)
 
 
 def fsync(fd: object) -> None:
-    """In the place of `os.fsync`, which tells of no event: the process ends, not the machine, so nothing need reach the disk."""
+    """Replaces `os.fsync`, which has no audit event; only the process dies, not the machine."""
     sys.audit("os.fsync", fd)
 
 
@@ -132,7 +133,7 @@ def look(folder: Path, outcome: Path) -> None:
 
 
 def look_after_bad(folder: Path, outcome: Path) -> None:
-    """The same where the repository's bundle was marked bad: its installation is asked for by hand."""
+    """The same installation of a bundle that was marked bad, which was requested explicitly."""
     outcome.write_text(model(start(folder)[1]))
     report = AuditLog(folder).verify()
     assert report.ok, report.problems

@@ -1,4 +1,4 @@
-"""Engines that go wrong, opened by a student's process in tests; a picture's first pixel says what to do."""
+"""Faulty engines for a student's process in tests; a picture's first pixel selects the fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies an ext4 image at random moments of an installation, as a power cut would leave it, and looks into each; run by a test.
+"""Copy an ext4 image at random moments of an installation, as after a power cut, and check it.
 
 Arguments: repository, its root metadata, scratch folder, seed, number of cuts, `flush` or
 `no-flush`. Needs root and loop devices. Prints one line of JSON.
@@ -40,7 +40,7 @@ IMAGE_MB = 24
 
 @contextmanager
 def mounted(image: Path) -> Iterator[Path]:
-    """The image's files. Data reaches it when it is flushed, or after the kernel's own time of 30 s."""
+    """The image's files; data reaches it when it is flushed, or after the kernel's 30 s."""
     place = SCRATCH / "mounted"
     place.mkdir(exist_ok=True)
     subprocess.run(["mount", "-o", "loop,commit=1", image, place], check=True)
@@ -113,7 +113,7 @@ class Cutter:
 
 
 def look(folder: Path) -> str:
-    """Which bundle a device finds after the cut; it must be whole, the log unbroken, and the next installation possible."""
+    """Return the bundle after the cut; it must be whole, with an intact log and free to update."""
     _, path = start(folder)
     if path is None:
         return "none"

@@ -132,7 +132,7 @@ def test_every_batch_holds_its_share_of_clean_frames(folders: tuple[Path, Path])
     assert all(not torch.equal(a, b) for i, a in enumerate(views) for b in views[:i])
 
 
-def test_an_epoch_shows_every_labeled_frame_once_and_resumes_in_the_middle(
+def test_an_epoch_shows_every_labeled_frame_once(
     folders: tuple[Path, Path],
 ) -> None:
     data = open_data(config(folders, negative_share=0.25))

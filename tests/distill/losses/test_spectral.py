@@ -77,7 +77,7 @@ def test_the_cpu_path_gives_the_reference(
     )
 
 
-def test_the_cpu_path_does_not_mind_how_maps_lie_in_memory_or_how_many_fit_a_chunk(
+def test_the_cpu_path_ignores_memory_layout_and_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpu_path, "CHUNK_BYTES", 5 * 4 * 12 * 9)
@@ -100,7 +100,7 @@ def test_a_second_backward_pass_gives_the_same_gradients() -> None:
         torch.testing.assert_close(2 * a, b)
 
 
-def test_a_radial_band_is_smooth_symmetric_and_holds_what_its_box_holds_on_the_axes() -> None:
+def test_a_radial_band_is_smooth_and_equals_its_box_on_the_axes() -> None:
     t = torch.arange(16) / 16 * 2 * torch.pi
     for k, kept in ((2, 1.0), (3, 1.0), (4, 0.0)):
         wave = torch.cos(k * t).expand(1, 1, 16, 16)
@@ -112,7 +112,8 @@ def test_a_radial_band_is_smooth_symmetric_and_holds_what_its_box_holds_on_the_a
 
 
 @pytest.mark.parametrize(
-    ("shapes", "radius"), [(((1, 2, 4, 4), (1, 2, 8, 8)), 1), (((2, 4, 4), (2, 4, 4)), 1), (((0, 1, 4, 4),) * 2, 1),
+    ("shapes", "radius"), [(((1, 2, 4, 4), (1, 2, 8, 8)), 1), (((2, 4, 4), (2, 4, 4)), 1), (((0, 1,
+    4, 4),) * 2, 1),
                            (((1, 1, 4, 4),) * 2, -1)]
 )  # fmt: skip
 def test_maps_that_do_not_belong_together_are_refused(
@@ -184,7 +185,7 @@ def test_a_weighted_distance_is_the_sum_over_the_whole_spectrum(shape: tuple[int
     torch.testing.assert_close(mine, reference, atol=1e-6, rtol=1e-4)
 
 
-def test_equal_weights_are_the_mean_squared_error_and_wrong_ones_are_refused() -> None:
+def test_equal_weights_give_the_mean_squared_error() -> None:
     low, _, target = maps((2, 2, 8, 10))
     expected = torch.nn.functional.mse_loss(low, target)
     torch.testing.assert_close(weighted_loss(low, target, torch.ones(8, 6)), expected)
@@ -220,13 +221,16 @@ kernels = [
     (triton_weighted.residual_grad_kernel, {"BLOCK": 4096}),
     (triton_weighted.energy_kernel, {"BLOCK": 4096}),
 ]
-kinds = {"H": "i32", "W": "i32", "count": "i32", "plane": "i32", "share": "fp32", "low": "*bf16", "to_low": "*bf16"}
+kinds = {"H": "i32", "W": "i32", "count": "i32", "plane": "i32", "share": "fp32"}
+kinds |= {"low": "*bf16", "to_low": "*bf16"}
 for kernel, constants in kernels:
     signature = {
-        name: "constexpr" if name in constants else kinds.get(name, "*fp32") for name in kernel.arg_names
+        name: "constexpr" if name in constants else kinds.get(name, "*fp32")
+        for name in kernel.arg_names
     }
     target = GPUTarget("cuda", capability, 32)
-    made = triton.compile(ASTSource(kernel, signature, constants), target=target, options={"num_warps": 8})
+    source = ASTSource(kernel, signature, constants)
+    made = triton.compile(source, target=target, options={"num_warps": 8})
     assert f".target sm_{capability}" in made.asm["ptx"], kernel
     assert len(made.asm["cubin"]) > 1000, kernel
     assert made.metadata.shared <= 99 * 1024, "more shared memory than an Orin has"

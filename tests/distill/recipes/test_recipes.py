@@ -1,4 +1,4 @@
-"""What the recipes teach: the published one's target collapses, ours does not, and the controls control."""
+"""What recipes teach: the published target collapses, ours does not, and controls work."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def parts(**changes: object) -> tuple[LossOptions, RunOptions]:
 
 
 def batch(seed: int = 0, size: int = 4, teachers: int = 1) -> Batch:
-    """Images whose teacher's map is a fixed linear view of them and as much noise: it can be learnt in part."""
+    """Images whose teacher map is half a fixed linear view of them and half noise."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(size, 3, 64, 64, generator=generator) - 0.5
     masks = (images.mean(1, keepdim=True) > 0).float()
@@ -196,7 +196,7 @@ def test_schedules_weigh_task_and_teacher() -> None:
         torch.testing.assert_close(losses.total, expected)
 
 
-def test_dropping_keeps_the_worst_matched_teacher_and_is_the_same_every_time() -> None:
+def test_dropping_is_reproducible_and_keeps_the_worst_teacher() -> None:
     objective = Difom(
         Small(),
         *parts(teachers=["a", "b", "c"], teacher_dropping=0.5),
@@ -216,9 +216,7 @@ def test_projecting_and_resizing_commute(grid: tuple[int, int]) -> None:
     torch.testing.assert_close(resized(head(maps), grid), head(resized(maps, grid)))
 
 
-def test_further_terms_are_zero_where_there_is_nothing_to_learn_and_follow_their_definition() -> (
-    None
-):
+def test_further_terms_follow_their_definition() -> None:
     maps = torch.randn(2, 5, 8, 8)
     rotated = torch.einsum("oc,bchw->bohw", torch.linalg.qr(torch.randn(5, 5))[0], maps)
     assert patch_similarity_loss(rotated, maps).item() == pytest.approx(0, abs=1e-4)
@@ -343,7 +341,8 @@ def test_every_recipe_and_option_trains_and_resumes(
     cases: dict[str, dict[str, object]] = {
         "paper": {"recipe": "paper", "epochs": 3},
         "options": {
-            "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2, "ema": 0.9,
+            "band": "radial", "similarity_weight": 0.1, "precision": "bf16", "accumulate": 2,
+            "ema": 0.9,
             "freeze_batchnorm": True, "focal_weight": 0.5,
         },
         "answers": {"teachers": [], "task_teachers": [f"run:{tmp_path / 'paper-whole'}"]},

@@ -37,7 +37,7 @@ def test_students_have_the_size_that_the_documents_say(name: str, millions: floa
 
 
 def test_the_pixel_shuffle_of_the_unet_is_its_transposed_convolution() -> None:
-    """ConvTranspose2d(k2, s2) and Conv1x1 + PixelShuffle(2) hold the same numbers in another order."""
+    """ConvTranspose2d(k2, s2) and Conv1x1 + PixelShuffle(2) hold the same numbers, reordered."""
     transposed = torch.nn.ConvTranspose2d(6, 3, 2, stride=2)
     shuffled = torch.nn.Sequential(torch.nn.Conv2d(6, 12, 1), torch.nn.PixelShuffle(2))
     convolution = shuffled[0]
@@ -59,7 +59,7 @@ def test_the_distilled_maps_lie_on_the_inference_path() -> None:
 
 
 def test_imagenet_weights_stand_where_they_were_trained() -> None:
-    """Weights are matched by order; matched wrongly, activations would not vary as BatchNorm remembers them."""
+    """Weights are matched by order; a wrong match would contradict BatchNorm's statistics."""
     network = lite_features("lite0", pretrained=True).eval()
     pairs: list[torch.Tensor] = []
 
@@ -79,7 +79,7 @@ def test_imagenet_weights_stand_where_they_were_trained() -> None:
 
 
 def test_turned_kernels_give_the_original_features_of_a_turned_picture() -> None:
-    """Else symmetric padding, which every runtime has for nothing, would leave little of what ImageNet taught."""
+    """Symmetric padding, which is free in every runtime, would otherwise lose most of ImageNet."""
     same, symmetric = (
         lite_features("lite0", padding=padding).eval() for padding in ("same", "symmetric")
     )

@@ -11,7 +11,7 @@ from distill.teachers.alignment import measure_offsets, to_grid
 
 
 class Strided(nn.Module):
-    """Halves the size by 3x3 convolutions of equal weights, padded on both sides or as TensorFlow pads."""
+    """Halves the size by 3x3 box filters, padded symmetrically or as in TensorFlow."""
 
     def __init__(self, padding: str, times: int) -> None:
         super().__init__()
@@ -30,7 +30,10 @@ class Strided(nn.Module):
 
 @pytest.mark.parametrize(("padding", "sign"), [("symmetric", -1), ("tensorflow", 1)])
 def test_the_offset_of_strided_convolutions_is_found(padding: str, sign: int) -> None:
-    """Each halving with symmetric padding moves a cell by half a pixel of its input, to 1/2 - 2^-n / 2 of a cell."""
+    """Each halving with symmetric padding shifts a cell by half an input pixel.
+
+    The sum is 1/2 - 2^-n / 2 of a cell.
+    """
     offsets = measure_offsets(Strided(padding, 3), 72)
     for times, offset in enumerate(offsets, 1):
         assert offset == pytest.approx([sign * (0.5 - 0.5 / 2**times)] * 2, abs=1 / 32)

@@ -26,7 +26,7 @@ from distill.data.image_store import ImageStore
 from distill.teachers.base import Teacher, resample
 
 class Mixed(Teacher):
-    """A 1x1 convolution of the picture; notes the blocks it computes, and may stop for good in one of them."""
+    """A 1x1 convolution that records its blocks and may hang forever in one of them."""
     def __init__(self, log, hang):
         super().__init__("mixed", 6, "plain")
         torch.manual_seed(0)
@@ -46,7 +46,8 @@ def images():
     return ImageStore(pictures, pictures[..., 0], "key", (12, 20))
 
 def build(folder, log, kind, hang=False):
-    return TeacherCache.build(Mixed(Path(log), hang), images(), GRID, Path(folder), BLOCK, standardize=kind)
+    teacher = Mixed(Path(log), hang)
+    return TeacherCache.build(teacher, images(), GRID, Path(folder), BLOCK, standardize=kind)
 '''.replace("ROWS", str(ROWS))
     .replace("GRID", str(GRID))
     .replace("BLOCK", str(BLOCK))

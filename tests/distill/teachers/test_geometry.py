@@ -190,7 +190,7 @@ GRID = (6, 8)
 
 
 def marked(size: tuple[int, int], cells: list[tuple[int, int]], texture: int) -> Tensor:
-    """Textured pictures: one as it is, and one for each cell with a bright marker in its middle half."""
+    """Textured pictures: an original, and one per cell with a bright marker in its middle half."""
     generator = torch.Generator().manual_seed(texture)
     coarse = torch.rand(1, 3, size[0] // 8, size[1] // 8, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
@@ -209,7 +209,10 @@ def energies(maps: Tensor) -> Tensor:
 
 
 def centers(change: Tensor) -> Tensor:
-    """(B, 2) where (B, h, w) energies lie, down and right in cells: the middle of the 3x3 cells with most of it."""
+    """Return (B, 2) the place of (B, h, w) energies in cells, down and right.
+
+    It is the middle of the 3x3 cells with most energy.
+    """
     h, w = change.shape[-2:]
     near = (
         nn.functional.avg_pool2d(change[:, None], 3, stride=1, padding=1)[:, 0].flatten(1).argmax(1)
@@ -228,7 +231,7 @@ def centers(change: Tensor) -> Tensor:
 def test_a_marker_lands_in_the_same_cell_for_every_teacher(
     teachers: list[Teacher], size: tuple[int, int]
 ) -> None:
-    """The strongest change lies in the cell of the marker, and in the interior so does the middle of it all."""
+    """The strongest change lies in the marker's cell, and inside the map so does its center."""
     cells = [(1, 1), (2, 5), (4, 3), (3, 6), (0, 0), (5, 7), (0, 4), (5, 0)]
     maps = [
         teacher.features(marked(size, cells, texture), GRID)
@@ -258,7 +261,7 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
 
 
 def test_efficientnet_is_centred_on_its_cells() -> None:
-    """Around a marker in the middle of a cell, the change is even: within .2 of a cell on average."""
+    """Around a marker in the middle of a cell, the change is even within .2 of a cell."""
     teacher, grid = EfficientNetLite2(), (10, 10)
     cells = [(4, 4), (5, 4), (4, 5), (5, 6)]
     images = torch.full((1 + len(cells), 3, 160, 160), 120, dtype=torch.uint8)

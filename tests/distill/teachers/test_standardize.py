@@ -67,7 +67,7 @@ def test_levelling_gives_every_channel_the_mean_variance(variances: list[float])
 
 
 @pytest.mark.parametrize("channels", [2, 3, 12, 16, 22, 28])
-def test_after_phi_s_every_channel_has_variance_one_and_directions_keep_their_ratios(
+def test_phi_s_gives_unit_variance_and_keeps_ratios(
     channels: int,
 ) -> None:
     maps = correlated(channels)

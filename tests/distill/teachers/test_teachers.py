@@ -102,7 +102,7 @@ def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.got == "We couldn't connect to the hub"
 
 
-def test_sams_own_checkpoint_gives_what_transformers_gives_for_the_same_weights(
+def test_sams_own_checkpoint_equals_that_of_transformers(
     tmp_path: Path,
 ) -> None:
     state = sam_pth_state()

@@ -25,7 +25,8 @@ from distill.train.trainer import Trainer
 
 data, out, frozen = sys.argv[1:]
 config = make_config({
-    "data": [data], "student": "edge-xs", "size": 64, "batch_size": 4, "epochs": 1, "pretrained": False,
+    "data": [data], "student": "edge-xs", "size": 64, "batch_size": 4, "epochs": 1,
+    "pretrained": False,
     "freeze_batchnorm": frozen == "frozen",
 })
 trainer = Trainer(Path(out).parent, config, open_data(config))

@@ -170,7 +170,7 @@ def test_a_run_learns_keeps_its_best_and_describes_itself(folder: Path, tmp_path
     assert (len(splits["train"]), len(splits["validation"])) == (10, 4)
 
 
-def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_student_gets_one(
+def test_distillation_trains_all_of_the_student_and_no_teacher(
     folder: Path, tmp_path: Path
 ) -> None:
     settings = config(folder)
@@ -187,7 +187,7 @@ def test_no_gradient_of_the_distillation_reaches_the_teacher_and_all_of_the_stud
         assert (parameter.grad is None) == (id(parameter) in presence)
 
 
-def test_a_step_trains_at_one_of_the_scales_and_the_masks_keep_their_size(
+def test_a_step_uses_one_scale_and_masks_keep_their_size(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(folder, recipe="none", scales=[0.5, 1.0, 1.4], epochs=9)

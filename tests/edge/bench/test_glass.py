@@ -1,4 +1,4 @@
-"""Glass to glass on a fake clock: a loopback's known delay is found, phases are random, blindness is an error."""
+"""Glass to glass on a fake clock: known delays are found, phases are random, blindness fails."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_pulses_that_are_lost_too_often_are_an_error_and_a_few_are_noted() -> No
         lossy(4)
 
 
-def test_a_camera_that_pauses_is_waited_for_and_one_that_ends_is_an_error() -> None:
+def test_a_paused_camera_is_waited_for_but_an_ended_one_fails() -> None:
     clock = Clock()
     display = Loopback(clock=clock, sleep=clock.sleep)
     read, calls = display.source.read, 0

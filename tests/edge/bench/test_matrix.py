@@ -1,4 +1,4 @@
-"""A matrix of runs: every cell once, failures named, finished cells kept, the Pareto front right."""
+"""A matrix of runs: every cell runs once, failures have names, the Pareto front is right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentiles: the numbers of LoadGen's rule, its exact definition, coverage on known distributions."""
+"""Percentiles: LoadGen's numbers and definition, and coverage on known distributions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_true_quantile_is_exceeded_in_at_most_one_run_of_a_hundred(
     assert float(np.median(estimates)) < truth * 1.8
 
 
-def test_a_record_has_every_percentile_in_both_forms_and_order_does_not_matter() -> None:
+def test_a_record_has_every_percentile_in_both_forms() -> None:
     samples = np.random.default_rng(1).gamma(3, size=700).tolist()
     upper, plain = bounds(samples), quantiles(samples)
     assert list(upper) == list(plain) == list(LEAST)

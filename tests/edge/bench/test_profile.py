@@ -1,4 +1,4 @@
-"""The device profile: dense stacks that engines execute in their precision, and operations counted without a runtime."""
+"""The device profile: dense stacks run in their precision; operations are counted statically."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def test_operations_of_every_kind_of_layer(tmp_path: Path) -> None:
 def test_work_that_cannot_be_counted_is_none(tiny_bundle: Path) -> None:
     assert ir_work(b"<net><layers/></net>") is None
     dynamic = (
-        b'<net><layers><layer type="Convolution"><input><port><dim>-1</dim></port><port><dim>3</dim></port></input>'
+        b"<net><layers><layer "
+        b'type="Convolution"><input><port><dim>-1</dim></port><port><dim>3</dim></port></input>'
         b"<output><port><dim>2</dim></port></output></layer></layers></net>"
     )
     assert ir_work(dynamic) is None

@@ -1,4 +1,4 @@
-"""The record as it goes: what a killed run leaves, what is refused, and the report that both ways give."""
+"""The incremental record: what a killed run leaves, what is refused, and equal reports."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_record_is_never_overwritten(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
 )
 @given(share=st.floats(0, 1))
-def test_a_record_that_was_cut_anywhere_gives_its_whole_seconds_or_a_clear_error(
+def test_a_truncated_record_gives_whole_seconds_or_an_error(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, share: float
 ) -> None:
     whole = b"\n".join(map(msgspec.json.encode, bench_lines(SECONDS))) + b"\n"

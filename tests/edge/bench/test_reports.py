@@ -1,4 +1,4 @@
-"""Reports: the schema is current, the page is one file that says what was found, the charts put values where they belong."""
+"""Reports: the schema is current, the page is one file, the charts place values correctly."""
 
 from __future__ import annotations
 

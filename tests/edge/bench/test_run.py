@@ -1,4 +1,4 @@
-"""The stream under its loads: stages that sum to the whole, honest refusal, stalls where they belong."""
+"""The stream under its loads: stages sum to the whole, runs are refused, stalls are counted."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_stall_every_50_frames_shows_in_p99_and_not_in_p90() -> None:
     assert report.latency_empirical_ms["p99.9"] is None
 
 
-def test_a_rare_stall_shows_in_p999_and_in_the_series_and_not_in_p99_of_10000_frames() -> None:
+def test_a_rare_stall_shows_in_p999_but_not_in_p99() -> None:
     report = run(FakeEngine(stall_every=200), seconds=11.5)
     assert 9_500 <= report.samples <= 10_500
     assert report.latency_ms["p99.9"] is not None
@@ -224,7 +224,7 @@ def test_a_stall_counts_against_the_pictures_that_wait_for_its_end() -> None:
     assert report.dropped == pytest.approx(len(stalled), abs=1)
 
 
-def test_a_slow_engine_takes_the_newest_picture_and_says_how_many_were_overwritten() -> None:
+def test_a_slow_engine_takes_the_newest_picture_and_counts_others() -> None:
     report = run(FakeEngine(base_ms=40), seconds=4.0, load=Load.parse("60"))
     assert report.fps == pytest.approx(25, abs=2)
     assert report.dropped + report.samples == pytest.approx(240, abs=4)

@@ -1,4 +1,4 @@
-"""Sensors from a made-up `/sys`: a PC with RAPL, a Jetson with an INA3221, and a machine that shows nothing."""
+"""Sensors of a fake `/sys`: a PC with RAPL, a Jetson with an INA3221, and an empty machine."""
 
 from __future__ import annotations
 

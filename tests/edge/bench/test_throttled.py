@@ -1,4 +1,4 @@
-"""A real process that is throttled while it measures: a quota of its control group, and a helper that stops and continues it."""
+"""A real process is throttled while it measures: by its control group, and by stop signals."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def quota(process: int) -> Iterator[None]:
 
 
 def retention(throttled_by: Throttle | None = None) -> tuple[float, float, float]:
-    """Retention, and p50 of the first and the last second, of a run that is throttled for its second half."""
+    """Retention, and p50 of first and last second, of a run throttled in its second half."""
     root = Path(__file__).parents[3]
     with (
         ExitStack() as held,

@@ -308,7 +308,8 @@ def test_commands_pack_show_and_unpack(
 
 def test_reading_a_bundle_imports_no_engine(tiny_bundle: Path) -> None:
     code = (
-        f"import sys; from edge.bundle.reader import Bundle; Bundle.open({str(tiny_bundle)!r}).verify_hashes();"
+        "import sys; from edge.bundle.reader import Bundle; "
+        f"Bundle.open({str(tiny_bundle)!r}).verify_hashes();"
         "assert not {'cv2', 'numpy', 'openvino', 'ai_edge_litert', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""A bundle that somebody made to do harm is an error, and nothing of it lands outside its folder."""
+"""A malicious bundle is an error, and nothing of it lands outside its folder."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def entries(publisher: Any) -> list[Entry]:
 
 
 def try_everything(path: Path, out: Path) -> bool:
-    """Open, read and unpack; whether it is a bundle. Anything but a BundleError is a failure of the test."""
+    """Open, read and unpack; returns whether it is a bundle. Only a BundleError is allowed."""
     before = {file for file in out.parent.rglob("*") if out not in file.parents and file != out}
     shutil.rmtree(out, ignore_errors=True)
     with warnings.catch_warnings():
@@ -170,7 +170,8 @@ def test_a_hostile_entry_makes_it_no_bundle(
 @pytest.mark.parametrize("count", [1001, 70000])
 def test_too_many_entries_are_refused(count: int, entries: list[Entry], tmp_path: Path) -> None:
     names = b"".join(
-        b"PK\1\2" + struct.pack("<H", 0x031E) + struct.pack("<HHHHHLLLHH", 20, 0, 0, 0, 33, 0, 0, 0, 6, 0)
+        b"PK\1\2" + struct.pack("<H", 0x031E) + struct.pack("<HHHHHLLLHH", 20, 0, 0, 0, 33, 0, 0, 0,
+        6, 0)
         + struct.pack("<HHHLL", 0, 0, 0, 0, 0) + f"{number:06d}".encode()
         for number in range(count)
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Bundles that come with the package: to drop a folder in ships it, and every `--bundle` takes its name."""
+"""Bundles in the package: a folder placed there ships, and `--bundle` accepts its name."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_without_a_bundle_edge_s_runs(
     assert f"edge-difom bench --bundle {path}" in capsys.readouterr().out
 
 
-def test_what_is_installed_on_the_device_comes_before_the_shipped_bundle(
+def test_an_installed_bundle_precedes_the_shipped_one(
     ship: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ship("edge-s")

@@ -1,4 +1,4 @@
-"""Counting on clips: polyps, false events and flicker by the stamps of the frames; exact intervals."""
+"""Figures on clips: polyps, false events and flicker by time stamps, with exact intervals."""
 
 from __future__ import annotations
 

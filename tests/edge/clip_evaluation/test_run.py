@@ -1,4 +1,4 @@
-"""Clips end to end: the device's own path with a fake engine, the record, the page and the command line."""
+"""Clips end to end: the device's path with a fake engine, record, page and command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes and masks of a clip: both structures of a file, and one clear error for all that is wrong."""
+"""Boxes and masks of a clip: both structures of a file, and one clear error for each fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of a picture one at a time, what they do to accuracy, and that training draws them as it always did."""
+"""Single changes of a picture, their effect on accuracy, and unchanged draws in training."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_outside_of_the_view_the_mask_is_empty() -> None:
 
 
 def test_training_draws_in_the_order_of_runs_that_are_to_resume() -> None:
-    """The number after a picture's draws tells how many there were; a hash of them was taken before the functions moved."""
+    """The next random number tells how many were drawn; the hash predates the move of the code."""
     frame = render(0, size=(64, 64), polyp=True)
     mask = frame.mask.astype(np.uint8) * 255
     after = []

@@ -1,4 +1,4 @@
-"""Masks as annotation tools save them: read by their own range and structure, or refused by name."""
+"""Masks of annotation tools: read by their own range and structure, or refused by name."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_swapped_masks_are_said(
     assert "touch all four edges in 3 of 3 frames" in caplog.text
 
 
-def test_frames_of_a_video_folder_belong_to_the_video_and_the_given_data_set(
+def test_frames_of_a_video_folder_belong_to_the_video(
     tmp_path: Path,
 ) -> None:
     image = save(tmp_path / "Frame" / "case1" / "1.png", np.full((*SIZE, 3), 90, np.uint8))

@@ -72,7 +72,7 @@ def test_the_polyp_changes_the_picture_where_the_mask_is() -> None:
 
 
 def test_no_colour_threshold_finds_the_polyps() -> None:
-    """The best threshold on any one channel or ratio, chosen with the truth, stays under a Dice of .5."""
+    """The best threshold on any channel or ratio, chosen with the truth, has a Dice below .5."""
     frames = [phantom.render(seed, size=SIZE, polyp=True) for seed in range(30)]
     truth = np.stack([frame.mask for frame in frames])
     pictures = np.stack([frame.image for frame in frames]).astype(np.float32) + 1

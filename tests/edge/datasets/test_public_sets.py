@@ -41,14 +41,19 @@ LAYOUTS = {
     # set: where its folders lie below the folder that is given, the format, the masks' prefix
     "the set's own folder": ("kvasir", "images", "masks", ".jpg", ""),
     "TestDataset given": ("kvasir", "Kvasir/images", "Kvasir/masks", ".png", ""),
-    "what holds TestDataset": ("colondb", "TestDataset/CVC-ColonDB/images", "TestDataset/CVC-ColonDB/masks", ".png", ""),
-    "archive of ClinicDB": ("clinicdb", "CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", ".tif", ""),
+    "what holds TestDataset": ("colondb", "TestDataset/CVC-ColonDB/images",
+    "TestDataset/CVC-ColonDB/masks", ".png", ""),
+    "archive of ClinicDB": (
+        "clinicdb", "CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", ".tif", "",
+    ),
     "ClinicDB by format": ("clinicdb", "TIF/Original", "TIF/Ground Truth", ".tif", ""),
     "archive of ETIS": ("etis", "ETIS-LaribPolypDB", "Ground Truth", ".tif", "p"),
     "archive of ETIS, folder above": (
-        "etis", "ETIS-LaribPolypDB/ETIS-LaribPolypDB", "ETIS-LaribPolypDB/Ground Truth", ".tif", "p",
+        "etis", "ETIS-LaribPolypDB/ETIS-LaribPolypDB",
+        "ETIS-LaribPolypDB/Ground Truth", ".tif", "p",
     ),
-    "packed twice": ("kvasir", "Kvasir-SEG/Kvasir-SEG/images", "Kvasir-SEG/Kvasir-SEG/masks", ".jpg", ""),
+    "packed twice": ("kvasir", "Kvasir-SEG/Kvasir-SEG/images", "Kvasir-SEG/Kvasir-SEG/masks",
+    ".jpg", ""),
     "another case": ("cvc300", "cvc-300/Images", "cvc-300/Masks", ".png", ""),
 }  # fmt: skip
 

@@ -254,7 +254,7 @@ time.sleep(0.01)
 """
 
 
-def test_a_signal_is_handled_after_another_thread_dropped_the_last_engine(
+def test_a_signal_is_handled_after_the_last_engine_was_dropped(
     tiny_bundle: Path,
 ) -> None:
     command = [sys.executable, "-c", DROPPED_ELSEWHERE, str(tiny_bundle)]

@@ -1,4 +1,4 @@
-"""A bundle is tried on the machine where it is to run: golden frames, sane scores, in time, in a process of its own."""
+"""A bundle's self-test: golden frames, sane scores, and time, in a separate process."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_the_curve_only_falls_and_agrees_with_the_counts(frames: list[Findings],
         assert point.flagged == held.clean.flagged / held.clean.n
 
 
-def test_the_curves_of_two_evaluations_are_drawn_where_there_is_something_to_draw() -> None:
+def test_curves_of_two_evaluations_are_drawn() -> None:
     polyp = Polyp(area=0.05, overlap_peak=0.75, match_peak=0.5)
     seen = FrameFindings("A", "x", Findings(polyps=[polyp], false_peaks=[0.5], flag_peak=0.75))
     both = counted([seen, FrameFindings("B", "y", clean(0.9, 0.9))])

@@ -171,7 +171,8 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
     assert {"name", "dice", "area_true", "area_found", "flagged"} <= set(record["per_image"][0])
     held = record["detection"]
     assert held["by_sequence"]["ward/s01"] | {"false_regions": 1} == {
-        "frames": 2, "polyps": 0, "overlapped": 0, "matched": 0, "false_regions": 1, "clean": 2, "flagged": 1,
+        "frames": 2, "polyps": 0, "overlapped": 0, "matched": 0, "false_regions": 1, "clean": 2,
+        "flagged": 1,
     }  # fmt: skip
     assert {name: group["clean"] for name, group in held["by_set"].items()} == {
         "data": 2,
@@ -217,7 +218,7 @@ def test_validation_pairs_of_a_run(
     assert "next: edge-difom bench" in printed.err
 
 
-def test_logits_score_as_their_scores_do_and_protocol_a_takes_them_as_they_are(data: Path) -> None:
+def test_logits_score_like_their_scores(data: Path) -> None:
     def logits(image: U8) -> NDArray[np.float32]:
         made: NDArray[np.float32] = cv2.resize(image[..., 0].astype(np.float32) / 32 - 5, (16, 16))
         return made

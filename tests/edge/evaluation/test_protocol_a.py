@@ -99,7 +99,7 @@ REFERENCE: dict[str, dict[str, float]] = {
 
 
 def cases() -> dict[str, tuple[U8, Bool]]:
-    """Maps from 0 to 255 and masks: soft, off the mark, at the border, touching nothing, all polyp."""
+    """Maps from 0 to 255 and masks: soft, shifted, at the border, without contact, all polyp."""
     found: dict[str, tuple[U8, Bool]] = {}
     y, x = np.mgrid[:90, :120]
     wave = 20 * np.sin(x / 3.0) * np.cos(y / 5.0)

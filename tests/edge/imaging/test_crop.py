@@ -1,4 +1,4 @@
-"""What of a frame a student is shown: the part itself, and everything that has to know where its scores lie."""
+"""The part of a frame that a student is shown, and everything that depends on its position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student's process under its supervisor: what restarts, what gives up a bundle, and what does neither."""
+"""A student's process under its supervisor: restarts, bundles given up, and neither."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def slots(tiny_bundle: Path, tmp_path: Path) -> TwoSlots:
 
 
 class Watched:
-    """A supervisor of the two slots whose engine is a fake, which is told what to do by the picture."""
+    """A supervisor of both slots with a fake engine, which the picture controls."""
 
     def __init__(
         self, store: BundleStore, monkeypatch: pytest.MonkeyPatch, **settings: Any

@@ -124,7 +124,7 @@ def test_memory_that_runs_out_takes_the_child_and_not_us() -> None:
 
 
 def make_group(limit: int) -> Path | None:
-    """A control group whose processes have `limit` bytes together, None where this user may not make one."""
+    """A control group whose processes share `limit` bytes; None if this user may not make one."""
     for root, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
         group = Path("/sys/fs/cgroup", root, f"edge-difom-test-{os.getpid()}")
         with suppress(OSError):
@@ -256,8 +256,9 @@ def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
     program = (
         "import os, signal, sys, numpy as np; from edge.inference.process import ProcessEngine; "
         "from edge.inference.messages import EngineSpec; "
-        f"e = ProcessEngine(EngineSpec(factory='fake_engines:FakeEngine', arguments={{'size': {SIZE}}}, "
-        f"input_size=({SIZE}, {SIZE}), output_size=({SIZE}, {SIZE}))); e.wait_ready(); print(e.pid, flush=True); "
+        "e = ProcessEngine(EngineSpec(factory='fake_engines:FakeEngine', "
+        f"arguments={{'size': {SIZE}}}, input_size=({SIZE}, {SIZE}), "
+        f"output_size=({SIZE}, {SIZE}))); e.wait_ready(); print(e.pid, flush=True); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run(

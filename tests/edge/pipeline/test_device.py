@@ -39,7 +39,7 @@ pytestmark = pytest.mark.alone
 
 
 class Camera(BaseSource):
-    """A camera at 50 frames a second that shows one scene, with a shake of a grey level so that it lives."""
+    """A camera at 50 frames a second that shows one scene; noise keeps it from being frozen."""
 
     live = True
     fps = 50.0
@@ -227,7 +227,7 @@ class Notes:
         self.events.append(f"{kind} {details.get('detail')}")
 
 
-def test_the_cart_is_beaten_for_with_the_frame_s_age_and_a_lease_for_a_mask() -> None:
+def test_heartbeats_have_the_frames_age_and_masks_a_lease() -> None:
     link, stop = Link(), threading.Event()
     observer = CartObserver(link, Notes(), stop)  # type: ignore[arg-type] # the journal's part of it
     running = Status(State.RUNNING, None, 0)

@@ -1,4 +1,4 @@
-"""The guard in the frame loop: what it pauses is not inferred, and what is shown is held back over time."""
+"""The guard in the frame loop: paused frames are not inferred, and regions are confirmed."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ def test_an_answer_that_cannot_be_is_not_drawn(
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_source_that_fails_ends_the_run_with_its_error_and_whole_outputs(
+def test_a_failing_source_ends_the_run_with_whole_outputs(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], live: bool
 ) -> None:
     sink = KeepSink()

@@ -310,7 +310,7 @@ def test_a_display_that_is_not_there_is_one_clear_error() -> None:
 
 
 @pytest.mark.usefixtures("dummy")
-def test_the_window_s_process_is_started_again_when_it_dies_and_ends_with_the_sink() -> None:
+def test_the_window_process_restarts_and_ends_with_the_sink() -> None:
     with WindowSink(DisplayOptions(size=(320, 240)), SinkOptions(live=True)) as sink:
         keeper = sink.keeper
         assert keeper is not None
@@ -340,7 +340,7 @@ def test_a_process_that_ends_by_its_own_wish_is_let_go() -> None:
 
 
 class Framebuffer:
-    """An X server without a display, whose pixels lie in a file (`Xvfb -fbdir`, in the format of xwd)."""
+    """An X server without a display, whose pixels lie in a file (`Xvfb -fbdir`, in xwd format)."""
 
     def __init__(self, folder: Path, width: int, height: int) -> None:
         self.file = folder / "Xvfb_screen0"
@@ -430,7 +430,8 @@ def test_left_alone_by_its_parent_it_ends_when_nothing_is_heard(tmp_path: Path) 
     """The parent starts it and dies, as a runtime that is killed does."""
     starter = (
         "import os, subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'edge.presenter', sys.argv[1], '--parent', str(os.getpid())])\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'edge.presenter', sys.argv[1], "
+        "'--parent', str(os.getpid())])\n"
         "print(p.pid)"
     )
     environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}

@@ -1,4 +1,4 @@
-"""The shared-memory stream: what is in it, read by Python, whole under load, and gone when it is closed."""
+"""The shared-memory stream: its content, read by Python, intact under load, gone when closed."""
 
 from __future__ import annotations
 

@@ -32,11 +32,13 @@ OFFSETS = r"""
                         sizeof(((struct edge_difom_##s *)0)->f));
 int main(void) {
 FIELDS
-  printf("header %zu\nslot %zu\nregion %zu\n", sizeof(struct edge_difom_header), sizeof(struct edge_difom_slot),
+  printf("header %zu\nslot %zu\nregion %zu\n", sizeof(struct edge_difom_header),
+  sizeof(struct edge_difom_slot),
          sizeof(struct edge_difom_region));
   printf("constants %u %u %u %u\n", EDGE_DIFOM_VERSION, EDGE_DIFOM_SLOTS, EDGE_DIFOM_MAX_REGIONS,
          EDGE_DIFOM_SILENCE_NS);
-  printf("states %d %d %d %d %d %d %d\n", EDGE_DIFOM_BOOT, EDGE_DIFOM_SELFTEST, EDGE_DIFOM_NO_SIGNAL,
+  printf("states %d %d %d %d %d %d %d\n", EDGE_DIFOM_BOOT, EDGE_DIFOM_SELFTEST,
+  EDGE_DIFOM_NO_SIGNAL,
          EDGE_DIFOM_RUNNING, EDGE_DIFOM_PAUSED, EDGE_DIFOM_DEGRADED, EDGE_DIFOM_BYPASS);
   printf("flags %d %d %d\n", EDGE_DIFOM_HAS_FRAME, EDGE_DIFOM_HAS_MASK, EDGE_DIFOM_HAS_PICTURE);
   fwrite(EDGE_DIFOM_MAGIC, 1, 8, stdout);
@@ -64,7 +66,8 @@ int main(int count, char **arguments) {
   edge_difom_init(&stream, arguments[1]);
   while (whole < wanted && edge_difom_now_ns() < end) {
     unsigned value;
-    if (edge_difom_read(&stream, &head, overlay, sizeof overlay, scores, sizeof scores, picture, sizeof picture)
+    if (edge_difom_read(&stream, &head, overlay, sizeof overlay, scores, sizeof scores, picture,
+    sizeof picture)
         != EDGE_DIFOM_OK || !(head.flags & EDGE_DIFOM_HAS_FRAME) || head.number == last) continue;
     backwards += head.number < last;
     last = head.number;

@@ -1,4 +1,4 @@
-"""The web view: two routes on this machine alone, the newest frame only, and a page that goes blank in silence."""
+"""The web view: two local routes, the newest frame only, and a page that goes blank in time."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None
     assert view["sent_ms"] == clock.now / MS
 
 
-def test_the_loop_hands_over_no_more_than_is_shown_and_nothing_without_viewers() -> None:
+def test_the_loop_hands_over_only_what_viewers_see() -> None:
     clock = FakeClock()
     with WebSink(clock=clock) as sink:
         sink.write(frame(0), result())
@@ -304,8 +304,9 @@ class Chromium:
     def __init__(self, profile: Path) -> None:
         (read, self._out), (self._in, write) = os.pipe(), os.pipe()
         flags = (
-            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-            "--disable-component-update --disable-sync --window-size=1920,1080 --remote-debugging-pipe"
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+            "--disable-background-networking --disable-component-update --disable-sync "
+            "--window-size=1920,1080 --remote-debugging-pipe"
         )
         # The protocol's two ends must be 3 and 4 in the browser.
         shell = f'exec "$0" {flags} --user-data-dir="$1" about:blank 3<&{read} 4>&{write}'
@@ -414,7 +415,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert page.value("document.getElementById('picture').hasAttribute('src')") is False
         assert page.value(STATE) == "NO NEWS"
         assert page.value(
-            "performance.getEntriesByType('resource').every(r => r.name.startsWith(origin) || r.name.startsWith('data:'))"
+            "performance.getEntriesByType('resource').every(r => r.name.startsWith(origin) || "
+            "r.name.startsWith('data:'))"
         )
     finally:
         ended.set()

@@ -1,4 +1,4 @@
-"""The camera source on a fake `cv2.VideoCapture`: finding devices, stamps, the newest frame, every way to fail."""
+"""The camera source on a fake `cv2.VideoCapture`: devices, stamps, newest frame, failures."""
 
 from __future__ import annotations
 

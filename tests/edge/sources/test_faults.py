@@ -1,4 +1,4 @@
-"""Faults on a timetable: what the phantom gives while they last, and what the device makes of them."""
+"""Scheduled faults: the phantom's output during them, and the device's response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw video in BGR: exact by the matrix of the picture, and each chroma sample at its own pixels."""
+"""Raw video in BGR: exact by the picture's matrix, each chroma sample at its own pixels."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ def test_colours_of_hd_are_exact_also_where_they_are_strong(
 def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
     half = "video/x-raw,format=BGR,width=640,height=720"
     text = (
-        "compositor name=both sink_1::xpos=640 ! video/x-raw,format=BGR,width=1280,height=720,framerate=30/1 ! "
-        f"videoconvert ! video/x-raw,format={layout},colorimetry=bt709 ! identity name=last "
-        f"videotestsrc is-live=true pattern=red ! {half} ! both. "
-        f"videotestsrc is-live=true pattern=blue ! {half} ! both. last."
+        "compositor name=both sink_1::xpos=640 ! "
+        "video/x-raw,format=BGR,width=1280,height=720,framerate=30/1 ! videoconvert ! "
+        f"video/x-raw,format={layout},colorimetry=bt709 ! identity name=last videotestsrc "
+        f"is-live=true pattern=red ! {half} ! both. videotestsrc is-live=true pattern=blue "
+        f"! {half} ! both. last."
     )
     with open_source(f"gst:{text}?reopen=0") as source:
         frame = None

@@ -1,4 +1,4 @@
-"""A source that fails is opened again: told, tried with backoff, found by its lasting name, counted on."""
+"""A failed source is reopened: reported, with backoff, by its lasting name, and counted."""
 
 from __future__ import annotations
 

@@ -393,7 +393,7 @@ def test_a_paced_phantom_keeps_its_rate_and_size_beyond_what_it_drew() -> None:
     assert frames[99].image.shape == (64, 700, 3)
 
 
-def test_pictures_of_the_phantom_share_memory_once_they_are_let_go_and_not_before(
+def test_phantom_pictures_share_memory_only_after_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[int] = []

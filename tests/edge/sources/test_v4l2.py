@@ -1,4 +1,4 @@
-"""What the kernel tells of a V4L2 device, by a kernel that is made up; descriptors that are let go."""
+"""A fake kernel's answers about a V4L2 device, and released descriptors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_trouble_of_an_input_has_its_name(status: int, timings: int, kind: s
         probe.close()
 
 
-def test_a_device_is_let_go_and_its_descriptor_stays_a_number_of_its_owner() -> None:
+def test_a_device_is_closed_but_not_its_owners_descriptor() -> None:
     with Path("/dev/full").open("wb", buffering=0) as held, Path("/dev/zero").open("rb") as other:
         with pytest.raises(OSError, match="No space"):
             held.write(b"x")

@@ -1,4 +1,4 @@
-"""Stills: a frame with its own mask or none, black outside the view, kept behind the frame loop's back."""
+"""Stills: a frame with its own mask or none, black outside the view, kept in the background."""
 
 from __future__ import annotations
 
@@ -467,7 +467,7 @@ def test_a_pedal_of_a_simulated_cart_keeps_a_still(tiny_bundle: Path, tmp_path: 
     np.testing.assert_array_equal(image.pixel_array[..., ::-1], back.image)
 
 
-def test_a_signal_keeps_stills_of_a_clip_and_a_run_without_them_keeps_none(
+def test_a_signal_keeps_stills_of_a_clip(
     tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stills = tmp_path / "stills"

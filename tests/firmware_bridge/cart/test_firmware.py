@@ -1,4 +1,4 @@
-"""The controller's application with an injected clock: what it does, and to the millisecond when."""
+"""The controller's application with an injected clock: its actions, to the millisecond."""
 
 from __future__ import annotations
 
@@ -399,7 +399,7 @@ def test_the_lamp(cart: Cart) -> None:
 
 
 def legal_overlay(history: Sequence[tuple[int, str]], now_ms: int) -> bool:
-    """Whether overlay can be right: greeted, a heartbeat within 450 ms and a lease within 120 ms, in this order."""
+    """Whether overlay is permitted: greeted, a heartbeat within 450 ms, a lease within 120 ms."""
     greeted = max((at for at, what in history if what == "hello"), default=None)
     return greeted is not None and all(
         any(what == kind and now_ms - limit <= at and at >= greeted for at, what in history)

@@ -1,4 +1,4 @@
-"""The controller's application on a line that cannot be trusted: nothing closes the relay that was not sent."""
+"""The controller's application on a noisy line: nothing unsent closes the relay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runtime's side of the link against the controller's own application, on a cable that a test holds."""
+"""The runtime's side of the link with the controller's own application, on a test's cable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link's thread and its ways to the controller: nothing waits, nothing is lost with a connection."""
+"""The link's thread and its transports: nothing blocks, and a lost connection loses nothing."""
 
 from __future__ import annotations
 

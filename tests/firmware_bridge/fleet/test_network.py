@@ -103,7 +103,8 @@ def test_a_device_opens_no_socket(
     [
         "import socket; socket.socket()",
         "import socket; socket.getaddrinfo('localhost', 80)",
-        "import socket; a, b = socket.socketpair(); a.close(); b.close(); socket.create_connection(('127.0.0.1', 9))",
+        "import socket; a, b = socket.socketpair(); a.close(); "
+        "b.close(); socket.create_connection(('127.0.0.1', 9))",
         "import urllib3.util.connection, sys; sys.exit(1)",
     ],
 )

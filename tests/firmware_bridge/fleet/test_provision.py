@@ -1,4 +1,4 @@
-"""`edge-difom device provision` and the script around it: nothing is written but what is said, and no change is lost."""
+"""`edge-difom device provision` and its script: they write only what they report."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the script with programs that write down how they are called; the environment is a folder of the test."""
+    """Runs the script in a folder of the test, with programs that record how they are called."""
     tools = tmp_path / "tools"
     tools.mkdir()
     log = tmp_path / "calls"
@@ -170,8 +170,8 @@ def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         (tools / name).write_text(fake + "exit ${ACTIVE:-3}\n")
     (tools / "id").write_text('#!/bin/sh\necho "${WHO:-0}"\n')
     (tools / "python3").write_text(
-        fake
-        + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; do cp {tools}/tool {home}/bin/$p; done;; esac\n"
+        fake + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
+        f"do cp {tools}/tool {home}/bin/$p; done;; esac\n"
     )
     (tools / "tool").write_text(fake)
     for path in tools.iterdir():

@@ -1,4 +1,4 @@
-"""What is installed was signed, fits, is whole and works; whatever is refused leaves the active slot alone."""
+"""Installed bundles are signed, suitable, complete and working; refusals keep the active slot."""
 
 from __future__ import annotations
 

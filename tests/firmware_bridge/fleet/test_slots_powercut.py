@@ -1,4 +1,4 @@
-"""A power cut at any moment of an installation leaves the old bundle or the new one, whole, on a real file system."""
+"""A power cut during an installation leaves the old or the new bundle on a real file system."""
 
 from __future__ import annotations
 

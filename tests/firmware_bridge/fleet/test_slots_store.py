@@ -1,4 +1,4 @@
-"""Which bundle a start gets: a trial with counted starts, the active one, the one before, or none."""
+"""The bundle of a start: a trial with counted starts, the active one, the previous, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a cart computer's system: their tools read them, the units' settings hold, and networks are out of reach."""
+"""The cart computer's system files: tools read them, settings hold, networks are blocked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def call(*command: object, env: dict[str, str] | None = None) -> subprocess.Comp
 
 
 def settings_of(system: Path, unit: str) -> dict[str, list[str]]:
-    """The unit's settings as systemd reads lines: joined where a backslash ends one, the key before the first `=`."""
+    """The unit's settings as systemd reads them: continued lines are joined, keys precede `=`."""
     text = (system / "etc/systemd/system" / unit).read_text().replace("\\\n", " ")
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -121,14 +121,16 @@ def test_what_has_a_network_sees_the_metrics_alone(system: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.row(
     45,
-    "the runtime in an empty network namespace, as its unit makes one: it works, and no connection does",
+    "the runtime in an empty network namespace, as its unit makes one: it works, "
+    "and no connection does",
 )
 def test_the_runtime_works_where_no_connection_does(tiny_bundle: Path, tmp_path: Path) -> None:
     apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     code = (
         "import os, socket\n"
-        "assert os.listdir('/sys/class/net') is not None and [n for _, n in socket.if_nameindex()] == ['lo']\n"
+        "assert os.listdir('/sys/class/net') is not None and [n for _, "
+        "n in socket.if_nameindex()] == ['lo']\n"
         "for address in (('127.0.0.1', 9), ('192.0.2.1', 443)):\n"
         "    try:\n"
         "        socket.create_connection(address, timeout=2)\n"
@@ -259,7 +261,10 @@ def test_udev_reads_the_rule_without_a_word(system: Path, tmp_path: Path) -> Non
     rules = tmp_path / "rules"
     shutil.copytree(system / "etc/udev/rules.d", rules)
     (rules / "99-broken.rules").write_text('SUBSYSTEM=="tty", NO_SUCH_KEY="x"\n')
-    script = 'mkdir -p /etc/udev/rules.d && mount --bind "$1" /etc/udev/rules.d && udevadm test /sys/class/tty/tty0'
+    script = (
+        'mkdir -p /etc/udev/rules.d && mount --bind "$1" /etc/udev/rules.d && '
+        "udevadm test /sys/class/tty/tty0"
+    )
     done = call("unshare", "--mount", "sh", "-c", script, "-", rules)
     assert "99-broken.rules" in done.stderr, done.stderr
     told = [line for line in done.stderr.splitlines() if "70-edge-difom" in line]
@@ -297,7 +302,7 @@ def test_rauc_reads_its_configuration_and_packs_by_the_manifest(
 
 
 def test_the_files_come_with_the_wheel() -> None:
-    """Each file of the folder is written somewhere, or is the script or the manifest that somebody takes from there."""
+    """Each file of the folder is written somewhere, or is the script or the manifest."""
     folder = ROOT / "firmware_bridge/fleet/system"
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     data = {name for name in there if not name.endswith((".py", ".pyc"))} - {

@@ -1,4 +1,4 @@
-"""The runtime under the installed systemd, by its own unit as it is shipped: what it may, what it may not, who wakes it."""
+"""The runtime under its shipped unit in a booted systemd: permissions, limits and watchdog."""
 
 from __future__ import annotations
 

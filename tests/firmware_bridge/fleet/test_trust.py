@@ -208,7 +208,7 @@ def test_a_strangers_root_is_refused(both: Both, make_publisher: Any, tmp_path: 
 
 
 def test_a_stolen_timestamp_key_is_revoked(both: Both) -> None:
-    """The thief counts the version far up; a new key makes a lower one acceptable (section 5.3.11)."""
+    """A thief raises the version; a new key makes a lower one acceptable (section 5.3.11)."""
     stolen = key_files.load(key_files.key_path(both.publisher.keys, "timestamp"))
     path = both.publisher.repository / "metadata" / "timestamp.json"
     document: Metadata[Timestamp] = Metadata.from_file(str(path))

@@ -145,7 +145,8 @@ def test_what_the_program_starts_is_emulated_too(tmp_path: Path) -> None:
     script = (
         "import multiprocessing, platform, subprocess, sys\n"
         "if __name__ == '__main__':\n"
-        "    print(subprocess.check_output([sys.executable, '-c', 'import platform; print(platform.machine())'], text=True))\n"
+        "    print(subprocess.check_output([sys.executable, '-c', "
+        "'import platform; print(platform.machine())'], text=True))\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
         "        print(pool.apply(platform.machine))\n"
     )
@@ -173,7 +174,8 @@ def test_a_bundle_for_another_architecture_is_refused(tmp_path: Path) -> None:
     other = msgspec.structs.replace(bundle.manifest, engines=engines, files={})
     write_bundle(tmp_path / "x86", other, files)
     done = call(
-        *there("tflite"), "run", "--source", "synthetic:?frames=1&live=0", "--bundle", tmp_path / "x86",
+        *there("tflite"), "run", "--source", "synthetic:?frames=1&live=0", "--bundle",
+        tmp_path / "x86",
         cwd=tmp_path, expected=4,
     )  # fmt: skip
     assert "aarch64" in done.stderr

@@ -1,4 +1,4 @@
-"""A camera that the kernel makes up (vivid): unplugged, without a signal, with damaged and lost buffers."""
+"""A virtual camera (vivid): unplugged, without a signal, with damaged and lost buffers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BY_ID = Path("/dev/v4l/by-id")
 NAME = "usb-vivid-video-index0"
 WEBCAM, HDMI = 0, 1
 PATIENCE_S = 30.0
-"""The machine is emulated, and its processor shared: how long anything may take before a test gives up."""
+"""Longest time in seconds before a test gives up; the machine is emulated and shared."""
 
 
 def call(*command: str) -> str:
@@ -114,7 +114,7 @@ def frame_of(source: BaseSource, *, enough: Callable[[Frame], bool] = lambda _: 
 
 
 def interruption_of(source: BaseSource, kind: str) -> Interruption:
-    """Read until the source is interrupted for a reason of a kind; other reasons may come before it."""
+    """Read until the source is interrupted for this kind of reason; others may come first."""
     until, others = time.monotonic() + PATIENCE_S, set()
     while time.monotonic() < until:
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The link to the cart's controller over ISO-TP, by the kernel's own protocol on a virtual CAN bus."""
+"""The link to the controller over ISO-TP, by the kernel's protocol on a virtual CAN bus."""
 
 from __future__ import annotations
 

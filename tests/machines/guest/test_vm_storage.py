@@ -122,7 +122,8 @@ def test_a_slot_on_bad_sectors_is_bad_and_the_other_one_is_used(
         packed.parent.mkdir(parents=True)
         packed.write_bytes(bytes([number]) * 3 * BLOCK)
         slots[slot] = Held(
-            file=packed.name, sha256=sha256(packed), size=packed.stat().st_size, name="polyps", version=number,
+            file=packed.name, sha256=sha256(packed), size=packed.stat().st_size, name="polyps",
+            version=number,
             manifest="0" * 64, good=True,
         )  # fmt: skip
     state.save(given, State(slots=slots, active="b", floor={"polyps": 2}))

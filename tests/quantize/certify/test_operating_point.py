@@ -34,7 +34,7 @@ def score(image: U8) -> U8:
 
 
 def disc(radius: float, value: int, peak: int | None = None) -> U8:
-    """A score map with one disc; a radius of 3 is .17 % of it, one of 30 is 17 %. The peak is 8 x 8 in its middle."""
+    """A score map with one disc (radius 3 is .17 % of it, 30 is 17 %) and an 8 x 8 peak in it."""
     scores = np.zeros((SIZE, SIZE), np.uint8)
     cv2.circle(scores, (SIZE // 2, SIZE // 2), round(radius), value, cv2.FILLED)
     if peak is not None:
@@ -52,7 +52,7 @@ def write(folder: Path, name: str, scores: U8, mask: U8 | None) -> None:
 
 @pytest.fixture
 def polyps(tmp_path: Path) -> MakePairs:
-    """Pairs of discs of the given radii, 200 in 1/256 inside, nothing outside, and a peak in the middle."""
+    """Pairs of discs of these radii: 200 in 1/256 inside, 0 outside, and a peak in the middle."""
 
     def make(*radii: float, peak: int | None = None, dataset: str = "SET") -> list[Pair]:
         for number, radius in enumerate(radii):
@@ -90,7 +90,7 @@ def test_without_clean_frames_the_best_dice_decides(polyps: MakePairs) -> None:
     }
 
 
-def test_the_threshold_of_the_highest_dice_is_not_chosen_where_it_flags_clean_frames(
+def test_the_highest_dice_loses_if_it_flags_clean_frames(
     polyps: MakePairs, clean: Callable[..., list[CleanFrame]], tmp_path: Path
 ) -> None:
     # A rim of 100 around each polyp belongs to it, so that a low threshold has the highest Dice.

@@ -27,7 +27,7 @@ def test_only_frames_with_a_mask_count() -> None:
     assert (nothing.mask_iou, nothing.worst_frame) == (None, None)
 
 
-def test_the_worst_frame_is_named_and_dice_is_compared_where_there_is_a_polyp() -> None:
+def test_the_worst_frame_is_named_and_dice_is_compared() -> None:
     a, b = maps()
     a[2, 4:12], b[2, 4:11] = 255, 255
     masks = np.zeros((3, 32, 32), bool)

@@ -1,4 +1,4 @@
-"""A student's `.tflite` in the environment of tflite-runtime: the same scores, and an error for all that fails."""
+"""A student's `.tflite` in tflite-runtime: the same scores, and an error for each failure."""
 
 from __future__ import annotations
 
@@ -155,5 +155,8 @@ def test_an_environment_without_the_project_is_refused(
 
 
 def test_it_imports_no_torch() -> None:
-    code = f"import sys, {old_runtime.__name__}; assert not {{'torch', 'tflite_runtime'}} & set(sys.modules)"
+    code = (
+        f"import sys, {old_runtime.__name__}; "
+        "assert not {'torch', 'tflite_runtime'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -61,7 +61,7 @@ def discs(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], Tensor]:
 
 
 def teach(student: Student, steps: int) -> Student:
-    """Enough training that the student is sure of its masks: torch rounds sums as no engine does."""
+    """Train until the student is sure of its masks: torch rounds sums differently from engines."""
     optimizer = torch.optim.Adam(student.parameters(), 3e-3)
     student.train()
     for step in range(steps):
@@ -220,7 +220,7 @@ def test_edge_s_engines_are_the_canonical_graph_and_hold_its_integers(edge_s: Ma
 
 
 class Gated(Student):
-    """All that PraNet needs of the dialect: ladder, averages, products, and attention by a sum of logits."""
+    """All operations that PraNet needs: ladder, averages, products, and attention by a sum."""
 
     stride = divisor = 1
 
@@ -250,7 +250,7 @@ class Gated(Student):
         )
 
 
-def test_products_averages_and_attention_are_the_same_integers_in_every_runtime() -> None:
+def test_attention_gives_the_same_integers_in_every_runtime() -> None:
     torch.manual_seed(4)
     student = teach(Gated(), 30)
     made = make(student)
@@ -369,7 +369,10 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 
 def test_commands_import_nothing_heavy() -> None:
-    code = "import sys, edge_difom.cli.qat; print([m for m in ('torch', 'nncf', 'openvino') if m in sys.modules])"
+    code = (
+        "import sys, edge_difom.cli.qat; "
+        "print([m for m in ('torch', 'nncf', 'openvino') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

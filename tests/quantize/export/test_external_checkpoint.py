@@ -113,7 +113,8 @@ def test_engines_of_a_foreign_checkpoint_give_its_scores(student: Student, tmp_p
     result = CliRunner().invoke(export, [*arguments, "--out", str(out)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert {path.relative_to(out).parts[:2] for path in out.rglob("model.*")} >= {
-        ("engines", "openvino"), ("engines", "tflite"), ("engines-f32", "openvino"), ("engines-f32", "tflite"),
+        ("engines", "openvino"), ("engines", "tflite"), ("engines-f32", "openvino"), ("engines-f32",
+        "tflite"),
     }  # fmt: skip
     frames = np.stack([render(seed, size=(SIZE, SIZE)).image for seed in range(3)])
     expected = torch_scores(student, frames).astype(int)

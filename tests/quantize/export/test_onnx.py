@@ -225,7 +225,7 @@ class Attention(Student):
         )
 
 
-def test_attention_is_exact_and_what_stays_float_is_listed_with_its_reason() -> None:
+def test_attention_is_exact_and_float_operations_are_listed() -> None:
     torch.manual_seed(4)
     made = make(teach(Attention()))
     same_scores(made, all_frames(12))

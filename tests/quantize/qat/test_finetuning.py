@@ -227,7 +227,7 @@ class Unexportable(Plain):
         return found._replace(logits=torch.erf(found.logits))
 
 
-def test_a_student_that_cannot_be_exported_is_refused_before_its_images_are_read(
+def test_an_unexportable_student_is_refused_before_images_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(STUDENTS, "odd", Unexportable)

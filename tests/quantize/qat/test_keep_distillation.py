@@ -1,4 +1,4 @@
-"""The recipe that stays on: maps of the quantized student, heads, gradients, and what a resumed run repeats."""
+"""The recipe that is kept on: quantized maps, heads, gradients, and a resumed run's repeat."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CHANNELS = 5
 
 
 class Chain(Student):
-    """Two blocks whose outputs are the distilled maps; the first is equalised, being read by a convolution alone."""
+    """Two blocks with distilled outputs; only a convolution reads the first, so it is equalized."""
 
     stride = divisor = 1
     low_channels, high_channels = 4, 6
@@ -55,7 +55,7 @@ class Chain(Student):
 
 
 class Taught:
-    """Batches of noise with masks, teacher maps and a task teacher's logits that follow from the images."""
+    """Batches of noise with masks, and teacher maps and logits that follow from the images."""
 
     steps = 3
 

@@ -1,4 +1,4 @@
-"""Four bits: a coarser grid in the quantizers, in the canonical graph and in the engines; and which layers lose most."""
+"""Four bits: a coarser grid in quantizers, canonical graph and engines; the worst layers."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_first_and_last_layer_keep_their_bits_unless_chosen() -> None:
         quantize_student(three(), samples(), bits=4, layers=["wide.*", "conv*"])
 
 
-def test_training_moves_coarse_weights_which_stay_on_their_grid_and_export(tmp_path: Path) -> None:
+def test_trained_coarse_weights_stay_on_their_grid_and_export(tmp_path: Path) -> None:
     quantized = quantize_student(three(), samples(), bits=4, layers=["*"])
     before = [weight.clone() for weight in integers(quantized)]
     tuning = Finetuning(tmp_path, QatConfig(bits=4, epochs=6, lr=2e-3), Bright(), quantized)

@@ -92,7 +92,8 @@ def test_from_a_run_to_a_bundle_that_verifies(
     distilled: Distilled, tuned: QuantizedRun, tmp_path: Path
 ) -> None:
     assert {path.name for path in tuned.path.iterdir()} >= {
-        "resolved.yaml", "metrics.jsonl", "checkpoints", "engines", "engines-f32", "parity.json", "report.json",
+        "resolved.yaml", "metrics.jsonl", "checkpoints", "engines", "engines-f32", "parity.json",
+        "report.json",
         "calibrated.json",
     }  # fmt: skip
     report = read_report(tuned.path)
