@@ -68,7 +68,7 @@ def oven(tmp_path: Path) -> Oven:
 
 
 @pytest.mark.row(23, "fake thermal zones")
-def test_heat_lowers_the_rate_then_bypasses_with_hysteresis(oven: Oven) -> None:
+def test_a_hot_device_lowers_the_rate_then_bypasses(oven: Oven) -> None:
     assert oven.at(79).state is State.RUNNING
     assert oven.heat.keep_every() == 1
     warm = oven.at(81)

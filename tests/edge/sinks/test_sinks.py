@@ -383,7 +383,7 @@ def refusing(number: int) -> Callable[[int, bytes], int]:
 @pytest.mark.row(40, "a fake write raises ENOSPC")
 @pytest.mark.row(42, "a fake write raises EROFS")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_stalled_disk_drops_the_oldest_lines_of_a_live_source(
+def test_lines_of_a_live_source_drop_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     path = tmp_path / "f.jsonl"
