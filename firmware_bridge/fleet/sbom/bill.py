@@ -77,7 +77,7 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
         for package in packages
         if package.name != _PROJECT
     ]
-    head = [["package", "version", "supplier", "licence", "needed by"], ["---"] * 5]
+    head = [["package", "version", "supplier", "license", "needed by"], ["---"] * 5]
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in [*head, *rows]]
     return "\n".join(
         [
