@@ -278,7 +278,7 @@ def smoothing(content: Content) -> str:
 
 
 def clips(content: Content) -> str:
-    """Polyps shown and hidden by temporal smoothing on clips, with a student or simulated ones."""
+    """Polyps shown and hidden by temporal smoothing, for a student or a simulated detector."""
     head = [
         "setting",
         "delay ms at 30 fps",

@@ -44,7 +44,7 @@ def frozen_stages(student: Student, options: StudentOptions) -> list[nn.Module]:
 def parameter_groups(
     module: nn.Module, student: Student, options: OptimizerOptions
 ) -> list[dict[str, Any]]:
-    """Trainable parameters; the student's encoder and its presence logit have rates of their own."""
+    """Group trainable parameters; encoder and presence logit have their own learning rates."""
     encoder, presence = (_inside(student, name) for name in ("encoder", "presence"))
     trained = [p for p in module.parameters() if p.requires_grad]
     rest = [p for p in trained if id(p) not in encoder | presence]

@@ -110,7 +110,7 @@ def take_heads(
             f"the teachers' heads in {path} do not fit the run's teachers",
             expected=f"{len(objective.heads)} heads as `edge-difom distill` wrote them",
             got=str(unfit).splitlines()[-1].strip()[:200],
-            hint="remove it: the heads then start anew",
+            hint="remove it: the heads then start over",
         ) from None
     low, high = _growth(run.student, cast("Student", quantized), samples)
     with torch.no_grad():

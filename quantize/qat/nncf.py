@@ -121,7 +121,7 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
             "the quantized checkpoint does not fit the student",
             expected="a checkpoint of `edge-difom qat` of the same run",
             got=str(unfit).splitlines()[0][:200],
-            hint="qat RUN --force starts anew",
+            hint="qat RUN --force starts over",
         ) from unfit
     return quantized
 

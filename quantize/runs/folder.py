@@ -147,7 +147,7 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
             f"{path} is not a checkpoint of a quantization",
             expected=", ".join(keys),
             got=f"no {', '.join(missing)}",
-            hint=f"edge-difom qat {path.parent.parent} --force starts anew",
+            hint=f"edge-difom qat {path.parent.parent} --force starts over",
         )
     return state
 

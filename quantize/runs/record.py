@@ -136,5 +136,5 @@ def read_start(path: Path) -> Start:
             f"{path / 'calibrated.json'} cannot be read",
             expected="the accuracy before fine-tuning, as `edge-difom qat` wrote it",
             got=str(error).splitlines()[0],
-            hint=f"edge-difom qat {path.parent} --force starts anew",
+            hint=f"edge-difom qat {path.parent} --force starts over",
         ) from None

@@ -86,7 +86,7 @@ class Controller:
         self.now_ms = 0
 
     def start(self, boot_id: int, *, cause: int = 1, now_ms: int | None = None) -> None:
-        """Power on or reset: the state starts anew, the inputs stay."""
+        """Power on or reset: the state is reset, the inputs stay."""
         self.now_ms = self.now_ms if now_ms is None else now_ms
         self._library.host_start(self._state, boot_id, cause, self.now_ms & 0xFFFFFFFF)
 

@@ -7,7 +7,7 @@ Faults can be given to `--at SECONDS=FAULT` or typed on standard input:
     unplug SECONDS       the device vanishes and comes back
     noise SHARE SECONDS  one flipped bit in this share of the pieces that pass
     garbage BYTES        random bytes to both ends
-    reset [CAUSE]        the controller starts anew (power, pin, watchdog, software, fault)
+    reset [CAUSE]        the controller restarts (power, pin, watchdog, software, fault)
     version SECONDS      the controller speaks protocol 2
     deaf SECONDS         acknowledgements to the controller are lost
     power-fail [SECONDS] the supply breaks down, for ever or for so long
