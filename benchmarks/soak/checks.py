@@ -461,12 +461,12 @@ def check_leak(
         if slope is not None:
             slopes.append(slope)
             entry |= {"mb_per_hour": slope.per_hour, "ci95": [slope.low, slope.high]}
-            if slope.high > MOST_MB_PER_HOUR:
+            if slope.high > MAX_MB_PER_HOUR:
                 failures.append(f"{name} {pid}: up to {slope.high:.1f} MB per hour")
         figures[str(pid)] = entry
     return Check(
         name=f"memory of the {name}",
-        what=f"grows by at most {MOST_MB_PER_HOUR:g} MB per hour, upper end of the 95 % interval",
+        what=f"grows by at most {MAX_MB_PER_HOUR:g} MB per hour, upper end of the 95 % interval",
         passed=not failures if slopes else None,
         figures={"warm_up_s": warm_s, "block_s": block_s, "processes": figures},
         failures=failures[:20],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SUFFIX = ".difom"
 MEND = "copy the bundle again from where it was made"
 
-LARGEST, LARGEST_SUM, MOST_FILES = 512 << 20, 1 << 30, 1000
+LARGEST, LARGEST_SUM, MAX_FILES = 512 << 20, 1 << 30, 1000
 """Bytes of one file, bytes of all, number of files. The largest student, U-Net in float, has 124 MB."""
 
 _LARGEST_DIRECTORY = 1 << 20
@@ -96,10 +96,10 @@ def check_names(names: Sequence[str], path: Path) -> None:
         BundleError: As `check_name`; or two names differ in case or accents' encoding alone, one is
             the folder of another, or there are too many.
     """
-    if len(names) > MOST_FILES:
+    if len(names) > MAX_FILES:
         raise BundleError(
             f"{path} has too many files",
-            expected=f"at most {MOST_FILES}",
+            expected=f"at most {MAX_FILES}",
             got=f"{len(names)}",
             hint=MEND,
         )
@@ -156,9 +156,9 @@ class _Directory:
             folder = type(self._path)(place)
             links = [name for name in folders if (folder / name).is_symlink()]
             found += [(folder, name) for name in (*files, *links)]
-            if len(found) > MOST_FILES:
+            if len(found) > MAX_FILES:
                 raise BundleError(
-                    f"{self._path} has too many files", expected=f"at most {MOST_FILES}", hint=MEND
+                    f"{self._path} has too many files", expected=f"at most {MAX_FILES}", hint=MEND
                 )
         return found
 

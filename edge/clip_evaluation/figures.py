@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from edge.frame import Box
 
-LEAST_S = (0.1, 0.5, 1.0, 2.0)
+MIN_EVENT_S = (0.1, 0.5, 1.0, 2.0)
 """Least durations of the false events that are counted, seconds."""
 
 HIT_IOU = 0.3
@@ -137,7 +137,7 @@ def view_figures(clips: Sequence[tuple[str, Sequence[ShownFrame]]]) -> ViewFigur
         share_false=_share(false, len(judged)),
         flickers=flickers,
         flickers_per_minute=_share(flickers, minutes),
-        event_rates=[_event_rate(least, event_ns, minutes) for least in LEAST_S],
+        event_rates=[_event_rate(least, event_ns, minutes) for least in MIN_EVENT_S],
         polyps=polyps,
         false_events=events,
     )

@@ -29,7 +29,7 @@ FORMATS = (
 )
 """The two structures of a file of boxes, in whole pixels of the clip's frames."""
 
-LEAST_PIECE = 0.0001
+MIN_PIECE = 0.0001
 """Pieces of a mask that cover a smaller share of the frame are specks, not polyps."""
 
 
@@ -184,7 +184,7 @@ def read_masks(folder: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
 def boxes_of(mask: MaskBool) -> Boxes:
     """Return the boxes of the connected pieces of a mask, (H, W) bool, without specks."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    least = LEAST_PIECE * mask.size
+    least = MIN_PIECE * mask.size
     return tuple(
         (int(left), int(top), int(width), int(height))
         for left, top, width, height, area in stats[1:count]

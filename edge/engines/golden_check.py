@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge.contracts import Engine
     from edge.frame import ImageU8
 
-LEAST_PIXELS = 50
+MIN_PIXELS = 50
 """Expected masks with fewer pixels are judged by their scores alone: one pixel would move their IoU too far."""
 
 
@@ -221,7 +221,7 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
     iou = int(np.count_nonzero(expected & found)) / either if either else None
     mean, pixels = float(difference.mean()), int(np.count_nonzero(expected))
     tolerance = manifest.golden
-    agrees = pixels < LEAST_PIXELS or (iou is not None and iou >= tolerance.min_iou)
+    agrees = pixels < MIN_PIXELS or (iou is not None and iou >= tolerance.min_iou)
     return FrameCheck(
         frame=name,
         mask_pixels=pixels,

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["News", "SingleBundle", "Supervisor"]
 
-MOST_FAULTS, WITHIN_S = 3, 60.0
+MAX_FAULTS, WITHIN_S = 3, 60.0
 """So many crashes or hangs within this time condemn a bundle."""
 
-MOST_DAMAGED = 3
+MAX_DAMAGED = 3
 """So many damaged answers in a row do."""
 
 RETRY_S = 1.0
@@ -122,7 +122,7 @@ class Supervisor:
         self._closing = self._clean = False
         self._damaged = 0
         self._good_ns: int | None = None
-        self._faults: deque[tuple[int, str]] = deque(maxlen=MOST_FAULTS)
+        self._faults: deque[tuple[int, str]] = deque(maxlen=MAX_FAULTS)
         self._news: deque[News] = deque(maxlen=256)
         self._bundles = UsableBundles(store, lambda said: self._news.append(News("store", said)))
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -245,7 +245,7 @@ class Supervisor:
             self._damaged += 1
             if self._good_ns is not None:
                 self._good_ns = self._clock() + self._clean_ns
-            if self._damaged < MOST_DAMAGED:
+            if self._damaged < MAX_DAMAGED:
                 return
         with self._changed:
             self.phase, self._fault = Phase.RESTARTING, fault
@@ -348,15 +348,15 @@ class Supervisor:
     def _judge(self, path: Path, fault: InferenceFault) -> None:
         """Give the bundle up where faults pile up; else its process is started again."""
         if fault.kind is ReasonKind.DAMAGED:
-            self._condemn(path, f"{MOST_DAMAGED} damaged answers in a row: {fault.detail}")
+            self._condemn(path, f"{MAX_DAMAGED} damaged answers in a row: {fault.detail}")
             return
         now = self._clock()
         self._faults.append((now, fault.kind))
-        if len(self._faults) < MOST_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
+        if len(self._faults) < MAX_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
             self.counters["restarts"] += 1
             self._enter(Phase.RESTARTING)
             return
-        reason = f"{MOST_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
+        reason = f"{MAX_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
         # The kernel kills the student first, whoever used up the memory.
         give_up = (
             self._pass_over

@@ -30,7 +30,7 @@ ENTER_MS = {
 LEAVE_MS = 100.0
 """How long every frame must be fit before a kind ends."""
 
-LEAST_FRAMES = 2
+MIN_FRAMES = 2
 """Frames in a row behind every change, however far apart they come."""
 
 FREEZE_MS, FREEZE_FRAMES = 500.0, 5
@@ -146,7 +146,7 @@ class FrameGuard:
             self._seen, self._seen_ns, self._seen_frames = kind, now, 0
         self._seen_frames += 1
         wait = LEAVE_MS if kind is None else ENTER_MS[kind]
-        if (self._seen_frames >= LEAST_FRAMES and now - self._seen_ns >= wait * 1e6) or (
+        if (self._seen_frames >= MIN_FRAMES and now - self._seen_ns >= wait * 1e6) or (
             reason is not None and self._reason is not None and reason.kind is self._reason.kind
         ):
             self._reason = reason

@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 LIT = 32
 """Grey level over which a cell is lit; borders of processors go up to 26."""
-LEAST_LIT = 0.05
+MIN_LIT = 0.05
 WHITE = 232
 """Grey level of green from which a cell is over-exposed: white is 235 in a capture of limited range."""
-MOST_WHITE = 0.5
+MAX_WHITE = 0.5
 COLOURED = 64
 """Grey level over which a cell's colour can be told."""
-LEAST_COLOURED = 0.2
+MIN_COLORED = 0.2
 CHROMA = 10
 """Grey levels by which red lies over both other channels in what may be mucosa under white light."""
-LEAST_MUCOSA = 0.1
+MIN_MUCOSA = 0.1
 COLOUR = 20
 """Grey levels between the channels below which a cell is grey."""
-MOST_GREY = 0.6
+MAX_GRAY = 0.6
 COARSE = 3
 """Cells of the small picture that make one of the picture on which sharpness is measured."""
 TOP_DETAIL = 8
 """Largest detail that counts: letters over the view stay sharp when the picture does not."""
-LEAST_DETAIL = 2.6
-LEAST_RELATIVE_DETAIL = 0.035
+MIN_DETAIL = 2.6
+MIN_RELATIVE_DETAIL = 0.035
 _LEAST_CELLS = 100
 
 
@@ -55,20 +55,20 @@ def trouble(picture: Small, mask: ImageU8) -> Reason | None:
     cells = max(1, cv2.countNonZero(mask))
     lit = cv2.bitwise_and(cv2.compare(picture.bright, LIT, cv2.CMP_GT), mask)
     lit_cells = cv2.countNonZero(lit)
-    if lit_cells < LEAST_LIT * cells:
+    if lit_cells < MIN_LIT * cells:
         return Reason(ReasonKind.BLACK, f"{100 * lit_cells / cells:.0f} % of the view is lit")
     white = cv2.countNonZero(cv2.bitwise_and(cv2.compare(picture.green, WHITE, cv2.CMP_GE), mask))
-    if white > MOST_WHITE * cells:
+    if white > MAX_WHITE * cells:
         return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is over-exposed")
     share, mucosa, grey = colours(picture, mask)
     # Under narrow-band light mucosa is not red, but it is not grey either.
-    if share > LEAST_COLOURED and mucosa < LEAST_MUCOSA and grey > MOST_GREY:
+    if share > MIN_COLORED and mucosa < MIN_MUCOSA and grey > MAX_GRAY:
         return Reason(
             ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the colour of mucosa"
         )
     detail = _detail(picture.green, lit)
-    if detail is not None and detail[0] < LEAST_DETAIL and detail[1] < LEAST_RELATIVE_DETAIL:
-        return Reason(ReasonKind.BLURRED, f"detail {detail[0]:.1f} of at least {LEAST_DETAIL}")
+    if detail is not None and detail[0] < MIN_DETAIL and detail[1] < MIN_RELATIVE_DETAIL:
+        return Reason(ReasonKind.BLURRED, f"detail {detail[0]:.1f} of at least {MIN_DETAIL}")
     return None
 
 

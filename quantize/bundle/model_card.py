@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.engines.golden_check import LEAST_PIXELS
+from edge.engines.golden_check import MIN_PIXELS
 from edge.imaging.crop import MARGIN
 from quantize.certify.parity import OLD_RUNTIME
 from quantize.certify.tflite_legacy import ABSENT

@@ -138,7 +138,7 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
     breaches, notes = [], []
     if whole.dice is None:
         notes.append("no validation frame has a polyp: nothing was judged")
-    if 0 < whole.small < LEAST_SMALL:
+    if 0 < whole.small < MIN_SMALL_POLYPS:
         notes.append(
             f"only {whole.small} small polyps: their recall is reported, but judged only from "
             f"{LEAST_SMALL} on"
@@ -154,7 +154,7 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
                     f"lost and {config.max_drop:g} allowed"
                 )
         if (
-            whole.small >= LEAST_SMALL
+            whole.small >= MIN_SMALL_POLYPS
             and whole.small_recall is not None
             and row.small_recall is not None
         ):

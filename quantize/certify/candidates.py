@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.frame import OperatingPoint
 from edge.imaging.postprocess import UNITS
-from quantize.certify.point_table import LEAST_REGIONS, LEVELS, PEAKS
+from quantize.certify.point_table import LEVELS, MIN_REGIONS, PEAKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     def point(self) -> OperatingPoint:
         """Return the operating point of this candidate."""
         return OperatingPoint(
-            LEVELS[self.level] / UNITS, LEAST_REGIONS[self.region], self.peak / UNITS
+            LEVELS[self.level] / UNITS, MIN_REGIONS[self.region], self.peak / UNITS
         )
 
 

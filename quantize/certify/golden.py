@@ -49,7 +49,7 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
     for seed in range(GOLDEN_SEEDS):
         frame = to_input(render(seed).image, canonical.size, bgr=False)
         scores = canonical_scores(canonical, frame[None])[0]
-        fits = LEAST_AREA <= float((scores >= least).mean()) <= MOST_AREA
+        fits = MIN_AREA <= float((scores >= least).mean()) <= MAX_AREA
         (telling if fits else others).append((frame, scores))
         if len(telling) >= half and len(telling) + min(len(others), half) >= GOLDEN_FRAMES:
             break

@@ -65,7 +65,7 @@ def polyp_table(scores: ImageU8, true: MaskBool, part: Box | None = None) -> Pol
     """
     grid = enlarged(scores)
     covered, whole = _coverage(true, grid.shape, part)
-    dice = np.zeros((len(LEVELS), len(LEAST_REGIONS), PEAKS), np.float32)
+    dice = np.zeros((len(LEVELS), len(MIN_REGIONS), PEAKS), np.float32)
     touching = np.full(dice.shape[:2], -1, np.int16)
     for row, level in enumerate(LEVELS):
         found = _regions(grid, level, covered)
@@ -90,7 +90,7 @@ def clean_table(scores: ImageU8) -> NDArray[np.int16]:
         (levels, regions); -1 without a region. A minimum peak up to this value flags the frame.
     """
     grid = enlarged(scores)
-    highest = np.full((len(LEVELS), len(LEAST_REGIONS)), -1, np.int16)
+    highest = np.full((len(LEVELS), len(MIN_REGIONS)), -1, np.int16)
     for row, level in enumerate(LEVELS):
         found = _regions(grid, level, None)
         if not found.area.size:

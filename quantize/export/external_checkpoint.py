@@ -111,13 +111,13 @@ def foreign_engines(
 
 def _samples(folder: Path, size: tuple[int, int]) -> list[Tensor]:
     paths = find_images(folder)
-    if len(paths) < LEAST_CALIBRATION:
+    if len(paths) < MIN_CALIBRATION:
         raise DataError(
             f"{folder} holds too few pictures to calibrate on",
-            expected=f"at least {LEAST_CALIBRATION}, better {MOST_CALIBRATION}",
+            expected=f"at least {MIN_CALIBRATION}, better {MAX_CALIBRATION}",
             got=str(len(paths)),
         )
-    spread = np.linspace(0, len(paths) - 1, min(MOST_CALIBRATION, len(paths))).astype(int)
+    spread = np.linspace(0, len(paths) - 1, min(MAX_CALIBRATION, len(paths))).astype(int)
     return [
         to_tensor(to_input(read_image(paths[index]), size, bgr=False)[None]) for index in spread
     ]

@@ -43,7 +43,7 @@ def equalize(student: Student, samples: Sequence[Tensor]) -> Student:
     graph = trace(student, samples[0][:1]).module
     pairs = [(node, norm, convs) for node in graph.graph.nodes for norm, convs in _pair(node)]
     peaks: dict[Node, Tensor] = {}
-    for sample in samples[:: -(-len(samples) // MOST_SAMPLES)]:
+    for sample in samples[:: -(-len(samples) // MAX_SAMPLES)]:
         for image in sample:
             _Peaks(graph, {node for node, _, _ in pairs}, peaks).run(image[None])
     parameters = dict(student.named_parameters())

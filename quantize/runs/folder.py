@@ -48,7 +48,7 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     epochs: Annotated[int, msgspec.Meta(ge=0)] = 5
     lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-5
     batch_size: Annotated[int, msgspec.Meta(ge=1)] = 8
-    calibration: Annotated[int, msgspec.Meta(ge=LEAST_CALIBRATION)] = 64
+    calibration: Annotated[int, msgspec.Meta(ge=MIN_CALIBRATION)] = 64
     distill_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     negatives: list[str] = []
     max_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.005

@@ -21,7 +21,7 @@ from quantize.qat.finetuning import FRESH_HEADS_LR, Finetuning
 from quantize.qat.keep_distillation import kept_objective, refuse_without_recipe, take_heads
 from quantize.qat.nncf import quantize_student, restore
 from quantize.runs.folder import (
-    LEAST_CALIBRATION,
+    MIN_CALIBRATION,
     QatConfig,
     QuantizedRun,
     bits_of,
@@ -131,10 +131,10 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
         DataError: There are fewer than `LEAST_CALIBRATION`.
     """
     samples = list(data.calibration(count))
-    if len(samples) < LEAST_CALIBRATION:
+    if len(samples) < MIN_CALIBRATION:
         raise DataError(
             f"{len(samples)} images are too few to calibrate on",
-            expected=f"at least {LEAST_CALIBRATION} training images",
+            expected=f"at least {MIN_CALIBRATION} training images",
             got=f"{len(data.train)} training images, --calibration {count}",
             hint="more training images, or --calibration 64",
         )

@@ -45,7 +45,7 @@ def tail_allowance(samples: int, p: float, *, confidence: float = CONFIDENCE) ->
 
 
 @cache
-def least_samples(p: float) -> int:
+def min_samples(p: float) -> int:
     """The smallest number of samples from which the rule gives a value for percentile `p` (a share)."""
     enough = 1
     while tail_allowance(enough, p) < 1:
@@ -68,15 +68,15 @@ def upper_bound(samples: Sequence[float], p: float) -> float | None:
         p: Percentile as a share.
 
     Returns:
-        The estimate in the samples' unit, None below `least_samples(p)`.
+        The estimate in the samples' unit, None below `min_samples(p)`.
     """
     t = tail_allowance(len(samples), p)
     return float(np.sort(samples)[-t]) if t else None
 
 
 def plain_quantile(samples: Sequence[float], p: float) -> float | None:
-    """The ceil(p q)-th smallest sample, None below `least_samples(p)`: it needs the same evidence."""
-    if len(samples) < least_samples(p):
+    """The ceil(p q)-th smallest sample, None below `min_samples(p)`: it needs the same evidence."""
+    if len(samples) < min_samples(p):
         return None
     return float(np.quantile(samples, p, method="inverted_cdf"))
 

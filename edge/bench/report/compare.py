@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.bench.measure.percentiles import PERCENTILES, least_samples, plain_quantile
+from edge.bench.measure.percentiles import PERCENTILES, min_samples, plain_quantile
 from edge.bench.report.journal import RECORD_NAME, read_journal
 from edge.bench.report.record import REPORT_VERSION, BenchReport
 from edge.bench.report.resampling import blocks_of, interval, quantile_draws
@@ -206,7 +206,7 @@ def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: 
     ]
     why = "; ".join(spoilt) or None
     names = [
-        name for name in COMPARED if min(a.samples, b.samples) >= least_samples(PERCENTILES[name])
+        name for name in COMPARED if min(a.samples, b.samples) >= min_samples(PERCENTILES[name])
     ]
     shares = [PERCENTILES[name] for name in names]
     blocks = [blocks_of(row.samples_us, [moment.frames for moment in row.series]) for row in (a, b)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.bench.measure.percentiles import PERCENTILES, least_samples
+from edge.bench.measure.percentiles import PERCENTILES, min_samples
 from edge.bench.report import charts
 from edge.reports.html import render
 
@@ -24,7 +24,7 @@ def report_page(report: BenchReport) -> str:
         "bench.html.j2",
         report=report,
         share=report.share_of_peak,
-        least={name: least_samples(p) for name, p in PERCENTILES.items()},
+        least={name: min_samples(p) for name, p in PERCENTILES.items()},
         kinds=charts.KINDS,
         waterfalls=[charts.waterfall(load) for load in report.loads],
         distribution=charts.distribution(report.loads),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LEAST_BLOCKS = 20
+MIN_BLOCKS = 20
 RESAMPLES = 1000
 
 
@@ -23,15 +23,15 @@ def blocks_of(samples: Sequence[float], counts: Sequence[int]) -> list[NDArray[n
         counts: Samples of each second, in order; they add up to all.
 
     Returns:
-        One block per second; of a run under `LEAST_BLOCKS` seconds, as many stretches of equal
+        One block per second; of a run under `MIN_BLOCKS` seconds, as many stretches of equal
         length; none where a stretch would have fewer than two samples.
     """
     values = np.asarray(samples, dtype=np.float64)
-    if len(counts) >= LEAST_BLOCKS:
+    if len(counts) >= MIN_BLOCKS:
         return [block for block in np.split(values, np.cumsum(counts)[:-1]) if block.size]
-    if values.size < 2 * LEAST_BLOCKS:
+    if values.size < 2 * MIN_BLOCKS:
         return []
-    return list(np.array_split(values, LEAST_BLOCKS))
+    return list(np.array_split(values, MIN_BLOCKS))
 
 
 def quantile_draws(

@@ -151,7 +151,7 @@ def _intervals(
     names = [
         name
         for name, p in percentiles.PERCENTILES.items()
-        if len(samples) >= percentiles.least_samples(p)
+        if len(samples) >= percentiles.min_samples(p)
     ]
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(percentiles.PERCENTILES)
     if blocks and names:

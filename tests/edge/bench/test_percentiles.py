@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.bench.measure.percentiles import (
     PERCENTILES,
     bounds,
-    least_samples,
+    min_samples,
     plain_quantile,
     quantiles,
     tail_allowance,
@@ -25,7 +25,7 @@ LEAST = {"p50": 11, "p90": 64, "p95": 130, "p97": 219, "p99": 662, "p99.9": 6636
 
 @pytest.mark.parametrize(("name", "least"), LEAST.items())
 def test_least_samples_are_loadgens(name: str, least: int) -> None:
-    assert least_samples(PERCENTILES[name]) == least
+    assert min_samples(PERCENTILES[name]) == least
 
 
 @pytest.mark.parametrize(("name", "least"), LEAST.items())

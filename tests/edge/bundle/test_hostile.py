@@ -377,7 +377,7 @@ def test_a_folder_with_a_file_too_large_is_refused_unread(folder: Path) -> None:
 
 
 def test_a_folder_with_too_many_files_is_refused(folder: Path) -> None:
-    for number in range(bundle_store.MOST_FILES + 1):
+    for number in range(bundle_store.MAX_FILES + 1):
         (folder / f"{number}.txt").touch()
     with pytest.raises(BundleError, match="too many files"):
         Bundle.open(folder).verify_hashes()

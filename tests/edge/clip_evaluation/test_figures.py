@@ -18,7 +18,7 @@ from edge.clip_evaluation.events import (
     polyp_tracks,
     shared,
 )
-from edge.clip_evaluation.figures import LEAST_S, ShownClip, clip_figures, view_figures
+from edge.clip_evaluation.figures import MIN_EVENT_S, ShownClip, clip_figures, view_figures
 from edge.clip_evaluation.poisson import poisson_interval
 from edge.errors import DataError, UsageError
 
@@ -172,7 +172,7 @@ def test_least_durations_bear_the_rounding_of_stamps() -> None:
     """Three frames at 30 a second last 100 ms, and 99 ms in a container that rounds."""
     found = counted("fff...", stamps=[0, 33, 66, 99, 132, 165])
     assert [rate.events for rate in found.event_rates] == [1, 0, 0, 0]
-    assert [rate.least_s for rate in found.event_rates] == list(LEAST_S)
+    assert [rate.least_s for rate in found.event_rates] == list(MIN_EVENT_S)
     assert [rate.events for rate in counted("ff....", step_ms=33.3).event_rates] == [0] * 4
 
 
@@ -244,12 +244,14 @@ def test_a_scene_gives_the_same_events_at_25_and_at_50_frames_a_second(scene: Sc
         assert one.seconds == pytest.approx(other.seconds, abs=0.0401)
         assert one.seconds == pytest.approx(length, abs=0.0401)
     clear = [
-        length for _, length in scene if all(abs(length - least) > 0.0401 for least in LEAST_S)
+        length for _, length in scene if all(abs(length - least) > 0.0401 for least in MIN_EVENT_S)
     ]
     if len(clear) == len(scene):
         rates = [[rate.events for rate in found.event_rates] for found in (few, many)]
         assert (
-            rates[0] == rates[1] == [sum(length >= least for length in clear) for least in LEAST_S]
+            rates[0]
+            == rates[1]
+            == [sum(length >= least for length in clear) for least in MIN_EVENT_S]
         )
 
 

@@ -15,7 +15,7 @@ import pytest
 from edge.bundle.reader import Bundle
 from edge.errors import InferenceFault
 from edge.inference.messages import EngineSpec
-from edge.inference.supervisor import MOST_FAULTS, SingleBundle, Supervisor
+from edge.inference.supervisor import MAX_FAULTS, SingleBundle, Supervisor
 from tests.support.processes import alive, handles, until
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ def test_a_crash_loop_leads_to_the_previous_slot_and_then_to_none(
     first, second = slots.paths
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAULTS):
             watched.suffers(CRASH)
             watched.now += 10_000_000_000
         assert supervisor.wait(20)
         assert [path for path, _ in slots.bad] == [first]
         assert "3 faults within 60 s" in slots.bad[0][1]
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAULTS):
             watched.suffers(CRASH)
         until(lambda: supervisor.phase == "exhausted")
         assert [path for path, _ in slots.bad] == [first, second]
@@ -141,7 +141,7 @@ def test_crashes_far_apart_condemn_nothing(
 ) -> None:
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
-        for _ in range(MOST_FAULTS + 1):
+        for _ in range(MAX_FAULTS + 1):
             watched.suffers(CRASH)
             watched.now += 31_000_000_000
         assert supervisor.wait(20)
@@ -250,11 +250,11 @@ def test_a_store_that_cannot_be_written_stops_nothing(
         watched.now += 61_000_000_000
         supervisor.infer(picture(1))
         until(lambda: not supervisor._clean)
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAULTS):
             watched.suffers(CRASH)
         assert supervisor.wait(20)
         assert (supervisor.infer(picture(2)) == 2).all(), "of the other slot"
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAULTS):
             watched.suffers(CRASH)
         until(lambda: supervisor.phase == "exhausted")
         said = [news.detail for news in supervisor.news() if news.kind == "store"]
@@ -281,7 +281,7 @@ def test_a_machine_without_memory_marks_no_bundle_bad(
 ) -> None:
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
-        for _ in range(MOST_FAULTS):
+        for _ in range(MAX_FAULTS):
             assert supervisor.wait(20)
             engine = supervisor._engine
             assert engine is not None
@@ -289,7 +289,7 @@ def test_a_machine_without_memory_marks_no_bundle_bad(
             assert watched.suffers(1).kind == "memory"
         assert supervisor.wait(20)
         assert (supervisor.counters["memory"], supervisor.counters["passed_over"]) == (
-            MOST_FAULTS,
+            MAX_FAULTS,
             1,
         )
         assert not slots.bad

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from distill.config import make_config
 from edge.datasets.pairs import Pair
-from quantize.certify.accuracy import F32, LEAST_SMALL, PTQ, QAT, AccuracyRow, judge, score_student
+from quantize.certify.accuracy import (
+    F32,
+    MIN_SMALL_POLYPS,
+    PTQ,
+    QAT,
+    AccuracyRow,
+    judge,
+    score_student,
+)
 from quantize.runs.folder import QatConfig
 
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ def test_allowance_itself_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("small", "judged"), [(LEAST_SMALL, True), (LEAST_SMALL - 1, False), (0, False)]
+    ("small", "judged"), [(MIN_SMALL_POLYPS, True), (MIN_SMALL_POLYPS - 1, False), (0, False)]
 )
 def test_few_small_polyps_are_told_and_not_judged(small: int, judged: bool) -> None:
     gate = judge(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.evaluation.evaluator import score_frame
 from edge.imaging.postprocess import enlarged, regions
 from quantize.certify.candidates import SLACK, Balance, Candidates, Place, choose, highest_dice
-from quantize.certify.point_table import LEAST_REGIONS, LEVELS, PEAKS, clean_table, polyp_table
+from quantize.certify.point_table import LEVELS, MIN_REGIONS, PEAKS, clean_table, polyp_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def kept_mask(scores: U8, point: OperatingPoint) -> NDArray[np.bool_]:
 
 def some_places(seed: int) -> list[Place]:
     generator = np.random.default_rng(seed)
-    highs = (len(LEVELS), len(LEAST_REGIONS), PEAKS)
+    highs = (len(LEVELS), len(MIN_REGIONS), PEAKS)
     return [Place(*(int(generator.integers(0, high)) for high in highs)) for _ in range(25)]
 
 
