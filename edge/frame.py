@@ -36,12 +36,12 @@ class OperatingPoint(NamedTuple):
     Attributes:
         threshold: Lowest score of a mask pixel, more than 0, at most 1.
         min_region: Smallest region that is kept, as a share of the part the model saw, 0 to 1.
-        least_peak: Lowest peak score of a region that is kept, 0 to 1; 0 keeps every region.
+        min_peak: Lowest peak score of a region that is kept, 0 to 1; 0 keeps every region.
     """
 
     threshold: float = 0.5
     min_region: float = 0.001
-    least_peak: float = 0.0
+    min_peak: float = 0.0
 
 
 DEFAULT_OPERATING_POINT = OperatingPoint()

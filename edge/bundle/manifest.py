@@ -14,6 +14,10 @@ SCHEMA_VERSION = 2
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
+_STORED = {"min_peak": "least_peak"}
+"""Python name -> key in the manifest, where the two differ."""
+
+
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of the manifest's records."""
 
@@ -37,11 +41,11 @@ class Input(Strict, frozen=True, kw_only=True):
     scale: float = 128.0
 
 
-class FrocPoint(Strict, frozen=True, kw_only=True):
+class FrocPoint(Strict, frozen=True, kw_only=True, rename=_STORED):
     """One point of the FROC curve: what is found and what is flagged from a least peak on.
 
     Attributes:
-        least_peak: Score that a kept region reaches at its highest, 0 to 1.
+        min_peak: Score that a kept region reaches at its highest, 0 to 1.
         overlapped: Share of the polyps on which a kept region has a pixel; None without any polyp.
         matched: Share of the polyps that a kept region outlines
             (`edge.evaluation.findings.MATCH_IOU`); None without any.
@@ -49,7 +53,7 @@ class FrocPoint(Strict, frozen=True, kw_only=True):
         flagged: Share of the clean frames that are flagged; None without any.
     """
 
-    least_peak: float
+    min_peak: float
     overlapped: float | None
     matched: float | None
     false_regions: float
@@ -68,7 +72,7 @@ class Tally(Strict, frozen=True, kw_only=True):
     count: int
 
 
-class CurvePoint(Strict, frozen=True, kw_only=True):
+class CurvePoint(Strict, frozen=True, kw_only=True, rename=_STORED):
     """An operating point on the validation frames.
 
     Attributes:
@@ -77,7 +81,7 @@ class CurvePoint(Strict, frozen=True, kw_only=True):
         found: Frames with a polyp on which a kept region touches it.
         flagged: Frames without a polyp that have a kept region.
         min_region: Smallest region that is kept; None for that of the calibration.
-        least_peak: Score that a kept region reaches at its highest; None for that of the
+        min_peak: Score that a kept region reaches at its highest; None for that of the
             calibration.
     """
 
@@ -86,10 +90,10 @@ class CurvePoint(Strict, frozen=True, kw_only=True):
     found: int
     flagged: int
     min_region: float | None = None
-    least_peak: float | None = None
+    min_peak: float | None = None
 
 
-class Calibration(Strict, frozen=True, kw_only=True):
+class Calibration(Strict, frozen=True, kw_only=True, rename=_STORED):
     """How threshold, least region and least peak were chosen; validation data alone took part.
 
     Attributes:
@@ -98,7 +102,7 @@ class Calibration(Strict, frozen=True, kw_only=True):
         data: Data set -> frames with a polyp.
         negatives: Data set -> frames without one.
         min_region: The least region that was chosen; it holds for every point that states no other.
-        least_peak: The least peak that was chosen; it holds for every point that states no other.
+        min_peak: The least peak that was chosen; it holds for every point that states no other.
         best: The point of the highest Dice.
         chosen: The point that was chosen.
         curve: Other thresholds, to see how flat the choice is.
@@ -117,7 +121,7 @@ class Calibration(Strict, frozen=True, kw_only=True):
     data: dict[str, int]
     negatives: dict[str, int]
     min_region: float
-    least_peak: float = 0.0
+    min_peak: float = 0.0
     best: CurvePoint
     chosen: CurvePoint
     curve: list[CurvePoint]
@@ -132,7 +136,7 @@ class Calibration(Strict, frozen=True, kw_only=True):
         """Least region and least peak of a point."""
         return (
             self.min_region if point.min_region is None else point.min_region,
-            self.least_peak if point.least_peak is None else point.least_peak,
+            self.min_peak if point.min_peak is None else point.min_peak,
         )
 
     @property
@@ -145,13 +149,13 @@ class Calibration(Strict, frozen=True, kw_only=True):
         )
 
 
-class Output(Strict, frozen=True, kw_only=True):
+class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
     """What the engine's output means: polyp scores in units of 1/256.
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         min_region: Smallest region that is kept, share of what is shown.
-        least_peak: Score that a region reaches at its highest, or it is left out, 0 to 1.
+        min_peak: Score that a region reaches at its highest, or it is left out, 0 to 1.
         calibration: How the three were chosen; None where they are the usual ones.
     """
 
@@ -160,13 +164,13 @@ class Output(Strict, frozen=True, kw_only=True):
     meaning: str = "polyp score, uint8, 1/256"
     threshold: float = DEFAULT_OPERATING_POINT.threshold
     min_region: float = DEFAULT_OPERATING_POINT.min_region
-    least_peak: float = DEFAULT_OPERATING_POINT.least_peak
+    min_peak: float = DEFAULT_OPERATING_POINT.min_peak
     calibration: Calibration | None = None
 
     @property
     def point(self) -> OperatingPoint:
         """What turns scores into regions."""
-        return OperatingPoint(self.threshold, self.min_region, self.least_peak)
+        return OperatingPoint(self.threshold, self.min_region, self.min_peak)
 
 
 class EngineEntry(Strict, frozen=True, kw_only=True):

@@ -262,10 +262,10 @@ def _check(manifest: Manifest, path: Path) -> None:
             f"{path}: {MANIFEST} has an input or output out of range",
             expected=f"1 <= height, width <= {_LONGEST_SIDE}",
         )
-    threshold, min_region, least_peak = manifest.output.point
-    if not 0 < threshold <= 1 or not 0 <= min_region < 1 or not 0 <= least_peak <= 1:
+    threshold, min_region, min_peak = manifest.output.point
+    if not 0 < threshold <= 1 or not 0 <= min_region < 1 or not 0 <= min_peak <= 1:
         raise BundleError(
             f"{path}: {MANIFEST} has a threshold, min_region or least_peak out of range",
             expected="0 < threshold <= 1, 0 <= min_region < 1, 0 <= least_peak <= 1",
-            got=f"{threshold}, {min_region}, {least_peak}",
+            got=f"{threshold}, {min_region}, {min_peak}",
         )

@@ -100,13 +100,13 @@ class GroupCounts(msgspec.Struct, frozen=True, kw_only=True):
     flagged: int
 
 
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
+class Detection(msgspec.Struct, frozen=True, kw_only=True, rename={"min_peak": "least_peak"}):
     """What is flagged and what is missed at the operating point, and at other least peaks.
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         min_region: Smallest region that is kept, share of what the student was shown.
-        least_peak: Score that a kept region reaches at its highest.
+        min_peak: Score that a kept region reaches at its highest.
         iou: IoU from which a region outlines a polyp.
         polyps: Connected pieces of the true masks.
         images: Images with a polyp; one counts as found where any of its polyps is.
@@ -120,7 +120,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
 
     threshold: float
     min_region: float
-    least_peak: float
+    min_peak: float
     iou: float
     polyps: PolypCounts
     images: PolypCounts
@@ -150,14 +150,14 @@ def summarize_detection(
         sizes: All names of sizes.
         seed: Seed of the bootstrap.
     """
-    peak = point.least_peak
+    peak = point.min_peak
     polyps = [polyp for frame in frames for polyp in frame.findings.polyps]
     images = [frame.findings.polyps for frame in frames if frame.findings.polyps]
     by_sequence = _grouped(frames, peak, lambda frame: f"{frame.dataset}/{frame.sequence}")
     return Detection(
         threshold=point.threshold,
         min_region=point.min_region,
-        least_peak=peak,
+        min_peak=peak,
         iou=MATCH_IOU,
         polyps=_polyps([(polyp.overlap_peak, polyp.match_peak) for polyp in polyps], peak),
         images=_polyps(
@@ -205,7 +205,7 @@ def froc_curve(frames: Sequence[Findings]) -> list[FrocPoint]:
     changes = np.append((counts[:, 1:] != counts[:, :-1]).any(axis=0), True)
     return [
         FrocPoint(
-            least_peak=step / _STEPS,
+            min_peak=step / _STEPS,
             overlapped=int(overlapped[step]) / len(polyps) if polyps else None,
             matched=int(matched[step]) / len(polyps) if polyps else None,
             false_regions=int(false[step]) / len(frames),
@@ -215,9 +215,9 @@ def froc_curve(frames: Sequence[Findings]) -> list[FrocPoint]:
     ]
 
 
-def is_kept(highest: float | None, least_peak: float) -> bool:
+def is_kept(highest: float | None, min_peak: float) -> bool:
     """Whether a region of this highest score is kept; None stands for no region."""
-    return highest is not None and highest >= least_peak
+    return highest is not None and highest >= min_peak
 
 
 def _reaching(peaks: Sequence[float | None]) -> NDArray[np.int64]:
@@ -231,11 +231,11 @@ def _most(peaks: Iterable[float | None]) -> float | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def _polyps(peaks: Sequence[tuple[float | None, float | None]], least_peak: float) -> PolypCounts:
+def _polyps(peaks: Sequence[tuple[float | None, float | None]], min_peak: float) -> PolypCounts:
     """Counts of polyps, of the highest overlapping and the highest matching region of each."""
     n = len(peaks)
-    overlapped = sum(is_kept(overlap, least_peak) for overlap, _ in peaks)
-    matched = sum(is_kept(match, least_peak) for _, match in peaks)
+    overlapped = sum(is_kept(overlap, min_peak) for overlap, _ in peaks)
+    matched = sum(is_kept(match, min_peak) for _, match in peaks)
     return PolypCounts(
         n=n,
         overlapped=overlapped,
@@ -259,23 +259,23 @@ def _clean(by_sequence: Mapping[str, GroupCounts], seed: int) -> CleanCounts:
 
 
 def _grouped(
-    frames: Sequence[FrameFindings], least_peak: float, key: Callable[[FrameFindings], str]
+    frames: Sequence[FrameFindings], min_peak: float, key: Callable[[FrameFindings], str]
 ) -> dict[str, GroupCounts]:
     groups: dict[str, list[Findings]] = {}
     for frame in frames:
         groups.setdefault(key(frame), []).append(frame.findings)
-    return {name: _counts(members, least_peak) for name, members in groups.items()}
+    return {name: _counts(members, min_peak) for name, members in groups.items()}
 
 
-def _counts(frames: Sequence[Findings], least_peak: float) -> GroupCounts:
+def _counts(frames: Sequence[Findings], min_peak: float) -> GroupCounts:
     polyps = [polyp for frame in frames for polyp in frame.polyps]
     clean = [frame for frame in frames if not frame.polyps]
     return GroupCounts(
         frames=len(frames),
         polyps=len(polyps),
-        overlapped=sum(is_kept(polyp.overlap_peak, least_peak) for polyp in polyps),
-        matched=sum(is_kept(polyp.match_peak, least_peak) for polyp in polyps),
-        false_regions=sum(peak >= least_peak for frame in frames for peak in frame.false_peaks),
+        overlapped=sum(is_kept(polyp.overlap_peak, min_peak) for polyp in polyps),
+        matched=sum(is_kept(polyp.match_peak, min_peak) for polyp in polyps),
+        false_regions=sum(peak >= min_peak for frame in frames for peak in frame.false_peaks),
         clean=len(clean),
-        flagged=sum(is_kept(frame.flag_peak, least_peak) for frame in clean),
+        flagged=sum(is_kept(frame.flag_peak, min_peak) for frame in clean),
     )

@@ -243,8 +243,8 @@ def find_in_frame(
         (H, W) bool, the pixels of the kept regions, and the findings over all regions.
     """
     units, size = to_units(scores), (true.shape[0], true.shape[1])
-    found = regions(units, size, point._replace(least_peak=0.0), part=part)
-    kept = tuple(region for region in found if region.score >= point.least_peak)
+    found = regions(units, size, point._replace(min_peak=0.0), part=part)
+    kept = tuple(region for region in found if region.score >= point.min_peak)
     labels = region_labels(units, found, size, point.threshold, part)
     shown = (
         labels
@@ -266,7 +266,7 @@ def _judge(
         iou=iou,
         area_true=float(np.mean(true)),
         area_found=float(np.mean(found)),
-        flagged=is_kept(findings.flag_peak, point.least_peak),
+        flagged=is_kept(findings.flag_peak, point.min_peak),
         findings=findings,
     )
     return row, found

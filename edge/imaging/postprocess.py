@@ -81,7 +81,7 @@ def regions(
     mask, outlines = outer_outlines(window, least)
     smallest = max(1.0, point.min_region * place.cells)
     found = [_region(outline, mask, window, place, smallest) for outline in outlines]
-    kept = (region for region in found if region and region.score >= point.least_peak)
+    kept = (region for region in found if region and region.score >= point.min_peak)
     return tuple(sorted(kept, key=lambda region: -region.area))
 
 

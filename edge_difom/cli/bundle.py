@@ -88,7 +88,7 @@ def show(path: Path, json_path: str | None) -> None:
             [
                 "regions",
                 f"at least {manifest.output.min_region:.2%} of the input, "
-                f"peak score at least {manifest.output.least_peak:g}",
+                f"peak score at least {manifest.output.min_peak:g}",
             ],
             ["golden frames", str(len(manifest.golden.frames))],
         ],

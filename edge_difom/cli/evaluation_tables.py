@@ -95,7 +95,7 @@ def show(report: EvaluationReport) -> None:
 def _show_detection(held: Detection) -> None:
     console.say(
         f"kept regions: threshold {held.threshold:.4f}, least region {held.min_region:.1%}, "
-        f"least peak {held.least_peak:.4f}"
+        f"least peak {held.min_peak:.4f}"
     )
     rows = [("polyps", held.polyps), *held.by_size.items(), ("images with a polyp", held.images)]
     console.table(

@@ -274,7 +274,7 @@ def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
         plain,
         threshold=calibration.chosen.threshold,
         min_region=calibration.min_region,
-        least_peak=calibration.least_peak,
+        min_peak=calibration.min_peak,
         calibration=calibration,
     )
 

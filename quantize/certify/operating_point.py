@@ -106,7 +106,7 @@ def calibrate(
             found=_reaching(polyps, place),
             flagged=_reaching(free, place),
             min_region=place.point.min_region,
-            least_peak=place.point.least_peak,
+            min_peak=place.point.min_peak,
         )
 
     counts = report.detection
@@ -117,7 +117,7 @@ def calibrate(
         data=dict(Counter(one.dataset for one in polyps)),
         negatives=dict(Counter(one.dataset for one in free)),
         min_region=chosen.point.min_region,
-        least_peak=chosen.point.least_peak,
+        min_peak=chosen.point.min_peak,
         best=point(best, _evaluated(polyps, best.point)),
         chosen=point(chosen, report),
         curve=[point(chosen._replace(level=LEVELS.index(level))) for level in _SHOWN],

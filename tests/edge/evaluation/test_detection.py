@@ -41,9 +41,9 @@ def clean(flag: float | None, *false: float) -> Findings:
     return Findings(polyps=[], false_peaks=list(false), flag_peak=flag)
 
 
-def counted(frames: Sequence[FrameFindings], least_peak: float = 0.0) -> Detection:
+def counted(frames: Sequence[FrameFindings], min_peak: float = 0.0) -> Detection:
     return summarize_detection(
-        frames, OperatingPoint(0.5, 0.001, least_peak), size_of=size_of, sizes=SIZES
+        frames, OperatingPoint(0.5, 0.001, min_peak), size_of=size_of, sizes=SIZES
     )
 
 
@@ -106,16 +106,16 @@ findings = st.builds(
 @given(st.lists(findings, min_size=1, max_size=6), st.integers(0, 255))
 def test_the_curve_only_falls_and_agrees_with_the_counts(frames: list[Findings], step: int) -> None:
     curve = froc_curve(frames)
-    assert curve[-1].least_peak == 255 / 256
+    assert curve[-1].min_peak == 255 / 256
     for left, right in itertools.pairwise(curve):
-        assert left.least_peak < right.least_peak
+        assert left.min_peak < right.min_peak
         for name in ("overlapped", "matched", "false_regions", "flagged"):
             a, b = getattr(left, name), getattr(right, name)
             assert (a is None and b is None) or a >= b
     held = counted(
         [FrameFindings("A", str(n), frame) for n, frame in enumerate(frames)], step / 256
     )
-    point = next(point for point in curve if point.least_peak >= step / 256)
+    point = next(point for point in curve if point.min_peak >= step / 256)
     assert point.false_regions == held.false_regions
     if held.polyps.n:
         assert point.overlapped == held.polyps.overlapped / held.polyps.n

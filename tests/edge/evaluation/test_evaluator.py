@@ -137,13 +137,13 @@ def test_a_region_that_is_left_out_is_not_in_the_mask(data: Path) -> None:
 
     pairs = find_pairs(data)
     whole = evaluate(pairs, two_squares).per_image
-    peaked = evaluate(pairs, two_squares, point=OperatingPoint(least_peak=0.9)).per_image
+    peaked = evaluate(pairs, two_squares, point=OperatingPoint(min_peak=0.9)).per_image
     large = evaluate(pairs, two_squares, point=OperatingPoint(min_region=0.08)).per_image
     for every, bright, big in zip(whole, peaked, large, strict=True):
         assert every.area_found == pytest.approx(0.16, abs=0.01)
         assert bright.area_found == pytest.approx(0.0625, abs=0.005)
         assert big.area_found == pytest.approx(0.0975, abs=0.012)
-    none = evaluate(pairs, two_squares, point=OperatingPoint(least_peak=0.99))
+    none = evaluate(pairs, two_squares, point=OperatingPoint(min_peak=0.99))
     assert {row.area_found for row in none.per_image} == {0.0}
     assert (none.dice, none.negatives.flagged) == (0.0, 0)
 

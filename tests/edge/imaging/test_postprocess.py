@@ -89,10 +89,10 @@ def test_a_region_that_nowhere_reaches_the_least_peak_is_left_out() -> None:
     scores[44:46, 44:46] = 244
     large, small = regions(scores, (64, 64), OperatingPoint(0.5, 0))
     assert (large.score, small.score) == (180 / 256, 244 / 256)
-    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=244 / 256)) == (small,), (
+    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, min_peak=244 / 256)) == (small,), (
         "inclusive"
     )
-    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, least_peak=245 / 256)) == ()
+    assert regions(scores, (64, 64), OperatingPoint(0.5, 0, min_peak=245 / 256)) == ()
 
 
 def test_a_hole_is_not_part_of_the_region() -> None:

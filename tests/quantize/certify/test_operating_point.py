@@ -107,7 +107,7 @@ def test_the_highest_dice_loses_if_it_flags_clean_frames(
     assert found.chosen.flagged == 2
     assert found.chosen.dice == pytest.approx(found.best.dice), "the peak costs no mask"
     assert found.chosen.threshold <= 100 / 256
-    assert found.least_peak == 91 / 256, "the lowest that does it"
+    assert found.min_peak == 91 / 256, "the lowest that does it"
     assert found.reached == pytest.approx(1 / 3)
     assert not found.fell_short
 
@@ -117,10 +117,10 @@ def test_a_useful_peak_close_to_one_is_among_the_candidates(
 ) -> None:
     found = calibrate(score, polyps(20, 30, peak=255), clean(253, 254), engine="openvino int8")
     assert (found.chosen.found, found.chosen.flagged) == (2, 0)
-    assert found.least_peak == 255 / 256
+    assert found.min_peak == 255 / 256
     assert found.chosen.dice == 1.0
     assert found.reached == 1.0
-    assert found.froc[-1].least_peak == 255 / 256
+    assert found.froc[-1].min_peak == 255 / 256
     assert (found.froc[-1].overlapped, found.froc[-1].flagged) == (1.0, 0.0)
     assert found.froc[0].flagged == 1.0
 
