@@ -19,7 +19,7 @@ from edge.frame import Frame, OperatingPoint, Result
 from edge.imaging.field_of_view import WINDOW, ViewEstimator
 from edge.imaging.postprocess import mask_area, regions
 from edge.imaging.preprocess import to_input
-from edge.imaging.thumbnail import small
+from edge.imaging.thumbnail import make_thumbnail
 from edge.overlay.paint import LayerPainter, layer
 from edge.pipeline.frame_guard import FrameGuard
 from edge.status import State, Status
@@ -74,11 +74,11 @@ def view_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
     check = _check_view(images)
     views = ViewEstimator()
     with _one_thread():
-        views.update(small(images[0]))
+        views.update(make_thumbnail(images[0]))
 
         def window() -> tuple[float, float]:
             took = [
-                _cpu_ms(lambda image=image: views.update(small(image)))  # type: ignore[misc]
+                _cpu_ms(lambda image=image: views.update(make_thumbnail(image)))  # type: ignore[misc]
                 for image in itertools.islice(itertools.cycle(images), WINDOW)
             ]
             return took[-1], float(np.median(took[:-1]))
@@ -146,9 +146,9 @@ def _check_guard(images: list[ImageU8]) -> str:
 
 def _check_view(images: list[ImageU8]) -> str:
     views, mask = ViewEstimator(), octagon(_FRAME) > 0
-    view = views.update(small(images[0]))
+    view = views.update(make_thumbnail(images[0]))
     for image in itertools.islice(itertools.cycle(images), WINDOW):
-        view = views.update(small(image))
+        view = views.update(make_thumbnail(image))
     found = cv2.resize(view.mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
     iou = float((found & mask).sum() / (found | mask).sum())
     if iou < _LEAST_IOU:

@@ -60,7 +60,7 @@ class FrocPoint(Strict, frozen=True, kw_only=True, rename=_STORED):
     flagged: float | None
 
 
-class Tally(Strict, frozen=True, kw_only=True):
+class Proportion(Strict, frozen=True, kw_only=True):
     """How many of how many.
 
     Attributes:
@@ -127,9 +127,9 @@ class Calibration(Strict, frozen=True, kw_only=True, rename=_STORED):
     curve: list[CurvePoint]
     specificity: float | None = None
     reached: float | None = None
-    found_by_set: dict[str, Tally] = {}
-    flagged_by_set: dict[str, Tally] = {}
-    flagged_by_sequence: dict[str, Tally] = {}
+    found_by_set: dict[str, Proportion] = {}
+    flagged_by_set: dict[str, Proportion] = {}
+    flagged_by_sequence: dict[str, Proportion] = {}
     froc: list[FrocPoint] = []
 
     def limits(self, point: CurvePoint) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from edge.imaging.thumbnail import Small, small
+from edge.imaging.thumbnail import Thumbnail, make_thumbnail
 from edge.imaging.view import View, whole_frame
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class ViewEstimator:
         self._settled = False
         self._candidate: View | None = None
 
-    def view(self, picture: Small) -> View:
+    def view(self, picture: Thumbnail) -> View:
         """The view that holds, without looking at this picture."""
         if self._view is None or self._view.frame_size != picture.frame_size:
             return whole_frame(picture.frame_size, picture.bright.shape)
         return self._view
 
-    def update(self, picture: Small) -> View:
+    def update(self, picture: Thumbnail) -> View:
         """Look at one more picture.
 
         Args:
@@ -98,12 +98,12 @@ class ViewEstimator:
 class _Window:
     """The lightest and the darkest that each cell was within the last frames, and where it has changed lately."""
 
-    def __init__(self, picture: Small) -> None:
+    def __init__(self, picture: Thumbnail) -> None:
         self._high, self._low = picture.bright.copy(), picture.bright.copy()
         self._frames = 0
         self._alive = np.full_like(picture.bright, _ALIVE_WINDOWS)
 
-    def add(self, picture: Small) -> bool:
+    def add(self, picture: Thumbnail) -> bool:
         """Take a picture; says whether the window is full, and the next picture begins another."""
         if self._frames == 0:
             np.copyto(self._high, picture.bright)
@@ -139,7 +139,7 @@ def estimate(image: ImageU8) -> View:
     Raises:
         DataError: `image` is no such picture.
     """
-    return ViewEstimator().update(small(image))
+    return ViewEstimator().update(make_thumbnail(image))
 
 
 def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:

@@ -19,7 +19,7 @@ LONGEST = 240
 """Maximum number of cells on the longer side."""
 
 
-class Small(NamedTuple):
+class Thumbnail(NamedTuple):
     """A frame in small.
 
     Attributes:
@@ -37,7 +37,7 @@ class Small(NamedTuple):
     frame_size: tuple[int, int]
 
 
-def small(image: ImageU8) -> Small:
+def make_thumbnail(image: ImageU8) -> Thumbnail:
     """A frame in small.
 
     Args:
@@ -54,4 +54,4 @@ def small(image: ImageU8) -> Small:
     colours = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     blue, green, red = cast("tuple[ImageU8, ImageU8, ImageU8]", cv2.split(colours))
     bright = cast("ImageU8", cv2.max(red, cv2.max(green, blue)))
-    return Small(blue, green, red, bright, (height, width))
+    return Thumbnail(blue, green, red, bright, (height, width))

@@ -1,6 +1,6 @@
 """What the runtime and the student's process say to each other, as msgpack over a socket pair.
 
-A frame takes four bytes each way, its number; everything else is in the shared planes.
+A frame takes four bytes each way, its number; everything else is in the shared buffers.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from edge.inference.messages import (
     decode_answer,
     encode,
 )
-from edge.inference.shared_buffers import Planes, anonymous
+from edge.inference.shared_buffers import SharedBuffers, open_anonymous_memory
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.status import ReasonKind
 
@@ -83,10 +83,10 @@ class ProcessEngine:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             failed.callback(self._channel.close)
             handed.callback(theirs.close)
-            memory = anonymous()
+            memory = open_anonymous_memory()
             handed.callback(os.close, memory)
-            self._planes = Planes(memory, spec.input_size, spec.output_size)
-            self.input_buffer = self._planes.input
+            self._buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
+            self.input_buffer = self._buffers.input
             self._channel.send(encode(spec))
             self._began = time.monotonic()
             self._child = subprocess.Popen(
@@ -153,7 +153,7 @@ class ProcessEngine:
         answer = self._answer(left_ms)
         if answer != number:
             raise InferenceFault(ReasonKind.CRASH, f"the student's process answered {answer!r}")
-        return self._planes.output
+        return self._buffers.output
 
     def settings(self) -> dict[str, Any]:
         """Effective settings as the runtime reported them."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ALIGNMENT = 4096
 
 
-class Planes:
+class SharedBuffers:
     """An input picture and a score map in one shared mapping.
 
     Args:
@@ -43,6 +43,6 @@ class Planes:
         self.output: ImageU8 = whole[offset:length].reshape(output_size)
 
 
-def anonymous() -> int:
+def open_anonymous_memory() -> int:
     """A file descriptor of memory that has no name and goes with its last user."""
     return os.memfd_create("edge-difom", os.MFD_CLOEXEC)

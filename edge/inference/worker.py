@@ -30,7 +30,7 @@ from edge.inference.messages import (
     encode,
 )
 from edge.inference.score_check import damage
-from edge.inference.shared_buffers import Planes
+from edge.inference.shared_buffers import SharedBuffers
 from edge.status import ReasonKind
 from edge.util.extras import resolve
 from edge.util.process_env import configure_worker
@@ -54,11 +54,11 @@ def main(arguments: list[str]) -> int:
     with channel:
         spec = decode_spec(channel.recv(_MESSAGE_BYTES))
         _settle(spec)
-        planes = Planes(memory, spec.input_size, spec.output_size)
+        buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
         try:
             engine: Engine = resolve(spec.factory)(**spec.arguments)
             channel.send(encode(Ready(engine.name, engine.settings())))
-            _serve(channel, engine, planes, spec.output_size)
+            _serve(channel, engine, buffers, spec.output_size)
         except EdgeDifomError as error:
             _report(channel, Refused(type(error).__name__, str(error)))
             return error.exit_code
@@ -73,21 +73,21 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(
-    channel: socket.socket, engine: Engine, planes: Planes, output_size: tuple[int, int]
+    channel: socket.socket, engine: Engine, buffers: SharedBuffers, output_size: tuple[int, int]
 ) -> None:
     while number := channel.recv(FRAME_BYTES):
         try:
-            scores = engine.infer(planes.input)
+            scores = engine.infer(buffers.input)
         except InferenceFault as fault:
-            trouble: str | None = fault.detail
+            problem: str | None = fault.detail
         else:
-            trouble = damage(scores, output_size)
-            if trouble is None:
-                np.copyto(planes.output, scores)
-        if trouble is None:
+            problem = damage(scores, output_size)
+            if problem is None:
+                np.copyto(buffers.output, scores)
+        if problem is None:
             channel.send(number)
         else:
-            channel.send(encode(Damaged(int.from_bytes(number, "little"), trouble)))
+            channel.send(encode(Damaged(int.from_bytes(number, "little"), problem)))
 
 
 def _settle(spec: EngineSpec) -> None:

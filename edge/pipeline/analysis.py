@@ -60,8 +60,8 @@ def analyse(
     scores: ImageU8 | None
     try:
         scores = engine.infer(picture)
-        trouble = damage(scores, (manifest.output.height, manifest.output.width))
-        reason = None if trouble is None else Reason(ReasonKind.DAMAGED, trouble)
+        problem = damage(scores, (manifest.output.height, manifest.output.width))
+        reason = None if problem is None else Reason(ReasonKind.DAMAGED, problem)
     except InferenceFault as fault:
         scores, reason = None, fault.reason
     scored = clock()

@@ -17,14 +17,14 @@ from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
     CartObserver,
     CounterObserver,
-    HeatObserver,
     SignalObserver,
     SupervisorObserver,
+    ThermalObserver,
     WatchdogObserver,
 )
 from edge.pipeline.smoothing import Smoother
 from edge.pipeline.stills import StillObserver
-from edge.pipeline.thermal import Heat
+from edge.pipeline.thermal import ThermalMonitor
 from edge.pipeline.watchdog import Watchdog
 from edge.stills.keeper import StillKeeper
 from edge.telemetry.observer import Telemetry
@@ -140,10 +140,10 @@ def open_device(
                     clock=clock,
                 )
             )
-        heat = Heat(clock=clock)
+        thermal = ThermalMonitor(clock=clock)
         observers: list[Observer] = [
             SupervisorObserver(supervisor, telemetry),
-            HeatObserver(heat),
+            ThermalObserver(thermal),
             WatchdogObserver(stack.enter_context(Watchdog(clock=clock))),
             telemetry,
         ]
@@ -168,7 +168,7 @@ def open_device(
                 telemetry,
                 counters=lambda: _counters(counted),
                 gauges=lambda: (
-                    {} if heat.celsius is None else {"temperature_celsius": heat.celsius}
+                    {} if thermal.celsius is None else {"temperature_celsius": thermal.celsius}
                 ),
                 clock=clock,
             )
@@ -183,7 +183,7 @@ def open_device(
             guard=guard,
             smoother=Smoother(fps=fps) if options.smooth and source.continuous else None,
             observers=observers,
-            keep_every=heat.keep_every,
+            keep_every=thermal.keep_every,
             clock=clock,
             stop=stop,
             on_frame=on_frame,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edge.imaging.field_of_view import ViewEstimator
-from edge.imaging.thumbnail import small
+from edge.imaging.thumbnail import make_thumbnail
 from edge.pipeline.frame_time import moment_ns
-from edge.pipeline.quality_checks import trouble
+from edge.pipeline.quality_checks import find_quality_problem
 from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from edge.frame import Box, Frame
-    from edge.imaging.thumbnail import Small
+    from edge.imaging.thumbnail import Thumbnail
     from edge.imaging.view import View
 
 ENTER_MS = {
@@ -93,7 +93,7 @@ class FrameGuard:
         self._fps = fps
         self._views = ViewEstimator()
         self.view: View | None = None
-        self._still: Small | None = None
+        self._still: Thumbnail | None = None
         self._still_ns = self._still_frames = 0
         self._reason: Reason | None = None
         self._seen: ReasonKind | None = None
@@ -108,10 +108,10 @@ class FrameGuard:
         Raises:
             DataError: Its image is no BGR picture.
         """
-        picture = small(frame.image)
+        picture = make_thumbnail(frame.image)
         view = self._views.view(picture)
         now = moment_ns(frame, self._fps)
-        reason = trouble(picture, view.mask)
+        reason = find_quality_problem(picture, view.mask)
         still_ms = self._stood_still(picture, view, now)
         dark_or_white = reason is not None and reason.kind in (ReasonKind.BLACK, ReasonKind.LIGHT)
         if still_ms and not dark_or_white:
@@ -122,7 +122,7 @@ class FrameGuard:
         self.view = view
         return Judgement(self._reason, view)
 
-    def _stood_still(self, picture: Small, view: View, now: int) -> float:
+    def _stood_still(self, picture: Thumbnail, view: View, now: int) -> float:
         """For how many milliseconds the picture has been frozen, 0 where it is not.
 
         It is compared with the first one of the standstill, so that slow movement adds up.
@@ -152,7 +152,7 @@ class FrameGuard:
             self._reason = reason
 
 
-def _same(one: Small, other: Small, view: View) -> bool:
+def _same(one: Thumbnail, other: Thumbnail, view: View) -> bool:
     """Whether two pictures differ by less than the noise of a live one, inside the view."""
     change = cv2.absdiff(one.green, other.green)
     if cv2.mean(change, view.mask)[0] > _MOST_MEAN:

@@ -14,7 +14,7 @@ from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
 from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
-from edge.pipeline.run_stats import RunSummary, Tally
+from edge.pipeline.run_stats import RunStats, RunSummary
 from edge.pipeline.state_machine import StateMachine
 from edge.sources.latest_frame import NewestFrame
 from edge.status import STARTING, Condition, State
@@ -99,7 +99,7 @@ class FrameLoop:
             SourceError: The source failed for good; everything written so far is complete.
         """
         self._machine, self._own = StateMachine(self.clock), []
-        tally, taken = Tally(), 0
+        stats, taken = RunStats(), 0
         with ExitStack() as stack:
             stack.enter_context(self.source)
             for sink in self.sinks:
@@ -108,11 +108,11 @@ class FrameLoop:
                 stack.enter_context(NewestFrame(self.source.read)) if self.source.live else None
             )
             deadline = None if seconds is None else self.clock() + round(seconds * 1e9)
-            while frames is None or tally.frames < frames:
+            while frames is None or stats.frames < frames:
                 if self.stop.is_set():
-                    return tally.summary("stopped")
+                    return stats.summary("stopped")
                 if deadline is not None and self.clock() >= deadline:
-                    return tally.summary("seconds")
+                    return stats.summary("seconds")
                 try:
                     frame = newest.next_frame(POLL_S) if newest else self.source.read()
                 except TimeoutError:
@@ -123,15 +123,15 @@ class FrameLoop:
                     self._idle()
                     continue
                 if frame is None:
-                    return tally.summary("source")
+                    return stats.summary("source")
                 taken += 1
                 if taken % self.keep_every():
                     continue
                 result = self._process(frame)
-                tally.add(frame, result)
+                stats.add(frame, result)
                 if self.on_frame is not None:
                     self.on_frame(frame, result)
-        return tally.summary("frames")
+        return stats.summary("frames")
 
     def _idle(self) -> None:
         """Report the status to sinks and observers while there is no frame."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge.contracts import CartLink
     from edge.frame import Frame, Result
     from edge.inference.supervisor import Supervisor
-    from edge.pipeline.thermal import Heat
+    from edge.pipeline.thermal import ThermalMonitor
     from edge.pipeline.watchdog import Watchdog
     from edge.status import Status
     from edge.telemetry.observer import Telemetry
@@ -44,19 +44,19 @@ class SupervisorObserver:
             self._telemetry.event(news.kind, detail=news.detail)
 
 
-class HeatObserver:
-    """Turns the temperature into a state; the loop's rate follows `Heat.keep_every`."""
+class ThermalObserver:
+    """Turns the temperature into a state; the loop's rate follows `ThermalMonitor.keep_every`."""
 
-    def __init__(self, heat: Heat) -> None:
-        self._heat = heat
+    def __init__(self, thermal: ThermalMonitor) -> None:
+        self._thermal = thermal
 
     def conditions(self) -> Iterable[Condition]:
         """DEGRADED while the rate is lowered, BYPASS where that was not enough."""
-        return self._heat.conditions()
+        return self._thermal.conditions()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
         """Read the sensors where it is time."""
-        self._heat.poll()
+        self._thermal.poll()
 
 
 class CartObserver:

@@ -19,7 +19,7 @@ from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
-    from edge.imaging.thumbnail import Small
+    from edge.imaging.thumbnail import Thumbnail
 
 LIT = 32
 """Grey level over which a cell is lit; borders of processors go up to 26."""
@@ -45,7 +45,7 @@ MIN_RELATIVE_DETAIL = 0.035
 _LEAST_CELLS = 100
 
 
-def trouble(picture: Small, mask: ImageU8) -> Reason | None:
+def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
     """What is wrong; None if nothing is.
 
     Args:
@@ -72,7 +72,7 @@ def trouble(picture: Small, mask: ImageU8) -> Reason | None:
     return None
 
 
-def colours(picture: Small, mask: ImageU8) -> tuple[float, float, float]:
+def colours(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
     """Share of the view whose colour can be told, and of that the shares that may be mucosa and that are grey."""
     bright = cv2.compare(picture.bright, COLOURED, cv2.CMP_GT)
     told = cv2.bitwise_and(

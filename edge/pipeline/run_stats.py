@@ -69,7 +69,7 @@ class _Newest:
         return Quantiles(p50, p90, p99)
 
 
-class Tally:
+class RunStats:
     """Counts frames; its memory does not grow with the length of the run."""
 
     def __init__(self) -> None:

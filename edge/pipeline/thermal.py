@@ -33,7 +33,7 @@ def _aside(read: Callable[[], None]) -> threading.Thread | None:
     return None
 
 
-class Heat:
+class ThermalMonitor:
     """Follows the hottest thermal zone, read once a second; nobody waits for it.
 
     Args:

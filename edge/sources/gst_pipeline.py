@@ -90,7 +90,7 @@ class Pipeline:
             frames are read at the output of that element.
         ends: Whether the stream may end without an error.
         stall_s: Seconds that an image may be late, None for three frame periods.
-        trouble: Returns why there is no usable signal, or None if nothing is wrong.
+        signal_problem: Returns why there is no usable signal, or None if nothing is wrong.
 
     Attributes:
         running: The `Gst.Pipeline`, None while closed.
@@ -111,11 +111,11 @@ class Pipeline:
         settings: Mapping[str, str] | None = None,
         ends: bool = False,
         stall_s: float | None = None,
-        trouble: Callable[[], Reason | None] | None = None,
+        signal_problem: Callable[[], Reason | None] | None = None,
     ) -> None:
         self._gst, self._error = load()
         self._text, self._what, self._ends = text, what, ends
-        self._ask_trouble = trouble
+        self._ask_signal_problem = signal_problem
         self._settings = settings or {}
         self._clock, self._counters = clock, counters
         self._raw, self._memory = PictureMemory(), PictureMemory()
@@ -207,7 +207,7 @@ class Pipeline:
             caps = self._gst.Caps.from_string("video/x-raw,format=BGR")
             self.running.get_by_name("accepted").set_property("caps", caps)
             raise TimeoutError("the next picture comes in another layout")
-        if reason := pictures.refusal() or self._signal_trouble():
+        if reason := pictures.refusal() or self._signal_problem():
             raise Interruption(State.NO_SIGNAL, reason)
         if not pictures.same_pictures(self.format):
             before, self.format, self._held = self.format, pictures, sample
@@ -271,8 +271,8 @@ class Pipeline:
             raise SourceError(f"{self._what} ended", expected="frames", got="the end of the stream")
         if self._stall.left_s() > 0:
             raise TimeoutError("no picture yet")
-        if trouble := self._signal_trouble():
-            raise Interruption(State.NO_SIGNAL, trouble)
+        if problem := self._signal_problem():
+            raise Interruption(State.NO_SIGNAL, problem)
         raise self._stall.interruption()
 
     def _pull(self, timeout_s: float) -> Any:
@@ -307,9 +307,9 @@ class Pipeline:
         ) from error
 
     def _trouble(self) -> Reason | None:
-        return None if self._ask_trouble is None else self._ask_trouble()
+        return None if self._ask_signal_problem is None else self._ask_signal_problem()
 
-    def _signal_trouble(self) -> Reason | None:
+    def _signal_problem(self) -> Reason | None:
         now = self._clock()
         if now - self._signal_ns >= _SIGNAL_EVERY_NS:
             self._signal_ns, self._signal = now, self._trouble()

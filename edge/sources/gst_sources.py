@@ -67,7 +67,7 @@ class PipelineSource(BaseSource):
         """Return the properties of the element named `origin`."""
         return {}
 
-    def _trouble(self) -> Reason | None:
+    def _signal_problem(self) -> Reason | None:
         """Return why there are no images, or None if the device cannot tell."""
         return None
 
@@ -89,7 +89,7 @@ class PipelineSource(BaseSource):
                 settings=self._settings(),
                 ends=self._ends,
                 stall_s=self._stall_s,
-                trouble=self._trouble,
+                signal_problem=self._signal_problem,
             )
             try:
                 pipeline.start(self._start_s)
@@ -240,8 +240,8 @@ class GstCameraSource(PipelineSource):
         kinds = (("video/x-raw", raw_tail()), ("image/jpeg", jpeg_tail()))
         return [f"v4l2src name=origin ! {kind}{self._wanted} ! {tail}" for kind, tail in kinds]
 
-    def _trouble(self) -> Reason | None:
-        return None if self._probe is None else self._probe.trouble()
+    def _signal_problem(self) -> Reason | None:
+        return None if self._probe is None else self._probe.signal_problem()
 
     def _open(self) -> None:
         failures = []

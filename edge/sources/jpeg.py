@@ -54,9 +54,9 @@ def jpeg_damage(data: bytes, size: tuple[int, int] | None = None) -> str:
         if marker == _SCAN:
             if not seen_frame:
                 return "a scan without a frame"
-            at, trouble = _scan_end(data, at, last)
-            if trouble or at == last:
-                return trouble
+            at, problem = _scan_end(data, at, last)
+            if problem or at == last:
+                return problem
 
 
 def _scan_end(data: bytes, begin: int, last: int) -> tuple[int, str]:

@@ -97,11 +97,11 @@ class V4l2Source(BaseSource):
         self._shape = None
         failures = []
         for camera in pick_cameras(self.device, self._root):
-            trouble = self._start(camera.node)
-            if not trouble:
+            problem = self._start(camera.node)
+            if not problem:
                 self.lasting = camera.lasting
                 return
-            failures.append(f"{camera.node}: {trouble}")
+            failures.append(f"{camera.node}: {problem}")
         raise SourceError(
             f"camera {self.device} gives no picture"
             if self.device

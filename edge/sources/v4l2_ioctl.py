@@ -74,7 +74,7 @@ class SignalProbe:
         except OSError:
             self._descriptor = None
 
-    def trouble(self) -> Reason | None:
+    def signal_problem(self) -> Reason | None:
         """Return why there is no image; None if there is one, or if the device cannot tell."""
         if self._descriptor is None:
             return None

@@ -12,7 +12,7 @@ from quantize.certify.tflite_legacy import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edge.bundle.manifest import Calibration, Manifest, Tally
+    from edge.bundle.manifest import Calibration, Manifest, Proportion
     from edge.frame import FieldOfView
 
 _SHOWN: dict[FieldOfView, str] = {
@@ -152,9 +152,11 @@ def _operating_point(made: Calibration | None) -> list[str]:
             for name, point in points
         ),
         "",
-        *_tallies("Polyps found by data set", made.found_by_set, "found"),
-        *_tallies("Clean frames flagged by data set", made.flagged_by_set, "flagged"),
-        *_tallies("Clean frames flagged by video sequence", made.flagged_by_sequence, "flagged"),
+        *_proportions("Polyps found by data set", made.found_by_set, "found"),
+        *_proportions("Clean frames flagged by data set", made.flagged_by_set, "flagged"),
+        *_proportions(
+            "Clean frames flagged by video sequence", made.flagged_by_sequence, "flagged"
+        ),
     ]
 
 
@@ -173,13 +175,13 @@ def _specificity(made: Calibration) -> list[str]:
     return [text, ""]
 
 
-def _tallies(title: str, tallies: Mapping[str, Tally], what: str) -> list[str]:
-    if not tallies:
+def _proportions(title: str, proportions: Mapping[str, Proportion], what: str) -> list[str]:
+    if not proportions:
         return []
     return [
         f"| {title} | all | {what} |",
         "|---|---|---|",
-        *(f"| {name} | {held.n} | {held.count} |" for name, held in tallies.items()),
+        *(f"| {name} | {held.n} | {held.count} |" for name, held in proportions.items()),
         "",
     ]
 

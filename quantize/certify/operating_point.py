@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from edge.bundle.manifest import Calibration, CurvePoint, Tally
+from edge.bundle.manifest import Calibration, CurvePoint, Proportion
 from edge.datasets.negatives import CleanFrame, sequence_of
 from edge.datasets.pairs import read_image, read_mask, read_pair
 from edge.errors import DataError
@@ -124,17 +124,17 @@ def calibrate(
         specificity=specificity,
         reached=None if candidates.unflagged is None else float(candidates.unflagged[chosen]),
         found_by_set={
-            name: Tally(n=group.polyps, count=group.overlapped)
+            name: Proportion(n=group.polyps, count=group.overlapped)
             for name, group in counts.by_set.items()
             if group.polyps
         },
         flagged_by_set={
-            name: Tally(n=group.clean, count=group.flagged)
+            name: Proportion(n=group.clean, count=group.flagged)
             for name, group in counts.by_set.items()
             if group.clean
         },
         flagged_by_sequence={
-            name: Tally(n=group.clean, count=group.flagged)
+            name: Proportion(n=group.clean, count=group.flagged)
             for name, group in counts.by_sequence.items()
             if group.clean
         },

@@ -21,21 +21,21 @@ class FakeEngine:
 
     Args:
         size: Side of the picture, and of the score map.
-        trouble: Goes wrong when it is opened: `raise`, `hang` or `crash`; or `chatter`: prints.
+        fault: Goes wrong when it is opened: `raise`, `hang` or `crash`; or `chatter`: prints.
     """
 
     input_buffer = None
 
     name = "fake"
 
-    def __init__(self, size: int, trouble: str = "") -> None:
-        if trouble == "raise":
+    def __init__(self, size: int, fault: str = "") -> None:
+        if fault == "raise":
             raise BundleError("the engine cannot be opened")
-        if trouble == "hang":
+        if fault == "hang":
             time.sleep(60)
-        if trouble == "crash":
+        if fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
-        if trouble == "chatter":
+        if fault == "chatter":
             sys.stdout.write("a library's greeting\n")
             sys.stdout.flush()
         self.size = size

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.datasets.phantom.render import clip
 from edge.frame import Region, Result
 from edge.imaging.field_of_view import WINDOW, ViewEstimator, estimate
-from edge.imaging.thumbnail import small
+from edge.imaging.thumbnail import make_thumbnail
 from edge.imaging.view import View, black_outside, inside, restrict, whole_frame
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def test_a_view_is_found_beside_text(bowel: list[Image], shape: str, border: int
     mask = SHAPES[shape]
     estimator = ViewEstimator()
     views = [
-        estimator.update(small(text_over(seen_through(image, mask, border=border, seed=number))))
+        estimator.update(
+            make_thumbnail(text_over(seen_through(image, mask, border=border, seed=number)))
+        )
         for number, image in enumerate(bowel)
     ]
     assert min(iou(view, mask) for view in views) > 0.95
@@ -97,7 +99,7 @@ def feed(
     estimator: ViewEstimator, bowel: list[Image], mask: Image, frames: int, seed: int = 0
 ) -> list[View]:
     pictures = [
-        small(text_over(seen_through(image, mask, seed=seed + number), at=(4, 20)))
+        make_thumbnail(text_over(seen_through(image, mask, seed=seed + number), at=(4, 20)))
         for number, image in enumerate(bowel)
     ]
     return [estimator.update(pictures[number % len(pictures)]) for number in range(frames)]
@@ -118,7 +120,9 @@ def test_a_change_of_shape_is_followed_and_nothing_else_moves_the_view(bowel: li
         outside = Region((0, 0, 30, 30), ((0, 0), (29, 0), (29, 29), (0, 29)), 0.01, 0.9)
         assert inside([outside], views[-1]) == ((outside,) if mask is SHAPES["full"] else ())
         held = views[-1]
-    lower = [small(text_over(seen_through(image, octagon()), at=(4, 90))) for image in bowel]
+    lower = [
+        make_thumbnail(text_over(seen_through(image, octagon()), at=(4, 90))) for image in bowel
+    ]
     written = [estimator.update(lower[number % 24]) for number in range(4 * WINDOW)]
     assert all(view is held for view in written), "text alone does not move it"
 
@@ -155,7 +159,7 @@ def test_a_panel_beside_the_view_is_left_out_once_it_has_stood_still(bowel: list
     for number, image in enumerate(bowel):
         picture = seen_through(image, mask, seed=number)
         picture[:, :150] = (120, 90, 40)
-        pictures.append(small(text_over(picture)))
+        pictures.append(make_thumbnail(text_over(picture)))
     first = estimator.update(pictures[0])
     assert first.box == (0, 0, WIDTH, HEIGHT), "one picture does not tell"
     views = [estimator.update(pictures[number % 24]) for number in range(25 * WINDOW)]
@@ -166,7 +170,7 @@ def test_another_frame_size_begins_anew(bowel: list[Image]) -> None:
     estimator = ViewEstimator()
     feed(estimator, bowel, octagon(), 2 * WINDOW)
     larger = cv2.resize(seen_through(bowel[0], circle()), (960, 540))
-    view = estimator.update(small(np.asarray(larger, np.uint8)))
+    view = estimator.update(make_thumbnail(np.asarray(larger, np.uint8)))
     assert view.frame_size == (540, 960)
     assert iou(view, np.asarray(cv2.resize(circle(), (960, 540)), np.uint8)) > 0.95
 

@@ -337,7 +337,7 @@ def test_an_engine_that_is_not_here_is_not_the_bundles_fault(
 def test_an_end_while_an_engine_opens_waits_for_nothing(
     slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = Supervisor(slots, spec=lambda _: fake(trouble="hang"))
+    supervisor = Supervisor(slots, spec=lambda _: fake(fault="hang"))
     with supervisor:
         until(lambda: supervisor._opening is not None)
         opening = supervisor._opening

@@ -182,13 +182,13 @@ def test_a_damaged_answer_costs_one_frame_only(engine: ProcessEngine) -> None:
 
 def test_an_engine_that_dies_when_it_is_opened_is_a_fault() -> None:
     with pytest.raises(InferenceFault) as caught:
-        opened(fake(trouble="crash"))
+        opened(fake(fault="crash"))
     assert caught.value.kind == "crash"
 
 
 def test_what_an_engine_refuses_is_the_error_that_it_is() -> None:
     with pytest.raises(BundleError, match="cannot be opened"):
-        opened(fake(trouble="raise"))
+        opened(fake(fault="raise"))
 
 
 @pytest.mark.row(22, "a child that needs longer than a frame may wait")
@@ -226,7 +226,7 @@ def test_waiting_adds_up_to_a_hang_over_frames() -> None:
 
 
 def test_what_a_library_prints_stays_out_of_our_stdout(capfd: pytest.CaptureFixture[str]) -> None:
-    opened(fake(trouble="chatter")).close()
+    opened(fake(fault="chatter")).close()
     written = capfd.readouterr()
     assert written.out == ""
     assert "greeting" in written.err
@@ -249,7 +249,7 @@ def test_a_picture_in_the_shared_memory_is_scored_without_a_copy(engine: Process
 
 def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:
     with pytest.raises(InferenceFault, match="did not begin"):
-        opened(fake(trouble="hang"), start_s=0.5)
+        opened(fake(fault="hang"), start_s=0.5)
 
 
 def test_the_child_ends_with_its_parent_whatever_it_does() -> None:

@@ -15,7 +15,7 @@ from edge.frame import Frame, Result, Stage
 from edge.limits import MAX_MASK_AGE_MS
 from edge.pipeline.analysis import analyse
 from edge.pipeline.loop import FrameLoop
-from edge.pipeline.run_stats import Tally
+from edge.pipeline.run_stats import RunStats
 from edge.sources.base import BaseSource
 from edge.status import Condition, Reason, ReasonKind, State, Status
 
@@ -382,12 +382,12 @@ def test_the_summary_of_a_long_run_is_of_its_newest_frames(
     pictures: list[ImageU8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.pipeline.run_stats._KEPT", 5)
-    tally = Tally()
+    stats = RunStats()
     for number in range(23):
         begin = 40_000_000 * (number + 1)
         stamps = {Stage.INFER: (begin, begin + 1_000_000 * number)}
-        tally.add(Frame(number, pictures[0], begin, stamps), Result(None, (), 0.0, None))
-    summary = tally.summary("stopped")
+        stats.add(Frame(number, pictures[0], begin, stamps), Result(None, (), 0.0, None))
+    summary = stats.summary("stopped")
     assert summary.frames == 23
     assert summary.stages_ms["infer"].p50 == pytest.approx(20)
     assert summary.stages_ms["infer"].p90 == pytest.approx(21.6)

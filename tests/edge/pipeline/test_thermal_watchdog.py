@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.pipeline.observers import HeatObserver, WatchdogObserver
+from edge.pipeline.observers import ThermalObserver, WatchdogObserver
 from edge.pipeline.state_machine import StateMachine
-from edge.pipeline.thermal import HYSTERESIS_C, Heat
+from edge.pipeline.thermal import HYSTERESIS_C, ThermalMonitor
 from edge.pipeline.watchdog import Watchdog
 from edge.status import Reason, ReasonKind, State, Status
 
@@ -48,8 +48,8 @@ class Oven:
         self.set(40)
         self.zones[0].write_text("35000\n")
         self.clock = Clock()
-        self.heat = Heat(root, warm_c=80, hot_c=95, clock=self.clock, aside=at_once)
-        self.observer = HeatObserver(self.heat)
+        self.thermal = ThermalMonitor(root, warm_c=80, hot_c=95, clock=self.clock, aside=at_once)
+        self.observer = ThermalObserver(self.thermal)
         self.machine = StateMachine(self.clock)
 
     def set(self, celsius: float) -> None:
@@ -70,10 +70,10 @@ def oven(tmp_path: Path) -> Oven:
 @pytest.mark.row(23, "fake thermal zones")
 def test_a_hot_device_lowers_the_rate_then_bypasses(oven: Oven) -> None:
     assert oven.at(79).state is State.RUNNING
-    assert oven.heat.keep_every() == 1
+    assert oven.thermal.keep_every() == 1
     warm = oven.at(81)
     assert (warm.state, warm.text) == (State.DEGRADED, "warm: 81 C, every second frame")
-    assert oven.heat.keep_every() == 2
+    assert oven.thermal.keep_every() == 2
     assert oven.at(95).state is State.BYPASS
     assert oven.at(95 - HYSTERESIS_C).state is State.BYPASS
     assert oven.at(94 - HYSTERESIS_C).state is State.DEGRADED
@@ -90,8 +90,8 @@ def test_sensors_are_read_once_a_second(oven: Oven) -> None:
     oven.at(50)
     oven.set(99)
     oven.clock.advance(0.5)
-    oven.heat.poll()
-    assert oven.heat.celsius == 50
+    oven.thermal.poll()
+    assert oven.thermal.celsius == 50
 
 
 @pytest.mark.parametrize("text", ["", "nonsense\n"])
@@ -99,15 +99,15 @@ def test_a_zone_that_cannot_be_read_is_no_heat(oven: Oven, text: str) -> None:
     for zone in oven.zones:
         zone.write_text(text)
     oven.clock.advance(1)
-    oven.heat.poll()
-    assert oven.heat.celsius is None
-    assert not oven.heat.conditions()
+    oven.thermal.poll()
+    assert oven.thermal.celsius is None
+    assert not oven.thermal.conditions()
 
 
 def test_a_machine_without_sensors_never_overheats(tmp_path: Path) -> None:
-    heat = Heat(tmp_path, aside=at_once)
-    heat.poll()
-    assert (heat.celsius, heat.keep_every()) == (None, 1)
+    thermal = ThermalMonitor(tmp_path, aside=at_once)
+    thermal.poll()
+    assert (thermal.celsius, thermal.keep_every()) == (None, 1)
 
 
 def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) -> None:
@@ -116,7 +116,7 @@ def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) 
         zone.write_text("")
     oven.clock.advance(1)
     oven.observer.progress(RUNNING, None, None)
-    assert list(oven.heat.conditions()) == [(State.BYPASS, Reason(ReasonKind.HOT, "unknown"))]
+    assert list(oven.thermal.conditions()) == [(State.BYPASS, Reason(ReasonKind.HOT, "unknown"))]
 
 
 @pytest.mark.row(23, "a sensor that does not answer")
@@ -125,17 +125,17 @@ def test_a_sensor_that_does_not_answer_stops_nobody(tmp_path: Path) -> None:
     zone.parent.mkdir(parents=True)
     os.mkfifo(zone)
     clock = Clock()
-    heat = Heat(tmp_path, clock=clock)
+    thermal = ThermalMonitor(tmp_path, clock=clock)
     before = threading.active_count()
     for _ in range(3):
-        heat.poll()
+        thermal.poll()
         clock.advance(1)
     assert threading.active_count() == before + 1, "the one that waits"
     zone.write_text("50000\n")
     for thread in threading.enumerate():
         if thread.name == "heat":
             thread.join(10)
-    assert heat.celsius == 50
+    assert thermal.celsius == 50
 
 
 class Manager:

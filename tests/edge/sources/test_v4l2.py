@@ -43,7 +43,7 @@ class Kernel:
 def test_the_trouble_of_an_input_has_its_name(status: int, timings: int, kind: str) -> None:
     probe = SignalProbe(os.devnull, ioctl=Kernel(status, timings))
     try:
-        assert str(probe.trouble() or "").partition(":")[0] == kind
+        assert str(probe.signal_problem() or "").partition(":")[0] == kind
     finally:
         probe.close()
 
