@@ -15,7 +15,7 @@ RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or tr
 
 
 _STORED = {"min_peak": "least_peak"}
-"""Python name -> key in the manifest, where the two differ."""
+"""Python name -> key in the manifest, if the two differ."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,9 +25,9 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Input(Strict, frozen=True, kw_only=True):
     """How a frame becomes the engine's input.
 
-    `resize` names the rule in `edge.imaging.preprocess`, `field_of_view` that in
-    `edge.imaging.crop`; normalisation `(x - mean) / scale` is in the engine's graph and is recorded
-    here for information.
+    `resize` names a rule of `edge.imaging.preprocess` and `field_of_view` a rule of
+    `edge.imaging.crop`. The normalization `(x - mean) / scale` is part of the engine's graph and is
+    recorded here for information.
     """
 
     height: int
@@ -42,15 +42,15 @@ class Input(Strict, frozen=True, kw_only=True):
 
 
 class FrocPoint(Strict, frozen=True, kw_only=True, rename=_STORED):
-    """One point of the FROC curve: what is found and what is flagged from a least peak on.
+    """One point of the FROC curve: detection and false-positive rates at one minimum peak score.
 
     Attributes:
-        min_peak: Score that a kept region reaches at its highest, 0 to 1.
-        overlapped: Share of the polyps on which a kept region has a pixel; None without any polyp.
+        min_peak: Minimum peak score of a kept region, 0 to 1.
+        overlapped: Share of the polyps on which a kept region has a pixel; None without polyps.
         matched: Share of the polyps that a kept region outlines
-            (`edge.evaluation.findings.MATCH_IOU`); None without any.
+            (`edge.evaluation.findings.MATCH_IOU`); None without polyps.
         false_regions: Kept regions that show no polyp, mean per frame over all frames.
-        flagged: Share of the clean frames that are flagged; None without any.
+        flagged: Share of the clean frames that are flagged; None without clean frames.
     """
 
     min_peak: float
@@ -61,11 +61,11 @@ class FrocPoint(Strict, frozen=True, kw_only=True, rename=_STORED):
 
 
 class Proportion(Strict, frozen=True, kw_only=True):
-    """How many of how many.
+    """A count and its total.
 
     Attributes:
-        n: All of them.
-        count: Those that were found or flagged.
+        n: Number of frames.
+        count: Number of frames that were found or flagged.
     """
 
     n: int
@@ -80,9 +80,8 @@ class CurvePoint(Strict, frozen=True, kw_only=True, rename=_STORED):
         dice: Mean per image over the frames with a polyp, as `Calibration.rule` balances it.
         found: Frames with a polyp on which a kept region touches it.
         flagged: Frames without a polyp that have a kept region.
-        min_region: Smallest region that is kept; None for that of the calibration.
-        min_peak: Score that a kept region reaches at its highest; None for that of the
-            calibration.
+        min_region: Smallest region that is kept; None if the calibration's value applies.
+        min_peak: Minimum peak score of a kept region; None if the calibration's value applies.
     """
 
     threshold: float
@@ -94,26 +93,26 @@ class CurvePoint(Strict, frozen=True, kw_only=True, rename=_STORED):
 
 
 class Calibration(Strict, frozen=True, kw_only=True, rename=_STORED):
-    """How threshold, least region and least peak were chosen; validation data alone took part.
+    """How threshold, minimum region and minimum peak were chosen, from validation data only.
 
     Attributes:
         rule: The rule of the choice, in words.
-        engine: Engine whose scores took part.
-        data: Data set -> frames with a polyp.
-        negatives: Data set -> frames without one.
-        min_region: The least region that was chosen; it holds for every point that states no other.
-        min_peak: The least peak that was chosen; it holds for every point that states no other.
-        best: The point of the highest Dice.
+        engine: Engine whose scores were used.
+        data: Data set -> number of frames with a polyp.
+        negatives: Data set -> number of frames without a polyp.
+        min_region: The chosen minimum region; it applies to every point that has none of its own.
+        min_peak: The chosen minimum peak; it applies to every point that has none of its own.
+        best: The point with the highest Dice.
         chosen: The point that was chosen.
-        curve: Other thresholds, to see how flat the choice is.
-        specificity: Share of the clean frames that was to stay unflagged; None in a bundle made
-            without such a wish.
-        reached: Share that stays unflagged at the chosen point, balanced as `rule` says; None
-            without clean frames.
-        found_by_set: Data set -> frames with a polyp, and those on which it was found.
-        flagged_by_set: Data set -> clean frames, and those that were flagged.
-        flagged_by_sequence: `data set/sequence` -> clean frames, and those that were flagged.
-        froc: The FROC curve over the least peak, at the chosen threshold and least region.
+        curve: Points at other thresholds, which show how flat the optimum is.
+        specificity: Requested share of unflagged clean frames; None if the bundle was made without
+            this request.
+        reached: Share of clean frames that stay unflagged at the chosen point, balanced as `rule`
+            says; None without clean frames.
+        found_by_set: Data set -> frames with a polyp, and how many of them have it found.
+        flagged_by_set: Data set -> clean frames, and how many of them are flagged.
+        flagged_by_sequence: `data set/sequence` -> clean frames, and how many of them are flagged.
+        froc: The FROC curve over the minimum peak, at the chosen threshold and minimum region.
     """
 
     rule: str
@@ -133,7 +132,7 @@ class Calibration(Strict, frozen=True, kw_only=True, rename=_STORED):
     froc: list[FrocPoint] = []
 
     def limits(self, point: CurvePoint) -> tuple[float, float]:
-        """Least region and least peak of a point."""
+        """Return minimum region and minimum peak of a point."""
         return (
             self.min_region if point.min_region is None else point.min_region,
             self.min_peak if point.min_peak is None else point.min_peak,
@@ -141,7 +140,7 @@ class Calibration(Strict, frozen=True, kw_only=True, rename=_STORED):
 
     @property
     def fell_short(self) -> bool:
-        """Whether no candidate left as many clean frames unflagged as was wanted."""
+        """Whether no candidate reached the requested specificity."""
         return (
             self.specificity is not None
             and self.reached is not None
@@ -154,9 +153,9 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        min_region: Smallest region that is kept, share of what is shown.
-        min_peak: Score that a region reaches at its highest, or it is left out, 0 to 1.
-        calibration: How the three were chosen; None where they are the usual ones.
+        min_region: Smallest region that is kept, as a share of the analyzed area.
+        min_peak: Minimum peak score of a kept region, 0 to 1.
+        calibration: How the three were chosen; None if they are the defaults.
     """
 
     height: int
@@ -169,7 +168,7 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
 
     @property
     def point(self) -> OperatingPoint:
-        """What turns scores into regions."""
+        """The operating point that turns scores into regions."""
         return OperatingPoint(self.threshold, self.min_region, self.min_peak)
 
 
@@ -178,12 +177,12 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32`, or `bf16`: the files of the f32 engine, run by `openvino` in
-            bfloat16.
+        precision: `int8`, `f32` or `bf16`; `bf16` uses the files of the f32 engine and lets
+            `openvino` run them in bfloat16.
         files: Paths inside the bundle, the model file first.
-        min_version: Least version of the runtime.
-        architectures: `platform.machine()` values it was built for.
-        float_ops: Operations that the runtime leaves in float.
+        min_version: Minimum version of the runtime.
+        architectures: Values of `platform.machine()` that the engine was built for.
+        float_ops: Operations that the runtime executes in float.
     """
 
     runtime: str
@@ -195,9 +194,9 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
 
 
 class Golden(Strict, frozen=True, kw_only=True):
-    """A frame and the scores that the quantized student gave for it.
+    """A frame and the quantized student's scores for it.
 
-    `frame` is an RGB PNG at the input size, `scores` a grey PNG of the uint8 score map.
+    `frame` is an RGB PNG at the input size, `scores` a gray PNG of the uint8 score map.
     """
 
     frame: str
@@ -205,11 +204,11 @@ class Golden(Strict, frozen=True, kw_only=True):
 
 
 class GoldenSet(Strict, frozen=True, kw_only=True):
-    """The golden frames and how far an engine may stray from them.
+    """The golden frames and the tolerance for engines.
 
     Attributes:
-        min_iou: Least mask IoU on a frame whose expected mask has at least 50 pixels.
-        max_mean_difference: Largest mean score difference of a frame, in 1/256.
+        min_iou: Minimum mask IoU on a frame whose expected mask has at least 50 pixels.
+        max_mean_difference: Maximum mean score difference of a frame, in 1/256.
     """
 
     frames: list[Golden]
@@ -234,21 +233,21 @@ class Accuracy(Strict, frozen=True, kw_only=True):
 
 
 class ParityRow(Strict, frozen=True, kw_only=True):
-    """Agreement of two steps of the way from the student to an engine on the same frames.
+    """Agreement on the same frames of two steps between the student and an engine.
 
     Attributes:
-        left: A step, such as `canonical int8`.
-        right: Another one, such as `tflite int8`.
-        on: What the frames are: `validation`, `golden` or `hard`.
-        frames: How many.
+        left: The first step, such as `canonical int8`.
+        right: The second step, such as `tflite int8`.
+        on: Kind of the frames: `validation`, `golden` or `hard`.
+        frames: Number of frames.
         max_difference: Largest score difference, 1/256.
         mean_difference: Mean score difference, 1/256.
-        mask_iou: Mean over the frames where either mask has at least 50 pixels; None where there is
-            none.
-        worst_iou: The least of them.
-        worst_frame: Its name.
-        dice_difference: Mean Dice of `right` less that of `left` on the frames with a polyp, at the
-            size of the score maps; None where no masks are given.
+        mask_iou: Mean IoU over the frames in which one of the masks has at least 50 pixels; None
+            without such frames.
+        worst_iou: The lowest IoU of these frames.
+        worst_frame: Name of the frame with the lowest IoU.
+        dice_difference: Mean Dice of `right` minus that of `left` on the frames with a polyp, at
+            the size of the score maps; None without true masks.
     """
 
     left: str
@@ -264,7 +263,7 @@ class ParityRow(Strict, frozen=True, kw_only=True):
 
 
 class Provenance(Strict, frozen=True, kw_only=True):
-    """Where the student comes from."""
+    """Origin of the student."""
 
     student: str
     teachers: list[str]
@@ -290,4 +289,4 @@ class Manifest(Strict, frozen=True, kw_only=True):
     accuracy: list[Accuracy]
     provenance: Provenance
     files: dict[str, str]
-    """Path inside the bundle -> SHA-256, every file but the manifest."""
+    """Path inside the bundle -> SHA-256 of every file except the manifest."""

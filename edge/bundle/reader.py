@@ -1,9 +1,9 @@
 """The only reader and writer of bundles.
 
 A bundle is a directory, or the same files in one uncompressed zip (`.difom`). `manifest.json`
-describes it and lists the SHA-256 of every other file; `manifest.sha256` holds that of the
-manifest. Nothing is handed out whose hash was not checked in the same read. The hashes find damage;
-who made a bundle they do not tell.
+describes it and lists the SHA-256 of every other file; `manifest.sha256` holds the hash of the
+manifest. Each read checks the hash of the bytes that it returns. The hashes detect damage; they do
+not authenticate the maker of a bundle.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Bundle:
 
     Attributes:
         path: Directory or `.difom` file.
-        manifest: What the bundle says about itself.
-        digest: SHA-256 of `manifest.json`: names the bundle with all its files.
+        manifest: The bundle's manifest.
+        digest: SHA-256 of `manifest.json`, which identifies the bundle with all its files.
     """
 
     path: Path
@@ -54,8 +54,8 @@ class Bundle:
         """Open a directory or a `.difom` file.
 
         Raises:
-            BundleError: Not a bundle, damaged, of a newer schema, or its manifest does not hold
-                together.
+            BundleError: The path is not a bundle, or the bundle is damaged, has a newer schema or
+                an inconsistent manifest.
         """
         path = Path(path)
         store = open_store(path)
@@ -72,13 +72,13 @@ class Bundle:
         return cls(path, manifest, digest, store)
 
     def read(self, name: str) -> bytes:
-        """Contents of a file, verified.
+        """Read and verify a file.
 
         Args:
             name: Path inside the bundle, as listed in `manifest.files`.
 
         Raises:
-            BundleError: The file is not listed, missing, or not what the manifest says.
+            BundleError: The file is not listed, is missing, or differs from its hash.
         """
         if name not in self.manifest.files:
             raise BundleError(
@@ -97,7 +97,7 @@ class Bundle:
         return data
 
     def engine(self, name: str, precision: str = "int8") -> EngineEntry:
-        """The entry of an engine.
+        """Return the entry of an engine.
 
         Args:
             name: `openvino`, `tflite` or `onnx`.
@@ -117,7 +117,7 @@ class Bundle:
         )
 
     def engine_files(self, name: str, precision: str = "int8") -> list[bytes]:
-        """Verified contents of an engine's files, the model file first.
+        """Read and verify an engine's files, the model file first.
 
         Raises:
             UsageError: The bundle has no such engine.
@@ -126,7 +126,7 @@ class Bundle:
         return [self.read(path) for path in self.engine(name, precision).files]
 
     def verify_hashes(self) -> dict[str, str]:
-        """Every file of the bundle -> `ok`, `changed`, `missing`, or `unlisted` where the manifest lacks it."""
+        """Check every file: path -> `ok`, `changed`, `missing`, or `unlisted` in the manifest."""
         present = set(self._store.names())
         states = dict.fromkeys(sorted(present - set(self.manifest.files) - set(_OWN)), "unlisted")
         for name in sorted(self.manifest.files):
@@ -147,14 +147,14 @@ def write_bundle(
     """Write a bundle directory.
 
     Args:
-        out_dir: Where to; appears only when it is whole.
-        manifest: Its `files` are filled in here.
+        out_dir: Directory to create; it appears only after it is complete.
+        manifest: The manifest; its `files` are filled in here.
         files: Path inside the bundle -> content.
-        force: Replace what is there.
+        force: Replace an existing directory.
 
     Raises:
         UsageError: `out_dir` exists and `force` is not set.
-        BundleError: A path leaves the bundle, or the manifest names a file that is not given.
+        BundleError: A path leaves the bundle, or the manifest names a file missing in `files`.
     """
     manifest = msgspec.structs.replace(
         manifest, files={name: sha256(data) for name, data in sorted(files.items())}
@@ -213,23 +213,24 @@ def unpack(packed: Path, out_dir: Path, *, force: bool = False) -> Bundle:
 
 
 def _contents(bundle: Bundle) -> dict[str, bytes]:
-    """Every file, the manifest first. An unlisted file is left behind."""
+    """Return every listed file, the manifest first."""
     own = {name: bundle._store.read(name) for name in _OWN}
     return own | {name: bundle.read(name) for name in sorted(bundle.manifest.files)}
 
 
 def _hash_line(digest: str) -> bytes:
-    """As `sha256sum` writes it, so that `sha256sum -c` checks it."""
+    """Return the line that `sha256sum` would write, so that `sha256sum -c` can check it."""
     return f"{digest}  {MANIFEST}\n".encode()
 
 
 def _decode(encoded: bytes, path: Path) -> Manifest:
     try:
-        # The version first: what a newer manifest holds besides is not for this reader to judge.
+        # Check the version first: a newer manifest may have keys that this reader does not know.
         version = msgspec.json.decode(encoded, type=_Schema).schema_version
         if version != SCHEMA_VERSION:
             raise BundleError(
-                f"{path} has manifest schema {version}, this edge-difom reads schema {SCHEMA_VERSION}",
+                f"{path} has manifest schema {version}, "
+                f"this edge-difom reads schema {SCHEMA_VERSION}",
                 expected=f"schema_version {SCHEMA_VERSION}",
                 got=f"schema_version {version}",
                 hint="pip install --upgrade edge-difom"
@@ -246,7 +247,7 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
 
 
 def _check(manifest: Manifest, path: Path) -> None:
-    """Refuse a manifest whose parts do not hold together."""
+    """Refuse an inconsistent manifest."""
     check_names([*_OWN, *(name for name in manifest.files if name not in _OWN)], path)
     for name in _OWN:
         if name in manifest.files:

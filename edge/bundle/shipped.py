@@ -1,4 +1,7 @@
-"""The bundles that come with the package: `edge/bundles/NAME/`, found by their names. To drop a folder in ships it."""
+"""The bundles that ship with the package, found by name.
+
+Any bundle folder placed at `edge/bundles/NAME/` is shipped with the wheel.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 
 DEFAULT = "edge-s"
-"""The one that is run where no bundle is named."""
+"""Name of the bundle that runs if no other is named."""
 
 
 def shipped_bundles() -> dict[str, Path]:
-    """Name -> folder of every bundle that is shipped, sorted; empty where none is."""
+    """Return name -> folder of every shipped bundle, sorted by name."""
     root = files("edge").joinpath("bundles")
-    # A bundle is opened by its path, so a package inside a zip ships none.
+    # A bundle is opened by its path, so a package imported from a zip file has no bundles.
     if not isinstance(root, Path) or not root.is_dir():
         return {}
     return {
@@ -23,19 +26,18 @@ def shipped_bundles() -> dict[str, Path]:
 
 
 def default_bundle() -> Path | None:
-    """Folder of the bundle that is run where none is named, None where it is not shipped."""
+    """Return the folder of the default bundle, None if it is not shipped."""
     return shipped_bundles().get(DEFAULT)
 
 
 def find_bundle(given: Path | str) -> Path:
-    """The bundle that a user names.
+    """Resolve a path or the name of a shipped bundle.
 
     Args:
-        given: A path, or the name of a shipped bundle. What exists under that name in the working
-            folder comes first.
+        given: A path, or the name of a shipped bundle. An existing path takes precedence.
 
     Returns:
-        The path; `given` itself where neither is there, which opening it then tells.
+        The path; `given` unchanged if nothing matches, so that opening it reports the error.
     """
     path = Path(given)
     if path.exists():

@@ -1,7 +1,7 @@
-"""Where the files of a bundle lie: a directory, or one zip. Nothing here is verified yet; `edge.bundle.reader` does that.
+"""Raw access to the files of a bundle: a directory or one zip.
 
-Whoever made it is not trusted either: links are not followed, and what is read is bounded before it
-is read.
+Hashes are not checked here; `edge.bundle.reader` checks them. The content is untrusted: links are
+not followed, and sizes are limited before anything is read.
 """
 
 from __future__ import annotations
@@ -25,38 +25,41 @@ SUFFIX = ".difom"
 MEND = "copy the bundle again from where it was made"
 
 LARGEST, LARGEST_SUM, MAX_FILES = 512 << 20, 1 << 30, 1000
-"""Bytes of one file, bytes of all, number of files. The largest student, U-Net in float, has 124 MB."""
+"""Limits: bytes of one file, bytes of all files, number of files.
+
+The largest student, U-Net in float, has 124 MB.
+"""
 
 _LARGEST_DIRECTORY = 1 << 20
-"""Bytes of a zip's central directory; a thousand long names fill a third of it."""
+"""Maximum bytes of a zip's central directory; a thousand long names fill a third of it."""
 
 _LONGEST_NAME, _LOCAL_HEADER = 255, 30
 _RATIO, _RATIO_FROM = 200, 1 << 20
-"""How much smaller than its content an entry of so many bytes may be packed."""
+"""Maximum compression ratio, and the content size in bytes from which it is checked."""
 
 
 class Store(Protocol):
-    """The files of a bundle as they lie there."""
+    """Unverified access to the files of a bundle."""
 
     def names(self) -> list[str]:
-        """Paths inside the bundle, with forward slashes."""
+        """Return the paths inside the bundle, with forward slashes."""
         ...
 
     def read(self, name: str) -> bytes:
-        """Contents of a file.
+        """Read a file.
 
         Raises:
-            BundleError: Missing or unreadable.
+            BundleError: The file is missing or unreadable.
         """
         ...
 
 
 def open_store(path: Path) -> Store:
-    """The files of a directory or zip.
+    """Open a directory or zip.
 
     Raises:
-        BundleError: There is none, or the zip holds what a bundle does not: names that leave it or
-            meet, links, ciphers, entries over each other, or too much.
+        BundleError: The path does not exist, or the zip has content that no bundle has: names that
+            leave the bundle or collide, links, encrypted or overlapping entries, or too much data.
     """
     if path.is_dir():
         return _Directory(path)
@@ -75,8 +78,8 @@ def check_name(name: str, path: Path) -> None:
     """Refuse a name that would leave the bundle.
 
     Raises:
-        BundleError: `name` is absolute, has `..`, another system's separators or what cannot be
-            printed, or is longer than file systems take.
+        BundleError: `name` is absolute, contains `..`, foreign separators or unprintable
+            characters, or is too long for a file system.
     """
     parts = PurePosixPath(name).parts
     safe = name == "/".join(parts) and ".." not in parts and not name.startswith("/")
@@ -90,11 +93,11 @@ def check_name(name: str, path: Path) -> None:
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse names that leave the bundle, or that one file system or another takes for the same.
+    """Refuse names that leave the bundle or that some file system treats as the same name.
 
     Raises:
-        BundleError: As `check_name`; or two names differ in case or accents' encoding alone, one is
-            the folder of another, or there are too many.
+        BundleError: A name fails `check_name`, two names differ only in case or in the encoding of
+            accents, a name is both a file and a folder, or there are too many names.
     """
     if len(names) > MAX_FILES:
         raise BundleError(
@@ -150,7 +153,7 @@ class _Directory:
         return [(folder / name).relative_to(self._path).as_posix() for folder, name in self._walk()]
 
     def _walk(self) -> list[tuple[Path, str]]:
-        """Everything that is no real folder, links to folders too; none is followed."""
+        """Return everything except real folders; links to folders are listed, not followed."""
         found: list[tuple[Path, str]] = []
         for place, folders, files in os.walk(self._path):
             folder = type(self._path)(place)
@@ -182,7 +185,7 @@ def _open_inside(root: Path, name: str, stack: ExitStack) -> IO[bytes]:
     """Open a regular file below a folder, each step of its path without following a link.
 
     Raises:
-        OSError: A step is a link or missing, or the file is none.
+        OSError: A step is a link or is missing, or the target is not a regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC
     *folders, last = PurePosixPath(name).parts
@@ -209,8 +212,8 @@ class _Zip:
                 end = archive.start_dir
         except BundleError:
             raise
-        # zipfile promises no kind of error for what is no zip: struct's, codecs' and its own are
-        # seen.
+        # zipfile documents no error types for damaged input: struct, codec and zipfile errors
+        # occur.
         except Exception as error:
             raise BundleError(
                 f"{path} is not a bundle",
@@ -233,7 +236,7 @@ class _Zip:
             raise BundleError(f"{self._path}: {name} is missing", got="no such entry", hint=MEND)
         try:
             with zipfile.ZipFile(self._path) as archive:
-                # The file may be another one by now, so its sizes are looked at again.
+                # The file may have been replaced since it was opened, so check its sizes again.
                 _refuse_large([(name, archive.getinfo(name).file_size)], self._path)
                 return archive.read(name)
         except BundleError:
@@ -246,7 +249,7 @@ class _Zip:
 
 
 def _refuse_directory(path: Path) -> None:
-    """Refuse a central directory that would fill the memory before its first entry is looked at."""
+    """Refuse a central directory that would fill the memory before any entry is checked."""
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - (1 << 16) - 22))
@@ -261,7 +264,7 @@ def _refuse_directory(path: Path) -> None:
 
 
 def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
-    """Refuse an entry that is no plain file, stored or deflated."""
+    """Refuse an entry that is not a plain file, stored or deflated."""
     mode = info.external_attr >> 16
     wrong = ""
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -286,7 +289,7 @@ def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
 
 
 def _refuse_overlap(entries: Sequence[zipfile.ZipInfo], end: int, path: Path) -> None:
-    """Refuse entries that share bytes, by which a small file becomes a large one."""
+    """Refuse entries that share bytes, with which a small file can unpack to a huge one."""
     ordered = sorted(entries, key=lambda info: info.header_offset)
     starts = [info.header_offset for info in ordered[1:]] + [end]
     for info, following in zip(ordered, starts, strict=True):

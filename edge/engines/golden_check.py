@@ -1,4 +1,4 @@
-"""Whether a bundle is what its maker sent and computes here what it computed there."""
+"""Verify a bundle: its hashes, and each engine's scores on the golden frames."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 MIN_PIXELS = 50
-"""Expected masks with fewer pixels are judged by their scores alone: one pixel would move their IoU too far."""
+"""Masks with fewer expected pixels are judged only by their scores.
+
+One pixel would change their IoU too much.
+"""
 
 
 class FrameCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine on one golden frame.
+    """Result of an engine on one golden frame.
 
     Attributes:
         frame: Path inside the bundle.
         mask_pixels: Pixels of the expected mask.
-        iou: Of the masks at the bundle's threshold, None where both are empty.
+        iou: IoU of the masks at the bundle's threshold; None if both are empty.
         mean_difference: Mean score difference in 1/256.
         max_difference: Largest score difference in 1/256.
-        ok: Within the manifest's tolerance.
+        ok: Whether the scores are within the manifest's tolerance.
     """
 
     frame: str
@@ -46,15 +49,16 @@ class FrameCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine on all golden frames.
+    """Result of an engine on all golden frames.
 
     Attributes:
         engine: `openvino`, `tflite` or `onnx`.
-        checked: Whether it ran; False where its runtime is not installed, or not beside this numpy.
-        ok: Every frame within tolerance.
-        settings: What the runtime reports.
+        checked: Whether the engine ran; False if its runtime is missing or incompatible with the
+            installed numpy.
+        ok: Whether every frame is within tolerance.
+        settings: Settings reported by the runtime.
         frames: One row per golden frame.
-        problem: Why it could not be checked, empty where it was.
+        problem: Why the engine could not be checked; empty if it was.
     """
 
     engine: str
@@ -69,13 +73,12 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome of a verification.
 
     Attributes:
-        ok: The hashes hold, and every engine that is installed here agrees with the golden frames.
+        ok: Whether all hashes match and every installed engine agrees with the golden frames.
         bundle: Path of the bundle.
-        digest: SHA-256 of its manifest, None where that cannot be read.
-        files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so harmless, and
-            reported).
-        engines: One row per INT8 engine that was asked for.
-        problems: What does not hold, empty where `ok`.
+        digest: SHA-256 of its manifest; None if the manifest cannot be read.
+        files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so only reported).
+        engines: One row per requested INT8 engine.
+        problems: Everything that failed; empty if `ok`.
     """
 
     ok: bool
@@ -86,10 +89,10 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
 
     def raise_for_problems(self) -> None:
-        """Raise what a command ends with.
+        """Raise the error for the first kind of problem; do nothing if `ok`.
 
         Raises:
-            BundleError: A file was changed or is missing, or nothing could be compared.
+            BundleError: A file is changed or missing, or nothing could be compared.
             ParityError: An engine disagrees with the golden frames.
         """
         if self.ok:
@@ -107,17 +110,16 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport:
     """Check every hash, and each INT8 engine against the golden frames.
 
-    The golden scores are those of the quantized student, so an f32 engine is covered by its hashes
-    only.
+    The golden scores come from the quantized student, so an f32 engine is verified only by its
+    hashes.
 
     Args:
         bundle: An open bundle.
-        engines: Names of engines; None for all of the bundle, of which those that are not installed
-            are passed over.
+        engines: Names of engines; None for all engines of the bundle that are installed.
 
     Raises:
         UsageError: The bundle has no such engine.
-        MissingDependencyError: A named engine's runtime is not installed, or none at all.
+        MissingDependencyError: The runtime of a named engine, or every runtime, is missing.
     """
     files = bundle.verify_hashes()
     problems = [
@@ -132,7 +134,8 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
             f"no engine of {bundle.path} can run here",
             expected=" or ".join(held),
             got="; ".join(check.problem for check in checks),
-            hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+            hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
+            "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
         )
     for check in checks:
         if not check.ok:
@@ -151,7 +154,7 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
 
 
 def unreadable(path: Path, error: BundleError) -> VerifyReport:
-    """The report of a bundle that cannot even be opened."""
+    """Make the report of a bundle that cannot be opened."""
     return VerifyReport(
         ok=False, bundle=str(path), digest=None, files={}, engines=[], problems=[error.what]
     )
@@ -186,7 +189,7 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
     """Run an engine of a bundle on one of its golden frames.
 
     Raises:
-        BundleError: The golden frame is damaged, or the engine has another output size.
+        BundleError: The golden frame is damaged, or its scores and the engine's differ in size.
     """
     manifest = bundle.manifest
     frame = _decode(
@@ -198,7 +201,8 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
     got = engine.infer(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
     if got.shape != wanted.shape:
         raise BundleError(
-            f"{bundle.path}: the {engine.name} engine has another output size than the golden scores",
+            f"{bundle.path}: the output size of the {engine.name} engine differs from that of the "
+            "golden scores",
             expected=f"{wanted.shape}",
             got=f"{got.shape}",
         )
@@ -209,7 +213,7 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
     """Judge the scores of one golden frame by the manifest's threshold and tolerance.
 
     Args:
-        name: Of the frame.
+        name: Name of the frame.
         got: (h, w) uint8 scores of the engine.
         wanted: (h, w) uint8 scores of the quantized student.
         manifest: Threshold and tolerance.
@@ -236,9 +240,9 @@ def _decode(bundle: Bundle, name: str, mode: int, size: tuple[int, int]) -> Imag
     picture = cv2.imdecode(np.frombuffer(bundle.read(name), np.uint8), mode)
     if picture is None or picture.shape[:2] != size:
         raise BundleError(
-            f"{bundle.path}: {name} is no golden picture",
+            f"{bundle.path}: {name} is not a golden image",
             expected=f"a PNG of {size[1]}x{size[0]} pixels",
-            got="no picture" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}",
+            got="no image" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}",
         )
     return cast("ImageU8", picture)
 

@@ -1,4 +1,4 @@
-"""ONNX models on onnxruntime: TensorRT or CUDA where its build has them, else the CPU."""
+"""ONNX models on onnxruntime: on TensorRT or CUDA if the build has them, else on the CPU."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Kernel(NamedTuple):
     """One operation as onnxruntime executes it.
 
     Attributes:
-        kind: Its name, `QLinearConv` where onnxruntime made integers of a convolution.
+        kind: Its name; `QLinearConv` for a convolution in integers.
         provider: The execution provider that runs it.
         types: Element types of its inputs and outputs.
     """
@@ -54,12 +54,11 @@ class OnnxEngine:
     Args:
         files: The `.onnx` alone.
         threads: CPU threads.
-        providers: Execution providers, the preferred first; those that this onnxruntime lacks are
-            passed over.
+        providers: Execution providers, the preferred first; unavailable ones are skipped.
 
     Raises:
-        BundleError: onnxruntime cannot load the file, or the model's input or output is not the
-            contract's.
+        BundleError: onnxruntime cannot load the file, or the model's input or output breaks the
+            contract.
     """
 
     input_buffer = None
@@ -93,20 +92,20 @@ class OnnxEngine:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the input."""
+        """Height and width of the input in pixels."""
         return self._input_size
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call."""
+        """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call."""
         np.copyto(self._input[0], image, casting="no")
         self._session.run_with_iobinding(self._binding)
         return cast("ImageU8", self._output)
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings; the first call runs a frame under onnxruntime's profiler to see what it executes.
+        """Return the effective settings; the first call profiles one frame.
 
-        `precision` is that of most convolutions, `executed` counts all of them, `providers` what
-        runs them.
+        `precision` is the precision of most convolutions, `executed` counts all convolutions by
+        precision, and `providers` names the execution providers that run them.
         """
         kernels = self.kernels
         convolutions = Counter(
@@ -129,7 +128,7 @@ class OnnxEngine:
 
     @cached_property
     def kernels(self) -> list[Kernel]:
-        """What onnxruntime executes on a frame, in order."""
+        """Return the operations that onnxruntime executes on a frame, in order."""
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
@@ -171,7 +170,7 @@ class OnnxEngine:
         import onnxruntime as ort
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        # onnxruntime has an exception for each status, and no base of them but `Exception`.
+        # onnxruntime has one exception type per status, without a base below `Exception`.
         kinds = [kind for kind in vars(state).values() if isinstance(kind, type)]
         refusals: tuple[type[Exception], ...] = (RuntimeError, ValueError)
         refusals += tuple(kind for kind in kinds if issubclass(kind, Exception))
@@ -184,7 +183,7 @@ class OnnxEngine:
 
 
 def _sizes(given: list[Any], made: list[Any]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Input and output size of a model that keeps the contract."""
+    """Return input and output size of a model that fulfills the contract."""
     if len(given) == len(made) == 1 and given[0].type == made[0].type == "tensor(uint8)":
         frame, cells = list(given[0].shape), list(made[0].shape)
         fixed = all(isinstance(extent, int) and extent > 0 for extent in [*frame, *cells])

@@ -1,6 +1,6 @@
-"""The engines, each behind the one contract `edge.contracts.Engine`.
+"""Choose and open engines, each behind the contract `edge.contracts.Engine`.
 
-A backend takes bytes, never paths: what was verified is what is loaded.
+A backend takes bytes, never paths, so that the verified bytes are the loaded bytes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ BACKENDS = {
     "tflite": "edge.engines.tflite:LiteRtEngine",
     "onnx": "edge.engines.onnxruntime:OnnxEngine",
 }
-"""Engine name -> class, resolved when it is asked for; `auto` tries them in this order.
+"""Engine name -> class, imported on first use; `auto` tries them in this order.
 
-Other distributions add engines by entry points (`edge.util.plugins`); `auto` does not choose them.
+Other distributions add engines by entry points (`edge.util.plugins`); `auto` never chooses these.
 """
 
 DEVICES = {"openvino": ("CPU", "GPU", "NPU", "AUTO")}
-"""Engine name -> devices that may follow it, as in `openvino:GPU`; several of a kind have numbers, `openvino:GPU.1`."""
+"""Engine name -> devices that may follow it, as in `openvino:GPU`.
+
+Several devices of one kind are numbered, as in `openvino:GPU.1`.
+"""
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -44,7 +47,7 @@ def split_name(name: str) -> tuple[str, str]:
         `("openvino", "GPU")` for `openvino:GPU`; the device is empty if the name has none.
 
     Raises:
-        UsageError: The runtime is unknown, or it does not know the device.
+        UsageError: The runtime is unknown or has no such device.
     """
     spec = parse(name)
     runtime, device = spec.scheme, spec.target
@@ -53,7 +56,7 @@ def split_name(name: str) -> tuple[str, str]:
     if runtime in BACKENDS:
         valid = known_device
     else:
-        # A plug-in knows its devices itself.
+        # A plug-in checks its devices itself.
         valid = (spec.bare or bool(device)) and runtime in plugin_names(plugins.ENGINES)
     if not valid or spec.options:
         devices = [f"{runtime}:{device}" for runtime, known in DEVICES.items() for device in known]
@@ -65,7 +68,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def available() -> dict[str, str | None]:
-    """Installed version of each engine's runtime, None where it is not installed. Imports none of them."""
+    """Return the installed version of each runtime, None if it is missing, without importing it."""
     return {
         name: None if found is None else found.version for name, found in find_runtimes().items()
     }
@@ -78,24 +81,24 @@ def open_engine_files(
     precision: str | None = None,
     cache: Path | None = None,
 ) -> Engine:
-    """An engine from the contents of its files.
+    """Open an engine from the contents of its files.
 
     Args:
-        name: One of `BACKENDS`, maybe with one of its `DEVICES`.
+        name: One of `BACKENDS`, optionally with one of its `DEVICES`.
         files: The model file first, as `EngineEntry.files`.
         threads: CPU threads; None for every core that this process may use.
-        precision: As `EngineEntry.precision`. Only `bf16` needs to be told: OpenVINO then runs the
-            files of an f32 engine in bfloat16. All else is in the files.
-        cache: Folder of models that OpenVINO compiled before; None compiles always. No other
-            runtime compiles.
+        precision: As `EngineEntry.precision`. Only `bf16` matters: OpenVINO then runs the files of
+            an f32 engine in bfloat16. The files determine every other precision.
+        cache: Folder of models that OpenVINO has compiled; None always compiles. Other runtimes
+            ignore it.
 
     Raises:
-        UsageError: Unknown engine or device, less than one thread, or bf16 in another runtime than
+        UsageError: Unknown engine or device, less than one thread, or bf16 in a runtime other than
             OpenVINO.
-        MissingDependencyError: The runtime is not installed (names the extra), or not beside this
-            numpy.
-        BundleError: The runtime cannot load the files or not run them in bf16, or the model breaks
-            the contract.
+        MissingDependencyError: The runtime is missing (the error names the extra), or incompatible
+            with the installed numpy.
+        BundleError: The runtime cannot load the files or cannot run them in bf16, or the model
+            breaks the contract.
     """
     runtime, device = split_name(name)
     if threads is None:
@@ -106,7 +109,7 @@ def open_engine_files(
         )
     if precision == "bf16" and runtime != "openvino":
         raise UsageError(
-            f"{runtime} runs nothing in bf16", expected="openvino", hint="--engine openvino"
+            f"{runtime} does not support bf16", expected="openvino", hint="--engine openvino"
         )
     how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
     if device:
@@ -121,7 +124,7 @@ def open_engine_files(
     try:
         return cast("Engine", engine(files, threads=threads, **how))
     except ModuleNotFoundError as error:
-        # A backend imports its runtime when the first engine is made.
+        # A backend imports its runtime when its first engine opens.
         named = missing(error)
         if named is None:
             raise
@@ -136,22 +139,22 @@ def open_engine(
     precision: str = "int8",
     cache: Path | None = None,
 ) -> Engine:
-    """An engine of a bundle, its files verified as they are read.
+    """Open an engine of a bundle; its files are verified as they are read.
 
     Args:
         bundle: An open bundle.
-        name: As `open_engine_files`, or `auto`: the first runtime that the bundle has and this
-            machine can load.
+        name: As in `open_engine_files`, or `auto`: the first runtime that the bundle supports and
+            this machine can load.
         threads: CPU threads; None for every core that this process may use.
         precision: `int8`, `f32` or `bf16`.
-        cache: As `open_engine_files`.
+        cache: As in `open_engine_files`.
 
     Raises:
         UsageError: Unknown name, the bundle has no such engine, or the machine no such device.
-        MissingDependencyError: The runtime is not installed (names the extra), or not beside this
-            numpy.
-        BundleError: The bundle asks for a newer runtime or another architecture, or does not
-            verify.
+        MissingDependencyError: The runtime is missing (the error names the extra), or incompatible
+            with the installed numpy.
+        BundleError: The bundle needs a newer runtime or a different architecture, or a file does
+            not verify.
     """
     name = choose_engine(bundle, name, precision)
     runtime, _ = split_name(name)
@@ -163,7 +166,7 @@ def open_engine(
     if engine.input_size != (declared.height, declared.width):
         engine.close()
         raise BundleError(
-            f"{entry.files[0]} in {bundle.path} has another input size than its manifest",
+            f"the input size of {entry.files[0]} in {bundle.path} differs from its manifest",
             expected=f"{declared.height} x {declared.width}",
             got=f"{engine.input_size[0]} x {engine.input_size[1]}",
         )
@@ -171,17 +174,17 @@ def open_engine(
 
 
 def choose_engine(bundle: Bundle, name: str = "auto", precision: str = "int8") -> str:
-    """Name of the engine that `open_engine` would open, after everything that can be told without opening it.
+    """Return the name of the engine that `open_engine` would open, without opening it.
 
     Args:
         bundle: An open bundle.
-        name: As `open_engine`.
-        precision: Likewise.
+        name: As in `open_engine`.
+        precision: As in `open_engine`.
 
     Raises:
         UsageError: Unknown name, or the bundle has no such engine.
-        MissingDependencyError: No runtime for it is installed (names the extra).
-        BundleError: The bundle asks for a newer runtime or another architecture.
+        MissingDependencyError: No suitable runtime is installed (the error names the extra).
+        BundleError: The bundle needs a newer runtime or a different architecture.
     """
     if name == "auto":
         name = _choose(bundle, precision)
@@ -200,7 +203,8 @@ def _choose(bundle: Bundle, precision: str) -> str:
         expected=f"one of {', '.join(held) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
-        hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' (on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+        hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
+        "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
     )
 
 
@@ -213,7 +217,7 @@ def _check_machine(bundle: Bundle, entry: EngineEntry) -> None:
             got=machine,
         )
     if entry.runtime not in BACKENDS:
-        return  # a plug-in checks the version of what it runs on
+        return  # a plug-in checks the version of its runtime itself
     runtime = find_runtime(entry.runtime)
     if runtime is not None and not runtime.reaches(entry.min_version):
         needed = runtime.needed(entry.min_version)

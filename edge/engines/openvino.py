@@ -22,28 +22,34 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 _PREFERRED = ("GPU", "NPU", "CPU")
-"""Devices in the order in which `AUTO` tries them. OpenVINO's own plugin of that name may change devices, and scores, while
-it runs, and shows fewer settings."""
+"""Devices in the order in which `AUTO` tries them.
+
+OpenVINO's own AUTO plugin is not used: it may change the device, and so the scores, while it runs,
+and it reports fewer settings.
+"""
 _EXACT: dict[str, dict[str, Any]] = {"aarch64": {"LP_TRANSFORMS_MODE": False}}
-"""Options of an architecture that keep the student's scores. On ARM, 8-bit convolutions gave others (seen in 2025.4
-and 2026.2) or did not compile (2026.4); with this option the same integers are computed in float.
+"""Options per architecture that keep the scores equal to the student's.
+
+On ARM, 8-bit convolutions gave different scores (seen in 2025.4 and 2026.2) or did not compile
+(2026.4); with this option the same integers are computed in float.
 """
 
 _IDENTITY = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
-"""Properties of a device that tell whether a model that was compiled for it fits it still."""
+"""Properties of a device on which a compiled model depends."""
 
 _COMPUTE = ("Convolution", "FullyConnected", "MatMul", "Deconvolution")
 
 
 def load_openvino() -> Any:
-    """OpenVINO, imported without its telemetry.
+    """Import OpenVINO without its telemetry.
 
-    Importing it sends an event to the network, from a process that is forked for it, wherever
-    `openvino_telemetry` can be imported; where it cannot, OpenVINO takes a stub of its own.
+    If `openvino_telemetry` can be imported, importing OpenVINO forks a process that sends an event
+    to the network; otherwise OpenVINO uses a stub of its own.
     """
     telemetry = "openvino_telemetry"
     known = sys.modules.get(telemetry)
-    sys.modules[telemetry] = None  # type: ignore[assignment]  # how Python is told that there is no such module
+    # None in `sys.modules` makes an import fail as if the module did not exist.
+    sys.modules[telemetry] = None  # type: ignore[assignment]
     try:
         import openvino
     finally:
@@ -55,12 +61,11 @@ def load_openvino() -> Any:
 
 @cache
 def openvino_core() -> Any:
-    """OpenVINO's entry, one for the process and kept to its end.
+    """Return OpenVINO's core object: one per process, kept until the process ends.
 
-    On CPUs with AVX-512 its CPU plugin gives the thread that loads it another stack for signals,
-    and takes the memory back when it is unloaded, in whichever thread that happens: a later signal
-    to the first thread, and Python handles signals on that stack, then ends the process by SIGSEGV
-    (seen in 2026.4.1).
+    On CPUs with AVX-512 the CPU plugin installs an alternate signal stack for the thread that loads
+    it, and frees that memory when the plugin is unloaded from any thread. A later signal to the
+    first thread then ends the process by SIGSEGV (seen in 2026.4.1).
     """
     return load_openvino().Core()
 
@@ -71,15 +76,15 @@ class OpenVinoEngine:
     Args:
         files: `model.xml` and `model.bin`.
         threads: CPU threads.
-        bf16: Let float operations run in bfloat16, which is another precision of the f32 files.
-        device: `CPU`, `GPU`, `NPU`, one of several as OpenVINO numbers them (`GPU.1`), or `AUTO`:
-            the first that compiles the model.
-        cache: Folder of compiled models; None compiles always.
+        bf16: Run the float operations of the f32 files in bfloat16.
+        device: `CPU`, `GPU`, `NPU`, a numbered device as OpenVINO names it (`GPU.1`), or `AUTO`:
+            the first device that compiles the model.
+        cache: Folder of compiled models; None always compiles.
 
     Raises:
         UsageError: This machine has no such device.
-        BundleError: OpenVINO cannot load the files, the model's input or output is not the
-            contract's, or it does not run in bfloat16 where that was asked for.
+        BundleError: OpenVINO cannot load the files, the model's input or output breaks the
+            contract, or the model does not run in the requested bfloat16.
     """
 
     input_buffer = None
@@ -104,7 +109,7 @@ class OpenVinoEngine:
             )
         self._version = str(ov.get_version())
         self._core = openvino_core()
-        # Looking for others loads their plugins, which takes longer than all else but compiling.
+        # Listing other devices loads their plugins, which takes longer than anything but compiling.
         available = ["CPU"] if device == "CPU" else list(self._core.available_devices)
         self._cache = None if cache is None else CompiledCache(cache)
         self._compiled = self._compile(files, candidates(device, available), threads, bf16)
@@ -117,27 +122,27 @@ class OpenVinoEngine:
                 hint="--precision f32",
             )
         self._request = self._compiled.create_infer_request()
-        # The request owns both buffers; a frame is copied in (.01 ms) and the scores are read in
+        # The request owns both buffers: a frame is copied in (0.01 ms), the scores are read in
         # place.
         self._input = self._request.get_input_tensor().data
         self._output = self._request.get_output_tensor().data.reshape(self._output_size)
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the input."""
+        """Height and width of the input in pixels."""
         return self._input_size
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call."""
+        """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call."""
         np.copyto(self._input[0], image, casting="no")
         self._request.infer()
         return cast("ImageU8", self._output)
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings as OpenVINO reports them.
+        """Return the effective settings as OpenVINO reports them.
 
-        `precision` is that of most convolutions of the executed graph, `executed` counts all of
-        them.
+        `precision` is the precision of most convolutions in the executed graph; `executed` counts
+        all convolutions by precision.
         """
         executed = self._executed()
         hint = self._property("INFERENCE_PRECISION_HINT")
@@ -157,7 +162,7 @@ class OpenVinoEngine:
     def _compile(
         self, files: Sequence[bytes], devices: Sequence[str], threads: int, bf16: bool
     ) -> Any:
-        """The model on the first of the devices that takes it."""
+        """Load the model on the first device that accepts it."""
         refused: RuntimeError | None = None
         for device in devices:
             try:
@@ -167,7 +172,7 @@ class OpenVinoEngine:
         raise BundleError("OpenVINO cannot load the engine", got=str(refused).strip()) from refused
 
     def _take(self, files: Sequence[bytes], device: str, options: dict[str, Any]) -> Any:
-        """The model on a device: as it was compiled for it before, or compiled."""
+        """Load the model on a device, from the cache or by compiling it."""
         key, self._from_cache = "", False
         if self._cache is not None:
             about = [self._core.get_property(device, name) for name in _IDENTITY]
@@ -177,7 +182,7 @@ class OpenVinoEngine:
                 try:
                     compiled = self._core.import_model(io.BytesIO(held), device, options)
                 except (RuntimeError, TypeError):
-                    pass  # another build of the same version: compiled anew, and kept in its place
+                    pass  # a different build of the same version: compile again and replace it
                 else:
                     self._cache.keep(key)
                     self._from_cache = True
@@ -187,20 +192,20 @@ class OpenVinoEngine:
         )
         if self._cache is not None:
             exported = io.BytesIO()
-            with suppress(RuntimeError):  # not every device can
+            with suppress(RuntimeError):  # not every device can export a model
                 compiled.export_model(exported)
                 self._cache.write(key, exported.getvalue())
         return compiled
 
     def _property(self, name: str) -> Any:
-        """A property of the compiled model, None where its device has none of that name."""
+        """Return a property of the compiled model, None if its device lacks that property."""
         try:
             return self._compiled.get_property(name)
         except RuntimeError:
             return None
 
     def _executed(self) -> Counter[str]:
-        """Convolutions of the executed graph by their precision; none where the device does not show its graph."""
+        """Count the executed convolutions by precision; empty if the device hides its graph."""
         try:
             nodes = self._compiled.get_runtime_model().get_ops()
         except RuntimeError:
@@ -218,14 +223,15 @@ class OpenVinoEngine:
 
 
 def candidates(asked: str, available: Sequence[str]) -> list[str]:
-    """The devices to try, the preferred first.
+    """Return the devices to try, the preferred one first.
 
     Args:
-        asked: As `OpenVinoEngine`.
-        available: As OpenVINO names them: `CPU`, `GPU`, or `GPU.0` and `GPU.1` where there are two.
+        asked: The requested device, as in `OpenVinoEngine`.
+        available: Devices as OpenVINO names them: `CPU`, `GPU`, or `GPU.0` and `GPU.1` if there are
+            two.
 
     Raises:
-        UsageError: None of the available ones is meant.
+        UsageError: No available device matches.
     """
     if asked == "AUTO":
         known = [device for device in available if device.partition(".")[0] in _PREFERRED]
@@ -243,9 +249,9 @@ def candidates(asked: str, available: Sequence[str]) -> list[str]:
 def _options(device: str, threads: int, bf16: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     kind = device.partition(".")[0]
-    if kind != "NPU":  # which computes floats in f16 alone
-        # The default on a CPU with AVX512_BF16 is bf16, on a GPU f16: other scores from the same
-        # file.
+    if kind != "NPU":  # an NPU computes floats only in f16
+        # The default is bf16 on a CPU with AVX512_BF16 and f16 on a GPU, which would change the
+        # scores.
         options["INFERENCE_PRECISION_HINT"] = "bf16" if bf16 else "f32"
     if kind == "CPU":
         options |= {
@@ -257,13 +263,13 @@ def _options(device: str, threads: int, bf16: bool) -> dict[str, Any]:
 
 
 def _most(executed: Counter[str]) -> str:
-    """The precision of most convolutions as a manifest names it, `none` where there are none."""
+    """Return the precision of most convolutions as a manifest names it, `none` without any."""
     most = executed.most_common(1)
     return {"u8": "int8", "i8": "int8"}.get(most[0][0], most[0][0]) if most else "none"
 
 
 def _sizes(model: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Input and output size of a compiled model that keeps the contract."""
+    """Return input and output size of a compiled model that fulfills the contract."""
     ports = [*model.inputs, *model.outputs]
     one_each = len(model.inputs) == len(model.outputs) == 1
     if one_each and not any(port.get_partial_shape().is_dynamic for port in ports):

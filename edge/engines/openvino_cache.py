@@ -1,9 +1,9 @@
-"""Compiled models of OpenVINO kept on disk, so that a start need not compile again.
+"""On-disk cache of models compiled by OpenVINO, so that a start need not compile again.
 
-An entry is used only where its own SHA-256, written before it, holds, and where nobody else could
-have written it; its name is made of everything that it depends on. What cannot be read or written
-is compiled, and nothing more. While an entry is loaded it is put aside: one that takes the process
-down is not met again.
+The name of an entry is a hash of everything it depends on. An entry is used only if its stored
+SHA-256 matches and no other user could have written it. If an entry cannot be read or written, the
+model is compiled. An entry is moved aside while it is loaded, so that one that crashes the process
+is not loaded again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIGEST_BYTES = 32
 
 
 def cache_folder() -> Path:
-    """Where compiled models are kept: the service manager's cache folder, or the user's."""
+    """Return the folder of compiled models: the service manager's cache folder, or the user's."""
     given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given) / "openvino"
@@ -39,7 +39,7 @@ class CompiledCache:
     """A folder of compiled models.
 
     Args:
-        folder: Made where it is missing; belongs to this user alone.
+        folder: Created if missing; must belong to this user only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,12 +47,12 @@ class CompiledCache:
 
     @staticmethod
     def key(files: Sequence[bytes], options: Mapping[str, object], *platform: str) -> str:
-        """Name of an entry.
+        """Return the name of an entry.
 
         Args:
-            files: Of the model.
-            options: That it is compiled with.
-            *platform: Version of the runtime, device and what it is able to.
+            files: Files of the model.
+            options: Compilation options.
+            *platform: Runtime version, device and capabilities of the device.
         """
         parts = [
             *(hashlib.sha256(file).hexdigest() for file in files),
@@ -62,7 +62,7 @@ class CompiledCache:
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     def take(self, key: str) -> bytes | None:
-        """The compiled model, None where there is none that may be used; put aside until `keep`."""
+        """Return the compiled model, None if none is usable; it is moved aside until `keep`."""
         try:
             with os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 about = os.fstat(file.fileno())
@@ -77,12 +77,12 @@ class CompiledCache:
         return compiled if hashlib.sha256(compiled).digest() == digest else None
 
     def keep(self, key: str) -> None:
-        """The model that was taken works."""
+        """Put the model that `take` moved aside back, after it has loaded successfully."""
         with suppress(OSError):
             self._aside(key).replace(self._path(key))
 
     def write(self, key: str, compiled: bytes) -> None:
-        """Keep a compiled model; the oldest of many are removed."""
+        """Store a compiled model; remove the oldest entries if there are too many."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic_write(self._path(key), hashlib.sha256(compiled).digest() + compiled)

@@ -1,4 +1,4 @@
-"""The packages that run engines, and which of them is installed here. Imports none of them."""
+"""The packages that run engines, and which of them are installed; imports none of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Package(NamedTuple):
 
     Attributes:
         module: Its import name.
-        distribution: Its name where packages are installed from.
-        least: Its own least version, where what a bundle asks for is a version of another package.
-        numpy_1: It runs with numpy 1 alone.
+        distribution: Its name in the package index.
+        least: Its own minimum version, if the bundle states the version of a different package.
+        numpy_1: Whether it runs only with numpy 1.
     """
 
     module: str
@@ -36,17 +36,20 @@ PACKAGES = {
     ),
     "onnx": (Package("onnxruntime", "onnxruntime"),),
 }
-"""Engine name -> what runs it; a bundle's `min_version` is a version of the first, and the first installed is used."""
+"""Engine name -> packages that can run it; the first installed one is used.
+
+A bundle's `min_version` is a version of the first package.
+"""
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs an engine on this machine.
+    """An installed package that runs an engine on this machine.
 
     Attributes:
         package: Name of the distribution.
-        version: Its version, `unknown` where it does not tell.
-        least: Its own least version, empty where the bundle's counts.
-        conflict: Why it cannot run in this environment, empty where it can.
+        version: Its version, `unknown` if it reports none.
+        least: Its own minimum version; empty if the bundle's `min_version` applies.
+        conflict: Why it cannot run in this environment; empty if it can.
     """
 
     package: str
@@ -55,16 +58,16 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     conflict: str = ""
 
     def needed(self, min_version: str) -> str:
-        """The least version of this package for a bundle's `min_version`."""
+        """Return the minimum version of this package for a bundle's `min_version`."""
         return self.least or min_version
 
     def reaches(self, min_version: str) -> bool:
-        """Whether it is new enough for a bundle's `min_version`; without a version, loading the model decides."""
+        """Whether it is new enough for a bundle's `min_version`; True if its version is unknown."""
         return self.version == "unknown" or at_least(self.version, self.needed(min_version))
 
 
 def find_runtime(name: str) -> Runtime | None:
-    """What would run an engine here, None where no package of it is installed.
+    """Find the package that would run an engine here, None if no such package is installed.
 
     Args:
         name: One of `PACKAGES`.
@@ -77,9 +80,12 @@ def find_runtime(name: str) -> Runtime | None:
         except importlib.metadata.PackageNotFoundError:
             version = "unknown"
         conflict = ""
-        # With numpy 2 its import passes and every interpreter fails.
+        # With numpy 2 the import succeeds, but every interpreter fails.
         if package.numpy_1 and at_least(np.__version__, "2"):
-            conflict = f"{package.distribution} {version} needs numpy < 2, numpy {np.__version__} is installed"
+            conflict = (
+                f"{package.distribution} {version} needs numpy < 2, "
+                f"numpy {np.__version__} is installed"
+            )
         return Runtime(
             package=package.distribution, version=version, least=package.least, conflict=conflict
         )
@@ -87,5 +93,5 @@ def find_runtime(name: str) -> Runtime | None:
 
 
 def find_runtimes() -> dict[str, Runtime | None]:
-    """`find_runtime` of every engine."""
+    """Return engine name -> `find_runtime` for every engine."""
     return {name: find_runtime(name) for name in PACKAGES}

@@ -1,7 +1,7 @@
-"""Score maps of many frames, from a process of its own: `python -m edge.engines.scores_subprocess`.
+"""Compute score maps of many frames in a process: `python -m edge.engines.scores_subprocess`.
 
-So one environment can ask another, with other versions of Python's packages, what its engine
-computes.
+This lets one Python environment compare its scores with those of an environment that has different
+package versions.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def score_file(
     runtime: str, model: Path, frames: Path, scores: Path, threads: int
 ) -> dict[str, Any]:
-    """Run an engine on the frames of one file and write its score maps to another.
+    """Run an engine on the frames of one file and write its score maps to another file.
 
     Args:
-        runtime: One of `edge.engines.open.BACKENDS` whose model is one file.
-        model: The model.
+        runtime: A name in `edge.engines.open.BACKENDS` whose model is a single file.
+        model: The model file.
         frames: `.npy` of (N, H, W, 3) uint8 RGB, N at least 1.
         scores: `.npy` to write: (N, h, w) uint8 in 1/256.
         threads: CPU threads.
@@ -37,8 +37,8 @@ def score_file(
         The engine's settings.
 
     Raises:
-        UsageError: The frames are not of the model's size.
-        EdgeDifomError: What `open_engine_files` raises.
+        UsageError: The size of the frames differs from the model's input size.
+        EdgeDifomError: Any error of `open_engine_files`.
     """
     images = np.load(frames, mmap_mode="r", allow_pickle=False)
     engine = open_engine_files(runtime, [model.read_bytes()], threads)
@@ -59,7 +59,14 @@ def score_file(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Arguments of `score_file` as texts; the settings go to stdout as one line of JSON, an error to stderr."""
+    """Call `score_file`; print the settings as one line of JSON, or an error to stderr.
+
+    Args:
+        arguments: The arguments of `score_file` as strings.
+
+    Returns:
+        The exit code.
+    """
     configure_worker()
     runtime, model, frames, scores, threads = arguments
     try:

@@ -1,7 +1,7 @@
-"""Whether a bundle works on this machine: golden frames, sane scores, and in time.
+"""Self-test of a bundle on this machine: golden frames, valid scores and latency.
 
-`python -m edge.engines.selftest BUNDLE [LIMIT_MS]` is what `check_in_process` starts: an engine
-that hangs or takes its process down is a failed test and nothing more.
+`check_in_process` starts `python -m edge.engines.selftest BUNDLE [LIMIT_MS]`, so that an engine
+that hangs or crashes its process only fails the test.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome of a self-test.
 
     Attributes:
-        ok: Nothing is wrong.
-        engine: The one whose latency was taken, empty where none opened.
-        golden: Golden frames that were compared, over all engines.
-        median_ms: Of inference, None where none ran.
-        problems: What is wrong, empty where `ok`.
-        late: The only thing wrong is the latency.
+        ok: Whether the test passed.
+        engine: The engine whose latency was measured; empty if none opened.
+        golden: Number of compared golden frames, over all engines.
+        median_ms: Median inference time; None if no inference ran.
+        problems: Everything that failed; empty if `ok`.
+        late: Whether the latency is the only failure.
     """
 
     ok: bool
@@ -57,12 +57,12 @@ def self_test(
     limit_ms: float = MAX_MEDIAN_INFERENCE_MS,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> SelfTest:
-    """Run the golden frames through every INT8 engine that is installed, then time the one that will be used.
+    """Check the golden frames on every installed INT8 engine, then time the one to be used.
 
     Args:
         bundle: An open bundle.
         engine: The engine that will be used.
-        limit_ms: Longest median inference.
+        limit_ms: Maximum median inference time.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
     from edge.engines.golden_check import verify_bundle
@@ -98,16 +98,16 @@ def self_test(
 def check_in_process(
     path: Path, *, limit_ms: float = MAX_MEDIAN_INFERENCE_MS, timeout_s: float = TIMEOUT_S
 ) -> SelfTest:
-    """`self_test` of a bundle in a process of its own.
+    """Run `self_test` on a bundle in a separate process.
 
     Args:
         path: The bundle.
-        limit_ms: Longest median inference.
-        timeout_s: Longest time for everything.
+        limit_ms: Maximum median inference time.
+        timeout_s: Maximum time for the whole test.
     """
     command = [sys.executable, "-m", "edge.engines.selftest", str(path.absolute()), str(limit_ms)]
     try:
-        # `-m` imports from the working folder first, which may be somebody's stick.
+        # `-m` imports from the working folder first, which may be an untrusted USB stick.
         done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd="/")
     except subprocess.TimeoutExpired:
         return SelfTest(ok=False, problems=[f"no answer within {timeout_s:g} s"])
@@ -122,7 +122,7 @@ def check_in_process(
 
 
 def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:
-    """What is strange about the scores of noise, and the median time of an inference in ms."""
+    """Return problems with the scores of noise images, and the median inference time in ms."""
     height, width = student.input_size
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     output = bundle.manifest.output
@@ -133,7 +133,7 @@ def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[l
         if run >= _WARM:
             times.append((clock() - begin) / 1e6)
         if not np.isfinite(scores).all():
-            problems.append(f"{student.name}: scores that are not numbers")
+            problems.append(f"{student.name}: scores are NaN or infinite")
         elif scores.dtype != np.uint8 or scores.shape != (output.height, output.width):
             problems.append(f"{student.name}: scores of {scores.dtype} {scores.shape}")
     return list(dict.fromkeys(problems)), statistics.median(times)
@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> None:
     """Test a bundle and print the outcome as a line of JSON.
 
     Args:
-        arguments: Path of the bundle, and the limit in ms.
+        arguments: Path of the bundle and, optionally, the limit in ms.
     """
     from edge.bundle.reader import Bundle
 

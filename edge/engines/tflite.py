@@ -1,4 +1,4 @@
-"""TFLite models on the CPU: LiteRT, or the older tflite-runtime where that alone is installed."""
+"""TFLite models on the CPU: with LiteRT, or with the older tflite-runtime if LiteRT is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 _SIGN = np.uint8(0x80)
-"""int8 and uint8 with zero points 128 apart are the same number with the highest bit turned."""
+"""Flipping the highest bit converts between int8 and uint8 with zero points 128 apart."""
 
 
 class LiteRtEngine:
@@ -30,9 +30,9 @@ class LiteRtEngine:
         threads: CPU threads.
 
     Raises:
-        MissingDependencyError: tflite-runtime beside numpy 2, or without XNNPACK.
-        BundleError: The runtime cannot load the file, or the model's input or output is not the
-            contract's.
+        MissingDependencyError: tflite-runtime is installed with numpy 2, or lacks XNNPACK.
+        BundleError: The runtime cannot load the file, or the model's input or output breaks the
+            contract.
     """
 
     input_buffer = None
@@ -69,17 +69,17 @@ class LiteRtEngine:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the input."""
+        """Height and width of the input in pixels."""
         return self._input_size
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+        """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call.
 
         Raises:
-            InferenceFault: A float model gave NaN or Inf, which its scores in 1/256 would hide.
+            InferenceFault: A float model returned NaN or Inf, which scores in 1/256 would hide.
         """
-        # A view of the interpreter's memory may not outlive this call, so it is made anew for each
-        # frame.
+        # A view of the interpreter's memory must not outlive this call, so each call makes a new
+        # one.
         into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
         if self._signed_input:
             np.bitwise_xor(image, _SIGN, out=into, casting="no")
@@ -91,7 +91,10 @@ class LiteRtEngine:
         return self._output
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings. The runtime reports no execution precision: `tensors` counts the graph's maps by type."""
+        """Return the effective settings.
+
+        The runtime reports no execution precision, so `tensors` counts the graph's tensors by type.
+        """
         maps = [
             str(np.dtype(t["dtype"]))
             for t in self._interpreter.get_tensor_details()
@@ -120,7 +123,7 @@ class LiteRtEngine:
         elif scores.dtype == np.uint8:
             np.copyto(self._output, scores)
         else:
-            # The float model: its sigmoid in the same units.
+            # A float model returns the sigmoid; convert it to the same units.
             if not np.isfinite(scores).all():
                 raise InferenceFault(ReasonKind.DAMAGED, "the engine gave NaN or Inf")
             np.copyto(
@@ -137,7 +140,8 @@ def _usable_runtime() -> Runtime:
             f"the TFLite runtime cannot run here: {runtime.conflict}",
             expected="numpy < 2 beside tflite-runtime",
             got=f"numpy {np.__version__}",
-            hint="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' where that has no wheel",
+            hint="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' "
+            "if that has no wheel for this system",
         )
     return runtime
 
@@ -170,7 +174,8 @@ def _check(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
             return
     raise BundleError(
         "the TFLite model breaks the contract",
-        expected="one input int8 or uint8 [1,H,W,3], one output in 1/256 (int8, uint8) or float32, [1,h,w,1] or [1,1,h,w]",
+        expected="one input int8 or uint8 [1,H,W,3], one output in 1/256 (int8, uint8) or float32, "
+        "[1,h,w,1] or [1,1,h,w]",
         got="; ".join(
             f"{np.dtype(t['dtype'])} {list(t['shape'])} {t['quantization']}"
             for t in [*inputs, *outputs]

@@ -1,10 +1,10 @@
-"""tflite-runtime 2.14, the package that LiteRT replaced, with its integers in XNNPACK as LiteRT has them.
+"""tflite-runtime 2.14, LiteRT's predecessor, with XNNPACK enabled for 8-bit integers.
 
-Left alone, it runs the convolutions of an INT8 model in TFLite's own kernels. These are slower, and
-they round twice: a sum is first rounded to the bits that its factor is shifted by, so one just
-short of a tie goes up, which no choice of scales prevents (`quantize.graph.grids` keeps sums from a
-tie, not that far). XNNPACK rounds once, as the canonical graph does, and the library holds it, with
-8-bit integers left out by default.
+By default it runs the convolutions of an INT8 model in TFLite's own kernels. These are slower and
+round twice: a sum is first rounded to the bits that remain after its shift, so that a sum just
+below a tie is rounded up. No choice of scales prevents this (`quantize.graph.grids` keeps sums away
+from ties, but not that far). XNNPACK rounds once, as the canonical graph does. The library contains
+XNNPACK, but does not use it for 8-bit integers by default.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from edge.errors import MissingDependencyError
 
 _SIGNED, _UNSIGNED = 1, 2
-"""`TFLITE_XNNPACK_DELEGATE_FLAG_QS8` and `_QU8` of TensorFlow Lite's `xnnpack_delegate.h`."""
+"""`TFLITE_XNNPACK_DELEGATE_FLAG_QS8` and `_QU8` from TensorFlow Lite's `xnnpack_delegate.h`."""
 
 
 class _Options(ctypes.Structure):
-    """`TfLiteXNNPackDelegateOptions` of that header; what follows its flags keeps the default, zero."""
+    """`TfLiteXNNPackDelegateOptions` of that header; all fields after `flags` stay zero."""
 
     _fields_ = (
         ("num_threads", ctypes.c_int32),
@@ -30,7 +30,7 @@ class _Options(ctypes.Structure):
 
 
 class _Xnnpack:
-    """XNNPACK's delegate for 8-bit integers and float32, freed when nothing holds it any more."""
+    """XNNPACK's delegate for 8-bit integers and float32, freed with its last reference."""
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
         create, delete = library.TfLiteXNNPackDelegateCreate, library.TfLiteXNNPackDelegateDelete
@@ -41,27 +41,27 @@ class _Xnnpack:
         )
         if not self._pointer:
             raise RuntimeError("XNNPACK does not run on this processor")
-        # When Python ends, an interpreter may outlive this and still use it.
+        # At Python's exit an interpreter may outlive this object and still use the delegate.
         weakref.finalize(self, delete, self._pointer).atexit = False
 
     def _get_native_delegate_pointer(self) -> int:
-        """What the interpreter asks a delegate for."""
+        """Return the pointer that the interpreter asks a delegate for."""
         pointer: int = self._pointer
         return pointer
 
 
 def open_interpreter(model: bytes, threads: int) -> Any:
-    """An interpreter of tflite-runtime; it frees XNNPACK after itself.
+    """Open an interpreter of tflite-runtime, which frees XNNPACK when it is deleted.
 
     Args:
-        model: Content of a `.tflite`. A damaged one may end the process: nothing checks it before
-            it is used.
+        model: Content of a `.tflite`. It is not checked before use, so a damaged one may crash the
+            process.
         threads: CPU threads.
 
     Raises:
-        MissingDependencyError: This build of the package comes without XNNPACK.
+        MissingDependencyError: This build of the package lacks XNNPACK.
         ValueError: The library cannot read the model.
-        RuntimeError: It cannot run it.
+        RuntimeError: The library cannot run the model.
     """
     from tflite_runtime import _pywrap_tensorflow_interpreter_wrapper as wrapper
     from tflite_runtime.interpreter import Interpreter, OpResolverType
@@ -70,8 +70,9 @@ def open_interpreter(model: bytes, threads: int) -> Any:
         delegate = _Xnnpack(ctypes.CDLL(wrapper.__file__), threads)
     except AttributeError as error:
         raise MissingDependencyError(
-            "this build of tflite-runtime has no XNNPACK, so its INT8 masks would not be the student's",
-            expected="tflite-runtime 2.14 as it is published",
+            "this build of tflite-runtime has no XNNPACK, so its INT8 masks would differ from the "
+            "student's",
+            expected="the published tflite-runtime 2.14",
             got=f"{wrapper.__file__} without {error.args[0].rpartition(' ')[2]}",
             hint="pip install --force-reinstall 'edge-difom[tflite-runtime]'",
         ) from error

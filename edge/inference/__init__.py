@@ -1,1 +1,1 @@
-"""The student in a process of its own, which may hang or die without taking the frame loop with it."""
+"""Run the student in a separate process, so that a hang or crash never stops the frame loop."""

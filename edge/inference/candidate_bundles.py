@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 
 class SingleBundle:
-    """A store of one bundle: what `--bundle` names."""
+    """A store of exactly one bundle, which the caller names."""
 
     def __init__(self, path: Path) -> None:
         self._path: Path | None = path
 
     def current(self) -> Path | None:
-        """The bundle, until it is marked bad."""
+        """Return the bundle, None after it was marked bad."""
         return self._path
 
     def previous(self) -> Path | None:
-        """None."""
+        """Return None: there is no previous bundle."""
         return None
 
     def mark_bad(self, path: Path, reason: str) -> None:  # noqa: ARG002 - nothing is recorded
-        """Never use it again."""
+        """Never return the bundle again."""
         self._path = None
 
     def mark_good(self, path: Path) -> None:
-        """Nothing to remember."""
+        """Do nothing: a single bundle needs no record."""
 
 
 class UsableBundles:
-    """The bundles of a store that may still be run since this was made.
+    """The bundles of a store that may still run, as long as this object lives.
 
     Args:
-        store: May raise anything, on a disk that is full or fails.
-        tell: Takes what it raised, for the journal.
+        store: The store; it may raise any error, such as on a full or failing disk.
+        tell: Called with a description of each error, for the journal.
     """
 
     def __init__(self, store: BundleStore, tell: Callable[[str], None]) -> None:
@@ -46,11 +46,11 @@ class UsableBundles:
         self._unusable: set[Path] = set()
 
     def choose(self) -> Path | None:
-        """The bundle to run, None where none is left."""
+        """Return the bundle to run, None if none is left."""
         for ask in (self._store.current, self._store.previous):
             try:
                 path = ask()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the student is not to end with it
+            except Exception as error:  # noqa: BLE001 - no error of a store may stop the student
                 self._tell(f"the store cannot be read: {error}")
                 continue
             if path is not None and path not in self._unusable:
@@ -58,16 +58,16 @@ class UsableBundles:
         return None
 
     def pass_over(self, path: Path) -> None:
-        """Leave a bundle alone until the next start of the device."""
+        """Skip a bundle until the next start of the device."""
         self._unusable.add(path)
 
     def condemn(self, path: Path, reason: str) -> None:
-        """Never use a bundle again."""
+        """Mark a bundle bad, so that it is never used again."""
         self._unusable.add(path)
         self._try(lambda: self._store.mark_bad(path, reason))
 
     def prove(self, path: Path) -> bool:
-        """The bundle ran cleanly for a while; whether that could be noted."""
+        """Mark a bundle good; return whether the store could record it."""
         return self._try(lambda: self._store.mark_good(path))
 
     def _try(self, write: Callable[[], None]) -> bool:

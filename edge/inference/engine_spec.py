@@ -1,4 +1,4 @@
-"""Describes the engine that a worker process opens, in plain values."""
+"""Describe the engine that a worker process opens, in plain values."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 def bundle_spec(
     bundle: Bundle, engine: str = "auto", *, threads: int | None = None, precision: str = "int8"
 ) -> EngineSpec:
-    """What to tell a process that is to run an engine of a bundle.
+    """Describe an engine of a bundle for the worker process that will run it.
 
     Args:
         bundle: An open bundle.
-        engine: As `edge.engines.open.open_engine`.
+        engine: As in `edge.engines.open.open_engine`.
         threads: CPU threads; None for every usable core.
         precision: Precision of the engine, as the bundle's manifest declares it.
 
     Raises:
-        EdgeDifomError: The engine cannot run on this machine, as `edge.engines.open.choose_engine`
-            has it.
+        EdgeDifomError: The engine cannot run on this machine; any error of
+            `edge.engines.open.choose_engine`.
     """
     chosen = choose_engine(bundle, engine, precision)
     declared = bundle.manifest
@@ -47,8 +47,8 @@ def bundle_spec(
 def open_bundle_engine(
     path: str, digest: str, engine: str, threads: int | None, precision: str
 ) -> Engine:
-    """An engine of the bundle that lies at a path, which must still be the one with that digest."""
+    """Open an engine of the bundle at a path, provided that it still has the given digest."""
     bundle = Bundle.open(path)
     if bundle.digest != digest:
-        raise RuntimeError(f"{path} was replaced while it was opened")
+        raise RuntimeError(f"{path} was replaced while it was being opened")
     return open_engine(bundle, engine, threads=threads, precision=precision, cache=cache_folder())

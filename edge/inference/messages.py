@@ -1,6 +1,6 @@
-"""What the runtime and the student's process say to each other, as msgpack over a socket pair.
+"""Messages between the runtime and the student's process, as msgpack over a socket pair.
 
-A frame takes four bytes each way, its number; everything else is in the shared buffers.
+A frame takes four bytes each way, its number; the image and the scores are in the shared buffers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from edge.status import ReasonKind  # noqa: TC001 - msgspec reads it at run time
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a student's process is to run.
+    """The engine that a student's process runs.
 
     Attributes:
-        factory: `"module:attribute"` of what opens the engine.
-        arguments: Its keyword arguments, plain values.
+        factory: `"module:attribute"` of the function that opens the engine.
+        arguments: Keyword arguments of that function, plain values.
         input_size: Height and width of the engine's input.
         output_size: Height and width of its score map.
-        memory_mb: Address space beyond what the process starts with, MiB; None sets no limit.
+        memory_mb: Address space in MiB that the process may add after its start; None sets no
+            limit.
     """
 
     factory: str
@@ -34,7 +35,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     """The engine is open.
 
     Attributes:
-        name: Of the engine.
+        name: Name of the engine.
         settings: Its effective settings.
     """
 
@@ -55,11 +56,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The engine must not be opened, because of the bundle or of this machine; the process ends.
+    """The bundle or this machine does not allow the engine to open; the process ends.
 
     Attributes:
-        error: Name of a class of `edge.errors`.
-        detail: Its message.
+        error: Name of a class in `edge.errors`.
+        detail: The error message.
     """
 
     error: str
@@ -67,11 +68,11 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Damaged(msgspec.Struct, frozen=True, tag=True):
-    """What the engine gave for a frame cannot be scores.
+    """The engine's output for a frame is not a valid score map.
 
     Attributes:
         frame: Number of the frame.
-        detail: What is wrong with it.
+        detail: What is wrong with the output.
     """
 
     frame: int
@@ -80,7 +81,7 @@ class Damaged(msgspec.Struct, frozen=True, tag=True):
 
 Answer = Ready | Refused | Failed | Damaged
 FRAME_BYTES = 4
-"""A message of so many bytes is the number of a frame; a message of msgpack is longer."""
+"""A message of this length is the number of a frame; every msgpack message is longer."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode_spec = msgspec.msgpack.Decoder(EngineSpec).decode

@@ -1,4 +1,4 @@
-"""The phases of the supervised inference process, and what each means for the device."""
+"""The phases of the supervised inference process, and the device state that each requires."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Phase(TextEnum):
 
     @property
     def condition(self) -> Condition | None:
-        """The state that the phase asks for; None while the model is ready."""
+        """The state that the phase requires; None while the model is ready."""
         return _CONDITIONS.get(self)
 
 

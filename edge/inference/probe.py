@@ -1,4 +1,4 @@
-"""What the engines of a bundle really do on this machine, each told by the process that runs it."""
+"""Probe the engines of a bundle: what each executes on this machine, as its process reports."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine of a bundle.
+    """Result for one engine of a bundle.
 
     Attributes:
-        engine: As `--engine` takes it.
-        declared: Precision by the bundle's manifest.
-        executed: That of most convolutions, as the runtime tells; None where it did not open.
-        device: What it runs on, where its runtime has several kinds; else empty.
-        settings: All that the runtime tells.
-        problem: Why it does not open; empty where it does.
+        engine: Name of the engine, as `edge.engines.open.open_engine` takes it.
+        declared: Precision according to the bundle's manifest.
+        executed: Precision of most convolutions as the runtime reports it; None if the engine did
+            not open.
+        device: Device that runs the engine; empty if its runtime has only one kind of device.
+        settings: All settings that the runtime reports.
+        problem: Why the engine does not open; empty if it does.
     """
 
     engine: str
@@ -37,7 +38,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe_engines(bundle: Bundle, *, threads: int | None = None) -> list[Probe]:
-    """Open every engine of a bundle; where one can run on several devices, also on what `AUTO` chooses.
+    """Open every engine of a bundle, and on `AUTO` too if its runtime has several devices.
 
     Args:
         bundle: An open bundle.

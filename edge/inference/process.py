@@ -1,4 +1,4 @@
-"""An engine in a process of its own, with a time for each answer."""
+"""An engine in a separate process, with a time limit for each answer."""
 
 from __future__ import annotations
 
@@ -36,30 +36,33 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 HANG_MS = 1000.0
-"""Waiting time without an answer from which a process hangs; where the machine is short of CPU time, it is only late."""
+"""Waiting time after which a process counts as hung; before, it counts as late.
+
+A machine that is short of CPU time makes answers late without any hang.
+"""
 
 START_S = 60.0
-"""Longest time to open an engine, compilation included."""
+"""Maximum time to open an engine, including compilation."""
 
 _ERRORS = {kind.__name__: kind for kind in EdgeDifomError.__subclasses__()}
 _MESSAGE_BYTES = 1 << 16
 _DYING_S = 0.05
-"""A process whose socket is closed is gone within this time, or it only closed its socket."""
+"""Time within which a process with a closed socket must end, or it only closed its socket."""
 _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class ProcessEngine:
-    """An engine behind `edge.contracts.Engine` whose process may hang or die.
+    """An `edge.contracts.Engine` in a process that may hang or die.
 
-    The process starts when this is made and opens the engine by itself; `wait_ready` comes before
-    all else. The thread that makes this must outlive the process: the kernel ends a child with the
-    thread that made it.
+    The constructor starts the process, which opens the engine; call `wait_ready` before anything
+    else. The calling thread must outlive the process, because the kernel ends a child together with
+    the thread that started it.
 
     Args:
-        spec: What to open.
-        timeout_ms: Longest time for the scores of a frame.
-        hang_ms: Time spent waiting for one answer, over several frames, from which the process
-            hangs.
+        spec: The engine to open.
+        timeout_ms: Maximum time for the scores of a frame.
+        hang_ms: Time spent waiting for one answer, over several frames, after which the process
+            counts as hung.
 
     Attributes:
         input_buffer: (H, W, 3) uint8 shared memory; an image written here is not copied by `infer`.
@@ -94,27 +97,27 @@ class ProcessEngine:
                 pass_fds=(theirs.fileno(), memory),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                # `-m` imports from the working folder first, which may be somebody's stick.
+                # `-m` imports from the working folder first, which may be an untrusted USB stick.
                 cwd="/",
-                # numpy would start a thread per core for algebra that nobody does there.
+                # numpy would start one thread per core for linear algebra that is never used.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
             failed.pop_all()
 
     @property
     def pid(self) -> int:
-        """Of the child."""
+        """Process ID of the child."""
         return self._child.pid
 
     def wait_ready(self, start_s: float = START_S) -> None:
         """Wait until the engine is open.
 
         Args:
-            start_s: Longest time for it, compilation included.
+            start_s: Maximum time, including compilation.
 
         Raises:
             InferenceFault: The process hung or died.
-            EdgeDifomError: What the engine raised when it was opened, a `BundleError` for one.
+            EdgeDifomError: The error that the engine raised while it opened, often a `BundleError`.
         """
         if not self._readable(1000 * start_s):
             raise InferenceFault(
@@ -129,15 +132,15 @@ class ProcessEngine:
         self.started_s = time.monotonic() - self._began
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+        """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call.
 
         Raises:
-            InferenceFault: `late` and `damaged` cost this frame; after `hang`, `crash` or `memory`
-                only `close` makes sense.
+            InferenceFault: `late` and `damaged` lose only this frame; after `hang`, `crash` or
+                `memory` only `close` is possible.
         """
         left_ms = self.timeout_ms
         if self._owed:
-            # The answer to an older frame, which nobody wants any more.
+            # Discard the late answer to an older frame.
             begin = time.monotonic()
             self._answer(left_ms)
             left_ms = max(0.0, left_ms - 1000 * (time.monotonic() - begin))
@@ -160,13 +163,13 @@ class ProcessEngine:
         return dict(self._settings)
 
     def kill(self) -> None:
-        """Kill the process and everything that it started; a thread that waits for it gets a fault."""
+        """Kill the process and its children; a thread waiting for an answer gets a fault."""
         if not self._closed:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the process and let go of it; never waits for it."""
+        """Kill the process and release it without waiting for its end."""
         if self._closed:
             return
         self.kill()
@@ -175,10 +178,11 @@ class ProcessEngine:
         threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
 
     def _answer(self, timeout_ms: float) -> Ready | Refused | bytes:
-        """What the child owes, if it comes in time."""
+        """Return the child's next answer, or raise if it is late."""
         if self._readable(timeout_ms):
             return self._receive()
-        # Not by the clock: while the whole machine stood still, the child could not answer.
+        # Sum the waiting times instead of using the clock: while the whole machine was suspended,
+        # the child could not answer.
         self._waited_ms += timeout_ms
         kind = ReasonKind.HANG if self._waited_ms >= self.hang_ms else ReasonKind.LATE
         raise InferenceFault(
@@ -186,13 +190,13 @@ class ProcessEngine:
         )
 
     def _readable(self, timeout_ms: float) -> bool:
-        """Wait until something can be read; False where the time ran out."""
+        """Wait until a message can be read; return False after the timeout."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         return bool(poll.poll(timeout_ms))
 
     def _receive(self) -> Ready | Refused | bytes:
-        """The next message of the child, which is there."""
+        """Receive the message of the child that is ready to be read."""
         self._owed = False
         try:
             message = self._channel.recv(_MESSAGE_BYTES)
@@ -215,7 +219,7 @@ class ProcessEngine:
         return answer
 
     def _death(self) -> InferenceFault:
-        """What the end of the child looks like; it is left to be waited for, so that its number stays its own."""
+        """Describe how the child ended, without reaping it, so that its PID is not reused."""
         end = time.monotonic() + _DYING_S
         while (found := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
             if time.monotonic() >= end:

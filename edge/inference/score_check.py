@@ -1,4 +1,4 @@
-"""Whether what an engine gave can be a score map."""
+"""Check that an engine's output is a valid score map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def damage(scores: Any, shape: tuple[int, int]) -> str | None:
-    """Why an engine's output cannot be a score map of `shape`; None where it can."""
+    """Explain why an engine's output is not a score map of `shape`; None if it is."""
     found = np.asarray(scores)
     if found.shape == shape and found.dtype == np.uint8:
         return None

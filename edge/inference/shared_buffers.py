@@ -1,6 +1,6 @@
-"""Input image and score map in memory that two processes share.
+"""Input image and score map in memory shared by two processes.
 
-The memory has no name, so nothing is left behind when both processes end.
+The memory has no name, so the kernel frees it when both processes have ended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _ALIGNMENT = 4096
 
 
 class SharedBuffers:
-    """An input picture and a score map in one shared mapping.
+    """An input image and a score map in one shared mapping.
 
     Args:
-        handle: File descriptor of the memory; stays the caller's.
-        input_size: Height and width of the picture.
+        handle: File descriptor of the memory; the caller still closes it.
+        input_size: Height and width of the image.
         output_size: Height and width of the score map.
 
     Attributes:
@@ -44,5 +44,5 @@ class SharedBuffers:
 
 
 def open_anonymous_memory() -> int:
-    """A file descriptor of memory that has no name and goes with its last user."""
+    """Return a file descriptor of anonymous memory, which is freed with its last user."""
     return os.memfd_create("edge-difom", os.MFD_CLOEXEC)

@@ -1,9 +1,9 @@
-"""Keeps a student's process alive, and changes to the previous bundle where one cannot be kept alive.
+"""Keep a student's process alive, and fall back to the previous bundle if that fails.
 
-Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a
-bundle that cannot be read condemn a bundle for good. What may be the machine's fault, too little
-memory or an engine that is not installed, only passes it over until the next start. Where none is
-left, the supervisor is exhausted and the device bypasses.
+Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or an
+unreadable bundle condemn a bundle for good. Faults that the machine may have caused, such as too
+little memory or a missing engine, only skip the bundle until the next start. If no bundle is left,
+the supervisor is exhausted and the device bypasses.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
 __all__ = ["News", "SingleBundle", "Supervisor"]
 
 MAX_FAULTS, WITHIN_S = 3, 60.0
-"""So many crashes or hangs within this time condemn a bundle."""
+"""Number of crashes or hangs within this time that condemns a bundle."""
 
 MAX_DAMAGED = 3
-"""So many damaged answers in a row do."""
+"""Number of consecutive damaged answers that condemns a bundle."""
 
 RETRY_S = 1.0
-"""Pause where no process could be started."""
+"""Pause before the next try if no process could be started."""
 
 CLEAN_S = 60.0
 """Running time without a fault after which a bundle is marked good."""
 
 TEST_TIMEOUT_MS = 5000.0
-"""Longest time for a golden frame: the first inferences are slow."""
+"""Maximum time for a golden frame: the first inferences are slow."""
 
 _PATIENCE_S = 90.0
 
 
 class News(NamedTuple):
-    """Something for the journal."""
+    """An event for the journal."""
 
     kind: str
     detail: str
@@ -67,26 +67,26 @@ class News(NamedTuple):
 class Supervisor:
     """An engine (`edge.contracts.Engine`) that outlives its process; a context manager.
 
-    `infer` and `news` are called by the frame loop; opening, testing and killing happen in a thread
-    of its own, so that the loop never waits for them.
+    The frame loop calls `infer` and `news`; a separate thread opens, tests and kills the process,
+    so that the loop never waits for it.
 
     Args:
         store: The bundles.
-        engine: As `edge.engines.open.open_engine`.
+        engine: As in `edge.engines.open.open_engine`.
         threads: CPU threads; None for every usable core.
         precision: Precision of the engine, as the bundle's manifest declares it.
-        timeout_ms: Longest time for the scores of a frame.
-        hang_ms: As `ProcessEngine`.
-        patient: `infer` waits for a restart to end, for sources whose frames can wait.
+        timeout_ms: Maximum time for the scores of a frame.
+        hang_ms: As in `ProcessEngine`.
+        patient: Let `infer` wait for the end of a restart, for sources whose frames can wait.
         clean_s: Running time after which a bundle is marked good.
-        spec: What to run for a bundle; by default its engine.
+        spec: Returns the engine to run for a bundle; by default the bundle's own engine.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
         counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`,
             `passed_over`, `unstarted`.
-        phase: What it is doing now.
-        gave_up: Why the last bundle that was given up was; empty before.
+        phase: The current phase.
+        gave_up: Why the last abandoned bundle was abandoned; empty before.
     """
 
     def __init__(
@@ -141,24 +141,24 @@ class Supervisor:
 
     @property
     def name(self) -> str:
-        """Of the engine that runs, empty where none does."""
+        """Name of the running engine, empty if none runs."""
         engine = self._engine
         return "" if engine is None else engine.name
 
     @property
     def bundle(self) -> Bundle | None:
-        """The one that was opened last, which scores come from until `infer` raises; None before the first."""
+        """The bundle opened last, which provides the scores until `infer` raises; None at first."""
         return self._bundle
 
     @property
     def manifest(self) -> Manifest | None:
-        """Of the bundle that was opened last; None before the first."""
+        """Manifest of the bundle opened last; None before the first."""
         bundle = self._bundle
         return None if bundle is None else bundle.manifest
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the input of the bundle that was opened last."""
+        """Height and width of the input of the bundle opened last."""
         manifest = self.manifest
         return (0, 0) if manifest is None else (manifest.input.height, manifest.input.width)
 
@@ -169,30 +169,30 @@ class Supervisor:
         return None if engine is None else engine.input_buffer
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings of the engine that runs, empty where none does."""
+        """Effective settings of the running engine, empty if none runs."""
         engine = self._engine
         return {} if engine is None else engine.settings()
 
     @property
     def condition(self) -> Condition | None:
-        """The state that the current phase asks for, and why; None while the model is ready."""
+        """The state that the current phase requires, and why; None while the model is ready."""
         condition = self.phase.condition
         if condition is not None and condition.state is State.BYPASS and self.gave_up:
             return Condition(condition.state, replace(condition.reason, detail=self.gave_up))
         return condition
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the student is ready or no bundle is left; whether it is ready."""
+        """Wait until the student is ready or no bundle is left; return whether it is ready."""
         with self._changed:
             self._changed.wait_for(lambda: self.phase in (Phase.READY, Phase.EXHAUSTED), timeout_s)
             return self.phase is Phase.READY
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, valid until the next call.
+        """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call.
 
         Raises:
-            InferenceFault: No scores for this frame: a fault of the process, or there is none at
-                the moment.
+            InferenceFault: This frame has no scores, because the process failed or none runs at the
+                moment.
         """
         if self._patient:
             self.wait(_PATIENCE_S)
@@ -202,9 +202,7 @@ class Supervisor:
             kind = ReasonKind.EXHAUSTED if exhausted else ReasonKind.RESTARTING
             raise InferenceFault(kind, f"the student is not ready ({self.phase})")
         if image.shape[:2] != engine.input_size:
-            raise InferenceFault(
-                ReasonKind.RESTARTING, "another bundle took over during this frame"
-            )
+            raise InferenceFault(ReasonKind.RESTARTING, "the bundle was changed during this frame")
         try:
             scores = engine.infer(image)
         except InferenceFault as fault:
@@ -218,7 +216,7 @@ class Supervisor:
         return scores
 
     def news(self) -> list[News]:
-        """What happened since the last call."""
+        """Return the events since the last call."""
         found = []
         while self._news:
             found.append(self._news.popleft())
@@ -236,10 +234,10 @@ class Supervisor:
         self._drop()
 
     def _note(self, fault: InferenceFault) -> None:
-        """A fault of the running process: the thread is told where it must act."""
+        """Count a fault of the running process; wake the thread if it must act."""
         self.counters[fault.kind] += 1
         if fault.kind is ReasonKind.LATE:
-            return  # the machine is short of time, which is no fault of the bundle
+            return  # the machine is short of CPU time; the bundle is not at fault
         self._news.append(News(fault.kind, fault.detail))
         if fault.kind is ReasonKind.DAMAGED:
             self._damaged += 1
@@ -258,7 +256,7 @@ class Supervisor:
             engine.close()
 
     def _run(self) -> None:
-        """Keep one process running, until closed or nothing is left to run."""
+        """Keep one process running until the supervisor is closed or no bundle is left."""
         while not self._closing:
             path = self._bundles.choose()
             if path is None:
@@ -279,8 +277,8 @@ class Supervisor:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
             except (BundleError, ParityError, OSError) as error:
                 self._condemn(path, _first_line(error))
-            # An engine that is not installed or not in the bundle, or an error of ours: the frame
-            # loop goes on.
+            # The engine is not installed or not in the bundle, or this program has a bug: the frame
+            # loop must continue in any case.
             except Exception as error:  # noqa: BLE001
                 self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
             else:
@@ -346,7 +344,7 @@ class Supervisor:
                     self._good_ns = self._clock() + self._clean_ns
 
     def _judge(self, path: Path, fault: InferenceFault) -> None:
-        """Give the bundle up where faults pile up; else its process is started again."""
+        """Condemn or skip the bundle after too many faults; otherwise restart its process."""
         if fault.kind is ReasonKind.DAMAGED:
             self._condemn(path, f"{MAX_DAMAGED} damaged answers in a row: {fault.detail}")
             return
@@ -357,7 +355,7 @@ class Supervisor:
             self._enter(Phase.RESTARTING)
             return
         reason = f"{MAX_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
-        # The kernel kills the student first, whoever used up the memory.
+        # The kernel kills the student first, whichever process used up the memory.
         give_up = (
             self._pass_over
             if {kind for _, kind in self._faults} == {ReasonKind.MEMORY}
@@ -366,7 +364,7 @@ class Supervisor:
         give_up(path, reason)
 
     def _condemn(self, path: Path, reason: str) -> None:
-        """Never use a bundle again."""
+        """Mark a bundle bad, so that it is never used again."""
         self._give_up("condemned", path, reason)
         self._bundles.condemn(path, reason)
 
@@ -389,7 +387,7 @@ class Supervisor:
 
 
 class _NoProcessError(Exception):
-    """The machine gives no process."""
+    """The machine cannot start a process."""
 
 
 def _first_line(error: Exception) -> str:
@@ -397,16 +395,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _self_test(bundle: Bundle, engine: ProcessEngine) -> None:
-    """The golden frames through the very process that is going to run; without any, one black picture.
+    """Check the golden frames in the process that is going to run; without any, one black image.
 
     Raises:
         InferenceFault: The process hung or died.
-        ParityError: It disagrees with the golden scores.
-        BundleError: They cannot be read.
+        ParityError: The engine disagrees with the golden scores.
+        BundleError: The golden frames cannot be read.
     """
     from edge.engines.golden_check import check_golden
 
-    # The first inference is slow and belongs here.
+    # Run the slow first inference here, before the first frame.
     engine.infer(np.zeros((*engine.input_size, 3), np.uint8))
     checks = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
     bad = [check.frame for check in checks if not check.ok]

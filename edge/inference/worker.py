@@ -1,7 +1,7 @@
-"""The student's process: `python -m edge.inference.worker SOCKET MEMORY`, both inherited file descriptors.
+"""The student's process: `python -m edge.inference.worker SOCKET MEMORY`.
 
-It ends with its parent, it is the first that the kernel kills when memory runs out, and it knows
-nothing but an engine, one picture and one score map.
+Both arguments are inherited file descriptors. The process ends with its parent, is the first that
+the kernel kills when memory runs out, and only holds an engine, one image and one score map.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ _MESSAGE_BYTES = 1 << 16
 
 
 def main(arguments: list[str]) -> int:
-    """Open the engine that the first message names, then score pictures until the socket closes.
+    """Open the engine that the first message names, then score images until the socket closes.
 
     Args:
-        arguments: Numbers of the socket's and of the memory's file descriptors.
+        arguments: File descriptors of the socket and of the memory, as strings.
+
+    Returns:
+        The exit code.
     """
     configure_worker()
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=int(arguments[0]))
@@ -65,7 +68,7 @@ def main(arguments: list[str]) -> int:
         except MemoryError:
             _report(channel, Failed(ReasonKind.MEMORY, "out of memory"))
             return 1
-        # Whatever an engine raises: the runtime is told, and starts another process.
+        # An engine may raise anything: report it, and the runtime starts a new process.
         except Exception as error:  # noqa: BLE001
             _report(channel, Failed(ReasonKind.CRASH, f"{type(error).__name__}: {error}"))
             return 1
@@ -92,11 +95,11 @@ def _serve(
 
 def _settle(spec: EngineSpec) -> None:
     """End with the parent, be the first to be killed, leave signals and stdout to the parent."""
-    # A service manager tells every process of a service to end; this one ends when its parent is
-    # done with it.
+    # A service manager signals every process of a service to end, but this process must live until
+    # its parent kills it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # The parent's stdout may carry records, and libraries print what they like.
+    # The parent's stdout may carry records, so keep the output of libraries away from it.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
@@ -114,7 +117,7 @@ def _report(channel: socket.socket, failed: Failed | Refused) -> None:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    # Not through the interpreter's end: an engine's destructor may hang.
+    # Skip the interpreter's shutdown: an engine's destructor may hang.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -77,7 +77,7 @@ class Strange:
 @pytest.mark.parametrize(
     ("scores", "problem"),
     [
-        (np.full((16, 16), np.nan, np.float32), "openvino: scores that are not numbers"),
+        (np.full((16, 16), np.nan, np.float32), "openvino: scores are NaN or infinite"),
         (np.zeros((16, 16), np.float32), "openvino: scores of float32 (16, 16)"),
         (np.zeros((8, 16), np.uint8), "openvino: scores of uint8 (8, 16)"),
     ],
