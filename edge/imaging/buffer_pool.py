@@ -1,8 +1,8 @@
-"""Memory for the pictures of a run, used again once nobody holds the picture that was in it.
+"""A pool of image buffers, each reused after its last image was released.
 
-Left to malloc, frames of six megabytes come to lie between small blocks; the holes that they leave
-behind are cut into, the next frames are put on top, and a device that runs for days grows though it
-holds no more than before.
+With plain malloc, frames of six megabytes fragment the heap: small blocks occupy the gaps that
+frames leave, later frames need new memory, and a device that runs for days grows although it holds
+no more than before.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 MOST = 12
-"""Pictures that share the memory; whoever keeps more gets further ones from malloc."""
+"""Maximum number of pooled buffers; beyond it, buffers come from malloc."""
 
 
 class PictureMemory:
-    """Gives room for pictures; asked by one thread, the pictures may go to any."""
+    """Lends image buffers. One thread calls it; any thread may hold the images."""
 
     def __init__(self) -> None:
         self._size = 0
         self._blocks: list[_Block] = []
 
     def take(self, shape: tuple[int, ...]) -> ImageU8:
-        """Room for a picture, with whatever was there before.
+        """Return an uninitialized buffer for an image.
 
         Args:
-            shape: Of the uint8 array. Blocks are as large as the largest picture so far, so that a
-                size that comes and goes moves no memory; smaller ones go back to the system as soon
-                as nobody holds the picture in them.
+            shape: Shape of the uint8 array. Blocks are as large as the largest image so far, so
+                that changing sizes cause no reallocation; smaller blocks are freed when their image
+                is released.
         """
         size = math.prod(shape)
         if size > self._size:
@@ -48,20 +48,20 @@ class PictureMemory:
         return block.lend(size).reshape(shape)
 
     def copy(self, image: ImageU8) -> ImageU8:
-        """The same picture in such memory."""
+        """Copy an image into a pooled buffer."""
         room = self.take(image.shape)
         np.copyto(room, image)
         return room
 
 
 def blank(shape: tuple[int, ...]) -> ImageU8:
-    """A picture of zeros, of at least one byte, in memory that goes back to the system with it."""
+    """Return an array of zeros, at least one byte, whose memory returns to the system with it."""
     size = math.prod(shape)
     return _Block(size).lend(size).reshape(shape)
 
 
 class _Block:
-    """Memory for one picture."""
+    """Memory for one image."""
 
     def __init__(self, size: int) -> None:
         self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -72,7 +72,7 @@ class _Block:
         return self._lent is None or self._lent() is None
 
     def lend(self, size: int) -> ImageU8:
-        """Its first bytes; every view of this array, and every view of those, keeps it alive and the block lent."""
+        """Return an array over the first bytes; any view of it keeps the block lent."""
         lent = np.frombuffer(self._memory, np.uint8, size)
         self._lent = weakref.ref(lent)
         return lent

@@ -1,8 +1,8 @@
-"""The part of a frame that a student is shown: all of it, or what surrounds the endoscope's picture.
+"""Crop a frame for the student: the whole frame, or the box around the endoscope's field of view.
 
-A processor's whole screen shows the picture small, beside text and panels, and a student that
-learnt on pictures loses on it. Under the rule `view` it is shown the box of the field of view with
-a margin, in training and evaluation as on the cart.
+On a processor's full screen the endoscopic image is small, beside text and panels, and a student
+trained on plain images loses accuracy. Under the rule `view` the student gets the box of the field
+of view with a margin, in training and evaluation as on the cart.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 Picture = TypeVar("Picture", bound="NDArray[Any]")
 
 MARGIN = 0.03
-"""Share of the view's width and height that is kept on each side: an estimate may lie inside the rim."""
+"""Margin on each side, as a share of the view's width and height: an estimate may be too small."""
 STEP = 4
-"""Pixels to whose multiples a part reaches outwards: it stays where it is while the view trembles, and halves exactly."""
+"""The crop is extended outward to multiples of this number of pixels.
+
+Small changes of the view then do not move the crop, and the crop can be halved exactly.
+"""
 
 
 def part_of(rule: FieldOfView, view: View | None) -> Box | None:
-    """The part of a frame that the rule of a bundle or run shows.
+    """Return the part of a frame that the student gets under a rule.
 
     Args:
         rule: `full-frame` or `view`.
-        view: The field of view of that frame; None where it was not looked for.
+        view: The field of view of that frame; None if it was not estimated.
 
     Returns:
-        In frame pixels; None for the whole frame, which also stands for a view that was not found.
+        The box in frame pixels; None for the whole frame, also if no view was found.
     """
     if rule == "full-frame" or view is None or not view.found:
         return None
@@ -48,7 +51,7 @@ def part_of(rule: FieldOfView, view: View | None) -> Box | None:
 
 
 def cut(picture: Picture, part: Box | None) -> Picture:
-    """A part of a picture or mask, (H, W) or (H, W, 3): the same memory; None is the whole."""
+    """Return a part of an image or mask, (H, W) or (H, W, 3), as a view; None is the whole."""
     if part is None:
         return picture
     x, y, width, height = part
@@ -56,14 +59,14 @@ def cut(picture: Picture, part: Box | None) -> Picture:
 
 
 def seen_part(image: ImageU8, rule: FieldOfView) -> Box | None:
-    """The part of a single picture, whose view is estimated from it alone.
+    """Return the crop of a single image, whose view is estimated from this image alone.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         rule: As in `part_of`.
 
     Raises:
-        DataError: `image` is no such picture.
+        DataError: `image` has a different shape or type.
     """
     if rule == "full-frame":
         return None
@@ -71,7 +74,7 @@ def seen_part(image: ImageU8, rule: FieldOfView) -> Box | None:
 
 
 def _reach(begin: int, length: int, side: int) -> tuple[int, int]:
-    """Both ends of an extent with its margin, outwards to multiples of `STEP`, inside the frame."""
+    """Extend an interval by its margin and to multiples of `STEP`, within the frame."""
     margin = MARGIN * length
     first = int((begin - margin) // STEP) * STEP
     last = -int(-(begin + length + margin) // STEP) * STEP

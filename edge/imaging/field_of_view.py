@@ -1,10 +1,10 @@
-"""Where the endoscope's picture lies in a frame: octagon, circle, rectangle, beside panels and on-screen text.
+"""Estimate the field of view in a frame: octagon, circle or rectangle, beside panels and text.
 
-What was lit within a window of frames is looked at in small. Text is too thin to survive an
-opening, the largest piece left is the view, and its convex hull heals what is dark inside it. A
-panel is lit but never changes while the view does. A view that holds is changed only by two windows
-that agree, so that it does not tremble; it grows by light alone, and shrinks only behind a sharp
-edge, so that darkness in the bowel does not shrink it.
+The estimate uses thumbnails: the cells that were lit within a window of frames. A morphological
+opening removes text, the largest remaining component is the view, and its convex hull fills dark
+areas inside it. Panels are lit but never change, unlike the view. A new estimate replaces the
+current one only if two windows agree, so that it is stable. It grows with light alone, but shrinks
+only to a sharp edge, so that darkness in the bowel does not shrink it.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 WINDOW = 15
-"""Frames that are looked at together."""
+"""Number of frames in a window."""
 
 _LEVELS = (24, 48)
-"""Bounds of the grey level from which a cell is lit."""
+"""Bounds of the gray level from which a cell is lit."""
 _ABOVE_BORDER = 12
-"""Grey levels by which lit cells lie over the border, which some processors show as dark grey or blue."""
+"""Gray levels between the border and lit cells; some processors show a dark gray or blue border."""
 _STROKE = 9
-"""Cells that a piece of the view spans at least; letters are thinner."""
+"""Minimum thickness of the view in cells; letters are thinner."""
 _LEAST_VIEW = 0.08
-"""Least share of the frame that a view covers."""
+"""Minimum share of the frame that a view covers."""
 _CHANGE = 4
-"""Grey levels over which a cell of a living picture changes within a window."""
+"""Change in gray levels within a window above which a cell of a live image counts as changed."""
 _ACTIVE_SHARE = 0.3
-"""Share of the view that changes in a window that counts."""
+"""Minimum share of the view that must change in a window for the window to count as live."""
 _ALIVE_WINDOWS = 20
-"""Such windows in a row after which a lit cell that never changed is a panel."""
+"""Number of live windows after which a lit cell that never changed counts as a panel."""
 _SAME = 0.97
-"""Intersection over union from which two estimates are the same view."""
+"""Intersection over union from which two estimates count as the same view."""
 _GROWTH = 1.01
-"""Least factor by which a view grows."""
+"""Minimum factor by which a view grows."""
 _EDGE = 30
-"""Grey levels between both sides of the edge of a view."""
+"""Gray levels between the two sides of a sharp edge of the view."""
 _RIM = 4
 """Cells on each side of the edge that are compared."""
 _CELL = np.ones((3, 3), np.uint8)
 _SNAP = 2
-"""Cells from the frame's edge within which a view reaches it."""
+"""Distance in cells from the frame's edge within which a view is extended to the edge."""
 
 
 class ViewEstimator:
-    """Follows the field of view over frames; only frames that show the bowel may be given to it."""
+    """Track the field of view over frames; give it only frames that show the bowel."""
 
     def __init__(self) -> None:
         self._view: View | None = None
@@ -60,19 +60,19 @@ class ViewEstimator:
         self._candidate: View | None = None
 
     def view(self, picture: Thumbnail) -> View:
-        """The view that holds, without looking at this picture."""
+        """Return the current view without using this thumbnail for the estimate."""
         if self._view is None or self._view.frame_size != picture.frame_size:
             return whole_frame(picture.frame_size, picture.bright.shape)
         return self._view
 
     def update(self, picture: Thumbnail) -> View:
-        """Look at one more picture.
+        """Update the estimate with one more frame.
 
         Args:
-            picture: A frame in small; of another size than before, everything begins anew.
+            picture: The thumbnail of the frame; a new size resets the estimate.
 
         Returns:
-            The view that holds; the same object as long as it does not change.
+            The current view; the same object as long as it does not change.
         """
         held, window = self._view, self._window
         if held is None or window is None or held.frame_size != picture.frame_size:
@@ -96,7 +96,7 @@ class ViewEstimator:
 
 
 class _Window:
-    """The lightest and the darkest that each cell was within the last frames, and where it has changed lately."""
+    """Minimum and maximum brightness of each cell within a window, and how long it was static."""
 
     def __init__(self, picture: Thumbnail) -> None:
         self._high, self._low = picture.bright.copy(), picture.bright.copy()
@@ -104,7 +104,7 @@ class _Window:
         self._alive = np.full_like(picture.bright, _ALIVE_WINDOWS)
 
     def add(self, picture: Thumbnail) -> bool:
-        """Take a picture; says whether the window is full, and the next picture begins another."""
+        """Add a thumbnail; return whether the window is full, so that the next one starts anew."""
         if self._frames == 0:
             np.copyto(self._high, picture.bright)
             np.copyto(self._low, picture.bright)
@@ -115,7 +115,7 @@ class _Window:
         return self._frames == 0
 
     def note_changes(self, mask: ImageU8) -> None:
-        """Let cells age that did not change while the view did."""
+        """Count the window for cells that stayed static while the view changed."""
         changed = cv2.compare(cv2.subtract(self._high, self._low), _CHANGE, cv2.CMP_GT)
         if cv2.countNonZero(cv2.bitwise_and(changed, mask)) > _ACTIVE_SHARE * cv2.countNonZero(
             mask
@@ -124,26 +124,26 @@ class _Window:
             cv2.max(self._alive, cv2.min(changed, _ALIVE_WINDOWS), dst=self._alive)
 
     def light(self) -> ImageU8:
-        """The lightest of each cell, black where it belongs to a panel."""
-        # A highlight is as still as a panel, but not all around.
+        """Return the maximum brightness of each cell, black in panels."""
+        # A highlight is as static as a panel, but its surroundings are not.
         near = cv2.dilate(self._alive, _CELL)
         return cast("ImageU8", cv2.bitwise_and(self._high, cv2.compare(near, 0, cv2.CMP_GT)))
 
 
 def estimate(image: ImageU8) -> View:
-    """The view of one frame alone; what a stream shows of it is better told by `ViewEstimator`.
+    """Estimate the view from a single frame; for streams, `ViewEstimator` is more accurate.
 
     Args:
         image: (H, W, 3) uint8 BGR.
 
     Raises:
-        DataError: `image` is no such picture.
+        DataError: `image` has a different shape or type.
     """
     return ViewEstimator().update(make_thumbnail(image))
 
 
 def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:
-    """The view by the light of a window; None where there is too little."""
+    """Estimate the view from the brightness in a window; None if too little is lit."""
     sample = light[::4, ::4]
     border = int(np.partition(sample, sample.size // 50, axis=None)[sample.size // 50])
     level = min(max(border + _ABOVE_BORDER, _LEVELS[0]), _LEVELS[1])
@@ -170,7 +170,7 @@ def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:
 
 
 def _differs(held: View, found: View, light: ImageU8) -> bool:
-    """Whether a found view should take the place of the one that holds."""
+    """Whether a found view should replace the current one."""
     both = cv2.countNonZero(cv2.bitwise_and(held.mask, found.mask))
     one, other = cv2.countNonZero(held.mask), cv2.countNonZero(found.mask)
     if both >= _SAME * one:
@@ -185,6 +185,6 @@ def _differs(held: View, found: View, light: ImageU8) -> bool:
 
 
 def _overlap(one: View, other: View) -> float:
-    """Intersection over union."""
+    """Return the intersection over union of two views."""
     both = cv2.countNonZero(cv2.bitwise_and(one.mask, other.mask))
     return both / max(1, cv2.countNonZero(cv2.bitwise_or(one.mask, other.mask)))

@@ -1,7 +1,7 @@
-"""From the engine's small score map to regions in frame coordinates, and to scores at full size.
+"""Convert the engine's small score map to regions in frame coordinates and to full-size scores.
 
-The grids are half-pixel: cell i of n covers frame pixels i * N / n to (i + 1) * N / n, so that its
-centre lies at pixel (i + .5) * N / n - .5, the `align_corners=False` of the training framework.
+Cell i of n covers frame pixels i * N / n to (i + 1) * N / n, so its center lies at pixel
+(i + .5) * N / n - .5, as with `align_corners=False` in the training framework.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 UNITS = 256
 """Steps of a score: the uint8 value v means v / 256."""
 
-# Contours are found on a grid of at most this many cells a side: finer than the map, far smaller
-# than a frame.
+# Contours are traced on a grid of at most this many cells per side: finer than the score map, far
+# smaller than a frame.
 _GRID = 256
 _ZOOM = 4
 
 
 def level(threshold: float) -> int:
-    """Least uint8 score that reaches `threshold` (0 to 1): `v / 256 >= threshold`.
+    """Return the lowest uint8 score that reaches `threshold` (0 to 1): `v / 256 >= threshold`.
 
     Raises:
         UsageError: `threshold` is not in (0, 1].
@@ -51,18 +51,18 @@ def regions(
     *,
     part: Box | None = None,
 ) -> tuple[Region, ...]:
-    """Connected regions of the mask, in frame pixels, the largest first.
+    """Find the connected regions of the mask, in frame pixels, the largest first.
 
     Args:
         scores: (h, w) uint8 score map in 1/256.
         frame_size: Height and width of the frame.
-        point: Threshold, least region and least peak.
-        part: What of the frame the scores cover; None for all of it.
+        point: Threshold, minimum region and minimum peak.
+        part: The part of the frame that the scores cover; None for the whole frame.
 
     Returns:
-        Regions with box, outline (through the centres of the outermost cells), share of the part
-        and highest score. Cells that meet at a corner are connected; what lies in a hole counts to
-        the region around it.
+        Regions with box, outline (through the centers of the outermost cells), share of the part
+        and highest score. Cells that meet at a corner are connected; a region inside a hole belongs
+        to the region around it.
     """
     least = level(point.threshold)
     if least >= UNITS:
@@ -71,7 +71,7 @@ def regions(
     if w == 0:
         return ()
     height, width = scores.shape
-    # What reaches the threshold once enlarged lies less than a cell beside a cell that does.
+    # An enlarged cell above the threshold is less than one cell away from a map cell above it.
     left, top = max(0, x - 1), max(0, y - 1)
     window = scores[top : y + h + 1, left : x + w + 1]
     zoom = _zoom(scores)
@@ -86,7 +86,7 @@ def regions(
 
 
 def enlarged(scores: ImageU8) -> ImageU8:
-    """A score map on the grid on which its regions are found, a few cells for each of its own.
+    """Enlarge a score map to the grid on which regions are found, with several cells per map cell.
 
     Args:
         scores: (h, w) uint8 in 1/256.
@@ -98,7 +98,7 @@ def enlarged(scores: ImageU8) -> ImageU8:
 
 
 def outer_outlines(grid: ImageU8, least: int) -> tuple[ImageU8, Sequence[NDArray[np.int32]]]:
-    """What reaches a score, and the outlines of its regions without those of what lies in a hole.
+    """Threshold a grid and trace the outer outlines of its regions, ignoring regions in holes.
 
     Args:
         grid: (H, W) uint8 in 1/256.
@@ -114,19 +114,19 @@ def outer_outlines(grid: ImageU8, least: int) -> tuple[ImageU8, Sequence[NDArray
 
 
 def mask_area(found: Iterable[Region]) -> float:
-    """Share of what the student was shown that regions cover, 0 to 1."""
+    """Return the share of the analyzed area that regions cover, 0 to 1."""
     return sum(region.area for region in found)
 
 
 def native_scores(
     scores: NDArray[Any], size: tuple[int, int], part: Box | None = None
 ) -> NDArray[np.float32]:
-    """Scores at the size of a frame or mask, bilinear; 0 where they do not reach.
+    """Resize scores bilinearly to the size of a frame or mask; 0 outside of `part`.
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
-        size: Height and width to make.
-        part: What of the frame the scores cover; None for all of it.
+        size: Height and width of the result.
+        part: The part of the frame that the scores cover; None for the whole frame.
 
     Returns:
         (H, W) float32, 0 to 1.
@@ -139,13 +139,13 @@ def native_scores(
 def in_frame(
     small: NDArray[np.float32], size: tuple[int, int], part: Box | None, outside: float = 0.0
 ) -> NDArray[np.float32]:
-    """A small map, stretched bilinearly over its part of a frame.
+    """Stretch a small map bilinearly over its part of a frame.
 
     Args:
         small: (h, w) float32.
         size: Height and width of the frame.
         part: As in `native_scores`.
-        outside: Value of what is no part of it.
+        outside: Value outside of the part.
 
     Returns:
         (H, W) float32.
@@ -162,14 +162,14 @@ def in_frame(
 
 
 def to_units(scores: NDArray[Any]) -> ImageU8:
-    """Scores as the engines give them: uint8 in 1/256, rounded; uint8 is passed through."""
+    """Convert scores to the engines' units: uint8 in 1/256, rounded; uint8 stays unchanged."""
     if scores.dtype == np.uint8:
         return scores
     return cast("ImageU8", np.clip(np.rint(scores * UNITS), 0, UNITS - 1).astype(np.uint8))
 
 
 def _zoom(scores: ImageU8) -> int:
-    """Cells of the grid for each cell of a map, in each direction."""
+    """Return the number of grid cells per map cell, in each direction."""
     height, width = scores.shape
     return max(1, min(_ZOOM, _GRID // max(int(height), int(width))))
 
@@ -178,22 +178,22 @@ def _larger(scores: ImageU8, zoom: int) -> ImageU8:
     if zoom == 1:
         return scores
     size = (scores.shape[1] * zoom, scores.shape[0] * zoom)
-    # The plain linear step differs by one between processors, and with it the outlines.
+    # Plain linear interpolation differs by one between processors, and so would the outlines.
     return cast("ImageU8", cv2.resize(scores, size, interpolation=cv2.INTER_LINEAR_EXACT))
 
 
 def _reaching(scores: ImageU8, least: int) -> ImageU8:
-    """255 where a score reaches `least`, which is at least 1."""
+    """Return 255 where a score reaches `least` (at least 1), else 0."""
     return cast("ImageU8", cv2.threshold(scores, least - 1, 255, cv2.THRESH_BINARY)[1])
 
 
 class _Place(NamedTuple):
-    """Where a window of the grid lies.
+    """Position of a window of the grid.
 
     Attributes:
         grid: Height and width of the whole grid.
         origin: Column and row of the window's first cell.
-        part: What the grid covers, frame pixels.
+        part: The part of the frame that the grid covers, in pixels.
     """
 
     grid: tuple[int, int]
@@ -202,19 +202,19 @@ class _Place(NamedTuple):
 
     @property
     def cells(self) -> int:
-        """Of the whole grid."""
+        """Number of cells of the whole grid."""
         return self.grid[0] * self.grid[1]
 
     @property
     def pixels(self) -> tuple[float, float]:
-        """Width and height of a cell, frame pixels."""
+        """Width and height of a cell in frame pixels."""
         return self.part[2] / self.grid[1], self.part[3] / self.grid[0]
 
 
 def _region(
     outline: NDArray[np.int32], mask: ImageU8, scores: ImageU8, place: _Place, smallest: float
 ) -> Region | None:
-    """The region inside an outline of a window of the grid, None where it has fewer than `smallest` cells."""
+    """Return the region inside an outline, None if it has fewer than `smallest` cells."""
     left, top, width, height = cv2.boundingRect(outline)
     if width * height < smallest:
         return None

@@ -1,16 +1,17 @@
-"""From a picture of any size to the engine's input: one rule, shared by training and device.
+"""Resize an image of any size to the engine's input: one rule, shared by training and device.
 
-The rule `stretch-antialiased`: a picture of at least four times the target along both axes, whose
-sides are multiples of 4, is first brought to a quarter of its lines and half of its columns, each
-pixel the mean of two columns in the first and third of four lines. While the picture is at least
-twice the target it is halved, each pixel the mean of 2x2. One linear step, which stretches each
-axis on its own, does the rest; where a quartered picture still has twice the columns or more, they
-are averaged over 3 neighbours before, over 5 from five times on.
+The rule `stretch-antialiased` has three steps. (1) If the image is at least four times the target
+along both axes and its sides are multiples of 4, it is reduced to a quarter of its lines and a half
+of its columns: each pixel is the mean of two columns in the first and third of four lines.
+(2) While the image is at least twice the target, it is halved: each pixel is the mean of 2x2.
+(3) One linear interpolation, which stretches each axis independently, gives the target size. If an
+image after step 1 still has at least twice the target's columns, they are first averaged over 3
+neighbors, or over 5 from five times the target on.
 
-To leave out every second line reads half of the memory of a 1080p frame, and of an interlaced
-picture one field. It costs antialiasing down the picture: what alternates from line to line becomes
-that of the first line, not grey, and a highlight of one line may be lost. The mean of the two lines
-lies half a line above the middle of the four, an eighth of a pixel of the quarter.
+Skipping every second line reads half of the memory of a 1080p frame, and only one field of an
+interlaced image. It costs vertical antialiasing: a pattern that alternates from line to line takes
+the value of the first line instead of gray, and a highlight one line high may be lost. The mean of
+the two lines is half a line above the middle of the four, an eighth of a pixel after reduction.
 """
 
 from __future__ import annotations
@@ -33,30 +34,30 @@ SCALE = 128.0
 
 _places = threading.local()
 
-# From here on two taps would skip pixels: only a strip-shaped picture keeps such a ratio after the
-# halvings.
+# From this ratio on, two taps would skip pixels; only very narrow images keep such a ratio after
+# step 2.
 _STRIP_RATIO = 4
-# Likewise of columns that are averaged over 5.
+# The same limit for columns that are averaged over 5 neighbors.
 _BOX_RATIO = 8
 
 
 def to_input(
     image: ImageU8, size: tuple[int, int], *, bgr: bool, out: ImageU8 | None = None
 ) -> ImageU8:
-    """Resize a picture to the engine's input, antialiased.
+    """Resize an image to the engine's input, antialiased.
 
     Args:
         image: (H, W, 3) uint8, any size; rows may be strided.
         size: Height and width of the input.
-        bgr: Whether the channels of `image` are in BGR order (cameras, `cv2`), else RGB.
-        out: (h, w, 3) uint8, C-contiguous, to write the result into; shares no memory with `image`.
+        bgr: Whether the channels of `image` are in BGR order (cameras, `cv2`) instead of RGB.
+        out: (h, w, 3) uint8, C-contiguous, for the result; must not share memory with `image`.
 
     Returns:
-        (h, w, 3) uint8 RGB, C-contiguous, never a view of `image`; `out` where it is given.
+        (h, w, 3) uint8 RGB, C-contiguous, never a view of `image`; `out` if it is given.
 
     Raises:
-        DataError: `image` is empty, not uint8 or has not three channels.
-        UsageError: `size` is not positive, or `out` is not of that size.
+        DataError: `image` is empty, is not uint8 or does not have three channels.
+        UsageError: `size` is not positive, or `out` does not have that size.
     """
     check_image(image)
     height, width = size
@@ -64,7 +65,7 @@ def to_input(
         out = np.empty((height, width, 3), np.uint8)
     elif out.shape != (height, width, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise UsageError(
-            "the result does not fit its place",
+            "`out` has the wrong shape or type",
             expected=f"({height}, {width}, 3) uint8, C-contiguous",
             got=f"{out.shape} {out.dtype}",
         )
@@ -78,8 +79,7 @@ def to_input(
         h, w = h // 4, w // 2
         image = _resize(image[::2], h, w, cv2.INTER_AREA, _kept("lines", (h, w, 3)))
     while h >= 2 * height and w >= 2 * width:
-        # An odd axis is sampled at its true ratio: cutting off a line would shift what lies below
-        # it.
+        # Sample an odd axis at its exact ratio: dropping a line would shift everything below it.
         exact = h % 2 == 0 and w % 2 == 0
         h, w = (h + 1) // 2, (w + 1) // 2
         image = _resize(image, h, w, cv2.INTER_AREA if exact else cv2.INTER_LINEAR)
@@ -92,8 +92,7 @@ def to_input(
         how = cv2.INTER_AREA if strip else cv2.INTER_LINEAR
         image = _resize(image, height, width, how, _kept("input", (height, width, 3)))
     if bgr:
-        # The channels change places on the small picture, where it costs a hundredth of a
-        # millisecond.
+        # Swap the channels after the reduction, where it takes a hundredth of a millisecond.
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out)
     else:
         np.copyto(out, image)
@@ -101,7 +100,8 @@ def to_input(
 
 
 def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
-    """`(image - 127) / 128` as float32, as the engines' graphs do it: for training and parity checks."""
+    """Compute `(image - 127) / 128` as float32, as the engines do; for training and parity checks.
+    """
     normalised: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(
         SCALE
     )
@@ -109,22 +109,22 @@ def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def check_image(image: ImageU8) -> None:
-    """Refuse what is not a colour picture.
+    """Refuse anything but a color image.
 
     Raises:
-        DataError: `image` is empty, not uint8 or has not three channels.
+        DataError: `image` is empty, is not uint8 or does not have three channels.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
         raise DataError(
-            "the picture cannot be used",
+            "the image cannot be used",
             expected="(H, W, 3) uint8, not empty",
             got=f"{image.shape} {image.dtype}",
-            hint="convert it to 8-bit colour",
+            hint="convert it to 8-bit color",
         )
 
 
 def _kept(name: str, shape: tuple[int, int, int]) -> ImageU8:
-    """A place to write to, of this thread: new memory at each frame costs as much as a tenth of the resize."""
+    """Return this thread's buffer: allocating it for each frame costs a tenth of the resize."""
     found: ImageU8 | None = getattr(_places, name, None)
     if found is None or found.shape != shape:
         found = np.empty(shape, np.uint8)

@@ -1,4 +1,4 @@
-"""The mask that a device shows, at the size of the frame: the pixels of the regions that were kept."""
+"""The mask that a device shows, at frame size: the pixels of the kept regions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def region_labels(
     threshold: float,
     part: Box | None = None,
 ) -> NDArray[np.int32]:
-    """Which region each pixel of a frame belongs to.
+    """Assign each pixel of a frame to a region.
 
-    A region's pixels are those that reach the threshold in the scores at full size and are
-    connected to what lies inside its outline. Where two regions meet at full size, the one listed
-    first gets the common piece except for what lies inside the other's outline.
+    A region has the pixels whose full-size score reaches the threshold and that are connected to
+    the inside of its outline. If two regions meet at full size, the one listed first gets the
+    common component except for the pixels inside the other's outline.
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         found: Regions of these scores (`edge.imaging.postprocess.regions`), all or some of them.
         size: Height and width of the frame.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        part: What of the frame the scores cover; None for all of it.
+        part: The part of the frame that the scores cover; None for the whole frame.
 
     Returns:
         (H, W) int32: 0 outside of every region, i + 1 for `found[i]`.
@@ -51,8 +51,7 @@ def region_labels(
         held = inside & (reached[box] > 0)
         touched = np.unique(pieces[box][held])
         owner[touched[owner[touched] == 0]] = number
-        # Without any pixel centre that reaches the threshold, the region is as large as its
-        # outline.
+        # If no full-size pixel inside the outline reaches the threshold, use the whole outline.
         own.append((number, box, held if touched.size else inside))
     labels: NDArray[np.int32] = owner[pieces]
     for number, box, held in reversed(own):
@@ -61,7 +60,7 @@ def region_labels(
 
 
 def _filled(region: Region, size: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The part of the frame around a region's outline, and the pixels of that part inside the outline."""
+    """Return the slices around a region's outline, and which of their pixels lie inside it."""
     outline = np.array(region.contour, np.int32).reshape(-1, 2)
     left, top = (max(0, int(side)) for side in outline.min(axis=0))
     right, low = outline.max(axis=0) + 1

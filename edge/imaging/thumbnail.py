@@ -1,7 +1,8 @@
 """The thumbnail on which the quality of a frame is judged, made once per frame.
 
-Every n-th pixel of every n-th row, at most 240 on the longer side: sampling keeps the sensor's
-noise, which tells a live picture from a frozen one, and costs a tenth of a millisecond at 1080p.
+It takes every n-th pixel of every n-th row, at most 240 on the longer side. Unlike averaging,
+sampling keeps the sensor noise, which distinguishes a live image from a frozen one. It takes a
+tenth of a millisecond at 1080p.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LONGEST = 240
 
 
 class Thumbnail(NamedTuple):
-    """A frame in small.
+    """A thumbnail of a frame.
 
     Attributes:
         blue: (h, w) uint8, blue channel.
@@ -38,18 +39,18 @@ class Thumbnail(NamedTuple):
 
 
 def make_thumbnail(image: ImageU8) -> Thumbnail:
-    """A frame in small.
+    """Make the thumbnail of a frame.
 
     Args:
         image: (H, W, 3) uint8 BGR.
 
     Raises:
-        DataError: `image` has another shape or type.
+        DataError: `image` has a different shape or type.
     """
     check_image(image)
     height, width = image.shape[:2]
     step = -(-max(height, width) // LONGEST)
-    # OpenCV takes a single cell for a scalar.
+    # At least 2x2: OpenCV treats a single cell as a scalar.
     size = (max(2, width // step), max(2, height // step))
     colours = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     blue, green, red = cast("tuple[ImageU8, ImageU8, ImageU8]", cv2.split(colours))

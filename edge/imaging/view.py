@@ -19,14 +19,14 @@ SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """Where the endoscope's picture lies.
+    """The field of view of a frame.
 
     Attributes:
-        box: In frame pixels.
+        box: Bounding box in frame pixels.
         mask: (h, w) uint8, 255 inside; cell i of n covers frame pixels i * N / n to (i + 1) * N /
             n.
         frame_size: Height and width of the frame.
-        found: Whether it was seen in a picture; False where the whole frame stands for it.
+        found: Whether the view was detected; False if it is the whole frame by default.
     """
 
     box: Box
@@ -36,7 +36,7 @@ class View:
 
 
 def whole_frame(frame_size: tuple[int, int], cells: tuple[int, ...] = (1, 1)) -> View:
-    """The view of a frame in which none was found.
+    """Return the default view, the whole frame, for frames without a detected view.
 
     Args:
         frame_size: Height and width of the frame.
@@ -48,18 +48,18 @@ def whole_frame(frame_size: tuple[int, int], cells: tuple[int, ...] = (1, 1)) ->
 
 
 def inside(regions: Iterable[Region], view: View, share: float = SHARE) -> tuple[Region, ...]:
-    """The regions of which at least `share` lies inside the view, in their order.
+    """Return the regions of which at least `share` lies inside the view, in the same order.
 
     Args:
-        regions: In frame pixels.
+        regions: Regions in frame pixels.
         view: The field of view of that frame.
-        share: 0 to 1.
+        share: Minimum share, 0 to 1.
     """
     return tuple(region for region in regions if _share_inside(region, view) >= share)
 
 
 def restrict(result: Result, view: View, share: float = SHARE) -> Result:
-    """A result without the regions outside the view, and with the view's box.
+    """Return a result without the regions outside the view, and with the view's box.
 
     Args:
         result: What was found on a frame.
@@ -76,9 +76,9 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
 
 
 def black_outside(image: ImageU8, view: View) -> ImageU8:
-    """A copy of a picture that is black outside the view, where processors write who the patient is.
+    """Return a copy that is black outside the view, where processors show patient data.
 
-    What a processor writes over the view itself stays.
+    Text that a processor writes over the view itself stays.
 
     Args:
         image: (H, W) or (H, W, 3) uint8 of the view's frame size.
@@ -90,7 +90,7 @@ def black_outside(image: ImageU8, view: View) -> ImageU8:
 
 
 def _share_inside(region: Region, view: View) -> float:
-    """Share of a region's cells that lie in the mask; of the middle of its box where it has no outline."""
+    """Return the share of a region in the mask; without an outline, its box center decides."""
     rows, columns = view.mask.shape
     fy, fx = rows / view.frame_size[0], columns / view.frame_size[1]
     if len(region.contour) < 3:
