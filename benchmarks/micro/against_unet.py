@@ -75,7 +75,7 @@ def _unet() -> tuple[list[bytes], str]:
     import torch
 
     from distill.students.build import build_student
-    from edge.imaging.preprocess import normalise
+    from edge.imaging.preprocess import normalize
     from quantize.export.engines import export_engines
     from quantize.graph.canonical import canonicalize
 
@@ -85,7 +85,7 @@ def _unet() -> tuple[list[bytes], str]:
     files = next(engine.contents for engine in exported if engine.runtime == "openvino")
     image = pictures(SIZE)[0]
     with torch.no_grad():
-        logits = student(torch.from_numpy(normalise(image).transpose(2, 0, 1)[None]))
+        logits = student(torch.from_numpy(normalize(image).transpose(2, 0, 1)[None]))
         wanted = (torch.sigmoid(logits)[0, 0] * 256).numpy()
     with closing(open_engine_files("openvino", files, THREADS)) as engine:
         found = engine.infer(image).astype(float)

@@ -26,7 +26,7 @@ from edge.errors import ParityError
 from edge.frame import Frame, Stage
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.util.host import read_text
 from edge_difom.cli.main import VERBS
 
@@ -111,7 +111,7 @@ def _around(
         found = []
         for _ in range(_STEADY_FRAMES):
             frame = Frame(0, next(frames), 0)
-            analyse(frame, recorded, described, view=view, clock=time.process_time_ns)
+            analyze(frame, recorded, described, view=view, clock=time.process_time_ns)
             spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
             found.append(sum(end - begin for begin, end in spans) / 1e6)
         return float(np.mean(found[1:]))

@@ -49,7 +49,7 @@ def student_files(student: str, size: tuple[int, int]) -> Files:
     """
     import torch
 
-    from edge.imaging.preprocess import normalise
+    from edge.imaging.preprocess import normalize
     from quantize.export.engines import export_engines
     from quantize.graph.canonical import canonicalize
     from quantize.qat.nncf import quantize_student
@@ -57,7 +57,7 @@ def student_files(student: str, size: tuple[int, int]) -> Files:
     torch.manual_seed(0)
     model = build(student).eval()
     frames = [
-        torch.from_numpy(normalise(image).transpose(2, 0, 1)[None]) for image in pictures(size)
+        torch.from_numpy(normalize(image).transpose(2, 0, 1)[None]) for image in pictures(size)
     ]
     graphs = [canonicalize(quantize_student(model, frames), size), canonicalize(model, size)]
     return {

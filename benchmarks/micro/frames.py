@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _FRAME = (1080, 1920)
 _PERIOD_NS = 16_666_667
 _WARM = 2 * WINDOW
-_LEAST_IOU = 0.95
+_MIN_IOU = 0.95
 
 
 def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
@@ -57,7 +57,7 @@ def guard_cost(rounds: int, *, bound: float = 1.0) -> Comparison:
         took, resizing = interleave(
             judge, lambda: _cpu_ms(lambda: to_input(images[0], SIZE, bgr=True)), rounds=rounds
         )
-    goal = Goal(what="CPU ms of a judgement, the worst", value=max(took), bound=bound)
+    goal = Goal(what="CPU ms of a judgment, the worst", value=max(took), bound=bound)
     left = Side(what="frame guard", samples=took)
     right = Side(what=f"resizing for a student, {SIZE[0]}x{SIZE[1]}", samples=resizing)
     return compare(left, right, check=check, unit="ms", goal=goal, frame=_FRAME)
@@ -151,9 +151,9 @@ def _check_view(images: list[ImageU8]) -> str:
         view = views.update(make_thumbnail(image))
     found = cv2.resize(view.mask, _FRAME[::-1], interpolation=cv2.INTER_NEAREST) > 0
     iou = float((found & mask).sum() / (found | mask).sum())
-    if iou < _LEAST_IOU:
+    if iou < _MIN_IOU:
         raise ParityError(
-            "the view is not found", expected=f"IoU of at least {_LEAST_IOU}", got=f"{iou:.3f}"
+            "the view is not found", expected=f"IoU of at least {_MIN_IOU}", got=f"{iou:.3f}"
         )
     return f"an octagon is found with IoU {iou:.3f}"
 

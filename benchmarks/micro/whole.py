@@ -21,7 +21,7 @@ from edge.frame import Frame, OperatingPoint
 from edge.imaging.crop import cut
 from edge.imaging.postprocess import native_scores, regions
 from edge.imaging.preprocess import to_input
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FRAME = (1080, 1920)
 _WARM_ROUNDS = 10
-_LEAST_IOU = 0.9
+_MIN_IOU = 0.9
 
 
 class Answering:
@@ -96,14 +96,14 @@ def _whole(
             Answering(engine, scores),
             untrained_manifest(size, scores.shape, rule=rule),
         )
-        found = analyse(Frame(0, images[0], 0), answering, described, view=view).regions
+        found = analyze(Frame(0, images[0], 0), answering, described, view=view).regions
         check = f"{resized}; {_check_contours(found, mask)}; executed as int8"
         frames = itertools.cycle(images)
 
         def whole() -> float:
             frame = Frame(0, next(frames), 0)
             begin = time.perf_counter_ns()
-            analyse(frame, answering, described, view=view)
+            analyze(frame, answering, described, view=view)
             return (time.perf_counter_ns() - begin) / 1e6
 
         interleave(whole, lambda: timed_ms(engine, prepared), rounds=_WARM_ROUNDS)
@@ -183,10 +183,10 @@ def _check_contours(found: tuple[Region, ...], mask: MaskBool) -> str:
     cv2.fillPoly(filled, [np.array(region.contour, np.int32) for region in found], 1)
     union = int((mask | (filled > 0)).sum())
     iou = int((mask & (filled > 0)).sum()) / max(1, union)
-    if iou < _LEAST_IOU:
+    if iou < _MIN_IOU:
         raise ParityError(
             "contours are not the mask's",
-            expected=f"IoU of at least {_LEAST_IOU}",
+            expected=f"IoU of at least {_MIN_IOU}",
             got=f"{iou:.3f}",
         )
     return f"contours enclose the mask with IoU {iou:.3f}"

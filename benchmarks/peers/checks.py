@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FRAME = (1080, 1920)
 """Height and width of the timed frames."""
 _MAX_SCORE_DIFFERENCE = 8.0
-_LEAST_AGREEMENT = 0.9
+_MIN_AGREEMENT = 0.9
 
 
 def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> str:
@@ -55,10 +55,10 @@ def check_peer(kind: Kind, shown: np.ndarray | None, reference: np.ndarray) -> s
         (reference >= 128).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST
     )
     agreement = float((mask == shown).mean())
-    if not agreement >= _LEAST_AGREEMENT:
+    if not agreement >= _MIN_AGREEMENT:
         raise ParityError(
             f"{kind.name} computes something else",
-            expected=f"at least {_LEAST_AGREEMENT:.0%} of the mask's pixels alike",
+            expected=f"at least {_MIN_AGREEMENT:.0%} of the mask's pixels alike",
             got=f"{agreement:.1%}",
         )
     return f"{agreement:.1%} of the mask's pixels alike; its resize differs"

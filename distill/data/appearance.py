@@ -33,7 +33,7 @@ def shift_domain(image: Image, mask: Image, other: Image, rng: Generator) -> tup
         Image and mask; new arrays if they changed.
     """
     if rng.random() < 0.3:
-        image = shifts.transfer_colours(image, other, float(rng.uniform(0.3, 0.9)))
+        image = shifts.transfer_colors(image, other, float(rng.uniform(0.3, 0.9)))
     if rng.random() < 0.3:
         cy, cx = rng.uniform(0.2, 0.8, 2)
         image = shifts.light(

@@ -28,7 +28,7 @@ from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
 from distill.data.sampling import UNLABELED, EpochOrder, StepViews, View
 from edge.evaluation.findings import FLAG_AREA
-from edge.imaging.preprocess import normalise
+from edge.imaging.preprocess import normalize
 from edge.util.files import atomic_write
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def step_seed(seed: int, epoch: int, step: int, process: int) -> int:
 
 def to_tensor(images: np.ndarray) -> Tensor:
     """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalized float32, channels last in memory."""
-    return torch.from_numpy(normalise(images)).permute(0, 3, 1, 2)
+    return torch.from_numpy(normalize(images)).permute(0, 3, 1, 2)
 
 
 def mask_tensor(masks: np.ndarray) -> Tensor:

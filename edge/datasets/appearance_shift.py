@@ -50,7 +50,7 @@ class TextLine(NamedTuple):
     panel: tuple[int, int, int] | None = None
 
 
-def transfer_colours(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
+def transfer_colors(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
     """Mean and spread of each channel in CIELAB, taken over from another picture.
 
     Source: Reinhard et al., Color transfer between images, IEEE CG&A 2001, in CIELAB instead of

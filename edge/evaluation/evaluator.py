@@ -19,8 +19,8 @@ from edge.datasets.pairs import Pair, read_image, read_pair
 from edge.errors import DataError
 from edge.evaluation.detection import is_kept
 from edge.evaluation.findings import FLAG_AREA, Findings, frame_findings
-from edge.evaluation.metrics import EvaluationReport, ImageScore, dice_iou, summarise
-from edge.evaluation.protocol_a import field_map, field_score, sigmoid, summarise_field
+from edge.evaluation.metrics import EvaluationReport, ImageScore, dice_iou, summarize
+from edge.evaluation.protocol_a import field_map, field_score, sigmoid, summarize_field
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import regions, to_units
@@ -189,7 +189,7 @@ def evaluate(
     if swapped:
         with_polyp = sum(row.area_true > 0 for row in rows)
         logger.warning("%s", inversion_note(list(swapped), swapped.values(), with_polyp))
-    return summarise(rows, protocol_a=summarise_field(field, logits=logits), point=point)
+    return summarize(rows, protocol_a=summarize_field(field, logits=logits), point=point)
 
 
 def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) -> Iterator[_Frame]:

@@ -235,7 +235,7 @@ def size_of(area: float) -> str:
     return next((name for name, bound in SIZES.items() if area < bound), "large")
 
 
-def summarise(
+def summarize(
     rows: Sequence[ImageScore],
     *,
     seed: int = 0,

@@ -89,7 +89,7 @@ def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
     )
 
 
-def summarise_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) -> ProtocolA | None:
+def summarize_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) -> ProtocolA | None:
     """The field's figures with intervals, None of no rows.
 
     Args:

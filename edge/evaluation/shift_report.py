@@ -12,7 +12,7 @@ from edge.datasets import appearance_shift as shifts
 from edge.datasets.pairs import read_pair
 from edge.evaluation.evaluator import score_frame
 from edge.evaluation.intervals import bootstrap_ci
-from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, summarise
+from edge.evaluation.metrics import ImageScore, ShiftFigures, ShiftReport, ShiftRow, summarize
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.imaging.crop import cut, seen_part
 
@@ -127,7 +127,7 @@ def _changed(name: str, strength: float, given: Given, number: int) -> Changed:
 
 
 def _figures(rows: Sequence[ImageScore], whole: Sequence[ImageScore]) -> ShiftFigures:
-    report = summarise(rows)
+    report = summarize(rows)
     changes = [
         row.dice - before.dice
         for row, before in zip(rows, whole, strict=True)
@@ -143,8 +143,8 @@ def _figures(rows: Sequence[ImageScore], whole: Sequence[ImageScore]) -> ShiftFi
     )
 
 
-def _colours(given: Given, strength: float, _: Generator) -> Changed:
-    return shifts.transfer_colours(given.image, given.other, strength), given.mask
+def _colors(given: Given, strength: float, _: Generator) -> Changed:
+    return shifts.transfer_colors(given.image, given.other, strength), given.mask
 
 
 def _exposure(given: Given, strength: float, _: Generator) -> Changed:
@@ -205,7 +205,7 @@ def _text(given: Given, strength: float, rng: Generator) -> Changed:
 
 
 SHIFTS = {
-    "colours": Shift("share of another picture's colours", (0.3, 0.6, 0.9), _colours),
+    "colours": Shift("share of another picture's colours", (0.3, 0.6, 0.9), _colors),
     "exposure": Shift("stops", (-2.0, -1.0, 0.5, 1.0), _exposure),
     "lighting": Shift("fall of the light off a point", (1.0, 2.0, 4.0), _lighting),
     "highlights": Shift("spots", (4.0, 8.0, 16.0), _highlights),

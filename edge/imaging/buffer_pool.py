@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from edge.frame import ImageU8
 
-MOST = 12
+MAX_BUFFERS = 12
 """Maximum number of pooled buffers; beyond it, buffers come from malloc."""
 
 
@@ -41,7 +41,7 @@ class PictureMemory:
             self._size, self._blocks = size, []
         block = next((block for block in self._blocks if block.is_free), None)
         if block is None:
-            if len(self._blocks) == MOST or size == 0:
+            if len(self._blocks) == MAX_BUFFERS or size == 0:
                 return np.empty(shape, np.uint8)
             block = _Block(self._size)
             self._blocks.append(block)

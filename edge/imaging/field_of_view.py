@@ -29,7 +29,7 @@ _ABOVE_BORDER = 12
 """Gray levels between the border and lit cells; some processors show a dark gray or blue border."""
 _STROKE = 9
 """Minimum thickness of the view in cells; letters are thinner."""
-_LEAST_VIEW = 0.08
+_MIN_VIEW = 0.08
 """Minimum share of the frame that a view covers."""
 _CHANGE = 4
 """Change in gray levels within a window above which a cell of a live image counts as changed."""
@@ -160,7 +160,7 @@ def _estimate(light: ImageU8, frame_size: tuple[int, int]) -> View | None:
         places[places >= side - _SNAP] = side - 1
     mask = np.zeros_like(light)
     cv2.fillConvexPoly(mask, hull, 255)
-    if cv2.countNonZero(mask) < _LEAST_VIEW * mask.size:
+    if cv2.countNonZero(mask) < _MIN_VIEW * mask.size:
         return None
     x, y, wide, tall = cv2.boundingRect(hull)
     fx, fy = frame_size[1] / width, frame_size[0] / height

@@ -52,7 +52,7 @@ def make_thumbnail(image: ImageU8) -> Thumbnail:
     step = -(-max(height, width) // LONGEST)
     # At least 2x2: OpenCV treats a single cell as a scalar.
     size = (max(2, width // step), max(2, height // step))
-    colours = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
-    blue, green, red = cast("tuple[ImageU8, ImageU8, ImageU8]", cv2.split(colours))
+    colors = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    blue, green, red = cast("tuple[ImageU8, ImageU8, ImageU8]", cv2.split(colors))
     bright = cast("ImageU8", cv2.max(red, cv2.max(green, blue)))
     return Thumbnail(blue, green, red, bright, (height, width))

@@ -26,7 +26,7 @@ MAX_MASK_AREA = 0.9
 """Largest believable share of what is looked at under the mask."""
 
 
-def analyse(
+def analyze(
     frame: Frame,
     engine: Engine,
     manifest: Manifest,

@@ -38,15 +38,15 @@ FREEZE_MS, FREEZE_FRAMES = 500.0, 5
 
 _MOVED = 4
 """Grey levels by which a cell of a still picture changes at most, for instance where it was compressed."""
-_MOST_MOVED = 0.005
-_MOST_MEAN = 0.6
+_MAX_MOVED = 0.005
+_MAX_MEAN = 0.6
 """Mean change, grey levels: live clips show at least 1.2 within five frames at 30 a second, sensor noise with a
 standard deviation of one level 1.1, an input that a capture card rounds up or down at random 0.5.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """What can be told of a frame without a student.
 
     Attributes:
@@ -99,7 +99,7 @@ class FrameGuard:
         self._seen: ReasonKind | None = None
         self._seen_ns = self._seen_frames = 0
 
-    def judge(self, frame: Frame) -> Judgement:
+    def judge(self, frame: Frame) -> Judgment:
         """Judge a frame; under a millisecond at 1080p.
 
         Args:
@@ -120,7 +120,7 @@ class FrameGuard:
             view = self._views.update(picture)
         self._debounce(reason, now)
         self.view = view
-        return Judgement(self._reason, view)
+        return Judgment(self._reason, view)
 
     def _stood_still(self, picture: Thumbnail, view: View, now: int) -> float:
         """For how many milliseconds the picture has been frozen, 0 where it is not.
@@ -155,7 +155,7 @@ class FrameGuard:
 def _same(one: Thumbnail, other: Thumbnail, view: View) -> bool:
     """Whether two pictures differ by less than the noise of a live one, inside the view."""
     change = cv2.absdiff(one.green, other.green)
-    if cv2.mean(change, view.mask)[0] > _MOST_MEAN:
+    if cv2.mean(change, view.mask)[0] > _MAX_MEAN:
         return False
     moved = cv2.bitwise_and(cv2.compare(change, _MOVED, cv2.CMP_GT), view.mask)
-    return cv2.countNonZero(moved) <= _MOST_MOVED * cv2.countNonZero(view.mask)
+    return cv2.countNonZero(moved) <= _MAX_MOVED * cv2.countNonZero(view.mask)

@@ -13,7 +13,7 @@ from edge.frame import Result, Stage
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
 from edge.limits import MAX_MASK_AGE_MS
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.pipeline.run_stats import RunStats, RunSummary
 from edge.pipeline.state_machine import StateMachine
 from edge.sources.latest_frame import NewestFrame
@@ -161,25 +161,25 @@ class FrameLoop:
 
     def _analyze(self, frame: Frame) -> tuple[Result, list[Condition]]:
         """Analyze a frame: its result, and the conditions that it causes."""
-        judgement = None
+        judgment = None
         if self.guard is not None:
-            judgement = self.guard.judge(frame)
+            judgment = self.guard.judge(frame)
             frame.stamps[Stage.GUARD] = (frame.stamps[Stage.CAPTURE][1], self.clock())
-            if judgement.reason is not None:
-                unfit = Result(None, (), 0.0, judgement.reason, judgement.field_of_view)
-                return unfit, [Condition(State.PAUSED, judgement.reason)]
+            if judgment.reason is not None:
+                unfit = Result(None, (), 0.0, judgment.reason, judgment.field_of_view)
+                return unfit, [Condition(State.PAUSED, judgment.reason)]
         manifest = self.manifest()
         if manifest is None:  # the supervisor's observer asks for the state
             return Result(None, (), 0.0, None), []
         limit = self.max_age_ms if self.source.live else None
-        view = None if judgement is None else judgement.view
+        view = None if judgment is None else judgment.view
         if view is None and manifest.input.field_of_view == "view":
             view = estimate(frame.image)  # single images have no guard
-        result = analyse(
+        result = analyze(
             frame, self.engine, manifest, view=view, clock=self.clock, max_age_ms=limit
         )
-        if judgement is not None:
-            result = restrict(result, judgement.view)
+        if judgment is not None:
+            result = restrict(result, judgment.view)
         if self.smoother is not None:
             result = self.smoother.apply(frame, result)
         if result.reason is None:

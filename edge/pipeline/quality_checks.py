@@ -27,13 +27,13 @@ MIN_LIT = 0.05
 WHITE = 232
 """Grey level of green from which a cell is over-exposed: white is 235 in a capture of limited range."""
 MAX_WHITE = 0.5
-COLOURED = 64
+COLORED = 64
 """Grey level over which a cell's colour can be told."""
 MIN_COLORED = 0.2
 CHROMA = 10
 """Grey levels by which red lies over both other channels in what may be mucosa under white light."""
 MIN_MUCOSA = 0.1
-COLOUR = 20
+COLOR_SPREAD = 20
 """Grey levels between the channels below which a cell is grey."""
 MAX_GRAY = 0.6
 COARSE = 3
@@ -42,7 +42,7 @@ TOP_DETAIL = 8
 """Largest detail that counts: letters over the view stay sharp when the picture does not."""
 MIN_DETAIL = 2.6
 MIN_RELATIVE_DETAIL = 0.035
-_LEAST_CELLS = 100
+_MIN_CELLS = 100
 
 
 def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
@@ -60,7 +60,7 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
     white = cv2.countNonZero(cv2.bitwise_and(cv2.compare(picture.green, WHITE, cv2.CMP_GE), mask))
     if white > MAX_WHITE * cells:
         return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is over-exposed")
-    share, mucosa, grey = colours(picture, mask)
+    share, mucosa, grey = measure_colors(picture, mask)
     # Under narrow-band light mucosa is not red, but it is not grey either.
     if share > MIN_COLORED and mucosa < MIN_MUCOSA and grey > MAX_GRAY:
         return Reason(
@@ -72,9 +72,9 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
     return None
 
 
-def colours(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
+def measure_colors(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
     """Share of the view whose colour can be told, and of that the shares that may be mucosa and that are grey."""
-    bright = cv2.compare(picture.bright, COLOURED, cv2.CMP_GT)
+    bright = cv2.compare(picture.bright, COLORED, cv2.CMP_GT)
     told = cv2.bitwise_and(
         cv2.bitwise_and(bright, mask), cv2.compare(picture.green, WHITE, cv2.CMP_LT)
     )
@@ -83,7 +83,7 @@ def colours(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
     mucosa = cv2.bitwise_and(cv2.compare(redness, CHROMA, cv2.CMP_GT), told)
     darkest = cv2.min(picture.red, cv2.min(picture.green, picture.blue))
     grey = cv2.bitwise_and(
-        cv2.compare(cv2.subtract(picture.bright, darkest), COLOUR, cv2.CMP_LT), told
+        cv2.compare(cv2.subtract(picture.bright, darkest), COLOR_SPREAD, cv2.CMP_LT), told
     )
     whole = max(1, cv2.countNonZero(mask))
     return cells / whole, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(grey) / cells
@@ -101,7 +101,7 @@ def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:
     # Edges of the view are no detail of the picture.
     inner = cv2.resize(lit, size, interpolation=cv2.INTER_NEAREST)
     inner = cv2.erode(inner, np.ones((5, 5), np.uint8), borderValue=255)
-    if height < 2 or cv2.countNonZero(inner) < _LEAST_CELLS:
+    if height < 2 or cv2.countNonZero(inner) < _MIN_CELLS:
         return None
     coarse = [cv2.resize(green[half::2], size, interpolation=cv2.INTER_AREA) for half in (0, 1)]
     one, other = (

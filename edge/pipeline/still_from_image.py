@@ -17,7 +17,7 @@ from edge.errors import DataError
 from edge.frame import Frame, Stage
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.status import State, Status
 from edge.stills.still import BundleIdentity, compose, now
 
@@ -57,7 +57,7 @@ def still_from_image(path: Path, bundle: Bundle, engine_name: str = "auto") -> S
     engine = open_engine(bundle, engine_name)
     try:
         frame = Frame(0, picture, 0, {Stage.CAPTURE: (0, 0)})
-        result = restrict(analyse(frame, engine, bundle.manifest, view=view), view)
+        result = restrict(analyze(frame, engine, bundle.manifest, view=view), view)
         return compose(
             frame,
             result,

@@ -183,13 +183,13 @@ def segment(image: ImageU8, engine: Engine, bundle: Bundle) -> Result:
     from edge.frame import Frame
     from edge.imaging.field_of_view import estimate
     from edge.imaging.view import restrict
-    from edge.pipeline.analysis import analyse
+    from edge.pipeline.analysis import analyze
 
     if image.ndim == 3 and image.shape[2] == 3:
         image = np.ascontiguousarray(image[..., ::-1])
     view = estimate(image)  # refuses what is not an image
     frame = Frame(0, image, time.monotonic_ns())
-    return restrict(analyse(frame, engine, bundle.manifest, view=view), view)
+    return restrict(analyze(frame, engine, bundle.manifest, view=view), view)
 
 
 def run_loop(

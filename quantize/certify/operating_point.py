@@ -13,7 +13,7 @@ from edge.datasets.negatives import CleanFrame, sequence_of
 from edge.datasets.pairs import read_image, read_mask, read_pair
 from edge.errors import DataError
 from edge.evaluation.evaluator import score_frame
-from edge.evaluation.metrics import summarise
+from edge.evaluation.metrics import summarize
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import UNITS
 from quantize.certify.candidates import RULE, Balance, Place, choose, highest_dice
@@ -192,7 +192,7 @@ def _evaluated(frames: Sequence[_Scored], point: OperatingPoint) -> EvaluationRe
         true = np.zeros(frame.size, bool) if frame.pair is None else read_mask(frame.pair.mask)
         row = score_frame(frame.name, frame.scores, true, point, part=frame.part)
         rows.append(msgspec.structs.replace(row, dataset=frame.dataset, sequence=frame.sequence))
-    return summarise(rows, point=point)
+    return summarize(rows, point=point)
 
 
 def _balanced_dice(report: EvaluationReport) -> float:

@@ -13,7 +13,7 @@ from edge.bundle.manifest import ParityRow
 from edge.engines.open import open_engine_files
 from edge.evaluation.metrics import dice_iou
 from edge.imaging.postprocess import level
-from edge.imaging.preprocess import normalise
+from edge.imaging.preprocess import normalize
 from quantize.certify.tflite_legacy import old_runtime_scores
 
 if TYPE_CHECKING:

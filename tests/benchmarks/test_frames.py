@@ -23,7 +23,7 @@ from edge.datasets.phantom.render import write_clip
 from edge.errors import DataError, ParityError
 from edge.frame import OperatingPoint
 from edge.imaging.postprocess import regions
-from edge.pipeline.frame_guard import FrameGuard, Judgement
+from edge.pipeline.frame_guard import FrameGuard, Judgment
 from edge.pipeline.smoothing import Smoothing
 from edge.sources.clip import ClipSource
 
@@ -49,7 +49,7 @@ def test_guard_view_and_layer_are_measured_after_their_checks() -> None:
 def test_a_guard_that_sees_nothing_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     view = FrameGuard().judge
     monkeypatch.setattr(
-        FrameGuard, "judge", lambda _, frame: Judgement(None, view(frame).view), raising=True
+        FrameGuard, "judge", lambda _, frame: Judgment(None, view(frame).view), raising=True
     )
     monkeypatch.setattr(
         frames, "interleave", lambda *_, **__: pytest.fail("timed before the check")

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 PULSES = 662
 """Least number of pulses that a p99 needs."""
 
-_LEAST_CONTRAST = 24.0
+_MIN_CONTRAST = 24.0
 _SETTLE_S = 1.0
 _TIMEOUT_S = 2.0
 _FRAMES_BETWEEN = (2, 8)
-_MOST_LOST = 0.05
+_MAX_LOST = 0.05
 
 
 class Display(Protocol):
@@ -159,10 +159,10 @@ def measure_glass(
             done()
         display.show(False)
         described = source.description
-    if lost > _MOST_LOST * pulses:
+    if lost > _MAX_LOST * pulses:
         raise SourceError(
             "the marker was lost too often",
-            expected=f"at most {_MOST_LOST:.0%} of {pulses} pulses",
+            expected=f"at most {_MAX_LOST:.0%} of {pulses} pulses",
             got=f"{lost}",
         )
     found = bounds(delays)
@@ -261,10 +261,10 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
             cv2.GaussianBlur(cv2.cvtColor(eye.settled(), cv2.COLOR_BGR2GRAY), (9, 9), 0)
         )
     change = pictures[1].astype(np.float32) - pictures[0]
-    if (most := float(change.max())) < _LEAST_CONTRAST:
+    if (most := float(change.max())) < _MIN_CONTRAST:
         raise SourceError(
             "the camera does not see the marker",
-            expected=f"a place that brightens by at least {_LEAST_CONTRAST:g} grey levels",
+            expected=f"a place that brightens by at least {_MIN_CONTRAST:g} grey levels",
             got=f"{most:.0f} at most",
             hint="point the camera at the display, and fix its exposure",
         )

@@ -14,7 +14,7 @@ from edge.bench.measure.sensors import machine_settings
 from edge.bench.measure.stream import Load, Stream, phantom_images, run_load
 from edge.bench.report.journal import Aside, End, Header, Journal, Second
 from edge.bench.report.record import BenchReport, GoldenCheck
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.bundle.manifest import Accuracy
 from edge.errors import UsageError
 from edge.util.host import memory_used_mb, read_device, versions
@@ -123,7 +123,7 @@ def run_bench(
         journal = stack.enter_context(Journal(record))
         journal.add(header)
         measure(stream, journal, loads, seconds, looker, soak=soak, on_second=on_second)
-    return summarise(journal.lines)
+    return summarize(journal.lines)
 
 
 def measure(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge.bench.measure.environment import Snapshot
 
 _STEADY_S, _STEADY_C = 300.0, 0.5
-_LEAST_SOAK_S = 600.0
+_MIN_SOAK_S = 600.0
 
 
 class Sampler:
@@ -84,4 +84,4 @@ class Soak:
             return False
         self._seen.append((seconds, hottest))
         window = [value for at, value in self._seen if at >= seconds - _STEADY_S]
-        return seconds >= _LEAST_SOAK_S and max(window) - min(window) < _STEADY_C
+        return seconds >= _MIN_SOAK_S and max(window) - min(window) < _STEADY_C

@@ -21,7 +21,7 @@ from edge.frame import Frame, Stage
 from edge.imaging.crop import cut, part_of
 from edge.imaging.field_of_view import estimate
 from edge.imaging.preprocess import to_input
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.sources.base import Pacer
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Stream:
         place = number % len(self.images)
         frame = Frame(number, self.images[place], captured_ns)
         frame.stamps[Stage.CAPTURE] = (captured_ns, self.clock())
-        result = analyse(
+        result = analyze(
             frame, self.engine, self.manifest, view=self._views[place], clock=self.clock
         )
         if result.reason is not None:
@@ -144,7 +144,7 @@ class Stream:
     def cpu_ms(self) -> float:
         """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
         frame = Frame(0, self.images[0], 0)
-        analyse(frame, self.engine, self.manifest, view=self._views[0], clock=self.cpu_clock)
+        analyze(frame, self.engine, self.manifest, view=self._views[0], clock=self.cpu_clock)
         spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
         return sum(end - begin for begin, end in spans) / 1e6
 

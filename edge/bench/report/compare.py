@@ -16,7 +16,7 @@ from edge.bench.measure.percentiles import PERCENTILES, min_samples, plain_quant
 from edge.bench.report.journal import RECORD_NAME, read_journal
 from edge.bench.report.record import REPORT_VERSION, BenchReport
 from edge.bench.report.resampling import blocks_of, interval, quantile_draws
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def compare_runs(
 
 def _read(path: Path) -> BenchReport:
     if path.name.endswith(".jsonl"):
-        return summarise(read_journal(path))
+        return summarize(read_journal(path))
     try:
         report = msgspec.json.decode(path.read_bytes(), type=BenchReport)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ _BOARD_METERS = ("psys",)
 _PACKAGE_METERS = ("package", "dram")
 
 
-def summarise(lines: Sequence[Line]) -> BenchReport:
+def summarize(lines: Sequence[Line]) -> BenchReport:
     """The report of a record.
 
     Args:

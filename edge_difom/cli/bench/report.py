@@ -40,10 +40,10 @@ def command(
 
     from edge.bench.measure.profiling import read_profile
     from edge.bench.report.journal import read_journal
-    from edge.bench.report.summary import summarise
+    from edge.bench.report.summary import summarize
     from edge_difom.cli.bench.show import show_report, write_reports
 
-    report = summarise(read_journal(record))
+    report = summarize(read_journal(record))
     if profile_path:
         report = msgspec.structs.replace(report, profile=read_profile(profile_path))
     show_report(report)

@@ -12,7 +12,7 @@ from edge.bench.report import compare as c
 from edge.bench.report.compare import Ratio, compare_runs, load_reports
 from edge.bench.report.journal import Journal
 from edge.bench.report.resampling import blocks_of, interval, quantile_draws
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.errors import DataError, LatencyError
 from edge_difom.cli.main import main
 
@@ -36,7 +36,7 @@ def latencies(
 @pytest.fixture
 def make(bench_lines: Callable[..., list[Any]]) -> Callable[..., BenchReport]:
     def made(seed: int, factor: float = 1.0, **more: Any) -> BenchReport:
-        return summarise(bench_lines(latencies(seed, factor), **more))
+        return summarize(bench_lines(latencies(seed, factor), **more))
 
     return made
 
@@ -75,7 +75,7 @@ def test_a_slower_tail_alone_is_found(
     stalling = latencies(2)
     for row in stalling:
         row[7] = 40.0
-    found = ratios(compare_runs([make(1)], [summarise(bench_lines(stalling))]))
+    found = ratios(compare_runs([make(1)], [summarize(bench_lines(stalling))]))
     assert found["p50"].verdict == c.NO_DIFFERENCE
     assert found["p99"].verdict == c.REGRESSION
 
@@ -92,7 +92,7 @@ def test_an_invalid_run_is_not_judged_unless_that_is_asked_for(
 
 
 def test_runs_that_are_too_short_are_not_judged(bench_lines: Callable[..., list[Any]]) -> None:
-    short = summarise(bench_lines([[2.0] * 12] * 2))
+    short = summarize(bench_lines([[2.0] * 12] * 2))
     found = compare_runs([short], [short])
     assert found.verdict == c.NOT_JUDGED
     assert ratios(found)["p50"].ci95 is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edge.bench.report.journal import RECORD_NAME, Journal, read_journal
 from edge.bench.report.record import BenchReport
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.errors import DataError
 from edge_difom.cli.bench.report import command
 
@@ -74,9 +74,9 @@ def test_a_truncated_record_gives_whole_seconds_or_an_error(
     lines_left = path.read_bytes().count(b"\n")
     if lines_left < 3:
         with pytest.raises(DataError):
-            summarise(read_journal(path))
+            summarize(read_journal(path))
         return
-    report = summarise(read_journal(path))
+    report = summarize(read_journal(path))
     assert report.complete == (lines_left == 9)
     assert report.first.samples == 40 * min(lines_left - 2, 5)
     assert report.complete or any("did not come to its end" in note for note in report.notes)
@@ -104,7 +104,7 @@ def test_report_gives_what_the_run_gave(
     assert result.stdout.splitlines()[0] == "VALID"
     assert "did not come to its end" in result.stdout
     written = msgspec.json.decode((tmp_path / "run" / "report.json").read_bytes(), type=BenchReport)
-    assert written == summarise(lines)
+    assert written == summarize(lines)
     assert {path.name for path in record.parent.iterdir()} == {
         RECORD_NAME,
         "report.json",
@@ -154,7 +154,7 @@ def test_a_run_that_is_killed_leaves_a_record_that_makes_a_report(
         process.kill()
         process.wait()
     assert process.returncode == -signal.SIGKILL
-    report = summarise(read_journal(out))
+    report = summarize(read_journal(out))
     assert not report.complete
     assert not report.publishable
     assert report.first.samples >= 1

@@ -16,7 +16,7 @@ from edge.bench.report.page import report_page
 from edge.bench.report.profile_record import DeviceProfile, Peak, Work
 from edge.bench.report.record import BenchReport, GoldenCheck
 from edge.bench.report.schema import SCHEMA_FILE, schema
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.bundle import manifest as m
 from edge.errors import MissingDependencyError
 from edge.util.host import read_device
@@ -61,7 +61,7 @@ def report(bench_lines: Callable[..., list[Any]]) -> BenchReport:
         seconds, temperature_c=45.0, accuracy=[ACCURACY], golden=golden, work=WORK, profile=PROFILE
     )
     paced = bench_lines(seconds, load="60", temperature_c=45.0)
-    return summarise([*lines[:-2], *paced[1:]])
+    return summarize([*lines[:-2], *paced[1:]])
 
 
 def test_the_schema_in_the_repository_is_current() -> None:
@@ -104,7 +104,7 @@ def test_the_page_is_one_file_with_every_part(report: BenchReport) -> None:
 
 
 def test_a_page_says_invalid_and_why(bench_lines: Callable[..., list[Any]]) -> None:
-    spoilt = summarise(bench_lines([[2.0] * 40] * 5, busy=1.4))
+    spoilt = summarize(bench_lines([[2.0] * 40] * 5, busy=1.4))
     page = report_page(spoilt)
     assert "<b>INVALID</b>" in page
     assert "other processes used 0.4" in page
@@ -114,7 +114,7 @@ def test_a_page_says_invalid_and_why(bench_lines: Callable[..., list[Any]]) -> N
 def test_a_page_of_a_killed_run_without_sensors_or_profile(
     bench_lines: Callable[..., list[Any]],
 ) -> None:
-    bare = summarise(
+    bare = summarize(
         bench_lines([[2.0] * 5], ended=False, sensors_missing=["temperature", "power or energy"])
     )
     page = report_page(bare)

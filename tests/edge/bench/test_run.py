@@ -18,7 +18,7 @@ from edge.bench.measure.sensors import Reading
 from edge.bench.measure.stream import STAGES, Load, Stream, run_load
 from edge.bench.report import journal as j
 from edge.bench.report.record import BenchReport
-from edge.bench.report.summary import summarise
+from edge.bench.report.summary import summarize
 from edge.bundle import manifest as m
 from edge.errors import UsageError
 
@@ -157,7 +157,7 @@ def lines_of(engine: FakeEngine, seconds: float, load: Load = MAX, **more: Any) 
 
 
 def run(engine: FakeEngine, seconds: float = 0.2, load: Load = MAX, **more: Any) -> LoadReport:
-    return summarise([header(seconds=seconds), *lines_of(engine, seconds, load, **more)]).first
+    return summarize([header(seconds=seconds), *lines_of(engine, seconds, load, **more)]).first
 
 
 def test_stages_share_their_boundaries_and_sum_to_the_whole() -> None:
@@ -237,7 +237,7 @@ def test_a_slow_engine_takes_the_newest_picture_and_counts_others() -> None:
 def test_the_warm_up_is_not_counted() -> None:
     engine = FakeEngine(extra_ms=lambda call: max(0.0, 2 - call / 100))
     lines = lines_of(engine, 6.0)
-    report = summarise([header(seconds=6.0), *lines]).first
+    report = summarize([header(seconds=6.0), *lines]).first
     assert report.latency_ms["p99"] is not None
     assert report.latency_ms["p99"] < 1.1
     warmup = report.warmup
@@ -296,7 +296,7 @@ def test_cpu_energy_and_memory_are_told_per_frame() -> None:
         )
 
     lines = [header(seconds=10.0, energy_range={"package-0": 20_000_000, "core": 1000})]
-    report = summarise([*lines, *lines_of(engine, 10.0, sample=look)]).first
+    report = summarize([*lines, *lines_of(engine, 10.0, sample=look)]).first
     assert report.cpu_ms_per_frame == pytest.approx(1e3 * report.seconds / report.samples, rel=0.01)
     assert report.energy_source == "RAPL package-0"
     assert report.energy_mj_per_frame == pytest.approx(
@@ -336,7 +336,7 @@ def test_a_load_that_others_spoil_is_invalid_and_named() -> None:
         *lines_of(engine, 1.0),
         *lines_of(engine, 1.0, Load.parse("30"), sample=disturbed),
     ]
-    report = summarise(lines)
+    report = summarize(lines)
     assert [row.valid for row in report.loads] == [True, False]
     assert not report.valid
     assert report.reason is not None
@@ -425,7 +425,7 @@ def test_the_command_writes_record_and_reports(tiny_bundle: Path, tmp_path: Path
     assert "--rate max --rate 30" in report.command
     assert list(report.first.latency_ms) == ["p50", "p90", "p95", "p97", "p99", "p99.9"]
     assert msgspec.json.decode((out / "report.json").read_bytes(), type=BenchReport) == report
-    assert summarise(j.read_journal(out)) == report
+    assert summarize(j.read_journal(out)) == report
     again = CliRunner().invoke(command, list(map(str, arguments)))
     assert isinstance(again.exception, UsageError)
 
@@ -501,7 +501,7 @@ def test_frames_without_a_mask_are_named() -> None:
     journal.add(header())
     with Sampler(every_s=60) as sampler:
         measure(stream, journal, [MAX], 0.05, sampler)
-    report = summarise(journal.lines)
+    report = summarize(journal.lines)
     assert report.complete
     assert any("frames gave no mask: implausible" in note for note in report.notes)
     assert report.inference_only_ms is not None

@@ -49,7 +49,7 @@ with Sampler() as sampler:
         lines.append(line)
         if isinstance(line, Second):
             print("second", flush=True)
-report = summary.summarise(lines).first
+report = summary.summarize(lines).first
 print(report.retention, report.series[0].p50_ms, report.series[-1].p50_ms)
 """
 

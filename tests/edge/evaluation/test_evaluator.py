@@ -14,7 +14,7 @@ from edge.datasets.pairs import find_pairs, read_mask
 from edge.errors import DataError
 from edge.evaluation.bundle import evaluate_bundle
 from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
-from edge.evaluation.metrics import summarise
+from edge.evaluation.metrics import summarize
 from edge.evaluation.protocol_a import sigmoid
 from edge.frame import OperatingPoint
 from edge_difom.cli.main import main
@@ -80,7 +80,7 @@ def test_scores_are_compared_at_native_size(data: Path) -> None:
         if true.any():
             assert row.dice == pytest.approx(2 * (true & half).sum() / (true.sum() + half.sum()))
     assert report.negatives.flagged == 2
-    assert report == summarise(report.per_image)
+    assert report == summarize(report.per_image)
 
 
 @pytest.mark.parametrize(("cells", "flagged"), [(1, False), (3, True)])

@@ -7,7 +7,7 @@ import pytest
 
 from edge.errors import DataError
 from edge.evaluation.intervals import bootstrap_ci, clustered_ci, resampled_means, wilson
-from edge.evaluation.metrics import ImageScore, dice_iou, summarise
+from edge.evaluation.metrics import ImageScore, dice_iou, summarize
 
 
 def row(dice: float | None, *, flagged: bool = False, area: float = 0.1) -> ImageScore:
@@ -75,7 +75,7 @@ def test_a_clustered_interval_draws_whole_sequences() -> None:
 
 
 def test_negatives_are_counted_apart() -> None:
-    report = summarise([row(0.8), row(None, flagged=True), row(0.6, flagged=True), row(None)])
+    report = summarize([row(0.8), row(None, flagged=True), row(0.6, flagged=True), row(None)])
     assert report.n == 2
     assert report.dice == pytest.approx(0.7)
     assert (report.negatives.n, report.negatives.flagged) == (2, 1)
@@ -92,7 +92,7 @@ def test_polyps_are_grouped_by_their_share_of_the_image() -> None:
         row(0.9),
         row(1.0, area=1),
     ]
-    report = summarise([*scores, row(None, area=0)])
+    report = summarize([*scores, row(None, area=0)])
     groups = report.by_size
     assert {name: group.n for name, group in groups.items()} == {
         "small": 1,
@@ -105,7 +105,7 @@ def test_polyps_are_grouped_by_their_share_of_the_image() -> None:
 
 
 def test_a_size_without_an_image_has_no_mean() -> None:
-    group = summarise([row(0.5)]).by_size["small"]
+    group = summarize([row(0.5)]).by_size["small"]
     assert (group.n, group.dice, group.iou, group.dice_ci95) == (0, None, None, None)
 
 
@@ -118,12 +118,12 @@ def test_resamples_are_means_of_images_drawn_with_repetition() -> None:
 
 
 def test_only_negatives_leave_dice_open() -> None:
-    report = summarise([row(None)])
+    report = summarize([row(None)])
     assert (report.n, report.dice, report.iou, report.dice_ci95) == (0, None, None, None)
 
 
 def test_nothing_evaluated_is_an_error() -> None:
     with pytest.raises(DataError):
-        summarise([])
+        summarize([])
     with pytest.raises(DataError):
         bootstrap_ci([])

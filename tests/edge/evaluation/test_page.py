@@ -15,7 +15,7 @@ import pytest
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import DataError, MissingDependencyError
 from edge.evaluation.evaluator import evaluate
-from edge.evaluation.metrics import ImageScore, summarise
+from edge.evaluation.metrics import ImageScore, summarize
 from edge.evaluation.page import Gallery, dice_histogram, evaluation_page, fit_curves, read_metrics
 from edge_difom.cli.main import main
 
@@ -84,7 +84,7 @@ def test_a_frame_shows_both_outlines() -> None:
 
 def test_the_page_is_one_file_with_the_figures_and_the_warning() -> None:
     rows = [row("a<b>", 0.8123), row("c", 0.25, area=0.005), row("d", None, flagged=False)]
-    page = evaluation_page(summarise(rows), gallery_of(*rows), subject="RUN", data="kvasir:DIR")
+    page = evaluation_page(summarize(rows), gallery_of(*rows), subject="RUN", data="kvasir:DIR")
     assert "contains patient images" in page
     assert "must not leave this machine" in page
     assert "not measured" in page
@@ -110,7 +110,7 @@ def test_a_run_brings_its_curves() -> None:
         for n in range(3)
     ]
     rows = [row("a", 0.5)]
-    page = evaluation_page(summarise(rows), Gallery(), subject="RUN", data="DIR", metrics=metrics)
+    page = evaluation_page(summarize(rows), Gallery(), subject="RUN", data="DIR", metrics=metrics)
     assert page.count("<svg") == 3
     assert "Training" in page
     assert fit_curves(metrics)
@@ -121,7 +121,7 @@ def test_polyp_free_data_has_no_distribution() -> None:
     rows = [row("a", None)]
     assert dice_histogram(rows) == ""
     assert "<svg" not in evaluation_page(
-        summarise(rows), gallery_of(*rows), subject="B", data="DIR"
+        summarize(rows), gallery_of(*rows), subject="B", data="DIR"
     )
 
 

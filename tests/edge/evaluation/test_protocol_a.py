@@ -14,7 +14,7 @@ import pytest
 
 from edge.evaluation.intervals import bootstrap_ci
 from edge.evaluation.metrics import ProtocolA
-from edge.evaluation.protocol_a import FieldScore, field_map, field_score, sigmoid, summarise_field
+from edge.evaluation.protocol_a import FieldScore, field_map, field_score, sigmoid, summarize_field
 from edge.evaluation.saliency import (
     mean_absolute_error,
     structure_measure,
@@ -228,7 +228,7 @@ def rows() -> list[FieldScore]:
 
 def test_means_are_taken_over_images_before_the_maximum_over_thresholds() -> None:
     scores = rows()
-    report = summarise_field(scores, logits=True)
+    report = summarize_field(scores, logits=True)
     assert isinstance(report, ProtocolA)
     table = np.stack([row.curves.dice for row in scores])
     assert report.mean_dice == pytest.approx(table.mean())
@@ -239,7 +239,7 @@ def test_means_are_taken_over_images_before_the_maximum_over_thresholds() -> Non
 
 def test_every_figure_has_an_interval_around_it() -> None:
     scores = rows()
-    report = summarise_field(scores, logits=False)
+    report = summarize_field(scores, logits=False)
     assert report is not None
     assert report.ci95.keys() == set(ProtocolA.__struct_fields__) - {"n", "upsampled", "ci95"}
     for name, (low, high) in report.ci95.items():
@@ -248,7 +248,7 @@ def test_every_figure_has_an_interval_around_it() -> None:
 
 
 def test_no_polyp_no_figures() -> None:
-    assert summarise_field([], logits=True) is None
+    assert summarize_field([], logits=True) is None
 
 
 def _reference(grey: U8, true: Bool) -> dict[str, float]:

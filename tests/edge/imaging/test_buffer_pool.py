@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.imaging.buffer_pool import MOST, PictureMemory, blank
+from edge.imaging.buffer_pool import MAX_BUFFERS, PictureMemory, blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +64,11 @@ def test_whatever_is_held_keeps_what_was_in_it(
 def test_pictures_that_nobody_holds_take_no_more_memory() -> None:
     memory = PictureMemory()
     assert len({address(memory.take((8, 8, 3))) for _ in range(100)}) == 1
-    held = [memory.take((8, 8, 3)) for _ in range(MOST + 5)]
-    assert len({address(image) for image in held}) == MOST + 5
-    before = {address(image) for image in held[:MOST]}
+    held = [memory.take((8, 8, 3)) for _ in range(MAX_BUFFERS + 5)]
+    assert len({address(image) for image in held}) == MAX_BUFFERS + 5
+    before = {address(image) for image in held[:MAX_BUFFERS]}
     del held
-    again = [memory.take((8, 8, 3)) for _ in range(MOST)]
+    again = [memory.take((8, 8, 3)) for _ in range(MAX_BUFFERS)]
     assert {address(image) for image in again} == before
 
 

@@ -27,7 +27,7 @@ from edge.imaging.field_of_view import estimate
 from edge.imaging.postprocess import native_scores, regions
 from edge.imaging.preprocess import to_input
 from edge.imaging.view import View, whole_frame
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.pipeline.smoothing import Smoother, Smoothing
 from edge.stills.still import shown_mask
 
@@ -168,19 +168,19 @@ def test_a_student_sees_the_same_picture_on_a_screen_as_alone(
     manifest = with_rule(tiny_parts[0], "view")
     engine = Tiny(tiny_student)
     alone = np.ascontiguousarray(lit(tiny_scene(3, height=480, width=480))[..., ::-1])
-    whole = analyse(Frame(0, alone, 0), engine, manifest, view=estimate(alone))
+    whole = analyze(Frame(0, alone, 0), engine, manifest, view=estimate(alone))
     before = engine.shown.astype(int)
     wide = screen(alone)
-    found = analyse(Frame(0, wide, 0), engine, manifest, view=estimate(wide))
+    found = analyze(Frame(0, wide, 0), engine, manifest, view=estimate(wide))
     assert found.part is not None
     assert np.abs(engine.shown - before)[8:-8, 8:-8].mean() < 6
     (one,), (other,) = whole.regions, found.regions
     moved = (one.box[0] + PLACE[0], one.box[1] + PLACE[1], *one.box[2:])
     assert np.abs(np.subtract(moved, other.box)).max() <= 24
     assert other.area == pytest.approx(one.area, abs=0.02)
-    nobody_looked = analyse(Frame(0, wide, 0), engine, manifest)
+    nobody_looked = analyze(Frame(0, wide, 0), engine, manifest)
     assert nobody_looked.part is None
-    full = analyse(
+    full = analyze(
         Frame(0, wide, 0), engine, with_rule(manifest, "full-frame"), view=estimate(wide)
     )
     assert full.part is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import DataError, UsageError
-from edge.imaging.preprocess import normalise, to_input
+from edge.imaging.preprocess import normalize, to_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,6 +202,6 @@ def test_an_empty_input_size_is_an_error() -> None:
 
 
 def test_normalisation_is_exact_around_its_zero() -> None:
-    values = normalise(np.array([0, 127, 128, 255], np.uint8))
+    values = normalize(np.array([0, 127, 128, 255], np.uint8))
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, np.array([-127, 0, 1, 128], np.float32) / 128)

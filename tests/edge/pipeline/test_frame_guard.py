@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.datasets.phantom.render import clip, render
 from edge.errors import DataError
 from edge.frame import Frame
-from edge.pipeline.frame_guard import FREEZE_FRAMES, FREEZE_MS, LEAVE_MS, FrameGuard, Judgement
+from edge.pipeline.frame_guard import FREEZE_FRAMES, FREEZE_MS, LEAVE_MS, FrameGuard, Judgment
 from edge.status import ReasonKind
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Feed:
     def __init__(self, fps: float = 30.0) -> None:
         self.guard, self.fps, self.number = FrameGuard(), fps, 0
 
-    def __call__(self, images: Iterable[Image]) -> list[Judgement]:
+    def __call__(self, images: Iterable[Image]) -> list[Judgment]:
         found = []
         for image in images:
             found.append(
@@ -56,8 +56,8 @@ class Feed:
         return found
 
 
-def kinds(judgements: Iterable[Judgement]) -> set[str]:
-    return {str(judgement.kind or "") for judgement in judgements}
+def kinds(judgments: Iterable[Judgment]) -> set[str]:
+    return {str(judgment.kind or "") for judgment in judgments}
 
 
 def black(number: int) -> Image:
@@ -88,9 +88,9 @@ def room(number: int) -> Image:
 
 @pytest.mark.parametrize("fps", RATES)
 def test_a_moving_bowel_is_fit_on_every_frame(bowel: list[Image], fps: float) -> None:
-    for judgement in Feed(fps)(bowel + bowel[::-1]):
-        assert judgement.fit
-        assert judgement.reason is None
+    for judgment in Feed(fps)(bowel + bowel[::-1]):
+        assert judgment.fit
+        assert judgment.reason is None
 
 
 @pytest.mark.row(8, "black frames with sensor noise and burned-in text")
@@ -101,11 +101,11 @@ def test_black_frames_are_told_and_the_bowel_ends_them(bowel: list[Image], fps: 
     judged = feed(black(number) for number in range(30))
     assert judged[0].fit, "one frame is no state"
     within = int(0.1 * fps) + 2
-    assert {judgement.kind for judgement in judged[within:]} == {"black"}
+    assert {judgment.kind for judgment in judged[within:]} == {"black"}
     assert "lit" in str(judged[-1].reason)
     after = feed(bowel)
     assert not after[0].fit
-    assert all(judgement.fit for judgement in after[int(LEAVE_MS / 1000 * fps) + 2 :])
+    assert all(judgment.fit for judgment in after[int(LEAVE_MS / 1000 * fps) + 2 :])
 
 
 @pytest.mark.row(9, "over-exposed frames with sensor noise")
@@ -135,12 +135,12 @@ def test_a_frozen_picture_is_told_after_half_a_second(
         return np.asarray(cv2.add(still, up), np.uint8)
 
     judged = feed(frozen(number) for number in range(int(1.2 * fps)))
-    first = next(number for number, judgement in enumerate(judged) if not judgement.fit)
+    first = next(number for number, judgment in enumerate(judged) if not judgment.fit)
     assert FREEZE_MS / 1000 <= (first + 1) / fps <= FREEZE_MS / 1000 + 2.1 / fps + 0.07
-    assert {judgement.kind for judgement in judged[first:]} == {"freeze"}
+    assert {judgment.kind for judgment in judged[first:]} == {"freeze"}
     assert "same picture" in str(judged[-1].reason)
     moving = feed(bowel)
-    assert all(judgement.fit for judgement in moving[int(LEAVE_MS / 1000 * fps) + 2 :])
+    assert all(judgment.fit for judgment in moving[int(LEAVE_MS / 1000 * fps) + 2 :])
 
 
 def test_a_clock_beside_the_view_does_not_move_a_frozen_picture(bowel: list[Image]) -> None:
@@ -168,7 +168,7 @@ def test_few_frames_of_a_slow_camera_are_not_frozen(bowel: list[Image]) -> None:
 def test_a_clip_is_dated_by_its_rate_however_fast_it_is_read(bowel: list[Image]) -> None:
     guard = FrameGuard(fps=30.0)
     judged = [guard.judge(Frame(number, bowel[0], 1000 * number)) for number in range(20)]
-    assert [str(judgement.kind or "") for judgement in judged[:15]] == [""] * 15
+    assert [str(judgment.kind or "") for judgment in judged[:15]] == [""] * 15
     assert judged[-1].kind == "freeze"
 
 
@@ -227,11 +227,11 @@ def test_a_kind_changes_only_after_it_was_seen_on_two_frames(order: list[str], f
     for number, letter in enumerate(order):
         image = noisy(np.ascontiguousarray(moving), number) if letter == "m" else pictures[letter]
         seen.append({"b": ReasonKind.BLACK, "w": ReasonKind.LIGHT}.get(letter))
-        (judgement,) = feed([image])
-        assert judgement.fit == (judgement.kind is None)
-        if judgement.kind != before:
-            assert seen[-2:] == [judgement.kind] * 2
-        before = judgement.kind
+        (judgment,) = feed([image])
+        assert judgment.fit == (judgment.kind is None)
+        if judgment.kind != before:
+            assert seen[-2:] == [judgment.kind] * 2
+        before = judgment.kind
 
 
 def test_frames_of_any_shape_are_judged_and_others_refused() -> None:

@@ -13,7 +13,7 @@ import pytest
 from edge.errors import InferenceFault, Interruption, SourceError
 from edge.frame import Frame, Result, Stage
 from edge.limits import MAX_MASK_AGE_MS
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.run_stats import RunStats
 from edge.sources.base import BaseSource
@@ -193,7 +193,7 @@ def test_regions_are_in_pixels_of_the_frame(
     image = tiny_scene(3, height=480, width=640)
     red = image[..., 0] > image[..., 1].astype(int) + 60
     frame = Frame(0, np.ascontiguousarray(image[..., ::-1]), 0)
-    (region,) = analyse(frame, engine, manifest).regions
+    (region,) = analyze(frame, engine, manifest).regions
     rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
     x, y, w, h = region.box
     assert abs(x - columns[0]) < 45
