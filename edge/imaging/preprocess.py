@@ -100,8 +100,8 @@ def to_input(
 
 
 def normalize(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Compute `(image - 127) / 128` as float32, as the engines do; for training and parity checks."""
-    normalised: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(
+    """Compute `(image - 127) / 128` as float32, as the engines do inside their graphs."""
+    normalized: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(
         SCALE
     )
     return normalised

@@ -1,7 +1,7 @@
-"""The signs of the overlay: one for each state, told apart by shape and word, not by colour; letters and corners.
+"""Icons, text and corners of the overlay; icons of states differ by shape and word, not by color.
 
-Everything is drawn in whole, opaque pixels into a BGR or BGRA canvas, and each function says which
-box it touched.
+Everything is drawn in whole, opaque pixels on a BGR or BGRA canvas, and each function returns the
+box that it touched.
 """
 
 from __future__ import annotations
@@ -40,17 +40,21 @@ _SHAPES: dict[State, tuple[tuple[tuple[float, float], ...], ...]] = {
     State.DEGRADED: (((0.5, 0), (1, 1), (0, 1)),),
     State.BYPASS: (((0, 0), (1, 0.5), (0, 1)),),
 }
-"""Polygons in a unit square: two bars lying, a diamond, a cross, two bars standing, a triangle up, one to the right."""
+"""Polygons in a unit square.
+
+In this order: two horizontal bars, a diamond, a cross, two vertical bars, a triangle pointing up
+and one pointing right.
+"""
 
 
 def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: int) -> Box:
-    """Draw the sign of a state and its word.
+    """Draw the icon of a state and its word.
 
     Args:
         canvas: (H, W, 3 or 4) uint8.
-        mark: As `mark_of` gives it.
-        at: Its upper left corner.
-        unit: Width of a line, pixels.
+        mark: State and word, from `mark_of`.
+        at: Upper left corner of the icon.
+        unit: Line width in pixels.
     """
     (x, y), side = at, 10 * unit
     state, word = mark
@@ -81,10 +85,10 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
 
 
 def mark_of(result: Result, status: Status | None) -> tuple[State, str]:
-    """Which sign a result and the device's status get, and its word.
+    """Choose the icon for a result and the device's status, and its word.
 
-    A RUNNING device is ready where the word is empty, and has found something where it is not.
-    Without a status a result that has a reason counts as DEGRADED.
+    In RUNNING, an empty word means that nothing was found. Without a status, a result that has a
+    reason counts as DEGRADED.
     """
     if status is None or status.state is State.RUNNING:
         if result.reason is None:
@@ -123,16 +127,16 @@ def letters(
     *,
     middle: bool = False,
 ) -> Box:
-    """Draw letters with a dark rim; what lies off the canvas is cut.
+    """Draw text with a dark outline, clipped to the canvas.
 
     Args:
         canvas: (H, W, 3 or 4) uint8.
-        text: ASCII.
-        at: Left end of the lower edge, or of the middle line where `middle`.
-        height: Of a capital letter, pixels.
-        most: Widest that they may be, pixels; they shrink to fit.
+        text: ASCII text.
+        at: Left end of the baseline, or of the vertical center if `middle`.
+        height: Height of a capital letter in pixels.
+        most: Maximum width in pixels; the text shrinks to fit.
         colour: BGR and opacity.
-        middle: What `at` means.
+        middle: Whether `at` is vertically centered.
     """
     patch, mask = _patch(text, height, most, colour, canvas.shape[2])
     x, y = max(at[0], 0), max(at[1] - mask.shape[0] // (2 if middle else 1), 0)
@@ -147,7 +151,7 @@ def letters(
 
 
 def around(points: NDArray[np.int32], line: int) -> Box:
-    """A box around a line of that width through points."""
+    """Return the bounding box of a line of width `line` through points."""
     x, y, w, h = cv2.boundingRect(points)
     reach = line // 2 + 1
     return x - reach, y - reach, w + 2 * reach, h + 2 * reach
@@ -157,7 +161,10 @@ def around(points: NDArray[np.int32], line: int) -> Box:
 def _patch(
     text: str, height: float, most: int, colour: tuple[int, int, int, int], channels: int
 ) -> tuple[ImageU8, ImageU8]:
-    """Letters and their rim, and where either is: OpenCV's own are smoothed, which would blend with the picture."""
+    """Render text with its outline, and its mask, without the smoothing of OpenCV's own text.
+
+    Smoothed text would blend with the image.
+    """
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, tall), _ = cv2.getTextSize(text, font, 1.0, 1)
     scale = min(height / tall, max(most, 8) / max(wide, 1))

@@ -1,4 +1,4 @@
-"""The overlay as sinks use it; a layer is drawn once for a result, however many sinks show it."""
+"""The overlay for sinks: each layer is drawn once per result, however many sinks show it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def paint_on(picture: ImageU8, result: Result, status: Status) -> ImageU8:
-    """Draw on a picture, (H, W, 3) uint8 BGR, in place, and return it.
+    """Draw the overlay on an image, (H, W, 3) uint8 BGR, in place, and return it.
 
     Args:
         picture: The frame.
-        result: What was found on it.
-        status: The device's when it was.
+        result: The result for this frame.
+        status: The device's status at this frame.
     """
     return paint(picture, result, status)
 
 
 class LayerDrawing:
-    """Draws layers and keeps the newest."""
+    """Draw layers and keep the newest one."""
 
     def __init__(self) -> None:
         self._of: tuple[tuple[int, int], Result, Status | None] | None = None
@@ -31,12 +31,12 @@ class LayerDrawing:
         self._painter: LayerPainter | None = None
 
     def layer(self, size: tuple[int, int], result: Result, status: Status | None) -> ImageU8:
-        """The layer of a result.
+        """Return the layer of a result.
 
         Args:
             size: Height and width of the frame.
-            result: What was found.
-            status: The device's, for the glyph; None where the result alone tells it.
+            result: The result to draw.
+            status: The device's status for its icon; None shows the kind of the result's reason.
 
         Returns:
             (H, W, 4) uint8 BGRA, opaque where something is drawn and zero elsewhere; valid until

@@ -1,8 +1,8 @@
-"""What is drawn over a frame: outline of each region, the sign of the state, field-of-view corners and the notice.
+"""Draw the overlay: outlines of regions, the state's icon, field-of-view corners and the notice.
 
-Every pixel that is drawn is opaque, and every other pixel is left as it was (21 CFR 876.1520 asks
-for the pixel level degradation of the picture, which is none). The same drawing fills a picture or
-a transparent layer.
+Every drawn pixel is opaque, and every other pixel stays unchanged: the pixel-level degradation of
+the image, which 21 CFR 876.1520 asks for, is zero. The same code draws on an image or on a
+transparent layer.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ def overlay(
     *,
     field_of_view: Box | None = None,
 ) -> ImageU8:
-    """A copy of a frame with everything drawn on it.
+    """Return a copy of a frame with the overlay drawn on it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        result: What was found; with a reason, no outline is drawn.
-        status: The device's, for the sign; without one the sign names the kind of the result's
-            reason.
-        field_of_view: x, y, width, height that the corners mark; by default the result's, or the
+        result: The result to draw; with a reason, no outline is drawn.
+        status: The device's status for its icon; None shows the kind of the result's reason.
+        field_of_view: Box for the corners (x, y, width, height); by default the result's, or the
             whole frame.
 
     Returns:
@@ -59,11 +58,11 @@ def layer(
     *,
     field_of_view: Box | None = None,
 ) -> ImageU8:
-    """The drawing alone: (H, W, 4) uint8 BGRA, transparent where nothing is drawn.
+    """Draw the overlay on a transparent layer, (H, W, 4) uint8 BGRA.
 
     Args:
         size: Height and width of the frame.
-        result: What was found; with a reason, no outline is drawn.
+        result: The result to draw; with a reason, no outline is drawn.
         status: The device's status for its icon; None shows the kind of the result's reason.
         field_of_view: Box for the corners; by default the result's, or the whole frame.
     """
@@ -71,7 +70,7 @@ def layer(
 
 
 def without_frame(status: Status) -> Result:
-    """What stands for a result while there is no frame: no region, and the status's reason."""
+    """Make a result for the time without a frame: no region, and the status's reason."""
     return Result(None, (), 0.0, status.reason)
 
 
@@ -82,7 +81,7 @@ def paint(
     *,
     field_of_view: Box | None = None,
 ) -> ImageU8:
-    """Draw on a canvas in place, BGR or BGRA, and return it."""
+    """Draw the overlay on a BGR or BGRA canvas in place, and return it."""
     view = field_of_view or result.field_of_view or (0, 0, canvas.shape[1], canvas.shape[0])
     unit = _unit(view)
     _outline(canvas, _outlines(result, status, unit), unit)
@@ -91,7 +90,7 @@ def paint(
 
 
 class LayerPainter:
-    """Draws layer after layer into one buffer, of which only what was drawn is cleared.
+    """Draw successive layers into one buffer; only the previously drawn boxes are cleared.
 
     Args:
         size: Height and width of the frames.
@@ -105,15 +104,15 @@ class LayerPainter:
         self._shown: object = None
 
     def paint(self, result: Result, status: Status | None = None) -> ImageU8:
-        """The layer of a result, the same pixels as `layer` gives.
+        """Draw the layer of a result, with the same pixels as `layer`.
 
         Args:
-            result: What was found.
+            result: The result to draw.
             status: The device's status for its icon; None shows the kind of the result's reason.
 
         Returns:
-            (H, W, 4) uint8 BGRA; a view of the buffer, valid until the next call and not to be
-            written to.
+            (H, W, 4) uint8 BGRA: a view of the buffer, valid until the next call; do not write to
+            it.
         """
         view = result.field_of_view or (0, 0, self.size[1], self.size[0])
         unit = _unit(view)
@@ -137,16 +136,16 @@ class LayerPainter:
 
 
 def _unit(view: Box) -> int:
-    """Width of a line, pixels."""
+    """Return the line width in pixels."""
     return max(1, round(min(view[2:]) / 240))
 
 
 def _outlines(result: Result, status: Status | None, unit: int) -> list[NDArray[np.int32]]:
-    """Outlines that may be drawn."""
+    """Return the outlines that may be drawn."""
     if result.reason is not None or (status is not None and status.state not in _OUTLINED):
         return []
     lines = [np.array(region.contour, np.int32) for region in result.regions if region.contour]
-    # Fewer corners within half a line: a thick line costs by the corner.
+    # Simplify within half a line width: the cost of a thick line grows with its corners.
     return [cast("NDArray[np.int32]", cv2.approxPolyDP(line, unit / 2, True)) for line in lines]
 
 
@@ -156,7 +155,7 @@ def _outline(canvas: ImageU8, outlines: list[NDArray[np.int32]], unit: int) -> N
 
 
 def _surround(canvas: ImageU8, result: Result, status: Status | None, view: Box) -> list[Box]:
-    """Corners, sign and notice; says which boxes they touched."""
+    """Draw corners, icon and notice; return the boxes that they touched."""
     x, y, w, h = view
     unit = _unit(view)
     touched = corners(canvas, view, unit)
