@@ -104,7 +104,7 @@ def normalize(image: NDArray[Any]) -> NDArray[np.float32]:
     normalized: NDArray[np.float32] = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(
         SCALE
     )
-    return normalised
+    return normalized
 
 
 def check_image(image: ImageU8) -> None:
