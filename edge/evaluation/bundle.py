@@ -1,4 +1,7 @@
-"""Accuracy of a bundle's engine, through the device's own preprocessing: on labelled, clean and changed pictures."""
+"""Accuracy of a bundle's engine with the device's own preprocessing.
+
+It covers labeled images, clean frames and images under appearance shifts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def evaluate_bundle(
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
 ) -> EvaluationReport:
-    """Accuracy of a bundle's engine, through the device's own preprocessing.
+    """Measure the accuracy of a bundle's engine with the device's own preprocessing.
 
     Args:
         bundle: An open bundle.
@@ -43,15 +46,15 @@ def evaluate_bundle(
         engine: `openvino`, `tflite`, `onnx` or `auto`.
         threads: CPU threads; None for every core.
         precision: `int8`, `f32` or `bf16`.
-        clean: Frames without a polyp beside the pairs.
-        dataset: Data set of the pairs whose name does not begin with one.
-        protocol_a: Measure by the field's protocol too.
-        done: Called with the name of each pair when it is through.
+        clean: Additional frames without a polyp.
+        dataset: Data set of pairs whose name does not begin with one.
+        protocol_a: Also measure by the field's protocol.
+        done: Called with the name of each pair after it was scored.
         seen: As in `edge.evaluation.evaluator.evaluate`.
 
     Raises:
-        DataError: A pair cannot be used, or there is none.
-        BundleError: The engine does not verify or does not fit this machine.
+        DataError: A pair cannot be used, or there are no pairs.
+        BundleError: The engine does not verify or cannot run on this machine.
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """
@@ -78,15 +81,17 @@ def count_clean(
     precision: str = "int8",
     done: Callable[[str], None] | None = None,
 ) -> Negatives:
-    """How many of pictures without a polyp an engine flags.
+    """Count how many images without a polyp an engine flags.
+
+    Raises the errors of `evaluate_bundle`.
 
     Args:
         bundle: An open bundle.
-        images: Name and picture, as `edge.datasets.negatives` makes them.
-        engine: As in `evaluate_bundle`, as are the other arguments and errors.
-        threads: Likewise.
-        precision: Likewise.
-        done: Called with the name of each picture when it is through.
+        images: Name and image, as `edge.datasets.negatives` makes them.
+        engine: As in `evaluate_bundle`.
+        threads: As in `evaluate_bundle`.
+        precision: As in `evaluate_bundle`.
+        done: Called with the name of each image after it was scored.
     """
     point, rule = bundle.manifest.output.point, bundle.manifest.input.field_of_view
     flags = []
@@ -107,14 +112,17 @@ def evaluate_bundle_shifts(
     threads: int | None = None,
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:
-    """Accuracy of an engine under every change of `edge.evaluation.shift_report`, INT8 and, where the bundle has it, f32 beside it.
+    """Measure the accuracy of an engine under every shift of `edge.evaluation.shift_report`.
+
+    The report has the INT8 engine and, if the bundle has one, the f32 engine. Raises the errors of
+    `evaluate_bundle`.
 
     Args:
         bundle: An open bundle.
         pairs: Images and masks.
-        engine: As in `evaluate_bundle`, as are the other arguments and errors.
-        threads: Likewise.
-        done: Called with the name of each pair when it is through.
+        engine: As in `evaluate_bundle`.
+        threads: As in `evaluate_bundle`.
+        done: Called with the name of each pair after it was scored.
     """
     from edge.engines.open import choose_engine, split_name
 

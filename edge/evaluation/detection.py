@@ -1,7 +1,7 @@
-"""What is flagged and what is missed, together: polyps found, false regions, clean frames flagged, the FROC curve.
+"""Detection figures: polyps found, false regions, clean frames flagged, and the FROC curve.
 
-FROC: free-response receiver operating characteristic (Bunch et al., SPIE 1977), the share of polyps
-found against the false regions per frame. The least peak of a region is what varies along the
+FROC is the free-response receiver operating characteristic (Bunch et al., SPIE 1977): the share of
+polyps found over the false regions per frame. The minimum peak score of a region varies along the
 curve.
 """
 
@@ -27,12 +27,12 @@ _STEPS = 256
 
 
 class FrameFindings(NamedTuple):
-    """A frame in the counts.
+    """The findings of one frame, with its origin.
 
     Attributes:
         dataset: Name of its data set.
         sequence: Name of its video sequence inside the data set.
-        findings: What was found on it; a frame without any polyp is a clean one.
+        findings: Its findings; a frame without polyps is a clean frame.
     """
 
     dataset: str
@@ -41,14 +41,14 @@ class FrameFindings(NamedTuple):
 
 
 class PolypCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Polyps and how many of them were found.
+    """Number of polyps, and how many of them were found.
 
     Attributes:
         n: Number of polyps, or of images with a polyp.
-        overlapped: Those on which a kept region has at least one pixel.
-        matched: Those that a kept region outlines with an IoU of at least `Detection.iou`.
-        overlapped_ci95: Wilson 95 % interval of the share of `overlapped`; None without any polyp.
-        matched_ci95: Wilson 95 % interval of the share of `matched`; None without any polyp.
+        overlapped: Polyps on which a kept region has at least one pixel.
+        matched: Polyps that a kept region outlines with an IoU of at least `Detection.iou`.
+        overlapped_ci95: Wilson 95 % interval of the share of `overlapped`; None without polyps.
+        matched_ci95: Wilson 95 % interval of the share of `matched`; None without polyps.
     """
 
     n: int
@@ -63,7 +63,7 @@ class CleanCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         n: Number of frames.
-        flagged: Frames with a kept region of at least .1 % of the image.
+        flagged: Frames with a kept region of at least 0.1 % of the image.
         sequences: Number of video sequences that the frames come from.
         flagged_sequences: Sequences with at least one flagged frame.
         wilson_ci95: 95 % interval of the share of flagged frames as if all frames were independent.
@@ -83,7 +83,7 @@ class GroupCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         frames: Number of frames.
-        polyps: Polyps on them.
+        polyps: Number of polyps on these frames.
         overlapped: Polyps on which a kept region has at least one pixel.
         matched: Polyps that a kept region outlines.
         false_regions: Kept regions that show no polyp.
@@ -101,21 +101,21 @@ class GroupCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True, rename={"min_peak": "least_peak"}):
-    """What is flagged and what is missed at the operating point, and at other least peaks.
+    """Detection figures at the operating point, and the FROC curve over other minimum peaks.
 
     Attributes:
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
-        min_region: Smallest region that is kept, share of what the student was shown.
-        min_peak: Score that a kept region reaches at its highest.
-        iou: IoU from which a region outlines a polyp.
-        polyps: Connected pieces of the true masks.
-        images: Images with a polyp; one counts as found where any of its polyps is.
-        by_size: Polyps by their own size, keyed as `edge.evaluation.metrics.SIZES`.
+        min_region: Smallest region that is kept, as a share of the analyzed area.
+        min_peak: Minimum peak score of a kept region.
+        iou: Minimum IoU at which a region outlines a polyp.
+        polyps: Polyps, which are the connected components of the true masks.
+        images: Images with a polyp; an image counts as found if any of its polyps is found.
+        by_size: Polyps by size, keyed as `edge.evaluation.metrics.SIZES`.
         false_regions: Kept regions that show no polyp, mean per frame over all frames.
         clean: Frames without a polyp.
         by_set: Data set -> counts.
         by_sequence: `data set/sequence` -> counts.
-        froc: The curve over the least peak, which falls from one point to the next.
+        froc: The FROC curve, in order of increasing minimum peak.
     """
 
     threshold: float
@@ -140,13 +140,13 @@ def summarize_detection(
     sizes: Iterable[str],
     seed: int = 0,
 ) -> Detection:
-    """Count what is flagged and what is missed.
+    """Count polyps found, false regions and flagged clean frames.
 
     Args:
-        frames: All frames, at least one, with the findings of the point's threshold and least
-            region.
+        frames: All frames, at least one, with their findings at the threshold and minimum region of
+            `point`.
         point: The operating point.
-        size_of: Name of a polyp's size, of the share of the image that it covers.
+        size_of: Maps the share of the image that a polyp covers to the name of its size.
         sizes: All names of sizes.
         seed: Seed of the bootstrap.
     """
@@ -186,14 +186,14 @@ def summarize_detection(
 
 
 def froc_curve(frames: Sequence[Findings]) -> list[FrocPoint]:
-    """The FROC curve over the least peak.
+    """Compute the FROC curve over the minimum peak.
 
     Args:
         frames: Findings of all frames, at least one.
 
     Returns:
-        One point for each least peak (in 1/256) above which something changes, the lowest peak
-        first; polyps, false regions and flagged clean frames only become fewer along the list.
+        One point for each minimum peak (in 1/256) at which a figure changes, the lowest peak first;
+        polyps found, false regions and flagged clean frames never increase along the list.
     """
     polyps = [polyp for frame in frames for polyp in frame.polyps]
     clean = [frame for frame in frames if not frame.polyps]
@@ -216,12 +216,12 @@ def froc_curve(frames: Sequence[Findings]) -> list[FrocPoint]:
 
 
 def is_kept(highest: float | None, min_peak: float) -> bool:
-    """Whether a region of this highest score is kept; None stands for no region."""
+    """Whether a region with this peak score is kept; None stands for no region."""
     return highest is not None and highest >= min_peak
 
 
 def _reaching(peaks: Sequence[float | None]) -> NDArray[np.int64]:
-    """How many peaks reach k / 256, for k of 0 to 255."""
+    """Count the peaks that reach k / 256, for k from 0 to 255."""
     steps = np.array([round(peak * _STEPS) for peak in peaks if peak is not None], np.int64)
     counts = np.bincount(np.minimum(steps, _STEPS - 1), minlength=_STEPS)
     return np.cumsum(counts[::-1])[::-1]
@@ -232,7 +232,7 @@ def _most(peaks: Iterable[float | None]) -> float | None:
 
 
 def _polyps(peaks: Sequence[tuple[float | None, float | None]], min_peak: float) -> PolypCounts:
-    """Counts of polyps, of the highest overlapping and the highest matching region of each."""
+    """Count found polyps from the peaks of each polyp's best overlapping and matching region."""
     n = len(peaks)
     overlapped = sum(is_kept(overlap, min_peak) for overlap, _ in peaks)
     matched = sum(is_kept(match, min_peak) for _, match in peaks)

@@ -1,7 +1,8 @@
-"""Accuracy of anything that scores pictures, at native mask size: protocols B (`edge.evaluation.metrics`) and A (`edge.evaluation.protocol_a`).
+"""Evaluate any scorer of images at native mask size, by protocols B and A.
 
-The mask that is judged is the mask that a device shows: regions that the least area or the least
-peak leaves out are not in it.
+Protocol B is defined in `edge.evaluation.metrics`, protocol A in `edge.evaluation.protocol_a`. The
+evaluated mask is the mask that a device shows: it lacks the regions below the minimum area or the
+minimum peak.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def read_splits(path: Path) -> list[Pair]:
     """Read the validation pairs of a run's `splits.json`; their names are `dataset/stem`.
 
     Raises:
-        DataError: The file is missing, is no such list or the list is empty.
+        DataError: The file is missing or malformed, or its list is empty.
     """
     samples = _read_splits(path).validation
     if not samples:
@@ -76,10 +77,10 @@ def read_splits(path: Path) -> list[Pair]:
 
 
 def read_clean_splits(path: Path) -> list[CleanFrame]:
-    """Read the validation frames without a polyp of a run's `splits.json`; there may be none.
+    """Read the validation frames without a polyp from a run's `splits.json`; may be empty.
 
     Raises:
-        DataError: The file is missing or is no such list.
+        DataError: The file is missing or malformed.
     """
     return [
         CleanFrame(
@@ -98,7 +99,7 @@ def _read_splits(path: Path) -> _Splits:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} is no list of validation pairs",
+            f"{path} is not a list of validation pairs",
             expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
             got=str(error),
             hint="give RUN/splits.json of a distilled run",
@@ -106,20 +107,20 @@ def _read_splits(path: Path) -> _Splits:
 
 
 def read_record(path: Path) -> EvaluationReport:
-    """Read an evaluation's record with what is flagged and what is missed, as `--json` writes it.
+    """Read an evaluation's JSON record, which must contain detection figures.
 
     Raises:
-        DataError: The file cannot be read or is no such record.
+        DataError: The file cannot be read or is not such a record.
     """
     try:
         report = msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no record of an evaluation", got=str(error)) from error
+        raise DataError(f"{path} is not a record of an evaluation", got=str(error)) from error
     if report.detection is None:
         raise DataError(
-            f"{path} holds no FROC curve",
+            f"{path} has no FROC curve",
             expected="a record of this version",
             hint="edge-difom evaluate --bundle B --data DIR --json FILE",
         )
@@ -127,7 +128,7 @@ def read_record(path: Path) -> EvaluationReport:
 
 
 class _Frame(NamedTuple):
-    """A frame to evaluate, with its true mask, which is empty for a clean frame."""
+    """A frame to evaluate, with its true mask (empty for a clean frame)."""
 
     name: str
     dataset: str
@@ -149,24 +150,23 @@ def evaluate(
     done: Callable[[str], None] | None = None,
     seen: Seen | None = None,
 ) -> EvaluationReport:
-    """Score every picture and compare the mask that a device shows with the true one.
+    """Score every image and compare the mask that a device would show with the true mask.
 
     Args:
         pairs: Images and masks.
-        score: (H, W, 3) uint8 RGB, what the rule shows of a picture at native size -> score map (h,
-            w), uint8 in 1/256 or floating point 0 to 1, or, with `logits`, logits.
-        clean: Frames without a polyp beside the pairs.
-        dataset: Data set of the pairs whose name does not begin with one (`dataset/stem`).
-        point: Threshold of the mask, and what postprocessing keeps of it.
-        logits: Whether `score` gives logits.
-        rule: What of a picture is shown, by its own field of view.
-        protocol_a: Measure by the field's protocol too.
-        done: Called with the name of each frame when it is through.
-        seen: Called with the row, the picture, the true mask and the mask that was found, at native
-            size.
+        score: Scores a crop at native size, (H, W, 3) uint8 RGB -> score map (h, w), uint8 in 1/256
+            or floating point 0 to 1, or, with `logits`, logits.
+        clean: Additional frames without a polyp.
+        dataset: Data set of pairs whose name does not begin with one (`dataset/stem`).
+        point: Operating point of the mask.
+        logits: Whether `score` returns logits.
+        rule: Field-of-view rule that determines the crop of each image.
+        protocol_a: Also measure by the field's protocol.
+        done: Called with the name of each frame after it was scored.
+        seen: Called with the row, the image, the true mask and the predicted mask, at native size.
 
     Raises:
-        DataError: A frame cannot be used, or there is none.
+        DataError: A frame cannot be used, or there are no frames.
     """
     rows, field = [], []
     swapped: dict[str, float] = {}
@@ -215,14 +215,14 @@ def score_frame(
     *,
     part: Box | None = None,
 ) -> ImageScore:
-    """Compare what a device shows of a picture with its true mask.
+    """Compare the mask that a device would show with the true mask.
 
     Args:
-        name: Name of the picture.
+        name: Name of the image.
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1.
         true: (H, W) bool.
-        point: Threshold of the mask, and what postprocessing keeps of it.
-        part: What of the picture the scores cover; None for all of it.
+        point: Operating point of the mask.
+        part: The part of the image that the scores cover; None for the whole image.
     """
     return _judge(name, scores, true, point, part)[0]
 
@@ -230,17 +230,17 @@ def score_frame(
 def find_in_frame(
     scores: NDArray[Any], true: MaskBool, point: OperatingPoint, *, part: Box | None = None
 ) -> tuple[MaskBool, Findings]:
-    """What a device shows of a picture, and what is found on it for any least peak.
+    """Compute the mask that a device would show, and the findings at any minimum peak.
 
     Args:
         scores: (h, w), uint8 in 1/256 or floating point 0 to 1, which is rounded to 1/256 as an
             engine does.
-        true: (H, W) bool, empty for a picture without a polyp.
-        point: Threshold of the mask, and what postprocessing keeps of it.
-        part: What of the picture the scores cover; None for all of it.
+        true: (H, W) bool, empty for an image without a polyp.
+        point: Operating point of the mask.
+        part: The part of the image that the scores cover; None for the whole image.
 
     Returns:
-        (H, W) bool, the pixels of the kept regions, and the findings over all regions.
+        The pixels of the kept regions, (H, W) bool, and the findings over all regions.
     """
     units, size = to_units(scores), (true.shape[0], true.shape[1])
     found = regions(units, size, point._replace(min_peak=0.0), part=part)
@@ -279,6 +279,6 @@ def is_flagged(
     *,
     part: Box | None = None,
 ) -> bool:
-    """Whether a region of at least `FLAG_AREA` is left after threshold and postprocessing of a single frame."""
+    """Whether a region of at least `FLAG_AREA` is left after postprocessing."""
     kept = regions(to_units(scores), size, point, part=part)
     return any(region.area >= FLAG_AREA for region in kept)

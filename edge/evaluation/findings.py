@@ -1,4 +1,4 @@
-"""What was found on one frame: each polyp with the peaks of its regions, and the regions that show none."""
+"""The findings on one frame: each polyp with the peaks of its regions, and the false regions."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from edge.frame import MaskBool, Region
 
 FLAG_AREA = 0.001
-"""Share of the image from which a region flags a polyp-free frame."""
+"""Minimum area of a region that flags a polyp-free frame, as a share of the image."""
 MATCH_IOU = 0.3
-"""IoU of a single region with a polyp from which the region outlines that polyp."""
+"""Minimum IoU at which a single region outlines a polyp."""
 SPECK = 1e-4
-"""Share of the image under which a piece of a true mask, beside a larger piece, is no polyp of its own."""
+"""Share of the image below which a component of a true mask, beside a larger one, is no polyp."""
 
 
 class Polyp(msgspec.Struct, frozen=True, kw_only=True):
-    """One polyp: a connected piece of the true mask (pieces that meet at a corner are connected).
+    """One polyp: a connected component (8-connectivity) of the true mask.
 
-    The peaks are taken over all regions of the threshold and the least area, whatever the least
-    peak is, so that the polyp counts as found wherever the least peak is at most that high.
+    The peaks are taken over all regions at the threshold and minimum area, at any minimum peak. The
+    polyp therefore counts as found at every minimum peak up to these values.
 
     Attributes:
         area: Share of the image that the polyp covers.
-        overlap_peak: Highest score of a region with a pixel on the polyp; None where there is no
-            such region.
-        match_peak: Highest score of a region whose IoU with the polyp is at least `MATCH_IOU`; None
-            without.
+        overlap_peak: Highest peak score of a region with a pixel on the polyp; None without such a
+            region.
+        match_peak: Highest peak score of a region whose IoU with the polyp is at least `MATCH_IOU`;
+            None without such a region.
     """
 
     area: float
@@ -43,12 +43,13 @@ class Polyp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is found or missed on a frame, for any least peak.
+    """The findings on a frame, at any minimum peak.
 
     Attributes:
         polyps: The polyps of the frame, the largest first.
-        false_peaks: Highest score of each region that shows no polyp, the highest first.
-        flag_peak: Highest score of a region of at least `FLAG_AREA`; None without any.
+        false_peaks: Peak score of each region that shows no polyp, the highest first.
+        flag_peak: Highest peak score of a region of at least `FLAG_AREA`; None without such a
+            region.
     """
 
     polyps: list[Polyp]
@@ -60,9 +61,8 @@ def frame_findings(labels: NDArray[np.int32], found: Sequence[Region], true: Mas
     """Compare the regions of a frame with its true mask.
 
     Args:
-        labels: (H, W) which region each pixel belongs to, as
-            `edge.imaging.region_masks.region_labels` gives it.
-        found: All regions of the threshold and the least area, whatever their peaks.
+        labels: (H, W) region of each pixel, from `edge.imaging.region_masks.region_labels`.
+        found: All regions at the threshold and minimum area, whatever their peaks.
         true: (H, W) bool, empty for a frame without a polyp.
     """
     columns = len(found) + 1

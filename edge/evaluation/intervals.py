@@ -1,4 +1,4 @@
-"""95 % intervals of means and shares: bootstrap over images or over clusters of them, and Wilson's."""
+"""95 % intervals of means and shares: Wilson's, and bootstrap over images or clusters of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DRAWS = 2000
 _Z = 1.959963984540054
-"""Two-sided 95 % of the normal distribution."""
+"""Two-sided 95 % quantile of the normal distribution."""
 _BLOCK = 1 << 20
 
 
@@ -26,7 +26,7 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
 
     Args:
-        count: How often it happened.
+        count: Number of events.
         n: Number of cases, at least 1.
     """
     share, z2 = count / n, _Z * _Z
@@ -38,7 +38,7 @@ def wilson(count: int, n: int) -> tuple[float, float]:
 def resampled_means(
     values: NDArray[np.float64], *, seed: int = 0, draws: int = _DRAWS
 ) -> NDArray[np.float64]:
-    """Means of bootstrap resamples of images.
+    """Compute the means of bootstrap resamples of images.
 
     Args:
         values: (n, k), k values of each of n images.
@@ -50,7 +50,7 @@ def resampled_means(
     """
     n = len(values)
     generator = np.random.default_rng(seed)
-    # In blocks, so that the draws of a large data set do not fill the memory.
+    # Work in blocks, so that the draws of a large data set do not fill the memory.
     block = max(1, _BLOCK // n)
     means = []
     for begin in range(0, draws, block):
@@ -61,7 +61,7 @@ def resampled_means(
 
 
 def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """Percentile 95 % interval of a statistic's bootstrap draws, (draws,)."""
+    """Return the percentile 95 % interval of a statistic's bootstrap draws, (draws,)."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
@@ -69,7 +69,7 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
 def bootstrap_ci(
     values: Sequence[float], *, seed: int = 0, draws: int = _DRAWS
 ) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of a mean.
+    """Compute the percentile bootstrap 95 % interval of a mean.
 
     Args:
         values: One value per image.
@@ -77,7 +77,7 @@ def bootstrap_ci(
         draws: Number of resamples.
 
     Raises:
-        DataError: No values.
+        DataError: There are no values.
     """
     if len(values) == 0:
         raise DataError("an interval of no values", expected="at least one image with a polyp")
@@ -88,11 +88,11 @@ def bootstrap_ci(
 def clustered_ci(
     clusters: Sequence[tuple[int, int]], *, seed: int = 0, draws: int = _DRAWS
 ) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of a share whose cases come in clusters.
+    """Compute the percentile bootstrap 95 % interval of a share whose cases come in clusters.
 
-    Frames of one video sequence resemble each other, so whole sequences are drawn with repetition;
-    a draw's share is all of its events over all of its cases. One cluster alone gives an interval
-    without any width: it says nothing about another sequence.
+    Frames of one video sequence resemble each other, so whole sequences are drawn with replacement;
+    the share of a draw is the sum of its events over the sum of its cases. A single cluster gives
+    an interval of zero width, which does not tell how other sequences would score.
 
     Args:
         clusters: Events and cases of each cluster; a cluster has at least one case.
@@ -100,7 +100,7 @@ def clustered_ci(
         draws: Number of resamples.
 
     Raises:
-        DataError: No cluster.
+        DataError: There are no clusters.
     """
     if len(clusters) == 0:
         raise DataError("an interval of no sequence", expected="at least one frame without a polyp")

@@ -1,8 +1,8 @@
 """Protocol B: Dice and IoU per image at native mask size, of the mask that the device shows.
 
-That mask holds the pixels of the regions that threshold, least region and least peak keep. The
-record of an evaluation holds the field's protocol A (`edge.evaluation.protocol_a`) beside it.
-Images without a polyp have no Dice: they are counted apart, with how many of them were flagged.
+The mask has the pixels of the regions that threshold, minimum region and minimum peak keep. The
+record of an evaluation can also hold the field's protocol A (`edge.evaluation.protocol_a`). Images
+without a polyp have no Dice: they are counted separately, with how many of them were flagged.
 """
 
 from __future__ import annotations
@@ -24,27 +24,26 @@ if TYPE_CHECKING:
     from edge.frame import MaskBool
 
 SIZES = {"small": 0.01, "medium": 0.1, "large": 1.0}
-"""Polyp size -> share of the image under which the true mask lies; the first that fits is taken.
+"""Polyp size -> upper limit of the share of the image that the true mask covers; first match.
 
-A disc of 10 % of a square image is a good third of its side across (0.36), one of 1 % a ninth
-(0.11).
+The diameter of a disc that covers 10 % of a square image is 0.36 of its side; for 1 % it is 0.11.
 """
 
 
 class ImageScore(msgspec.Struct, frozen=True, kw_only=True):
-    """One image.
+    """Figures of one image.
 
     Attributes:
         name: Name of the pair.
-        dice: None where the true mask is empty.
-        iou: None where the true mask is empty.
+        dice: Dice; None if the true mask is empty.
+        iou: IoU; None if the true mask is empty.
         area_true: Share of the image that the true mask covers.
         area_found: Share of the image that the kept regions cover.
-        flagged: Whether a region of at least .1 % of the image is left after threshold and
+        flagged: Whether a region of at least 0.1 % of the image is left after threshold and
             postprocessing.
         dataset: Name of the data set that the image comes from.
         sequence: Name of its video sequence inside the data set.
-        findings: Its polyps and regions; None where only the mask was compared.
+        findings: Its polyps and regions; None if only the mask was compared.
     """
 
     name: str
@@ -62,9 +61,9 @@ class Negatives(msgspec.Struct, frozen=True, kw_only=True):
     """Images without a polyp, and how many of them were flagged.
 
     Attributes:
-        n: All of them.
-        flagged: Those with a region of at least .1 % of the image.
-        ci95: Wilson 95 % interval of the share of flagged ones; None without any image.
+        n: Number of images.
+        flagged: Images with a region of at least 0.1 % of the image.
+        ci95: Wilson 95 % interval of the share of flagged images; None without images.
     """
 
     n: int
@@ -73,7 +72,7 @@ class Negatives(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def count_flagged(flags: Sequence[bool]) -> Negatives:
-    """The record of polyp-free images, of whether each was flagged."""
+    """Make the record of polyp-free images from one flag per image."""
     flagged = sum(flags)
     return Negatives(
         n=len(flags), flagged=flagged, ci95=wilson(flagged, len(flags)) if flags else None
@@ -81,7 +80,7 @@ def count_flagged(flags: Sequence[bool]) -> Negatives:
 
 
 class SizeGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """Images whose polyp is of one size (`SIZES`); no mean and no interval where there is none."""
+    """Images whose polyp has one size (`SIZES`); without images, means and intervals are None."""
 
     n: int
     dice: float | None
@@ -93,18 +92,18 @@ class ProtocolA(msgspec.Struct, frozen=True, kw_only=True):
     """The field's figures over the images with a polyp (`edge.evaluation.protocol_a`), 0 to 1.
 
     Attributes:
-        n: Images with a polyp. Polyp-free ones are never judged: min-max makes each of them a false
-            positive.
-        upsampled: What was brought to native size: `logits`, as the field does, or an engine's
+        n: Images with a polyp. Polyp-free images are left out: min-max normalization would make
+            each of them a false positive.
+        upsampled: What was resized to native size: `logits`, as in the field's code, or an engine's
             `scores`.
-        mean_dice: Mean over 256 thresholds of the mean over images.
-        max_dice: Largest over thresholds of the mean over images.
-        mean_iou: As `mean_dice`.
-        max_iou: As `max_dice`.
+        mean_dice: Mean over 256 thresholds of the mean Dice over images.
+        max_dice: Maximum over thresholds of the mean Dice over images.
+        mean_iou: IoU, averaged as `mean_dice`.
+        max_iou: IoU, maximized as `max_dice`.
         weighted_f: Weighted F-measure.
-        s_measure: Structure measure, alpha .5.
-        mean_e: Enhanced-alignment measure, as `mean_dice`.
-        max_e: As `max_dice`.
+        s_measure: Structure measure, alpha 0.5.
+        mean_e: Enhanced-alignment measure, averaged as `mean_dice`.
+        max_e: Enhanced-alignment measure, maximized as `max_dice`.
         mae: Mean absolute error; smaller is better.
         ci95: Name of a figure -> bootstrap 95 % interval over images.
     """
@@ -124,15 +123,15 @@ class ProtocolA(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShiftFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine under one change.
+    """Accuracy of an engine under one shift.
 
     Attributes:
-        n: Pictures with a polyp.
-        dice: Mean over those, None without any.
-        dice_ci95: Its bootstrap 95 % interval.
-        change: Mean of Dice less that of the same picture unchanged.
-        change_ci95: Its bootstrap 95 % interval.
-        negatives: The polyp-free pictures.
+        n: Images with a polyp.
+        dice: Mean Dice over these images; None without any.
+        dice_ci95: Bootstrap 95 % interval of `dice`.
+        change: Mean difference in Dice from the same image without the shift.
+        change_ci95: Bootstrap 95 % interval of `change`.
+        negatives: The polyp-free images.
     """
 
     n: int
@@ -144,12 +143,12 @@ class ShiftFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShiftRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A change at one strength.
+    """A shift at one strength.
 
     Attributes:
-        shift: Its name, `none` for the pictures as they are.
-        strength: How strong; 0 for `none`.
-        means: What a strength says.
+        shift: Name of the shift, `none` for the unchanged images.
+        strength: Strength of the shift; 0 for `none`.
+        means: Meaning of the strength.
         engines: Engine and precision -> figures.
     """
 
@@ -160,11 +159,11 @@ class ShiftRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShiftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy under every change.
+    """Accuracy under every shift.
 
     Attributes:
-        seed: Of places and directions; the same for all strengths of a change.
-        rows: The unchanged pictures first.
+        seed: Seed of places and directions; all strengths of a shift share the draws.
+        rows: One row per shift and strength, the unchanged images first.
     """
 
     seed: int
@@ -175,21 +174,20 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy on a data set.
 
     Attributes:
-        n: Images with a polyp; `n + negatives.n` are all.
-        dice: Mean over those, None without any.
-        iou: Mean over those, None without any.
+        n: Images with a polyp; the data set has `n + negatives.n` images.
+        dice: Mean Dice over the images with a polyp; None without any.
+        iou: Mean IoU over the images with a polyp; None without any.
         dice_ci95: Bootstrap 95 % interval of the mean Dice.
         negatives: The polyp-free images.
         per_image: One row per image, in the order of the data.
         by_size: Protocol B by the size of the polyp, keyed as `SIZES`.
-        protocol_a: The field's figures; None where they were not asked for or no image has a polyp.
-        benchmark: Name of the benchmark set, None for a folder without one.
-        notes: What a reader of the figures has to know about the data.
-        clean: Polyp-free pictures that were made for this, and how many were flagged: the
-            phantom's, windows of the data.
-        shifts: Accuracy under every change of `edge.evaluation.shift_report`; None where it was not
-            asked for.
-        detection: What is flagged and what is missed; None where the rows hold no findings.
+        protocol_a: The field's figures; None if not requested or no image has a polyp.
+        benchmark: Name of the benchmark set; None for a folder without one.
+        notes: Remarks on the data that a reader of the figures must know.
+        clean: Generated polyp-free images (from the phantom or from windows of the data), and how
+            many of them were flagged.
+        shifts: Accuracy under every shift of `edge.evaluation.shift_report`; None if not requested.
+        detection: Detection figures; None if the rows have no findings.
     """
 
     n: int
@@ -208,14 +206,14 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
-    """Dice and IoU of a mask.
+    """Compute Dice and IoU of a mask.
 
     Args:
         found: (H, W) bool.
         true: (H, W) bool.
 
     Returns:
-        Dice `2 |A and B| / (|A| + |B|)` and IoU, or None where `true` is empty.
+        Dice `2 |A and B| / (|A| + |B|)` and IoU; None if `true` is empty.
 
     Raises:
         DataError: The sizes differ.
@@ -231,7 +229,7 @@ def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:
 
 
 def size_of(area: float) -> str:
-    """Name of a polyp's size (`SIZES`), of the share of the image that it covers."""
+    """Return the name of a polyp's size (`SIZES`) from the share of the image that it covers."""
     return next((name for name, bound in SIZES.items() if area < bound), "large")
 
 
@@ -242,16 +240,16 @@ def summarize(
     protocol_a: ProtocolA | None = None,
     point: OperatingPoint = DEFAULT_OPERATING_POINT,
 ) -> EvaluationReport:
-    """Means, intervals and the count of polyp-free images.
+    """Compute the report from its rows: means, intervals and counts.
 
     Args:
-        rows: One per image.
+        rows: One row per image.
         seed: Seed of the bootstrap.
-        protocol_a: The field's figures of the same images, where they were measured.
+        protocol_a: The field's figures of the same images, if they were measured.
         point: The operating point of the rows.
 
     Raises:
-        DataError: No rows.
+        DataError: There are no rows.
     """
     if len(rows) == 0:
         raise DataError("nothing was evaluated", expected="at least one image")
@@ -277,7 +275,7 @@ def summarize(
 
 
 def _detection(rows: Sequence[ImageScore], point: OperatingPoint, seed: int) -> Detection | None:
-    """What is flagged and what is missed, where every row holds its findings."""
+    """Compute the detection figures, None unless every row has its findings."""
     frames = [
         FrameFindings(row.dataset, row.sequence, row.findings)
         for row in rows
@@ -289,7 +287,7 @@ def _detection(rows: Sequence[ImageScore], point: OperatingPoint, seed: int) -> 
 
 
 def _group(rows: Sequence[ImageScore], seed: int) -> SizeGroup:
-    """Figures of images that all have a polyp."""
+    """Compute the figures of images that all have a polyp."""
     dice = [row.dice for row in rows if row.dice is not None]
     iou = [row.iou for row in rows if row.iou is not None]
     if not dice:

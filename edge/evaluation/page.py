@@ -1,4 +1,4 @@
-"""The page of an evaluation: both protocols, the spread of Dice, the best and the worst frames, a run's curves."""
+"""The HTML page of an evaluation: figures of both protocols, plots, and best and worst frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEPT = 4
 _WIDTH = 440
 _BINS = 20
 _TRUE, _FOUND = (64, 200, 255), (255, 176, 0)
-"""RGB of the contours; blue and orange stay apart for colour-blind readers."""
+"""RGB of the contours; color-blind readers can distinguish blue and orange."""
 
 _FIGURES = (
     ("mean Dice", "mean_dice", "dice"),
@@ -46,23 +46,23 @@ _FIGURES = (
 
 
 class Picture(NamedTuple):
-    """A frame of the page: its row and the drawing as a data URL."""
+    """A frame on the page: its row, and the drawing as a data URL."""
 
     row: ImageScore
     url: str
 
 
 class Gallery:
-    """Keeps the frames to show while an evaluation goes on; `add` is its `seen`."""
+    """Collects the frames to show during an evaluation; pass `add` as its `seen`."""
 
     def __init__(self) -> None:
         self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
 
     def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
-        """Keep the frame where it is among those to show.
+        """Keep the frame if it is among the best, the worst or the false alarms.
 
         Args:
-            row: Its figures.
+            row: Figures of the frame.
             image: (H, W, 3) uint8 RGB.
             true: (H, W) bool.
             found: (H, W) bool.
@@ -84,22 +84,22 @@ class Gallery:
 
     @property
     def worst(self) -> list[Picture]:
-        """Lowest Dice first."""
+        """Return the frames with the lowest Dice, the lowest first."""
         return [picture for _, picture in self._kept["worst"]]
 
     @property
     def best(self) -> list[Picture]:
-        """Highest Dice first, without those among the worst."""
+        """Return the frames with the highest Dice, the highest first, without the worst ones."""
         return [picture for _, picture in self._kept["best"] if picture not in self.worst]
 
     @property
     def alarms(self) -> list[Picture]:
-        """Polyp-free frames that were flagged, the largest found area first."""
+        """Return flagged polyp-free frames, the largest predicted area first."""
         return [picture for _, picture in self._kept["alarms"]]
 
 
 def require_extras() -> None:
-    """Stop before the work where the page could not be made.
+    """Check the packages that the page needs before the evaluation starts.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
@@ -109,7 +109,7 @@ def require_extras() -> None:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of a run's `metrics.jsonl`, one an epoch; none where it wrote none.
+    """Read a run's `metrics.jsonl`, one row per epoch; empty if the file does not exist.
 
     Raises:
         DataError: The file is not one JSON object per line.
@@ -134,16 +134,15 @@ def evaluation_page(
     metrics: Sequence[Mapping[str, Any]] = (),
     compare: tuple[str, EvaluationReport] | None = None,
 ) -> str:
-    """The page as HTML in one file.
+    """Render the page as one self-contained HTML file.
 
     Args:
-        report: What was measured.
-        gallery: Which frames to show.
-        subject: What was evaluated, for the heading.
-        data: On what.
+        report: The figures.
+        gallery: The frames to show.
+        subject: Name of the evaluated model, for the heading.
+        data: Name of the data, for the heading.
         metrics: Rows of a run's `metrics.jsonl`.
-        compare: Name and report of an earlier evaluation, whose FROC curve is drawn beside this
-            one's.
+        compare: Name and report of an earlier evaluation; its FROC curve is drawn too.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
@@ -168,7 +167,7 @@ def evaluation_page(
 
 
 def dice_histogram(rows: Sequence[ImageScore]) -> str:
-    """How many images have which Dice, by the size of the polyp, as SVG; empty where none has a polyp."""
+    """Draw a histogram of Dice by polyp size, as SVG; empty if no image has a polyp."""
     columns = {
         name: [row.dice for row in rows if row.dice is not None and size_of(row.area_true) == name]
         for name in SIZES
@@ -199,10 +198,10 @@ def dice_histogram(rows: Sequence[ImageScore]) -> str:
 
 
 def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """R^2 per teacher and band over the epochs, as SVG; empty where the run has none.
+    """Draw R^2 per teacher and band over the epochs, as SVG; empty if the run has no R^2.
 
     Args:
-        metrics: Rows; each key with the word `r2` in it is a curve.
+        metrics: Rows; each key that contains the word `r2` is a curve.
     """
     keys = sorted(
         {key for row in metrics for key in row if "r2" in re.split(r"[^a-z0-9]+|_", key.lower())}
@@ -223,7 +222,7 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None) -> list[str]:
-    """The FROC curves against false regions and against clean frames, those that can be drawn."""
+    """Draw the FROC curves over false regions and over flagged clean frames, if possible."""
     curves = {"this evaluation": report.detection} | (
         {compare[0]: compare[1].detection} if compare else {}
     )
@@ -237,7 +236,7 @@ def _froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None
 
 
 def _clean_sequences(report: EvaluationReport) -> list[tuple[str, GroupCounts]]:
-    """Sequences with clean frames, those with the most flagged ones first."""
+    """Return the sequences with clean frames, those with the most flagged frames first."""
     groups = report.detection.by_sequence.items() if report.detection else ()
     return sorted(
         ((name, group) for name, group in groups if group.clean),
@@ -246,7 +245,7 @@ def _clean_sequences(report: EvaluationReport) -> list[tuple[str, GroupCounts]]:
 
 
 def _rows(report: EvaluationReport) -> list[dict[str, Any]]:
-    """One line per measure: protocol A with its interval, protocol B with its own where it has that measure."""
+    """Return one row per measure: protocol A, and protocol B if it has that measure."""
     field = report.protocol_a
     iou = [row.iou for row in report.per_image if row.iou is not None]
     intervals = {"dice": report.dice_ci95, "iou": bootstrap_ci(iou) if iou else None}
@@ -264,7 +263,7 @@ def _rows(report: EvaluationReport) -> list[dict[str, Any]]:
 
 
 def _size_names() -> dict[str, str]:
-    """Size -> its name with its bounds."""
+    """Return size -> name with its bounds."""
     names, low = {}, 0.0
     for name, bound in SIZES.items():
         over = f"{100 * low:g} % or more" if low else ""
@@ -275,7 +274,7 @@ def _size_names() -> dict[str, str]:
 
 
 def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
-    """The frame at the page's width with the outlines of both masks, BGR."""
+    """Draw the outlines of both masks on the frame at the page's width, BGR."""
     height, width = true.shape
     size = (_WIDTH, max(1, round(height * _WIDTH / width)))
     canvas = cv2.resize(

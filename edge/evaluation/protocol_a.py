@@ -1,10 +1,11 @@
-"""Protocol A, the field's (Fan et al., PraNet, MICCAI 2020, and its evaluation code).
+"""Protocol A: the field's evaluation protocol (Fan et al., PraNet, MICCAI 2020, and its code).
 
-Logits at native mask size (bilinear, align_corners=False), sigmoid, min-max per image, 8 bits, as
-the field stores its maps; then 256 thresholds and the measures of `edge.evaluation.saliency`. Of an
-engine only scores can be had, in 1/256: they are brought to native size in the logits' place, and
-the record says so. A perfect mask scores under 1 in the mean over thresholds, since at the lowest
-one the whole picture is found. Masks are those of `edge.datasets.pairs.read_mask`.
+Logits are resized to native mask size (bilinear, align_corners=False), passed through a sigmoid,
+min-max normalized per image and rounded to 8 bits, as the field stores its maps; then the measures
+of `edge.evaluation.saliency` are computed at 256 thresholds. Engines only return scores in 1/256:
+these are resized instead of logits, and the record says so. A perfect mask scores below 1 in the
+mean over thresholds, because at the lowest threshold the mask is the whole image. Masks come from
+`edge.datasets.pairs.read_mask`.
 """
 
 from __future__ import annotations
@@ -50,16 +51,17 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
 def field_map(
     output: NDArray[Any], size: tuple[int, int], *, logits: bool, part: Box | None = None
 ) -> ImageU8:
-    """The map that the field would have stored.
+    """Compute the map that the field's code would store.
 
     Args:
         output: (h, w), logits, or scores: uint8 in 1/256 or floating point 0 to 1.
         size: Height and width of the mask.
-        logits: Whether `output` is logits.
-        part: What of the picture it covers; None for all of it. The rest holds its lowest value.
+        logits: Whether `output` contains logits.
+        part: The part of the image that it covers; None for the whole image. The rest gets the
+            lowest value of `output`.
 
     Returns:
-        (H, W) uint8 from 0 to 255, all 0 where the output is the same everywhere.
+        (H, W) uint8 from 0 to 255; all 0 if the output is constant.
     """
     if logits:
         lowest = float(output.min())
@@ -75,10 +77,10 @@ def field_map(
 
 
 def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
-    """Measures of one map.
+    """Compute the measures of one map.
 
     Args:
-        grey: (H, W) uint8, of `field_map`.
+        grey: (H, W) uint8, from `field_map`.
         true: (H, W) bool with at least one true pixel.
     """
     return FieldScore(
@@ -90,11 +92,11 @@ def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
 
 
 def summarize_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) -> ProtocolA | None:
-    """The field's figures with intervals, None of no rows.
+    """Compute the field's figures with intervals; None without rows.
 
     Args:
-        rows: One per image with a polyp.
-        logits: Whether logits were brought to native size.
+        rows: One row per image with a polyp.
+        logits: Whether logits instead of scores were resized to native size.
         seed: Seed of the bootstrap over images.
     """
     if not rows:
@@ -110,7 +112,7 @@ def summarize_field(rows: Sequence[FieldScore], *, logits: bool, seed: int = 0) 
     values = {name: float(np.mean(column)) for name, column in figures.items()}
     values |= {f"max_{name}": float(table.mean(axis=0).max()) for name, table in curves.items()}
     intervals = {name: bootstrap_ci(column, seed=seed) for name, column in figures.items()}
-    # The threshold of the maximum is chosen anew in each resample, as it was in the sample.
+    # Choose the threshold of the maximum in each resample, as in the sample itself.
     intervals |= {
         f"max_{name}": interval(resampled_means(table, seed=seed).max(axis=1))
         for name, table in curves.items()

@@ -1,7 +1,8 @@
-"""Measures of a grey map against a mask, as the salient-object field defines them; what protocol A is made of.
+"""Salient-object measures of a gray map against a mask, which protocol A uses.
 
-All take `grey`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at least one
-true pixel. The numbers are those of `pysodmetrics`, which follows the authors' MATLAB code.
+All functions take `grey`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at
+least one true pixel. The results equal those of `pysodmetrics`, which follows the authors' MATLAB
+code.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     F64 = NDArray[np.float64]
 
 LEVELS = 256
-"""Thresholds: v / 255 for v = 0 to 255, at or over which a pixel belongs to the mask."""
+"""Number of thresholds: v / 255 for v = 0 to 255; a pixel at or above one belongs to the mask."""
 
 _EPS = float(np.spacing(1.0))
 _KERNEL, _SIGMA, _HALF_LIFE = 7, 5.0, 5.0
 
 
 class Curves(NamedTuple):
-    """Measures at every threshold, each (256,), the lowest threshold first."""
+    """Measures at all thresholds, each (256,), the lowest threshold first."""
 
     dice: F64
     iou: F64
@@ -35,10 +36,10 @@ class Curves(NamedTuple):
 
 
 def threshold_curves(grey: ImageU8, true: MaskBool) -> Curves:
-    """Dice, IoU and enhanced-alignment measure of the mask at each of the 256 thresholds.
+    """Compute Dice, IoU and enhanced-alignment measure of the mask at each of 256 thresholds.
 
-    The E-measure (Fan et al., IJCAI 2018, equations 2 to 5) takes four values per threshold, one
-    for each pairing of found and true, so that two histograms are all that is read of the picture.
+    The E-measure (Fan et al., IJCAI 2018, equations 2 to 5) has only four values per threshold, one
+    for each combination of found and true, so two histograms of the image are sufficient.
 
     Args:
         grey: (H, W) uint8.
@@ -72,12 +73,14 @@ def _enhanced_alignment(hit: F64, found: F64, area: float, pixels: float) -> F64
 
 
 def mean_absolute_error(grey: ImageU8, true: MaskBool) -> float:
-    """Mean of |map - mask|."""
+    """Compute the mean of |map - mask|."""
     return float(np.mean(np.abs(grey / 255.0 - true)))
 
 
 def structure_measure(grey: ImageU8, true: MaskBool, *, alpha: float = 0.5) -> float:
-    """S-measure (Fan et al., ICCV 2017): `alpha` times the object-aware and the rest times the region-aware similarity.
+    """Compute the S-measure (Fan et al., ICCV 2017).
+
+    It is the mean of object-aware and region-aware similarity, weighted by `alpha` and `1 - alpha`.
 
     Args:
         grey: (H, W) uint8.
@@ -94,16 +97,16 @@ def structure_measure(grey: ImageU8, true: MaskBool, *, alpha: float = 0.5) -> f
 
 
 def _object_similarity(values: F64) -> float:
-    """Equation 4 of the paper, with lambda 1 on the spread as in the authors' code."""
+    """Compute equation 4 of the paper, with lambda = 1 as in the authors' code."""
     mean = float(values.mean())
     spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
     return 2 * mean / (mean * mean + 1 + spread + _EPS)
 
 
 def _region_similarity(scores: F64, true: MaskBool) -> float:
-    """SSIM of the four blocks around the mask's centroid, weighted by their areas (section 3.1)."""
+    """Compute SSIM of the four blocks around the mask's centroid, area-weighted (section 3.1)."""
     rows, columns = np.nonzero(true)
-    # The authors count from one and their blocks hold the centroid's row and column.
+    # The authors count from one, and their first blocks include the centroid's row and column.
     y, x = int(np.round(rows.mean())) + 1, int(np.round(columns.mean())) + 1
     return sum(
         _ssim(scores[block], true[block]) * true[block].size / true.size
@@ -124,10 +127,10 @@ def _ssim(scores: F64, true: MaskBool) -> float:
 
 
 def weighted_f(grey: ImageU8, true: MaskBool) -> float:
-    """Weighted F-measure, beta 1 (Margolin et al., CVPR 2014, section 4).
+    """Compute the weighted F-measure, beta = 1 (Margolin et al., CVPR 2014, section 4).
 
-    An error inside the mask counts as its neighbourhood's where that is smaller, one outside counts
-    up to double with its distance from the mask.
+    An error inside the mask is replaced by the mean error of its neighborhood if that is smaller.
+    An error outside the mask is weighted by up to 2 with its distance from the mask.
 
     Args:
         grey: (H, W) uint8.
@@ -146,10 +149,10 @@ def weighted_f(grey: ImageU8, true: MaskBool) -> float:
 
 
 def _smoothed_error(error: F64, true: MaskBool) -> F64:
-    """The error under a Gaussian that sees, outside the mask, the error of the nearest pixel inside; valid inside.
+    """Smooth the error by a Gaussian; the result is valid inside the mask.
 
-    Nearest pixels are needed only as far out as the Gaussian reaches from the mask, which a search
-    by offsets covers, the nearest first.
+    Pixels outside the mask take the error of the nearest pixel inside. They are needed only as far
+    out as the Gaussian reaches, which a search by offsets covers, the nearest offset first.
     """
     reach = _KERNEL // 2
     height, width = true.shape
@@ -173,10 +176,10 @@ def _smoothed_error(error: F64, true: MaskBool) -> F64:
 
 @lru_cache(maxsize=1)
 def _offsets(reach: int) -> tuple[tuple[int, int], ...]:
-    """Steps to every pixel no farther than the corner of the Gaussian's window, the nearest first.
+    """Return the offsets up to the corner of the Gaussian's window, the nearest first.
 
-    Of equally near ones the left and then the upper goes first, as in the distance transform of
-    scipy.
+    At equal distance, left precedes right and then upper precedes lower, as in scipy's distance
+    transform.
     """
     most = 2 * reach * reach
     side = range(-int(most**0.5), int(most**0.5) + 1)

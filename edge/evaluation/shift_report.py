@@ -1,4 +1,7 @@
-"""How accuracy changes under each change of `edge.datasets.appearance_shift`, at several strengths, with the same draws in every run."""
+"""Accuracy under each shift of `edge.datasets.appearance_shift`, at several strengths.
+
+Every run uses the same random draws.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,16 @@ if TYPE_CHECKING:
 
 SEED = 0
 NONE = "none"
-"""Name of the row of pictures as they are."""
+"""Name of the row of unchanged images."""
 
 
 class Given(NamedTuple):
-    """What a change works on.
+    """The input of a shift.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8, 255 inside the polyp.
-        other: The picture half of the data away, whose colours are taken over.
+        other: The image half the data set away, the source of transferred colors.
     """
 
     image: ImageU8
@@ -47,12 +50,12 @@ class Given(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """A change.
+    """A shift.
 
     Attributes:
-        strength: What a strength says.
-        strengths: From weak to strong.
-        apply: Makes image and mask.
+        strength: Meaning of its strength.
+        strengths: Strengths, from weak to strong.
+        apply: Returns the shifted image and mask.
     """
 
     strength: str
@@ -68,18 +71,17 @@ def evaluate_shifts(
     rule: FieldOfView = "full-frame",
     done: Callable[[str], None] | None = None,
 ) -> ShiftReport:
-    """Score every picture as it is and under every change.
+    """Score every image unchanged and under every shift.
 
     Args:
-        scores: Engine and precision -> what scores a picture, as in
-            `edge.evaluation.evaluator.evaluate`.
+        scores: Engine and precision -> scorer, as in `edge.evaluation.evaluator.evaluate`.
         pairs: Images and masks.
         point: As in `edge.evaluation.evaluator.evaluate`.
-        rule: As in `edge.evaluation.evaluator.evaluate`; the view is that of the changed picture.
-        done: Called with the name of each pair when it is through.
+        rule: As in `edge.evaluation.evaluator.evaluate`; the view is that of the shifted image.
+        done: Called with the name of each pair after it was scored.
 
     Raises:
-        DataError: A pair cannot be used, or there is none.
+        DataError: A pair cannot be used, or there are no pairs.
     """
     places = [
         (NONE, 0.0),
@@ -216,4 +218,4 @@ SHIFTS = {
     "circle": Shift("radius, share of the shorter side", (0.62, 0.55, 0.48), _circle),
     "text": Shift("lines", (2.0, 5.0, 10.0), _text),
 }
-"""Name -> change."""
+"""Name -> shift."""

@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML file; the only module that knows jinja2."""
+"""Render reports as one self-contained HTML file; the only module that imports jinja2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of `edge/templates`, everything escaped but what is marked safe.
+    """Render a template; everything is escaped except values that are marked safe.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.
@@ -34,7 +34,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def video_stills(path: Path, count: int) -> list[str]:
-    """`count` frames of a video, evenly spread, as data URLs of JPEG pictures."""
+    """Return `count` evenly spaced frames of a video as data URLs of JPEG images."""
     import cv2
 
     video = cv2.VideoCapture(str(path))

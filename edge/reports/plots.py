@@ -1,4 +1,4 @@
-"""Pictures for reports, as SVG text; the only module that knows matplotlib."""
+"""Plots for reports, as SVG text; the only module that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Plot:
-    """A figure that becomes SVG.
+    """A figure that is exported as SVG.
 
     Args:
-        width: Inches.
-        height: Inches.
+        width: Width in inches.
+        height: Height in inches.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -41,7 +41,7 @@ class Plot:
         self.axes.grid(alpha=0.25)
 
     def svg(self) -> str:
-        """The figure as an `<svg>` element."""
+        """Return the figure as an `<svg>` element."""
         buffer = io.StringIO()
         self._figure.savefig(buffer, format="svg", metadata={"Date": None})
         text = buffer.getvalue()
@@ -49,7 +49,7 @@ class Plot:
 
 
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Loss and validation Dice over the epochs of `metrics.jsonl`."""
+    """Plot loss and validation Dice over the epochs of `metrics.jsonl`."""
     plot = Plot()
     epochs = [row["epoch"] + 1 for row in metrics]
     plot.axes.plot(epochs, [row["dice_val"] for row in metrics], "o-", label="validation Dice")
@@ -65,14 +65,14 @@ def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
 def froc_curves(
     reports: Mapping[str, Detection], against: Literal["false_regions", "flagged"]
 ) -> str:
-    """Share of the polyps found, over false regions per frame or over the share of clean frames flagged.
+    """Plot the share of polyps found over false regions per frame or flagged clean frames.
 
     Args:
-        reports: Label -> counts; the chosen operating point of each is marked.
-        against: What the horizontal axis shows.
+        reports: Label -> figures; the operating point of each is marked.
+        against: Quantity on the horizontal axis.
 
     Returns:
-        SVG; empty where no report has both polyps and, for `flagged`, clean frames.
+        SVG; empty if no report has both polyps and, for `flagged`, clean frames.
     """
     plot = Plot(width=5.2, height=3.9)
     lowest: list[float] = []
@@ -98,7 +98,7 @@ def froc_curves(
     if not lowest:
         return ""
     plot.axes.plot([], [], "D", color="none", markeredgecolor="black", label="operating point")
-    # Curves often differ by a few hundredths near the top only.
+    # Curves often differ only by a few hundredths near the top.
     plot.axes.set_ylim(max(0.0, np.floor(10 * min(lowest) - 2) / 10), 1.02)
     plot.axes.set_xlim(left=0)
     plot.axes.set_xlabel(
@@ -110,7 +110,7 @@ def froc_curves(
 
 
 def latency_distribution(samples: Mapping[str, Sequence[float]]) -> str:
-    """Share of frames that took longer than a time, on a logarithmic axis so that the tail shows."""
+    """Plot the share of frames slower than a time, on a logarithmic axis that shows the tail."""
     plot = Plot()
     for name, values in samples.items():
         ordered = sorted(values)
@@ -124,7 +124,7 @@ def latency_distribution(samples: Mapping[str, Sequence[float]]) -> str:
 
 
 def stage_bars(stages: Mapping[str, Mapping[str, float]]) -> str:
-    """Mean milliseconds of each stage, one bar per engine."""
+    """Plot the mean milliseconds of each stage, one bar per engine."""
     plot = Plot(height=0.9 + 0.5 * len(stages))
     names = list(dict.fromkeys(stage for row in stages.values() for stage in row))
     engines = list(stages)
