@@ -1,1 +1,1 @@
-"""Latency of a bundle on this machine: measuring, recording as it goes, reports and comparisons."""
+"""Latency of a bundle on this machine: measurement, records, reports and comparisons."""

@@ -1,1 +1,1 @@
-"""Measuring latency: streams, sampling, sensors, and the guard over the machine."""
+"""Measure latency: streams, sampling, sensors, and the environment guard."""

@@ -1,8 +1,8 @@
-"""A network that a processor can run at its best: dense 3x3 convolutions of many channels on a small map.
+"""A network that runs at a processor's peak: dense 3x3 convolutions with many channels.
 
-Built on the device with what its runtime brings, in INT8 and in f32; the weights are random, which
-changes no speed. It keeps the contract of `edge.contracts.Engine`, so that it is opened and timed
-as any engine.
+It is built on the device with the tools of the runtime, in INT8 and in f32, with random weights,
+which do not affect the speed. It fulfills the contract of `edge.contracts.Engine`, so that it is
+opened and timed like any engine.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 CHANNELS, DEPTH, CELL = 256, 6, 8
 _RANGE = 6.0
-"""Of every activation: a ReLU6 follows each convolution."""
+"""Maximum of every activation: a ReLU6 follows each convolution."""
 
 
 def dense_work(size: tuple[int, int]) -> Work:
-    """Operations of the stack.
+    """Count the operations of the stack.
 
     Args:
         size: Height and width of the input, multiples of 8.
@@ -40,10 +40,10 @@ def dense_work(size: tuple[int, int]) -> Work:
 
 
 def dense_files(engine: str, precision: str, size: tuple[int, int]) -> list[bytes]:
-    """The stack as the files of an engine.
+    """Build the stack as the files of an engine.
 
     Args:
-        engine: One of `DENSE`.
+        engine: A name in `DENSE`.
         precision: `int8` or `f32`.
         size: Height and width of the input, multiples of 8.
 
@@ -54,13 +54,13 @@ def dense_files(engine: str, precision: str, size: tuple[int, int]) -> list[byte
 
 
 def _layers() -> list[tuple[str, int, int, int, int]]:
-    """Name, input channels, output channels, kernel, stride."""
+    """Return name, input channels, output channels, kernel and stride of each layer."""
     stack = [(f"stack {number}", CHANNELS, CHANNELS, 3, 1) for number in range(DEPTH)]
     return [("patches", 3, CHANNELS, CELL, CELL), *stack, ("head", CHANNELS, 1, 1, 1)]
 
 
 def _weights(name: str, shape: tuple[int, ...]) -> tuple[NDArray[np.int8], float]:
-    """Weights (O, kernel, kernel, I) in int8 and their scale, which keeps activations where they are."""
+    """Draw int8 weights (O, kernel, kernel, I); their scale preserves the range of activations."""
     generator = np.random.default_rng(sum(name.encode()))
     return generator.integers(-127, 128, shape, dtype=np.int8), float(
         2 / (127 * np.sqrt(np.prod(shape[1:])))
@@ -112,4 +112,4 @@ DENSE: dict[str, Callable[[str, tuple[int, int]], list[bytes]]] = {
     "openvino": _openvino,
     "tflite": _tflite,
 }
-"""Engine -> what builds the stack for it. ONNX files need a package that no device has."""
+"""Engine -> function that builds its files. ONNX files need a package that no device has."""

@@ -1,4 +1,4 @@
-"""A chain of convolutions as a TFLite file, written with the flatbuffer schema that LiteRT's package holds."""
+"""Write a chain of convolutions as a TFLite file, with the flatbuffer schema of LiteRT."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Layer = tuple[str, int, int, "NDArray[np.int8]", float]
 def dense_model(
     layers: Sequence[Layer], size: tuple[int, int], *, precision: str, highest: float
 ) -> bytes:
-    """A model with an int8 input [1, H, W, 3] and one output [1, h, w, 1], each convolution followed by ReLU6.
+    """Build a model with input int8 [1, H, W, 3] and output [1, h, w, 1], ReLU6 after each layer.
 
     Args:
-        layers: First to last; the last has one output channel.
+        layers: The layers in order; the last one has one output channel.
         size: Height and width of the input.
         precision: `int8`, or `f32` with a dequantization before the first layer.
-        highest: Of every activation.
+        highest: Maximum of every activation.
 
     Raises:
         ModuleNotFoundError: ai-edge-litert is not installed.
@@ -33,11 +33,11 @@ def dense_model(
 
 
 class _Writer:
-    """Collects tensors, buffers and operators.
+    """Collects tensors, buffers and operators of a TFLite file.
 
     Args:
-        whole: Integers, else floats.
-        highest: Of every activation.
+        whole: Whether the model computes in integers instead of floats.
+        highest: Maximum of every activation.
     """
 
     def __init__(self, whole: bool, highest: float) -> None:
@@ -59,7 +59,7 @@ class _Writer:
         for number, (name, _, stride, integers, weight_scale) in enumerate(layers):
             last = number == len(layers) - 1
             shape = [1, shape[1] // stride, shape[2] // stride, len(integers)]
-            # Scores are in 1/256 from a zero point of -128; other activations fill the range.
+            # Scores are in 1/256 with a zero point of -128; other activations use the full range.
             step = 1 / 256 if last else self.highest / 255
             made = self.tensor(name, shape, "INT8" if self.whole else "FLOAT32", (step, -128))
             given = [x, *self.parameters(name, integers, weight_scale, scale)]
@@ -93,7 +93,7 @@ class _Writer:
         quantized: tuple[float, int] | None = None,
         values: NDArray[Any] | None = None,
     ) -> int:
-        """Add a tensor, and its constant values; returns its number."""
+        """Add a tensor with its constant values, if any; return its index."""
         tensor = self.schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
         tensor.type = getattr(self.schema.TensorType, kind)
@@ -114,7 +114,7 @@ class _Writer:
     def parameters(
         self, name: str, integers: NDArray[np.int8], weight_scale: float, scale: float
     ) -> list[int]:
-        """Weights and a bias of zeros."""
+        """Add the weights and a bias of zeros."""
         shape, made = integers.shape, len(integers)
         if self.whole:
             weights = self.tensor(f"{name} weights", shape, "INT8", (weight_scale, 0), integers)
@@ -143,7 +143,7 @@ class _Writer:
         self.operators.append(operator)
 
     def dequantized(self, image: int, size: tuple[int, int]) -> int:
-        """The input in floats."""
+        """Add a dequantization of the input to floats."""
         made = self.tensor("floats", [1, *size, 3], "FLOAT32")
         operator = self.schema.OperatorT()
         operator.opcodeIndex, operator.inputs, operator.outputs = 1, [image], [made]

@@ -1,4 +1,4 @@
-"""What can show the marker of `bench glass`: a sink of `run`, the console's framebuffer, or a loopback without any glass."""
+"""Displays for the marker of `bench glass`: a sink of `run`, a framebuffer, or a loopback."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _SIZE = (1080, 1920)
 
 
 def open_display(text: str) -> tuple[Display, Source | None]:
-    """The display that a text names, and of a loopback the source that sees it.
+    """Open the display that a string names; a loopback also returns the source that sees it.
 
     Args:
-        text: One of `DISPLAYS`.
+        text: A display, as in `DISPLAYS`.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: There is no such display.
         SourceError: The framebuffer cannot be used.
     """
     kind, _, target = text.partition(":")
@@ -55,12 +55,12 @@ def open_display(text: str) -> tuple[Display, Source | None]:
 
 
 class SinkDisplay:
-    """The marker in the middle of pictures that a sink takes, so that the sink's own work is in the delay.
+    """Show the marker in the middle of images sent to a sink, so that the delay includes the sink.
 
     Args:
-        sink: Shows what it is given.
+        sink: A sink that shows images.
         description: One line for the report.
-        size: Height and width of the pictures.
+        size: Height and width of the images.
     """
 
     def __init__(self, sink: Sink, description: str, size: tuple[int, int] = _SIZE) -> None:
@@ -83,7 +83,7 @@ class SinkDisplay:
         self._stack.__exit__(kind, error, trace)
 
     def show(self, lit: bool) -> None:
-        """Give the sink one picture."""
+        """Send one image to the sink."""
         now = time.monotonic_ns()
         frame = Frame(
             self._shown,
@@ -96,14 +96,14 @@ class SinkDisplay:
 
 
 class FramebufferDisplay:
-    """The marker in the middle of Linux's framebuffer, which needs no window system.
+    """Show the marker in the middle of Linux's framebuffer, which needs no window system.
 
     Args:
-        path: The device.
-        sysfs: Where `/sys` tells its form.
+        path: The framebuffer device.
+        sysfs: The `/sys` folder that describes the pixel format.
 
     Raises:
-        SourceError: Its form is not known, or has other than 16, 24 or 32 bits per pixel.
+        SourceError: The pixel format is unknown or does not have 16, 24 or 32 bits per pixel.
     """
 
     def __init__(self, path: Path, sysfs: Path = Path("/sys/class/graphics")) -> None:
@@ -117,18 +117,20 @@ class FramebufferDisplay:
             bits, stride = int(texts[1]), int(texts[2])
         except ValueError as error:
             raise SourceError(
-                f"{path} is no framebuffer",
+                f"{path} is not a framebuffer",
                 expected="a device that /sys/class/graphics lists",
                 got=str(texts),
             ) from error
         if bits not in (16, 24, 32):
             raise SourceError(
-                f"{path} has another form", expected="16, 24 or 32 bits per pixel", got=f"{bits}"
+                f"{path} has an unsupported pixel format",
+                expected="16, 24 or 32 bits per pixel",
+                got=f"{bits}",
             )
         self.description = f"{path}, {width}x{height}"
         self._file: BinaryIO | None = None
         top, rows, left, columns = height // 3, height // 3, width // 3, width // 3
-        # All bits set is white in each of these forms, and none set is black.
+        # In each of these formats, all bits set is white and no bit set is black.
         self._lines = {
             lit: bytes([_LIT if lit else _DARK]) * (columns * bits // 8) for lit in (False, True)
         }
@@ -156,7 +158,7 @@ class FramebufferDisplay:
             self._file = None
 
     def show(self, lit: bool) -> None:
-        """Write the marker's lines."""
+        """Write the lines of the marker."""
         assert self._file is not None, "a display is entered before it shows"
         for offset in self._offsets:
             self._file.seek(offset)
@@ -164,13 +166,13 @@ class FramebufferDisplay:
 
 
 class Loopback:
-    """A display whose light reaches its own synthetic camera after a known time: shows what the method itself adds.
+    """A simulated display and camera with a known delay, which shows what the method itself adds.
 
     Args:
-        delay_s: From showing to the light.
-        fps: Of the camera, which then waits for its next picture.
+        delay_s: Time from `show` to the light.
+        fps: Frames per second of the camera, which sees the light in its next frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
-        sleep: Waits for seconds on it.
+        sleep: Waits for a number of seconds on that clock.
     """
 
     def __init__(
@@ -198,18 +200,18 @@ class Loopback:
         return
 
     def show(self, lit: bool) -> None:
-        """Light or darken from now on."""
+        """Turn the light on or off from now on."""
         self._changes.append((self._clock() + self._delay_ns, lit))
 
     def light(self, at_ns: int) -> bool:
-        """Whether a camera sees light at a moment, none of which is before one that was asked for."""
+        """Whether a camera sees light at a time; successive calls must not go back in time."""
         while len(self._changes) > 1 and self._changes[1][0] <= at_ns:
             self._changes.popleft()
         return self._changes[0][1]
 
 
 class _LoopbackSource(BaseSource):
-    """Sees a loopback's light."""
+    """The synthetic camera that sees a loopback's light."""
 
     live = True
 
@@ -242,7 +244,7 @@ class _LoopbackSource(BaseSource):
 
 
 def _picture(size: tuple[int, int], lit: bool) -> ImageU8:
-    """Grey, with the marker in its middle third."""
+    """Return a gray image with the marker in its middle third."""
     picture = np.full((*size, 3), 64, np.uint8)
     height, width = size
     picture[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = _LIT if lit else _DARK

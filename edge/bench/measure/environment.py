@@ -1,7 +1,7 @@
-"""The environment guard: was the machine quiet and steady while it was measured?
+"""The environment guard: check that the machine was quiet and steady during a measurement.
 
-Two snapshots of the kernel's counters bracket a run and are judged by a pure function. A counter
-that cannot be read is listed as unknown and does not invalidate the run: it is said, not guessed.
+A pure function judges two snapshots of the kernel's counters, taken before and after a run. A
+counter that cannot be read is listed as unknown and does not invalidate the run.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_OTHER_CPU = 0.2
-"""Share of each usable core that other processes may take."""
+"""Maximum CPU of other processes, as a share of each usable core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Counters of one moment, None where they cannot be read.
+    """Counters at one moment; None if they cannot be read.
 
     Attributes:
         at_s: Monotonic time, seconds.
         cores: Logical processors that this process may use.
-        busy_s: CPU seconds that anybody has used on those processors since boot.
+        busy_s: CPU seconds of all processes on these processors since boot.
         own_s: CPU seconds of this process and its finished children, all threads.
         swapped_pages: Pages swapped in and out since boot.
         heat_events: Thermal throttling events of the processors since boot.
@@ -49,12 +49,12 @@ class Snapshot:
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What the guard says of a run.
+    """The guard's verdict on a run.
 
     Attributes:
-        valid: Nothing was seen that spoils the run.
-        reason: What was seen, None where nothing was.
-        unknown: What could not be read.
+        valid: Whether no disturbance was seen.
+        reason: The disturbances; None without any.
+        unknown: Counters that could not be read.
         other_cpu_per_core: CPU of other processes during the run, share of each usable core.
     """
 
@@ -65,7 +65,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> str:
-        """The first line of a measurement's output."""
+        """Return the first line of a measurement's output."""
         return "VALID" if self.valid else f"INVALID: {self.reason}"
 
 
@@ -87,11 +87,11 @@ def take_snapshot() -> Snapshot:
 
 
 def judge(before: Snapshot, after: Snapshot) -> Verdict:
-    """Whether what lies between two snapshots may be published.
+    """Judge whether a run between two snapshots was undisturbed.
 
     Args:
-        before: Taken when the run began.
-        after: Taken when it ended.
+        before: Snapshot at the start of the run.
+        after: Snapshot at the end of the run.
     """
     reasons: list[str] = []
     unknown: list[str] = []
@@ -122,7 +122,8 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
         unknown.append("frequency governor")
     elif before.governor != after.governor:
         reasons.append(
-            f"the frequency governor changed from {'/'.join(before.governor)} to {'/'.join(after.governor)}"
+            f"the frequency governor changed from {'/'.join(before.governor)} "
+            f"to {'/'.join(after.governor)}"
         )
     return Verdict(
         valid=not reasons,
@@ -133,13 +134,13 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
 
 
 class Guard:
-    """Watches over a block of code.
+    """Judges the environment during a `with` block.
 
     Args:
-        snapshot: Where the counters come from.
+        snapshot: Reads the counters.
 
     Attributes:
-        verdict: Set when the block has ended.
+        verdict: Set at the end of the block.
     """
 
     verdict: Verdict
@@ -156,15 +157,15 @@ class Guard:
         self.verdict = judge(self._before, self._after)
 
     def verdict_without(self, cpu_s: float) -> Verdict:
-        """The verdict where processes that were measured used so much CPU: it is no disturbance."""
+        """Return the verdict if `cpu_s` belongs to measured processes and is no disturbance."""
         return judge(self._before, replace(self._after, own_s=self._after.own_s + cpu_s))
 
 
 def busy_seconds(stat: str, cpus: set[int], ticks_per_s: int) -> float | None:
-    """CPU seconds used on some processors, from the text of `/proc/stat`.
+    """Sum the CPU seconds used on some processors, from the text of `/proc/stat`.
 
-    Idle and waiting for disks are not use; time stolen by a hypervisor is use by others. `user` and
-    `nice` contain the guests' time already.
+    Idle time and waiting for disks do not count; time stolen by a hypervisor counts as use by other
+    processes. `user` and `nice` already include the time of guests.
     """
     ticks, seen = 0, 0
     for line in stat.splitlines():

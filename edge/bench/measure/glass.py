@@ -1,9 +1,9 @@
-"""Glass to glass: a marker on a display, looked for in the pictures of a camera that sees the display.
+"""Glass-to-glass latency: detect a marker on a display in the frames of a camera that sees it.
 
-One delay runs from the moment at which the program hands the lit marker to the output until a
-picture that shows it lies in memory: output, display, light, sensor, transmission and capture. Each
-pulse begins at a random phase of the camera's period, for a marker in step with the camera would
-always wait equally long for the next picture.
+A delay lasts from the moment at which the program hands the lit marker to the output until a frame
+that shows it is in memory: output, display, light, sensor, transmission and capture. Each pulse
+begins at a random phase of the camera's period, because a marker in phase with the camera would
+always wait equally long for the next frame.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge.frame import Box, Frame, ImageU8
 
 PULSES = 662
-"""Least number of pulses that a p99 needs."""
+"""Minimum number of pulses for a p99."""
 
 _MIN_CONTRAST = 24.0
 _SETTLE_S = 1.0
@@ -56,17 +56,17 @@ class Display(Protocol):
     ) -> None: ...
 
     def show(self, lit: bool) -> None:
-        """Hand the marker to the output, bright or dark; returns when the output has taken it."""
+        """Hand the bright or dark marker to the output; return after the output accepted it."""
         ...
 
 
 class Marker(NamedTuple):
-    """Where a camera sees the marker, and how bright.
+    """Position and brightness of the marker in a camera's frames.
 
     Attributes:
-        box: In pixels of the frame.
-        dark: Mean grey level there while the marker is dark.
-        lit: Likewise while it is bright.
+        box: Box in frame pixels.
+        dark: Mean gray level of the box while the marker is dark.
+        lit: Mean gray level of the box while the marker is bright.
     """
 
     box: Box
@@ -74,7 +74,7 @@ class Marker(NamedTuple):
     lit: float
 
     def is_lit(self, image: ImageU8) -> bool:
-        """Whether a picture shows the marker bright: over the middle of both levels."""
+        """Whether an image shows the bright marker: above the mean of both levels."""
         return _grey(image, self.box) > (self.dark + self.lit) / 2
 
 
@@ -82,18 +82,19 @@ class GlassReport(msgspec.Struct, frozen=True, kw_only=True):
     """Delays from a display to a camera.
 
     Attributes:
-        display: What showed the marker.
-        source: What saw it.
+        display: Description of the display.
+        source: Description of the source.
         pulses: Pulses that were seen.
         lost: Pulses that were not seen within two seconds.
-        marker: Where the marker was seen, frame pixels.
-        levels: Grey level of the dark and of the lit marker.
-        period_ms: Median time between pictures.
-        delay_ms: Early-stopping percentiles, from handing over the marker to the picture in memory.
-        delay_empirical_ms: Plain quantiles of the same.
-        to_capture_ms: Plain quantiles to the source's capture stamp of that picture.
+        marker: Box of the marker in frame pixels.
+        levels: Gray level of the dark and of the lit marker.
+        period_ms: Median time between frames.
+        delay_ms: Early-stopping percentiles of the delay, from showing the marker to the frame in
+            memory.
+        delay_empirical_ms: Plain quantiles of the same delays.
+        to_capture_ms: Plain quantiles of the time until the source's capture stamp of that frame.
         samples_ms: Every delay, in order.
-        notes: What a reader must know.
+        notes: Remarks that a reader of the figures must know.
     """
 
     display: str
@@ -120,19 +121,19 @@ def measure_glass(
     sleep: Callable[[float], None] = time.sleep,
     done: Callable[[], None] = lambda: None,
 ) -> GlassReport:
-    """Show pulses and wait for each in the pictures.
+    """Show pulses and wait for each of them in the camera's frames.
 
     Args:
-        display: Entered and closed here.
-        source: Likewise; live, and looking at the display.
-        pulses: How many.
-        seed: Of the phases.
+        display: The display; entered and closed here.
+        source: A live source that sees the display; entered and closed here.
+        pulses: Number of pulses.
+        seed: Seed of the random phases.
         clock: CLOCK_MONOTONIC in nanoseconds, the clock of the source.
-        sleep: Waits for seconds on it.
+        sleep: Waits for a number of seconds on that clock.
         done: Called after each pulse.
 
     Raises:
-        SourceError: The source ended, the marker cannot be seen, or more than one pulse in 20 is
+        SourceError: The source ended, the marker is not visible, or more than one pulse in 20 was
             lost.
     """
     phases = random.Random(seed)
@@ -190,7 +191,7 @@ def measure_glass(
 
 
 class _Eye:
-    """Reads pictures and knows the time between them."""
+    """Reads frames and measures the time between them."""
 
     def __init__(self, source: Source, clock: Callable[[], int]) -> None:
         self._source, self._clock = source, clock
@@ -199,14 +200,14 @@ class _Eye:
 
     @property
     def period_s(self) -> float:
-        """Median time between the pictures so far, a 30th of a second before there are any."""
+        """Median time between the frames so far; 1/30 s before there are any."""
         return float(np.median(self._gaps)) if self._gaps else 1 / 30
 
     def read(self) -> Frame | None:
-        """The next picture; None where none comes for now.
+        """Return the next frame, None if none is available now.
 
         Raises:
-            SourceError: There is no more.
+            SourceError: The source has ended.
         """
         try:
             frame = self._source.read()
@@ -223,7 +224,7 @@ class _Eye:
         return frame
 
     def until(self, wanted: Callable[[Frame], bool], seconds: float) -> Frame | None:
-        """The first picture that is wanted, None after `seconds`."""
+        """Return the first frame that is wanted, None after `seconds`."""
         end = self._clock() + seconds * 1e9
         while self._clock() < end:
             frame = self.read()
@@ -232,10 +233,10 @@ class _Eye:
         return None
 
     def settled(self) -> ImageU8:
-        """The last picture of a second.
+        """Read frames for one second and return the last image.
 
         Raises:
-            SourceError: None came.
+            SourceError: There was no frame.
         """
         kept: list[ImageU8] = []
 
@@ -253,7 +254,7 @@ class _Eye:
 
 
 def _find_marker(display: Display, eye: _Eye) -> Marker:
-    """Look at the dark and at the lit marker, and find what changed."""
+    """Find the marker: the place that differs between a frame with it dark and one with it lit."""
     pictures = []
     for lit in (False, True):
         display.show(lit)
@@ -264,7 +265,7 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
     if (most := float(change.max())) < _MIN_CONTRAST:
         raise SourceError(
             "the camera does not see the marker",
-            expected=f"a place that brightens by at least {_MIN_CONTRAST:g} grey levels",
+            expected=f"a place that brightens by at least {_MIN_CONTRAST:g} gray levels",
             got=f"{most:.0f} at most",
             hint="point the camera at the display, and fix its exposure",
         )

@@ -1,4 +1,4 @@
-"""How many operations an inference takes, counted in an engine's files without its runtime."""
+"""Count the operations of an inference from an engine's files, without its runtime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
 
 
 def bundle_work(bundle: Bundle) -> Work | None:
-    """The work of a bundle's student, from its OpenVINO engine; None where it has none or that cannot be counted.
+    """Count the work of a bundle's student from its OpenVINO engine; None if that is impossible.
 
     Raises:
         BundleError: The engine's files are damaged.
@@ -28,13 +28,13 @@ def bundle_work(bundle: Bundle) -> Work | None:
 
 
 def ir_work(xml: bytes) -> Work | None:
-    """Operations of an OpenVINO IR; None where a shape is not fixed or nothing is computed.
+    """Count the operations of an OpenVINO IR; None with dynamic shapes or without operations.
 
     Args:
-        xml: Of the model. Element and attribute names: OpenVINO's IR format, version 10 and 11.
+        xml: The model's XML in OpenVINO's IR format, version 10 or 11.
     """
     macs = values = 0
-    # The file is verified by the bundle's hashes, and expat resolves no external entity.
+    # The bundle's hashes verify the file, and expat resolves no external entities.
     for layer in ET.fromstring(xml).iter("layer"):
         kind = layer.get("type")
         if kind not in (*_CONVOLUTIONS, *_TRANSPOSED, "MatMul"):
@@ -53,10 +53,10 @@ def ir_work(xml: bytes) -> Work | None:
             across = data is not None and data.get("transpose_a") == "true"
             macs += prod(made) * given[-2 if across else -1]
         elif kind in _TRANSPOSED:
-            # Every input value meets all the weights of its channel.
+            # Every input value is multiplied by all the weights of its channel.
             macs += prod(given) * prod(weights) // given[1]
         else:
-            # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels they are
-            # one value's products.
+            # Weights are (O, I, ...), or (G, O/G, I/G, ...): without the output channels, their
+            # number is the number of products per output value.
             macs += prod(made) * prod(weights) // made[1]
     return Work(macs=macs, values=values) if macs else None

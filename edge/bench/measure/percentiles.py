@@ -1,10 +1,10 @@
-"""Latency percentiles that hold with 99 % confidence, or are refused.
+"""Latency percentiles that hold with 99 % confidence; without enough samples there is no value.
 
-The early-stopping rule of MLPerf Inference (LoadGen, `early_stopping.cc`): of q samples take the
-largest t with P(Bin(q, 1 - p) <= t) <= 0.01, drop the t - 1 largest samples and report the largest
-left. The true p-quantile is above that value with a probability of at most 1 %. Where t would be 0
-there are too few samples for the percentile, and there is no value at all: the maximum of a short
-run says nothing about its tail.
+This is the early-stopping rule of MLPerf Inference (LoadGen, `early_stopping.cc`): for q samples,
+take the largest t with P(Bin(q, 1 - p) <= t) <= 0.01, drop the t - 1 largest samples and report the
+largest remaining one. The true p-quantile is above that value with a probability of at most 1 %. If
+t is 0, there are too few samples for the percentile: the maximum of a short run says nothing about
+its tail.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def tail_allowance(samples: int, p: float, *, confidence: float = CONFIDENCE) ->
         confidence: Probability with which the estimate must not be below the true quantile.
 
     Returns:
-        t, 0 where no t >= 1 satisfies the inequality.
+        t, 0 if no t >= 1 satisfies the inequality.
     """
-    # Log space: 0.5 ** samples is 0 in double precision from 1075 samples on. Above the mean of the
-    # distribution its cumulative probability is about a half, so the search ends there.
+    # Work in log space: 0.5 ** samples is 0 in double precision from 1075 samples on. Above the
+    # mean of the distribution the cumulative probability is at least about 0.5, so the search ends
+    # there.
     k = np.arange(1, int(samples * (1 - p)) + 1, dtype=np.float64)
     steps = np.log((samples - k + 1) / k) + np.log((1 - p) / p)
     log_mass = samples * np.log(p) + np.concatenate([[0.0], np.cumsum(steps)])
@@ -46,7 +47,7 @@ def tail_allowance(samples: int, p: float, *, confidence: float = CONFIDENCE) ->
 
 @cache
 def min_samples(p: float) -> int:
-    """The smallest number of samples from which the rule gives a value for percentile `p` (a share)."""
+    """Return the minimum number of samples for which the rule has a value for percentile `p`."""
     enough = 1
     while tail_allowance(enough, p) < 1:
         enough *= 2
@@ -61,7 +62,7 @@ def min_samples(p: float) -> int:
 
 
 def upper_bound(samples: Sequence[float], p: float) -> float | None:
-    """Early-stopping estimate of percentile `p`: above the true value with 99 % confidence.
+    """Compute the early-stopping estimate of percentile `p`: an upper bound at 99 % confidence.
 
     Args:
         samples: Latencies in any unit and order.
@@ -75,17 +76,17 @@ def upper_bound(samples: Sequence[float], p: float) -> float | None:
 
 
 def plain_quantile(samples: Sequence[float], p: float) -> float | None:
-    """The ceil(p q)-th smallest sample, None below `min_samples(p)`: it needs the same evidence."""
+    """Return the ceil(p q)-th smallest sample; None below `min_samples(p)`, as for the bound."""
     if len(samples) < min_samples(p):
         return None
     return float(np.quantile(samples, p, method="inverted_cdf"))
 
 
 def bounds(samples: Sequence[float]) -> dict[str, float | None]:
-    """`upper_bound` of every percentile of a record."""
+    """Return `upper_bound` for every percentile of a record."""
     return {name: upper_bound(samples, p) for name, p in PERCENTILES.items()}
 
 
 def quantiles(samples: Sequence[float]) -> dict[str, float | None]:
-    """`plain_quantile` of every percentile of a record."""
+    """Return `plain_quantile` for every percentile of a record."""
     return {name: plain_quantile(samples, p) for name, p in PERCENTILES.items()}

@@ -1,4 +1,4 @@
-"""What this machine reaches at best: bandwidth of its memory, and its engines on dense convolutions."""
+"""Measure the machine's peak: memory bandwidth, and its engines on dense convolutions."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def profile_device(
     snapshot: Callable[[], Snapshot] = take_snapshot,
     done: Callable[[str], None] = lambda _: None,
 ) -> DeviceProfile:
-    """Measure the machine.
+    """Measure the peak performance of this machine.
 
     Args:
-        threads: Of engines and of the memory's measure; one per usable core by default.
-        seconds: Time to run each engine for.
+        threads: Threads of engines and of the memory test; one per usable core by default.
+        seconds: Time to run each engine.
         size: Height and width of the dense stack's input.
-        megabytes: Of each array whose copy is timed; far more than the caches hold.
-        snapshot: Where the environment guard reads the machine.
-        done: Called with the name of each part when it is through.
+        megabytes: Size of each copied array; must be far larger than the caches.
+        snapshot: Reads the counters for the environment guard.
+        done: Called with the name of each part after it was measured.
     """
     threads = threads or len(usable_cpus())
     peaks, missing = [], {}
@@ -79,15 +79,15 @@ def profile_device(
 
 
 def memory_bandwidth(threads: int, *, megabytes: int = _MEGABYTES) -> tuple[float, float]:
-    """Bandwidth of a copy and of a = b + s c over arrays of doubles, the best of several passes, 10^9 bytes per second.
+    """Measure the bandwidth of a copy and of the triad a = b + s c, in 10^9 bytes per second.
 
-    Counted as STREAM does: two arrays move in a copy and three in a triad, without the reading of
-    lines that are written whole. The triad is two passes in numpy, of which the first one writes
-    and the second one reads `a`.
+    The arrays hold doubles; the best of several passes counts. As in STREAM, a copy moves two
+    arrays and a triad three, without counting reads of cache lines that are then overwritten. In
+    numpy the triad takes two passes: the first one writes `a`, the second one reads it again.
 
     Args:
-        threads: Each works on an array of its own.
-        megabytes: Of one array, all threads together.
+        threads: Number of threads; each works on its own array.
+        megabytes: Size of one array, summed over all threads.
     """
     count = max(1, megabytes * 10**6 // 8 // threads)
     parts = [tuple(np.full(count, value) for value in (1.0, 2.0, 3.0)) for _ in range(threads)]
@@ -102,12 +102,12 @@ def memory_bandwidth(threads: int, *, megabytes: int = _MEGABYTES) -> tuple[floa
         np.add(a, b, out=a)
 
     moved = count * 8 * threads
-    # numpy leaves the interpreter's lock while it works; multiply moves 2 arrays and add 3.
+    # numpy releases the interpreter's lock while it works; multiply moves 2 arrays and add 3.
     return 2 * moved / _best(copy, threads) / 1e9, 5 * moved / _best(triad, threads) / 1e9
 
 
 def _best(work: Callable[[int], None], threads: int) -> float:
-    """Seconds of the fastest pass of all threads together."""
+    """Return the seconds of the fastest pass of all threads together."""
     found = []
     for _ in range(_PASSES):
         others = [threading.Thread(target=work, args=(number,)) for number in range(1, threads)]
@@ -122,11 +122,11 @@ def _best(work: Callable[[int], None], threads: int) -> float:
 
 
 def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple[int, int]) -> Peak:
-    """Operations per second of an engine on the dense stack.
+    """Measure the operations per second of an engine on the dense stack.
 
     Raises:
-        ModuleNotFoundError: Its runtime, or what writes its files, is not installed.
-        DataError: The engine executed another precision.
+        ModuleNotFoundError: Its runtime, or the package that writes its files, is missing.
+        DataError: The engine executed the stack in a different precision.
     """
     from edge.engines.open import open_engine_files
 
@@ -136,7 +136,7 @@ def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple
         executed = opened.settings()["precision"]
         if executed != precision:
             raise DataError(
-                f"{engine} executed the {precision} stack otherwise",
+                f"{engine} did not execute the {precision} stack in that precision",
                 expected=precision,
                 got=executed,
             )
@@ -156,10 +156,10 @@ def _peak(engine: str, precision: str, threads: int, seconds: float, size: tuple
 
 
 def read_profile(path: Path) -> DeviceProfile:
-    """A profile that `edge-difom bench device` wrote.
+    """Read a profile that `edge-difom bench device` wrote.
 
     Raises:
-        DataError: There is none, or it is of another form.
+        DataError: The file is missing or is not a profile.
     """
     import msgspec
 
@@ -167,7 +167,7 @@ def read_profile(path: Path) -> DeviceProfile:
         return msgspec.json.decode(path.read_bytes(), type=DeviceProfile)
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(
-            f"{path} is no device profile",
+            f"{path} is not a device profile",
             expected="a file of `edge-difom bench device --out FILE`",
             got=str(error),
         ) from error

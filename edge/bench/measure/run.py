@@ -1,4 +1,4 @@
-"""Measures a bundle's engine: opens it, proves it, times it under each load, and keeps the record as it goes."""
+"""Measure a bundle's engine: open it, check it, time it under each load, and write the record."""
 
 from __future__ import annotations
 
@@ -57,22 +57,22 @@ def run_bench(
         bundle: An opened bundle.
         engine: `openvino`, `tflite`, `onnx` or `auto`.
         precision: `int8`, `f32` or `bf16`.
-        loads: One after the other.
-        seconds: Time to count frames for under each, after its warm-up.
-        soak: End a load early where the machine's temperature has settled.
-        threads: The engine's threads, its own choice by default.
+        loads: Loads to run, one after the other.
+        seconds: Time to count frames under each load, after its warm-up.
+        soak: End a load early when the machine's temperature has settled.
+        threads: Threads of the engine; by default all usable cores.
         size: Height and width of the frames.
-        sinks: Where results go; entered and closed here.
-        pairs: Labelled images on which this very engine is scored, beside what the bundle states.
-        data: What they are, for the report.
-        profile: What the machine reaches at best.
-        record: File to write lines to while the run goes on; must not exist.
-        command: That repeats the run.
-        on_second: Called with every second's line.
-        sampler: Looks at the machine.
+        sinks: Outputs of the results; entered and closed here.
+        pairs: Labeled images on which this engine is scored, besides the bundle's own figures.
+        data: Description of these images, for the report.
+        profile: Peak performance of the machine.
+        record: File to which the run writes its lines as it goes; must not exist.
+        command: Command that repeats the run.
+        on_second: Called with the line of every second.
+        sampler: Samples the state of the machine.
 
     Raises:
-        UsageError: `seconds` is not positive, there is no load, or no such engine.
+        UsageError: `seconds` is not positive, there is no load, or there is no such engine.
         MissingDependencyError: The engine's runtime is not installed.
         BundleError: The bundle is damaged or has no such engine.
         DataError: A pair cannot be used.
@@ -81,7 +81,7 @@ def run_bench(
 
     if not loads or not seconds > 0:
         raise UsageError(
-            "the run has no length", expected="a load, and seconds > 0", got=f"{seconds} s"
+            "the run has no duration", expected="a load, and seconds > 0", got=f"{seconds} s"
         )
     images = phantom_images(size)
     begin = time.perf_counter_ns()
@@ -136,16 +136,16 @@ def measure(
     soak: bool = False,
     on_second: Callable[[Second], None] | None = None,
 ) -> None:
-    """Run the loads and what follows them, into a journal that has its header.
+    """Run the loads and the measurements after them; write to a journal that has its header.
 
     Args:
-        stream: An engine with its frames, past its first inference.
-        journal: Takes the lines.
-        loads: One after the other.
-        seconds: Time to count frames for under each.
-        sampler: Looks at the machine.
-        soak: End a load early where the temperature has settled.
-        on_second: Called with every second's line, outside the measured time.
+        stream: An engine with its frames, after its first inference.
+        journal: The journal to write to.
+        loads: Loads to run, one after the other.
+        seconds: Time to count frames under each load.
+        sampler: Samples the state of the machine.
+        soak: End a load early when the temperature has settled.
+        on_second: Called with the line of every second, outside the measured time.
     """
     notes = []
     for load in loads:
@@ -181,7 +181,7 @@ def measure(
 def _accuracy(
     bundle: Bundle, engine: Engine, name: str, pairs: Sequence[Pair], data: str
 ) -> list[Accuracy]:
-    """What the bundle states of this engine, and what it scores here."""
+    """Return the bundle's own accuracy of this engine, and the accuracy measured here."""
     rows = [row for row in bundle.manifest.accuracy if row.engine == name]
     if not pairs:
         return rows

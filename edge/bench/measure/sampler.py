@@ -1,4 +1,4 @@
-"""Looks at the machine once a second, in a thread of its own: a sensor behind a slow bus holds up no frame."""
+"""Sample the machine once a second in a separate thread, so that slow sensors delay no frame."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MIN_SOAK_S = 600.0
 
 
 class Sampler:
-    """The newest look at the machine; a context manager.
+    """Keeps the newest sample of the machine; a context manager.
 
     Args:
-        snapshot: Where the environment guard reads the machine.
-        sensors: Of the machine.
-        every_s: Time between looks.
+        snapshot: Reads the counters for the environment guard.
+        sensors: The sensors of the machine.
+        every_s: Time between samples.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Sampler:
             self._thread.join()
 
     def look(self) -> Sample:
-        """The machine now."""
+        """Sample the machine now."""
         return Sample(snapshot=self._snapshot(), reading=self.sensors.read())
 
     def newest(self) -> Sample:
-        """The newest look of the thread."""
+        """Return the newest sample of the thread."""
         return self._newest or self.look()
 
     def _run(self) -> None:
@@ -72,13 +72,13 @@ class Sampler:
 
 
 class Soak:
-    """Whether a machine has reached its steady temperature: under half a degree in five minutes, after ten."""
+    """Detects a steady temperature: a change below 0.5 degrees in 5 minutes, after 10 minutes."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, float]] = []
 
     def settled(self, seconds: float, sample: Sample) -> bool:
-        """Take one look, `seconds` after the beginning; True where the temperature has settled."""
+        """Add a sample, `seconds` after the start; return whether the temperature has settled."""
         hottest = sample.reading.hottest_c
         if hottest is None:
             return False

@@ -1,7 +1,7 @@
-"""Temperature, frequency, throttling, power and memory of the machine, read from the kernel's files.
+"""Read temperature, frequency, throttling, power and memory from the kernel's files.
 
-Files are looked for once; a reading takes those that were found. A kind of sensor that the machine
-does not show is named in `missing`. Sources: Linux `Documentation/driver-api/thermal`,
+The sensor files are located once; each reading reads these files. `missing` names the kinds of
+sensors that the machine does not have. Sources: Linux `Documentation/driver-api/thermal`,
 `Documentation/hwmon/sysfs-interface`, `Documentation/power/powercap`,
 `Documentation/admin-guide/pm/cpufreq`; the INA3221 of Jetson boards is a hwmon device.
 """
@@ -18,18 +18,18 @@ import msgspec
 from edge.util.host import read_text
 
 _RAIL = re.compile(r"^(VDD_IN|.*_IN|POM_5V_IN|.*TOTAL.*)$")
-"""A rail through which the whole board is fed."""
+"""Names of rails that supply the whole board."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sensors say at one moment.
+    """Sensor values at one moment.
 
     Attributes:
         temperature_c: Sensor -> degrees Celsius.
-        frequency_mhz: Mean over the processors.
-        throttled: Times that the processors or the board were throttled since boot.
+        frequency_mhz: Mean frequency of the processors.
+        throttled: Number of times that the processors or the board were throttled since boot.
         power_w: Meter -> watts.
-        energy_uj: Meter -> microjoules since some moment; wraps at `Sensors.energy_range`.
+        energy_uj: Meter -> microjoules since an arbitrary moment; wraps at `Sensors.energy_range`.
         rss_mb: Resident memory of this process, MiB.
     """
 
@@ -42,7 +42,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hottest_c(self) -> float | None:
-        """The hottest sensor."""
+        """The highest temperature of all sensors."""
         return max(self.temperature_c.values(), default=None)
 
 
@@ -50,10 +50,10 @@ class Sensors:
     """The sensors of this machine.
 
     Args:
-        root: Where `/sys` and `/proc` lie.
+        root: Folder that contains `sys` and `proc`.
 
     Attributes:
-        missing: Kinds of sensors that are not there.
+        missing: Kinds of sensors that the machine does not have.
         energy_range: Meter -> value at which its energy wraps.
     """
 
@@ -61,7 +61,7 @@ class Sensors:
         self._root = root
         self._temperatures = _named(root, "sys/class/thermal/thermal_zone*", "temp", "type")
         self._temperatures |= _hwmon(root, "temp", "input")
-        # The supply of a power meter is told in microwatts, of an INA3221 as volts and amperes.
+        # A power meter reports microwatts; an INA3221 reports volts and amperes.
         self._powers = _hwmon(root, "power", "input") or _hwmon(root, "power", "average")
         self._currents = _rails(root)
         self._energies = _named(root, "sys/class/powercap/intel-rapl:[0-9]*", "energy_uj", "name")
@@ -88,7 +88,7 @@ class Sensors:
         self.missing = [kind for kind, found in kinds.items() if not found]
 
     def read(self) -> Reading:
-        """Read what is there; a file that cannot be read this time is left out."""
+        """Read all sensors; leave out files that cannot be read this time."""
         frequencies = [value for path in self._frequencies if (value := _number(path)) is not None]
         throttles = [value for path in self._throttles if (value := _number(path)) is not None]
         pages = (read_text(self._root / "proc/self/statm") or "").split()
@@ -109,10 +109,10 @@ class Sensors:
 
 
 def machine_settings(root: Path = Path("/")) -> dict[str, str]:
-    """How the machine is set: governor, boost, power mode, swap; what cannot be read is left out.
+    """Return the machine's settings: governor, boost, power mode, swap; only readable ones.
 
     Args:
-        root: Where `/sys`, `/proc` and `/var` lie.
+        root: Folder that contains `sys`, `proc` and `var`.
     """
     cpu = root / "sys/devices/system/cpu"
     governors = {
@@ -137,7 +137,7 @@ def machine_settings(root: Path = Path("/")) -> dict[str, str]:
 
 
 def board_power(reading: Reading) -> tuple[str, float] | None:
-    """The meter that stands for the board, and its watts: a supply rail, else all meters together."""
+    """Return name and watts of the board's meter: a supply rail, else the sum of all meters."""
     rails = {
         name: value for name, value in reading.power_w.items() if _RAIL.match(name.split("/")[-1])
     }
@@ -150,7 +150,7 @@ def board_power(reading: Reading) -> tuple[str, float] | None:
 
 
 def energy_between(first: Reading, last: Reading, wraps: dict[str, int]) -> dict[str, float]:
-    """Joules that each meter counted between two readings that are less than one wrap apart."""
+    """Return the joules that each meter counted between two readings, at most one wrap apart."""
     return {
         name: ((last.energy_uj[name] - begin) % wraps.get(name, 2**32)) / 1e6
         for name, begin in first.energy_uj.items()
@@ -178,7 +178,7 @@ def _hwmon(root: Path, kind: str, value: str) -> dict[str, Path]:
 
 
 def _rails(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Rail -> files of its millivolts and milliamperes."""
+    """Return rail -> files of its millivolts and milliamperes."""
     found = {}
     for volt in sorted(root.glob("sys/class/hwmon/hwmon*/in*_input")):
         ampere = volt.with_name(volt.name.replace("in", "curr", 1))

@@ -1,10 +1,10 @@
-"""A single stream of frames through an engine: at the highest rate, or at a camera's pace; stages stamped on every frame.
+"""A single stream of frames through an engine, at the highest rate or at a camera's rate.
 
-The next frame starts when the last is done; nothing overlaps. Frames take the way of `edge-difom
-run`. A frame's latency is the time from its capture to the end of its output; its stages share
-their boundaries and sum to the whole. At a camera's pace the capture is the moment at which the
-picture was due, so that a stall counts against every picture that waits for its end, and of
-pictures that came meanwhile the newest is taken.
+The next frame starts after the last one is done; nothing overlaps. Frames pass through the same
+stages as in `edge-difom run`, each with its time stamps. A frame's latency is the time from its
+capture to the end of its output; its stages are contiguous and sum to the latency. At a camera's
+rate the capture is the time at which the frame was due, so that a stall counts against every frame
+that waits for it; after a stall the newest frame is processed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 STAGES = tuple(stage for stage in Stage if stage is not Stage.GUARD)
-"""Those of the frame loop, but for the guard that looks at a camera's picture before anything else does."""
+"""The stages of the frame loop except the frame guard, which only checks a camera's frames."""
 
 _WARM_RUNS, _WARM_SECONDS, _WARM_LIMIT_SECONDS = 10, 2.0, 20.0
 _SETTLED_DRIFT = 0.02
@@ -42,11 +42,11 @@ _SECOND_NS = 1_000_000_000
 
 
 class Load(NamedTuple):
-    """How frames come.
+    """The rate of the frames.
 
     Attributes:
         name: `max`, or the frames per second.
-        fps: Frames per second; None for the next one as soon as the last is done.
+        fps: Frames per second; None to start the next frame as soon as the last one is done.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Load(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Load:
-        """The load that a text names.
+        """Parse the name of a load.
 
         Raises:
-            UsageError: It is neither `max` nor a positive number.
+            UsageError: The name is neither `max` nor a positive number.
         """
         if text == "max":
             return cls("max", None)
@@ -76,20 +76,20 @@ class Load(NamedTuple):
 
 
 class Stream:
-    """An engine with its frames, one after the other.
+    """An engine and its frames, processed one after the other.
 
     Args:
         engine: An open engine.
         images: (H, W, 3) uint8 BGR frames, used in turn.
-        manifest: Of the engine's bundle.
-        sinks: Where results go, entered by the caller.
-        clock: Nanoseconds; every time but that of the CPU is read from it.
-        sleep: Waits for seconds on that clock.
-        cpu_clock: Nanoseconds of CPU that this process used.
+        manifest: Manifest of the engine's bundle.
+        sinks: Outputs of the results, entered by the caller.
+        clock: Nanoseconds; the clock of everything except CPU time.
+        sleep: Waits for a number of seconds on that clock.
+        cpu_clock: CPU time of this process in nanoseconds.
 
     Attributes:
-        without_mask: Kind of reason -> frames on which no mask may be drawn for it, the warm-up's
-            included.
+        without_mask: Kind of reason -> number of frames without a mask for this reason, including
+            the warm-up.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Stream:
         self._prepared = to_input(cut(images[0], part), engine.input_size, bgr=True)
 
     def frame(self, number: int, captured_ns: int) -> Frame:
-        """A frame taken through the device's own pipeline, stamped."""
+        """Process a frame with the device's own pipeline; return it with its time stamps."""
         place = number % len(self.images)
         frame = Frame(number, self.images[place], captured_ns)
         frame.stamps[Stage.CAPTURE] = (captured_ns, self.clock())
@@ -126,7 +126,7 @@ class Stream:
         return frame
 
     def frames(self, load: Load) -> Iterator[tuple[Frame, int]]:
-        """Frames without end, as a load brings them, each with how many were overwritten before it."""
+        """Yield frames at a load's rate forever, each with the number overwritten before it."""
         number = 0
         pacer = Pacer(load.fps, self.clock, self.sleep) if load.fps else None
         while True:
@@ -136,20 +136,20 @@ class Stream:
             number += 1
 
     def inference_ms(self) -> float:
-        """Time of one inference, nothing around it."""
+        """Measure one inference alone."""
         begin = self.clock()
         self.engine.infer(self._prepared)
         return (self.clock() - begin) / 1e6
 
     def cpu_ms(self) -> float:
-        """CPU time of the stages around inference: the stamps come from the process's CPU clock."""
+        """Measure the CPU time of the stages around inference, with the process's CPU clock."""
         frame = Frame(0, self.images[0], 0)
         analyze(frame, self.engine, self.manifest, view=self._views[0], clock=self.cpu_clock)
         spans = [frame.stamps[stage] for stage in (Stage.PREPROCESS, Stage.POSTPROCESS)]
         return sum(end - begin for begin, end in spans) / 1e6
 
     def repeat(self, seconds: float, measure_once: Callable[[], float]) -> list[float]:
-        """What `measure_once` gives again and again, at least once."""
+        """Call `measure_once` for a time, at least once, and return the results."""
         begin = self.clock()
         found = [measure_once()]
         while (self.clock() - begin) / 1e9 < seconds:
@@ -166,23 +166,23 @@ def run_load(
     newest: Callable[[], Sample] | None = None,
     settled: Callable[[float, Sample], bool] = lambda *_: False,
 ) -> Iterator[Begin | Second]:
-    """Warm up and count frames, giving a line per second while it goes on.
+    """Warm up and count frames; yield one line per second.
 
     Args:
         stream: An engine with its frames.
-        load: How they come.
-        seconds: Time to count frames for.
-        sample: Looks at the machine now; called before the first counted frame and after the last.
-        newest: The newest look at the machine, taken without waiting, for the seconds between;
-            `sample` by default.
-        settled: Told the seconds since the beginning and a look at the machine; True ends the load.
+        load: The rate of the frames.
+        seconds: Time to count frames.
+        sample: Samples the machine now; called before the first counted frame and after the last.
+        newest: Returns the newest sample without waiting, for the seconds in between; `sample` by
+            default.
+        settled: Called with the seconds since the start and a sample; True ends the load.
 
     Raises:
         UsageError: `seconds` is not positive.
     """
     if not seconds > 0:
         raise UsageError(
-            "the length of the run is not usable", expected="seconds > 0", got=f"{seconds}"
+            "the duration of the run is not usable", expected="seconds > 0", got=f"{seconds}"
         )
     newest = newest or sample
     frames = stream.frames(load)
@@ -224,10 +224,10 @@ def run_load(
 
 
 def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
-    """A few BGR frames of the phantom, half of them with a polyp.
+    """Return a few BGR frames of the phantom, half of them with a polyp.
 
-    Drawn small and enlarged, which is fast: what a frame costs depends on its size, not on its
-    detail.
+    They are drawn small and enlarged, which is fast: the processing time of a frame depends on its
+    size, not on its detail.
     """
     import cv2
 
@@ -238,7 +238,7 @@ def phantom_images(size: tuple[int, int]) -> list[ImageU8]:
 
 
 def whole_ms(frame: Frame) -> float:
-    """A frame's latency: from its capture to the end of its output."""
+    """Return a frame's latency, from its capture to the end of its output."""
     return (frame.stamps[Stage.OUTPUT][1] - frame.stamps[Stage.CAPTURE][0]) / 1e6
 
 

@@ -1,1 +1,1 @@
-"""Records of latency and what is made of them: summaries, comparisons, pages, Markdown."""
+"""Records of latency, and their summaries, comparisons, pages and Markdown."""

@@ -1,4 +1,4 @@
-"""The pictures of a latency report."""
+"""The charts of a latency report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from edge.bench.report.record import BenchReport, LoadReport
 
 KINDS = ("a", "b", "c", "d", "e")
-"""Classes of the colours, one per load or stage in their order."""
+"""CSS classes of the colors, one per load or stage, in this order."""
 
 _TAIL_POINTS = 300
 _MARKED = ("p50", "p90", "p99", "p99.9", "p99.99")
 
 
 def waterfall(load: LoadReport) -> str:
-    """Each stage's mean where it lies in the frame, with its p99 as a thin line."""
+    """Draw each stage's mean at its position within the frame, with its p99 as a thin line."""
     stages = {name: stage for name, stage in load.stages_ms.items() if stage.mean > 0}
     ends = [stage.p99 or stage.mean for stage in stages.values()]
     whole = sum(stage.mean for stage in stages.values())
@@ -44,7 +44,7 @@ def waterfall(load: LoadReport) -> str:
         if stage.p99 is not None:
             chart.span(begin, tail, y, kind)
         p99 = f", p99 {stage.p99:.3g}" if stage.p99 is not None else ""
-        # Beside the bar where there is room, else over it.
+        # Write beside the bar if there is room, else over it.
         far = max(tail, begin + stage.mean) > reach * 0.6
         text = f"{name} {stage.mean:.3g} ms{p99}"
         chart.note(begin if far else tail, y, text, lift=-12 if far else 4, push=0 if far else 8)
@@ -53,7 +53,7 @@ def waterfall(load: LoadReport) -> str:
 
 
 def distribution(loads: Sequence[LoadReport]) -> str:
-    """Share of frames that took longer than a time, both axes logarithmic, with the bounds and their intervals."""
+    """Draw the share of frames slower than a time, log-log, with the bounds and their intervals."""
     values = [value for load in loads for value in (min(load.samples_us), max(load.samples_us))]
     most = max(load.samples for load in loads)
     scale = Scale.over([value / 1e3 for value in values], log=True)
@@ -84,10 +84,10 @@ def distribution(loads: Sequence[LoadReport]) -> str:
 
 
 def series(loads: Sequence[LoadReport], name: str) -> str:
-    """One quantity of `Moment` over the time of every load; empty where no load has it.
+    """Draw one quantity of `Moment` over the time of every load; empty if no load has it.
 
     Args:
-        loads: In their order.
+        loads: The loads in order.
         name: `latency`, `temperature_c`, `frequency_mhz`, `power_w` or `rss_mb`.
     """
     end = max(load.seconds for load in loads)
@@ -124,7 +124,7 @@ def series(loads: Sequence[LoadReport], name: str) -> str:
 
 
 def roofline(report: BenchReport) -> str:
-    """What the engine reached under the machine's roofs; empty without a profile or the work of an inference."""
+    """Draw the engine's roofline; empty without a profile or the work of an inference."""
     alone, work, profile = report.inference_only_ms, report.work, report.profile
     if alone is None or work is None or profile is None:
         return ""
@@ -156,7 +156,7 @@ def _share(name: str) -> float:
 
 
 def _tail(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Points (value, share of samples over it): every sample of the tail, some of the body."""
+    """Return points (value, share of samples above it): all of the tail, some of the body."""
     ordered, count = sorted(values), len(values)
     body = max(count - _TAIL_POINTS, 0)
     chosen = [*range(0, body, max(1, body // _TAIL_POINTS)), *range(body, count)]

@@ -1,9 +1,8 @@
-"""Whether one set of runs is slower than another, row by row.
+"""Compare two sets of runs row by row: is one slower than the other?
 
 A row is a bundle in an engine under a load. The ratio of a percentile, B over A, has a 95 %
-interval from a bootstrap over seconds within each run; what differs from one run to the next, such
-as the placement of memory, is in no run's interval, so a ratio must also leave a margin before it
-counts.
+interval from a bootstrap over seconds within each run. This interval does not include differences
+between runs, such as the placement of memory, so a ratio must also exceed a margin to count.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         percentile: `p50`, `p90` or `p99`.
         a_ms: Plain quantile of A.
-        b_ms: Of B.
+        b_ms: Plain quantile of B.
         ratio: B over A.
-        ci95: Its interval; None where a run is too short for one.
+        ci95: 95 % interval of the ratio; None if a run is too short.
         verdict: `regression`, `improvement`, `no difference` or `not judged`.
     """
 
@@ -63,8 +62,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: Bundle, engine, precision, threads, load.
-        why: Why it is not judged; None where it is.
-        ratios: One per percentile that both runs have samples for.
+        why: Why the row is not judged; None if it is.
+        ratios: One ratio per percentile for which both runs have enough samples.
     """
 
     key: Key
@@ -73,16 +72,16 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Two sets of runs.
+    """Comparison of two sets of runs.
 
     Attributes:
-        verdict: `regression` where any ratio is one, else `improvement` where any is, else `no
-            difference`; `not judged` where no ratio is judged.
-        margin: By which a ratio must differ from 1.
-        pairs: Rows of both.
+        verdict: `regression` if any ratio is one, else `improvement` if any ratio is one, else `no
+            difference`; `not judged` if no ratio is judged.
+        margin: Minimum difference of a ratio from 1.
+        pairs: Rows of both sets.
         only_a: Rows that B lacks.
         only_b: Rows that A lacks.
-        notes: What a reader must know.
+        notes: Remarks that a reader of the figures must know.
     """
 
     verdict: str
@@ -94,14 +93,14 @@ class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_reports(path: Path) -> list[BenchReport]:
-    """The reports of a run or of a folder of runs.
+    """Load the reports of a run or of a folder of runs.
 
     Args:
-        path: A report.json, a record.jsonl, or a folder with such files at any depth; of a folder
-            with both, the record is taken.
+        path: A report.json, a record.jsonl, or a folder with such files at any depth; if a folder
+            has both, its record is read.
 
     Raises:
-        DataError: There is none, or one cannot be read.
+        DataError: There is no report, or a report cannot be read.
     """
     if path.is_file():
         return [_read(path)]
@@ -110,7 +109,7 @@ def load_reports(path: Path) -> list[BenchReport]:
     lone = [report for report in sorted(path.rglob("report.json")) if report.parent not in folders]
     if not records and not lone:
         raise DataError(
-            f"{path} holds no run", expected="a report.json or record.jsonl of `edge-difom bench`"
+            f"{path} has no run", expected="a report.json or record.jsonl of `edge-difom bench`"
         )
     return [_read(file) for file in (*records, *lone)]
 
@@ -122,13 +121,13 @@ def compare_runs(
     margin: float = MARGIN,
     judge_invalid: bool = False,
 ) -> CompareReport:
-    """Pair the rows of two sets of runs and judge each.
+    """Pair the rows of two sets of runs and judge each pair.
 
     Args:
-        a: What is compared with.
-        b: What is judged.
-        margin: By which a ratio must differ from 1, beyond its interval.
-        judge_invalid: Judge runs that the environment guard calls INVALID too.
+        a: The reference.
+        b: The runs to judge.
+        margin: Minimum difference of a ratio from 1, beyond its interval.
+        judge_invalid: Also judge runs that the environment guard calls INVALID.
 
     Raises:
         DataError: The sets share no row.
@@ -136,7 +135,7 @@ def compare_runs(
     left, right = _rows(a), _rows(b)
     notes = []
     if not left.keys() & right.keys() and len({key[0] for key in (*left, *right)}) == 2:
-        # One bundle against its successor: rows are told apart by the rest.
+        # One bundle against its successor: match rows by the other fields.
         left, right = ({("", *key[1:]): row for key, row in rows.items()} for rows in (left, right))
         notes.append(f"bundle {a[0].bundle} compared with {b[0].bundle}")
     both = [key for key in left if key in right]
@@ -171,11 +170,13 @@ def _read(path: Path) -> BenchReport:
         report = msgspec.json.decode(path.read_bytes(), type=BenchReport)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} is no report", expected="a report.json of `edge-difom bench`", got=str(error)
+            f"{path} is not a report",
+            expected="a report.json of `edge-difom bench`",
+            got=str(error),
         ) from error
     if report.version != REPORT_VERSION:
         raise DataError(
-            f"{path} has another form",
+            f"{path} has an unsupported version",
             expected=f"version {REPORT_VERSION}",
             got=f"version {report.version}",
         )
@@ -212,7 +213,7 @@ def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: 
     blocks = [blocks_of(row.samples_us, [moment.frames for moment in row.series]) for row in (a, b)]
     draws = None
     if all(blocks) and names:
-        # Different seeds: the two runs know nothing of each other.
+        # Use different seeds: the two runs are independent.
         first, second = (
             quantile_draws(part, shares, seed=seed) for seed, part in enumerate(blocks)
         )
@@ -242,7 +243,7 @@ def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: 
 def _verdict(ratio: float, between: tuple[float, float], margin: float) -> str:
     if between[0] > 1 and ratio > 1 + margin:
         return REGRESSION
-    # The same factor downwards: a ratio and its inverse are judged alike.
+    # Use the same factor downward, so that a ratio and its inverse are judged alike.
     if between[1] < 1 and ratio < 1 / (1 + margin):
         return IMPROVEMENT
     return NO_DIFFERENCE

@@ -1,6 +1,6 @@
-"""Charts as SVG text whose colours are the page's own, so that one drawing serves light, dark and print.
+"""Charts as SVG text with the page's own colors, so that one drawing suits light, dark and print.
 
-Every mark carries a class; `edge/reports/templates/bench.css` gives the classes their colours.
+Every mark has a CSS class; `edge/reports/templates/bench.css` gives the classes their colors.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 14, 42
 _LETTER = 6.6
-"""Width of a letter of a note, units of the drawing."""
+"""Width of a letter of a note in units of the drawing."""
 _TICKS = 6
 
 
 class Scale(NamedTuple):
-    """What an axis spans.
+    """The range of an axis.
 
     Attributes:
-        low: At its beginning; positive where `log`.
-        high: At its end, over `low`.
-        log: Equal factors are equally long.
+        low: Value at its start; positive if `log`.
+        high: Value at its end, above `low`.
+        log: Whether the axis is logarithmic.
     """
 
     low: float
@@ -35,7 +35,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def over(cls, values: Sequence[float], *, log: bool = False, zero: bool = False) -> Scale:
-        """A scale with a margin around values; from 0 where `zero`."""
+        """Make a scale with a margin around values; it starts at 0 if `zero`."""
         low, high = min(values), max(values)
         if log:
             return cls(low / 1.15, high * 1.15, True)
@@ -43,7 +43,7 @@ class Scale(NamedTuple):
         return cls(0.0 if zero else low - margin, high + margin)
 
     def at(self, value: float) -> float:
-        """Where a value lies, 0 to 1; values beyond the ends are drawn at them."""
+        """Return the position of a value, 0 to 1; values beyond an end are clipped to it."""
         if self.log:
             value = max(value, self.low)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -52,7 +52,7 @@ class Scale(NamedTuple):
         return min(max(share, 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Round values between the ends."""
+        """Return round values between the ends."""
         if not self.log:
             return _round_values(self.low, self.high)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
@@ -70,11 +70,11 @@ class Chart:
     Args:
         x: Horizontal scale.
         y: Vertical scale.
-        x_label: Quantity and unit.
-        y_label: Likewise.
-        width: Units of the drawing.
-        height: Likewise.
-        y_ticks: Value -> text, in the place of round numbers.
+        x_label: Quantity and unit of the horizontal axis.
+        y_label: Quantity and unit of the vertical axis.
+        width: Width in units of the drawing.
+        height: Height in units of the drawing.
+        y_ticks: Value -> text; replaces the round numbers.
     """
 
     def __init__(
@@ -109,11 +109,12 @@ class Chart:
         if y_label:
             middle = (_TOP + bottom) / 2
             self._marks.append(
-                f'<text class="label middle" transform="translate(12 {middle:.1f}) rotate(-90)">{escape(y_label)}</text>'
+                f'<text class="label middle" transform="translate(12 {middle:.1f}) rotate(-90)">'
+                f"{escape(y_label)}</text>"
             )
 
     def line(self, points: Points, kind: str, *, step: bool = False) -> None:
-        """A line through points; with `step` a value holds until the next."""
+        """Draw a line through points; with `step`, a value lasts until the next one."""
         if not points:
             return
         path = f"M{self._px(points[0][0])} {self._py(points[0][1])}"
@@ -122,28 +123,29 @@ class Chart:
         self._marks.append(f'<path class="line {kind}" d="{path}"/>')
 
     def dots(self, points: Points, kind: str, *, radius: float = 2.0) -> None:
-        """A dot at each point."""
+        """Draw a dot at each point."""
         marks = (f'<circle cx="{self._px(x)}" cy="{self._py(y)}" r="{radius}"/>' for x, y in points)
         self._marks.append(f'<g class="dot {kind}">{"".join(marks)}</g>')
 
     def span(self, low: float, high: float, y: float, kind: str) -> None:
-        """An interval of x at a height, with its ends marked."""
+        """Draw a horizontal interval at a height, with its ends marked."""
         left, right, at = self._px(low), self._px(high), self._py(y)
         self._marks.append(
-            f'<path class="span {kind}" d="M{left} {at}H{right}M{left} {at - 4:.1f}v8M{right} {at - 4:.1f}v8"/>'
+            f'<path class="span {kind}" d="M{left} {at}H{right}'
+            f'M{left} {at - 4:.1f}v8M{right} {at - 4:.1f}v8"/>'
         )
 
     def bar(self, low: float, high: float, y: float, kind: str, *, thickness: float = 16) -> None:
-        """A bar along x around a height."""
+        """Draw a horizontal bar centered at a height."""
         left, right = self._px(low), self._px(high)
         wide = max(right - left, 1.5)
         self._marks.append(
-            f'<rect class="bar {kind}" x="{left}" y="{self._py(y) - thickness / 2:.1f}" width="{wide:.1f}" '
-            f'height="{thickness}" rx="2"/>'
+            f'<rect class="bar {kind}" x="{left}" y="{self._py(y) - thickness / 2:.1f}" '
+            f'width="{wide:.1f}" height="{thickness}" rx="2"/>'
         )
 
     def note(self, x: float, y: float, text: str, *, lift: float = -6, push: float = 0) -> None:
-        """A text beside a point, `push` to its right and `lift` below; to its left where it would leave the drawing."""
+        """Write text `push` to the right of a point and `lift` below; to its left near the edge."""
         at, end = self._px(x), self.width - _RIGHT
         if at + push + _LETTER * len(text) <= end:
             self._write(at + push, self._py(y) + lift, text, "note")
@@ -151,9 +153,10 @@ class Chart:
             self._write(at - push, self._py(y) + lift, text, "note end")
 
     def svg(self, title: str) -> str:
-        """The drawing as an `<svg>` element."""
+        """Return the drawing as an `<svg>` element."""
         return (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title, quote=True)}">'
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(title, quote=True)}">'
             f"{''.join(self._marks)}</svg>"
         )
 
@@ -168,7 +171,7 @@ class Chart:
 
 
 def number(value: float) -> str:
-    """A short text of a number, as on an axis."""
+    """Format a number briefly, as on an axis."""
     if value == 0:
         return "0"
     if abs(value) >= 1e5 or abs(value) < 1e-4:

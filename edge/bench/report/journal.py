@@ -1,7 +1,7 @@
-"""The record of a run, written as it goes: JSON lines with the raw samples, whole up to the last second of a run that was killed.
+"""The record of a run: JSON lines with the raw samples, written as the run goes.
 
-A header, then for each load its beginning and one line per second, then what was measured after the
-loads, then the end.
+If a run is killed, its record is complete up to the last second. The lines are a header, for each
+load its beginning and one line per second, the measurements after the loads, and the end.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ RECORD_NAME = "record.jsonl"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="header"):
-    """What is known before anything is timed; the fields are those of `BenchReport`.
+    """Everything that is known before the first load; the fields are those of `BenchReport`.
 
     Attributes:
         format: Version of the lines.
-        seconds: That each load is to be counted for.
+        seconds: Requested time to count frames under each load.
         energy_range: Energy meter -> value at which it wraps.
     """
 
@@ -65,20 +65,20 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="h
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """The machine at one moment: what the guard judges, and what the sensors say."""
+    """The machine at one moment: the counters for the guard and the values of the sensors."""
 
     snapshot: Snapshot
     reading: Reading
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="load"):
-    """A load is warm and counts from here.
+    """The end of a load's warm-up and the start of counting.
 
     Attributes:
-        load: Its name.
-        fps: At which pictures come; None at the highest rate.
-        warmup: What came before.
-        machine: As it is now.
+        load: Name of the load.
+        fps: Frames per second of the source; None at the highest rate.
+        warmup: The warm-up before it.
+        machine: The machine at this moment.
     """
 
     load: str
@@ -91,12 +91,12 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="s
     """The frames that ended in one second of a load.
 
     Attributes:
-        load: Its name.
-        at_ns: Its end, since the load began.
+        load: Name of the load.
+        at_ns: End of the second, since the load began.
         stages_ns: Stage -> nanoseconds of each frame; frame i is element i of every list.
-        dropped: Pictures that were overwritten in it.
-        cpu_ns: CPU time of this process in it, all threads.
-        machine: The newest look at it, at most a second old.
+        dropped: Frames that were overwritten in this second.
+        cpu_ns: CPU time of this process in this second, all threads.
+        machine: The newest sample of the machine, at most one second old.
     """
 
     load: str
@@ -107,17 +107,17 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="s
     machine: Sample
 
     def whole_ns(self) -> list[int]:
-        """Whole-frame latencies: the sum of the stages."""
+        """Return the whole-frame latencies, which are the sums of the stages."""
         return [sum(stages) for stages in zip(*self.stages_ns.values(), strict=True)]
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="aside"):
-    """What is measured after the loads.
+    """Measurements after the loads.
 
     Attributes:
-        inference_ms: The engine alone, one value each.
-        around_cpu_ms: CPU time of preprocessing and postprocessing, one value each.
-        peak_rss_mb: MiB.
+        inference_ms: Times of the engine alone, one per inference.
+        around_cpu_ms: CPU times of preprocessing and postprocessing, one per frame.
+        peak_rss_mb: Peak resident memory, MiB.
     """
 
     inference_ms: list[float]
@@ -126,10 +126,10 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="as
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="end"):
-    """The run came to its end.
+    """The regular end of a run.
 
     Attributes:
-        notes: What the run itself has to say.
+        notes: Remarks of the run itself.
     """
 
     notes: list[str]
@@ -139,13 +139,13 @@ Line = Header | Begin | Second | Aside | End
 
 
 class Journal:
-    """Takes the lines of a run as they come; a context manager.
+    """Collects and writes the lines of a run; a context manager.
 
     Args:
-        path: File to write them to, which must not exist; None to keep them only.
+        path: File for the lines, which must not exist; None to keep them only in memory.
 
     Attributes:
-        lines: What was taken.
+        lines: All lines so far.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -170,7 +170,7 @@ class Journal:
             self._file = None
 
     def add(self, line: Line) -> None:
-        """Keep a line, and hand it to the system: what was added survives the death of this process."""
+        """Add a line and flush it, so that it survives the death of this process."""
         self.lines.append(line)
         if self._file is not None:
             self._file.write(msgspec.json.encode(line) + b"\n")
@@ -178,13 +178,13 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[Line]:
-    """The lines of a record; a last line that was cut is left out.
+    """Read the lines of a record, without an incomplete last line.
 
     Args:
         path: The file, or its folder.
 
     Raises:
-        DataError: There is no such file, or it is no record of this form.
+        DataError: There is no such file, or it is not a record in this format.
     """
     file = path / RECORD_NAME if path.is_dir() else path
     if not file.is_file():
@@ -200,8 +200,8 @@ def read_journal(path: Path) -> list[Line]:
         ) from error
     if not lines or not isinstance(lines[0], Header) or lines[0].format != FORMAT:
         raise DataError(
-            f"{file} is no record",
+            f"{file} is not a record",
             expected=f"a header of format {FORMAT} in its first line",
-            got="another line",
+            got="a different line",
         )
     return lines

@@ -1,4 +1,4 @@
-"""The latency report as Markdown; needs no package."""
+"""Render the latency report as Markdown, without further packages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def markdown_report(report: BenchReport) -> str:
-    """The report; its first line says whether it may be believed."""
+    """Render the report; its first line says whether the run is valid."""
     device = report.device
     cpu = device.board or device.cpu or device.architecture
     parts = [
         f"# {'VALID' if report.valid else f'INVALID: {report.reason}'}",
-        f"`{report.bundle}` in {report.engine} {report.precision} on {cpu}, {device.usable_cores} cores; "
-        f"frames of {report.frame_size[1]}x{report.frame_size[0]}; {report.created}. {RESEARCH_USE}",
+        f"`{report.bundle}` in {report.engine} {report.precision} on {cpu}, "
+        f"{device.usable_cores} cores; frames of {report.frame_size[1]}x{report.frame_size[0]}; "
+        f"{report.created}. {RESEARCH_USE}",
         "\n".join(f"* {note}" for note in report.notes),
     ]
     if report.unknown:
@@ -86,7 +87,7 @@ def markdown_report(report: BenchReport) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; empty without rows, None is a dash."""
+    """Render a Markdown table; empty without rows; None becomes a dash."""
     if not rows:
         return ""
     lines = [
@@ -98,7 +99,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it."""
+    """Format a value for a table."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -113,7 +114,10 @@ def _load(load: LoadReport) -> str:
         None if pair is None else f"{pair[0]:.4g} to {pair[1]:.4g}"
         for pair in load.latency_ci95_ms.values()
     ]
-    head = f"## {pace}\n\n{load.samples} frames in {load.seconds:.1f} s, {load.dropped} overwritten{retention}."
+    head = (
+        f"## {pace}\n\n{load.samples} frames in {load.seconds:.1f} s, "
+        f"{load.dropped} overwritten{retention}."
+    )
     latency = table(
         ["latency, ms", *load.latency_ms],
         [

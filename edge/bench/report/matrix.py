@@ -1,4 +1,4 @@
-"""Bundles x engines x precisions x threads, each in a process of its own, and which of them are on the Pareto front."""
+"""Measure bundles x engines x precisions x threads, each cell in its own process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        return f"{self.bundle.name.removesuffix('.difom')}-{self.engine}-{self.precision}-{self.threads}"
+        """Name of the cell and of its folder."""
+        bundle = self.bundle.name.removesuffix(".difom")
+        return f"{bundle}-{self.engine}-{self.precision}-{self.threads}"
 
 
 class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,20 +45,20 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cell: Name of the cell.
         bundle: Name of the bundle.
-        engine: Of the cell.
-        precision: Likewise.
-        threads: Likewise.
+        engine: Engine of the cell.
+        precision: Precision of the cell.
+        threads: Threads of the cell.
         load: Name of the load.
-        valid: The environment guard saw nothing that spoils it.
-        p50_ms: Plain quantile of the whole frame.
-        p99_ms: With 99 % confidence; None where the samples are too few.
-        cpu_ms: CPU of the process per frame.
-        peak_rss_mb: MiB.
-        share_of_peak: Of what the engine reaches on this machine; None without a profile.
-        dice: On the data set below; None where none is known.
-        dice_ci95: Its 95 % interval.
-        dataset: The last of the report's accuracy rows.
-        front: No other valid row of the load has both a higher Dice and less CPU.
+        valid: Whether the environment guard saw no disturbance.
+        p50_ms: Plain quantile of the whole-frame latency.
+        p99_ms: Percentile with 99 % confidence; None with too few samples.
+        cpu_ms: CPU time of the process per frame.
+        peak_rss_mb: Peak resident memory, MiB.
+        share_of_peak: Share of the engine's peak speed on this machine; None without a profile.
+        dice: Dice on `dataset`; None if unknown.
+        dice_ci95: 95 % interval of `dice`.
+        dataset: Data set of the report's last accuracy row.
+        front: Whether no other valid row of the load has both a higher Dice and less CPU time.
     """
 
     cell: str
@@ -82,9 +83,9 @@ class MatrixReport(msgspec.Struct, frozen=True, kw_only=True):
     """A matrix of runs.
 
     Attributes:
-        rows: One per cell and load.
-        failed: Cell -> why it gave no row.
-        device: The machine, in words.
+        rows: One row per cell and load.
+        failed: Cell -> why it has no row.
+        device: Description of the machine.
     """
 
     rows: list[MatrixRow]
@@ -93,16 +94,16 @@ class MatrixReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_cell(command: Sequence[str], cell: Cell, folder: Path, options: Sequence[str]) -> None:
-    """Measure one cell in a process of its own.
+    """Measure one cell in a separate process.
 
     Args:
-        command: Runs `bench run` in a process of its own.
-        cell: What to measure.
-        folder: For its record and reports; replaced.
+        command: Command line that runs `bench run`.
+        cell: The cell to measure.
+        folder: Folder for its record and reports; replaced if it exists.
         options: More options of `bench run`.
 
     Raises:
-        DataError: The process failed; holds the end of what it said.
+        DataError: The process failed; the error quotes the end of its output.
     """
     arguments = [
         *(*command, "--bundle", str(cell.bundle)),
@@ -127,15 +128,15 @@ def run_matrix(
     """Measure every cell and write matrix.json and matrix.html beside the cells' folders.
 
     Args:
-        cells: In the order in which they are measured.
-        out: Folder.
-        options: Of `bench run`, for every cell.
-        resume: Keep cells whose run came to its end.
+        cells: The cells, in the order in which they are measured.
+        out: Output folder.
+        options: Options of `bench run` for every cell.
+        resume: Keep cells whose run is complete.
         execute: Measures one cell.
-        done: Called with the name of each cell when it is through.
+        done: Called with the name of each cell after it was measured.
 
     Raises:
-        UsageError: There is no cell, or two have one name.
+        UsageError: There is no cell, or two cells have the same name.
         DataError: No cell could be measured.
     """
     names = [cell.name for cell in cells]
@@ -175,7 +176,7 @@ def run_matrix(
 
 
 def mark_front(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
-    """The rows, those on the Pareto front of Dice against CPU marked; of equal rows all are on it."""
+    """Mark the rows on the Pareto front of Dice against CPU time, including ties."""
 
     def beaten(row: MatrixRow) -> bool:
         assert row.dice is not None
@@ -196,7 +197,7 @@ def mark_front(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
 
 
 def matrix_page(report: MatrixReport) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.
@@ -210,7 +211,7 @@ def matrix_page(report: MatrixReport) -> str:
 
 
 def _picture(rows: Sequence[MatrixRow], engines: Sequence[str]) -> str:
-    """Dice against CPU milliseconds, dots numbered as the table's rows; empty where no row has a Dice."""
+    """Draw Dice against CPU time, dots numbered like the table's rows; empty without any Dice."""
     points = [(number, row, row.dice) for number, row in enumerate(rows, 1) if row.dice is not None]
     if not points:
         return ""

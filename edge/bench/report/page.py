@@ -1,4 +1,4 @@
-"""The latency report as one self-contained page."""
+"""Render the latency report as one self-contained page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SERIES = ("latency", "temperature_c", "frequency_mhz", "power_w", "rss_mb")
 
 
 def report_page(report: BenchReport) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.

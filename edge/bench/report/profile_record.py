@@ -1,4 +1,4 @@
-"""What a machine reaches at best, and how much an inference asks of it."""
+"""Records of a machine's peak performance and of the work of an inference."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BYTES = {"int8": 1, "bf16": 2, "f32": 4}
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """What one inference does in its convolutions and matrix products.
+    """The work of one inference in convolutions and matrix products.
 
     Attributes:
-        macs: Multiplications with an addition.
-        values: Weights, inputs and outputs of those layers, each counted once.
+        macs: Multiply-accumulate operations.
+        values: Weights, inputs and outputs of these layers, each counted once.
     """
 
     macs: int
@@ -28,18 +28,18 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         return 2 * self.macs / 1e9
 
     def intensity(self, precision: str) -> float:
-        """Operations per byte that must at least be moved, in a precision of `BYTES`."""
+        """Return operations per byte, for the minimum memory traffic in a precision of `BYTES`."""
         return 2 * self.macs / (self.values * BYTES[precision])
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine reaches on a stack of dense convolutions.
+    """The speed of an engine on a stack of dense convolutions.
 
     Attributes:
         engine: `openvino` or `tflite`.
         precision: `int8` or `f32`, as the engine executed it.
-        giga_operations_per_second: From the median.
-        samples_ms: One inference each.
+        giga_operations_per_second: Speed at the median time.
+        samples_ms: Time of each inference.
     """
 
     engine: str
@@ -49,21 +49,21 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a machine reaches at best.
+    """Peak performance of a machine.
 
     Attributes:
-        valid: The environment guard saw nothing that spoils the figures.
-        reason: What it saw.
-        unknown: What it could not read.
-        threads: Of engines and of the memory's measure.
+        valid: Whether the environment guard saw no disturbance.
+        reason: The disturbances; None without any.
+        unknown: Counters that could not be read.
+        threads: Threads of engines and of the memory test.
         copy_gb_s: Memory bandwidth of a copy, bytes read and written, 10^9 per second.
-        triad_gb_s: Likewise of a = b + s c.
-        peaks: Engines on dense convolutions.
-        missing: Engines that were not measured -> why.
+        triad_gb_s: Memory bandwidth of the triad a = b + s c, 10^9 bytes per second.
+        peaks: Speeds of the engines on dense convolutions.
+        missing: Engine that was not measured -> why.
         device: The machine.
-        machine: Governor, power mode and the like, as they were set.
-        versions: Software.
-        created: UTC, ISO 8601.
+        machine: Settings of the machine, such as governor and power mode.
+        versions: Versions of the software.
+        created: Time of the measurement, UTC, ISO 8601.
     """
 
     valid: bool
@@ -80,6 +80,6 @@ class DeviceProfile(msgspec.Struct, frozen=True, kw_only=True):
     created: str
 
     def peak(self, engine: str, precision: str) -> float | None:
-        """Operations per second, 10^9, of an engine in a precision; None where it was not measured."""
+        """Return 10^9 operations per second of an engine in a precision; None if not measured."""
         found = (row for row in self.peaks if (row.engine, row.precision) == (engine, precision))
         return next((row.giga_operations_per_second for row in found), None)

@@ -1,4 +1,7 @@
-"""The latency report: what `edge-difom bench` makes of a record. Times are milliseconds unless a name says otherwise."""
+"""The latency report that `edge-difom bench` makes from a record.
+
+Times are in milliseconds unless a name says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ REPORT_VERSION = 2
 
 
 class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
-    """How the engine was brought to its steady state.
+    """The warm-up before the counted frames.
 
     Attributes:
-        runs: Frames that were not counted.
-        seconds: Their time.
+        runs: Number of warm-up frames.
+        seconds: Duration of the warm-up.
         drift: Relative change of the rolling median at the end.
-        settled: The drift fell below 2 % before the time allowed was over.
-        shortened: A short run allowed less than the 2 s that the rule asks for.
+        settled: Whether the drift fell below 2 % within the allowed time.
+        shortened: Whether a short run allowed less than the 2 s that the rule requires.
     """
 
     runs: int
@@ -33,7 +36,7 @@ class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds of one stage; percentiles are plain quantiles, None below their least number of samples."""
+    """Milliseconds of one stage; percentiles are plain quantiles, None with too few samples."""
 
     mean: float
     p50: float | None
@@ -47,10 +50,10 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
         at_s: End of the second, since the load began.
         frames: Frames that ended in it.
         p50_ms: Plain median of their latencies.
-        max_ms: The longest.
-        temperature_c: The hottest sensor; None where there is none.
-        frequency_mhz: Mean over the processors.
-        power_w: Of the board or the processor package.
+        max_ms: Maximum of their latencies.
+        temperature_c: Temperature of the hottest sensor; None without a sensor.
+        frequency_mhz: Mean frequency of the processors.
+        power_w: Power of the board or the processor package.
         rss_mb: Resident memory, MiB.
     """
 
@@ -65,31 +68,31 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured under one load.
+    """Figures of one load.
 
     Attributes:
-        load: `max`, or the frames per second at which pictures came.
-        samples: Frames counted.
-        seconds: Time that they took.
-        fps: Frames done per second.
-        dropped: Pictures that came while an older one was worked on, and were overwritten.
-        valid: The environment guard saw nothing that spoils this load.
-        reason: What it saw.
-        unknown: What it could not read.
-        other_cpu_per_core: CPU of other processes, share of each core.
-        warmup: The frames before the first that counted.
+        load: `max`, or the frames per second of the source.
+        samples: Number of counted frames.
+        seconds: Duration of the counted frames.
+        fps: Completed frames per second.
+        dropped: Frames that were overwritten by a newer one while another frame was processed.
+        valid: Whether the environment guard saw no disturbance during this load.
+        reason: The disturbances; None without any.
+        unknown: Counters that could not be read.
+        other_cpu_per_core: CPU of other processes, as a share of each core.
+        warmup: The warm-up before the first counted frame.
         latency_ms: Early-stopping percentiles of the whole frame
             (`edge.bench.measure.percentiles`).
         latency_empirical_ms: Plain quantiles of the same samples.
-        latency_ci95_ms: 95 % interval of those, bootstrap over whole seconds: neighbours are alike.
-        stages_ms: Stage -> its milliseconds; they share their boundaries and sum to the whole.
-        cpu_ms_per_frame: CPU time of this process, all threads, over the frames.
-        rss_mb: Resident memory at the end, MiB, the measurement's own pictures and samples
-            included.
-        rss_growth_kib_per_frame: Its growth over the load, per frame.
-        energy_mj_per_frame: Energy over the frames, millijoules, of the whole board or package,
-            idle included.
-        energy_source: The meter.
+        latency_ci95_ms: 95 % intervals of the plain quantiles; the bootstrap draws whole seconds,
+            because neighboring frames are similar.
+        stages_ms: Stage -> its milliseconds; the stages are contiguous and sum to the whole.
+        cpu_ms_per_frame: CPU time of this process per frame, all threads.
+        rss_mb: Resident memory at the end, MiB, including the harness's own images and samples.
+        rss_growth_kib_per_frame: Growth of the resident memory during the load, per frame.
+        energy_mj_per_frame: Energy of the whole board or package per frame, including idle power,
+            in millijoules.
+        energy_source: Name of the meter.
         retention: p50 of the last 60 s over that of the first 60 s; None under 120 s.
         series: One row per second.
         samples_us: The whole-frame latencies in order, microseconds.
@@ -123,9 +126,9 @@ class GoldenCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The measured engine on the bundle's golden frames.
 
     Attributes:
-        frames: How many.
-        ok: Each within the manifest's tolerance.
-        worst_iou: Least mask IoU; None where no frame has a mask.
+        frames: Number of frames.
+        ok: Whether each frame is within the manifest's tolerance.
+        worst_iou: Lowest mask IoU; None if no frame has a mask.
         mean_difference: Largest mean score difference of a frame, 1/256.
     """
 
@@ -136,43 +139,42 @@ class GoldenCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A latency run: whether it is valid, its figures, and the machine and bundle they are of.
+    """A latency run: its validity, its figures, and the machine and bundle that it measured.
 
     Attributes:
-        version: Of this form.
-        valid: No load was spoilt.
-        reason: What spoilt one.
-        unknown: What the environment guard could not read.
-        complete: The run came to its end; False for the record of one that was killed.
-        publishable: Valid, complete, and each load at least 600 s long.
-        notes: What a reader of the figures must know.
+        version: Version of this format.
+        valid: Whether no load was disturbed.
+        reason: The disturbances; None without any.
+        unknown: Counters that the environment guard could not read.
+        complete: Whether the run reached its end; False if it was killed.
+        publishable: Whether the run is valid and complete, and each load lasted at least 600 s.
+        notes: Remarks that a reader of the figures must know.
         bundle: Name of the bundle.
-        digest: Its digest.
+        digest: Digest of the bundle.
         engine: `openvino`, `tflite` or `onnx`.
-        precision: As the bundle names it; `settings` says what was executed.
-        threads: That were asked for; None for the engine's own choice.
+        precision: Precision as the bundle names it; `settings` has the executed precision.
+        threads: Requested thread count; None means all usable cores.
         frame_size: Height and width of the frames.
         compile_ms: Reading, hash check and compilation of the engine.
-        first_inference_ms: The first inference after it.
+        first_inference_ms: The first inference after compilation.
         loads: One row per load, in the order in which they ran.
-        inference_only_ms: The engine in a loop on one prepared input, nothing between, after the
-            loads.
-        preprocess_postprocess_cpu_ms: CPU time per frame of the process in these two stages, after
-            the loads, OpenCV's threads included; a runtime whose threads spin on after an inference
-            adds to it.
-        peak_rss_mb: The highest that resident memory was, compilation included, MiB.
-        settings: The engine's effective settings, and the harness's own.
-        accuracy: Accuracy of this very engine: speed without it is half a figure.
-        parity: The bundle's rows on this engine.
-        golden: This engine on the golden frames, on this machine; None for an engine that has none.
-        work: Operations of an inference; None where no file of the bundle tells.
-        profile: What the machine reaches at best; None where it was not measured.
-        machine: Governor, power mode and the like, as they were set.
-        sensors_missing: Kinds of sensors that this machine does not show.
+        inference_only_ms: The engine in a tight loop on one prepared input, after the loads.
+        preprocess_postprocess_cpu_ms: CPU time of the process per frame in these two stages, after
+            the loads, including OpenCV's threads. A runtime whose threads keep spinning after an
+            inference adds to it.
+        peak_rss_mb: Peak resident memory, including compilation, MiB.
+        settings: Effective settings of the engine and of the harness.
+        accuracy: Accuracy of this engine, without which a speed has little meaning.
+        parity: The bundle's parity rows of this engine.
+        golden: This engine on the golden frames, on this machine; None if it has none.
+        work: Operations of an inference; None if they cannot be counted.
+        profile: Peak performance of the machine; None if it was not measured.
+        machine: Settings of the machine, such as governor and power mode.
+        sensors_missing: Kinds of sensors that this machine does not have.
         device: The machine.
-        versions: Software.
-        command: That repeats the run.
-        created: UTC, ISO 8601.
+        versions: Versions of the software.
+        command: Command that repeats the run.
+        created: Time of the run, UTC, ISO 8601.
     """
 
     version: int = REPORT_VERSION
@@ -214,7 +216,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def share_of_peak(self) -> float | None:
-        """Operations per second of inference alone over what the engine reaches here at best; None where unknown."""
+        """Speed of inference alone, as a share of the engine's peak here; None if unknown."""
         alone = self.inference_only_ms
         executed = str(self.settings.get("precision", self.precision))
         if self.work is None or self.profile is None or alone is None:

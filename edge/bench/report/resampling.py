@@ -1,4 +1,7 @@
-"""Bootstrap of latency quantiles over blocks of neighbours: frames of one second are alike, so single frames must not be drawn."""
+"""Block bootstrap of latency quantiles.
+
+Frames of one second are correlated, so the bootstrap draws whole blocks instead of single frames.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ RESAMPLES = 1000
 
 
 def blocks_of(samples: Sequence[float], counts: Sequence[int]) -> list[NDArray[np.float64]]:
-    """Samples cut into the blocks that are drawn as wholes.
+    """Split samples into the blocks that the bootstrap draws.
 
     Args:
-        samples: In the order in which they were taken.
-        counts: Samples of each second, in order; they add up to all.
+        samples: Samples in the order in which they were taken.
+        counts: Number of samples in each second, in order; the sum is the number of samples.
 
     Returns:
-        One block per second; of a run under `MIN_BLOCKS` seconds, as many stretches of equal
-        length; none where a stretch would have fewer than two samples.
+        One block per second; for a run shorter than `MIN_BLOCKS` seconds, `MIN_BLOCKS` blocks of
+        equal length; no block if one would have fewer than two samples.
     """
     values = np.asarray(samples, dtype=np.float64)
     if len(counts) >= MIN_BLOCKS:
@@ -37,12 +40,12 @@ def blocks_of(samples: Sequence[float], counts: Sequence[int]) -> list[NDArray[n
 def quantile_draws(
     blocks: Sequence[NDArray[np.float64]], p: Sequence[float], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Plain quantiles of `RESAMPLES` runs that are put together from blocks drawn with replacement.
+    """Compute plain quantiles of `RESAMPLES` runs made of blocks drawn with replacement.
 
     Args:
-        blocks: Of `blocks_of`, at least one.
+        blocks: Blocks from `blocks_of`, at least one.
         p: Shares, between 0 and 1.
-        seed: Of the drawing.
+        seed: Seed of the draws.
 
     Returns:
         (RESAMPLES, len(p)), the ceil(p q)-th smallest sample of each run.
@@ -55,13 +58,13 @@ def quantile_draws(
     found = np.empty((RESAMPLES, len(p)))
     for row in found:
         drawn = generator.integers(len(blocks), size=len(blocks))
-        # A sample counts as often as its block was drawn; nothing is sorted again.
+        # Weight each sample by the draws of its block, so that nothing is sorted again.
         reached = np.cumsum(np.bincount(drawn, minlength=len(blocks))[owner])
         row[:] = values[np.searchsorted(reached, np.ceil(np.multiply(p, reached[-1])))]
     return found
 
 
 def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95 %."""
+    """Return the middle 95 % of the draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""The JSON schema of a latency report: `python -m edge.bench.report.schema` writes it beside this module."""
+"""The JSON schema of a latency report; `python -m edge.bench.report.schema` writes the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 
 
 def schema() -> bytes:
-    """The schema (JSON Schema 2020-12) as indented JSON."""
+    """Return the schema (JSON Schema 2020-12) as indented JSON."""
     found = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **msgspec.json.schema(BenchReport),

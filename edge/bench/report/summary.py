@@ -1,4 +1,4 @@
-"""From the lines of a record to its report; of a run that was killed, from what was written until then."""
+"""Summarize the lines of a record as a report; also works for the record of a killed run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.bench.report.journal import Line, Sample
 
 PUBLISHED_SECONDS = 600.0
-"""A load of fewer seconds is marked as such: its tail has seen too little of the machine's life."""
+"""Minimum duration of a publishable load; shorter loads are marked: they miss rare events."""
 
 _RETENTION_NS = 60_000_000_000
 _BOARD_METERS = ("psys",)
@@ -31,13 +31,13 @@ _PACKAGE_METERS = ("package", "dram")
 
 
 def summarize(lines: Sequence[Line]) -> BenchReport:
-    """The report of a record.
+    """Make the report of a record.
 
     Args:
-        lines: As `Journal` took them, the header first.
+        lines: The lines of a `Journal`, the header first.
 
     Raises:
-        DataError: Not one second was counted.
+        DataError: The record has no counted second.
     """
     header, loads = lines[0], _loads(lines)
     assert isinstance(header, Header), "a journal begins with its header"
@@ -81,7 +81,7 @@ _SHARED = set(BenchReport.__struct_fields__)
 
 
 def _loads(lines: Sequence[Line]) -> list[tuple[Begin, list[Second]]]:
-    """Each load's beginning with its seconds; a load without one is left out."""
+    """Group each load's beginning with its seconds; leave out loads without seconds."""
     found: list[tuple[Begin, list[Second]]] = []
     for line in lines:
         if isinstance(line, Begin):
@@ -146,7 +146,7 @@ def _stage(values: Sequence[float]) -> Stage:
 def _intervals(
     samples: Sequence[float], counts: Sequence[int]
 ) -> dict[str, tuple[float, float] | None]:
-    """95 % intervals of the plain quantiles that are not refused."""
+    """Compute 95 % intervals of the plain quantiles that have enough samples."""
     blocks = blocks_of(samples, counts)
     names = [
         name
@@ -161,7 +161,7 @@ def _intervals(
 
 
 def _retention(seconds: Sequence[Second], whole: Sequence[np.ndarray]) -> float | None:
-    """p50 of the last minute over that of the first; None where these would overlap."""
+    """Return p50 of the last minute over that of the first; None if the minutes overlap."""
     total = seconds[-1].at_ns
     if total < 2 * _RETENTION_NS:
         return None
@@ -200,7 +200,7 @@ def _series(
 def _energy(
     looks: Sequence[Sample], wraps: Mapping[str, int], seconds: float
 ) -> tuple[str, float] | None:
-    """Meter and joules between the first look and the last: counted where a counter is, else power times time."""
+    """Return meter and joules between first and last sample, from a counter or power x time."""
     joules: dict[str, float] = {}
     for before, after in pairwise(looks):
         for name, value in energy_between(before.reading, after.reading, dict(wraps)).items():
@@ -221,7 +221,8 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
         notes.append("the run did not come to its end; these are the seconds that it wrote")
     if header.seconds < PUBLISHED_SECONDS:
         notes.append(
-            f"a run of {header.seconds:g} s, shorter than the {PUBLISHED_SECONDS:g} s of a published one"
+            f"a run of {header.seconds:g} s, shorter than the {PUBLISHED_SECONDS:g} s of a "
+            "published one"
         )
     for row in loads:
         name = f"load {row.load}: "
@@ -238,7 +239,8 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
     executed = header.settings.get("precision")
     if executed is not None and executed != header.precision:
         notes.append(
-            f"the bundle calls the engine {header.precision}, and most of it was executed in {executed}"
+            f"the bundle calls the engine {header.precision}, "
+            f"and most of it was executed in {executed}"
         )
     if not header.accuracy:
         notes.append(
@@ -252,5 +254,5 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
 
 
 def encode_report(report: BenchReport) -> bytes:
-    """The report as indented JSON."""
+    """Return the report as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"

@@ -159,10 +159,10 @@ def test_reports_are_found_in_files_and_folders(
     assert len(load_reports(tmp_path)) == 2
     assert load_reports(tmp_path / "one" / "report.json") == load_reports(tmp_path / "one")
     (tmp_path / "one" / "report.json").write_text("{}")
-    with pytest.raises(DataError, match="is no report"):
+    with pytest.raises(DataError, match="is not a report"):
         load_reports(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="has no run"):
         load_reports(tmp_path / "empty")
 
 

@@ -141,7 +141,7 @@ def test_a_framebuffer_gets_the_marker_in_its_middle(tmp_path: Path) -> None:
     assert (dark[4:8, 40:80] == 0).all()
     assert (dark == 7).sum() == 12 * 128 - 4 * 40
     (facts / "bits_per_pixel").write_text("8")
-    with pytest.raises(SourceError, match="another form"):
+    with pytest.raises(SourceError, match="unsupported pixel format"):
         FramebufferDisplay(device, tmp_path / "class")
     with pytest.raises(SourceError, match="no framebuffer"):
         FramebufferDisplay(tmp_path / "fb7", tmp_path / "class")
