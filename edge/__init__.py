@@ -1,3 +1,3 @@
-"""edge-difom on the device: bundle, engines, camera pipeline, latency harness, command line."""
+"""edge-difom's device library: bundles, engines, camera pipeline, evaluation, latency harness."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The protocols that the device's modules implement: engine, source, sink, bundle store, cart link."""
+"""The protocols between the device's modules: engine, source, sink, bundle store, cart link."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Engine(Protocol):
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the input."""
+        """Height and width of the input in pixels."""
         ...
 
     @property
     def input_buffer(self) -> ImageU8 | None:
         """(H, W, 3) uint8 memory of the engine; an image written there is not copied by `infer`.
 
-        None if the engine takes any array. Its size is that of the running model, also while
-        `input_size` already tells of the next one.
+        None if the engine takes any array. Its size is that of the running model, even while
+        `input_size` already describes the next one.
         """
         ...
 
     def infer(self, image: ImageU8) -> ImageU8:
-        """Scores of an RGB image.
+        """Score an RGB image.
 
         Args:
             image: (H, W, 3) uint8 RGB at `input_size`, C-contiguous.
@@ -47,12 +47,13 @@ class Engine(Protocol):
             (h, w) uint8 score map in units of 1/256; valid until the next call.
 
         Raises:
-            InferenceFault: No scores for this frame; of an engine in a process of its own only.
+            InferenceFault: There are no scores for this frame; only an engine in a separate process
+                raises it.
         """
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Effective settings as the runtime reports them: precision, threads, streams, version."""
+        """Return the runtime's effective settings: precision, threads, streams, version."""
         ...
 
     def close(self) -> None:
@@ -66,12 +67,12 @@ class Counted(Protocol):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Event to how often it happened."""
+        """Event -> number of times that it happened."""
         ...
 
 
 class Source(Protocol):
-    """Where frames come from; a context manager that opens on enter."""
+    """A source of frames; a context manager that opens on enter."""
 
     @property
     def live(self) -> bool:
@@ -85,7 +86,7 @@ class Source(Protocol):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """What happened to frames that were not given: `corrupt`, `gaps`, `reopened` and the like."""
+        """Event -> number, for undelivered frames: `corrupt`, `gaps`, `reopened` and the like."""
         ...
 
     def __enter__(self) -> Source: ...
@@ -98,21 +99,21 @@ class Source(Protocol):
     ) -> None: ...
 
     def read(self) -> Frame | None:
-        """Next frame, or None at the end of the source.
+        """Return the next frame, or None at the end of the source.
 
         Raises:
             TimeoutError: A live source has no new frame yet; nothing is wrong.
-            Interruption: A live source has no picture for now, and says why.
+            Interruption: A live source has no image for now; the error has the reason.
             SourceError: The source failed for good.
         """
         ...
 
 
 class Sink(Protocol):
-    """Where results go; a context manager that finishes its output on exit."""
+    """An output of results; a context manager that finishes its output on exit."""
 
     def outputs(self) -> list[Path]:
-        """The files that the sink leaves behind, for the summary of a run."""
+        """Return the files that the sink leaves behind, for the summary of a run."""
         ...
 
     def __enter__(self) -> Sink: ...
@@ -134,28 +135,28 @@ class Sink(Protocol):
 
 
 class BundleStore(Protocol):
-    """The bundles of a device, of which one is in use: two slots, or one folder."""
+    """The bundles of a device, one of them in use: two slots, or one folder."""
 
     def current(self) -> Path | None:
-        """The bundle in use; None where there is none that may be used."""
+        """Return the bundle in use; None if no bundle may be used."""
         ...
 
     def previous(self) -> Path | None:
-        """The bundle to fall back to; None where there is none that may be used."""
+        """Return the bundle to fall back to; None if there is none that may be used."""
         ...
 
     def mark_bad(self, path: Path, reason: str) -> None:
-        """Never use this bundle again; `current` is then what `previous` was."""
+        """Never use this bundle again; `current` then returns what `previous` returned."""
         ...
 
     def mark_good(self, path: Path) -> None:
-        """The bundle passed its self-test and a clean running period."""
+        """Record that the bundle passed its self-test and ran for a while without faults."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CartEvent:
-    """What the cart's controller reports.
+    """A report of the cart's controller.
 
     Attributes:
         kind: `power-fail`, `link-up`, `link-down` or `refused`.
@@ -213,15 +214,15 @@ class CartLink(Protocol):
     ) -> None: ...
 
     def beat(self, status: Status, *, frame_age_ms: float | None, mask: bool) -> None:
-        """Tell the controller that the frame loop made progress; called on that alone.
+        """Tell the controller that the frame loop made progress; call it only after progress.
 
         Args:
-            status: The device's.
-            frame_age_ms: Age of the frame that was just done; None without one.
-            mask: Whether an overlay is on show, for which the route is leased.
+            status: Status of the device.
+            frame_age_ms: Age of the frame that was just completed; None without a frame.
+            mask: Whether an overlay is shown, which renews the lease of its route.
         """
         ...
 
     def events(self) -> Sequence[CartReport]:
-        """What was reported since the last call."""
+        """Return the reports since the last call."""
         ...

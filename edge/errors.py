@@ -1,4 +1,4 @@
-"""Errors that a user can fix, each with an exit code, and the exceptions the device recovers from."""
+"""Errors that a user can fix, each with an exit code, and faults that the device recovers from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DataError(EdgeDifomError):
 
 
 class BundleError(EdgeDifomError):
-    """A bundle that is damaged, incomplete or of another schema."""
+    """A bundle that is damaged, incomplete or has a different schema."""
 
     exit_code = 4
 
@@ -59,13 +59,13 @@ class ParityError(EdgeDifomError):
 
 
 class AccuracyError(EdgeDifomError):
-    """Accuracy fell below what was asked for."""
+    """Accuracy fell below the requested minimum."""
 
     exit_code = 6
 
 
 class LatencyError(EdgeDifomError):
-    """A latency bound does not hold."""
+    """A latency bound was exceeded."""
 
     exit_code = 7
 
@@ -89,13 +89,13 @@ class TrainingError(EdgeDifomError):
 
 
 class BusyError(EdgeDifomError):
-    """The device does something that must not be disturbed."""
+    """The device is in an operation that must not be disturbed."""
 
     exit_code = 11
 
 
 class Interruption(Exception):  # noqa: N818 - a camera may be silent without an error
-    """A live source has no picture for now; it stays open, and `read` may be called again at once.
+    """A live source has no image for now; it stays open, and `read` may be called again at once.
 
     Args:
         state: `NO_SIGNAL`, or `DEGRADED` if pictures arrive that cannot be used.
@@ -108,7 +108,7 @@ class Interruption(Exception):  # noqa: N818 - a camera may be silent without an
 
 
 class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and known by that name
-    """The engine gives no scores for this frame; the next call may succeed.
+    """The engine has no scores for this frame; the next call may succeed.
 
     Args:
         kind: `LATE`, `HANG`, `CRASH`, `MEMORY`, `DAMAGED`, `RESTARTING` or `EXHAUSTED`.

@@ -1,4 +1,4 @@
-"""A frame and what is found on it.
+"""A frame and its result.
 
 Images are (H, W, 3) uint8. Frames keep the camera's BGR order; the engine's input is RGB.
 Coordinates are pixels of the frame as captured. Times are `time.monotonic_ns()`.
@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]
 """x, y, width, height in frame pixels."""
 
 FieldOfView = Literal["full-frame", "view"]
-"""Which part of a frame the model sees: all of it, or the endoscope's picture with a margin."""
+"""The part of a frame that the model sees: all of it, or the endoscope's image with a margin."""
 
 
 class OperatingPoint(NamedTuple):
@@ -62,13 +62,12 @@ class Stage(TextEnum):
 
 @dataclass(slots=True)
 class Frame:
-    """One picture of a source and the time stamps that it collects on its way.
+    """One image of a source, with the time stamps of its stages.
 
     Attributes:
-        index: Number of the frame in its source; numbers are skipped where the source dropped
-            frames.
+        index: Number of the frame in its source; dropped frames leave gaps in the numbers.
         image: (H, W, 3) uint8, BGR.
-        captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the picture.
+        captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the image.
         stamps: Stage -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
     """
 
@@ -97,14 +96,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the pipeline found on a frame.
+    """The result of the pipeline for a frame.
 
     Attributes:
         scores: (h, w) uint8 score map of the engine in 1/256; None if no inference ran.
         regions: Regions left after thresholding and postprocessing.
-        mask_area: Share of the part that the model saw which the regions cover, 0 to 1.
+        mask_area: Share of `part` that the regions cover, 0 to 1.
         reason: Why no mask may be drawn; None if it may be drawn.
-        field_of_view: Box of the endoscope's picture in the frame; None if it was not estimated.
+        field_of_view: Box of the endoscope's image in the frame; None if it was not estimated.
         part: Part of the frame that the model saw and the scores cover; None for the whole frame.
     """
 

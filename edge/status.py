@@ -90,8 +90,8 @@ class Reason:
     and `parse` reads it. Everything else compares kinds.
 
     Attributes:
-        kind: What is wrong; a change of the kind is a change of the status.
-        detail: Particulars for people; it may change while the kind holds.
+        kind: Kind of the problem; a new kind is a new status.
+        detail: Details for people; may change while the kind stays the same.
     """
 
     kind: ReasonKind
@@ -102,10 +102,10 @@ class Reason:
 
     @classmethod
     def parse(cls, text: str) -> Reason | None:
-        """The reason that a text stands for; None for an empty text.
+        """Parse the text of a reason; return None for an empty text.
 
         Args:
-            text: What `str` wrote, in this process or in another one, perhaps cut at its end.
+            text: A text from `str`, of this or another process; its end may be truncated.
         """
         if not text:
             return None
@@ -120,8 +120,8 @@ class Condition(NamedTuple):
     """Something that is wrong at this moment.
 
     Attributes:
-        state: The state that it asks for.
-        reason: Why.
+        state: The state that it requires.
+        reason: The reason for it.
     """
 
     state: State
@@ -144,12 +144,12 @@ class Status:
 
     @property
     def kind(self) -> ReasonKind | None:
-        """The kind of the reason, None without one."""
+        """Kind of the reason, None without a reason."""
         return None if self.reason is None else self.reason.kind
 
     @property
     def text(self) -> str:
-        """The reason as text, empty without one."""
+        """The reason as text, empty without a reason."""
         return "" if self.reason is None else str(self.reason)
 
 

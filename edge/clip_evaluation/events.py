@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge.frame import Box
 
 FLICKER_MS = 500.0
-"""A region that was gone for less and comes back where it was has flickered."""
+"""A region has flickered if it reappears in the same place within this time."""
 
 GAP_MS = 500.0
 """A longer step between two stamps is a gap in the clip."""

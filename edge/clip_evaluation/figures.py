@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from edge.frame import Box
 
 MIN_EVENT_S = (0.1, 0.5, 1.0, 2.0)
-"""Least durations of the false events that are counted, seconds."""
+"""Minimum durations of the false events that are counted, seconds."""
 
 HIT_IOU = 0.3
-"""Least intersection over union of a region's box and a true box, for the stricter share of frames."""
+"""Minimum IoU of a region's box and a true box, for the stricter share of frames."""
 
 _ROUNDING_NS = 1_000_000
 """Containers round stamps to a millisecond: three frames at 30 a second may last 99 ms."""
@@ -66,7 +66,7 @@ def clip_figures(name: str, clips: Sequence[ShownClip]) -> ClipFigures:
     """Count one clip, or sum several.
 
     Args:
-        name: Of the clip or the sum.
+        name: Name of the clip or of the sum.
         clips: What was shown on each.
 
     Raises:
@@ -164,12 +164,12 @@ def _polyp_row(
 
 
 def _best(frame: ShownFrame, measure: Callable[[Box, Box], float]) -> float:
-    """Return the highest value of a measure over all pairs of a shown and a true box, 0 without any."""
+    """Return the maximum of a measure over all pairs of a shown and a true box, 0 without any."""
     return max((measure(box, true) for box in frame.shown for true in frame.truth), default=0.0)
 
 
 def _event_rate(least_s: float, lasted_ns: Iterable[int], minutes: float) -> EventRate:
-    """Return the rate of the events that last at least so long."""
+    """Return the rate of the events that last at least `least_s` seconds."""
     count = sum(lasted >= least_s * 1e9 - _ROUNDING_NS for lasted in lasted_ns)
     low, high = poisson_interval(count)
     return EventRate(
@@ -186,5 +186,5 @@ def _minutes(frames: Sequence[ShownFrame], lasts: Sequence[int]) -> float:
 
 
 def _share(part: float, whole: float) -> float | None:
-    """Return a quotient, None of nothing."""
+    """Return a quotient, None if `whole` is 0."""
     return part / whole if whole else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge.clip_evaluation.run import Watched
 
 _POINTS = 1200
-"""Most points of the curve of the score peak."""
+"""Maximum number of points of the score-peak curve."""
 
 _TRUE, _HIT, _FALSE, _PAUSED = "#2e7d32", "#0b79b0", "#d9730d", "#9aa5b1"
 
@@ -38,7 +38,7 @@ class _Chapter(NamedTuple):
 
 
 def require_extras() -> None:
-    """Stop before the work if the page could not be made.
+    """Check the packages that the page needs before the evaluation starts.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
@@ -114,7 +114,7 @@ def timeline(clip: Watched, smoothing: Smoothing, threshold: float) -> str:
 
 
 def _shown_lane(label: str, frames: Sequence[ShownFrame], lasts: Sequence[float]) -> _Lane:
-    """Return a lane that tells frames with a false region from those with true ones alone."""
+    """Return a lane that distinguishes frames with a false region from those with only true ones."""
     return _Lane(
         label,
         {

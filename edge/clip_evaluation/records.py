@@ -1,4 +1,4 @@
-"""Records of a video evaluation, as `--json` writes them."""
+"""Records of a video evaluation."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class FalseEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRate(msgspec.Struct, frozen=True, kw_only=True):
-    """How often false events of a least duration happen.
+    """Rate of the false events of a minimum duration.
 
     Attributes:
-        least_s: Least duration, seconds.
-        events: False events that last at least so long.
+        least_s: Minimum duration, seconds.
+        events: False events that last at least `least_s`.
         per_minute: Events per judged minute; None if nothing was judged.
         ci95: Exact Poisson 95 % interval of `per_minute`; None if nothing was judged.
     """
@@ -61,21 +61,21 @@ class EventRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ViewFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was shown, with one setting of the smoothing. Shares are None if they are of no frame.
+    """Figures of what was shown with one smoothing setting; shares of zero frames are None.
 
     Attributes:
         polyps_found: Polyp appearances that a shown region overlaps on at least one frame.
-        first_s_median: Median of `PolypRow.first_s` over the found ones; None without any.
+        first_s_median: Median of `PolypRow.first_s` over the appearances found; None without any.
         frames_hit: Judged frames with a box on which a shown region overlaps a box.
         share_hit: `frames_hit` as a share of all judged frames with a box.
-        frames_hit_iou: Of these, the frames on which the box of a region and a true box have an
-            intersection over union of at least .3.
+        frames_hit_iou: Frames among `frames_hit` on which the box of a region and a true box have
+            an intersection over union of at least 0.3.
         share_hit_iou: `frames_hit_iou` as a share of all judged frames with a box.
         false_frames: Judged frames on which a shown region overlaps no box.
         share_false: `false_frames` as a share of all judged frames.
         flickers: How often a shown region was gone for less than 500 ms and came back.
-        flickers_per_minute: The same per judged minute.
-        event_rates: False events per minute, for each least duration.
+        flickers_per_minute: `flickers` per judged minute.
+        event_rates: False events per minute, for each minimum duration.
         polyps: Every polyp appearance.
         false_events: Every false event, however short.
     """
@@ -100,11 +100,11 @@ class ClipFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: File name of the clip, or `all clips`.
-        truth: `boxes`, `masks` or `clean`; of the sum, those that occur, joined by a plus sign.
-        frames: All frames.
-        seconds: How long they last.
-        judged_frames: Frames that the device judged. All shares and rates are of these.
-        judged_minutes: How long they last.
+        truth: `boxes`, `masks` or `clean`; for the sum, all that occur, joined by a plus sign.
+        frames: Number of frames.
+        seconds: Duration of the frames.
+        judged_frames: Frames that the device judged; the basis of all shares and rates.
+        judged_minutes: Duration of the judged frames.
         not_judged: Kind of reason (such as `blurred`) -> frames on which nothing was judged.
         frames_with_box: Judged frames with at least one true box.
         frames_with_box_not_judged: Frames with a box that were not judged.
@@ -136,11 +136,12 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         bundle: Name of the bundle.
         engine: Name of the engine.
-        settings: What the engine's runtime reports of itself.
+        settings: Settings that the engine's runtime reports.
         threshold: Score from which a pixel belongs to the mask.
         smoothing: Settings of the smoothing.
-        total: All clips together: counts and minutes are sums, rates and medians are of the sum.
-        clips: Each clip.
+        total: All clips together: counts and minutes are sums; rates and medians are computed over
+            all clips.
+        clips: One row per clip.
     """
 
     bundle: str

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 class ClipTruth(NamedTuple):
-    """A clip and where its truth is.
+    """A clip and the location of its truth.
 
     Attributes:
         clip: The video file.
-        kind: What `path` is.
-        path: File of boxes or folder of masks; None of a clean clip.
+        kind: Kind of `path`.
+        path: File of boxes or folder of masks; None for a clean clip.
     """
 
     clip: Path
@@ -56,10 +56,10 @@ class ClipTruth(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What has to be known of a clip before it is run.
+    """Everything that must be known about a clip before it is run.
 
     Attributes:
-        source: The clip and where its truth is.
+        source: The clip and the location of its truth.
         size: Height and width of the frames.
         truth: True boxes of each frame.
     """
@@ -70,11 +70,11 @@ class Survey(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What was found on one frame.
+    """The result of one frame.
 
     Attributes:
         at_ns: Stamp in the clip, nanoseconds.
-        result: Regions before smoothing; with scores only if they were asked for.
+        result: Regions before smoothing; with scores only if requested.
         peak: Highest score of the frame, 0 to 1; None if the frame was not judged.
     """
 
@@ -84,14 +84,14 @@ class Look(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A clip with its truth and what was found on each frame.
+    """A clip with its truth and the result of each frame.
 
     Attributes:
         name: File name of the clip.
-        kind: Of its truth.
+        kind: Kind of its truth.
         size: Height and width of the frames.
         truth: True boxes of each frame.
-        looks: What was found on each frame.
+        looks: Result of each frame.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Watched(NamedTuple):
 
         Args:
             smoothing: The setting; None shows everything that was found.
-            output: Threshold and least region, for a setting that smooths score maps.
+            output: Threshold and minimum region, for a setting that smooths score maps.
         """
         results = [look.result for look in self.looks]
         if smoothing is not None:
@@ -169,13 +169,13 @@ def watch_clip(
     Args:
         survey: The clip.
         engine: The student; the caller closes it.
-        manifest: Of its bundle.
+        manifest: Manifest of its bundle.
         keep_scores: Keep the score maps, for settings that smooth them.
         done: Called after each frame.
 
     Raises:
         SourceError: The clip cannot be read.
-        DataError: The clip gave another number of frames than when it was surveyed.
+        DataError: The number of frames differs from that of the survey.
     """
     recorder = _Recorder(keep_scores)
     loop = FrameLoop(
@@ -255,7 +255,7 @@ def evaluate_video(
     Raises:
         SourceError: A clip cannot be read.
         DataError: There is no clip, or one changed since it was surveyed.
-        BundleError: The engine does not verify or does not fit this machine.
+        BundleError: The engine does not verify or cannot run on this machine.
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """

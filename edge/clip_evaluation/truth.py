@@ -30,7 +30,7 @@ FORMATS = (
 """The two structures of a file of boxes, in whole pixels of the clip's frames."""
 
 MIN_PIECE = 0.0001
-"""Pieces of a mask that cover a smaller share of the frame are specks, not polyps."""
+"""Components of a mask that cover a smaller share of the frame are specks, not polyps."""
 
 
 class _Corners(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ def read_truth(
     """Return the true boxes of each frame of a clip.
 
     Args:
-        kind: What `path` is: a file of `boxes`, a folder of `masks`, or None of a `clean` clip.
+        kind: Kind of `path`: a file of `boxes`, a folder of `masks`, or None for a `clean` clip.
         path: The file or folder.
         frames: Number of frames of the clip.
         size: Height and width of its frames.
@@ -80,9 +80,9 @@ def read_boxes(path: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
         size: Height and width of its frames.
 
     Raises:
-        DataError: The file cannot be read, has another structure, was made for a clip of another
-            length or size, names a frame that the clip lacks or names one twice, or a box is empty
-            or leaves the picture.
+        DataError: The file cannot be read or has a different structure, was made for a clip of a
+            different length or size, names a frame that the clip lacks or names one twice, or a box
+            is empty or leaves the frame.
     """
     try:
         data = json.loads(path.read_bytes(), object_pairs_hook=_unique)
@@ -147,8 +147,7 @@ def read_masks(folder: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
         size: Height and width of its frames.
 
     Raises:
-        DataError: A mask is missing, is too many, cannot be read, is not a mask or has another
-            size.
+        DataError: A mask is missing, surplus, unreadable or not a mask, or has a different size.
     """
     numbered: dict[int, Path] = {}
     for path in find_images(folder):
@@ -182,7 +181,7 @@ def read_masks(folder: Path, frames: int, size: tuple[int, int]) -> list[Boxes]:
 
 
 def boxes_of(mask: MaskBool) -> Boxes:
-    """Return the boxes of the connected pieces of a mask, (H, W) bool, without specks."""
+    """Return the boxes of the connected components of a mask, (H, W) bool, without specks."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     least = MIN_PIECE * mask.size
     return tuple(
@@ -198,7 +197,7 @@ def _from_corners(corners: tuple[int, int, int, int]) -> Box:
 
 
 def _check_box(path: Path, number: int, box: Box, size: tuple[int, int]) -> None:
-    """Refuse a box that is empty or leaves the picture."""
+    """Refuse a box that is empty or leaves the frame."""
     x, y, width, height = box
     if width <= 0 or height <= 0 or min(x, y) < 0 or x + width > size[1] or y + height > size[0]:
         raise DataError(
@@ -218,7 +217,7 @@ def _number(path: Path, name: str) -> int:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, refusing a key that stands twice."""
+    """Return the object; refuse a duplicate key."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]

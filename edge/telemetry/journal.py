@@ -35,7 +35,7 @@ KEEP = 5
 CAPACITY = 1024
 """Maximum number of lines that wait for the disk; then the oldest one is dropped."""
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors that a different path would not avoid: the device runs, and the journal begins later."""
 
 _MAX_TEXT = 500
@@ -96,7 +96,7 @@ class Journal:
         try:
             self._file.open()
         except OSError as error:
-            if error.errno not in _DISK_TROUBLE:
+            if error.errno not in _DISK_ERRORS:
                 raise UsageError(
                     f"the journal {path} cannot be written",
                     got=str(error),

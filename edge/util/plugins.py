@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SOURCES = "edge_difom.sources"
-"""Classes with `from_spec(spec)` that gives an `edge.sources.base.BaseSource`."""
+"""Classes whose `from_spec(spec)` returns an `edge.sources.base.BaseSource`."""
 
 SINKS = "edge_difom.sinks"
-"""Classes with `from_spec(spec, options)` that gives an `edge.sinks.base.BaseSink`."""
+"""Classes whose `from_spec(spec, options)` returns an `edge.sinks.base.BaseSink`."""
 
 ENGINES = "edge_difom.engines"
-"""Callables `(files, *, threads, device="")` that give an `edge.contracts.Engine`."""
+"""Callables `(files, *, threads, device="")` that return an `edge.contracts.Engine`."""
 
 STUDENTS = "edge_difom.students"
-"""Callables `(*, pretrained)` that give a `distill.students.base.Student`."""
+"""Callables `(*, pretrained)` that return a `distill.students.base.Student`."""
 
 TEACHERS = "edge_difom.teachers"
-"""Callables `()` or `(source)` that give a `distill.teachers.base.Teacher`."""
+"""Callables `()` or `(source)` that return a `distill.teachers.base.Teacher`."""
 
 
 class Plugin:
-    """What an entry point names.
+    """A loaded entry point.
 
     Args:
         entry: The entry point; loaded here.
 
     Raises:
-        MissingDependencyError: It cannot be loaded; names its distribution.
+        MissingDependencyError: It cannot be loaded; the error names its distribution.
     """
 
     def __init__(self, entry: EntryPoint) -> None:
@@ -56,14 +56,15 @@ class Plugin:
         """Call the plug-in.
 
         Args:
-            kind: Class or protocol of what it must give.
-            *arguments: What it is called with.
-            method: Name of the method that is called; empty to call the plug-in itself.
-            **keywords: Keywords that it is called with.
+            kind: Class or protocol of the object that it must return.
+            *arguments: Arguments of the call.
+            method: Name of the method to call; empty to call the plug-in itself.
+            **keywords: Keyword arguments of the call.
 
         Raises:
             EdgeDifomError: The plug-in refuses the arguments.
-            MissingDependencyError: It fails, or gives something else; names its distribution.
+            MissingDependencyError: It fails or returns an object of a different kind; the error
+                names its distribution.
         """
 
         def call() -> object:
@@ -115,7 +116,7 @@ def find_plugin(group: str, name: str) -> Plugin | None:
 
 
 def plugin_names(group: str) -> list[str]:
-    """Names of the plug-ins that are installed, sorted; loads none of them."""
+    """Return the names of the installed plug-ins, sorted, without loading them."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
