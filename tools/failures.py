@@ -1,4 +1,4 @@
-"""Make docs/failures.md: every failure of docs/failures.toml with the tests that inject it and their results.
+"""Make docs/failures.md: each failure of docs/failures.toml with its injecting tests and results.
 
     python tools/failures.py build/rows docs/failures.md
 

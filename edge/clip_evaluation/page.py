@@ -114,7 +114,7 @@ def timeline(clip: Watched, smoothing: Smoothing, threshold: float) -> str:
 
 
 def _shown_lane(label: str, frames: Sequence[ShownFrame], lasts: Sequence[float]) -> _Lane:
-    """Return a lane that distinguishes frames with a false region from those with only true ones."""
+    """Return a lane that distinguishes frames with a false region from all other shown frames."""
     return _Lane(
         label,
         {

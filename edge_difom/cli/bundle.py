@@ -83,7 +83,8 @@ def show(path: Path, json_path: str | None) -> None:
             ],
             [
                 "output",
-                f"{manifest.output.width}x{manifest.output.height}, threshold {manifest.output.threshold}",
+                f"{manifest.output.width}x{manifest.output.height}, "
+                f"threshold {manifest.output.threshold}",
             ],
             [
                 "regions",

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     "--calibrate-threshold",
     "calibrated",
     is_flag=True,
-    help="Choose the operating point (threshold, minimum region, minimum peak) on the run's validation "
+    help="Choose the operating point (threshold, minimum region, minimum peak) on the run's "
+    "validation "
     "frames instead of using the default one.",
 )
 @click.option(
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="With --calibrate-threshold: folder of further validation frames without a polyp; repeatable.",
+    help="With --calibrate-threshold: folder of further validation frames without a polyp; "
+    "repeatable.",
 )
 @click.option(
     "--specificity",
     type=click.FloatRange(0, 1),
-    help="With --calibrate-threshold: share of the clean validation frames to leave unflagged (0.95).",
+    help="With --calibrate-threshold: share of the clean validation frames to leave unflagged "
+    "(0.95).",
 )
 @options.threads()
 @click.option("--force", is_flag=True, help="Replace existing output.")

@@ -38,7 +38,7 @@ from edge_difom.cli import console
 )
 @click.option("--force", is_flag=True, help="Replace existing output.")
 def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], force: bool) -> None:
-    """Write a CycloneDX bill of materials: engines, data and teachers of BUNDLE, and installed packages.
+    """Write a CycloneDX bill of materials of BUNDLE: engines, data, teachers, installed packages.
 
     Run it where the device's packages are installed: on the device, or in an equal environment.
     """

@@ -80,7 +80,8 @@ def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...])
     epilog=console.examples(
         "edge-difom bundle publish B --repository /media/stick/polyps --keys KEYS",
         "edge-difom bundle publish B.difom --repository DIR --keys KEYS --name polyps",
-        "edge-difom bundle publish B --repository DIR --keys KEYS --as-version 7 --expires timestamp=30",
+        "edge-difom bundle publish B --repository DIR --keys KEYS --as-version 7 --expires "
+        "timestamp=30",
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
@@ -127,7 +128,8 @@ def publish(
     epilog=console.examples(
         "edge-difom bundle sign --repository DIR --keys KEYS",
         "edge-difom bundle sign --repository DIR --keys KEYS --rotate targets --rotate timestamp",
-        "edge-difom bundle sign --repository DIR --keys KEYS --rotate root --passphrase-file old --new-passphrase-file new",
+        "edge-difom bundle sign --repository DIR --keys KEYS --rotate root --passphrase-file old "
+        "--new-passphrase-file new",
     ),
 )
 @_REPOSITORY

@@ -72,8 +72,8 @@ def command(
         if reason:
             console.say(f"latency of {name} is INVALID: {reason}")
     console.say(
-        f"{summary.run['frames_with_mask']:.0f} of {summary.run['frames']:.0f} frames of the clip have a "
-        f"mask; {sum(summary.seconds.values()):.0f} s in total"
+        f"{summary.run['frames_with_mask']:.0f} of {summary.run['frames']:.0f} frames of the clip "
+        f"have a mask; {sum(summary.seconds.values()):.0f} s in total"
     )
     console.made(out / "bundle", out / "report.html", out / "overlay.mp4", out / "summary.json")
     console.next_command(f"edge-difom run --camera --bundle {out / 'bundle'}")

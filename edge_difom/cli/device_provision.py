@@ -28,7 +28,8 @@ NEXT = (*_FILL, *_RELOAD)
     short_help="Install the services, device names and watchdog of a cart computer.",
     epilog=console.examples(
         "edge-difom device provision --dry-run",
-        "edge-difom device provision --cart-port pci-0000:00:14.0-usb-0:3:1.0 --camera-port pci-0000:03:00.0",
+        "edge-difom device provision --cart-port pci-0000:00:14.0-usb-0:3:1.0 --camera-port "
+        "pci-0000:03:00.0",
         "edge-difom device provision --root /mnt/image --python /opt/edge-difom/bin/python --rauc",
     ),
 )
@@ -53,7 +54,8 @@ NEXT = (*_FILL, *_RELOAD)
     default="*",
     show_default=True,
     metavar="PORT",
-    help="USB port whose serial line becomes /dev/ttyCART, the cart's controller: a name or pattern "
+    help="USB port whose serial line becomes /dev/ttyCART, the cart's controller: a name or "
+    "pattern "
     "from /dev/serial/by-path.",
 )
 @click.option(

@@ -81,7 +81,8 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
 @click.option(
     "--max-latency-ms",
     type=click.FloatRange(min=0, min_open=True),
-    help="Fail the self-test if the median inference takes longer. Default: 74, the budget of 120 ms "
+    help="Fail the self-test if the median inference takes longer. Default: 74, the budget of 120 "
+    "ms "
     "minus the other stages.",
 )
 @_STATE

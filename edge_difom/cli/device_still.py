@@ -21,7 +21,8 @@ IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
     short_help="Write a still as DICOM.",
     epilog=console.examples(
         "edge-difom device still STILLS/still-20310501T120000Z-5b1f0c9e-1 --out DICOM",
-        "edge-difom device still STILLS/still-20310501T120000Z-5b1f0c9e-1 --out DICOM --patient-id study-7 --no-burned-in-text",
+        "edge-difom device still STILLS/still-20310501T120000Z-5b1f0c9e-1 --out DICOM "
+        "--patient-id study-7 --no-burned-in-text",
         "edge-difom device still polyp.png --bundle B --out DICOM",
     ),
 )

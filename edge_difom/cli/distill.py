@@ -40,7 +40,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 @click.command(
     epilog=examples(
         "edge-difom distill --data DIR --student edge-s --teacher efficientnet_lite2",
-        "edge-difom distill --data DIR1 --data DIR2 --val-sequences 3,8,13 --teacher dinov2:CHECKPOINT_DIR",
+        "edge-difom distill --data DIR1 --data DIR2 --val-sequences 3,8,13 --teacher "
+        "dinov2:CHECKPOINT_DIR",
         "edge-difom distill --resume RUN",
         "edge-difom distill --help-config",
     )
@@ -79,7 +80,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "--teacher",
     "teachers",
     multiple=True,
-    help="Teacher: efficientnet_lite2, dinov2, dinov3, sam, sam2, oneformer or mask2former (or NAME:DIR "
+    help="Teacher: efficientnet_lite2, dinov2, dinov3, sam, sam2, oneformer or mask2former (or "
+    "NAME:DIR "
     "with a checkpoint), timm:NAME, run:RUN; repeatable.",
 )
 @click.option(
@@ -173,12 +175,14 @@ def distill(
         config = resolve_config(config_file, settings)
         student = build_student(config.student.name, pretrained=False)
         say(
-            f"{config.student.name} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
+            f"{config.student.name} at {config.data.size}x{config.data.size}: "
+            f"{student_size(student, config.data.size)}"
         )
         run = start_run(config, out=out, force=force, report=progress)
     loaded = load_run(run)
     say(
-        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} at {loaded.config.data.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
+        f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} "
+        f"at {loaded.config.data.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
     )
     made(run)
     next_command(f"edge-difom qat {run} --bits 8")

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
         "edge-difom evaluate --bundle B --data DIR --engine openvino --json openvino.json",
         "edge-difom evaluate --bundle B --pairs RUN/splits.json --engine tflite",
         "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --json new.json",
-        "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --report new.html --compare old.json",
-        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean-frames 500 --report shifts.html",
-        "edge-difom evaluate --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean --report page.html",
+        "edge-difom evaluate --bundle B --data DIR --negatives CLEAN --report new.html --compare "
+        "old.json",
+        "edge-difom evaluate --bundle edge-s --data DIR --shifts --clean-frames 500 --report "
+        "shifts.html",
+        "edge-difom evaluate --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean "
+        "--report page.html",
         "edge-difom evaluate --run RUN --data DIR --json fp32.json",
         "edge-difom evaluate --run RUN --data kvasir:TestDataset --report kvasir.html",
     ),
@@ -46,7 +49,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="[SET:]DIR",
-    help="Folder with images/ and masks/. For a public benchmark, put kvasir:, clinicdb:, colondb:, "
+    help="Folder with images/ and masks/. For a public benchmark, put kvasir:, clinicdb:, "
+    "colondb:, "
     "cvc300: or etis: before the folder of that set or of TestDataset.",
 )
 @click.option(
@@ -62,7 +66,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="Folder of further frames without a polyp, counted by folder and video sequence; repeatable.",
+    help="Folder of further frames without a polyp, counted by folder and video sequence; "
+    "repeatable.",
 )
 @options.engine()
 @options.precision()
@@ -77,7 +82,8 @@ if TYPE_CHECKING:
 @click.option(
     "--shifts",
     is_flag=True,
-    help="Also measure under changes of color, light, optics, compression and screen, with the INT8 "
+    help="Also measure under changes of color, light, optics, compression and screen, with the "
+    "INT8 "
     "and f32 engines.",
 )
 @click.option(

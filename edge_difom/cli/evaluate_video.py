@@ -53,7 +53,8 @@ def video_options(command: F) -> F:
             multiple=True,
             expose_value=False,
             metavar="DIR",
-            help="Truth of the preceding clip: one mask per frame, named by the frame's number at the end.",
+            help="Truth of the preceding clip: one mask per frame, named by the frame's number at "
+            "the end.",
         ),
         click.option(
             "--boxes",
@@ -61,7 +62,8 @@ def video_options(command: F) -> F:
             multiple=True,
             expose_value=False,
             metavar="FILE",
-            help='Truth of the preceding clip: {"frames": {"0": [[x, y, width, height], ...], ...}}.',
+            help='Truth of the preceding clip: {"frames": {"0": [[x, y, width, height], ...], '
+            "...}}.",
         ),
         click.option(
             "--video",

@@ -1,4 +1,4 @@
-"""`edge-difom distill --help-config`: every option of a training, with type, default and meaning."""
+"""`edge-difom distill --help-config`: every training option with type, default and meaning."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from edge_difom.cli import console
     "label",
     epilog=console.examples(
         "edge-difom label --run RUN --source file:CLIP.mp4 --out PSEUDO",
-        "edge-difom label --run RUN1 --run RUN2 --source images:DIR --every 1 --max-doubt 0.3 --out PSEUDO",
+        "edge-difom label --run RUN1 --run RUN2 --source images:DIR --every 1 --max-doubt 0.3 "
+        "--out PSEUDO",
         "edge-difom label --run RUN --source file:CLIP.mp4 --every 30 --out PSEUDO --force",
     ),
 )

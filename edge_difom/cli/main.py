@@ -83,7 +83,7 @@ SECTIONS = {
 )
 @click.version_option(__version__, prog_name="edge-difom")
 def group() -> None:
-    """Distill foundation models into small polyp segmentation models and run them on endoscopy carts.
+    """Distill foundation models into small polyp segmentation models for endoscopy carts.
 
     Students are quantized to INT8, and their engines are proved to agree in two runtimes.
     """

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     "--layers",
     multiple=True,
     metavar="PATTERN",
-    help="With --bits 4: glob over the names of the layers to quantize to 4 bits; repeatable. Default: "
+    help="With --bits 4: glob over the names of the layers to quantize to 4 bits; repeatable. "
+    "Default: "
     "all layers except the first and the last.",
 )
 @click.option(
@@ -52,14 +53,16 @@ if TYPE_CHECKING:
 @click.option(
     "--distill-weight",
     type=click.FloatRange(min=0),
-    help="Weight of the run's distillation loss during fine-tuning. Default: 0, the task loss only.",
+    help="Weight of the run's distillation loss during fine-tuning. Default: 0, the task loss "
+    "only.",
 )
 @click.option(
     "--negatives",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of frames without a polyp, named as for `distill`; repeatable. Default: those of the run.",
+    help="Folder of frames without a polyp, named as for `distill`; repeatable. Default: those of "
+    "the run.",
 )
 @click.option(
     "--max-drop",

@@ -35,16 +35,19 @@ def _keep_stdout(
     "run",
     short_help="Segment a camera, a clip or images with a bundle.",
     epilog=console.examples(
-        "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink jsonl:frames.jsonl",
+        "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink "
+        "jsonl:frames.jsonl",
         "edge-difom run --camera --view",
         "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
-        "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds 10",
+        "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds "
+        "10",
     ),
 )
 @click.option(
     "--source",
     metavar="S",
-    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL or gst:PIPELINE, with options as "
+    help="file:CLIP, images:DIR, synthetic:, v4l2:DEVICE, rtsp:URL or gst:PIPELINE, with options "
+    "as "
     "?key=value&key=value.",
 )
 @click.option(

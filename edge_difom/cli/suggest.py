@@ -73,7 +73,7 @@ def options(command: click.Command) -> list[str]:
 
 
 def walk(root: click.Context) -> Iterator[tuple[str, click.Command]]:
-    """Path and command of everything below a context; commands that cannot be imported are skipped."""
+    """Yield path and command of everything below a context; skip commands that fail to import."""
     group = root.command
     if not isinstance(group, click.Group):
         return

@@ -69,7 +69,8 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
             f"{b} is slower than {a}",
             expected=f"no row slower by more than {margin:.0%} with its interval above 1",
             got=", ".join(
-                f"{' '.join(part for part in pair.key if part)} {ratio.percentile} x {ratio.ratio:.3f}"
+                f"{' '.join(part for part in pair.key if part)} "
+                f"{ratio.percentile} x {ratio.ratio:.3f}"
                 for pair in report.pairs
                 for ratio in pair.ratios
                 if ratio.verdict == REGRESSION

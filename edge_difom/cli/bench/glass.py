@@ -21,7 +21,8 @@ from edge_difom.cli import console
     "--display",
     required=True,
     metavar="D",
-    help="loopback (no display: what the method itself adds), fb:DEVICE, or a sink of `run` that shows "
+    help="loopback (no display: what the method itself adds), fb:DEVICE, or a sink of `run` that "
+    "shows "
     "images.",
 )
 @click.option("--source", metavar="S", help="Camera that sees the display, as in `edge-difom run`.")
@@ -69,7 +70,8 @@ def command(
     for note in report.notes:
         console.say(f"note: {note}")
     console.say(
-        f"an image every {report.period_ms:.2f} ms; marker at {report.marker}, levels {report.levels}"
+        f"an image every {report.period_ms:.2f} ms; marker at {report.marker}, "
+        f"levels {report.levels}"
     )
     console.table(
         ["delay, ms", *report.delay_ms],

@@ -17,8 +17,10 @@ from edge_difom.cli import console, options
     short_help="Measure bundles x engines x precisions x threads.",
     epilog=console.examples(
         "edge-difom bench matrix --bundle B --engine openvino --engine tflite --out matrix",
-        "edge-difom bench matrix --bundle B1 --bundle B2 --threads 1 --threads 2 --seconds 60 --out matrix",
-        "edge-difom bench matrix --bundle B --precision int8 --precision f32 --rate 60 --out matrix --resume",
+        "edge-difom bench matrix --bundle B1 --bundle B2 --threads 1 --threads 2 --seconds 60 "
+        "--out matrix",
+        "edge-difom bench matrix --bundle B --precision int8 --precision f32 --rate 60 --out "
+        "matrix --resume",
     ),
 )
 @click.option(

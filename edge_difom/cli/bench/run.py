@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     default=("max",),
     show_default=True,
     metavar="max|FPS",
-    help="max: the next frame as soon as the last is done; FPS: frames at that rate. Repeatable; the "
+    help="max: the next frame as soon as the last is done; FPS: frames at that rate. Repeatable; "
+    "the "
     "rates are measured one after the other.",
 )
 @click.option(
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
     "--soak",
     type=click.FloatRange(min=0, min_open=True),
     metavar="MINUTES",
-    help="Measure for this long instead, or until the temperature is stable (after 10 minutes, a change "
+    help="Measure for this long instead, or until the temperature is stable (after 10 minutes, a "
+    "change "
     "under 0.5 C in 5 minutes).",
 )
 @options.threads()
