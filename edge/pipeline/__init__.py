@@ -1,1 +1,1 @@
-"""The device's way from a source to its sinks: the frame loop, its state and what it counts."""
+"""The device's pipeline from a source to its sinks: the frame loop, its state and its counters."""

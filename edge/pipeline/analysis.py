@@ -1,4 +1,4 @@
-"""What the student finds on one frame: preprocess, infer, postprocess, each stamped on the frame."""
+"""Analyze one frame: preprocess, infer and postprocess, each stage stamped on the frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge.imaging.view import View
 
 MAX_MASK_AREA = 0.9
-"""Largest believable share of what is looked at under the mask."""
+"""Maximum plausible mask area, as a share of the analyzed area."""
 
 
 def analyze(
@@ -35,23 +35,23 @@ def analyze(
     clock: Callable[[], int] = time.monotonic_ns,
     max_age_ms: float | None = None,
 ) -> Result:
-    """What the student finds on a frame; stamps the stages on it.
+    """Run the student on a frame, and stamp the stages on the frame.
 
     Args:
         frame: A frame of any size.
         engine: The student.
-        manifest: What of a frame is shown, and from which scores on.
-        view: The frame's field of view; None where nobody looked for it, and then the whole frame
-            is shown.
+        manifest: The manifest, with field-of-view rule and operating point.
+        view: The frame's field of view; None if it was not estimated, so that the whole frame is
+            analyzed.
         clock: The clock of the frame's stamps.
         max_age_ms: Age from which the result is `stale`; None for frames that do not age.
 
     Returns:
-        Regions, or none and the reason, of which the kind is that of an `InferenceFault`,
+        Regions, or no regions and the reason. The reason has the kind of an `InferenceFault`,
         `damaged`, `implausible` or `stale`.
     """
     begin = max((end for _, end in frame.stamps.values()), default=0) or clock()
-    # Read once: a restart may replace it at any moment.
+    # Read the buffer once: a restart may replace it at any moment.
     shared = engine.input_buffer
     size = engine.input_size if shared is None else (shared.shape[0], shared.shape[1])
     part = part_of(manifest.input.field_of_view, view)
@@ -88,7 +88,7 @@ def analyze(
 
 
 def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | None) -> Result:
-    """The result, without its mask where there is a reason or the frame is older than `max_age_ms`."""
+    """Remove the mask from a result that has a reason or whose frame exceeds `max_age_ms`."""
     age_ms = (now - frame.captured_ns) / 1e6
     reason = result.reason
     if reason is None and max_age_ms is not None and age_ms > max_age_ms:

@@ -1,4 +1,4 @@
-"""The whole device from its parts: supervised student, frame loop, heat, cart, watchdog, records."""
+"""Build the whole device: student, frame loop, thermal monitor, cart, watchdog and records."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ if TYPE_CHECKING:
 
 _USUAL_FPS = 25.0
 _PATIENT_MS = 30_000.0
-"""Longest inference of a frame that does not age: under emulation one may take seconds."""
+"""Maximum inference time of a frame that does not age: under emulation it may take seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """What a device may be built with.
+    """Options of a device.
 
     Attributes:
-        engine: As `edge.engines.open.open_engine`.
+        engine: As in `edge.engines.open.open_engine`.
         threads: CPU threads; None for every usable core.
-        log: Journal.
-        metrics: Metrics file.
-        guard: Whether frames that are unfit for the student are told and left out; single pictures
-            never are.
-        smooth: Whether a region is shown only once it was seen on several frames; of single
-            pictures every one is.
-        stills: Where stills are kept that a pedal or `open_device`'s `still` asks for; none are
-            without it.
+        log: File of the journal; None for no journal.
+        metrics: File of the metrics; None for no metrics.
+        guard: Whether frames that are unfit for the student are detected and left out; separate
+            images are never left out.
+        smooth: Whether a region is shown only after it was seen on several frames; on separate
+            images every region is shown.
+        stills: Folder for stills that a pedal or `still` of `open_device` requests; None keeps no
+            stills.
     """
 
     engine: str = "auto"
@@ -85,25 +85,24 @@ def open_device(
     on_frame: Callable[[Frame, Result], None] | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> Iterator[FrameLoop]:
-    """A frame loop that is ready to `run`; student, cart and records end with the block.
+    """Yield a frame loop that is ready to `run`; student, cart and records end with the block.
 
     Args:
-        source: Where frames come from; entered by the loop.
-        sinks: Where results go; likewise.
+        source: Source of the frames; entered by the loop.
+        sinks: Outputs of the results; entered by the loop.
         store: The bundles.
-        options: What to build.
-        cart: The cart's controller; entered here. None without one.
-        lock: Is told whether a signal is present, so that updates wait; entered here. None without
-            slots.
+        options: Options of the device.
+        cart: The cart's controller, entered here; None without a cart.
+        lock: Lock that delays updates while a signal is present, entered here; None without slots.
         stop: Ends the run when set.
-        still: Asks for a still when set.
+        still: Requests a still when set.
         on_frame: Called after each frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
         UsageError: Stills cannot be kept.
         MissingDependencyError: The metrics need a package that is not installed.
-        OSError: The journal cannot be made.
+        OSError: The journal cannot be created.
     """
     stop = stop or threading.Event()
     # Frames of a clip are dated by their numbers, so that it gives the same on every machine.
@@ -128,7 +127,8 @@ def open_device(
                 raise UsageError(
                     "stills need the field of view, outside of which they are made black",
                     expected="frames of a camera or clip, with the guard that finds it",
-                    hint="without --no-guard; of a single picture `edge-difom device still IMAGE --bundle B`",
+                    hint="without --no-guard; of a single picture "
+                    "`edge-difom device still IMAGE --bundle B`",
                 )
             stills = stack.enter_context(
                 StillObserver(
@@ -191,7 +191,7 @@ def open_device(
 
 
 def _counters(counted: Mapping[str, object]) -> dict[str, int]:
-    """`origin.event` to how often, of everybody who counts."""
+    """Return `origin.event` -> number, for every object that counts."""
     return {
         f"{origin}.{event}": count
         for origin, counter in counted.items()

@@ -1,4 +1,4 @@
-"""Whether a frame is fit for the student, judged on a small picture of it, and steady in time."""
+"""Judge whether a frame is fit for the student, from its thumbnail and debounced over time."""
 
 from __future__ import annotations
 
@@ -25,34 +25,39 @@ ENTER_MS = {
     ReasonKind.OUT_OF_BODY: 500.0,
     ReasonKind.BLURRED: 300.0,
 }
-"""Kind -> how long every frame must show it before it holds; of a freeze `FREEZE_MS` has passed by then."""
+"""Kind -> time for which every frame must show a problem before it is reported.
+
+A freeze needs no further time, because it is only detected after `FREEZE_MS`.
+"""
 
 LEAVE_MS = 100.0
-"""How long every frame must be fit before a kind ends."""
+"""Time for which every frame must be fit before a problem ends."""
 
 MIN_FRAMES = 2
-"""Frames in a row behind every change, however far apart they come."""
+"""Minimum number of consecutive frames for every change, at any frame rate."""
 
 FREEZE_MS, FREEZE_FRAMES = 500.0, 5
-"""A picture is frozen when it has stood still for so long and on so many frames."""
+"""An image is frozen after it was static for this time and this number of frames."""
 
 _MOVED = 4
-"""Grey levels by which a cell of a still picture changes at most, for instance where it was compressed."""
+"""Maximum change of a cell of a static image in gray levels, such as by compression."""
 _MAX_MOVED = 0.005
 _MAX_MEAN = 0.6
-"""Mean change, grey levels: live clips show at least 1.2 within five frames at 30 a second, sensor noise with a
-standard deviation of one level 1.1, an input that a capture card rounds up or down at random 0.5.
+"""Maximum mean change of a static image in gray levels.
+
+Live clips change by at least 1.2 within five frames at 30 per second, sensor noise with a standard
+deviation of one level by 1.1, and an input that a capture card randomly rounds up or down by 0.5.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What can be told of a frame without a student.
+    """The guard's verdict on a frame.
 
     Attributes:
         reason: Why the model must not see it: `BLACK`, `LIGHT`, `FREEZE`, `OUT_OF_BODY` or
             `BLURRED`; None if it may.
-        view: Where the endoscope's picture lies.
+        view: The field of view.
     """
 
     reason: Reason | None
@@ -65,28 +70,28 @@ class Judgment:
 
     @property
     def kind(self) -> ReasonKind | None:
-        """The kind of the reason, None without one."""
+        """Kind of the reason, None without a reason."""
         return None if self.reason is None else self.reason.kind
 
     @property
     def field_of_view(self) -> Box:
-        """Box of the view, frame pixels."""
+        """Box of the view in frame pixels."""
         return self.view.box
 
 
 class FrameGuard:
-    """Judges the frames of one source in their order, by their own stamps and no other clock.
+    """Judges the frames of one source in order, using only their own time stamps.
 
-    A kind holds only after every frame showed it for a while, and ends only after every frame was
-    fit for a while, so that a state does not flicker; in between the student looks at frames that
-    it would better not see.
+    A problem is reported only after every frame showed it for some time, and ends only after every
+    frame was fit for some time, so that the state does not flicker. Frames inside this debounce
+    window still reach the model.
 
     Args:
-        fps: None for a live source; of a clip its rate, by which its frames are dated
-            (`moment_ns`).
+        fps: None for a live source; for a clip its frame rate, which determines the time stamps of
+            its frames (`moment_ns`).
 
     Attributes:
-        view: Of the frame that was judged last; None before the first.
+        view: Field of view of the last judged frame; None before the first frame.
     """
 
     def __init__(self, fps: float | None = None) -> None:
@@ -100,13 +105,13 @@ class FrameGuard:
         self._seen_ns = self._seen_frames = 0
 
     def judge(self, frame: Frame) -> Judgment:
-        """Judge a frame; under a millisecond at 1080p.
+        """Judge a frame; takes less than a millisecond at 1080p.
 
         Args:
-            frame: The next one of the source.
+            frame: The next frame of the source.
 
         Raises:
-            DataError: Its image is no BGR picture.
+            DataError: Its image is not a BGR image.
         """
         picture = make_thumbnail(frame.image)
         view = self._views.view(picture)
@@ -123,9 +128,9 @@ class FrameGuard:
         return Judgment(self._reason, view)
 
     def _stood_still(self, picture: Thumbnail, view: View, now: int) -> float:
-        """For how many milliseconds the picture has been frozen, 0 where it is not.
+        """Return for how many milliseconds the image has been static, 0 if it is not.
 
-        It is compared with the first one of the standstill, so that slow movement adds up.
+        It is compared with the first image of the static period, so that slow movement adds up.
         """
         first = self._still
         if (
@@ -140,7 +145,7 @@ class FrameGuard:
         return 0.0
 
     def _debounce(self, reason: Reason | None, now: int) -> None:
-        """Adopt what this frame shows once it has lasted."""
+        """Adopt the problem of this frame, or its absence, after it has lasted long enough."""
         kind = None if reason is None else reason.kind
         if kind != self._seen or self._seen_frames == 0:
             self._seen, self._seen_ns, self._seen_frames = kind, now, 0
@@ -153,7 +158,7 @@ class FrameGuard:
 
 
 def _same(one: Thumbnail, other: Thumbnail, view: View) -> bool:
-    """Whether two pictures differ by less than the noise of a live one, inside the view."""
+    """Whether two images differ by less than the noise of a live image, inside the view."""
     change = cv2.absdiff(one.green, other.green)
     if cv2.mean(change, view.mask)[0] > _MAX_MEAN:
         return False

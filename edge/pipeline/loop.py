@@ -1,4 +1,4 @@
-"""From frames to results: newest frame first, one owner of the state, and no mask that is too old."""
+"""The frame loop: newest frame first, one owner of the state, and no mask that is too old."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = ["FrameLoop", "Observer", "RunSummary"]
 _NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
 
 POLL_S = 0.05
-"""Longest wait for a frame before sinks and observers get the status again."""
+"""Maximum wait for a frame before sinks and observers get the status again."""
 
 
 class Observer(Protocol):
     """Follows the loop and may ask for a state; no method may block."""
 
     def conditions(self) -> Iterable[Condition]:
-        """What is wrong at this moment, for `StateMachine.settle`."""
+        """Return everything that is wrong at this moment, for `StateMachine.settle`."""
         ...
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
@@ -60,7 +60,7 @@ class FrameLoop:
             each frame, because a bundle in another slot may have another threshold.
         sinks: Outputs; each frame goes to them in this order.
         guard: Decides whether the model may see a frame; None lets every frame pass.
-        smoother: Temporal smoothing of what was found; None shows each frame's regions at once.
+        smoother: Temporal smoothing of the regions; None shows each frame's regions at once.
         observers: Supervisor, temperature, cart, watchdog and records.
         keep_every: Process every n-th frame; evaluated per frame, 1 processes all.
         max_age_ms: Age from which a live frame gets the reason `stale` instead of a mask.

@@ -1,6 +1,6 @@
-"""Who follows the frame loop: the supervisor of the inference, the heat, the cart, the watchdog and the records.
+"""Observers of the frame loop: supervisor, thermal monitor, cart, watchdog and records.
 
-Each is told of the loop's progress and may ask for a state; none of them waits for anything.
+Each is notified of the loop's progress and may require a state; none of them blocks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SupervisorObserver:
         self._supervisor, self._telemetry = supervisor, telemetry
 
     def conditions(self) -> Iterable[Condition]:
-        """What the phase asks for."""
+        """Return the condition of the phase."""
         condition = self._supervisor.condition
         return () if condition is None else (condition,)
 
@@ -51,22 +51,22 @@ class ThermalObserver:
         self._thermal = thermal
 
     def conditions(self) -> Iterable[Condition]:
-        """DEGRADED while the rate is lowered, BYPASS where that was not enough."""
+        """Return DEGRADED while the frame rate is reduced, BYPASS if that was not enough."""
         return self._thermal.conditions()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
-        """Read the sensors where it is time."""
+        """Start a reading of the sensors if one is due."""
         self._thermal.poll()
 
 
 class CartObserver:
-    """Beats for the cart's controller, and turns what it reports into states and lines of the journal.
+    """Sends heartbeats to the cart's controller, and turns its reports into states and events.
 
     Args:
-        link: Entered by the caller.
+        link: The controller; entered by the caller.
         telemetry: The journal.
-        stop: Set when the supply fails.
-        pressed: Told which pedal was pressed, such as `pedal 1`.
+        stop: Set when the power supply fails.
+        pressed: Called with the pedal that was pressed, such as `pedal 1`.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class CartObserver:
         self._power: Condition | None = None
 
     def conditions(self) -> Iterable[Condition]:
-        """BYPASS from the moment at which the supply failed."""
+        """Return BYPASS after the power supply failed."""
         return () if self._power is None else (self._power,)
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
-        """Beat, with a lease of the route where an overlay is on show."""
+        """Send a heartbeat, which renews the route's lease if an overlay is shown."""
         age_ms = None
         if frame is not None:
             age_ms = (max(end for _, end in frame.stamps.values()) - frame.captured_ns) / 1e6
@@ -103,7 +103,7 @@ class CartObserver:
 
 
 class WatchdogObserver:
-    """Pings the service manager, on the loop's progress and on nothing else."""
+    """Pings the service manager, only when the loop makes progress."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog, self._shown = watchdog, ""
@@ -113,7 +113,7 @@ class WatchdogObserver:
         return ()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
-        """Ping; the first time say that the device is ready."""
+        """Ping; the first ping also reports that the device is ready."""
         self._watchdog.ping()
         shown = str(status.state) if status.kind is None else f"{status.state} {status.kind}"
         if shown != self._shown:
@@ -134,12 +134,12 @@ class SignalLock(Protocol):
     ) -> None: ...
 
     def present(self, signal: bool) -> bool:
-        """Tell whether a signal is present; whether updates are refused now."""
+        """Report whether a signal is present; return whether updates are refused now."""
         ...
 
 
 class SignalObserver:
-    """Tells whoever installs bundles whether a signal is present."""
+    """Tells the installer of bundles whether a signal is present."""
 
     def __init__(self, lock: SignalLock) -> None:
         self._lock = lock
@@ -149,18 +149,18 @@ class SignalObserver:
         return ()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
-        """A frame is a signal; its absence is one only where the status says so."""
+        """Report a signal if there is a frame, and no signal if the status is NO_SIGNAL."""
         if frame is not None or status.state is State.NO_SIGNAL:
             self._lock.present(frame is not None)
 
 
 class CounterObserver:
-    """Gives the journal and the metrics everybody's counters.
+    """Passes all counters to the journal and the metrics.
 
     Args:
-        telemetry: Both.
-        counters: `origin.event` to how often; asked for once a second.
-        gauges: What was measured last, likewise.
+        telemetry: Journal and metrics.
+        counters: Returns `origin.event` -> number; called once a second.
+        gauges: Returns the last measurements; called once a second.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
@@ -185,7 +185,7 @@ class CounterObserver:
         return ()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
-        """Pass the counters on where a second has passed."""
+        """Pass the counters on, at most once a second."""
         if (now := self._clock()) >= self._next_ns:
             self._next_ns = now + EVERY_NS
             self._telemetry.counters(self._counters())

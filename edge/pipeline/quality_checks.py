@@ -1,10 +1,10 @@
-"""What is wrong with one small picture on its own: black, over-exposed, out of the body, blurred beyond use.
+"""Quality checks on a single thumbnail: black, overexposed, outside the body, or too blurred.
 
-The limits lie well outside what 1766 real frames show (Kvasir-SEG, CVC-ClinicDB, polyp-free frames
-and two clips), at the worst: 70 % lit, 17 % white, 31 % of the colour of mucosa, 14 % grey, detail
-3.2. Of 200 of them, blurred by a Gaussian of 4 % of their width, three in four are told as such; of
-6 %, all. No frames from outside a body and none under narrow-band light were at hand, so nothing is
-known of how those are judged.
+The limits are well outside the range of 1766 real frames (Kvasir-SEG, CVC-ClinicDB, polyp-free
+frames and two clips). Their extreme values are 70 % lit, 17 % white, 31 % in the color of mucosa,
+14 % gray, and detail 3.2. Of 200 of these frames, blurred by a Gaussian of 4 % of their width,
+three in four are detected as blurred; at 6 %, all are. No frames from outside a body or under
+narrow-band light were available, so it is unknown how they are judged.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from edge.imaging.thumbnail import Thumbnail
 
 LIT = 32
-"""Grey level over which a cell is lit; borders of processors go up to 26."""
+"""Gray level above which a cell is lit; borders drawn by processors reach 26."""
 MIN_LIT = 0.05
 WHITE = 232
-"""Grey level of green from which a cell is over-exposed: white is 235 in a capture of limited range."""
+"""Green level from which a cell is overexposed: white is 235 in a limited-range capture."""
 MAX_WHITE = 0.5
 COLORED = 64
-"""Grey level over which a cell's colour can be told."""
+"""Gray level above which the color of a cell can be determined."""
 MIN_COLORED = 0.2
 CHROMA = 10
-"""Grey levels by which red lies over both other channels in what may be mucosa under white light."""
+"""Minimum excess of red over both other channels in mucosa under white light, gray levels."""
 MIN_MUCOSA = 0.1
 COLOR_SPREAD = 20
-"""Grey levels between the channels below which a cell is grey."""
+"""Difference between the channels below which a cell is gray, gray levels."""
 MAX_GRAY = 0.6
 COARSE = 3
-"""Cells of the small picture that make one of the picture on which sharpness is measured."""
+"""Thumbnail cells per cell of the coarser image on which sharpness is measured."""
 TOP_DETAIL = 8
-"""Largest detail that counts: letters over the view stay sharp when the picture does not."""
+"""Maximum detail that counts: text over the view stays sharp when the image does not."""
 MIN_DETAIL = 2.6
 MIN_RELATIVE_DETAIL = 0.035
 _MIN_CELLS = 100
 
 
 def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
-    """What is wrong; None if nothing is.
+    """Find the quality problem of a frame; None if there is none.
 
     Args:
-        picture: A frame in small.
+        picture: Thumbnail of the frame.
         mask: (h, w) uint8, 255 in the field of view.
     """
     cells = max(1, cv2.countNonZero(mask))
@@ -59,12 +59,12 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
         return Reason(ReasonKind.BLACK, f"{100 * lit_cells / cells:.0f} % of the view is lit")
     white = cv2.countNonZero(cv2.bitwise_and(cv2.compare(picture.green, WHITE, cv2.CMP_GE), mask))
     if white > MAX_WHITE * cells:
-        return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is over-exposed")
+        return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is overexposed")
     share, mucosa, grey = measure_colors(picture, mask)
-    # Under narrow-band light mucosa is not red, but it is not grey either.
+    # Under narrow-band light mucosa is not red, but it is not gray either.
     if share > MIN_COLORED and mucosa < MIN_MUCOSA and grey > MAX_GRAY:
         return Reason(
-            ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the colour of mucosa"
+            ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the color of mucosa"
         )
     detail = _detail(picture.green, lit)
     if detail is not None and detail[0] < MIN_DETAIL and detail[1] < MIN_RELATIVE_DETAIL:
@@ -73,7 +73,7 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
 
 
 def measure_colors(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, float]:
-    """Share of the view whose colour can be told, and of that the shares that may be mucosa and that are grey."""
+    """Return the share of the view with a known color, and its shares of mucosa and of gray."""
     bright = cv2.compare(picture.bright, COLORED, cv2.CMP_GT)
     told = cv2.bitwise_and(
         cv2.bitwise_and(bright, mask), cv2.compare(picture.green, WHITE, cv2.CMP_LT)
@@ -90,15 +90,14 @@ def measure_colors(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, flo
 
 
 def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:
-    """Detail of the lit cells in grey levels, and as a share of their brightness; None where too few are lit.
+    """Return detail in gray levels and relative to brightness; None if too few cells are lit.
 
-    Detail is the root of the mean product of two Laplacians at about a hundredth of the frame's
-    width, one of the even rows and one of the odd: what they have in common is the picture, and the
-    sensor's noise is not.
+    Detail is the root of the mean product of two Laplacians at about 1 % of the frame's width, one
+    over the even rows and one over the odd rows. They share the image, but not the sensor noise.
     """
     height, width = green.shape
     size = (max(1, width // COARSE), max(1, height // COARSE))
-    # Edges of the view are no detail of the picture.
+    # The edges of the view are not details of the image.
     inner = cv2.resize(lit, size, interpolation=cv2.INTER_NEAREST)
     inner = cv2.erode(inner, np.ones((5, 5), np.uint8), borderValue=255)
     if height < 2 or cv2.countNonZero(inner) < _MIN_CELLS:

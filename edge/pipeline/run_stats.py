@@ -1,4 +1,4 @@
-"""What a run did, counted while it runs."""
+"""Statistics of a run, counted while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEPT = 20_000
 
 
 class Quantiles(msgspec.Struct, frozen=True):
-    """Plain quantiles in milliseconds; `edge.bench.measure.percentiles` has the ones with confidence."""
+    """Plain quantiles in milliseconds; `edge.bench.measure.percentiles` has confident ones."""
 
     p50: float
     p90: float
@@ -24,18 +24,18 @@ class Quantiles(msgspec.Struct, frozen=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
         frames: Frames that reached the sinks.
-        dropped: Frames of the source between the first and the last that nobody took.
-        seconds: From the first capture to the end of the last output.
-        fps: Frames per second over it.
+        dropped: Frames of the source between the first and the last that were not processed.
+        seconds: Time from the first capture to the end of the last output.
+        fps: Frames per second over this time.
         frames_with_mask: Frames with at least one region.
-        reasons: Kind of reason -> frames without a mask for it.
-        stages_ms: Stage -> quantiles; of the newest 20,000 frames.
-        age_ms: Age of the frame when its output was done; None without frames.
-        max_age_ms: The oldest.
+        reasons: Kind of reason -> frames without a mask for this reason.
+        stages_ms: Stage -> quantiles over the newest 20,000 frames.
+        age_ms: Age of a frame when its output was done; None without frames.
+        max_age_ms: Maximum age; None without frames.
         ended: `source`, `frames`, `seconds` or `stopped`.
     """
 
@@ -52,19 +52,19 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Newest:
-    """The newest 20,000 of some numbers, in memory that is taken at once."""
+    """The newest 20,000 values, in memory that is allocated at once."""
 
     def __init__(self) -> None:
         self._values = np.full(_KEPT, math.nan)
         self._count = 0
 
     def add(self, value: float) -> None:
-        """One more; the oldest goes."""
+        """Add a value, which replaces the oldest one."""
         self._values[self._count % _KEPT] = value
         self._count += 1
 
     def quantiles(self) -> Quantiles:
-        """Of what there is, at least one."""
+        """Return the quantiles of all values; there must be at least one."""
         p50, p90, p99 = np.quantile(self._values[: self._count], [0.5, 0.9, 0.99]).tolist()
         return Quantiles(p50, p90, p99)
 
@@ -102,10 +102,10 @@ class RunStats:
         self._oldest_ms = age if self._oldest_ms is None else max(age, self._oldest_ms)
 
     def summary(self, ended: str) -> RunSummary:
-        """The record of the run.
+        """Return the summary of the run.
 
         Args:
-            ended: What ended it.
+            ended: Why the run ended, as in `RunSummary`.
         """
         seconds = (self._end_ns - self._begin_ns) / 1e9
         return RunSummary(

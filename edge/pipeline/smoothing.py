@@ -1,25 +1,26 @@
 """Temporal smoothing: confirm a detection before it is displayed; no mask outlives its frame.
 
-A region is shown from the frame on which it has been seen on `seen` of the last `of` frames and for
-`least_ms`, linked from frame to frame by the overlap of boxes. Once shown it is shown on every
-frame on which it is found, also after up to `gap` frames without it. Nothing is ever drawn that was
-not found on the very frame: there is no held mask, so none can be stale, and smoothing of the score
-map only lowers scores.
+A region is first shown on the frame at which it was seen on `seen` of the last `of` frames and for
+at least `least_ms`. Regions are linked from frame to frame by the overlap of their boxes. A shown
+region stays visible on every frame on which it is found, even after up to `gap` frames without it.
+Only regions found on the current frame are drawn: no mask is held, so none can be stale, and
+smoothing of the score map only lowers scores.
 
 The default, 4 of 6 and 130 ms, delays the first outline of a polyp by 133 ms at 30 and at 60 frames
-a second, and adds nothing to the age of a mask. `python -m benchmarks.studies.smoothing` compares
-settings. With a made-up detector whose false positives last as long as those of the GI Genius study
-(88 % at most 6 frames), on the phantom, it left 1.5 of 9.1 false positives a minute at 30 frames a
-second and 3.3 of 14.3 at 60, and lost no polyp. Smoothed score maps spare about as many for the
-same delay and lose more frames of the polyps, so `weight` leaves them alone. Where frames are far
-apart, as in a data set that leaves most out, links break and polyps are lost.
+per second, and does not increase the age of a mask. `python -m benchmarks.studies.smoothing`
+compares settings. With a simulated detector whose false positives last as long as those of the GI
+Genius study (88 % at most 6 frames), on the phantom, 1.5 of 9.1 false positives per minute remained
+at 30 frames per second and 3.3 of 14.3 at 60, and no polyp was lost. Smoothed score maps suppress
+about as many for the same delay and lose more frames of the polyps, so the default `weight` does
+not smooth them. If frames are far apart, as in a data set with most frames left out, links break
+and polyps are lost.
 
-Real clips do not decide it yet. On .29 judged minutes at 25 frames a second (53 frames with a
-polyp, 12 clean sequences whose true frame rate is not known;
-`benchmarks/results/edge-s-smoothing.json`, `edge-xs-smoothing.json`), the default leaves 10 of 24
-and 9 of 17 false events of .1 s or more, and delays the one polyp that is found by .12 and .16 s.
-`gap=0` leaves 5 and 6 of them for the same delay, but with the made-up detector at 30 frames a
-second it shows polyps on .66 of their frames instead of .79.
+Real clips are not conclusive yet. On 0.29 judged minutes at 25 frames per second (53 frames with a
+polyp, 12 clean sequences with unknown true frame rates; `benchmarks/results/edge-s-smoothing.json`,
+`edge-xs-smoothing.json`), 10 of 24 and 9 of 17 false events of 0.1 s or more remain with the
+default, and the only polyp found is delayed by 0.12 and 0.16 s. With `gap=0`, 5 and 6 of them
+remain for the same delay, but with the simulated detector at 30 frames per second polyps are shown
+on 0.66 of their frames instead of 0.79.
 """
 
 from __future__ import annotations
@@ -42,28 +43,29 @@ if TYPE_CHECKING:
     from edge.frame import Box, Frame, ImageU8, Region, Result
 
 WHOLE = 256
-"""Weight of a new score map that leaves it as it is."""
+"""Weight at which a new score map stays unchanged."""
 
 LINK = 0.2
-"""Share of the smaller of two boxes that both share, from which they are one region in movement."""
+"""Minimum overlap at which two boxes are the same moving region, as a share of the smaller box."""
 
 FORGET_MS = 500.0
-"""Time without a look after which everything begins anew: the camera has moved on."""
+"""Time without an analyzed frame after which all tracks are dropped: the camera has moved on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothing:
-    """Settings; `Smoothing(seen=1, of=1)` shows everything at once.
+    """Settings of the smoothing; `Smoothing(seen=1, of=1, least_ms=0)` shows everything at once.
 
     Attributes:
-        seen: Frames on which a region must have been seen before it is shown.
-        of: Last frames among which they are counted.
-        least_ms: Time between the first sight of a region and the first frame on which it is shown,
-            at least.
-        gap: Frames without it that a shown region may come back from at once.
-        weight: Of a new score map against the ones before it, in 1/256; 256 leaves score maps
-            alone.
-        reach: Cells of the score map that things move from frame to frame, for `weight` below 256.
+        seen: Number of frames on which a region must have been seen before it is shown.
+        of: Number of last frames in which they are counted.
+        least_ms: Minimum time between the first detection of a region and the first frame on which
+            it is shown.
+        gap: Maximum number of frames without a shown region after which it reappears at once.
+        weight: Weight of a new score map relative to earlier ones, in 1/256; 256 does not smooth
+            score maps.
+        reach: Maximum movement from frame to frame in cells of the score map, for `weight` below
+            256.
     """
 
     seen: int = 4
@@ -90,13 +92,13 @@ class Smoothing:
             )
 
     def delay_ms(self, fps: float) -> float:
-        """Milliseconds by which the first outline of a polyp that is found on every frame comes later."""
+        """Return the delay of the first outline in ms, for a polyp found on every frame."""
         return 1000 / fps * max(self.seen - 1, math.ceil(self.least_ms * fps / 1000))
 
 
 @dataclass(slots=True)
 class _Track:
-    """A region followed over frames: where it was last, a bit for each of the last frames, and its misses."""
+    """A region tracked over frames: its last box, one bit per recent frame, and its misses."""
 
     boxes: list[Box]
     begun_ns: int
@@ -105,20 +107,20 @@ class _Track:
     shown: bool = False
 
     def rank(self, box: Box) -> tuple[bool, bool, int, float]:
-        """How well a region in a box fits; the first is whether it does at all."""
+        """Rank how well a box fits the track; the first element is whether it fits at all."""
         shared = max(overlap(box, one) for one in self.boxes)
         return shared >= LINK, self.shown, self.history.bit_count(), shared
 
 
 class Smoother:
-    """Holds back what was seen too shortly; for one source, frame after frame.
+    """Removes regions that were seen too briefly; for one source, frame after frame.
 
     Args:
-        settings: What is held back.
-        output: Threshold and least region of the bundle in use, asked for each frame; needed for a
-            `weight` below 256 only.
-        fps: None for a live source; of a clip its rate, by which its frames are dated
-            (`edge.pipeline.frame_time`).
+        settings: Settings of the smoothing.
+        output: Returns threshold and minimum region of the bundle in use, called for each frame;
+            only needed for a `weight` below 256.
+        fps: None for a live source; for a clip its frame rate, which determines the time stamps of
+            its frames (`edge.pipeline.frame_time`).
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Smoother:
         if self.settings.weight < WHOLE and output is None:
             raise UsageError(
                 "smoothing of score maps needs the output of the manifest",
-                expected="threshold, least region",
+                expected="threshold, minimum region",
             )
         self._output = output
         self._tracks: list[_Track] = []
@@ -142,11 +144,11 @@ class Smoother:
         self._looked_ns: int | None = None
 
     def apply(self, frame: Frame, result: Result) -> Result:
-        """The result with the regions that may be shown.
+        """Return the result with only the regions that may be shown.
 
         Args:
-            frame: The frame; by its capture stamp a long silence is told.
-            result: What was found on it; one with a reason is no look, and is given back.
+            frame: The frame; its capture stamp reveals a long pause.
+            result: The result for it; a result with a reason is returned unchanged.
         """
         if result.reason is not None:
             return result
@@ -154,7 +156,7 @@ class Smoother:
         if self._looked_ns is not None and now - self._looked_ns > FORGET_MS * 1e6:
             self._tracks, self._mean = [], None
         if result.part != self._part:
-            # The cells of the score maps before this one lie elsewhere.
+            # The cells of earlier score maps cover a different part of the frame.
             self._part, self._mean = result.part, None
         self._looked_ns = now
         found = result.regions
@@ -162,7 +164,7 @@ class Smoother:
             output, size = self._output(), (frame.image.shape[0], frame.image.shape[1])
             lowered = self._lower(result.scores)
             kept = regions(lowered, size, output.point, part=result.part)
-            # Only within what the caller found: it may have left out what lies outside the view.
+            # Keep to the caller's regions: it may have removed those outside the view.
             found = tuple(
                 region for region in kept if any(overlap(region.box, one.box) for one in found)
             )
@@ -170,10 +172,10 @@ class Smoother:
         return replace(result, regions=shown, mask_area=mask_area(shown))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
-        """Scores, lowered where the frames before this one had none nearby.
+        """Lower the scores where earlier frames had no scores nearby.
 
-        The mean of before is first brought as near to the new score as its values within `reach`
-        allow, so that what moves is not smeared.
+        The earlier mean is first moved as close to the new score as its values within `reach`
+        allow, so that moving regions are not smeared.
         """
         mean, weight = self._mean, self.settings.weight / WHOLE
         if mean is None or mean.shape != scores.shape:
@@ -184,7 +186,7 @@ class Smoother:
         return cast("ImageU8", cv2.min(scores, self._mean))
 
     def _follow(self, found: Sequence[Region], now: int) -> tuple[Region, ...]:
-        """Link regions to tracks; the ones that may be shown, in their order."""
+        """Link regions to tracks; return the regions that may be shown, in order."""
         owners: list[_Track] = []
         for region in found:
             ranked = [(track.rank(region.box), track) for track in self._tracks]
@@ -214,7 +216,7 @@ class Smoother:
 
 
 def overlap(one: Box, other: Box) -> float:
-    """What two boxes share, as a share of the smaller one, 0 to 1."""
+    """Return the overlap of two boxes as a share of the smaller one, 0 to 1."""
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

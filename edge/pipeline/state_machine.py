@@ -1,8 +1,8 @@
 """The device's state and its one owner.
 
-What is wrong is told to the machine as conditions, each the state that it asks for and a reason;
-the gravest one holds. States follow one another as cart.md's table of states has them: BOOT,
-SELFTEST, NO_SIGNAL, RUNNING, PAUSED, DEGRADED, BYPASS.
+The machine receives conditions, each with the state that it requires and a reason; the most severe
+condition determines the state. cart.md's table of states describes the transitions between BOOT,
+SELFTEST, NO_SIGNAL, RUNNING, PAUSED, DEGRADED and BYPASS.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ GRAVITY = (
     State.BOOT,
     State.BYPASS,
 )
-"""States from the lightest to the gravest: of several conditions the gravest holds."""
+"""States in order of increasing severity: the most severe of several conditions applies."""
 
 RECOVERY_MS = 500.0
-"""How long nothing may be wrong before DEGRADED ends: a fault on every other frame is one state, not a flicker."""
+"""Time without problems after which DEGRADED ends, so that repeated faults cause no flicker."""
 
 
 class StateMachine:
-    """Settles on one state from all conditions of the moment.
+    """Determines the state from all current conditions.
 
     Args:
         clock: CLOCK_MONOTONIC in nanoseconds.
-        recovery_ms: How long nothing may be wrong before DEGRADED ends.
+        recovery_ms: Time without problems after which DEGRADED ends.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class StateMachine:
 
     @property
     def status(self) -> Status:
-        """State and reason now."""
+        """Current state and reason."""
         return self._status
 
     def settle(self, conditions: Iterable[Condition]) -> Status:
-        """Take everything that is wrong at this moment, an empty list where nothing is.
+        """Update the state from everything that is wrong at this moment.
 
         Args:
-            conditions: Conditions are not latched: report BYPASS on every call while it lasts.
+            conditions: All current conditions, empty if nothing is wrong. Conditions are not
+                latched: report BYPASS on every call while it lasts.
 
         Returns:
-            The status that holds from now on; the same object while state and kind of reason do not
-            change.
+            The new status; the same object while state and kind of reason do not change.
         """
         now = self._clock()
         gravest = max(

@@ -1,7 +1,7 @@
 """A still from a single image, as `edge-difom run --stills` would keep it from a camera.
 
-It is here and not among `edge.stills` because it runs the pipeline's analysis, which stills do not
-know.
+It is here instead of in `edge.stills` because it runs the pipeline's analysis, which `edge.stills`
+does not import.
 """
 
 from __future__ import annotations

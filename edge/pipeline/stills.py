@@ -27,16 +27,16 @@ PATIENCE_NS = 1_000_000_000
 
 
 class StillObserver:
-    """Hands the frame that is done to a keeper, with its own result, when a still is asked for.
+    """Hands the completed frame with its result to a keeper when a still is requested.
 
     A context manager: what waits is written at its end. Several requests before a frame are one.
 
     Args:
         keeper: Closed at the end.
         telemetry: The journal.
-        asked: Asks for a still when it is set; cleared here.
-        view: The field of view of the frame that is done.
-        supervisor: The student that it was shown to.
+        asked: Requests a still when set; cleared here.
+        view: Returns the field of view of the completed frame.
+        supervisor: The student that analyzed the frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
@@ -87,7 +87,7 @@ class StillObserver:
         self._by, self._until_ns = by, self._clock() + PATIENCE_NS
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
-        """Take the frame where a still is asked for; where none comes for long, there is no still."""
+        """Keep the frame if a still was requested; refuse the request after a long wait."""
         if self._asked.is_set():
             self._asked.clear()
             self.ask("signal")

@@ -1,4 +1,4 @@
-"""Too hot: first a lower rate, then bypass, each with hysteresis."""
+"""Thermal protection: first a lower frame rate, then bypass, each with hysteresis."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ if TYPE_CHECKING:
 
 
 WARM_C, HOT_C = 90.0, 100.0
-"""From here on every second frame is taken, and none; processors of carts throttle by themselves at 95 to 105."""
+"""Temperatures from which every second frame is skipped, and from which the device bypasses.
+
+Processors of carts throttle themselves at 95 to 105 degrees.
+"""
 
 HYSTERESIS_C = 5.0
-"""So far below its limit the temperature must fall before a level ends."""
+"""Distance below its limit to which the temperature must fall before a level ends."""
 
 _EVERY_NS = 1_000_000_000
 
 
 def _aside(read: Callable[[], None]) -> threading.Thread | None:
-    """Read in a thread of its own: a sensor behind a slow controller may take as long as a frame."""
+    """Read in a separate thread: a sensor behind a slow controller may take as long as a frame."""
     thread = threading.Thread(target=read, name="heat", daemon=True)
-    with suppress(RuntimeError):  # a machine without memory for it: the next second has another try
+    with suppress(RuntimeError):  # the machine lacks memory for it: try again in the next second
         thread.start()
         return thread
     return None
 
 
 class ThermalMonitor:
-    """Follows the hottest thermal zone, read once a second; nobody waits for it.
+    """Monitors the hottest thermal zone; reads it once a second without blocking.
 
     Args:
-        root: Where `sys` is.
-        warm_c: Degrees Celsius from which the rate is lowered.
+        root: Folder that contains `sys`.
+        warm_c: Degrees Celsius from which the frame rate is reduced.
         hot_c: Degrees Celsius from which the device bypasses.
         clock: CLOCK_MONOTONIC in nanoseconds.
-        aside: Runs a reading; gives the thread that does, or None when it is done.
+        aside: Runs a reading; returns the thread that runs it, or None if it is done.
 
     Attributes:
-        celsius: What was read last, None where no zone can be read.
+        celsius: The last reading; None if no zone can be read.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class ThermalMonitor:
         self.celsius: float | None = None
 
     def poll(self) -> None:
-        """Have the zones read where a second has passed and the last reading is done."""
+        """Start a reading if a second has passed and the last reading is done."""
         now = self._clock()
         if now < self._next_ns or (self._reading is not None and self._reading.is_alive()):
             return
@@ -88,11 +91,11 @@ class ThermalMonitor:
         self._level = level
 
     def keep_every(self) -> int:
-        """Take one of so many frames."""
+        """Return n to process every n-th frame."""
         return 2 if self._level else 1
 
     def conditions(self) -> Iterable[Condition]:
-        """What `edge.pipeline.state_machine.StateMachine.settle` takes."""
+        """Return the conditions for `edge.pipeline.state_machine.StateMachine.settle`."""
         level, celsius = self._level, self.celsius
         if not level:
             return ()

@@ -1,7 +1,7 @@
-"""What the service manager is told, by the protocol of sd_notify(3).
+"""Notify the service manager by the protocol of sd_notify(3).
 
-The one package for it waits for the manager's socket and hides every error; a frame loop may do
-neither, so these are the few lines that it takes.
+The existing package for it blocks on the manager's socket and hides every error. A frame loop may
+do neither, so this module implements the few necessary lines.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ _USUAL_NS = 500_000_000
 
 
 class Watchdog:
-    """Tells that the device is ready, that it makes progress, and what it does; a context manager.
+    """Reports readiness, progress and status to the service manager; a context manager.
 
-    Without a service manager nothing is sent. Nothing here waits: what the manager's socket does
-    not take is lost.
+    Without a service manager nothing is sent. No call blocks: a message is lost if the manager's
+    socket does not accept it.
 
     Args:
-        environment: With `NOTIFY_SOCKET` and `WATCHDOG_USEC` where there is a service manager.
+        environment: Environment variables; `NOTIFY_SOCKET` and `WATCHDOG_USEC` if there is a
+            service manager.
         clock: CLOCK_MONOTONIC in nanoseconds.
     """
 
