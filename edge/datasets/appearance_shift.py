@@ -1,8 +1,8 @@
-"""What other hospitals' pictures look like, one change at a time: colours, light, optics, compression, screen furniture.
+"""Appearance shifts: simulate how images of other hospitals differ, one property at a time.
 
-Every function gives the same for the same arguments. Training draws the arguments at random
-(`distill.data.appearance`), the report of `evaluate --shifts` takes fixed ones
-(`edge.evaluation.shift_report`).
+The properties are colors, light, optics, compression and on-screen text. Every function is
+deterministic. Training draws the arguments at random (`distill.data.appearance`), and
+`edge.evaluation.shift_report` uses fixed ones.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/.-"
 SHADES = ((235, 235, 235), (235, 220, 60), (90, 230, 90))
-"""RGB of what processors write: white, yellow, green."""
+"""RGB of text that processors write: white, yellow, green."""
 
 
 class Spot(NamedTuple):
-    """A highlight: an ellipse in pixels, turned by degrees."""
+    """A highlight: an ellipse in pixels, rotated by an angle in degrees."""
 
     centre: tuple[int, int]
     axes: tuple[int, int]
@@ -33,14 +33,14 @@ class Spot(NamedTuple):
 
 
 class TextLine(NamedTuple):
-    """A line that a processor writes into the picture.
+    """A line of text that a processor writes into the image.
 
     Attributes:
-        letters: What it says.
+        letters: The text.
         place: x and y of its lower left corner, pixels.
-        size: Of the letters, OpenCV's scale.
-        shade: RGB.
-        panel: RGB of a rectangle behind it, None without one.
+        size: Size of the letters, as OpenCV's font scale.
+        shade: RGB of the text.
+        panel: RGB of a rectangle behind the text; None without one.
     """
 
     letters: str
@@ -51,7 +51,7 @@ class TextLine(NamedTuple):
 
 
 def transfer_colors(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
-    """Mean and spread of each channel in CIELAB, taken over from another picture.
+    """Transfer mean and standard deviation of each CIELAB channel from another image.
 
     Source: Reinhard et al., Color transfer between images, IEEE CG&A 2001, in CIELAB instead of
     l-alpha-beta.
@@ -59,15 +59,15 @@ def transfer_colors(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
     Args:
         image: (H, W, 3) uint8 RGB.
         other: (h, w, 3) uint8 RGB.
-        strength: 0 leaves the picture as it is, 1 takes the statistics over whole.
+        strength: 0 leaves the image unchanged, 1 transfers the statistics completely.
     """
     lab, wanted = (cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in (image, other))
     (mean, spread), (aim, width) = (
         [m[:, 0] for m in cv2.meanStdDev(picture)] for picture in (lab, wanted)
     )
-    # A picture with little contrast is not blown up into noise.
+    # Limit the gain, so that an image with little contrast is not amplified into noise.
     gain = np.clip((width + 1) / (spread + 1), 0.5, 2.0)
-    # moved = (lab - mean) gain + aim, and lab + strength (moved - lab), as one table a channel.
+    # One table per channel for moved = (lab - mean) gain + aim and lab + strength (moved - lab).
     levels = np.arange(256.0)[:, None]
     table = np.clip(levels + strength * ((levels - mean) * gain + aim - levels), 0, 255).astype(
         np.uint8
@@ -77,18 +77,18 @@ def transfer_colors(image: ImageU8, other: ImageU8, strength: float) -> ImageU8:
 
 
 def expose(image: ImageU8, stops: float) -> ImageU8:
-    """Brighter or darker by so many stops, clipped at white."""
+    """Change the exposure by a number of stops, clipped at white."""
     return _to_image(image * np.float32(2.0**stops))
 
 
 def light(image: ImageU8, centre: tuple[float, float], gain: float, fall: float) -> ImageU8:
-    """The light falls off from a point, the tip of the endoscope, or over-exposes around it.
+    """Simulate light that falls off from a point, or overexposes the image around it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        centre: y and x of the point, share of the picture.
-        gain: Brightness there.
-        fall: How fast it falls off, per squared distance in shares of the picture.
+        centre: y and x of the point, as shares of the image.
+        gain: Gain at the point.
+        fall: Falloff per squared distance, with the distance in shares of the image.
     """
     H, W = image.shape[:2]
     y, x = np.ogrid[:H, :W]
@@ -97,13 +97,13 @@ def light(image: ImageU8, centre: tuple[float, float], gain: float, fall: float)
 
 
 def add_highlights(image: ImageU8, spots: Sequence[Spot], sigma: float, opacity: float) -> ImageU8:
-    """Wet mucosa mirrors the light: small, bright, soft-edged spots.
+    """Add specular highlights of wet mucosa: small, bright spots with soft edges.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        spots: Where.
-        sigma: Of their edges, pixels.
-        opacity: 0 to 1.
+        spots: The spots.
+        sigma: Standard deviation of the edge blur, pixels.
+        opacity: Opacity, 0 to 1.
     """
     bright = np.zeros(image.shape[:2], np.uint8)
     for spot in spots:
@@ -113,12 +113,12 @@ def add_highlights(image: ImageU8, spots: Sequence[Spot], sigma: float, opacity:
 
 
 def blur_motion(image: ImageU8, length: int, angle: float) -> ImageU8:
-    """A camera that moves while it exposes.
+    """Simulate motion blur.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        length: Of the way, pixels.
-        angle: Its direction, radians.
+        length: Length of the motion, pixels.
+        angle: Direction of the motion, radians.
     """
     kernel = np.zeros((length, length), np.float32)
     middle = (length - 1) / 2
@@ -129,7 +129,7 @@ def blur_motion(image: ImageU8, length: int, angle: float) -> ImageU8:
 
 
 def lose_resolution(image: ImageU8, share: float) -> ImageU8:
-    """An older, smaller sensor: down to a share of the width and height, and back."""
+    """Simulate a lower resolution: reduce to a share of width and height, and enlarge again."""
     H, W = image.shape[:2]
     small = cv2.resize(
         image, (max(8, int(W * share)), max(8, int(H * share))), interpolation=cv2.INTER_AREA
@@ -138,11 +138,11 @@ def lose_resolution(image: ImageU8, share: float) -> ImageU8:
 
 
 def octagon(size: tuple[int, int], cut: float) -> ImageU8:
-    """A view with cut corners.
+    """Make a field of view with cut corners.
 
     Args:
         size: Height and width.
-        cut: Share of width and height that a corner takes.
+        cut: Share of width and height that each corner cuts off.
 
     Returns:
         (H, W) uint8, 255 inside.
@@ -155,18 +155,18 @@ def octagon(size: tuple[int, int], cut: float) -> ImageU8:
 
 
 def circle(size: tuple[int, int], centre: tuple[int, int], radius: int) -> ImageU8:
-    """A round view: x and y of its centre, and its radius, pixels; (H, W) uint8, 255 inside."""
+    """Make a round field of view from center (x, y) and radius in pixels: (H, W), 255 inside."""
     return cast("ImageU8", cv2.circle(np.zeros(size, np.uint8), centre, radius, (255,), -1))
 
 
 def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[ImageU8, ImageU8]:
-    """Black outside of a view, where the mask is empty too.
+    """Make an image black outside of a field of view, and clear its mask there.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8.
         view: (H, W) uint8, 0 outside, 255 inside.
-        level: The grey of that black.
+        level: Gray level of that black.
     """
     shown = image.copy()
     shown[view == 0] = level
@@ -174,7 +174,7 @@ def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[Im
 
 
 def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:
-    """What processors write into the picture, sometimes on a panel."""
+    """Write text lines into the image, as processors do."""
     written: ImageU8 = image.copy()
     for line in lines:
         x, y = line.place
@@ -196,7 +196,7 @@ def write_text(image: ImageU8, lines: Sequence[TextLine]) -> ImageU8:
 
 
 def compress(image: ImageU8, quality: int) -> ImageU8:
-    """Through JPEG of a quality, 1 to 100."""
+    """Compress and decompress as JPEG of a quality from 1 to 100."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     decoded = cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], options)[1], cv2.IMREAD_COLOR)
     assert decoded is not None

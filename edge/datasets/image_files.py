@@ -1,4 +1,4 @@
-"""Read picture files: whole or refused by name, and how their EXIF data turn them."""
+"""Read image files: complete, or refused with their name; and their EXIF orientation."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _ORIENTATION_TAG = 0x0112
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a picture file.
+    """Read the content of an image file.
 
     Raises:
-        DataError: The file cannot be read, or it is cut short.
+        DataError: The file cannot be read or is truncated.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
     for start, end in _ENDINGS.items():
-        # Decoders fill the missing rest of a cut file with gray and say nothing.
+        # Decoders silently fill the missing rest of a truncated file with gray.
         if data.startswith(start) and end not in data[-4096:]:
             raise DataError(
                 f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again"
@@ -43,15 +43,15 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(path: Path, data: bytes, mode: int) -> NDArray[Any]:
-    """The pixels of a picture file.
+    """Decode the pixels of an image file.
 
     Args:
-        path: Names the file in the error.
-        data: Its content.
+        path: Path for the error message.
+        data: Content of the file.
         mode: Flags of `cv2.imdecode`.
 
     Raises:
-        DataError: No image format fits the content.
+        DataError: The content is not in a known image format.
     """
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
     if pixels is None:
@@ -65,24 +65,24 @@ def decode(path: Path, data: bytes, mode: int) -> NDArray[Any]:
 
 
 def read_image(path: Path) -> ImageU8:
-    """The picture as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+    """Read an image as (H, W, 3) uint8 RGB, rotated by its EXIF orientation.
 
     Raises:
-        DataError: The file is missing, empty, cut short or no image.
+        DataError: The file is missing, empty, truncated or not an image.
     """
     return decode_rgb(path, read_bytes(path))
 
 
 def decode_rgb(path: Path, data: bytes, *, as_stored: bool = False) -> ImageU8:
-    """The content of a picture file as (H, W, 3) uint8 RGB.
+    """Decode an image file as (H, W, 3) uint8 RGB.
 
     Args:
-        path: Names the file in the error.
-        data: Its content.
-        as_stored: Ignore an EXIF orientation.
+        path: Path for the error message.
+        data: Content of the file.
+        as_stored: Ignore the EXIF orientation.
 
     Raises:
-        DataError: No image format fits the content.
+        DataError: The content is not in a known image format.
     """
     mode = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     image: ImageU8 = cv2.cvtColor(decode(path, data, mode), cv2.COLOR_BGR2RGB)
@@ -90,7 +90,7 @@ def decode_rgb(path: Path, data: bytes, *, as_stored: bool = False) -> ImageU8:
 
 
 def orientation(data: bytes) -> int:
-    """The EXIF orientation of a picture file, 1 to 8; 1 where it has none.
+    """Return the EXIF orientation of an image file, 1 to 8; 1 if it has none.
 
     Args:
         data: Content of a JPEG, PNG, WebP or TIFF file.
@@ -99,7 +99,7 @@ def orientation(data: bytes) -> int:
     for mark in _EXIF_MARKS:
         place = data.find(mark)
         if place >= 0:
-            # A WebP chunk has its size between the name and the TIFF header, and may repeat "Exif".
+            # A WebP chunk has its size between name and TIFF header, and may repeat "Exif".
             starts += [place + len(mark), place + len(mark) + 4]
     for start in starts:
         found = _tiff_orientation(data[start : start + 65536])
@@ -109,7 +109,7 @@ def orientation(data: bytes) -> int:
 
 
 def _tiff_orientation(data: bytes) -> int:
-    """The orientation in the first directory of a TIFF structure; 0 where there is none."""
+    """Return the orientation in the first directory of a TIFF structure; 0 if there is none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
         return 0

@@ -1,9 +1,8 @@
-"""Read a mask by its own range and structure, or refuse it by name.
+"""Read a mask by its own range and structure, or refuse it with its name.
 
 Black is background and every other class is polyp, whatever the classes' numbers or colors, the
-depth of the pixels or the channel that the mask is drawn in. A file whose classes cannot be told
-apart for certain is refused: a polyp that is read as background trains and measures the opposite of
-the truth.
+depth of the pixels or the channel of the mask. A file whose classes are ambiguous is refused: a
+polyp that is read as background would train and measure the opposite of the truth.
 """
 
 from __future__ import annotations
@@ -29,34 +28,34 @@ if TYPE_CHECKING:
 
 _EXPECTED = "a gray picture that is black (0) outside and white (255) inside the polyp"
 _NOISE = 48
-"""Highest value that a lossy picture of nothing reaches."""
+"""Maximum value in a lossy file of an empty mask."""
 _TRACES = 8
-"""Highest value that is refused where it only stands in scattered pixels of a lossless file."""
+"""Maximum peak at which scattered pixels of a lossless file are refused."""
 _FEW_LEVELS = 16
-"""Levels of a file that may hold class numbers; a soft edge or lossy compression makes more."""
+"""Maximum levels of a file with class numbers; soft edges or lossy compression cause more."""
 _FEW_AREAS = 12
-"""Areas of a faint class; noise makes more."""
+"""Maximum number of areas of a faint class; noise causes more."""
 _SQUARE = np.ones((3, 3), np.uint8)
 _BORDER_COVERED, _AREA_COVERED = 0.9, 0.5
 
 
 def read_mask(path: Path) -> MaskBool:
-    """The mask as (H, W) bool, as stored: an EXIF orientation is ignored.
+    """Read a mask as (H, W) bool, as stored: an EXIF orientation is ignored.
 
-    Soft edges and the noise of lossy compression are fine; they are cut at half of the file's own
-    range.
+    Soft edges and the noise of lossy compression are accepted; the threshold is half of the file's
+    own range.
 
     Raises:
-        DataError: The file cannot be read, or what it shows is not certainly a mask.
+        DataError: The file cannot be read or is not clearly a mask.
     """
     return decode_mask(path, read_bytes(path))
 
 
 def decode_mask(path: Path, data: bytes) -> MaskBool:
-    """`read_mask` of a file whose content is known.
+    """Decode a mask as `read_mask` does, from the content of its file.
 
     Raises:
-        DataError: The content is no image, or what it shows is not certainly a mask.
+        DataError: The content is not an image or is not clearly a mask.
     """
     pixels = decode(path, data, cv2.IMREAD_UNCHANGED)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
@@ -74,7 +73,7 @@ def decode_mask(path: Path, data: bytes) -> MaskBool:
 
 
 def looks_inverted(mask: Pixels) -> bool:
-    """Whether a mask covers its border on all four sides and most of the picture, as a swapped one does.
+    """Whether a mask covers its border on all four sides and most of the image, as if inverted.
 
     Args:
         mask: (H, W) bool, or uint8 coverage in 1/255.
@@ -87,22 +86,22 @@ def looks_inverted(mask: Pixels) -> bool:
 
 
 def inversion_note(names: list[str], areas: Iterable[float], total: int) -> str:
-    """What to say of masks for which `looks_inverted` holds.
+    """Write the note about masks for which `looks_inverted` is true.
 
     Args:
-        names: Of these masks.
-        areas: Share of the picture that each covers.
-        total: Masks with a polyp that were looked at.
+        names: Names of these masks.
+        areas: Share of the image that each of them covers.
+        total: Number of checked masks with a polyp.
     """
     return (
-        f"the polyps cover {100 * float(np.mean(list(areas))):.0f} % of the picture and touch all four edges in "
-        f"{len(names)} of {total} frames with a polyp: are black and white swapped? "
+        f"the polyps cover {100 * float(np.mean(list(areas))):.0f} % of the picture and touch all "
+        f"four edges in {len(names)} of {total} frames with a polyp: are black and white swapped? "
         f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
     )
 
 
 def _with_alpha(path: Path, colors: Pixels, alpha: Pixels, lossy: bool) -> MaskBool:
-    """The mask in the channel that varies; refused where colors and transparency disagree."""
+    """Read the mask from the channel that varies; refuse it if color and alpha disagree."""
     flat = _is_uniform(colors)
     if alpha.min() == alpha.max():
         if alpha.max() > 0:
@@ -136,7 +135,8 @@ def _by_color(path: Path, colors: Pixels, lossy: bool) -> MaskBool:
         if _has_structure(strength):
             _refuse(
                 path,
-                f"no pixel over {peak}, as if it held class numbers or colors, which lossy compression blurs",
+                f"no pixel over {peak}, as if it held class numbers or colors, "
+                "which lossy compression blurs",
                 "export it as PNG; multiply class 1 to 255, or paint the polyp white",
             )
         return np.zeros(strength.shape, dtype=bool)
@@ -147,7 +147,7 @@ def _by_color(path: Path, colors: Pixels, lossy: bool) -> MaskBool:
 
 
 def _strength(colors: Pixels) -> Pixels:
-    """(H, W): the strongest channel of each pixel. A gray value would call pure blue black."""
+    """Return the strongest channel of each pixel, (H, W); a gray value would make blue black."""
     if colors.ndim == 2:
         return colors
     strongest = colors[..., 0]
@@ -157,7 +157,7 @@ def _strength(colors: Pixels) -> Pixels:
 
 
 def _without_black(path: Path, colors: Pixels, strength: Pixels, lossy: bool) -> MaskBool:
-    """Polyp everywhere if the picture is white; two colors do not say which of them is background."""
+    """Read a mask without black: polyp everywhere if it is white; two colors are ambiguous."""
     peak = strength.max()
     if lossy and peak <= _TRACES:
         return np.zeros(strength.shape, dtype=bool)
@@ -174,7 +174,7 @@ def _without_black(path: Path, colors: Pixels, strength: Pixels, lossy: bool) ->
 
 
 def _by_levels(path: Path, strength: Pixels, levels: NDArray[Any]) -> MaskBool:
-    """A lossless file of few levels: every level that fills an area is a class, the others are soft edges."""
+    """Read a lossless file of few levels: levels that fill areas are classes, others soft edges."""
     peak = levels[-1]
     if len(levels) == 2 and peak > _TRACES:
         inside: MaskBool = strength > 0
@@ -201,14 +201,14 @@ def _by_levels(path: Path, strength: Pixels, levels: NDArray[Any]) -> MaskBool:
 
 
 def _by_half(path: Path, strength: Pixels, lossy: bool) -> MaskBool:
-    """A file with soft edges or noise: polyp is what exceeds half of the range."""
+    """Read a file with soft edges or noise: pixels above half of the range are polyp."""
     peak = float(strength.max())
     if lossy and peak < 240:  # Compression overshoots at the outline.
         peak = float(np.median(strength[2 * strength.astype(np.float32) > peak]))
     share = strength if strength.dtype == np.uint8 and peak > 240 else _scaled(strength, peak)
     counts = _histogram(share)
     between, white = int(counts[65:192].sum()), int(counts[192:].sum())
-    # A soft edge is a small part of the picture; a photograph is mostly in between.
+    # A soft edge is a small part of the image; most pixels of a photograph are in between.
     if between > 0.1 * share.size or (between > 0.02 * share.size and between > white):
         _refuse(
             path,
@@ -228,13 +228,13 @@ def _by_half(path: Path, strength: Pixels, lossy: bool) -> MaskBool:
 
 
 def _second_class(share: NDArray[np.uint8], counts: NDArray[Any]) -> int:
-    """The value, 17 to 223, of areas of one brightness between black and white; 0 where there are none."""
+    """Return the value (17 to 223) of uniform areas between black and white; 0 without any."""
     if counts[17:224].sum() < 9:
         return 0
     x, y, width, height = cv2.boundingRect(cv2.inRange(share, 17, 223))
     part = np.ascontiguousarray(share[y : y + height, x : x + width])
     low = cv2.erode(part, _SQUARE)
-    # Along a soft edge or its ringing neighbors differ; inside an area they hardly do.
+    # Neighboring pixels differ along a soft edge or its ringing, but hardly inside an area.
     flat = (cv2.dilate(part, _SQUARE) - low < 8) & (low > 16) & (part < 224)
     if np.count_nonzero(flat) < 9:
         return 0
@@ -248,18 +248,18 @@ def _second_class(share: NDArray[np.uint8], counts: NDArray[Any]) -> int:
 
 
 def _has_structure(strength: Pixels) -> bool:
-    """Whether faint values form a few areas, as classes do, instead of noise all over the picture."""
+    """Whether faint values form a few areas, as classes do, instead of noise all over the image."""
     x, y, width, height = cv2.boundingRect((strength > 0).astype(np.uint8))
     if x % 8 == y % 8 == 0 and (width, height) in ((8, 8), (16, 16)):
-        return False  # A codec may lift one of its blocks off 0.
+        return False  # a codec may raise a whole block above 0
     smooth = cv2.blur(strength.astype(np.float32), (5, 5))
     middle = (float(smooth.min()) + float(smooth.max())) / 2
     high = smooth > middle
     count, _, sizes, _ = cv2.connectedComponentsWithStats(high.astype(np.uint8))
     if not 1 < count <= _FEW_AREAS + 1 or np.mean(high) > 0.85:
         return False
-    # Noise lifts the whole picture off 0; a class without any 0 around it has to be larger than a
-    # speck.
+    # Noise raises the whole image above 0; a class that is not surrounded by 0 must be larger than
+    # a speck.
     largest = int(sizes[1:, cv2.CC_STAT_AREA].max())
     return not np.median(strength[~high]) or (count <= 4 and largest > 0.005 * strength.size)
 
@@ -270,7 +270,7 @@ def _histogram(share: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def _levels(strength: Pixels) -> NDArray[Any]:
-    """The values that occur, in ascending order."""
+    """Return the values that occur, in ascending order."""
     if strength.dtype == np.uint8:
         return np.flatnonzero(_histogram(strength))
     return np.unique(strength)
@@ -289,7 +289,7 @@ def _is_uniform(colors: Pixels) -> bool:
 
 
 def _is_lossy(data: bytes) -> bool:
-    """Whether a file is JPEG or lossy WebP, by its content: a WebP may be lossless."""
+    """Whether a file is JPEG or lossy WebP, judged by its content."""
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     return data.startswith(b"\xff\xd8\xff") or (webp and b"VP8 " in data[12:4096])
 

@@ -1,4 +1,4 @@
-"""Pictures without a polyp: folders of them, the phantom, and windows of labelled frames that hold none."""
+"""Images without a polyp: folders, the phantom, and polyp-free windows of labeled frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 PHANTOM_SEED = 1_000_000
-"""The phantom's first clean frame here; golden frames and its training sets begin elsewhere."""
+"""Seed of the first clean phantom frame; golden frames and training sets use other seeds."""
 
 _TRIES = 12
 
@@ -31,7 +31,7 @@ class CleanFrame(NamedTuple):
     """A frame that is known to show no polyp.
 
     Attributes:
-        image: Path of the picture.
+        image: Path of the image.
         dataset: Name of the folder or data set that it comes from.
         sequence: Name of its video sequence inside the data set.
     """
@@ -47,11 +47,11 @@ class CleanFrame(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A part of a picture, in coordinates of -1 to 1 over it.
+    """A part of an image, in coordinates from -1 to 1 across the image.
 
     Attributes:
-        centre: x and y.
-        reach: Half its width and half its height.
+        centre: x and y of the center.
+        reach: Half the width and half the height.
     """
 
     centre: NDArray[np.float64]
@@ -59,10 +59,12 @@ class Window(NamedTuple):
 
 
 def find_negatives(folder: Path) -> list[Path]:
-    """The pictures of a folder without polyps: of `images/` where it has that, and then `masks/` has to be black.
+    """Find the images of a folder without polyps.
+
+    If the folder has `images/`, these are used, and any `masks/` must be black.
 
     Raises:
-        DataError: There is no picture, or a mask shows a polyp.
+        DataError: There is no image, or a mask shows a polyp.
     """
     if (folder / "masks").is_dir():
         for pair in find_pairs(folder):
@@ -76,10 +78,10 @@ def find_negatives(folder: Path) -> list[Path]:
 
 
 def clean_frames(folders: Sequence[Path]) -> list[CleanFrame]:
-    """Every picture of folders without polyps, with its video sequence.
+    """Find every image of folders without polyps, with its video sequence.
 
     Raises:
-        DataError: As `find_negatives`.
+        DataError: As in `find_negatives`.
         UsageError: A folder is given twice.
     """
     return [
@@ -90,24 +92,24 @@ def clean_frames(folders: Sequence[Path]) -> list[CleanFrame]:
 
 
 def sequence_of(stem: str) -> str:
-    """Name of the video sequence that a frame belongs to: its file name without a trailing number.
+    """Return the name of a frame's video sequence: its file name without the trailing number.
 
     Args:
-        stem: File name without its extension: `s03_0017` belongs to `s03`, plain numbers to one
-            unnamed sequence; a name without a trailing number is its own sequence.
+        stem: File name without its extension. `s03_0017` belongs to `s03`, plain numbers belong to
+            one unnamed sequence, and a name without a trailing number is its own sequence.
     """
     found = re.fullmatch(r"(.*?)[_.-]?\d+", stem)
     return found.group(1) if found else stem
 
 
 def phantom_negatives(count: int) -> Iterator[tuple[str, ImageU8]]:
-    """Clean frames of the phantom, the same in every run."""
+    """Yield clean frames of the phantom, the same in every run."""
     for seed in range(PHANTOM_SEED, PHANTOM_SEED + count):
         yield f"phantom {seed}", render(seed, polyp=False).image
 
 
 def polyp_free_crops(pairs: Sequence[Pair]) -> Iterator[tuple[str, ImageU8]]:
-    """One window without a polyp of each pair in which there is one, the same in every run.
+    """Yield a polyp-free window of each pair that has one, the same in every run.
 
     Raises:
         DataError: A pair cannot be used.
@@ -124,14 +126,14 @@ def polyp_free_crops(pairs: Sequence[Pair]) -> Iterator[tuple[str, ImageU8]]:
 
 
 def polyp_free_window(mask: NDArray[np.generic], rng: Generator) -> Window | None:
-    """A window of 30 to 65 % of a picture's width and height without any of its polyps.
+    """Draw a polyp-free window of 30 to 65 % of an image's width and height.
 
     Args:
-        mask: (H, W), not zero inside polyps.
-        rng: Where the window's size and place come from.
+        mask: (H, W), nonzero inside polyps.
+        rng: Generator for the window's size and place.
 
     Returns:
-        The window, None where a few tries found none.
+        The window; None if none was found within a few tries.
     """
     H, W = mask.shape
     for _ in range(_TRIES):
@@ -144,7 +146,7 @@ def polyp_free_window(mask: NDArray[np.generic], rng: Generator) -> Window | Non
 
 
 def _pixels(window: Window, size: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last column, first and last row."""
+    """Return (first, last) column and (first, last) row."""
     (cx, cy), (rx, ry) = window
     H, W = size
     return (

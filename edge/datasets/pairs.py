@@ -1,7 +1,7 @@
-"""Folders of images and masks: pairing, reading, and one clear error for everything that can be wrong.
+"""Folders of images and masks: pairing and reading, with one clear error for every problem.
 
-A data folder has `images/` and `masks/`, or another of `LAYOUTS`; an image and its mask share their
-name, whatever their formats. Where benchmarks lie, `edge.datasets.public_sets` knows.
+A data folder has `images/` and `masks/`, or another layout of `LAYOUTS`; an image and its mask have
+the same name, in any format. `edge.datasets.public_sets` knows the layouts of benchmarks.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ LAYOUTS = (
     ("images", "Ground Truth"),
     ("Frame", "GT"),
 )
-"""Names of the folders of images and of masks, as data sets have them; their case does not matter."""
+"""Folder names of images and of masks in common data sets, compared case-insensitively."""
 
 
 class Pair(NamedTuple):
     """An image and its mask.
 
     Attributes:
-        image: Path of the picture.
+        image: Path of the image.
         mask: Path of its mask.
-        name: The stem that they share, after `VIDEO/` where each video has a folder of its own.
-        video: Name of that folder; empty where there is none.
+        name: The common stem, after `VIDEO/` if each video has its own folder.
+        video: Name of the video's folder; empty if there is none.
     """
 
     image: Path
@@ -66,13 +66,12 @@ class Pair(NamedTuple):
 def find_pairs(root: Path) -> list[Pair]:
     """Pair the images and masks of a folder in one of `LAYOUTS`, in natural order (2 before 10).
 
-    Videos in folders of their own, as in SUN-SEG (`Frame/VIDEO`, `GT/VIDEO`), are paired too; the
-    names of their frames are `VIDEO/stem`. Only names are looked at here; `read_pair` checks the
-    content.
+    Videos in separate folders, as in SUN-SEG (`Frame/VIDEO`, `GT/VIDEO`), are paired too; the names
+    of their frames are `VIDEO/stem`. Only names are compared here; `read_pair` checks the content.
 
     Raises:
-        DataError: A folder is missing or empty, an image or a mask has no partner, two files share
-            a name.
+        DataError: A folder is missing or empty, an image or a mask has no partner, or two files
+            have the same name.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
@@ -86,12 +85,11 @@ def find_pairs(root: Path) -> list[Pair]:
 
 
 def layouts(root: Path, names: Sequence[tuple[str, str]] = ()) -> Iterator[tuple[Path, Path]]:
-    """Folders of images and of masks in a folder, whatever the case of their names.
+    """Yield the folders of images and of masks in a folder, with case-insensitive names.
 
     Args:
         root: An existing folder.
-        names: Of the two folders, in the order in which they are tried; `LAYOUTS` where it is
-            empty.
+        names: Names of the two folders, in the order in which they are tried; `LAYOUTS` if empty.
     """
     inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
     for images, masks in names or LAYOUTS:
@@ -100,7 +98,7 @@ def layouts(root: Path, names: Sequence[tuple[str, str]] = ()) -> Iterator[tuple
 
 
 def layout_has_videos(images: Path) -> bool:
-    """Whether a folder of images holds folders of frames and no frame itself."""
+    """Whether a folder of images has only folders of frames, and no frames itself."""
     entries = [path for path in images.iterdir() if not path.name.startswith(".")]
     return any(path.is_dir() for path in entries) and not any(
         path.suffix.lower() in SUFFIXES for path in entries
@@ -149,8 +147,8 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
                 expected=f"{folder}/{alone[0]}.png or another image format",
                 got=f"{len(alone)} of {len(here)} {kind}s without {other}: {', '.join(alone[:5])}"
                 + (", ..." if len(alone) > 5 else ""),
-                hint="give each image a mask of the same name (all black where there is no polyp), or move "
-                f"the {kind} away",
+                hint="give each image a mask of the same name (all black where there is no polyp), "
+                f"or move the {kind} away",
             )
     return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
 
@@ -175,7 +173,7 @@ def _without_affixes(images: dict[str, Path], masks: dict[str, Path]) -> dict[st
 
 
 def find_images(root: Path) -> list[Path]:
-    """Pictures of `root/images`, or of `root` itself where there is no such folder, in natural order.
+    """Find the images of `root/images`, or of `root` without such a folder, in natural order.
 
     Raises:
         DataError: The folder is missing or empty, or two files share a stem.
@@ -188,7 +186,7 @@ def find_images(root: Path) -> list[Path]:
 
 
 def dataset_names(roots: Sequence[Path]) -> list[str]:
-    """Names of data folders: the folder's own, with its parent's before it where two would be the same.
+    """Return the names of data folders, with the parent's name before it if two are the same.
 
     Raises:
         UsageError: A folder is given twice.
@@ -205,13 +203,13 @@ def dataset_names(roots: Sequence[Path]) -> list[str]:
 
 
 def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
-    """Image (H, W, 3) uint8 RGB and mask (H, W) bool of one pair.
+    """Read image (H, W, 3) uint8 RGB and mask (H, W) bool of one pair.
 
-    A picture with an EXIF orientation is read as stored where its mask is stored alike.
+    An image with an EXIF orientation is read as stored if its mask has the stored orientation.
 
     Raises:
-        DataError: One cannot be read, the mask is not a mask, their sizes differ, or an EXIF
-            orientation leaves open how the mask lies on the picture.
+        DataError: A file cannot be read, the mask is not a mask, the sizes differ, or an EXIF
+            orientation makes the orientation of the mask ambiguous.
     """
     data, drawn = read_bytes(image), read_bytes(mask)
     inside = decode_mask(mask, drawn)
@@ -279,7 +277,7 @@ def _by_stem(where: Path) -> dict[str, Path]:
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC): other systems write the same letters otherwise."""
+    """Normalize a name to Unicode NFC: some systems store accents as separate characters."""
     return unicodedata.normalize("NFC", name)
 
 

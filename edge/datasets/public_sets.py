@@ -1,9 +1,9 @@
-"""The field's five test sets by name, `kvasir:DIR`, in the folder layouts that people have.
+"""The field's five test sets by name, such as `kvasir:DIR`, in their common folder layouts.
 
-The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders,
-`TestDataset/SET/{images, masks}`: that folder is the list. An archive of the data set holds more
-frames than its test set: the names of the field's are known (`edge.datasets.public_lists`), for
-archives whose frames are renamed a list has to be given.
+The test frames are those of PraNet (Fan et al., MICCAI 2020), which publishes them as folders
+`TestDataset/SET/{images, masks}`. The archive of a data set has more frames than its test set; the
+names of the test frames are in `edge.datasets.public_lists`. For archives with renamed frames, the
+user must provide a list.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class BenchmarkSet(NamedTuple):
 
     Attributes:
         title: Its name in papers.
-        folders: Names that its folder goes by, in lower case.
-        frames: How many frames the field tests on.
-        source: What the archive holds besides them.
-        drawn: Whether those frames were drawn out of a larger archive.
+        folders: Names of its folder, in lower case.
+        frames: Number of test frames.
+        source: Description of the archive.
+        drawn: Whether the test frames are a sample of a larger archive.
     """
 
     title: str
@@ -76,19 +76,19 @@ SETS = {
         "ETIS-LaribPolypDB has 196 frames",
     ),
 }
-"""Name on the command line -> set."""
+"""Scheme of the data description -> set."""
 
 _LAYOUTS = (*LAYOUTS, ("ETIS-LaribPolypDB", "Ground Truth"))
 _FORMATS = ("PNG", "TIF")
 
 
 class Labelled(NamedTuple):
-    """Labelled frames to evaluate on.
+    """Labeled frames to evaluate on.
 
     Attributes:
         pairs: Images and masks.
-        benchmark: Name in `SETS`, None for a folder that was given without one.
-        notes: What a reader of the figures has to know about the frames.
+        benchmark: Name in `SETS`; None for a plain folder.
+        notes: Remarks on the frames that a reader of the figures must know.
     """
 
     pairs: list[Pair]
@@ -97,19 +97,18 @@ class Labelled(NamedTuple):
 
 
 def find_labelled(where: str, names: Path | None = None) -> Labelled:
-    """The frames of `SET:DIR`, or of a folder DIR with images/ and masks/.
+    """Find the frames of `SET:DIR`, or of a folder DIR with images/ and masks/.
 
-    DIR is the set's own folder or one above it: TestDataset, or what holds TestDataset.
+    DIR is the set's own folder, TestDataset, or the folder above TestDataset.
 
     Args:
         where: `SET:DIR` with a name in `SETS`, or `DIR`.
-        names: File with a stem per line: only these frames, all of which have to be there.
+        names: File with one stem per line that selects the frames; all of them must exist.
 
     Raises:
         UsageError: The set is unknown.
         DataError: The folder has no known layout, a pairing is wrong, a listed frame is missing, or
-            there are more frames than the field tests on and neither their names nor a list say
-            which.
+            the test frames cannot be identified among more frames, by name or by a list.
     """
     spec = parse(where)
     if spec.bare or (spec.scheme not in SETS and Path(where).exists()):
@@ -174,7 +173,8 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
             f"{layout[0]} holds more than the test set of {known.title}",
             expected=f"the {known.frames} frames that the field tests on ({known.source})",
             got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
-            hint=f"give TestDataset/{known.title}, a list of the frames with --names FILE, or all of them by --data DIR",
+            hint=f"give TestDataset/{known.title}, a list of the frames with --names FILE, "
+            "or all of them by --data DIR",
         )
     notes = _shortfall(known, pairs)
     same = {pair.name for pair in pairs} == set(wanted)
@@ -185,7 +185,8 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
         and "testdataset" not in str(layout[0].resolve()).lower()
     ):
         notes = (
-            f"{known.frames} frames, as in the field's test set of {known.title}; not checked to be the same ones",
+            f"{known.frames} frames, as in the field's test set of {known.title}; "
+            "not checked to be the same ones",
         )
     return Labelled(pairs, name, notes)
 
@@ -200,13 +201,13 @@ def _shortfall(known: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def _layouts(root: Path, known: BenchmarkSet) -> Iterator[tuple[Path, Path]]:
-    """Folders of images and of masks, the set's own first, then those below that bear its name."""
+    """Yield folders of images and of masks: the set's own first, then folders with its name."""
     for here in _homes(root, known):
         yield from layouts(here, _LAYOUTS)
 
 
 def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
-    """Where a set may lie: `root`, and below it or its TestDataset under the set's names, also by file format."""
+    """Yield possible folders of a set: `root`, and its subfolders by name and file format."""
     above = [root]
     test = _inside(root, "TestDataset")
     named = [
@@ -216,7 +217,7 @@ def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
         if (path := _inside(base, name))
     ]
     for home in named if test else [*above, *named]:
-        # Archives come packed in a second folder of the same name.
+        # Archives often have a second folder of the same name inside.
         inner = [path for name in known.folders if (path := _inside(home, name))]
         for here in (home, *inner):
             yield here
@@ -224,7 +225,7 @@ def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
 
 
 def _inside(root: Path, name: str) -> Path | None:
-    """The folder `name` in `root`, whatever its case."""
+    """Find the folder `name` in `root`, case-insensitively."""
     return next(
         (
             path
@@ -259,7 +260,7 @@ def _chosen(pairs: Sequence[Pair], names: Path, where: Path) -> list[Pair]:
 
 
 def _named(line: str, known: set[str]) -> str:
-    """The frame that a line of a list names: whole, or in the first of its columns, with or without a suffix."""
+    """Return the frame that a line names: the whole line or its first column, without suffix."""
     whole = composed(line.strip().strip('"'))
     columns = [
         whole,

@@ -37,7 +37,8 @@ def _policy(page: bytes) -> str:
         hashes = (base64.b64encode(hashlib.sha256(text).digest()).decode() for text in inline)
         allowed[tag] = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
-        f"default-src 'none'; img-src data:; script-src {allowed['script']}; style-src {allowed['style']}; "
+        f"default-src 'none'; img-src data:; script-src {allowed['script']}; "
+        f"style-src {allowed['style']}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -47,7 +47,8 @@ def load() -> Bindings:
     except (ImportError, ValueError) as error:
         raise MissingDependencyError(
             "GStreamer's Python bindings cannot be used",
-            expected=f"module gi for Python {sys.version_info[0]}.{sys.version_info[1]}, and Gst 1.0",
+            expected=f"module gi for Python {sys.version_info[0]}.{sys.version_info[1]}, "
+            "and Gst 1.0",
             got=str(error),
             hint=f"apt-get install {PACKAGES}",
         ) from error

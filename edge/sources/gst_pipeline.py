@@ -67,7 +67,8 @@ def raw_tail() -> str:
         else ""
     )
     layouts = f"video/x-raw,format={{{','.join(LAYOUTS)}}}"
-    return f'{deinterlace}videoconvert n-threads=1 ! capsfilter name=accepted caps="{layouts}" ! {_NEWEST}'
+    accepted = f'capsfilter name=accepted caps="{layouts}"'
+    return f"{deinterlace}videoconvert n-threads=1 ! {accepted} ! {_NEWEST}"
 
 
 def jpeg_tail() -> str:
@@ -291,7 +292,8 @@ class Pipeline:
             f"{self._what} failed",
             expected="frames",
             got=redact(
-                f"{error.message} ({message.src.get_name() if message.src else 'pipeline'}: {detail})"
+                f"{error.message} "
+                f"({message.src.get_name() if message.src else 'pipeline'}: {detail})"
             ),
             hint="check cable and power; `edge-difom doctor` lists cameras and elements",
         )

@@ -206,11 +206,17 @@ class StillKeeper:
         if len(sizes) >= self._max_stills:
             return f"full: {len(sizes)} stills, at most {self._max_stills} are kept"
         if sum(sizes) >= self._max_bytes:
-            return f"full: {sum(sizes) >> 20} MB of stills, at most {self._max_bytes >> 20} MB are kept"
+            return (
+                f"full: {sum(sizes) >> 20} MB of stills, "
+                f"at most {self._max_bytes >> 20} MB are kept"
+            )
         disk = os.statvfs(self.folder)
         free = disk.f_bavail * disk.f_frsize
         if free < self._reserve_bytes:
-            return f"disk full: {free >> 20} MB free, {self._reserve_bytes >> 20} MB are left to the journal"
+            return (
+                f"disk full: {free >> 20} MB free, "
+                f"{self._reserve_bytes >> 20} MB are left to the journal"
+            )
         return ""
 
 

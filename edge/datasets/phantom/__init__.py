@@ -1,1 +1,1 @@
-"""A procedural colonoscopy phantom: a seed gives frames, masks and clips. numpy and OpenCV only."""
+"""A procedural colonoscopy phantom: frames, masks and clips from a seed, with numpy and OpenCV."""

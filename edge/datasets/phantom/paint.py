@@ -1,7 +1,7 @@
-"""Painting a scene as the camera sees it from a pose.
+"""Paint a scene as the camera sees it from a pose.
 
-The bowel is a tube seen along its axis. In log-polar coordinates around the lumen, moving forward
-is a shift, so one scene serves a still picture and a clip.
+The bowel is a tube seen along its axis. In log-polar coordinates around the lumen, forward motion
+is a shift, so the same scene gives a single image or a clip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge.datasets.phantom.texture import F32
 
 _BLACK = 0.02
-"""What the camera's processor shows around the field of view."""
+"""Brightness of the processor's border around the field of view."""
 
 
 def paint(
@@ -31,11 +31,11 @@ def paint(
     """Paint one frame.
 
     Args:
-        scene: What there is.
-        pose: Where the camera is.
+        scene: The scene.
+        pose: Pose of the camera.
         polyps: Polyps in image coordinates.
         size: Height and width.
-        rng: For the sensor's noise only.
+        rng: Generator for the sensor noise only.
 
     Returns:
         (H, W, 3) uint8 RGB and the (H, W) bool mask of the polyps inside the field of view.
@@ -72,7 +72,7 @@ def paint(
 def _wall(
     scene: Scene, pose: Pose, axis_x: F32, axis_y: F32
 ) -> tuple[F32, F32, F32, tuple[F32, F32]]:
-    """Albedo (H, W, 3), shade, wet highlights and the unit vector away from the lumen."""
+    """Compute albedo (H, W, 3), shade, wet highlights and the unit vector away from the lumen."""
     dx = axis_x - np.float32(scene.lumen[0] + pose.x)
     dy = axis_y - np.float32(scene.lumen[1] + pose.y)
     dx, dy = np.broadcast_arrays(dx, dy)
@@ -102,7 +102,7 @@ def _wall(
         (0.35, 0.9, 0.8), np.float32
     )
 
-    # Folds: going inwards, a lit crest, a sharp drop behind it, then a rise towards the next crest.
+    # Folds, going inward: a lit crest, a sharp drop behind it, then a rise to the next crest.
     wobble = 0.35 * np.cos(angle + scene.fold_phase[0, 0]) + 0.16 * np.cos(
         3 * angle + scene.fold_phase[0, 1]
     )
@@ -137,7 +137,7 @@ def _blend(
     axis_x: F32,
     axis_y: F32,
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Put a blob on the wall, in place. Returns its window and the pixels inside its outline."""
+    """Put a blob on the wall in place; return its window and the pixels inside its outline."""
     reach = blob.radius * 1.85 + 0.02
     rows = slice(*np.searchsorted(axis_y[:, 0], (blob.y - reach, blob.y + reach)))
     cols = slice(*np.searchsorted(axis_x[0], (blob.x - reach, blob.x + reach)))
@@ -145,8 +145,8 @@ def _blend(
     x, y = axis_x[:, cols] - np.float32(blob.x), axis_y[rows] - np.float32(blob.y)
     if x.size == 0 or y.size == 0:
         return window, np.zeros((y.shape[0], x.shape[1]), np.bool_)
-    # Light comes with the camera: the side away from the lumen is lit, the side towards it lies in
-    # shadow.
+    # The light moves with the camera: the side away from the lumen is lit, the side toward it lies
+    # in shadow.
     ox, oy = (float(np.mean(part[window])) for part in outward)
     q = _distance(blob, x, y)
     inside = q < 1
@@ -183,7 +183,7 @@ def _blend(
     if blob.height > 0:
         part = shade[window]
         flat = float(np.mean(part[inside])) if inside.any() else 1.0
-        # The fold pattern underneath is mostly hidden by a high polyp.
+        # A high polyp mostly hides the fold pattern underneath.
         hidden = cover * np.float32(min(0.85, 0.4 + 0.4 * blob.height))
         part += hidden * (0.5 * (flat + max(flat, 0.45)) - part)
         part *= 1 + cover * (dome - 1)
@@ -194,7 +194,7 @@ def _blend(
 
 
 def _distance(blob: Blob, x: F32, y: F32) -> F32:
-    """Distance from the centre in units of the outline: below 1 is inside."""
+    """Compute the distance from the center in units of the outline: below 1 is inside."""
     c, s = np.float32(np.cos(blob.rotation)), np.float32(np.sin(blob.rotation))
     u, v = x * c + y * s, (y * c - x * s) / np.float32(blob.squash)
     p = blob.exponent
@@ -207,7 +207,7 @@ def _distance(blob: Blob, x: F32, y: F32) -> F32:
 
 
 def _carried(blob: Blob, scene: Scene, pose: Pose) -> Blob:
-    """A blob of the wall where the camera's advance has carried it; it comes back after leaving."""
+    """Move a blob of the wall by the camera's advance; it reappears after it has left."""
     x, y = blob.x - scene.lumen[0], blob.y - scene.lumen[1]
     span, low = 3.6, -2.4
     start = float(np.log(np.hypot(x, y) + 1e-3))
@@ -235,7 +235,7 @@ def _bubble(image: F32, x: float, y: float, radius: float, axis_x: F32, axis_y: 
 
 
 def _view(scene: Scene, axis_x: F32, axis_y: F32) -> F32:
-    """Field of view: 1 inside, 0 outside, soft over a pixel or two."""
+    """Compute the field of view: 1 inside, 0 outside, with an edge one or two pixels wide."""
     half = float(-axis_x[0, 0])
     x, y, k = np.abs(axis_x), np.abs(axis_y), np.float32(scene.view_size)
     if scene.view == "octagon":

@@ -1,7 +1,7 @@
 """A procedural colonoscopy phantom: frames, clips and data sets with exact masks, from a seed.
 
-It lets everything run without patient data. It resembles a colonoscopy and is none: figures
-measured on it say nothing about patients.
+It allows tests and demos without patient data. It only resembles a colonoscopy: figures measured on
+it say nothing about patients.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 SIZE = (288, 384)
 MIN_SHARE, MAX_SHARE = 0.01, 0.25
 _POLYP_EVERY = 160
-"""Frames of a long clip per polyp."""
+"""Number of frames per polyp in a long clip."""
 
 
 class PhantomFrame(NamedTuple):
-    """A picture and its truth.
+    """An image and its true mask.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -44,13 +44,13 @@ class PhantomFrame(NamedTuple):
 
 
 def render(seed: int, *, size: tuple[int, int] = SIZE, polyp: bool | None = None) -> PhantomFrame:
-    """One frame, the same for the same arguments.
+    """Render one frame, the same for the same arguments.
 
     Args:
-        seed: Not negative.
+        seed: Seed, not negative.
         size: Height and width, at least 32.
-        polyp: Whether it shows a polyp, which then covers 1 to 25 % of the picture; None leaves it
-            to the seed.
+        polyp: Whether it shows a polyp, which then covers 1 to 25 % of the image; None lets the
+            seed decide.
 
     Raises:
         UsageError: `size` is too small.
@@ -65,13 +65,13 @@ def render(seed: int, *, size: tuple[int, int] = SIZE, polyp: bool | None = None
 
 
 def clip(seed: int, frames: int, *, size: tuple[int, int] = SIZE) -> Iterator[PhantomFrame]:
-    """A camera that moves forward through the bowel: polyps come out of the depth, pass by and leave.
+    """Render a clip of a camera that moves forward through the bowel and passes polyps.
 
-    About half of the frames show one, never the first and the last.
+    About half of the frames show a polyp, never the first and the last one.
 
     Args:
-        seed: Not negative.
-        frames: How many.
+        seed: Seed, not negative.
+        frames: Number of frames.
         size: Height and width, at least 32.
 
     Raises:
@@ -80,12 +80,12 @@ def clip(seed: int, frames: int, *, size: tuple[int, int] = SIZE) -> Iterator[Ph
     _check_size(size)
     rng = np.random.default_rng(seed)
     scene = draw_scene(rng)
-    while np.hypot(*scene.lumen) > 1:  # a clip looks down the lumen
+    while np.hypot(*scene.lumen) > 1:  # a clip must look down the lumen
         scene = draw_scene(rng)
     aspect = size[1] / size[0]
     count = max(1, round(frames / _POLYP_EVERY))
     polyps = [draw_polyp(rng, rng.uniform(0.06, 0.16), aspect) for _ in range(count)]
-    # Polyps pass through the picture: on the far side of the lumen there is the most room.
+    # Polyps pass through the image; the far side of the lumen has the most room.
     angles = np.arctan2(-scene.lumen[1], -scene.lumen[0]) + rng.uniform(-0.8, 0.8, count)
     sway = rng.uniform(0, 2 * np.pi, 3)
     travel = 1.5 * _VISIBLE
@@ -115,19 +115,18 @@ def write_dataset(
     size: tuple[int, int] = SIZE,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fill a folder with `train/`, `validation/` and `negatives/`, each with `images/` and `masks/`.
+    """Fill a folder with `train/`, `validation/` and `negatives/` (`images/` and `masks/` each).
 
-    One training frame in five shows no polyp; the validation frames all show one, the negatives
-    none.
+    One training frame in five shows no polyp; every validation frame shows one.
 
     Args:
-        out: Folder to fill; made if missing.
-        train: Training frames.
-        validation: Validation frames.
-        negatives: Frames without a polyp.
-        seed: Not negative.
+        out: Folder to fill; created if missing.
+        train: Number of training frames.
+        validation: Number of validation frames.
+        negatives: Number of frames without a polyp.
+        seed: Seed, not negative.
         size: Height and width.
-        progress: Called with the frames written and the frames in all.
+        progress: Called with the number of written frames and the total.
 
     Raises:
         UsageError: `size` is too small.
@@ -157,10 +156,10 @@ def write_dataset(
 def write_clip(
     path: Path, *, seed: int = 0, frames: int = 150, size: tuple[int, int] = SIZE, fps: float = 25.0
 ) -> list[float]:
-    """Write a clip as a video file that appears only when whole.
+    """Write a clip as a video file that appears only after it is complete.
 
     Returns:
-        Per frame the share of the picture that a polyp covers.
+        For each frame, the share of the image that a polyp covers.
 
     Raises:
         SourceError: OpenCV cannot write such a file here.
@@ -193,13 +192,11 @@ _VISIBLE = float(np.log(_NEAR / _FAR))
 
 
 def _passing(polyp: Blob, angle: float, depth: float, scene: Scene, pose: Pose) -> tuple[Blob, ...]:
-    """The polyp at `depth` (log units, 0 in the middle of its passage), or none outside its passage."""
+    """Place the polyp at `depth` (log units, 0 at mid-passage); empty outside its passage."""
     distance = float(np.sqrt(_NEAR * _FAR) * np.exp(depth))
     if not _FAR < distance < _NEAR:
         return ()
-    rising = float(
-        np.clip((np.log(distance / _FAR)) / 0.5, 0.05, 1)
-    )  # comes out from behind a fold
+    rising = float(np.clip((np.log(distance / _FAR)) / 0.5, 0.05, 1))  # emerges from behind a fold
     return (
         replace(
             polyp,
@@ -231,8 +228,8 @@ def _with_polyp(scene: Scene, size: tuple[int, int], rng: Generator) -> PhantomF
         seen = float(frame.mask.mean())
         if MIN_SHARE <= seen <= MAX_SHARE:
             return frame
-        # Cut off by the field of view, or too large: nearer to the centre and nearer to the size
-        # that was drawn.
+        # The polyp is cut off by the field of view or too large: move it toward the center and
+        # toward the drawn size.
         grow = np.clip(np.sqrt(share / max(seen, share / 4)), 0.7, 1.3)
         polyp = replace(polyp, x=0.7 * polyp.x, y=0.7 * polyp.y, radius=polyp.radius * float(grow))
 

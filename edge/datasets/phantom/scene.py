@@ -1,6 +1,6 @@
-"""What a phantom colonoscopy shows, drawn at random from a generator.
+"""Random scenes of the phantom colonoscopy.
 
-Image coordinates are in half image heights from the centre, x right and y down.
+Image coordinates are in half image heights from the center, x right and y down.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TINTS = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the camera is: sideways shift, roll (radians) and advance along the tube (log units)."""
+    """Camera pose: sideways shift, roll (radians) and advance along the tube (log units)."""
 
     x: float = 0.0
     y: float = 0.0
@@ -45,10 +45,10 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A closed outline around a centre: a polyp, or something that is none.
+    """A closed outline around a center: a polyp or a similar-looking object.
 
     Attributes:
-        x, y: Centre; in a tube scene before the pose.
+        x, y: Center; in a tube scene, before the pose is applied.
         radius: Mean radius.
         squash, rotation: Ratio of the axes, and the angle of the first.
         exponent: 2 is an ellipse, more is boxier.
@@ -102,7 +102,7 @@ class Scene:
 
 
 def draw_scene(rng: Generator) -> Scene:
-    """A random scene; two in three look down the lumen, the others at the wall."""
+    """Draw a random scene; two in three look down the lumen, the others at the wall."""
     tube = rng.random() < 0.65
     angle = rng.uniform(0, 2 * np.pi)
     distance = rng.uniform(0.0, 0.75) if tube else rng.uniform(1.6, 3.5)
@@ -139,7 +139,7 @@ def draw_scene(rng: Generator) -> Scene:
 
 
 def draw_polyp(rng: Generator, share: float, aspect: float) -> Blob:
-    """A random polyp that covers about `share` of an image of the given aspect ratio (width / height)."""
+    """Draw a random polyp that covers about `share` of an image; aspect is width / height."""
     squash = rng.uniform(0.6, 1.0)
     contrast = rng.uniform(0.2, 1.0)
     tint = 1 + contrast * (_TINTS[rng.integers(len(_TINTS))] - 1)
@@ -170,7 +170,7 @@ def _draw_stool(rng: Generator) -> Blob:
 
 
 def _draw_patch(rng: Generator) -> Blob:
-    """A red, pale or shaded patch of flat mucosa with a blurred edge."""
+    """Draw a red, pale or shaded patch of flat mucosa with a blurred edge."""
     tint = rng.choice(np.array([(1.05, 0.75, 0.72), (1.1, 1.15, 1.1), (0.8, 0.75, 0.75)]))
     return Blob(
         x=rng.uniform(-1.2, 1.2),

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     F32 = NDArray[np.float32]
 
 TILES, TILE = 8, 512
-"""How many textures there are, and their side in texels."""
+"""Number of textures, and their side in texels."""
 
 
 @lru_cache(maxsize=TILES)
 def tile(number: int) -> NDArray[np.uint8]:
-    """A seamless texture (TILE, TILE, 4): mottling, vessels, grain, wetness."""
+    """Make a seamless texture (TILE, TILE, 4): mottling, vessels, grain, wetness."""
     rng = np.random.default_rng([20, number])
     mottle = _noise(rng, 4) + 0.6 * _noise(rng, 8) + 0.3 * _noise(rng, 32)
     grain = _noise(rng, 64) + 0.7 * _noise(rng, 128)
@@ -52,7 +52,7 @@ def _vessel(
 
 
 def _noise(rng: Generator, cells: int, rows: int = 0) -> F32:
-    """Seamless smooth noise (TILE, TILE) with `cells` along x and `rows`, or as many, along y."""
+    """Make seamless smooth noise (TILE, TILE): `cells` along x, and `rows` or `cells` along y."""
     grid = np.pad(rng.standard_normal((rows or cells, cells)).astype(np.float32), 2, mode="wrap")
     dx, dy = TILE // cells, TILE // (rows or cells)
     smooth: F32 = cv2.resize(grid, None, fx=dx, fy=dy, interpolation=cv2.INTER_CUBIC)
