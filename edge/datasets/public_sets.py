@@ -82,7 +82,7 @@ _LAYOUTS = (*LAYOUTS, ("ETIS-LaribPolypDB", "Ground Truth"))
 _FORMATS = ("PNG", "TIF")
 
 
-class Labelled(NamedTuple):
+class LabeledFrames(NamedTuple):
     """Labeled frames to evaluate on.
 
     Attributes:
@@ -96,7 +96,7 @@ class Labelled(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def find_labelled(where: str, names: Path | None = None) -> Labelled:
+def find_labeled(where: str, names: Path | None = None) -> LabeledFrames:
     """Find the frames of `SET:DIR`, or of a folder DIR with images/ and masks/.
 
     DIR is the set's own folder, TestDataset, or the folder above TestDataset.
@@ -114,7 +114,7 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
     if spec.bare or (spec.scheme not in SETS and Path(where).exists()):
         folder = expand(where)
         pairs = find_pairs(folder)
-        return Labelled(_chosen(pairs, names, folder) if names else pairs)
+        return LabeledFrames(_chosen(pairs, names, folder) if names else pairs)
     if spec.scheme not in SETS:
         raise UsageError(
             f"{spec.scheme!r} is not a benchmark set",
@@ -126,7 +126,7 @@ def find_labelled(where: str, names: Path | None = None) -> Labelled:
     return _find_benchmark(spec.scheme, spec.path, names)
 
 
-def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
+def _find_benchmark(name: str, root: Path, names: Path | None) -> LabeledFrames:
     known = SETS[name]
     if not root.is_dir():
         raise DataError(
@@ -155,7 +155,7 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
     pairs = pair_folders(*layout)
     if names:
         chosen = _chosen(pairs, names, layout[0])
-        return Labelled(
+        return LabeledFrames(
             chosen,
             name,
             (f"{len(chosen)} frames named in {names.name}", *_shortfall(known, chosen)),
@@ -165,7 +165,7 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
         listed = set(wanted)
         chosen = [pair for pair in pairs if pair.name in listed]
         if len(chosen) == len(listed):
-            return Labelled(
+            return LabeledFrames(
                 chosen, name, (f"the field's {len(chosen)} test frames of {len(pairs)}, by name",)
             )
     if len(pairs) > known.frames:
@@ -188,7 +188,7 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> Labelled:
             f"{known.frames} frames, as in the field's test set of {known.title}; "
             "not checked to be the same ones",
         )
-    return Labelled(pairs, name, notes)
+    return LabeledFrames(pairs, name, notes)
 
 
 def _shortfall(known: BenchmarkSet, pairs: Sequence[Pair]) -> tuple[str, ...]:

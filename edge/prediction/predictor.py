@@ -13,7 +13,7 @@ from edge.frame import Frame
 from edge.imaging.field_of_view import estimate
 from edge.imaging.region_masks import region_labels
 from edge.imaging.view import restrict
-from edge.pipeline.analysis import analyse
+from edge.pipeline.analysis import analyze
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,7 +87,7 @@ class Predictor:
         view = estimate(image)  # refuses an array that is not an image
         frame = Frame(0, image, time.monotonic_ns())
         manifest = self.bundle.manifest
-        found = restrict(analyse(frame, self.engine, manifest, view=view), view)
+        found = restrict(analyze(frame, self.engine, manifest, view=view), view)
         size = (image.shape[0], image.shape[1])
         mask: ImageU8 = np.zeros(size, np.uint8)
         scores = None

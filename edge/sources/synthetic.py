@@ -31,7 +31,7 @@ class SyntheticSource(BaseSource):
     """Frames of the phantom, live by default.
 
     A live source draws 30 images of at most 320 pixels a side before it starts, enlarges them as
-    they are read and plays them forwards and backwards, so that its rate does not depend on the
+    they are read and plays them forward and backward, so that its rate does not depend on the
     cost of drawing. Otherwise each image is drawn at its full size when it is read.
 
     Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edge.bundle.reader import Bundle
     from edge.datasets.negatives import CleanFrame
-    from edge.datasets.public_sets import Labelled
+    from edge.datasets.public_sets import LabeledFrames
     from edge.evaluation.metrics import EvaluationReport, Negatives
     from edge.evaluation.page import Gallery
 
@@ -227,7 +227,7 @@ def command(
 
 
 def _count_clean(
-    bundle: Bundle, found: Labelled, count: int, **options: Any
+    bundle: Bundle, found: LabeledFrames, count: int, **options: Any
 ) -> dict[str, Negatives]:
     """Count flagged frames among clean phantoms and polyp-free windows of the data."""
     from edge.datasets.negatives import phantom_negatives, polyp_free_crops
@@ -272,14 +272,14 @@ def _write_page(
     console.say("The page contains patient images and must not leave this machine.")
 
 
-def _find(data: str | None, names: Path | None, pairs: Path | None) -> Labelled:
-    from edge.datasets.public_sets import Labelled, find_labelled
+def _find(data: str | None, names: Path | None, pairs: Path | None) -> LabeledFrames:
+    from edge.datasets.public_sets import LabeledFrames, find_labeled
     from edge.evaluation.evaluator import read_splits
 
     if pairs is not None:
-        return Labelled(read_splits(pairs))
+        return LabeledFrames(read_splits(pairs))
     assert data is not None
-    return find_labelled(data, names)
+    return find_labeled(data, names)
 
 
 def _find_clean(pairs: Path | None, negatives: Sequence[Path]) -> list[CleanFrame]:

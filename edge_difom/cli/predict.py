@@ -28,7 +28,8 @@ from edge_difom.cli import console, options
     help="Folder to create: masks/NAME.png, contours.json (COCO) and areas.csv.",
 )
 @options.bundle(
-    "Bundle: a directory, a .difom file, or the name of a shipped bundle. Default: the shipped edge-s."
+    "Bundle: a directory, a .difom file, or the name of a shipped bundle. Default: the shipped "
+    "edge-s."
 )
 @options.engine()
 @options.precision()

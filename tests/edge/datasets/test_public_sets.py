@@ -10,7 +10,7 @@ import pytest
 
 from edge.datasets.pairs import read_pair
 from edge.datasets.public_lists import TEST_FRAMES
-from edge.datasets.public_sets import SETS, find_labelled
+from edge.datasets.public_sets import SETS, find_labeled
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ LAYOUTS = {
 def test_a_layout_is_understood(layout: tuple[str, str, str, str, str], tmp_path: Path) -> None:
     name, images, masks, suffix, prefix = layout
     fill(tmp_path / images, tmp_path / masks, suffix=suffix, mask_prefix=prefix)
-    found = find_labelled(f"{name}:{tmp_path}")
+    found = find_labeled(f"{name}:{tmp_path}")
     assert found.benchmark == name
     assert [pair.name for pair in found.pairs] == ["1", "2", "3"]
     assert all(pair.image.parent == tmp_path / images for pair in found.pairs)
@@ -76,7 +76,7 @@ def test_test_dataset_is_taken_before_an_archive_beside_it(tmp_path: Path) -> No
         tmp_path / "TestDataset" / "Kvasir" / "masks",
         2,
     )
-    assert len(find_labelled(f"kvasir:{tmp_path}").pairs) == 2
+    assert len(find_labeled(f"kvasir:{tmp_path}").pairs) == 2
 
 
 @pytest.mark.parametrize("name", list(SETS))
@@ -84,10 +84,10 @@ def test_the_number_of_frames_tells_whether_it_is_the_fields_set(name: str, tmp_
     known = SETS[name]
     root = tmp_path / "TestDataset" / known.title
     fill(root / "images", root / "masks", known.frames)
-    assert find_labelled(f"{name}:{root}").notes == ()
+    assert find_labeled(f"{name}:{root}").notes == ()
     (root / "images" / "1.png").unlink()
     (root / "masks" / "1.png").unlink()
-    (note,) = find_labelled(f"{name}:{root}").notes
+    (note,) = find_labeled(f"{name}:{root}").notes
     assert (
         f"{known.frames - 1} frames where the field's test set of {known.title} has {known.frames}"
         in note
@@ -96,7 +96,7 @@ def test_the_number_of_frames_tells_whether_it_is_the_fields_set(name: str, tmp_
 
 def test_frames_of_unknown_origin_are_not_called_the_fields(tmp_path: Path) -> None:
     fill(tmp_path / "images", tmp_path / "masks", 100)
-    (note,) = find_labelled(f"kvasir:{tmp_path}").notes
+    (note,) = find_labeled(f"kvasir:{tmp_path}").notes
     assert "not checked to be the same" in note
 
 
@@ -114,28 +114,28 @@ def test_the_fields_frames_are_found_in_an_archive_by_name(name: str, tmp_path: 
     assert len(set(listed)) == len(listed) == SETS[name].frames
     fill(tmp_path / "images", tmp_path / "masks", len(listed) + 3)
     rename(tmp_path, [*listed, "other-1", "other-2", "other-3"])
-    found = find_labelled(f"{name}:{tmp_path}")
+    found = find_labeled(f"{name}:{tmp_path}")
     assert {pair.name for pair in found.pairs} == set(listed)
     assert "by name" in found.notes[0]
     for folder in ("images", "masks"):
         for path in (tmp_path / folder).glob("other-*.png"):
             path.unlink()
-    assert find_labelled(f"{name}:{tmp_path}").notes == ()
+    assert find_labeled(f"{name}:{tmp_path}").notes == ()
 
 
 def test_an_archive_of_other_names_needs_a_list_of_the_test_frames(tmp_path: Path) -> None:
     fill(tmp_path / "Original", tmp_path / "Ground Truth", 70)
     with pytest.raises(DataError, match="more than the test set of CVC-ClinicDB") as caught:
-        find_labelled(f"clinicdb:{tmp_path}")
+        find_labeled(f"clinicdb:{tmp_path}")
     assert "62 frames" in caught.value.expected
     assert "--names" in caught.value.hint
     names = tmp_path / "test.txt"
     names.write_text("12.png\n3\n\n 40.tif \n")
-    found = find_labelled(f"clinicdb:{tmp_path}", names)
+    found = find_labeled(f"clinicdb:{tmp_path}", names)
     assert [pair.name for pair in found.pairs] == ["3", "12", "40"]
     assert found.notes[0] == "3 frames named in test.txt"
     names.write_text("\n".join(map(str, range(1, 63))))
-    assert find_labelled(f"clinicdb:{tmp_path}", names).notes == ("62 frames named in test.txt",)
+    assert find_labeled(f"clinicdb:{tmp_path}", names).notes == ("62 frames named in test.txt",)
 
 
 @pytest.mark.parametrize(
@@ -151,33 +151,33 @@ def test_a_list_that_does_not_fit_is_an_error(
         names.write_text(content)
     for where in (f"kvasir:{tmp_path}", str(tmp_path)):
         with pytest.raises(DataError, match=reason):
-            find_labelled(where, names)
+            find_labeled(where, names)
 
 
 def test_a_folder_without_a_name_is_read_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "odd:name"
     fill(root / "images", root / "masks", 4)
-    found = find_labelled(str(root))
+    found = find_labeled(str(root))
     assert (len(found.pairs), found.benchmark, found.notes) == (4, None, ())
 
 
 @pytest.mark.parametrize("where", ["endoscene:{}", ":{}", "kvasir :{}"])
 def test_an_unknown_name_lists_the_known_ones(where: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        find_labelled(where.format(tmp_path))
+        find_labeled(where.format(tmp_path))
     assert all(name in caught.value.expected for name in SETS)
 
 
 def test_what_holds_no_such_set_says_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder"):
-        find_labelled(f"etis:{tmp_path / 'absent'}")
+        find_labeled(f"etis:{tmp_path / 'absent'}")
     (tmp_path / "Something").mkdir()
     with pytest.raises(DataError, match="holds no ETIS-LaribPolypDB") as caught:
-        find_labelled(f"etis:{tmp_path}")
+        find_labeled(f"etis:{tmp_path}")
     assert caught.value.got == "Something"
     fill(tmp_path / "Kvasir" / "images", tmp_path / "Kvasir" / "masks")
     with pytest.raises(DataError, match="is the folder of Kvasir"):
-        find_labelled(f"etis:{tmp_path / 'Kvasir'}")
+        find_labeled(f"etis:{tmp_path / 'Kvasir'}")
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_a_list_of_names_is_read_as_programs_write_it(text: str, tmp_path: Path)
         path.rename(path.with_name(f"a.rf.{path.name}"))
     names = tmp_path / "names.txt"
     names.write_bytes(text.encode())
-    assert [pair.name for pair in find_labelled(str(tmp_path), names).pairs] == ["a.rf.1", "a.rf.2"]
+    assert [pair.name for pair in find_labeled(str(tmp_path), names).pairs] == ["a.rf.1", "a.rf.2"]
