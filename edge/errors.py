@@ -17,21 +17,30 @@ class EdgeDifomError(Exception):
         what: What went wrong, naming the file or device.
         expected: What was needed.
         got: What was found instead.
-        hint: What the user can do, as a command if possible.
+        hint: What the user can do; names no option of the command line.
+        code: Stable name of the problem, by which the command line finds a hint that names its
+            options (`edge_difom.cli.hints`); empty if there is none.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
+    def __init__(
+        self, what: str, *, expected: str = "", got: str = "", hint: str = "", code: str = ""
+    ) -> None:
         self.what, self.expected, self.got, self.hint = what, expected, got, hint
-        parts = [what]
-        if expected:
-            parts.append(f"  expected: {expected}")
-        if got:
-            parts.append(f"  got:      {got}")
+        self.code = code
+        super().__init__(self.message(hint))
+
+    def message(self, hint: str) -> str:
+        """Return the whole message with a hint in place of the error's own."""
+        parts = [self.what]
+        if self.expected:
+            parts.append(f"  expected: {self.expected}")
+        if self.got:
+            parts.append(f"  got:      {self.got}")
         if hint:
             parts.append(f"  hint:     {hint}")
-        super().__init__("\n".join(parts))
+        return "\n".join(parts)
 
 
 class UsageError(EdgeDifomError):
@@ -89,7 +98,7 @@ class TrainingError(EdgeDifomError):
 
 
 class BusyError(EdgeDifomError):
-    """The device is in an operation that must not be disturbed."""
+    """The device does something that must not be disturbed."""
 
     exit_code = 11
 

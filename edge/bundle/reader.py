@@ -113,7 +113,8 @@ class Bundle:
         raise UsageError(
             f"{self.path} has no {precision} engine for {name}",
             expected=held or "none: the bundle holds no engine",
-            hint="another --engine",
+            hint="choose a different engine",
+            code="engine-not-in-bundle",
         )
 
     def engine_files(self, name: str, precision: str = "int8") -> list[bytes]:

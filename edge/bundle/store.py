@@ -70,7 +70,8 @@ def open_store(path: Path) -> Store:
         f"{path} does not exist",
         expected=f"a bundle: a directory with manifest.json, or a {SUFFIX} file"
         + (f", or the name of one that comes with the package: {shipped}" if shipped else ""),
-        hint="edge-difom bundle make RUN --out DIR",
+        hint="make a bundle from a trained run",
+        code="bundle-not-found",
     )
 
 

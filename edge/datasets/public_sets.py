@@ -173,8 +173,9 @@ def _find_benchmark(name: str, root: Path, names: Path | None) -> LabeledFrames:
             f"{layout[0]} holds more than the test set of {known.title}",
             expected=f"the {known.frames} frames that the field tests on ({known.source})",
             got=f"{len(pairs)} frames that do not bear the names of the field's test frames",
-            hint=f"give TestDataset/{known.title}, a list of the frames with --names FILE, "
-            "or all of them by --data DIR",
+            hint=f"give TestDataset/{known.title}, a list of the test frames, or the folder "
+            "without the name of the set to use all frames",
+            code="test-frames-unknown",
         )
     notes = _shortfall(known, pairs)
     same = {pair.name for pair in pairs} == set(wanted)

@@ -109,7 +109,10 @@ def open_engine_files(
         )
     if precision == "bf16" and runtime != "openvino":
         raise UsageError(
-            f"{runtime} does not support bf16", expected="openvino", hint="--engine openvino"
+            f"{runtime} does not support bf16",
+            expected="openvino",
+            hint="choose the engine openvino",
+            code="bf16-unsupported",
         )
     how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
     if device:

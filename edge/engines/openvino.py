@@ -119,7 +119,8 @@ class OpenVinoEngine:
                 "OpenVINO does not run this engine in bf16 on this machine",
                 expected="an f32 engine, and a CPU with bf16 instructions",
                 got=f"most convolutions executed in {most}",
-                hint="--precision f32",
+                hint="choose the precision f32",
+                code="bf16-not-executed",
             )
         self._request = self._compiled.create_infer_request()
         # The request owns both buffers: a frame is copied in (0.01 ms), the scores are read in
@@ -242,7 +243,8 @@ def candidates(asked: str, available: Sequence[str]) -> list[str]:
         f"OpenVINO finds no {asked} on this machine",
         expected=" | ".join([*available, "AUTO"]),
         got=asked,
-        hint="--engine openvino:AUTO",
+        hint="choose the engine openvino:AUTO",
+        code="device-not-found",
     )
 
 

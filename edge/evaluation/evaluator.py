@@ -122,7 +122,8 @@ def read_record(path: Path) -> EvaluationReport:
         raise DataError(
             f"{path} has no FROC curve",
             expected="a record of this version",
-            hint="edge-difom evaluate --bundle B --data DIR --json FILE",
+            hint="evaluate again to make a new record",
+            code="record-without-froc",
         )
     return report
 

@@ -127,8 +127,8 @@ def open_device(
                 raise UsageError(
                     "stills need the field of view, outside of which they are made black",
                     expected="frames of a camera or clip, with the guard that finds it",
-                    hint="without --no-guard; of a single picture "
-                    "`edge-difom device still IMAGE --bundle B`",
+                    hint="enable the guard and use a camera or clip",
+                    code="stills-need-guard",
                 )
             stills = stack.enter_context(
                 StillObserver(

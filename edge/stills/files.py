@@ -94,8 +94,10 @@ def _record(path: Path) -> StillRecord:
     except OSError as error:
         raise DataError(
             f"{path} is not a still",
-            expected=f"a folder with {RECORD}, as `edge-difom run --stills DIR` writes it",
+            expected=f"a folder with {RECORD}, as `edge-difom run` writes it",
             got=error.strerror or str(error),
+            hint="choose the folder of one still",
+            code="not-a-still",
         ) from error
     try:
         schema = msgspec.json.decode(encoded, type=_Schema).schema

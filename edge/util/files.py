@@ -51,7 +51,8 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise UsageError(
             f"{path} exists already",
             expected="a new path",
-            hint="choose a different path, or allow replacing files (--force)",
+            hint="choose a different path, or allow replacing it",
+            code="path-exists",
         )
 
 

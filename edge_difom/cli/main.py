@@ -16,6 +16,7 @@ from edge.errors import EdgeDifomError
 from edge.util.extras import missing, resolve
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
+from edge_difom.cli.hints import explain
 from edge_difom.cli.usage import translate
 from edge_difom.runtime_env import configure
 
@@ -125,7 +126,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     try:
         result = group.main(args=arguments, prog_name="edge-difom", standalone_mode=False)
     except EdgeDifomError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(explain(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # a group without a verb: its help
         return error.exit_code

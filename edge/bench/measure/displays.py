@@ -50,7 +50,12 @@ def open_display(text: str) -> tuple[Display, Source | None]:
     from edge.sinks.open import SINKS, open_sinks
 
     if kind not in SINKS:
-        raise UsageError(f"unknown display {text!r}", expected=DISPLAYS, hint="--display loopback")
+        raise UsageError(
+            f"unknown display {text!r}",
+            expected=DISPLAYS,
+            hint="loopback needs no display",
+            code="unknown-display",
+        )
     return SinkDisplay(open_sinks([text], force=True)[0], text), None
 
 

@@ -168,6 +168,6 @@ def read_profile(path: Path) -> DeviceProfile:
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(
             f"{path} is not a device profile",
-            expected="a file of `edge-difom bench device --out FILE`",
+            expected="a file that `edge-difom bench device` wrote",
             got=str(error),
         ) from error

@@ -70,7 +70,8 @@ class Load(NamedTuple):
                 "no such load",
                 expected="max, or frames per second",
                 got=text,
-                hint="--rate max --rate 30",
+                hint="use max or a positive number",
+                code="unknown-load",
             )
         return cls(f"{fps:g}", fps)
 

@@ -128,7 +128,7 @@ def test_an_archive_of_other_names_needs_a_list_of_the_test_frames(tmp_path: Pat
     with pytest.raises(DataError, match="more than the test set of CVC-ClinicDB") as caught:
         find_labeled(f"clinicdb:{tmp_path}")
     assert "62 frames" in caught.value.expected
-    assert "--names" in caught.value.hint
+    assert "a list of the test frames" in caught.value.hint
     names = tmp_path / "test.txt"
     names.write_text("12.png\n3\n\n 40.tif \n")
     found = find_labeled(f"clinicdb:{tmp_path}", names)
