@@ -31,7 +31,7 @@ _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 
 
 class PredictedFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """What was predicted.
+    """Summary of a predicted folder.
 
     Attributes:
         bundle: Name of the bundle.
@@ -41,7 +41,7 @@ class PredictedFolder(msgspec.Struct, frozen=True, kw_only=True):
         n: Number of images.
         with_regions: Images with at least one region.
         not_judged: Images without a verdict -> the reason.
-        unreadable: Files that are no readable image -> the reason.
+        unreadable: Files that are not readable images -> the reason.
     """
 
     bundle: str
@@ -61,7 +61,7 @@ class _Row(NamedTuple):
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order.
+    """Find the images of a folder in natural order.
 
     Raises:
         DataError: The folder does not exist or holds no image, or two images have the same name
@@ -110,7 +110,7 @@ def predict_folder(
     Args:
         predictor: An open predictor.
         images: From `find_images`.
-        out: Folder to create, readable by its owner alone.
+        out: Folder to create, readable only by its owner.
         force: Replace `out`.
         report: Shows the progress.
 

@@ -92,7 +92,7 @@ def command(
 
 
 def _look_at(path: Path, bundle_path: Path | None, engine: str) -> Still:
-    """The still of an image file."""
+    """Make the still of an image file."""
     if bundle_path is None:
         if not path.exists():
             raise DataError(f"{path} does not exist", expected="a still's folder, or an image")

@@ -283,7 +283,7 @@ def _find(data: str | None, names: Path | None, pairs: Path | None) -> LabeledFr
 
 
 def _find_clean(pairs: Path | None, negatives: Sequence[Path]) -> list[CleanFrame]:
-    """The clean validation frames of a run, and those of folders."""
+    """Return the clean validation frames of a run and those of folders."""
     from edge.datasets.negatives import clean_frames
     from edge.evaluation.evaluator import read_clean_splits
 
@@ -291,7 +291,7 @@ def _find_clean(pairs: Path | None, negatives: Sequence[Path]) -> list[CleanFram
 
 
 def _folder_name(data: str | None) -> str:
-    """Name of a data set by its folder; a split's folder has the name of what it splits."""
+    """Return the name of a data set from its folder; for a split's folder, its parent's name."""
     if data is None:
         return "given"
     folder = Path(data).resolve()

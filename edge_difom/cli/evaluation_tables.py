@@ -54,7 +54,7 @@ def show(report: EvaluationReport) -> None:
         )
     if report.clean:
         console.table(
-            ["polyp-free pictures", "all", "flagged", "share, 95 % low", "high"],
+            ["polyp-free images", "all", "flagged", "share, 95 % low", "high"],
             [
                 [name, held.n, held.flagged, *(held.ci95 or (None, None))]
                 for name, held in report.clean.items()
@@ -94,8 +94,8 @@ def show(report: EvaluationReport) -> None:
 
 def _show_detection(held: Detection) -> None:
     console.say(
-        f"kept regions: threshold {held.threshold:.4f}, least region {held.min_region:.1%}, "
-        f"least peak {held.min_peak:.4f}"
+        f"kept regions: threshold {held.threshold:.4f}, minimum region {held.min_region:.1%}, "
+        f"minimum peak {held.min_peak:.4f}"
     )
     rows = [("polyps", held.polyps), *held.by_size.items(), ("images with a polyp", held.images)]
     console.table(

@@ -20,7 +20,7 @@ class LazyGroup(click.Group):
     Args:
         table: Verb -> (`"module:attribute"`, short help), in the order of the help.
         sections: Title -> verbs, for the help; None lists all verbs under "Commands".
-        **attributes: What `click.Group` takes.
+        **attributes: Arguments of `click.Group`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
         return [*self.table, *added]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a verb, imported now.
+        """Import and return the command of a verb.
 
         Raises:
             MissingDependencyError: Its package needs an extra that is not installed.

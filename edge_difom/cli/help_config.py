@@ -14,7 +14,7 @@ _WIDTH = 100
 
 
 def help_text(options: Sequence[Option]) -> str:
-    """The options for a terminal: a line of name, type and default, and the meaning below it.
+    """Format the options for a terminal: name, type and default, and the meaning below.
 
     Args:
         options: From `distill.config.config_options`.

@@ -176,7 +176,7 @@ def export(
 def _external_engines(
     path: Path, student: str | None, size: int | None, precision: str, calibrate: Path | None
 ) -> list[ExportedEngine] | None:
-    """Engines of an external checkpoint; None if `path` is a folder."""
+    """Make the engines of an external checkpoint; None if `path` is a folder."""
     from edge.errors import UsageError
 
     if path.is_dir():

@@ -272,7 +272,7 @@ def _default_bundle() -> Path:
 
 @contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; a second such signal has its previous effect."""
+    """Return an event that SIGINT or SIGTERM sets; a second signal has its previous effect."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -291,7 +291,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
 
 @contextmanager
 def _still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
-    """An event that SIGUSR1 sets; without a folder for stills the signal is left alone."""
+    """Return an event that SIGUSR1 sets; without a folder for stills the signal is unchanged."""
     still = threading.Event()
     if stills is None:
         yield still

@@ -17,15 +17,15 @@ _CUTOFF = 0.6
 
 
 def near_command(ctx: click.Context, word: str) -> str | None:
-    """The command path that a mistyped verb most likely means.
+    """Return the command path that a mistyped verb most likely means.
 
     Args:
         ctx: Context of the group that does not know the verb.
         word: The verb as typed.
 
     Returns:
-        Such as `edge-difom device still`; None if nothing is similar. Of equally similar names, one
-        of the group itself is preferred.
+        A path such as `edge-difom device still`; None if nothing is similar. Among equally similar
+        names, one of the group itself is preferred.
     """
     own = ctx.command_path
     paths = [path for path, _ in walk(ctx.find_root())]
@@ -39,15 +39,15 @@ def near_command(ctx: click.Context, word: str) -> str | None:
 
 
 def near_option(ctx: click.Context, word: str) -> str | None:
-    """The option that a mistyped one most likely means.
+    """Return the option that a mistyped one most likely means.
 
     Args:
         ctx: Context of the command that does not know the option.
         word: The option as typed, such as `--spurce`.
 
     Returns:
-        Such as `--source`, or `edge-difom run --source` if only another command has it; None if
-        nothing is similar.
+        An option such as `--source`, or `edge-difom run --source` if only a different command has
+        it; None if nothing is similar.
     """
     own = difflib.get_close_matches(word, options(ctx.command), n=1, cutoff=_CUTOFF)
     if own:
@@ -62,7 +62,7 @@ def near_option(ctx: click.Context, word: str) -> str | None:
 
 
 def options(command: click.Command) -> list[str]:
-    """Every long spelling of a command's options."""
+    """Return every long spelling of a command's options."""
     return [
         spelling
         for parameter in command.params

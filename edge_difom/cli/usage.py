@@ -9,10 +9,10 @@ from edge_difom.cli.suggest import near_option
 
 
 def translate(error: click.ClickException) -> EdgeDifomError:
-    """The same error as one message: what, expected, got, hint; the exit code stays click's.
+    """Translate click's error to this project's format; the exit code stays click's.
 
     Args:
-        error: What click raised.
+        error: The error that click raised.
     """
     if not isinstance(error, click.UsageError):
         return EdgeDifomError(_sentence(error.format_message()))
@@ -40,7 +40,7 @@ def translate(error: click.ClickException) -> EdgeDifomError:
 
 
 def _name(error: click.BadParameter) -> str:
-    """How the user writes the parameter: its longest option, or its metavar."""
+    """Return the name of a parameter as the user writes it: its longest option, or its metavar."""
     if isinstance(error.param, click.Option):
         return max(error.param.opts, key=len)
     if error.param is not None and error.ctx is not None:
@@ -50,7 +50,7 @@ def _name(error: click.BadParameter) -> str:
 
 
 def _expected(error: click.MissingParameter) -> str:
-    """What belongs there: the choices, or the first sentence of the option's help."""
+    """Return the expected value: the choices, or the first sentence of the option's help."""
     parameter = error.param
     if parameter is not None and isinstance(parameter.type, click.Choice):
         return " | ".join(map(str, parameter.type.choices))
@@ -59,6 +59,6 @@ def _expected(error: click.MissingParameter) -> str:
 
 
 def _sentence(text: str) -> str:
-    """A message of click's without the capital and the full stop that our messages do not have."""
+    """Return a message of click without its initial capital and final period."""
     text = text.strip().rstrip(".")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
