@@ -40,7 +40,7 @@ says which kind of error it was.
 
 
 def page(root: click.Group = group) -> str:
-    """The page as Markdown: exit codes, an overview, then one section for each verb.
+    """Render the page as Markdown: exit codes, an overview, then one section for each verb.
 
     Args:
         root: The program's group.
@@ -60,7 +60,7 @@ def page(root: click.Group = group) -> str:
 
 
 def exit_codes() -> dict[int, str]:
-    """Exit code -> meaning: the first line of the documentation of each kind of error."""
+    """Return exit code -> meaning, the first docstring line of each error class."""
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     found = {
         kind.exit_code: f"`{kind.__name__}`: {inspect.getdoc(kind).splitlines()[0]}"
@@ -135,7 +135,7 @@ def _cell(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text of the help as Markdown: what looks like markup there is meant literally."""
+    """Convert help text to Markdown; escape everything that looks like markup."""
     quoted = re.split(r"(`[^`]*`)", text)
     return "".join(
         part if part.startswith("`") else re.sub(r"([*_<>\[\]])", r"\\\1", part) for part in quoted

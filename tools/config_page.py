@@ -32,13 +32,13 @@ DISTILL, QAT = (
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Render the page as Markdown."""
     tables = ((DISTILL, distill_table()), (QAT, table(QatConfig)))
     return "\n".join([HEAD, *(f"## {title}\n\n{rows}\n" for title, rows in tables)])
 
 
 def distill_table() -> str:
-    """Every key of a distillation: values, default and meaning."""
+    """Render every key of a distillation: values, default and meaning."""
     rows = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
     for option in config_options():
         default = "required" if option.default is None else f"`{option.default}`"
@@ -48,12 +48,12 @@ def distill_table() -> str:
 
 
 def table(config: type[msgspec.Struct]) -> str:
-    """Every key of a configuration: default and meaning."""
+    """Render every key of a configuration: default and meaning."""
     return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *_rows(config, "")])
 
 
 def _rows(config: type[msgspec.Struct], prefix: str) -> list[str]:
-    """One row for each key; a part that is a structure of its own has its keys behind a dot."""
+    """Return one row for each key; keys of a nested structure follow a dot."""
     meanings = attributes(config.__doc__ or "")
     rows = []
     for field in msgspec.structs.fields(config):
@@ -66,7 +66,7 @@ def _rows(config: type[msgspec.Struct], prefix: str) -> list[str]:
 
 
 def attributes(docstring: str) -> dict[str, str]:
-    """Name -> meaning: the `Attributes:` section of a Google docstring, each on one line."""
+    """Return name -> meaning from the `Attributes:` section of a Google docstring."""
     section = inspect.cleandoc(docstring).partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     for name, text in re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE):

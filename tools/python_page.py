@@ -36,10 +36,10 @@ def reference(package: str = PACKAGE) -> str:
 
 
 def page(text: str, package: str = PACKAGE) -> str:
-    """The page with everything below its marker made anew.
+    """Replace everything below the marker of a page.
 
     Raises:
-        ValueError: The marker is not there exactly once.
+        ValueError: The page does not contain the marker exactly once.
     """
     if text.count(MARKER) != 1:
         raise ValueError(f"the page needs the line {MARKER} once")
@@ -61,7 +61,7 @@ def _entry(package: str, name: str, value: Any) -> str:
 
 
 class _Raw:
-    """An annotation that is shown as it is written."""
+    """An annotation that is shown verbatim."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -75,7 +75,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _default(value: Any) -> Any:
-    """A function by its name, because its address changes from run to run."""
+    """Show a function by its name, because its address changes from run to run."""
     if not inspect.isfunction(value):
         return value
     return _Raw("..." if value.__name__ == "<lambda>" else value.__name__)

@@ -105,7 +105,7 @@ def open_device(
         OSError: The journal cannot be created.
     """
     stop = stop or threading.Event()
-    # Frames of a clip are dated by their numbers, so that it gives the same on every machine.
+    # Frames of a clip are timed by their numbers, so that results are equal on every machine.
     fps = None if source.live else source.fps or _USUAL_FPS
     with ExitStack() as stack:
         stack.enter_context(one_opencv_thread())

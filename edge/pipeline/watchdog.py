@@ -77,7 +77,7 @@ class Watchdog:
         self._ready = True
 
     def status(self, text: str) -> None:
-        """One line for whoever looks at the service."""
+        """Set the one-line status that the service manager shows."""
         self._tell(f"STATUS={text}")
 
     def _tell(self, message: str) -> None:

@@ -51,7 +51,7 @@ class Predictor:
     applies, as in `edge-difom run` on a folder of images.
 
     Args:
-        bundle: An open bundle; its manifest holds the operating point and the field-of-view rule.
+        bundle: An open bundle; its manifest has the operating point and the field-of-view rule.
         engine: An engine of the bundle, which the predictor closes.
     """
 
