@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,3 +132,10 @@ def test_curves_of_two_evaluations_are_drawn() -> None:
     assert froc_curves({"new": both, "old": both}, "flagged").count("</svg>") == 1
     assert froc_curves({"new": counted([seen])}, "false_regions")
     assert froc_curves({"new": counted([seen])}, "flagged") == ""
+
+
+def test_records_store_the_minimum_peak_as_least_peak() -> None:
+    found = Findings(polyps=[], false_peaks=[0.5], flag_peak=0.5)
+    record = msgspec.to_builtins(counted([FrameFindings("A", "1", found)], 0.25))
+    assert record["least_peak"] == 0.25
+    assert all("least_peak" in point and "min_peak" not in point for point in record["froc"])
