@@ -143,7 +143,7 @@ def test_a_framebuffer_gets_the_marker_in_its_middle(tmp_path: Path) -> None:
     (facts / "bits_per_pixel").write_text("8")
     with pytest.raises(SourceError, match="unsupported pixel format"):
         FramebufferDisplay(device, tmp_path / "class")
-    with pytest.raises(SourceError, match="no framebuffer"):
+    with pytest.raises(SourceError, match="not a framebuffer"):
         FramebufferDisplay(tmp_path / "fb7", tmp_path / "class")
 
 
