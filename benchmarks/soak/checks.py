@@ -24,7 +24,7 @@ from edge.telemetry.journal import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-MOST_MB_PER_HOUR = 10.0
+MAX_MB_PER_HOUR = 10.0
 """Growth of a process's resident memory that counts as a leak."""
 
 RESTART_MS = 5000.0
@@ -35,7 +35,7 @@ It includes opening the engine, the golden frames and one frame.
 
 _NOTICE_MS = MAX_MASK_AGE_MS
 """A frame that shows a fault passes the loop before it is too old to be drawn."""
-_LEAST_BLOCKS = 10
+_MIN_BLOCKS = 10
 _RESAMPLES = 2000
 _SHORT_OF_TIME = (ReasonKind.STALE, ReasonKind.LATE)
 _PREPARING = (State.BOOT.value, State.SELFTEST.value)
@@ -417,7 +417,7 @@ def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope
     times, values = np.array(samples, float).T
     numbers = ((times - times[0]) // block_s).astype(int)
     whole = range(int(numbers[-1]))  # the last block is incomplete
-    if len(whole) < _LEAST_BLOCKS:
+    if len(whole) < _MIN_BLOCKS:
         return None
     points = np.array([[times[numbers == n].mean(), values[numbers == n].mean()] for n in whole])
     drawn = np.random.default_rng(0).integers(len(points), size=(_RESAMPLES, len(points)))

@@ -43,7 +43,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         f"- Output: {manifest.output.meaning}, {manifest.output.width} x {manifest.output.height}; "
         f"mask from {manifest.output.threshold:g}; regions smaller than "
         f"{manifest.output.min_region:.1%} of the shown part or with a peak below "
-        f"{manifest.output.least_peak:g} are left out.",
+        f"{manifest.output.min_peak:g} are left out.",
         f"- License: {manifest.licence}.",
         f"- Made {made.created} with seed {made.seed}.",
         "",
@@ -80,7 +80,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
             else [ABSENT + ".", ""]
         ),
         "Golden frames are phantoms, hard ones noise, black, white and checkerboards. A frame "
-        f"counts for the mask IoU if either mask has at least {LEAST_PIXELS} pixels.",
+        f"counts for the mask IoU if either mask has at least {MIN_PIXELS} pixels.",
         "",
         "## Operations left in float",
         "",

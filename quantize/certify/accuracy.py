@@ -31,7 +31,7 @@ F32, PTQ, QAT = "f32", "ptq", "qat"
 
 Calibration alone is post-training quantization.
 """
-LEAST_SMALL = 5
+MIN_SMALL_POLYPS = 5
 """With fewer small polyps, their recall is reported but not judged: one of four is a quarter."""
 SMALL_RECALL = (
     "share of the frames whose polyp covers under 1 % of the image in which at least one pixel of "
@@ -141,7 +141,7 @@ def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
     if 0 < whole.small < MIN_SMALL_POLYPS:
         notes.append(
             f"only {whole.small} small polyps: their recall is reported, but judged only from "
-            f"{LEAST_SMALL} on"
+            f"{MIN_SMALL_POLYPS} on"
         )
     elif whole.small == 0:
         notes.append("no small polyps: their recall was not judged")

@@ -22,7 +22,7 @@ SLACK = 0.002
 """Dice that may be given up to find more polyps."""
 RULE = (
     f"candidates are {len(LEVELS)} thresholds from {LEVELS[0]}/{UNITS} to {LEVELS[-1]}/{UNITS}, "
-    f"the least regions {', '.join(f'{least:g}' for least in LEAST_REGIONS)} and all least peaks "
+    f"the least regions {', '.join(f'{least:g}' for least in MIN_REGIONS)} and all least peaks "
     f"k/{UNITS}, as far as they find a polyp; of those that leave the wanted share of the clean "
     "frames unflagged (mean over data sets of the mean over sequences), or else of those that flag "
     "the fewest, those whose Dice of the kept regions (mean over data sets of the mean per image) "
@@ -34,7 +34,7 @@ _EPSILON = 1e-9
 
 
 class Place(NamedTuple):
-    """A candidate: indices into `LEVELS` and `LEAST_REGIONS`, and its minimum peak in 1/256."""
+    """A candidate: indices into `LEVELS` and `MIN_REGIONS`, and its minimum peak in 1/256."""
 
     level: int
     region: int

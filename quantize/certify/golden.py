@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GOLDEN_FRAMES = 8
 GOLDEN_SEEDS = 96
-LEAST_AREA, MOST_AREA = 0.005, 0.5
+MIN_AREA, MAX_AREA = 0.005, 0.5
 """Smallest and largest share of the image that the mask of a telling golden frame covers."""
 
 
@@ -58,8 +58,8 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
     if len(telling) < half:
         raise ParityError(
             f"the student gives a mask on only {len(telling)} of {GOLDEN_SEEDS} golden candidates",
-            expected=f"at least {half} phantom frames whose mask covers {LEAST_AREA:.1%} "
-            f"to {MOST_AREA:.0%}",
+            expected=f"at least {half} phantom frames whose mask covers {MIN_AREA:.1%} "
+            f"to {MAX_AREA:.0%}",
             got=f"{len(telling)}; agreement on empty masks would prove nothing",
             hint="train longer, or add the phantom to the training data "
             "(edge-difom phantom --out DIR)",

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 PARITY_FRAMES = 32
 OLD_RUNTIME = "tflite-runtime int8"
 """Name of the TFLite engine in tflite-runtime, the package of older systems."""
-LEAST_PIXELS = 50
+MIN_PIXELS = 50
 """A frame counts for the mask IoU if either mask has at least this many pixels."""
 
 
 def images_tensor(frames: ImageU8) -> Tensor:
     """Convert (N, H, W, 3) uint8 RGB to (N, 3, H, W) normalized float32."""
-    return torch.from_numpy(normalise(frames)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(normalize(frames)).permute(0, 3, 1, 2).contiguous()
 
 
 def torch_scores(model: nn.Module, frames: ImageU8) -> Maps:
@@ -64,8 +64,8 @@ def engine_scores(engine: ExportedEngine, frames: ImageU8, *, threads: int | Non
 
 
 def mask_iou(a: NDArray[Any], b: NDArray[Any]) -> float | None:
-    """Return the IoU of two masks, or None if neither has `LEAST_PIXELS` pixels."""
-    if max(np.count_nonzero(a), np.count_nonzero(b)) < LEAST_PIXELS:
+    """Return the IoU of two masks, or None if neither has `MIN_PIXELS` pixels."""
+    if max(np.count_nonzero(a), np.count_nonzero(b)) < MIN_PIXELS:
         return None
     return float(np.count_nonzero(a & b) / np.count_nonzero(a | b))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEVELS = (*range(4, 240, 4), *range(240, UNITS))
 """Candidate thresholds in 1/256: steps of 4 while Dice changes slowly, every value above 240."""
-LEAST_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
+MIN_REGIONS = tuple(step * FLAG_AREA for step in (1, 2, 3, 4, 5))
 """Candidate minimum regions, as shares of the part that the student is shown."""
 PEAKS = UNITS
 """Number of candidate minimum peaks: k / 256 for all k from 0 to 255."""
@@ -118,7 +118,7 @@ def _regions(grid: ImageU8, level: int, covered: NDArray[np.float32] | None) -> 
 
 def _large(area: NDArray[np.float64], cells: int) -> NDArray[np.bool_]:
     """Return (regions, n): whether each minimum region keeps each region."""
-    smallest = np.maximum(1.0, np.array(LEAST_REGIONS) * cells)
+    smallest = np.maximum(1.0, np.array(MIN_REGIONS) * cells)
     large: NDArray[np.bool_] = area >= smallest[:, None]
     return large
 

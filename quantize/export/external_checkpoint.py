@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 NESTED = ("student", "state_dict", "model", "model_state_dict", "net")
 """Keys under which training programs store the weights next to other values."""
-LEAST_CALIBRATION = 4
-MOST_CALIBRATION = 64
+MIN_CALIBRATION = 4
+MAX_CALIBRATION = 64
 
 
 def load_student_file(path: Path, name: str) -> Student:

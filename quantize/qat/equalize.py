@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HEADROOM = 2.0
 """Factor by which a channel may exceed its peak in the samples before ReLU6 clips it."""
 LARGEST_FACTOR = 32.0
-MOST_SAMPLES = 16
+MAX_SAMPLES = 16
 """Peaks need no more samples; the headroom covers the rest."""
 _ACTIVATIONS = ("relu", "hardtanh")
 

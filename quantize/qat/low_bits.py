@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PAIR_BITS = 7
 """Most bits of a weight with which the sum of two products fits into 16 bits."""
 _CLIPS = 25
-_MOST_CLIPPED = 0.4
+_MAX_CLIPPED = 0.4
 """A channel's range is searched between this share of its largest weight and that weight."""
 
 
@@ -107,7 +107,7 @@ def best_scale(weight: Tensor, high: int) -> Tensor:
     flat = weight.detach().flatten(1)
     whole = flat.abs().amax(dim=1).clamp_min(1e-12)
     best, least = whole, torch.full_like(whole, torch.inf)
-    for part in torch.linspace(1.0, _MOST_CLIPPED, _CLIPS):
+    for part in torch.linspace(1.0, _MAX_CLIPPED, _CLIPS):
         step = (part * whole / high)[:, None]
         error = ((flat / step).round().clamp(-high, high) * step - flat).square().sum(dim=1)
         best = torch.where(error < least, part * whole, best)

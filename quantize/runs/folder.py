@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BITS = (8, 4)
-LEAST_CALIBRATION = 4
+MIN_CALIBRATION = 4
 """Fewer images cannot give a meaningful range."""
 
 

@@ -128,7 +128,7 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
     """Return `count` training images (1, 3, H, W) for calibration, or all with a warning.
 
     Raises:
-        DataError: There are fewer than `LEAST_CALIBRATION`.
+        DataError: There are fewer than `MIN_CALIBRATION`.
     """
     samples = list(data.calibration(count))
     if len(samples) < MIN_CALIBRATION:
