@@ -23,7 +23,7 @@ from distill.config import DistillConfig, dump_config, make_config, read_config_
 from distill.students.build import Student, build_student
 from distill.weight_files import explain_unreadable
 from edge.errors import TrainingError, UsageError
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
     """Add a line to `metrics.jsonl`."""
-    with (run / "metrics.jsonl").open("ab") as file:
+    path = run / "metrics.jsonl"
+    with naming(path), path.open("ab") as file:
         file.write(msgspec.json.encode(dict(row)) + b"\n")
 
 

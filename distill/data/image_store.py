@@ -16,7 +16,8 @@ import cv2
 import msgspec
 import numpy as np
 
-from distill.data.splits import Sample, Splits, data_digest, load_negatives, load_splits
+from distill.data.digests import data_digest
+from distill.data.splits import Sample, Splits, load_negatives, load_splits
 from edge.datasets.pairs import read_image, read_pair
 from edge.errors import DataError
 from edge.imaging.crop import cut, seen_part
@@ -38,7 +39,6 @@ __all__ = [
     "Sample",
     "Splits",
     "create_rows",
-    "data_digest",
     "decode_images",
     "load_negatives",
     "load_splits",

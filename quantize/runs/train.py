@@ -7,9 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from distill.data.load import open_data
+from distill.data.split_record import read_splits, write_splits
+from distill.data.splits import load_negatives
 from distill.losses.task import TASK_LOSSES
 from distill.run_folder import describe_run, keep_metrics_before, load_run
+from distill.run_lock import sole_trainer
 from edge.datasets.pairs import Pair
 from edge.errors import DataError, UsageError
 from edge.util.files import refuse_existing
@@ -37,12 +42,17 @@ from quantize.runs.report import refuse_breach, write_report
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from distill.config import DistillConfig
     from distill.data.batches import TrainingData
+    from distill.data.splits import Splits
     from distill.run_folder import LoadedRun
     from edge.util.progress import Reporter
 
 
 logger = logging.getLogger(__name__)
+
+SPLITS = "splits.json"
+"""File of a run and of its quantizations that lists their frames."""
 
 
 class _Setting(NamedTuple):
@@ -66,8 +76,8 @@ def train_qat(
 ) -> QuantizedRun:
     """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
-    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`,
-    `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
+    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `splits.json`,
+    `calibrated.json`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
@@ -81,7 +91,8 @@ def train_qat(
             resume, a student that cannot be exported, or no recipe to keep on (all found before
             training).
         TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
-        DataError: The run's images cannot be used, or are too few.
+        DataError: The run's images cannot be used, are not those it was trained on, or are too few.
+        BusyError: A different process quantizes the run.
         AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`; everything is written
             then.
     """
@@ -105,7 +116,12 @@ def train_qat(
     )
     if not given.data.negatives:
         loaded.student.freeze_presence()
-    data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
+    data = open_data(
+        given,
+        with_teachers=config.distill_weight > 0,
+        recorded=_recorded_splits(path, config, loaded.config, resume=resume),
+        report=report,
+    )
     pairs = [
         Pair(
             Path(sample.image),
@@ -115,13 +131,38 @@ def train_qat(
         for sample in data.splits.validation
     ]
     setting = _Setting(path, config, loaded, data, pairs, report)
-    tuning = _continue(setting) if resume else _start(setting)
-    start = read_start(path)
-    tuning.train()
-    quantized = load_quantized(path)
-    record = write_report(quantized, pairs, data.validation, start, report)
+    with sole_trainer(path.with_name(f".{path.name}.lock")):
+        tuning = _continue(setting) if resume else _start(setting)
+        start = read_start(path)
+        tuning.train()
+        quantized = load_quantized(path)
+        record = write_report(quantized, pairs, data.validation, start, report)
     refuse_breach(record, quantized)
     return quantized
+
+
+def _recorded_splits(
+    path: Path, config: QatConfig, source: DistillConfig, *, resume: bool
+) -> Splits:
+    """The split of the distillation, or of this quantization where it is resumed.
+
+    New negatives are split anew, but no frame that the student was trained on validates.
+    """
+    if resume and (path / SPLITS).is_file():
+        return read_splits(path / SPLITS)
+    splits = read_splits(path.parent / SPLITS)
+    if not config.negatives:
+        return splits
+    options = source.data
+    train, validation = load_negatives(
+        [Path(root) for root in config.negatives],
+        val_fraction=options.val_negatives,
+        seed=source.run.seed,
+    )
+    learned = {sample.image for sample in splits.clean_train}
+    train += [sample for sample in validation if sample.image in learned]
+    validation = [sample for sample in validation if sample.image not in learned]
+    return replace(splits, clean_train=train, clean_validation=validation)
 
 
 def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
@@ -158,6 +199,7 @@ def _start(setting: _Setting) -> Finetuning:
     if path.exists():
         shutil.rmtree(path)
     describe_run(path, config)
+    write_splits(path / SPLITS, data.splits)
     heads = None if objective is None else "run" if trained else "fresh"
     start = Start(accuracy=accuracy, images=len(samples), heads=heads)
     write_record(path / "calibrated.json", start)

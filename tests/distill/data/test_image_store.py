@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data import image_store as data_module
-from distill.data.image_store import Sample, data_digest, decode_images, load_splits
+from distill.data.digests import data_digest
+from distill.data.image_store import Sample, decode_images, load_splits
 from distill.data.splits import _draw
 from edge.datasets.pairs import read_pair
 from edge.errors import DataError, UsageError
