@@ -383,6 +383,9 @@ def _type_name(kind: msgspec.inspect.Type) -> str:
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         name = "int" if isinstance(kind, msgspec.inspect.IntType) else "float"
         bounds = [(">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)]
-        limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        # Larger bounds only keep numbers computable.
+        limits = [
+            f"{sign} {bound:g}" for sign, bound in bounds if bound is not None and bound < 1e6
+        ]
         return f"{name} {' and '.join(limits)}".rstrip()
     return "bool" if isinstance(kind, msgspec.inspect.BoolType) else "str"
