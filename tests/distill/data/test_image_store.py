@@ -168,7 +168,7 @@ def test_wrong_calls_are_usage_errors(video: Path) -> None:
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "validation", range(2))
-    with pytest.raises(DataError, match="train is not a folder"):
+    with pytest.raises(DataError, match="which frames train"):
         load_splits([tmp_path])
 
 

@@ -258,7 +258,9 @@ def test_names_of_masks_may_differ_by_words_that_say_what_they_are(
         write(tmp_path / "masks" / f"{mask.format(number)}.png", disc())
     pairs = find_pairs(tmp_path)
     assert [pair.name for pair in pairs] == [image.format(number) for number in ("1", "2", "10")]
-    assert [pair.mask.stem for pair in pairs] == [mask.format(number) for number in ("1", "2", "10")]
+    assert [pair.mask.stem for pair in pairs] == [
+        mask.format(number) for number in ("1", "2", "10")
+    ]
 
 
 def test_an_archive_packs_its_folder_again_and_in_two_formats(tmp_path: Path) -> None:
