@@ -32,6 +32,10 @@ VERBS = {
         "edge_difom.cli.phantom:command",
         "Write the procedural colonoscopy phantom as a data set.",
     ),
+    "data": (
+        "edge_difom.cli.data:group",
+        "Check and convert labeled images before a training.",
+    ),
     "distill": ("edge_difom.cli.distill:distill", "Train a student from teachers and masks."),
     "label": (
         "edge_difom.cli.label:label",
@@ -69,7 +73,7 @@ VERBS = {
 
 
 SECTIONS = {
-    "Train": ("phantom", "distill", "label", "evaluate"),
+    "Train": ("phantom", "data", "distill", "label", "evaluate"),
     "Package": ("qat", "export", "bundle", "verify"),
     "Run": ("demo", "run", "predict", "bench", "doctor", "completion"),
     "Cart": ("device",),
