@@ -90,3 +90,54 @@ def check(folders: tuple[Path, ...], sheet: Path | None, json_path: str | None) 
 def _sizes(sizes: dict[str, int]) -> str:
     shown = [f"{size} ({count})" for size, count in list(sizes.items())[:2]]
     return ", ".join(shown) + (f", {len(sizes) - 2} more" if len(sizes) > 2 else "")
+
+
+@group.command(
+    "convert",
+    short_help="Convert annotations of other tools to images/ and masks/.",
+    epilog=console.examples(
+        "edge-difom data convert annotations.json --out DIR",
+        "edge-difom data convert YOLO_DIR --out DIR --label polyp",
+        "edge-difom data convert annotations.xml --images FRAMES_DIR --out DIR --force",
+    ),
+)
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the pictures, if they are not beside the annotations.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="Class that counts as polyp; repeatable. Default: every class.",
+)
+@click.option("--force", is_flag=True, help="Replace the folder.")
+def convert(
+    source: Path, out: Path, images: Path | None, labels: tuple[str, ...], force: bool
+) -> None:
+    """Convert the annotations SRC, a file or a folder, to a data folder.
+
+    COCO (polygons and run lengths), YOLO, LabelMe, CVAT for images, Pascal VOC, the boxes of
+    Kvasir-SEG and CSV are recognized by their content. Annotations that are only boxes become
+    boxes.json instead of masks/.
+    """
+    from edge.datasets.convert.read import read_annotations
+    from edge.datasets.convert.write import write_folder
+    from edge.util.files import refuse_existing
+
+    refuse_existing(out, force=force)
+    name, drawings = read_annotations(source, images)
+    with console.progress(len(drawings), f"convert {name}") as bar:
+        done = write_folder(drawings, out, labels=labels, force=force, bar=bar)
+    console.say(
+        f"{done.images} pictures, {done.with_polyp} with a polyp; shapes: "
+        + ", ".join(f"{label or 'unnamed'} {count}" for label, count in done.labels.items())
+    )
+    if not done.masks:
+        console.say("the annotations are boxes: boxes.json holds them, and there are no masks")
+    console.made(out)
+    console.next_command(f"edge-difom data check {out}")
