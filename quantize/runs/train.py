@@ -7,11 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec.structs import replace
-
 from distill.data.load import open_data
-from distill.data.split_record import read_splits, write_splits
-from distill.data.splits import load_negatives
+from distill.data.split_record import write_splits
 from distill.losses.task import TASK_LOSSES
 from distill.run_folder import describe_run, keep_metrics_before, load_run
 from distill.run_lock import sole_trainer
@@ -38,21 +35,17 @@ from quantize.runs.folder import (
 )
 from quantize.runs.record import Start, read_start, write_record
 from quantize.runs.report import refuse_breach, write_report
+from quantize.runs.splits import SPLITS, recorded_splits
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from distill.config import DistillConfig
     from distill.data.batches import TrainingData
-    from distill.data.splits import Splits
     from distill.run_folder import LoadedRun
     from edge.util.progress import Reporter
 
 
 logger = logging.getLogger(__name__)
-
-SPLITS = "splits.json"
-"""File of a run and of its quantizations that lists their frames."""
 
 
 class _Setting(NamedTuple):
@@ -119,7 +112,7 @@ def train_qat(
     data = open_data(
         given,
         with_teachers=config.distill_weight > 0,
-        recorded=_recorded_splits(path, config, loaded.config, resume=resume),
+        recorded=recorded_splits(path, config, loaded.config, resume=resume),
         report=report,
     )
     pairs = [
@@ -139,30 +132,6 @@ def train_qat(
         record = write_report(quantized, pairs, data.validation, start, report)
     refuse_breach(record, quantized)
     return quantized
-
-
-def _recorded_splits(
-    path: Path, config: QatConfig, source: DistillConfig, *, resume: bool
-) -> Splits:
-    """The split of the distillation, or of this quantization where it is resumed.
-
-    New negatives are split anew, but no frame that the student was trained on validates.
-    """
-    if resume and (path / SPLITS).is_file():
-        return read_splits(path / SPLITS)
-    splits = read_splits(path.parent / SPLITS)
-    if not config.negatives:
-        return splits
-    options = source.data
-    train, validation = load_negatives(
-        [Path(root) for root in config.negatives],
-        val_fraction=options.val_negatives,
-        seed=source.run.seed,
-    )
-    learned = {sample.image for sample in splits.clean_train}
-    train += [sample for sample in validation if sample.image in learned]
-    validation = [sample for sample in validation if sample.image not in learned]
-    return replace(splits, clean_train=train, clean_validation=validation)
 
 
 def calibration_images(data: TrainingData, count: int) -> list[Tensor]:

@@ -161,6 +161,17 @@ def test_published_sam_encoders_are_recognised_by_their_shapes() -> None:
         assert (found["mlp_ratio"], found["qkv_bias"]) == (4, True)
 
 
+def test_a_sam_checkpoint_may_be_wrapped_and_in_half_precision(tmp_path: Path) -> None:
+    state = {f"image_encoder.{key}": value for key, value in sam_pth_state().items()}
+    torch.save(state, tmp_path / "plain.pth")
+    wrapped = {"model": {f"module.{key}": value.half() for key, value in state.items()}}
+    torch.save(wrapped, tmp_path / "wrapped.pth")
+    plain, other = (build_teacher(f"sam:{tmp_path / name}.pth") for name in ("plain", "wrapped"))
+    assert {value.dtype for value in other.parameters()} == {torch.float32}
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+
+
 def test_what_is_no_sam_checkpoint_is_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     with pytest.raises(DataError, match="is not a file"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from distill.students.build import STUDENTS, Student
 from distill.students.edge import EdgeXS
@@ -169,6 +170,42 @@ def test_weights_are_found_in_what_wraps_them(wrap: Any, student: Student, tmp_p
     torch.save(wrap(student.state_dict()), tmp_path / "w.pt")
     loaded = load_student_file(tmp_path / "w.pt", "edge-xs").state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in student.state_dict().items())
+
+
+def test_of_several_networks_in_a_file_the_one_that_is_used_is_said(
+    student: Student, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = student.state_dict()
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    for content in (
+        {"model_ema": other, "model": state},
+        {
+            f"{kind}.{name}": tensors[name]
+            for kind, tensors in (("ema", other), ("net", state))
+            for name in state
+        },
+    ):
+        caplog.clear()
+        torch.save(content, tmp_path / "w.pt")
+        loaded = load_student_file(tmp_path / "w.pt", "edge-xs").state_dict()
+        assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+        assert "using" in caplog.text
+
+
+def test_safetensors_and_any_precision_are_read_as_float32(
+    student: Student, tmp_path: Path
+) -> None:
+    state = student.state_dict()
+    half = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
+    save_file(half, tmp_path / "w.safetensors")
+    loaded = load_student_file(tmp_path / "w.safetensors", "edge-xs").state_dict()
+    for name, value in state.items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, atol=1e-2, rtol=1e-2)
+    (tmp_path / "w.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(TrainingError, match="not a readable checkpoint") as caught:
+        load_student_file(tmp_path / "w.safetensors", "edge-xs")
+    assert "Git LFS" in caught.value.got
 
 
 def test_other_objects_and_text_are_named(student: Student, tmp_path: Path) -> None:
