@@ -240,7 +240,7 @@ def test_a_bad_image_stops_the_store_and_leaves_nothing(tmp_path: Path) -> None:
     (root / "images" / "2.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"2\.png is not a readable image"):
         decode_images(samples, (8, 8), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
 def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
