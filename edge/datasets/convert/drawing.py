@@ -160,7 +160,11 @@ class ImageFinder:
         Raises:
             DataError: There is no such picture, or several.
         """
-        parts = name.replace("\\", "/").split("/")
+        name = name.replace("\\", "/")
+        for home in filter(None, (near, self.root, self.root / "images")):
+            if name and (home / name).is_file():
+                return home / name
+        parts = name.split("/")
         found = self._named.get(parts[-1]) or self._stems.get(parts[-1]) or []
         for count in range(2, len(parts) + 1):
             longer = [path for path in found if list(path.parts[-count:]) == parts[-count:]]
