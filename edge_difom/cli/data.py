@@ -34,7 +34,9 @@ def group() -> None:
         "edge-difom data check DIR --sheet sheet.png",
     ),
 )
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=Path)
+@click.argument(
+    "folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
