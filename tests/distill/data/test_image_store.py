@@ -146,7 +146,7 @@ def test_a_sequence_in_both_given_parts_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "train", [1, 2])
     fill(tmp_path / "validation", [3])
     sequences(tmp_path, [(4, 1, 3)])
-    with pytest.raises(DataError, match="sequence-4 in train/ and in validation/"):
+    with pytest.raises(DataError, match="sequence-4 to train on and to validate on"):
         load_splits([tmp_path])
 
 
