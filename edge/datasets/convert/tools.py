@@ -48,7 +48,9 @@ def read_labelme(files: Sequence[Path], finder: ImageFinder) -> list[Drawing]:
     for path in files:
         content = read_json(path)
         image = finder.find(str(content.get("imagePath") or path.stem), path, near=path.parent)
-        shapes = [_labelme_shape(path, shape) for shape in content["shapes"]]
+        shapes: list[Polygon | Pixels | Box] = [
+            _labelme_shape(path, shape) for shape in content["shapes"]
+        ]
         width, height = content.get("imageWidth"), content.get("imageHeight")
         size = (int(width), int(height)) if width and height else None
         found.append(Drawing(image, path, shapes, size=size))

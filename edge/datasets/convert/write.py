@@ -9,7 +9,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.datasets.convert.drawing import Box, draw
+from edge.datasets.convert.drawing import Box, Pixels, draw
 from edge.datasets.image_files import decode_rgb, orientation, read_bytes
 from edge.errors import DataError, UsageError
 from edge.util.files import atomic_dir, atomic_write, naming
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from edge.datasets.convert.drawing import Drawing, Pixels, Polygon
+    from edge.datasets.convert.drawing import Drawing, Polygon
     from edge.util.progress import Progress
 
 BOXES = "boxes.json"
@@ -159,7 +159,7 @@ def _size(item: Drawing, data: bytes) -> tuple[int, int]:
         )
     height, width = decode_rgb(item.image, data).shape[:2]
     wanted = {item.size} if item.size else set()
-    wanted |= {s.inside.shape[::-1] for s in item.shapes if hasattr(s, "inside")}
+    wanted |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
     if wanted - {(width, height)}:
         other = next(iter(wanted - {(width, height)}))
         raise DataError(
@@ -179,7 +179,7 @@ def _refuse_lost(item: Drawing, drawn: bool) -> None:
 
 
 def _are_empty(shapes: Sequence[Polygon | Pixels | Box]) -> bool:
-    return all(hasattr(shape, "inside") and not shape.inside.any() for shape in shapes)
+    return all(isinstance(shape, Pixels) and not shape.inside.any() for shape in shapes)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edge.datasets.convert.drawing import Box, Polygon
+    from edge.datasets.convert.drawing import Box, Pixels, Polygon
 
 _BOX = 5
 """Numbers in the line of a box: class, center and size."""
@@ -58,9 +58,9 @@ def read_yolo(root: Path) -> list[Drawing]:
     return found
 
 
-def _read_lines(path: Path, image: Path, names: dict[int, str]) -> list[Polygon | Box]:
+def _read_lines(path: Path, image: Path, names: dict[int, str]) -> list[Polygon | Pixels | Box]:
     height, width = read_image(image).shape[:2]
-    shapes: list[Polygon | Box] = []
+    shapes: list[Polygon | Pixels | Box] = []
     for number, line in enumerate(_lines(path), 1):
         if not line:
             continue
