@@ -137,7 +137,7 @@ def load_splits(
                 f"no frame is left to {kind}",
                 expected="at least two groups of frames, one for each side",
                 got=f"{len(train)} frames to train on, {len(validation)} to validate on",
-                hint=_hint(roots),
+                hint=_hint(roots, [*train, *validation]),
             )
     return Splits(train, validation)
 
@@ -180,8 +180,11 @@ def load_negatives(
     return train, validation
 
 
-def _hint(roots: Sequence[Path]) -> str:
+def _hint(roots: Sequence[Path], samples: Sequence[Sample]) -> str:
     """What to do about a split without training or without validation frames."""
+    groups = {sample.group for sample in samples}
+    if len(groups) == 1 and len(samples) > 1:
+        return f"a video is never cut, and there is only {min(groups)}: add a second one"
     split = [root for root in roots if has_parts(root)]
     if split:
         return f"put frames into {split[0] / 'validation'}, or add a folder that is not split yet"
