@@ -11,7 +11,6 @@ import numpy as np
 
 from edge.datasets.duplicates import find_repeats, find_same, thumbnails
 from edge.datasets.masks import inversion_note, looks_inverted
-from edge.datasets.negatives import sequence_of
 from edge.datasets.pairs import find_pairs, read_pair
 from edge.datasets.parts import find_parts
 from edge.errors import DataError
@@ -57,7 +56,8 @@ class PartSummary(msgspec.Struct, frozen=True):
         with_polyp: Number of usable pairs whose mask shows a polyp.
         sizes: `WxH` of the images -> number of frames.
         area_median: Median share of the picture that the polyps cover; None without a polyp.
-        sequences: Number of video sequences, by folders or file names.
+        sequences: Number of video sequences, of sequences.json or in folders of their own; None if
+            each frame counts for itself.
     """
 
     folder: str
@@ -67,7 +67,7 @@ class PartSummary(msgspec.Struct, frozen=True):
     with_polyp: int
     sizes: dict[str, int]
     area_median: float | None
-    sequences: int
+    sequences: int | None
 
 
 class DataReport(msgspec.Struct, frozen=True):
@@ -217,13 +217,18 @@ def _summarize(
         with_polyp=len(areas),
         sizes=dict(sorted(sizes.items(), key=lambda item: -item[1])),
         area_median=float(np.median(areas)) if areas else None,
-        sequences=len({sequence_name(pair) for pair, _ in usable}),
+        sequences=_count_sequences(root, usable),
     )
 
 
-def sequence_name(pair: Pair) -> str:
-    """Name of the video that a frame belongs to: its folder, or its file name without a number."""
-    return pair.video or sequence_of(pair.name) or pair.name
+def _count_sequences(root: Path, usable: Sequence[tuple[Pair, _Read]]) -> int | None:
+    listed = root / "sequences.json"
+    if listed.is_file():
+        try:
+            return len(msgspec.json.decode(listed.read_bytes(), type=list[dict[str, int]]))
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+    return len({pair.video for pair, _ in usable if pair.video}) or None
 
 
 def _checked(root: Path, part: str, usable: Sequence[tuple[Pair, _Read]]) -> CheckedPart:
@@ -259,7 +264,10 @@ def _judge_repeats(checked: Sequence[CheckedPart]) -> list[Finding]:
             leak = one.part != other.part and "validation" in (one.part, other.part)
             text = f"{len(same)} pictures of {other.folder} {other.part} are also in "
             text += f"{one.folder} {one.part}"
-            text += ", so that a training validates on what it learns" if leak else ""
+            if leak:
+                text += ", so that a training validates on what it learns"
+            elif "all" in (one.part, other.part):
+                text += ", so that a split that is drawn may validate on what it learns"
             found.append(Finding("error" if leak else "warning", f"{text}: {_named(files)}", files))
     return found
 
