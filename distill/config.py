@@ -117,7 +117,7 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
 def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
     try:
         return msgspec.convert(values, struct, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         own = list_options({"": struct})
         named = [option for option in own if f"$.{option.key}" in str(error)]
         raise UsageError(
@@ -160,11 +160,9 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
         raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
-    for key in FOLDER_KEYS:  # the command line gives paths
-        if isinstance(values.get(key), list | tuple):
-            values[key] = [
-                os.fspath(item) if isinstance(item, Path) else item for item in values[key]
-            ]
+    for key in FOLDER_KEYS:
+        if key in values:
+            values[key] = _folders(values[key])
     config = make_config(values)
     absolute: dict[str, Any] = {
         key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS
@@ -174,6 +172,14 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     return config.changed(**absolute)
 
 
+def _folders(value: Any) -> Any:
+    """A list of folders as text: the command line gives paths, and one folder may stand alone."""
+    items = [value] if isinstance(value, str | Path) else value
+    if not isinstance(items, list | tuple):
+        return value
+    return [os.fspath(item) if isinstance(item, Path) else item for item in items]
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -181,9 +187,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
         UsageError: The file is missing or does not hold a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the configuration {path}", got=str(error)) from None
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"cannot read the configuration {path}", expected="YAML in UTF-8", got=str(error)
+        ) from None
     if not isinstance(values, dict):
         raise UsageError(
             f"{path} holds no configuration", expected="key: value lines", got=type(values).__name__
@@ -195,14 +203,23 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     """`key=value` pairs, each value read as YAML.
 
     Raises:
-        UsageError: A pair without `=`.
+        UsageError: A pair without `=`, or a value that is not YAML.
     """
     values = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {assignment}", expected="key=value", hint="--set lr=0.0005")
-        values[key.strip()] = yaml.safe_load(value)
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            got = getattr(error, "problem", None) or str(error)
+            raise UsageError(
+                f"--set {assignment}",
+                expected="a value in YAML",
+                got=got,
+                hint=f"quote it: --set '{key}=\"...\"'",
+            ) from None
     return values
 
 

@@ -15,12 +15,16 @@ from msgspec import Meta, field
 
 from edge.frame import FieldOfView  # noqa: TC001 - msgspec reads it at run time
 
-Positive = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Side = Annotated[int, Meta(ge=1, le=8192)]
+Folder = Annotated[str, Meta(min_length=1)]
 Fraction = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-Weight = Annotated[float, Meta(ge=0.0)]
-Rate = Annotated[float, Meta(gt=0.0)]
+Weight = Annotated[float, Meta(ge=0.0, le=1e6)]
+Rate = Annotated[float, Meta(gt=0.0, le=1e3)]
+Minutes = Annotated[float, Meta(gt=0.0, le=1e6)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Scale = Annotated[float, Meta(gt=0.0, le=2.0)]
 
 
@@ -32,7 +36,7 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Which frames a run trains and validates on, and what it reads of them."""
 
     folders: Annotated[
-        list[str],
+        list[Folder],
         Meta(
             description="Folders with images/ and masks/, or with train/ and validation/ that hold "
             "both."
@@ -50,7 +54,7 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         ),
     ] = 0.1
     negatives: Annotated[
-        list[str],
+        list[Folder],
         Meta(
             description="Folders of frames that are known to show no polyp; frames whose names "
             "differ only in a trailing number are one sequence."
@@ -75,7 +79,7 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         ),
     ] = 0.0
     unlabeled: Annotated[
-        list[str],
+        list[Folder],
         Meta(
             description="Folders of frames without masks, which learn from the averaged student's "
             "own predictions; needs `ema` over 0."
@@ -86,7 +90,7 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
     ] = 0.25
     size: Annotated[
-        Positive, Meta(description="Height and width of the student's input in pixels.")
+        Side, Meta(description="Height and width of the student's input in pixels.")
     ] = 256
     field_of_view: Annotated[
         FieldOfView,
@@ -261,8 +265,9 @@ class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fie
     scales: Annotated[
         list[Scale],
         Meta(
+            min_length=1,
             description="Factors of the input size, one of which is drawn for each step "
-            "(multi-scale training as in PraNet); the masks keep their size."
+            "(multi-scale training as in PraNet); the masks keep their size.",
         ),
     ] = field(default_factory=lambda: [1.0])
     shifted_views: Annotated[
@@ -317,10 +322,10 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = 0
     checkpoint_minutes: Annotated[
-        Rate, Meta(description="Longest time between two resumable checkpoints in minutes.")
+        Minutes, Meta(description="Longest time between two resumable checkpoints in minutes.")
     ] = 5.0
     seed: Annotated[
-        Count, Meta(description="Random seed (initial weights, sample order, augmentation).")
+        Seed, Meta(description="Random seed (initial weights, sample order, augmentation).")
     ] = 0
 
 
@@ -384,6 +389,9 @@ def _type_name(kind: msgspec.inspect.Type) -> str:
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         name = "int" if isinstance(kind, msgspec.inspect.IntType) else "float"
         bounds = [(">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)]
-        limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        # Larger bounds only keep numbers computable.
+        limits = [
+            f"{sign} {bound:g}" for sign, bound in bounds if bound is not None and bound < 1e6
+        ]
         return f"{name} {' and '.join(limits)}".rstrip()
     return "bool" if isinstance(kind, msgspec.inspect.BoolType) else "str"

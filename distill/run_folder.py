@@ -21,8 +21,9 @@ import torch
 
 from distill.config import DistillConfig, dump_config, make_config, read_config_file
 from distill.students.build import Student, build_student
+from distill.weight_files import explain_unreadable
 from edge.errors import TrainingError, UsageError
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,11 +109,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             hint="name the run's folder",
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        got, hint = explain_unreadable(path, error)
         raise TrainingError(
             f"{path} is not a readable checkpoint",
             expected="the file as it was written",
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint="restore it, or train again",
+            got=got,
+            hint=hint,
         ) from None
     if not isinstance(state, dict):
         raise TrainingError(
@@ -123,7 +125,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
     """Add a line to `metrics.jsonl`."""
-    with (run / "metrics.jsonl").open("ab") as file:
+    path = run / "metrics.jsonl"
+    with naming(path), path.open("ab") as file:
         file.write(msgspec.json.encode(dict(row)) + b"\n")
 
 

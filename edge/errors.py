@@ -98,7 +98,7 @@ class TrainingError(EdgeDifomError):
 
 
 class BusyError(EdgeDifomError):
-    """The device does something that must not be disturbed."""
+    """A device or a run folder is in use, or a disk is full."""
 
     exit_code = 11
 

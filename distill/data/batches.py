@@ -7,7 +7,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,9 @@ from distill.data.polyp_removal import remove_polyps
 from distill.data.sampling import UNLABELED, EpochOrder, StepViews, View
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalize
-from edge.util.files import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -114,10 +111,6 @@ class TrainingData:
             # A rotation of a random order is a random order in which nothing stays in its place.
             order = sample_rng(self.seed, 0, SHUFFLE).permutation(len(train))
             self.shown_to_teachers[order] = np.roll(order, 1)
-
-    def write_splits(self, path: Path) -> None:
-        """Write which frames train and which validate, for `evaluate --pairs`."""
-        atomic_write(path, msgspec.json.format(msgspec.json.encode(self.splits)))
 
     def batches(self, epoch: int, start: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
         """Augmented training batches of an epoch; the last, partial one is left out.

@@ -16,12 +16,13 @@ import cv2
 import msgspec
 import numpy as np
 
-from distill.data.splits import Sample, Splits, data_digest, load_negatives, load_splits
+from distill.data.digests import data_digest
+from distill.data.splits import Sample, Splits, load_negatives, load_splits
 from edge.datasets.pairs import read_image, read_pair
 from edge.errors import DataError
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
-from edge.util.files import atomic_dir
+from edge.util.files import atomic_dir, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,6 @@ __all__ = [
     "Sample",
     "Splits",
     "create_rows",
-    "data_digest",
     "decode_images",
     "load_negatives",
     "load_splits",
@@ -105,7 +105,28 @@ def decode_images(
         if progress is not None:
             progress(len(samples), len(samples))
         return store
-    require_space(cache_dir, sum(int(np.prod(shape)) for shape in shapes), "the resized images")
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Of several trainings that begin together one decodes, the others wait and open its store.
+    with locked(cache_dir / f".{folder.name}.lock"):
+        store = _open(folder, shapes, key, size)
+        if store is None:
+            _write(folder, samples, size, rule, progress)
+            store = _open(folder, shapes, key, size)
+    if store is None:
+        raise DataError(f"{folder} was not written whole", hint=f"remove {folder} and try again")
+    return store
+
+
+def _write(
+    folder: Path,
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    rule: FieldOfView,
+    progress: Progress | None,
+) -> None:
+    height, width = size
+    shapes = ((len(samples), height, width, 3), (len(samples), height, width))
+    require_space(folder.parent, sum(int(np.prod(shape)) for shape in shapes), "the resized images")
     with atomic_dir(folder, force=True) as temporary:
         images = create_rows(temporary / "images.npy", shapes[0], np.uint8)
         masks = create_rows(temporary / "masks.npy", shapes[1], np.uint8)
@@ -120,10 +141,6 @@ def decode_images(
         images.flush()
         masks.flush()
         del images, masks
-    store = _open(folder, shapes, key, size)
-    if store is None:
-        raise DataError(f"{folder} was not written whole", hint=f"remove {folder} and try again")
-    return store
 
 
 def require_space(where: Path, needed: int, what: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 
 from distill.data.batches import TrainingData
+from distill.data.checks import check_stores
 from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
 from distill.data.unlabeled import load_unlabeled
 from distill.run_folder import runs_root
@@ -31,28 +32,27 @@ TASK_STRIDE = 4
 
 
 def open_data(
-    config: DistillConfig, *, with_teachers: bool = True, report: Reporter = silent
+    config: DistillConfig,
+    *,
+    with_teachers: bool = True,
+    recorded: Splits | None = None,
+    report: Reporter = silent,
 ) -> TrainingData:
     """Decode the images of a configuration and run its teachers on them; both are cached.
 
     Args:
         config: Configuration of the run.
         with_teachers: False if no targets are needed.
+        recorded: Split of an earlier training; None draws the split of the configuration.
         report: Shows the progress of reading images and of the teachers.
 
     Raises:
         UsageError: The size does not fit the student, a name is unknown, or options contradict each
             other.
-        DataError: The images cannot be used.
+        DataError: The images cannot be used, or no training or no validation frame has a polyp.
     """
-    divisor = build_student(config.student.name, pretrained=False).divisor
-    if config.data.size % divisor:
-        raise UsageError(
-            f"--size {config.data.size} does not fit {config.student.name}",
-            expected=f"a multiple of {divisor}",
-            hint=f"--size {max(1, round(config.data.size / divisor)) * divisor}",
-        )
-    splits = _splits(config.data, config.run.seed)
+    refuse_size(config, build_student(config.student.name, pretrained=False).divisor)
+    splits = recorded or draw_splits(config.data, config.run.seed)
     taught = with_teachers and config.loss.recipe != "none"
     _refuse_unfit(config)
     teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
@@ -62,12 +62,8 @@ def open_data(
         else None
     )
     stores = []
-    unlabeled = load_unlabeled(
-        [Path(root) for root in config.data.unlabeled],
-        [*splits.validation, *splits.clean_validation],
-    )
     for label, samples in (
-        *([("unlabeled", unlabeled)] if unlabeled else []),
+        *([("unlabeled", splits.unlabeled)] if splits.unlabeled else []),
         ("training", [*splits.train, *splits.clean_train]),
         ("validation", [*splits.validation, *splits.clean_validation]),
     ):
@@ -82,6 +78,8 @@ def open_data(
                 )
             )
     *without_masks, train, validation = stores
+    unlabeled = without_masks[0] if without_masks else None
+    check_stores(splits, train, validation, unlabeled)
     caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
     logits = (
         None
@@ -97,9 +95,27 @@ def open_data(
         validation,
         caches,
         logits,
-        unlabeled=without_masks[0] if without_masks else None,
+        unlabeled=unlabeled,
         shuffle_teacher=config.teachers.shuffle,
     )
+
+
+def refuse_size(config: DistillConfig, divisor: int) -> None:
+    """Refuse an input size that the student cannot take.
+
+    Args:
+        config: Names the student and its input size.
+        divisor: Number of which the sides of the student's input are multiples.
+
+    Raises:
+        UsageError: The size does not fit.
+    """
+    if config.data.size % divisor:
+        raise UsageError(
+            f"--size {config.data.size} does not fit {config.student.name}",
+            expected=f"a multiple of {divisor}",
+            hint=f"--size {max(1, round(config.data.size / divisor)) * divisor}",
+        )
 
 
 def _refuse_unfit(config: DistillConfig) -> None:
@@ -130,7 +146,17 @@ def _refuse_unfit(config: DistillConfig) -> None:
         )
 
 
-def _splits(data: DataOptions, seed: int) -> Splits:
+def draw_splits(data: DataOptions, seed: int) -> Splits:
+    """The split that a configuration draws from its folders as they are now.
+
+    Args:
+        data: Folders and shares.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: A folder cannot be used, or a split is empty.
+        UsageError: A folder is given twice.
+    """
     splits = load_splits(
         [Path(root) for root in data.folders],
         val_sequences=data.val_sequences,
@@ -140,7 +166,10 @@ def _splits(data: DataOptions, seed: int) -> Splits:
     train, validation = load_negatives(
         [Path(root) for root in data.negatives], val_fraction=data.val_negatives, seed=seed
     )
-    return Splits(splits.train, splits.validation, train, validation)
+    unlabeled = load_unlabeled(
+        [Path(root) for root in data.unlabeled], [*splits.validation, *validation]
+    )
+    return Splits(splits.train, splits.validation, train, validation, unlabeled)
 
 
 def _cached_maps(

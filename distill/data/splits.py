@@ -5,10 +5,8 @@ Frames of one video sequence are nearly the same picture, so a split never cuts 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +14,16 @@ import numpy as np
 
 from edge.datasets.negatives import find_negatives, sequence_of
 from edge.datasets.pairs import dataset_names, find_pairs
+from edge.datasets.parts import find_parts, has_parts
 from edge.errors import DataError, UsageError
-from edge.util.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edge.datasets.pairs import Pair
+
+logger = logging.getLogger(__name__)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -50,12 +51,24 @@ class Splits(msgspec.Struct, frozen=True):
         validation: Labeled frames that choose the checkpoint and the operating point.
         clean_train: Frames without a polyp to train on.
         clean_validation: Frames without a polyp that choose the checkpoint and the operating point.
+        unlabeled: Frames without masks to train on.
     """
 
     train: list[Sample]
     validation: list[Sample]
     clean_train: list[Sample] = []
     clean_validation: list[Sample] = []
+    unlabeled: list[Sample] = []
+
+    def samples(self) -> list[Sample]:
+        """All of them."""
+        return [
+            *self.train,
+            *self.validation,
+            *self.clean_train,
+            *self.clean_validation,
+            *self.unlabeled,
+        ]
 
 
 class _Sequence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,9 +86,9 @@ def load_splits(
 ) -> Splits:
     """Find the samples of all folders and split them.
 
-    A root holds `images/` and `masks/`, or `train/` and `validation/` with both; the latter is its
-    split, and where there is no `validation/` none of it validates. A root of the first kind is
-    split by `val_sequences` where it has a `sequences.json` (`[{"sequence", "first", "last"}]`,
+    A root holds `images/` and `masks/`, or `train/` and `validation/` (also `val/` or `valid/`)
+    with both; the latter is its split, and where there is no `validation/` none of it validates.
+    `test/` is not used, which a warning says. A root of the first kind is split by `val_sequences` where it has a `sequences.json` (`[{"sequence", "first", "last"}]`,
     inclusive ranges of the numeric stems), else whole groups are drawn until `val_fraction` of its
     frames is reached. A split depends on nothing but names and `seed`.
 
@@ -101,16 +114,17 @@ def load_splits(
     train: list[Sample] = []
     validation: list[Sample] = []
     for root, name in zip(roots, names, strict=True):
-        if (root / "train").is_dir() or (root / "validation").is_dir():
-            given_train = _samples(root, root / "train", name)
-            given_validation = (
-                _samples(root, root / "validation", name) if (root / "validation").is_dir() else []
-            )
+        parts = find_parts(root)
+        if parts is not None:
+            given_train = _samples(root, parts.train, name)
+            given_validation = _samples(root, parts.validation, name)
+            if parts.unused is not None:
+                logger.warning("%s neither trains nor validates", parts.unused)
             _refuse_cut_sequences(root, given_train, given_validation)
             train += given_train
             validation += given_validation
             continue
-        samples = _samples(root, root, name)
+        samples = _samples(root, find_pairs(root), name)
         if val_sequences and (root / "sequences.json").is_file():
             chosen = {_sequence_group(name, number) for number in val_sequences}
         else:
@@ -123,7 +137,7 @@ def load_splits(
                 f"no frame is left to {kind}",
                 expected="at least two groups of frames, one for each side",
                 got=f"{len(train)} frames to train on, {len(validation)} to validate on",
-                hint="other --val-sequences, another --val-fraction, or more data",
+                hint=_hint(roots, [*train, *validation]),
             )
     return Splits(train, validation)
 
@@ -166,31 +180,18 @@ def load_negatives(
     return train, validation
 
 
-def data_digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the contents of all images and masks in their order; paths do not matter.
-
-    A frame without a mask file counts by its image alone.
-
-    Raises:
-        DataError: A file cannot be read.
-    """
-    paths = [path for sample in samples for path in (sample.image, sample.mask) if path]
-    total = hashlib.sha256()
-    with ThreadPoolExecutor(4) as pool:
-        for digest in pool.map(_file_digest, paths):
-            total.update(bytes.fromhex(digest))
-    return total.hexdigest()
+def _hint(roots: Sequence[Path], samples: Sequence[Sample]) -> str:
+    """What to do about a split without training or without validation frames."""
+    groups = {sample.group for sample in samples}
+    if len(groups) == 1 and len(samples) > 1:
+        return f"a video is never cut, and there is only {min(groups)}: add a second one"
+    split = [root for root in roots if has_parts(root)]
+    if split:
+        return f"put frames into {split[0] / 'validation'}, or add a folder that is not split yet"
+    return "other --val-sequences, another --val-fraction, or more data"
 
 
-def _file_digest(path: str) -> str:
-    try:
-        return sha256(Path(path))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-
-
-def _samples(root: Path, part: Path, dataset: str) -> list[Sample]:
-    pairs = find_pairs(part)
+def _samples(root: Path, pairs: Sequence[Pair], dataset: str) -> list[Sample]:
     ranges = _read_sequences(root / "sequences.json")
     return [
         Sample(str(pair.image), str(pair.mask), dataset, _group(pair, ranges, root, dataset))
@@ -271,7 +272,7 @@ def _refuse_cut_sequences(
     both = {sample.group for sample in train} & {sample.group for sample in validation}
     if both:
         raise DataError(
-            f"{root}: {', '.join(sorted(both))} in train/ and in validation/",
+            f"{root}: {', '.join(sorted(both))} to train on and to validate on",
             expected="whole sequences on one side",
         )
 

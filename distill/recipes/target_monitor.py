@@ -8,7 +8,8 @@ so there the monitor only warns.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -16,10 +17,14 @@ from distill.losses.spectral.loss import low_band
 from edge.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
 MIN_STD, MAX_STD = 0.5, 2.0
-"""Bounds of the standard deviation of a standardized target over one batch."""
+"""Bounds of the standard deviation of a standardized target over many frames."""
+JUDGED_FRAMES = 64
+"""Least number of frames that are judged together: the map of a single black frame is constant."""
 MIN_SHARE = 1e-3
 """Share of its first value below which a distillation loss has collapsed."""
 
@@ -38,9 +43,10 @@ class TargetMonitor:
         self.only_warn = only_warn
         self.start: dict[str, float] = {}
         self.said: set[str] = set()
+        self._seen: dict[str, deque[_Look]] = {}
 
     def check(self, name: str, target: Tensor, loss: float) -> None:
-        """Check one step of one teacher.
+        """Check one step of one teacher; the targets and losses of `JUDGED_FRAMES` are judged together.
 
         Args:
             name: Name of the teacher.
@@ -58,14 +64,24 @@ class TargetMonitor:
                 "a target that nothing trains",
                 "train with --recipe difom",
             )
-        deviation = target_deviation(target)
+        # Recipe `paper` only warns, of single checks: its target moves from step to step.
+        needed = 1 if self.only_warn else JUDGED_FRAMES
+        looks = self._seen.setdefault(name, deque())
+        looks.append(_look(target, loss))
+        frames = sum(look.frames for look in looks)
+        if frames < needed:
+            return
+        while frames - looks[0].frames >= needed:
+            frames -= looks.popleft().frames
+        deviation = _pooled_deviation(looks)
         if not MIN_STD <= deviation <= MAX_STD:
             self._object(
                 name,
-                f"its target has a standard deviation of {deviation:.3g}",
+                f"its target has a standard deviation of {deviation:.3g} over {frames} frames",
                 f"{MIN_STD} to {MAX_STD} after standardization",
                 "remove the teacher's cache; check whether the images are blank",
             )
+        loss = sum(look.frames * look.loss for look in looks) / frames
         start = self.start.setdefault(name, loss)
         if loss < MIN_SHARE * start:
             self._object(
@@ -84,13 +100,35 @@ class TargetMonitor:
             logger.warning("teacher %s: %s (expected: %s)", name, what, expected)
 
 
+class _Look(NamedTuple):
+    """What one check saw: sums over frames and cells of a target, (C,) each."""
+
+    frames: int
+    cells: int
+    total: Tensor
+    squares: Tensor
+    loss: float
+
+
+def _look(target: Tensor, loss: float) -> _Look:
+    values = target.detach().double().transpose(0, 1).flatten(1)
+    return _Look(len(target), values.shape[1], values.sum(dim=1), values.square().sum(dim=1), loss)
+
+
+def _pooled_deviation(looks: Iterable[_Look]) -> float:
+    found = list(looks)
+    cells = sum(look.cells for look in found)
+    mean = torch.stack([look.total for look in found]).sum(dim=0) / cells
+    squares = torch.stack([look.squares for look in found]).sum(dim=0) / cells
+    return (squares - mean.square()).clamp_min(0).mean().sqrt().item()
+
+
 def target_deviation(target: Tensor) -> float:
     """Standard deviation of a (B, C, H, W) target around the mean of each channel.
 
     A map that is constant per channel holds nothing to learn, whatever the values are.
     """
-    target = target.detach().float()
-    return (target - target.mean(dim=(0, 2, 3), keepdim=True)).square().mean().sqrt().item()
+    return _pooled_deviation([_look(target, 0.0)])
 
 
 def explained_variance(

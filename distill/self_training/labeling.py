@@ -15,7 +15,7 @@ import numpy as np
 from distill.self_training.ensemble import Ensemble
 from edge.errors import DataError, UsageError
 from edge.sources.open import open_source
-from edge.util.files import atomic_dir, atomic_write, refuse_existing, sha256
+from edge.util.files import atomic_dir, atomic_write, naming, refuse_existing, sha256
 from edge.util.redact import redact
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def label_frames(
         TrainingError: A checkpoint cannot be used.
         SourceError: The source cannot be read.
         DataError: No frame is kept.
+        OSError: The disk is full; nothing is left of the folder then.
     """
     refuse_existing(out, force=force)
     makers = Ensemble(runs)
@@ -126,8 +127,8 @@ def label_frames(
             if row.doubt <= max_doubt:
                 row = msgspec.structs.replace(row, kept=True)
                 name = f"{number:06}.png"
-                cv2.imwrite(str(folder / "train" / "images" / name), image)
-                cv2.imwrite(str(folder / "train" / "masks" / name), mask.astype(np.uint8) * 255)
+                _write_png(folder / "train" / "images" / name, image)
+                _write_png(folder / "train" / "masks" / name, mask.astype(np.uint8) * 255)
             rows.append(row)
             if done:
                 done()
@@ -153,6 +154,12 @@ def label_frames(
             folder / "labels.json", msgspec.json.format(msgspec.json.encode(labels)) + b"\n"
         )
     return labels
+
+
+def _write_png(path: Path, image: ImageU8) -> None:
+    """Write a picture; unlike `cv2.imwrite` this raises if the disk is full."""
+    with naming(path):
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def count_frames(source: str, every: int) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
+from distill.teachers.unreadable import UNREADABLE
+from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError
 
 
@@ -21,7 +24,7 @@ def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **opt
         **options: For `from_pretrained`.
 
     Raises:
-        DataError: The folder is missing, holds something else or lacks weights.
+        DataError: The folder is missing, damaged, holds something else or lacks weights.
         MissingDependencyError: The hub cannot be reached and there is no local copy.
     """
     local = Path(source).expanduser()
@@ -76,16 +79,22 @@ def _loaded(
                 expected=" or ".join(kinds),
                 got=repr(kind),
             )
+        # Pixels are float32, and so is the teacher, whatever precision its file has.
         network, report = cls.from_pretrained(
-            source, local_files_only=local_files_only, output_loading_info=True, **options
+            source,
+            local_files_only=local_files_only,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **options,
         )
-    except (OSError, ValueError) as error:
-        if not folder:
+    except UNREADABLE as error:
+        if not folder and isinstance(error, OSError | ValueError):
             raise _AbsentError(str(error) or type(error).__name__) from error
         raise DataError(
             f"teacher {name}: {source} is not a readable checkpoint",
             expected="config.json and model.safetensors",
-            got=str(error).splitlines()[0],
+            got=_explain(Path(source), error),
+            hint="git lfs pull, or download the checkpoint again",
         ) from error
     if report["missing_keys"]:
         raise DataError(
@@ -93,4 +102,26 @@ def _loaded(
             expected="weights for the whole network",
             got=f"{len(report['missing_keys'])} missing, such as {min(report['missing_keys'])}",
         )
+    damaged = [key for key, value in network.state_dict().items() if not _is_finite(value)]
+    if damaged:
+        raise DataError(
+            f"teacher {name}: the checkpoint {source} is damaged",
+            expected="finite weights",
+            got=f"NaN or infinity in {len(damaged)} tensors, such as {damaged[0]}",
+            hint="download the checkpoint again",
+        )
     return network
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
+
+
+def _explain(folder: Path, error: Exception) -> str:
+    """What is wrong with a checkpoint: which of its files is text or empty, else the first line of an error."""
+    if folder.is_dir():
+        for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+            text = text_instead_of_weights(path)
+            if text or path.stat().st_size == 0:
+                return text or f"{path.name} is empty"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

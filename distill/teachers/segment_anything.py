@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.teachers.base import Teacher, imagenet_normalized
+from distill.teachers.unreadable import UNREADABLE
+from distill.weight_files import explain_unreadable, find_weights
 from edge.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -93,26 +94,24 @@ def load_sam_pth(source: str) -> Teacher:
     path = Path(source).expanduser()
     expected = "a SAM checkpoint such as sam_vit_b_01ec64.pth, with weights named image_encoder.*"
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = find_weights(torch.load(path, map_location="cpu", weights_only=True), path)
+        # A training program saves the encoder as `module.image_encoder.*`.
+        named = [key.partition(_PREFIX) for key in loaded]
         state = {
-            key.removeprefix(_PREFIX): loaded[key] for key in loaded if key.startswith(_PREFIX)
+            end: loaded[before + _PREFIX + end]
+            for before, prefix, end in named
+            if prefix and (not before or before.endswith("."))
         }
         return SamPth(state)
     except FileNotFoundError:
         raise DataError(f"teacher sam: {path} is not a file", expected=expected) from None
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
+    except UNREADABLE as error:
+        got, hint = explain_unreadable(path, error)
         raise DataError(
-            f"teacher sam: {path} is no readable checkpoint of SAM",
+            f"teacher sam: {path} is not a readable checkpoint of SAM",
             expected=expected,
-            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            got=got,
+            hint=hint,
         ) from error
 
 

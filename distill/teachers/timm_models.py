@@ -12,6 +12,8 @@ from torch import Tensor
 
 from distill.teachers.alignment import measure_offsets, to_grid
 from distill.teachers.base import Teacher, covering, resample
+from distill.teachers.unreadable import UNREADABLE
+from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -112,19 +114,12 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
     overlay = {"file": str(path), "custom_load": False, "source": ""}
     try:
         network = _create(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        EOFError,
-        TypeError,
-    ) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"teacher timm: {path} does not hold the weights of {name}",
             expected="all weights of the network, its classifier included",
-            got=_first_line(error),
+            got=text_instead_of_weights(path) or _first_line(error),
+            hint="download the file again, with git lfs if it comes from a Git repository",
         ) from error
     return TimmFeatures(network, name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -123,3 +124,31 @@ def _tiff_orientation(data: bytes) -> int:
     except struct.error:
         return 0
     return 0
+
+
+def palette_indices(path: Path, data: bytes) -> NDArray[Any] | None:
+    """The palette entries (H, W) of a PNG, by decoding it as the gray picture of the same depth.
+
+    Args:
+        path: Names the file in the error.
+        data: Its content.
+
+    Returns:
+        None for a file that is no PNG with a palette.
+
+    Raises:
+        DataError: The pixels cannot be decoded.
+    """
+    if data[:4] != b"\x89PNG" or data[25] != 3 or b"PLTE" not in data:
+        return None
+    chunks, place = [data[:8]], 8
+    while place + 8 <= len(data):
+        size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        body = data[place + 8 : place + 8 + size]
+        if kind == b"IHDR":
+            body = body[:9] + b"\0" + body[10:]
+        if kind in (b"IHDR", b"IDAT", b"IEND"):
+            check = zlib.crc32(kind + body).to_bytes(4, "big")
+            chunks.append(len(body).to_bytes(4, "big") + kind + body + check)
+        place += 12 + size
+    return decode(path, b"".join(chunks), cv2.IMREAD_UNCHANGED)

@@ -7,13 +7,12 @@ polyp that is read as background would train and measure the opposite of the tru
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import cv2
 import numpy as np
 
-from edge.datasets.image_files import decode, read_bytes
+from edge.datasets.image_files import decode, palette_indices, read_bytes
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -296,27 +295,8 @@ def _is_lossy(data: bytes) -> bool:
 
 def _hides_classes(path: Path, data: bytes) -> bool:
     """Whether a PNG with a palette uses several entries, all of which it paints black."""
-    if data[:4] != b"\x89PNG" or data[25] != 3:
-        return False
-    place = data.find(b"PLTE")
-    if place < 0:
-        return False
-    return bool(_palette_indices(path, data).max() > 0)
-
-
-def _palette_indices(path: Path, data: bytes) -> Pixels:
-    """(H, W): the palette entries of a PNG, by decoding it as the gray picture of the same depth."""
-    chunks, place = [data[:8]], 8
-    while place + 8 <= len(data):
-        size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        body = data[place + 8 : place + 8 + size]
-        if kind == b"IHDR":
-            body = body[:9] + b"\0" + body[10:]
-        if kind in (b"IHDR", b"IDAT", b"IEND"):
-            check = zlib.crc32(kind + body).to_bytes(4, "big")
-            chunks.append(len(body).to_bytes(4, "big") + kind + body + check)
-        place += 12 + size
-    return decode(path, b"".join(chunks), cv2.IMREAD_UNCHANGED)
+    indices = palette_indices(path, data)
+    return indices is not None and bool(indices.max() > 0)
 
 
 def _refuse(path: Path, got: str, hint: str) -> NoReturn:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge.datasets.pairs import dataset_names, find_images, find_pairs, read_mask, read_pair
+from edge.datasets.pairs import (
+    dataset_names,
+    find_images,
+    find_pairs,
+    layouts,
+    read_mask,
+    read_pair,
+)
 from edge.datasets.phantom.render import render
 from edge.errors import DataError
 
@@ -59,22 +66,22 @@ class Window(NamedTuple):
 
 
 def find_negatives(folder: Path) -> list[Path]:
-    """Find the images of a folder without polyps.
-
-    If the folder has `images/`, these are used, and any `masks/` must be black.
+    """Find the images of a folder without polyps; masks beside them must be black.
 
     Raises:
         DataError: There is no image, or a mask shows a polyp.
     """
-    if (folder / "masks").is_dir():
-        for pair in find_pairs(folder):
-            if read_mask(pair.mask).any():
-                raise DataError(
-                    f"{folder} is not free of polyps",
-                    expected="black masks, or a folder without masks/",
-                    got=f"a polyp in {pair.mask}",
-                )
-    return find_images(folder)
+    if not folder.is_dir() or next(layouts(folder), None) is None:
+        return find_images(folder)
+    pairs = find_pairs(folder)
+    for pair in pairs:
+        if read_mask(pair.mask).any():
+            raise DataError(
+                f"{folder} is not free of polyps",
+                expected="black masks, or a folder without masks",
+                got=f"a polyp in {pair.mask}",
+            )
+    return [pair.image for pair in pairs]
 
 
 def clean_frames(folders: Sequence[Path]) -> list[CleanFrame]:

@@ -11,6 +11,7 @@ import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge.datasets.image_files import SUFFIXES, decode_rgb, orientation, read_bytes, read_image
+from edge.datasets.mask_names import match_names
 from edge.datasets.masks import decode_mask, read_mask
 from edge.errors import DataError, UsageError
 
@@ -43,8 +44,15 @@ LAYOUTS = (
     ("Original", "Ground Truth"),
     ("images", "Ground Truth"),
     ("Frame", "GT"),
+    ("images", "GT"),
+    ("img", "mask"),
+    ("imgs", "masks"),
+    ("frames", "masks"),
+    ("JPEGImages", "SegmentationClass"),
 )
 """Folder names of images and of masks in common data sets, compared case-insensitively."""
+FORMAT_FOLDERS = ("PNG", "TIF")
+"""Folders in which an archive holds the same frames in two formats; the first one is read."""
 
 
 class Pair(NamedTuple):
@@ -75,13 +83,24 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", expected="a folder with images/ and masks/")
-    layout = next(layouts(root), None)
+    layout = next((found for home in _homes(root) for found in layouts(home)), None)
     if layout is None:
         return pair_folders(root / "images", root / "masks")
     images, masks = layout
     if layout_has_videos(images):
         return _pair_videos(images, masks)
     return pair_folders(images, masks)
+
+
+def _homes(root: Path) -> Iterator[Path]:
+    """A folder, the one of the same name that an archive packs into it, and those of their formats."""
+    inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    inner = inside.get(root.resolve().name.lower())
+    for home in (root, inner):
+        if home is not None:
+            yield home
+            formats = {path.name.lower(): path for path in home.iterdir() if path.is_dir()}
+            yield from (formats[name.lower()] for name in FORMAT_FOLDERS if name.lower() in formats)
 
 
 def layouts(root: Path, names: Sequence[tuple[str, str]] = ()) -> Iterator[tuple[Path, Path]]:
@@ -127,7 +146,8 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
     """Pair the files of two folders by stem, in natural order.
 
     Names are compared in Unicode's composed form. What stands before or behind the image's name in
-    the names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`.
+    the names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`; nor are
+    words such as in `1_image` and `1_mask`.
 
     Raises:
         DataError: A folder is missing or empty, an image or a mask has no partner, two files share
@@ -135,7 +155,7 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
     """
     left, right = _by_stem(images), _by_stem(masks)
     if not left.keys() & right.keys():
-        right = _without_affixes(left, right)
+        right = match_names(left, right)
     for here, there, kind, other, folder in (
         (left, right, "image", "mask", masks),
         (right, left, "mask", "image", images),
@@ -151,25 +171,6 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
                 f"or move the {kind} away",
             )
     return [Pair(left[stem], right[stem], stem) for stem in sorted(left, key=_natural)]
-
-
-def _without_affixes(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:
-    """The masks under the names of their images, if something that all masks share stands around these."""
-    full = {stem: path.name for stem, path in images.items()}
-    if all(stem in full.values() for stem in masks):
-        return {stem: masks[name] for stem, name in full.items() if name in masks}
-    first = next(iter(masks))
-    affixes = {("", first[len(stem) :]) for stem in images if first.startswith(stem)}
-    affixes |= {(first[: -len(stem)], "") for stem in images if first.endswith(stem)}
-    # A number is never an affix: 10 is another frame than 1.
-    for before, behind in sorted(affixes):
-        if not (before or behind)[-1 if before else 0].isdecimal() and all(
-            stem.startswith(before) and stem.endswith(behind) for stem in masks
-        ):
-            return {
-                stem[len(before) : len(stem) - len(behind)]: path for stem, path in masks.items()
-            }
-    return masks
 
 
 def find_images(root: Path) -> list[Path]:
@@ -245,10 +246,10 @@ def read_pair(image: Path, mask: Path) -> tuple[ImageU8, MaskBool]:
 def _by_stem(where: Path) -> dict[str, Path]:
     if not where.is_dir():
         root, folder = where.parent, where.name
-        parts = [part for part in ("train", "validation") if (root / part / folder).is_dir()]
         there = (
             sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         )
+        parts = [part for part in there if (root / part / folder).is_dir()]
         raise DataError(
             f"{where} is missing",
             expected=f"{root} with the folders "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge.datasets.image_files import SUFFIXES
-from edge.datasets.pairs import LAYOUTS, composed, find_pairs, layouts, pair_folders
+from edge.datasets.pairs import FORMAT_FOLDERS, LAYOUTS, composed, find_pairs, layouts, pair_folders
 from edge.datasets.public_lists import TEST_FRAMES
 from edge.errors import DataError, UsageError
 from edge.util.spec import expand, parse
@@ -79,7 +79,6 @@ SETS = {
 """Scheme of the data description -> set."""
 
 _LAYOUTS = (*LAYOUTS, ("ETIS-LaribPolypDB", "Ground Truth"))
-_FORMATS = ("PNG", "TIF")
 
 
 class LabeledFrames(NamedTuple):
@@ -222,7 +221,7 @@ def _homes(root: Path, known: BenchmarkSet) -> Iterator[Path]:
         inner = [path for name in known.folders if (path := _inside(home, name))]
         for here in (home, *inner):
             yield here
-            yield from (path for name in _FORMATS if (path := _inside(here, name)))
+            yield from (path for name in FORMAT_FOLDERS if (path := _inside(here, name)))
 
 
 def _inside(root: Path, name: str) -> Path | None:

@@ -24,12 +24,15 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         path: File to write; missing folders are created.
         data: Bytes, or text that is written as UTF-8.
         mode: Permissions of the file.
+
+    Raises:
+        OSError: The file cannot be written, such as on a full disk; `filename` is set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
@@ -38,6 +41,21 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the system's errors while it is written: a full disk does not say where.
+
+    Raises:
+        OSError: What the block raises, with a file name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

@@ -42,6 +42,7 @@ def start_run(
 
     Raises:
         UsageError: `out` is not empty, or the configuration names something unknown.
+        BusyError: A different process trains in `out`.
         TrainingError: Training diverged.
         DataError: The images cannot be used.
 
@@ -67,8 +68,9 @@ def resume_run(run: Path | str, *, report: Reporter = silent) -> Path:
 
     Raises:
         UsageError: The folder is not a run directory.
+        BusyError: A different process trains there.
         TrainingError: Training diverged, or the checkpoint cannot be read.
-        DataError: The images cannot be used.
+        DataError: The images cannot be used, or are not those that the run was trained on.
 
     Example:
         >>> ed.resume_run("RUN")

@@ -51,8 +51,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder with images/ and masks/, or with train/ and validation/ that contain them; "
-    "repeatable. Default: the built-in phantom.",
+    help="Folder with images/ and masks/, or with train/ and validation/ (or val/) that contain "
+    "them; repeatable. Default: the built-in phantom.",
 )
 @click.option(
     "--negatives",
@@ -148,10 +148,11 @@ def distill(
     checkpoint with the best validation Dice is kept.
     """
     from distill.config import find_config, parse_assignments, read_config_file, resolve_config
+    from distill.data.load import refuse_size
     from distill.run_folder import load_run
     from distill.students.build import build_student
     from distill.students.size import student_size
-    from distill.train.trainer import resume_run, start_run
+    from distill.train.trainer import is_main_process, resume_run, start_run
     from edge.errors import UsageError
     from edge_difom.runtime_env import keep_freed_memory
 
@@ -174,11 +175,14 @@ def distill(
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)
         student = build_student(config.student.name, pretrained=False)
+        refuse_size(config, student.divisor)
         say(
             f"{config.student.name} at {config.data.size}x{config.data.size}: "
             f"{student_size(student, config.data.size)}"
         )
         run = start_run(config, out=out, force=force, report=progress)
+    if not is_main_process():
+        return
     loaded = load_run(run)
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} "

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge import __version__
-from edge.errors import EdgeDifomError
+from edge.errors import BusyError, EdgeDifomError
 from edge.util.extras import missing, resolve
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
@@ -23,12 +24,18 @@ from edge_difom.runtime_env import configure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 __all__ = ["SECTIONS", "VERBS", "LazyGroup", "group", "main", "resolve"]
 
 VERBS = {
     "phantom": (
         "edge_difom.cli.phantom:command",
         "Write the procedural colonoscopy phantom as a data set.",
+    ),
+    "data": (
+        "edge_difom.cli.data:group",
+        "Check and convert labeled images before a training.",
     ),
     "distill": ("edge_difom.cli.distill:distill", "Train a student from teachers and masks."),
     "label": (
@@ -67,7 +74,7 @@ VERBS = {
 
 
 SECTIONS = {
-    "Train": ("phantom", "distill", "label", "evaluate"),
+    "Train": ("phantom", "data", "distill", "label", "evaluate"),
     "Package": ("qat", "export", "bundle", "verify"),
     "Run": ("demo", "run", "predict", "bench", "doctor", "completion"),
     "Cart": ("device",),
@@ -140,6 +147,10 @@ def _status(arguments: Sequence[str] | None) -> int:
             raise
         return _fail(str(named), named.exit_code)
     except OSError as error:
+        if error.errno in _DISK_FULL:
+            return _fail(
+                f"the disk is full: {error.filename or error.strerror}", BusyError.exit_code
+            )
         if not error.filename:
             raise
         return _fail(f"{error.filename}: {error.strerror}", 1)

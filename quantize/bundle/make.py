@@ -12,7 +12,8 @@ import cv2
 import msgspec
 import numpy as np
 
-from distill.data.splits import Splits, data_digest
+from distill.data.digests import data_digest
+from distill.data.split_record import read_splits as read_run_splits
 from distill.run_folder import versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
@@ -47,6 +48,7 @@ from quantize.runs.folder import load_quantized
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from distill.data.splits import Splits
     from edge.contracts import Engine
     from edge.datasets.pairs import Pair
     from edge.frame import FieldOfView, ImageU8
@@ -97,7 +99,7 @@ def make_bundle(
             `negatives` are given without `calibrated`.
         ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than
             half of the golden frames give a mask. Nothing is written in that case.
-        DataError: The validation images cannot be used.
+        DataError: The validation images cannot be used, or the run's data have changed.
     """
     refuse_existing(out, force=force)
     if negatives and not calibrated:
@@ -111,7 +113,7 @@ def make_bundle(
     engines = _chosen(whole, plain, extra)
     # Compare every engine that goes into the bundle or could have gone into it.
     compared = [*whole, *plain, *(engine for engine in engines if engine.precision == "bf16")]
-    splits = msgspec.json.decode((source.path / "splits.json").read_bytes(), type=Splits)
+    splits = read_run_splits(source.path / "splits.json")
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     rule = source.config.data.field_of_view
     calibration = None

@@ -11,6 +11,7 @@ from edge.util.files import atomic_write
 from quantize.export.onnx import export_onnx, onnx_float_ops
 from quantize.export.openvino import export_openvino, openvino_float_ops
 from quantize.export.tflite import export_tflite, tflite_float_ops
+from quantize.export.tflite_check import refuse_unopenable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
 
     Raises:
         UsageError: A runtime cannot express an operation.
-        TrainingError: The graph holds NaN or infinity.
+        TrainingError: The graph holds NaN or infinity, or a runtime would not open its engine.
     """
     for name, buffer in canonical.module.named_buffers():
         if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
@@ -90,6 +91,7 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
     precision = "int8" if canonical.quantized else "f32"
     xml, weights = export_openvino(canonical)
     model, graph = export_tflite(canonical), export_onnx(canonical)
+    refuse_unopenable(model)
     return [
         ExportedEngine(
             "openvino",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from distill.data.batches import to_tensor
 from distill.run_folder import load_checkpoint
 from distill.students.build import build_student
+from distill.weight_files import NESTED, explain_unreadable, find_weights, strip_wrappers
 from edge.datasets.pairs import find_images, read_image
 from edge.errors import DataError, TrainingError, UsageError
 from edge.imaging.preprocess import to_input
@@ -19,15 +21,14 @@ from quantize.qat.nncf import quantize_student, refuse_nonfinite
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from torch import Tensor
 
     from distill.students.build import Student
     from quantize.export.engines import ExportedEngine
 
-NESTED = ("student", "state_dict", "model", "model_state_dict", "net")
-"""Keys under which training programs store the weights next to other values."""
+BATCH_COUNTER = "num_batches_tracked"
+"""BatchNorm needs it only without a momentum, and every student has one."""
 MIN_CALIBRATION = 4
 MAX_CALIBRATION = 64
 
@@ -36,8 +37,9 @@ def load_student_file(path: Path, name: str) -> Student:
     """Load a student from a file of weights.
 
     Args:
-        path: A file that `torch.save` wrote: a state dict, or a mapping that holds one under a key
-            of `NESTED`. A prefix that all keys share, such as `module.`, is removed.
+        path: A state dict that `torch.save` or safetensors wrote, which may be nested in other
+            values as `distill.weight_files` describes. Counters of profilers and weights of other
+            modules beside a wrapped student are left out; any precision is read as float32.
         name: One of `distill.students.build.STUDENTS`.
 
     Raises:
@@ -46,16 +48,21 @@ def load_student_file(path: Path, name: str) -> Student:
             network, NaN or infinity.
     """
     student = build_student(name, pretrained=False)
-    found = _weights(load_checkpoint(path), path)
+    found = _weights(path)
     wanted = student.state_dict()
-    prefix = _shared_prefix(list(found), list(wanted))
-    found = {key.removeprefix(prefix): value for key, value in found.items()}
-    problems = [f"{key} is missing" for key in wanted if key not in found]
-    problems += [f"unexpected key {key}" for key in found if key not in wanted]
+    found = strip_wrappers(found, list(wanted), path)
+    counted = {key for key in wanted if key.endswith(BATCH_COUNTER)}
+    problems = [f"{key} is missing" for key in wanted if key not in found and key not in counted]
+    problems += [f"{key} is none of its weights" for key in found if key not in wanted]
     problems += [
         f"{key} is {tuple(found[key].shape)} instead of {tuple(value.shape)}"
         for key, value in wanted.items()
         if key in found and found[key].shape != value.shape
+    ]
+    problems += [
+        f"{key} holds {found[key].dtype} instead of floating-point values"
+        for key, value in wanted.items()
+        if key in found and value.is_floating_point() and not found[key].is_floating_point()
     ]
     if problems:
         raise TrainingError(
@@ -65,7 +72,7 @@ def load_student_file(path: Path, name: str) -> Student:
             + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
             hint="name the student that it was trained as: --student",
         )
-    student.load_state_dict(found)
+    student.load_state_dict({key: wanted[key] for key in counted} | found)
     refuse_nonfinite(student)
     return student.eval()
 
@@ -123,12 +130,9 @@ def _samples(folder: Path, size: tuple[int, int]) -> list[Tensor]:
     ]
 
 
-def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    for key in NESTED:
-        if isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    found = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+def _weights(path: Path) -> dict[str, Tensor]:
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
+    found = find_weights(state, path)
     if not found:
         raise TrainingError(
             f"{path} holds no weights",
@@ -138,8 +142,13 @@ def _weights(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _shared_prefix(found: list[str], wanted: list[str]) -> str:
-    """Return the prefix, whole parts only, that all names found share and the wanted ones lack."""
-    first = found[0].split(".")[0] + "."
-    shared = all(key.startswith(first) for key in found)
-    return first if shared and not all(key.startswith(first) for key in wanted) else ""
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise TrainingError(f"no checkpoint {path}", expected="a file of weights") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        got, hint = explain_unreadable(path, error)
+        raise TrainingError(
+            f"{path} is not a readable checkpoint", expected="safetensors", got=got, hint=hint
+        ) from None

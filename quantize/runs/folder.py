@@ -45,11 +45,11 @@ class QatConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     bits: int = 8
     layers: list[str] = []
-    epochs: Annotated[int, msgspec.Meta(ge=0)] = 5
-    lr: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-5
-    batch_size: Annotated[int, msgspec.Meta(ge=1)] = 8
+    epochs: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 5
+    lr: Annotated[float, msgspec.Meta(gt=0.0, le=1e3)] = 1e-5
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 8
     calibration: Annotated[int, msgspec.Meta(ge=MIN_CALIBRATION)] = 64
-    distill_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    distill_weight: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.0
     negatives: list[str] = []
     max_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.005
     max_small_drop: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
@@ -169,7 +169,7 @@ def make_qat_config(values: dict[str, Any]) -> QatConfig:
     """
     try:
         return msgspec.convert(values, QatConfig, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise UsageError(
             f"configuration: {error}",
             expected=", ".join(QatConfig.__struct_fields__),

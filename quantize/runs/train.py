@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill.data.load import open_data
+from distill.data.split_record import write_splits
 from distill.losses.task import TASK_LOSSES
 from distill.run_folder import describe_run, keep_metrics_before, load_run
+from distill.run_lock import sole_trainer
 from edge.datasets.pairs import Pair
 from edge.errors import DataError, UsageError
 from edge.util.files import refuse_existing
@@ -33,6 +35,7 @@ from quantize.runs.folder import (
 )
 from quantize.runs.record import Start, read_start, write_record
 from quantize.runs.report import refuse_breach, write_report
+from quantize.runs.splits import SPLITS, recorded_splits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,8 +69,8 @@ def train_qat(
 ) -> QuantizedRun:
     """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
-    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `calibrated.json`,
-    `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
+    Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `splits.json`,
+    `calibrated.json`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
@@ -81,7 +84,8 @@ def train_qat(
             a student that cannot be exported, or no recipe to keep on. All of these are found
             before training.
         TrainingError: Weights or loss are not finite, or a checkpoint is damaged or does not fit.
-        DataError: The run's images cannot be used, or are too few.
+        DataError: The run's images cannot be used, are not those it was trained on, or are too few.
+        BusyError: Another process quantizes the run.
         AccuracyError: INT8 lost more than `max_drop` or `max_small_drop`. Everything is written
             before it is raised.
     """
@@ -105,7 +109,12 @@ def train_qat(
     )
     if not given.data.negatives:
         loaded.student.freeze_presence()
-    data = open_data(given, with_teachers=config.distill_weight > 0, report=report)
+    data = open_data(
+        given,
+        with_teachers=config.distill_weight > 0,
+        recorded=recorded_splits(path, config, loaded.config, resume=resume),
+        report=report,
+    )
     pairs = [
         Pair(
             Path(sample.image),
@@ -115,11 +124,12 @@ def train_qat(
         for sample in data.splits.validation
     ]
     setting = _Setting(path, config, loaded, data, pairs, report)
-    tuning = _continue(setting) if resume else _start(setting)
-    start = read_start(path)
-    tuning.train()
-    quantized = load_quantized(path)
-    record = write_report(quantized, pairs, data.validation, start, report)
+    with sole_trainer(path.with_name(f".{path.name}.lock")):
+        tuning = _continue(setting) if resume else _start(setting)
+        start = read_start(path)
+        tuning.train()
+        quantized = load_quantized(path)
+        record = write_report(quantized, pairs, data.validation, start, report)
     refuse_breach(record, quantized)
     return quantized
 
@@ -158,6 +168,7 @@ def _start(setting: _Setting) -> Finetuning:
     if path.exists():
         shutil.rmtree(path)
     describe_run(path, config)
+    write_splits(path / SPLITS, data.splits)
     heads = None if objective is None else "run" if trained else "fresh"
     start = Start(accuracy=accuracy, images=len(samples), heads=heads)
     write_record(path / "calibrated.json", start)

@@ -16,6 +16,7 @@ from edge.datasets.phantom.paint import paint
 from edge.datasets.phantom.scene import Blob, Pose, Scene, draw_polyp, draw_scene
 from edge.errors import SourceError, UsageError
 from edge.util.ffmpeg import quiet
+from edge.util.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,4 +244,5 @@ def _write(path: Path, image: ImageU8) -> None:
     encoded = cv2.imencode(
         path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else []
     )[1]
-    path.write_bytes(encoded.tobytes())
+    with naming(path):
+        path.write_bytes(encoded.tobytes())

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data import image_store as data_module
-from distill.data.image_store import Sample, data_digest, decode_images, load_splits
+from distill.data.digests import data_digest
+from distill.data.image_store import Sample, decode_images, load_splits
 from distill.data.splits import _draw
 from edge.datasets.pairs import read_pair
 from edge.errors import DataError, UsageError
@@ -145,7 +146,7 @@ def test_a_sequence_in_both_given_parts_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path / "train", [1, 2])
     fill(tmp_path / "validation", [3])
     sequences(tmp_path, [(4, 1, 3)])
-    with pytest.raises(DataError, match="sequence-4 in train/ and in validation/"):
+    with pytest.raises(DataError, match="sequence-4 to train on and to validate on"):
         load_splits([tmp_path])
 
 
@@ -167,7 +168,7 @@ def test_wrong_calls_are_usage_errors(video: Path) -> None:
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     fill(tmp_path / "validation", range(2))
-    with pytest.raises(DataError, match="train is not a folder"):
+    with pytest.raises(DataError, match="which frames train"):
         load_splits([tmp_path])
 
 
@@ -239,7 +240,7 @@ def test_a_bad_image_stops_the_store_and_leaves_nothing(tmp_path: Path) -> None:
     (root / "images" / "2.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"2\.png is not a readable image"):
         decode_images(samples, (8, 8), tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 
 def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from distill.config import DistillConfig, make_config
+from distill.data.digests import data_digest
 from distill.data.load import open_data
-from distill.data.splits import data_digest, load_negatives
+from distill.data.splits import load_negatives
 from distill.losses.task import (
     TASK_LOSSES,
     clean_loss,

@@ -23,7 +23,12 @@ from distill.losses.spectral.loss import low_band
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper, notebook_bands
-from distill.recipes.target_monitor import TargetMonitor, explained_variance, target_deviation
+from distill.recipes.target_monitor import (
+    JUDGED_FRAMES,
+    TargetMonitor,
+    explained_variance,
+    target_deviation,
+)
 from distill.students.base import Student, StudentMaps
 from distill.train.ema import WeightAverage
 from distill.train.trainer import Trainer, resume_run, start_run
@@ -153,15 +158,30 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
     assert perfect == pytest.approx((1, 1), abs=1e-5)
     mean = target.mean(dim=(0, 2, 3), keepdim=True).expand_as(target)
     assert explained_variance(mean, 0 * target, target, 1) == pytest.approx((0, 0), abs=1e-4)
+    looks = JUDGED_FRAMES // len(target)
     guard = TargetMonitor(only_warn=False)
-    guard.check("t", target, 2.0)
-    guard.check("t", target, 0.0021)
-    with pytest.raises(TrainingError, match=r"fell to 0\.001"):
-        guard.check("t", target, 0.001)
+    for loss in [2.0] * looks + [0.0021] * looks + [0.0019] * (looks - 1):
+        guard.check("t", target, loss)
+    with pytest.raises(TrainingError, match=r"fell to 0\.00"):
+        guard.check("t", target, 0.0)
+    guard = TargetMonitor(only_warn=False)
+    for _ in range(looks - 1):
+        guard.check("t", 0.1 * target, 2.0)
     with pytest.raises(TrainingError, match="standard deviation"):
         guard.check("t", 0.1 * target, 2.0)
     with pytest.raises(TrainingError, match="gradient"):
         guard.check("t", target.clone().requires_grad_(), 2.0)
+
+
+@pytest.mark.parametrize("black_frames", [1, 4])
+def test_a_black_frame_is_no_collapsed_target(black_frames: int) -> None:
+    guard = TargetMonitor(only_warn=False)
+    target = batch().targets[0]
+    black = torch.zeros_like(target[:1])
+    for _ in range(2 * JUDGED_FRAMES // (len(target) + black_frames)):
+        for _ in range(black_frames):
+            guard.check("t", black, 1e-6)
+        guard.check("t", target * (1 + black_frames / len(target)) ** 0.5, 2.0)
 
 
 def test_under_the_paper_a_guard_warns_once(caplog: pytest.LogCaptureFixture) -> None:

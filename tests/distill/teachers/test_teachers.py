@@ -161,6 +161,17 @@ def test_published_sam_encoders_are_recognised_by_their_shapes() -> None:
         assert (found["mlp_ratio"], found["qkv_bias"]) == (4, True)
 
 
+def test_a_sam_checkpoint_may_be_wrapped_and_in_half_precision(tmp_path: Path) -> None:
+    state = {f"image_encoder.{key}": value for key, value in sam_pth_state().items()}
+    torch.save(state, tmp_path / "plain.pth")
+    wrapped = {"model": {f"module.{key}": value.half() for key, value in state.items()}}
+    torch.save(wrapped, tmp_path / "wrapped.pth")
+    plain, other = (build_teacher(f"sam:{tmp_path / name}.pth") for name in ("plain", "wrapped"))
+    assert {value.dtype for value in other.parameters()} == {torch.float32}
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[key], value, atol=1e-3, rtol=1e-3)
+
+
 def test_what_is_no_sam_checkpoint_is_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     with pytest.raises(DataError, match="is not a file"):
@@ -169,10 +180,10 @@ def test_what_is_no_sam_checkpoint_is_a_data_error(tmp_path: Path) -> None:
     del state["image_encoder.blocks.1.norm1.weight"]
     for content in (state, {"other": torch.zeros(1)}, [1, 2], nn.Linear(1, 1)):
         torch.save(content, path)
-        with pytest.raises(DataError, match="no readable checkpoint of SAM"):
+        with pytest.raises(DataError, match="not a readable checkpoint of SAM"):
             build_teacher(f"sam:{path}")
     path.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="no readable checkpoint of SAM"):
+    with pytest.raises(DataError, match="not a readable checkpoint of SAM"):
         build_teacher(f"sam:{path}")
 
 
@@ -262,3 +273,38 @@ def test_a_folder_without_a_run_or_its_weights_is_no_teacher(tmp_path: Path) -> 
     describe_run(tmp_path, make_config({"data": ["x"]}))
     with pytest.raises(TrainingError, match="no checkpoint"):
         build_teacher(f"run:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"", ""),
+        (b"\x08\0\0\0\0\0\0\0{}", ""),
+    ],
+    ids=["pointer", "empty", "cut"],
+)
+def test_damaged_weights_of_a_teacher_are_data_errors(
+    content: bytes, got: str, tmp_path: Path
+) -> None:
+    settings = {"hidden_size": 32, "image_size": 28, "patch_size": 14}
+    network = transformers.Dinov2Model(
+        transformers.Dinov2Config(num_hidden_layers=1, num_attention_heads=2, **settings)
+    )
+    network.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match="is not a readable checkpoint") as caught:
+        build_teacher(f"dinov2:{tmp_path}")
+    assert got in caught.value.got
+    with pytest.raises(DataError, match="does not hold the weights"):
+        build_teacher(f"timm:resnet18@{tmp_path / 'model.safetensors'}")
+
+
+def test_a_teacher_in_half_precision_teaches_in_float32(tmp_path: Path) -> None:
+    settings = {"hidden_size": 32, "image_size": 28, "patch_size": 14}
+    network = transformers.Dinov2Model(
+        transformers.Dinov2Config(num_hidden_layers=1, num_attention_heads=2, **settings)
+    )
+    network.half().save_pretrained(tmp_path)
+    teacher = build_teacher(f"dinov2:{tmp_path}")
+    assert {value.dtype for value in teacher.parameters()} == {torch.float32}

@@ -238,3 +238,34 @@ def test_a_folder_of_another_layout_is_named_with_what_it_holds(tmp_path: Path) 
     with pytest.raises(DataError, match="images is missing") as caught:
         find_pairs(tmp_path)
     assert "pictures/" in caught.value.got
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}_image", "{}_mask"),
+        ("image_{}", "mask_{}"),
+        ("{}-sat", "{}-Ground_Truth"),
+        ("{}", "{}_segmentation"),
+        ("{}", "p{}"),
+    ],
+)
+def test_names_of_masks_may_differ_by_words_that_say_what_they_are(
+    image: str, mask: str, tmp_path: Path
+) -> None:
+    for number in ("1", "10", "2"):
+        write(tmp_path / "images" / f"{image.format(number)}.jpg", photo())
+        write(tmp_path / "masks" / f"{mask.format(number)}.png", disc())
+    pairs = find_pairs(tmp_path)
+    assert [pair.name for pair in pairs] == [image.format(number) for number in ("1", "2", "10")]
+    assert [pair.mask.stem for pair in pairs] == [
+        mask.format(number) for number in ("1", "2", "10")
+    ]
+
+
+def test_an_archive_packs_its_folder_again_and_in_two_formats(tmp_path: Path) -> None:
+    inner = tmp_path / "CVC-ClinicDB" / "CVC-ClinicDB"
+    for form, suffix in (("PNG", "png"), ("TIF", "tif")):
+        write(inner / form / "Original" / f"1.{suffix}", photo())
+        write(inner / form / "Ground Truth" / f"1.{suffix}", disc())
+    assert [pair.image.suffix for pair in find_pairs(tmp_path / "CVC-ClinicDB")] == [".png"]

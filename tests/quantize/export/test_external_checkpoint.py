@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from distill.students.build import STUDENTS, Student
 from distill.students.edge import EdgeXS
@@ -137,3 +139,102 @@ def test_a_folder_takes_no_settings_of_a_file_and_a_file_needs_them(tmp_path: Pa
                 standalone_mode=False,
             )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {
+            **state,
+            "total_ops": torch.zeros(1),
+            "encoder.total_params": torch.zeros(1),
+        },
+        lambda state: {
+            "state_dict": {f"module.model.{name}": value for name, value in state.items()}
+        },
+        lambda state: {
+            "model": {f"module._orig_mod.{name}": value for name, value in state.items()}
+        },
+        lambda state: {
+            "state_dict": {f"model.{name}": value for name, value in state.items()}
+            | {"loss_fn.weight": torch.ones(2)}
+        },
+        lambda state: {
+            name: value for name, value in state.items() if not name.endswith("num_batches_tracked")
+        },
+        lambda state: {"state_dict_ema": state},
+        lambda state: {"model": {"state_dict": state}},
+    ],
+    ids=["profiled", "two prefixes", "compiled", "loss", "no counters", "average", "twice"],
+)
+def test_weights_are_found_in_what_wraps_them(wrap: Any, student: Student, tmp_path: Path) -> None:
+    torch.save(wrap(student.state_dict()), tmp_path / "w.pt")
+    loaded = load_student_file(tmp_path / "w.pt", "edge-xs").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in student.state_dict().items())
+
+
+def test_of_several_networks_in_a_file_the_one_that_is_used_is_said(
+    student: Student, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = student.state_dict()
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    for content in (
+        {"model_ema": other, "model": state},
+        {
+            f"{kind}.{name}": tensors[name]
+            for kind, tensors in (("ema", other), ("net", state))
+            for name in state
+        },
+    ):
+        caplog.clear()
+        torch.save(content, tmp_path / "w.pt")
+        loaded = load_student_file(tmp_path / "w.pt", "edge-xs").state_dict()
+        assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+        assert "using" in caplog.text
+
+
+def test_safetensors_and_any_precision_are_read_as_float32(
+    student: Student, tmp_path: Path
+) -> None:
+    state = student.state_dict()
+    half = {key: v.half() if v.is_floating_point() else v for key, v in state.items()}
+    save_file(half, tmp_path / "w.safetensors")
+    loaded = load_student_file(tmp_path / "w.safetensors", "edge-xs").state_dict()
+    for name, value in state.items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, atol=1e-2, rtol=1e-2)
+    (tmp_path / "w.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(TrainingError, match="not a readable checkpoint") as caught:
+        load_student_file(tmp_path / "w.safetensors", "edge-xs")
+    assert "Git LFS" in caught.value.got
+
+
+def test_other_objects_and_text_are_named(student: Student, tmp_path: Path) -> None:
+    state = student.state_dict()
+    for value, named in (
+        ({"model": state, "args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
+        ({"model": state, "best": np.float64(0.9)}, "numpy"),
+    ):
+        torch.save(value, tmp_path / "w.pt")
+        with pytest.raises(TrainingError, match=r"w\.pt is not a readable checkpoint") as caught:
+            load_student_file(tmp_path / "w.pt", "edge-xs")
+        assert "Python objects beside the weights" in caught.value.got
+        assert named in caught.value.got
+        assert "weights alone" in caught.value.hint
+    (tmp_path / "text.pt").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(TrainingError, match=r"text\.pt is not a readable checkpoint") as caught:
+        load_student_file(tmp_path / "text.pt", "edge-xs")
+    assert "Git LFS" in caught.value.got
+
+
+def test_an_engine_that_litert_would_not_open_is_refused_with_its_layer(
+    student: Student, tmp_path: Path
+) -> None:
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_var is not None
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            module.weight.data[0] *= 1e6
+    torch.save(student.state_dict(), tmp_path / "wide.pt")
+    with pytest.raises(TrainingError, match=r"layer \w+ cannot be computed in integers"):
+        foreign_engines(tmp_path / "wide.pt", "edge-xs", SIZE, "int8", pictures(tmp_path / "p", 4))

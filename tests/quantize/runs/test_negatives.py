@@ -5,13 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("nncf")
 
 from distill.config import make_config
+from distill.data.split_record import write_splits
+from distill.data.splits import Splits, load_negatives
 from quantize.runs import train
 from quantize.runs.folder import QatConfig
+from quantize.runs.splits import SPLITS, recorded_splits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +44,25 @@ def test_negatives_of_a_quantization_replace_those_of_the_run(
     monkeypatch.setattr(train, "load_run", lambda _: SimpleNamespace(config=config, student=None))
     monkeypatch.setattr(train, "canonicalize", lambda *_: None)
     monkeypatch.setattr(train, "export_engines", lambda *_: [])
+    monkeypatch.setattr(train, "recorded_splits", lambda *_, **__: None)
     monkeypatch.setattr(train, "open_data", opened)
     with pytest.raises(_Opened) as raised:
         train.train_qat(tmp_path / "run", QatConfig(negatives=given))
     assert raised.value.config.data.negatives == used
+
+
+def test_no_clean_frame_that_was_trained_on_validates(tmp_path: Path) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    for number in range(8):
+        cv2.imwrite(str(clean / f"s{number}_1.png"), np.full((8, 8, 3), number, np.uint8))
+    config = make_config({"data": ["x"], "val_negatives": 0.4})
+    drawn = load_negatives([clean], val_fraction=0.4)
+    learned = drawn[1][0]
+    run = tmp_path / "run"
+    write_splits(run / SPLITS, Splits([], [], [learned], []))
+    given = QatConfig(negatives=[str(clean)])
+    splits = recorded_splits(run / "qat8", given, config, resume=False)
+    assert learned in splits.clean_train
+    assert splits.clean_validation == drawn[1][1:]
+    assert recorded_splits(run / "qat8", QatConfig(), config, resume=False).clean_train == [learned]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill.config import make_config
 from distill.data.load import open_data
+from distill.data.split_record import write_splits
 from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
 from distill.train.trainer import Trainer
 from edge.datasets.phantom.render import write_dataset
@@ -67,7 +68,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
         )
         describe_run(run, config)
         data = open_data(config)
-        data.write_splits(run / "splits.json")
+        write_splits(run / "splits.json", data.splits)
         Trainer(run, config, data).train()
     return Distilled(run, root / "runs")
 

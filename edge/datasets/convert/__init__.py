@@ -1,0 +1,5 @@
+"""Convert annotations of other tools into images/ and masks/, or boxes.json where there are only boxes.
+
+`read_annotations` finds the format and reads it; `write_folder` draws and writes what was read.
+Every label counts as polyp unless some are chosen.
+"""

@@ -1,0 +1,181 @@
+"""What every annotation format is read into: shapes on a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from edge.datasets.image_files import SUFFIXES
+from edge.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge.frame import MaskBool
+
+_SUBPIXEL_BITS = 4
+
+
+class Polygon(NamedTuple):
+    """An outline.
+
+    Attributes:
+        label: Name of its class.
+        points: (N, 2) x and y in pixels; the upper left corner of the picture is (0, 0).
+    """
+
+    label: str
+    points: NDArray[np.float64]
+
+
+class Pixels(NamedTuple):
+    """A mask.
+
+    Attributes:
+        label: Name of its class.
+        inside: (H, W) of the picture.
+    """
+
+    label: str
+    inside: MaskBool
+
+
+class Box(NamedTuple):
+    """A bounding box, which is not a mask.
+
+    Attributes:
+        label: Name of its class.
+        x: Left edge in pixels.
+        y: Upper edge in pixels.
+        width: Width in pixels.
+        height: Height in pixels.
+    """
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Drawing(NamedTuple):
+    """A picture and the shapes on it.
+
+    Attributes:
+        image: Path of the picture.
+        source: Path of its annotation, for errors.
+        shapes: Shapes; none if the picture shows no polyp.
+        part: `train`, `validation` or `test`, empty for a set that is not split.
+        size: Width and height that the annotation says, None if it says none.
+    """
+
+    image: Path
+    source: Path
+    shapes: list[Polygon | Pixels | Box]
+    part: str = ""
+    size: tuple[int, int] | None = None
+
+
+def draw(shapes: Sequence[Polygon | Pixels], size: tuple[int, int]) -> MaskBool:
+    """The union (H, W) of shapes.
+
+    Args:
+        shapes: Shapes on one picture.
+        size: Height and width of the picture.
+    """
+    mask = np.zeros(size, np.uint8)
+    for shape in shapes:
+        if isinstance(shape, Pixels):
+            mask[shape.inside] = 1
+            continue
+        # Pixel (0, 0) covers 0 to 1, and OpenCV counts from the centers of pixels.
+        points = np.round((shape.points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+        cv2.fillPoly(mask, [points], (1,), shift=_SUBPIXEL_BITS)
+    return mask > 0
+
+
+def polygon(source: Path, label: str, values: Iterable[Any]) -> Polygon:
+    """An outline from numbers x, y, x, y, ...
+
+    Raises:
+        DataError: They are not numbers, or fewer than three points.
+    """
+    try:
+        flat = np.array([float(value) for value in values], np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: an outline is not numbers", got=str(error)) from error
+    if len(flat) < 6 or len(flat) % 2 or not np.isfinite(flat).all():
+        raise DataError(
+            f"{source}: an outline is not a polygon",
+            expected="x and y of at least three points",
+            got=f"{len(flat)} numbers",
+        )
+    return Polygon(label, flat.reshape(-1, 2))
+
+
+def box(source: Path, label: str, left: Any, upper: Any, right: Any, lower: Any) -> Box:
+    """A box from its edges in pixels.
+
+    Raises:
+        DataError: They are not numbers, or the box is empty.
+    """
+    try:
+        x, y, x2, y2 = (float(value) for value in (left, upper, right, lower))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{source}: a box is not numbers", got=str(error)) from error
+    if not (x2 > x and y2 > y):
+        raise DataError(f"{source}: an empty box", got=f"x {x:g} to {x2:g}, y {y:g} to {y2:g}")
+    return Box(label, x, y, x2 - x, y2 - y)
+
+
+class ImageFinder:
+    """Finds pictures by the names that annotations give them.
+
+    Args:
+        root: Folder that is searched with all folders in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._named: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for path in sorted(root.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                self._named.setdefault(path.name, []).append(path)
+                self._stems.setdefault(path.stem, []).append(path)
+
+    def find(self, name: str, source: Path, *, near: Path | None = None) -> Path:
+        """The picture of a name, with or without folders and suffix.
+
+        Args:
+            name: As the annotation says.
+            source: Path of the annotation, for errors.
+            near: Folder that wins if several pictures have the name.
+
+        Raises:
+            DataError: There is no such picture, or several.
+        """
+        name = name.replace("\\", "/")
+        for home in filter(None, (near, self.root, self.root / "images")):
+            if name and (home / name).is_file():
+                return home / name
+        parts = name.split("/")
+        found = self._named.get(parts[-1]) or self._stems.get(parts[-1]) or []
+        for count in range(2, len(parts) + 1):
+            longer = [path for path in found if list(path.parts[-count:]) == parts[-count:]]
+            found = longer or found
+        if near is not None and len(found) > 1:
+            found = [path for path in found if near in path.parents] or found
+        if len(found) != 1:
+            raise DataError(
+                f"{source} names a picture that {'is not there' if not found else 'is not unique'}",
+                expected=f"one file {name} in {self.root}",
+                got=", ".join(map(str, found[:3])) or "none",
+                hint="give the folder of the pictures",
+            )
+        return found[0]

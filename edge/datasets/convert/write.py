@@ -1,0 +1,188 @@
+"""Write what was read from annotations: images/ and masks/, or images/ and boxes.json."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.datasets.convert.drawing import Box, Pixels, draw
+from edge.datasets.image_files import decode_rgb, orientation, read_bytes
+from edge.errors import DataError, UsageError
+from edge.util.files import atomic_dir, atomic_write, naming
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from edge.datasets.convert.drawing import Drawing, Polygon
+    from edge.util.progress import Progress
+
+BOXES = "boxes.json"
+"""File of a part whose annotations are only boxes."""
+
+
+class BoxRow(msgspec.Struct, frozen=True):
+    """A box in `boxes.json`, in pixels of its picture."""
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class BoxedImage(msgspec.Struct, frozen=True):
+    """A picture in `boxes.json`."""
+
+    image: str
+    width: int
+    height: int
+    boxes: list[BoxRow]
+
+
+class Converted(NamedTuple):
+    """What was written.
+
+    Attributes:
+        images: Number of pictures.
+        with_polyp: Number of pictures with a mask that is not empty, or with a box.
+        masks: Whether masks were written; else there are only boxes.
+        labels: Name of a class -> number of its shapes.
+    """
+
+    images: int
+    with_polyp: int
+    masks: bool
+    labels: dict[str, int]
+
+
+def write_folder(
+    drawings: Sequence[Drawing],
+    out: Path,
+    *,
+    labels: Collection[str] = (),
+    force: bool = False,
+    bar: Progress | None = None,
+) -> Converted:
+    """Draw the masks and write a data folder; every picture is copied as it is.
+
+    A set that is split gets `train/`, `validation/` and `test/`.
+
+    Args:
+        drawings: Pictures with their shapes.
+        out: Folder to write.
+        labels: Classes that count as polyp; all if empty.
+        force: Replace an existing folder.
+        bar: Counts the pictures.
+
+    Raises:
+        DataError: Boxes beside masks, a picture that is not as its annotation says, or two pictures
+            of one name. Nothing is written then.
+        UsageError: `out` exists, or no shape has one of `labels`.
+    """
+    counts = Counter(shape.label for item in drawings for shape in item.shapes)
+    if labels and not counts.keys() & set(labels):
+        raise UsageError(
+            f"no shape is labeled {', '.join(sorted(labels))}",
+            expected=", ".join(sorted(filter(None, counts))) or "no labels are given",
+        )
+    chosen = [
+        item._replace(shapes=[s for s in item.shapes if not labels or s.label in labels])
+        for item in drawings
+    ]
+    as_masks = _need_masks(chosen)
+    with_polyp = 0
+    with atomic_dir(out, force=force) as folder:
+        boxed: dict[Path, list[BoxedImage]] = defaultdict(list)
+        names: set[Path] = set()
+        for item in chosen:
+            home = folder / item.part
+            image = home / "images" / item.image.name
+            if image.with_suffix("") in names:
+                raise DataError(
+                    f"two pictures are named {image.stem}", got=str(item.image), hint="rename one"
+                )
+            names.add(image.with_suffix(""))
+            data = read_bytes(item.image)
+            size = _size(item, data)
+            _write(image, data)
+            if as_masks:
+                mask = draw([s for s in item.shapes if not isinstance(s, Box)], size)
+                _refuse_lost(item, bool(mask.any()))
+                encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
+                _write(home / "masks" / f"{image.stem}.png", encoded.tobytes())
+            else:
+                rows = [BoxRow(*s) for s in item.shapes if isinstance(s, Box)]
+                boxed[home].append(BoxedImage(image.name, size[1], size[0], rows))
+            with_polyp += bool(item.shapes)
+            if bar is not None:
+                bar.update()
+        for home, pictures in boxed.items():
+            atomic_write(home / BOXES, msgspec.json.format(msgspec.json.encode(pictures)))
+    return Converted(len(chosen), with_polyp, as_masks, dict(counts))
+
+
+def _need_masks(drawings: Sequence[Drawing]) -> bool:
+    """False for boxes alone.
+
+    Raises:
+        DataError: Some pictures have only boxes, others have masks.
+    """
+    outlined = [item for item in drawings if any(not isinstance(s, Box) for s in item.shapes)]
+    boxed = [item for item in drawings if any(isinstance(s, Box) for s in item.shapes)]
+    if outlined and boxed:
+        raise DataError(
+            f"{boxed[0].source} has boxes beside masks",
+            expected="outlines or masks of all polyps, or boxes of all",
+            got=f"boxes on {len(boxed)} of {len(drawings)} pictures, such as {boxed[0].image.name}",
+            hint="a mask without the polyp in a box would be wrong: draw it, or remove the box",
+        )
+    return not boxed
+
+
+def _size(item: Drawing, data: bytes) -> tuple[int, int]:
+    """Height and width of a picture as annotators see it.
+
+    Raises:
+        DataError: It is not what the annotation says, or an EXIF orientation leaves it open.
+    """
+    if orientation(data) != 1:
+        raise DataError(
+            f"{item.image} has an EXIF orientation",
+            expected="a picture as its annotation was drawn",
+            got=f"orientation {orientation(data)}",
+            hint="save the picture without its EXIF orientation",
+        )
+    height, width = decode_rgb(item.image, data).shape[:2]
+    wanted = {item.size} if item.size else set()
+    wanted |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
+    if wanted - {(width, height)}:
+        other = next(iter(wanted - {(width, height)}))
+        raise DataError(
+            f"{item.image} is not the picture that {item.source} annotates",
+            expected=f"{other[0]}x{other[1]} pixels",
+            got=f"{width}x{height}",
+        )
+    return height, width
+
+
+def _refuse_lost(item: Drawing, drawn: bool) -> None:
+    if item.shapes and not drawn and not _are_empty(item.shapes):
+        raise DataError(
+            f"{item.source}: the shapes on {item.image.name} lie outside of it",
+            expected="x and y in pixels of the picture",
+        )
+
+
+def _are_empty(shapes: Sequence[Polygon | Pixels | Box]) -> bool:
+    return all(isinstance(shape, Pixels) and not shape.inside.any() for shape in shapes)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.write_bytes(data)
