@@ -89,7 +89,7 @@ class TrainingError(EdgeDifomError):
 
 
 class BusyError(EdgeDifomError):
-    """The device does something that must not be disturbed."""
+    """The device does something that must not be disturbed, or its disk is full."""
 
     exit_code = 11
 

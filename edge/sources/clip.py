@@ -60,6 +60,10 @@ class ClipSource(BaseSource):
         """Build the source of `file:PATH` with the options of `ClipOptions`."""
         return cls(spec.path, realtime=spec.read(ClipOptions).realtime)
 
+    def inputs(self) -> list[Path]:
+        """Return the clip."""
+        return [self.path]
+
     def _open(self) -> None:
         check_clip(self.path)
         with ffmpeg_name(self.path) as name, quiet():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def check_clip(path: Path) -> None:
@@ -54,20 +54,20 @@ def ffmpeg_name(path: Path) -> Iterator[str]:
     UTF-8 is reached through a descriptor, because OpenCV ends the process on such names.
 
     Args:
-        path: A file, which need not exist; only its folder must.
+        path: A file; one that does not exist yet must have a name in UTF-8.
 
     Raises:
-        OSError: The folder cannot be opened.
+        OSError: The file or its folder cannot be opened.
     """
-    name = os.path.abspath(path)
-    if _is_utf8(name):
-        yield name
+    path = path.absolute()
+    if _is_utf8(str(path)):
+        yield str(path)
         return
-    exists = Path(name).is_file() and not _is_utf8(os.path.basename(name))
-    handle = os.open(name if exists else os.path.dirname(name), os.O_RDONLY | os.O_CLOEXEC)
+    itself = not _is_utf8(path.name)
+    handle = os.open(path if itself else path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         base = f"/proc/self/fd/{handle}"
-        yield base if exists else f"{base}/{os.path.basename(name)}"
+        yield base if itself else f"{base}/{path.name}"
     finally:
         os.close(handle)
 

@@ -45,6 +45,22 @@ def missing_bytes(path: Path) -> int:
     return max(0, end - size)
 
 
+def is_whole_mp4(path: Path) -> bool:
+    """Return whether an MP4 file has its index and all bytes that its boxes announce.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        boxes = list(_boxes(file, 0, size))
+    named = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in boxes)
+    return named and any(kind == b"moov" for kind, _, _ in boxes) and boxes[-1][2] == size
+
+
 def hides_frames(path: Path) -> bool:
     """Return whether an edit list of an MP4 file hides a part of its video.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
@@ -79,7 +80,7 @@ class Packets:
         self.read(_RATE_PACKETS)
         plausible = _MIN_RATE <= declared <= _MAX_RATE
         stamps = sorted(self._stamps)
-        gaps = sorted(b - a for a, b in zip(stamps, stamps[1:], strict=False) if b > a)
+        gaps = sorted(b - a for a, b in pairwise(stamps) if b > a)
         if not gaps or len(gaps) < len(stamps) // 2:
             return declared if plausible else _DEFAULT_RATE  # without stamps of its own
         mean = len(gaps) / (stamps[-1] - stamps[0])

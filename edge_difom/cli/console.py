@@ -6,6 +6,8 @@ Steps and progress always go to stderr.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +54,11 @@ def made(*paths: str | Path) -> None:
 def next_command(command: str) -> None:
     """Print the command to run next."""
     say(f"next: {command}")
+
+
+def quote(value: str | Path) -> str:
+    """Return a name as a shell takes it in the command to run next."""
+    return shlex.quote(str(value))
 
 
 def examples(*commands: str) -> str:
@@ -111,6 +120,8 @@ def keep_stdout_for_json(
     """Callback of a `--json` option: with `-`, text goes to stderr."""
     if value == "-":
         context.meta[_TEXT_TO_STDERR] = True
+        if sys.stdout is None:
+            raise UsageError("stdout is closed", expected="an open stdout, or a file for the JSON")
     return value
 
 
@@ -134,7 +145,7 @@ def write_json(target: str | Path, record: object) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return os.fsencode(value).decode("utf-8", "backslashreplace")
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy
         return value.tolist()
     raise NotImplementedError(f"{type(value).__name__} cannot be written as JSON")

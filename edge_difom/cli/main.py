@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ import click
 from edge import __version__
 from edge.errors import EdgeDifomError
 from edge.util.extras import missing, resolve
+from edge.util.files import FULL, full_disk
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
 from edge_difom.cli.usage import translate
@@ -118,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     configure()
     show_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files outside UTF-8
     sys.exit(_status(arguments))
 
 
@@ -139,6 +147,13 @@ def _status(arguments: Sequence[str] | None) -> int:
             raise
         return _fail(str(named), named.exit_code)
     except OSError as error:
+        if error.errno == errno.EPIPE and not error.filename:
+            # The reader of stdout has ended, as `head` does; Python must not try to flush it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        if error.errno in FULL:
+            full = full_disk(error.filename or "an output (stdout or a file)")
+            return _fail(str(full), full.exit_code)
         if not error.filename:
             raise
         return _fail(f"{error.filename}: {error.strerror}", 1)

@@ -156,10 +156,8 @@ def command(
 
 def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
     if report.valid:
-        return f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {report.engine}"
-    return (
-        f"edge-difom bench --bundle {bundle_path} --engine {report.engine} --out {folder} --force"
-    )
+        return f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} --engine {report.engine}"
+    return f"edge-difom bench --bundle {console.quote(bundle_path)} --engine {report.engine} --out {console.quote(folder)} --force"
 
 
 def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
