@@ -168,7 +168,9 @@ class ClipSource(BaseSource):
         if missing and not self._decoded == self._declared > 0:
             raise SourceError(
                 f"clip {self.path} breaks off",
-                expected=f"{missing} more bytes, as its header says",
+                expected=f"{self._declared} frames, as its header says"
+                if self._declared > self._decoded
+                else f"{missing} more bytes, as its header says",
                 got=f"{self._decoded} frames that can be decoded",
                 hint="copy it again; its frames so far were used",
             )

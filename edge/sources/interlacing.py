@@ -44,7 +44,7 @@ class Interlacing:
         if name in _H264:
             self._check = H264Fields(header).interlaced
         elif name in _HEVC:
-            self._check = _hevc
+            self._check = _Hevc(header).interlaced
         elif name in _MPEG2 or re.fullmatch(r"m[x24-7]\w[pn]|mx\d\w|xd[v5-9hef]\w|hdv\w", name):
             self._check = _Mpeg2(header).interlaced
         elif name in _MPEG4:
@@ -132,14 +132,25 @@ def _layer_interlaced(bits: Bits) -> bool:
     return bool(bits.take(1))
 
 
-def _hevc(data: bytes) -> bool:
+class _Hevc:
     """H.265: the general profile of a sequence says which kind of source it has."""
-    for match in _START_CODE.finditer(data):
-        if (match[1][0] >> 1) & 0x3F == 33:
-            # 2 bytes of NAL header, 1 of ids, 1 of profile, 4 of compatibility.
-            flags = data[match.start() + 3 + 2 + 1 + 1 + 4]
-            return bool(flags & 0x40) and not flags & 0x80
-    return False
+
+    def __init__(self, header: bytes) -> None:
+        self._interlaced = False
+        if header[:1] == b"\x01" and len(header) > 6:
+            self._learn(header[6])  # a decoder configuration record (ISO/IEC 14496-15)
+        else:
+            self.interlaced(header)
+
+    def interlaced(self, data: bytes) -> bool:
+        for match in _START_CODE.finditer(data):
+            if (match[1][0] >> 1) & 0x3F == 33:
+                # 2 bytes of NAL header, 1 of ids, 1 of profile, 4 of compatibility.
+                self._learn(data[match.start() + 3 + 2 + 1 + 1 + 4])
+        return self._interlaced
+
+    def _learn(self, flags: int) -> None:
+        self._interlaced = bool(flags & 0x40) and not flags & 0x80
 
 
 def _prores(data: bytes) -> bool:

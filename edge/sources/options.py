@@ -25,17 +25,6 @@ class ClipOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImagesOptions:
-    """Options of `images:`.
-
-    Attributes:
-        strict: Whether an image that cannot be read ends the source with an error.
-    """
-
-    strict: bool = option(switch, False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticOptions:
     """Options of `synthetic:`.
 
