@@ -100,6 +100,7 @@ class CartObserver:
     ) -> None:
         self._link, self._telemetry, self._stop, self._pressed = link, telemetry, stop, pressed
         self._power: Condition | None = None
+        self._told = ""
 
     def conditions(self) -> Iterable[Condition]:
         """BYPASS from the moment at which the supply failed."""
@@ -115,6 +116,10 @@ class CartObserver:
         )
         for event in self._link.events():
             self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
+            if event.kind != self._told and event.kind in ("link-down", "link-up"):
+                told, self._told = self._told, event.kind
+                if event.kind == "link-down" or told:
+                    _log.warning("cart: %s: %s", event.kind, event.detail)
             if isinstance(event, PedalEvent):
                 if event.pressed and self._pressed is not None:
                     self._pressed(event.name)

@@ -146,7 +146,8 @@ class _Hevc:
         for match in _START_CODE.finditer(data):
             if (match[1][0] >> 1) & 0x3F == 33:
                 # 2 bytes of NAL header, 1 of ids, 1 of profile, 4 of compatibility.
-                self._learn(data[match.start() + 3 + 2 + 1 + 1 + 4])
+                head = data[match.start() + 3 : match.start() + 32]
+                self._learn(head.replace(b"\0\0\3", b"\0\0")[2 + 1 + 1 + 4])
         return self._interlaced
 
     def _learn(self, flags: int) -> None:

@@ -223,5 +223,6 @@ def _command_line(context: click.Context) -> str:
             continue
         value = context.params[name]
         for item in value if isinstance(value, tuple) else (value,):
-            words += [parameter.opts[0], str(item)]
+            # A report must not show where the images lie.
+            words += [parameter.opts[0], item.name if name == "data" else str(item)]
     return shlex.join(words)
