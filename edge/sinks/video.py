@@ -193,8 +193,13 @@ class VideoSink(BaseSink):
         picture = picture if picture.shape[:2] == self._size else _fit(picture, self._size)
         if clip_ns is not None and not self._live:
             self._fill(clip_ns)
-        self._writer.write(picture)
-        self._written, self._newest = self._written + 1, picture
+        self._put(picture)
+        self._newest = picture
+
+    def _put(self, picture: ImageU8 | None) -> None:
+        with quiet():
+            self._writer.write(picture)
+        self._written += 1
 
     def _fill(self, clip_ns: int) -> None:
         """Repeat the last picture until a frame of a variable rate is due.
@@ -208,8 +213,7 @@ class VideoSink(BaseSink):
             return
         # A frame early or late is the jitter of stamps.
         for _ in range(late - 1):
-            self._writer.write(self._newest)
-            self._written += 1
+            self._put(self._newest)
 
     def _remove_left_over(self) -> None:
         """Remove what runs left behind that were killed while they recorded the same file."""

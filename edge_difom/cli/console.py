@@ -94,6 +94,14 @@ class BundlePath(click.ParamType[Path]):
         """Return the path of the bundle; whether it exists is checked when it is opened."""
         from edge.bundle.shipped import find_bundle
 
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the name of the bundle {value} is not UTF-8",
+                expected="a name that manifests and records can hold",
+                hint="rename the bundle, or set the locale to UTF-8",
+            ) from None
         return find_bundle(value)
 
 

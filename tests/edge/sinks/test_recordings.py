@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ from edge.sinks import video
 from edge.sinks.base import SinkOptions
 from edge.sinks.open import open_sinks
 from edge.sinks.video import VideoSink, encodable_rate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOTHING = Result(None, (), 0.0, None)
 
