@@ -74,7 +74,7 @@ def test_an_interlaced_clip_is_refused_with_the_command_that_converts(
 
 
 def test_fields_that_begin_late_end_the_clip_with_an_error(tmp_path: Path) -> None:
-    clip = write(tmp_path / "clip.mpg", "mpg2", 120)
+    clip = write(tmp_path / "clip.mpg", "mpg2", 400)
     data = clip.read_bytes()
     half = len(data) // 2
     clip.write_bytes(data[:half] + as_fields(data[half:]))
