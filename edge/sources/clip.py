@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from edge.errors import SourceError
+from edge.errors import SourceError, UsageError
 from edge.sources.base import BaseSource
 from edge.sources.clip_name import check_clip, ffmpeg_name
 from edge.sources.container import hides_frames, missing_bytes
@@ -57,8 +57,21 @@ class ClipSource(BaseSource):
 
     @classmethod
     def from_spec(cls, spec: Spec) -> Self:
-        """Build the source of `file:PATH` with the options of `ClipOptions`."""
-        return cls(spec.path, realtime=spec.read(ClipOptions).realtime)
+        """Build the source of `file:PATH` with the options of `ClipOptions`.
+
+        Raises:
+            UsageError: An option is unknown or does not fit.
+        """
+        try:
+            options = spec.read(ClipOptions)
+        except UsageError as error:
+            raise UsageError(
+                error.what,
+                expected=error.expected,
+                got=error.got,
+                hint=error.hint or f"a file of that name is closed with one more `?`: {spec}?",
+            ) from error
+        return cls(spec.path, realtime=options.realtime)
 
     def inputs(self) -> list[Path]:
         """Return the clip."""

@@ -121,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The arguments after the program's name; None reads `sys.argv`.
     """
+    if "--stills" in (sys.argv if arguments is None else arguments):
+        # A request for a still before `run` is ready must not end the process.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     configure()
     show_logs()
     for stream in (sys.stdout, sys.stderr):
