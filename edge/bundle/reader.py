@@ -175,7 +175,7 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
     Raises:
         UsageError: `out` exists and `force` is not set, or does not end in `.difom`.
         BundleError: A file does not verify.
-        BusyError: The disk is full.
+        OSError: It cannot be written, for example because the disk is full.
     """
     if out.suffix != SUFFIX:
         raise UsageError(

@@ -34,16 +34,10 @@ def full_disk(path: Path | str) -> BusyError:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError of the block name a file.
-
-    Raises:
-        BusyError: There is no room for it.
-    """
+    """Let an OSError of the block name a file, such as one that does not fit on its disk."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise full_disk(path) from error
         error.filename = str(path)
         raise
 
@@ -57,8 +51,7 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         mode: Permissions of the file.
 
     Raises:
-        BusyError: The disk is full.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written; the error names it.
     """
     content = data.encode() if isinstance(data, str) else data
     with naming(path):
