@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The arguments after the program's name; None reads `sys.argv`.
     """
-    if "--stills" in (sys.argv if arguments is None else arguments):
+    if arguments is None and "--stills" in sys.argv:
         # A request for a still before `run` is ready must not end the process.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     configure()
