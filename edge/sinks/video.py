@@ -24,9 +24,9 @@ from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.imaging.buffer_pool import PictureMemory
 from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
-from edge.sources.clip_name import ffmpeg_name, printable
-from edge.sources.container import is_whole_mp4
 from edge.util.background import Background
+from edge.util.clip_name import ffmpeg_name, printable
+from edge.util.container import is_whole_mp4
 from edge.util.ffmpeg import quiet
 from edge.util.files import full_disk, naming, refuse_existing
 from edge.util.spec import choice, option

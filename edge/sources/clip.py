@@ -9,10 +9,10 @@ import cv2
 
 from edge.errors import SourceError, UsageError
 from edge.sources.base import BaseSource
-from edge.sources.clip_name import check_clip, ffmpeg_name
-from edge.sources.container import hides_frames, missing_bytes
 from edge.sources.options import ClipOptions
 from edge.sources.packets import AHEAD, Packets
+from edge.util.clip_name import check_clip, ffmpeg_name
+from edge.util.container import hides_frames, missing_bytes
 from edge.util.ffmpeg import quiet
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 from edge.errors import SourceError
 from edge.pipeline.frame_time import moment_ns
 from edge.sources.clip import ClipSource
-from edge.sources.container import hides_frames, is_whole_mp4, missing_bytes
 from edge.sources.packets import Packets
 from edge.util import ffmpeg
+from edge.util.container import hides_frames, is_whole_mp4, missing_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
