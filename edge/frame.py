@@ -69,12 +69,14 @@ class Frame:
         image: (H, W, 3) uint8, BGR.
         captured_ns: CLOCK_MONOTONIC nanoseconds at which the source had the image.
         stamps: Stage -> (begin, end) in CLOCK_MONOTONIC nanoseconds, in the order of the stages.
+        clip_ns: Time of the frame in its clip, nanoseconds; None if the source is no clip.
     """
 
     index: int
     image: ImageU8
     captured_ns: int
     stamps: dict[Stage, tuple[int, int]] = field(default_factory=dict)
+    clip_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

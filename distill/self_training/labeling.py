@@ -141,7 +141,7 @@ def label_frames(
                 hint="other frames, better students, or a larger --max-doubt",
             )
         labels = Labels(
-            source=source,
+            source=source.encode("utf-8", "backslashreplace").decode(),
             makers={
                 str(member.path): sha256(member.path / "checkpoints" / "best.pt")
                 for member in makers.members

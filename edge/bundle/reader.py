@@ -18,7 +18,7 @@ import msgspec
 from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
 from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
-from edge.util.files import atomic_dir, atomic_write, refuse_existing, sha256
+from edge.util.files import atomic_dir, atomic_write, naming, refuse_existing, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,6 +176,7 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
     Raises:
         UsageError: `out` exists and `force` is not set, or does not end in `.difom`.
         BundleError: A file does not verify.
+        OSError: It cannot be written, for example because the disk is full.
     """
     if out.suffix != SUFFIX:
         raise UsageError(
@@ -187,7 +188,7 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.part")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with naming(out), zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, data in contents.items():
                 info = zipfile.ZipInfo(name, _EPOCH)
                 info.create_system, info.external_attr = 3, 0o100644 << 16

@@ -234,6 +234,14 @@ class _Zip:
 
     def read(self, name: str) -> bytes:
         if name not in self._names:
+            inside = [other for other in self._names if other.endswith(f"/{name}")]
+            if inside:
+                raise BundleError(
+                    f"{self._path}: {name} is not at the top of the archive",
+                    expected=f"the files of the bundle without a folder around them: {name}",
+                    got=inside[0],
+                    hint="pack the bundle with `edge-difom bundle pack`",
+                )
             raise BundleError(f"{self._path}: {name} is missing", got="no such entry", hint=MEND)
         try:
             with zipfile.ZipFile(self._path) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-_ENDINGS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
+_MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _EXIF_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF")
 _ORIENTATION_TAG = 0x0112
 
@@ -34,13 +35,37 @@ def read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    for start, end in _ENDINGS.items():
-        # Decoders silently fill the missing rest of a truncated file with gray.
-        if data.startswith(start) and end not in data[-4096:]:
-            raise DataError(
-                f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again"
-            )
+    # Decoders silently fill the missing rest of a truncated file with gray.
+    if (data.startswith(b"\xff\xd8\xff") and not _jpeg_ends(data)) or (
+        data.startswith(b"\x89PNG") and not _png_ends(data)
+    ):
+        raise DataError(
+            f"{path} is cut short", got=f"{len(data)} bytes", hint="copy the file again"
+        )
     return data
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Return whether a JPEG image has its end marker; phones append clips and depth maps to it."""
+    at = 2
+    while (match := _MARKER.search(data, at)) is not None:
+        marker, at = match[1][0], match.end()
+        if marker == 0xD9:
+            return True
+        # Neither restart markers nor those between scans have a length.
+        if marker != 0x01 and not 0xD0 <= marker <= 0xD8:
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Return whether a PNG image has its last chunk, complete."""
+    at = 8
+    while at + 12 <= len(data):
+        kind, at = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
 
 
 def decode(path: Path, data: bytes, mode: int) -> NDArray[Any]:

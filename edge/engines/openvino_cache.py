@@ -26,12 +26,18 @@ _KEPT = 8
 _DIGEST_BYTES = 32
 
 
-def cache_folder() -> Path:
-    """Return the folder of compiled models: the service manager's cache folder, or the user's."""
+def cache_folder() -> Path | None:
+    """Return the folder of compiled models: the service manager's cache folder, or the user's.
+
+    None if this user has no home: neither `HOME` nor an entry in the list of users.
+    """
     given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given) / "openvino"
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    except RuntimeError:
+        return None
     return Path(home) / "edge-difom" / "openvino"
 
 

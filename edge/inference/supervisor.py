@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edge.bundle.reader import Bundle
-from edge.errors import BundleError, InferenceFault, ParityError
+from edge.errors import BundleError, EdgeDifomError, InferenceFault, ParityError
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.phase import Phase
@@ -87,6 +87,7 @@ class Supervisor:
             `passed_over`, `unstarted`.
         phase: The current phase.
         gave_up: Why the last abandoned bundle was abandoned; empty before.
+        failure: The error to raise if nothing else is left to run; None while something is.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class Supervisor:
         )
         self.counters: Counter[str] = Counter()
         self.phase, self.gave_up = Phase.BOOT, ""
+        self.failure: EdgeDifomError | None = None
+        self._last: Exception | None = None
         self._changed = threading.Condition()
         self._engine: ProcessEngine | None = None
         self._opening: ProcessEngine | None = None
@@ -261,6 +264,7 @@ class Supervisor:
             path = self._bundles.choose()
             if path is None:
                 self._news.append(News("exhausted", "no bundle of this device runs"))
+                self.failure = self._failure()
                 self._enter(Phase.EXHAUSTED)
                 return
             try:
@@ -276,10 +280,12 @@ class Supervisor:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, RETRY_S)
             except (BundleError, ParityError, OSError) as error:
+                self._last = error
                 self._condemn(path, _first_line(error))
             # The engine is not installed or not in the bundle, or this program has a bug: the frame
             # loop must continue in any case.
             except Exception as error:  # noqa: BLE001
+                self._last = error
                 self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
             else:
                 self._watch(path)
@@ -346,6 +352,7 @@ class Supervisor:
     def _judge(self, path: Path, fault: InferenceFault) -> None:
         """Condemn or skip the bundle after too many faults; otherwise restart its process."""
         if fault.kind is ReasonKind.DAMAGED:
+            self._last = None
             self._condemn(path, f"{MAX_DAMAGED} damaged answers in a row: {fault.detail}")
             return
         now = self._clock()
@@ -354,6 +361,7 @@ class Supervisor:
             self.counters["restarts"] += 1
             self._enter(Phase.RESTARTING)
             return
+        self._last = None
         reason = f"{MAX_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
         # The kernel kills the student first, whichever process used up the memory.
         give_up = (
@@ -379,6 +387,24 @@ class Supervisor:
         self.gave_up = reason
         self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
         self._enter(Phase.RESTARTING)
+
+    def _failure(self) -> EdgeDifomError:
+        """Return why nothing is left to run, with the exit code of the last reason."""
+        last = self._last
+        if isinstance(last, EdgeDifomError):
+            kind: type[EdgeDifomError] = type(last)
+            return kind(
+                f"no student can run: {last.what}",
+                expected=last.expected,
+                got=last.got,
+                hint=last.hint,
+            )
+        return BundleError(
+            "no student can run",
+            expected="a bundle that opens and passes its self-test on this machine",
+            got=self.gave_up or "no bundle",
+            hint="edge-difom doctor --bundle B",
+        )
 
     def _enter(self, phase: Phase) -> None:
         with self._changed:

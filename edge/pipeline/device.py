@@ -103,6 +103,8 @@ def open_device(
         UsageError: Stills cannot be kept.
         MissingDependencyError: The metrics need a package that is not installed.
         OSError: The journal cannot be created.
+        EdgeDifomError: The source is not live, and no student can run: the reason, as raised when
+            it was opened.
     """
     stop = stop or threading.Event()
     # Frames of a clip are timed by their numbers, so that results are equal on every machine.
@@ -142,7 +144,7 @@ def open_device(
             )
         thermal = ThermalMonitor(clock=clock)
         observers: list[Observer] = [
-            SupervisorObserver(supervisor, telemetry),
+            SupervisorObserver(supervisor, telemetry, finite=not source.live),
             ThermalObserver(thermal),
             WatchdogObserver(stack.enter_context(Watchdog(clock=clock))),
             telemetry,
@@ -175,6 +177,8 @@ def open_device(
         )
         if not source.live:
             supervisor.wait(_PATIENT_MS / 1000)
+            if supervisor.failure is not None:
+                raise supervisor.failure
         yield FrameLoop(
             source=source,
             engine=supervisor,

@@ -14,7 +14,9 @@ def moment_ns(frame: Frame, fps: float | None) -> int:
     Args:
         frame: With its capture stamp.
         fps: None for a live source: its capture stamp is used. Frames per second of a clip, which
-            is read as fast as possible: its frames are dated by their numbers, so that a clip gives
-            the same results on every machine.
+            is read as fast as possible: its frames are dated by their times in the clip, or by
+            their numbers if they have none, so that a clip gives the same results on every machine.
     """
-    return frame.captured_ns if fps is None else round(frame.index * 1e9 / fps)
+    if fps is None:
+        return frame.captured_ns
+    return round(frame.index * 1e9 / fps) if frame.clip_ns is None else frame.clip_ns

@@ -5,6 +5,7 @@ Each is notified of the loop's progress and may require a state; none of them bl
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,12 +27,25 @@ if TYPE_CHECKING:
 
 EVERY_NS = 1_000_000_000
 
+_log = logging.getLogger(__name__)
+_TOLD = ("condemned", "passed-over", "exhausted", "unstarted")
+"""News of the supervisor that are for the operator, too."""
+
 
 class SupervisorObserver:
-    """Turns the supervisor's phase into a state, and its news into lines of the journal."""
+    """Turns the supervisor's phase into a state, and its news into lines of the journal.
 
-    def __init__(self, supervisor: Supervisor, telemetry: Telemetry) -> None:
-        self._supervisor, self._telemetry = supervisor, telemetry
+    Args:
+        supervisor: The student.
+        telemetry: The journal.
+        finite: Whether every frame of the source is wanted, so that the run ends with an error
+            when no student is left; otherwise the reason is logged and the device bypasses.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, telemetry: Telemetry, *, finite: bool = False
+    ) -> None:
+        self._supervisor, self._telemetry, self._finite = supervisor, telemetry, finite
 
     def conditions(self) -> Iterable[Condition]:
         """Return the condition of the phase."""
@@ -39,9 +53,17 @@ class SupervisorObserver:
         return () if condition is None else (condition,)
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:  # noqa: ARG002
-        """Note what happened to the student's process."""
+        """Note what happened to the student's process.
+
+        Raises:
+            EdgeDifomError: No student is left for a finite source.
+        """
         for news in self._supervisor.news():
             self._telemetry.event(news.kind, detail=news.detail)
+            if news.kind in _TOLD and not self._finite:
+                _log.warning("%s: %s", news.kind, news.detail)
+        if self._finite and self._supervisor.failure is not None:
+            raise self._supervisor.failure
 
 
 class ThermalObserver:
@@ -78,6 +100,7 @@ class CartObserver:
     ) -> None:
         self._link, self._telemetry, self._stop, self._pressed = link, telemetry, stop, pressed
         self._power: Condition | None = None
+        self._told = ""
 
     def conditions(self) -> Iterable[Condition]:
         """Return BYPASS after the power supply failed."""
@@ -93,6 +116,10 @@ class CartObserver:
         )
         for event in self._link.events():
             self._telemetry.event(f"cart-{event.kind}", detail=event.detail)
+            if event.kind != self._told and event.kind in ("link-down", "link-up"):
+                told, self._told = self._told, event.kind
+                if event.kind == "link-down" or told:
+                    _log.warning("cart: %s: %s", event.kind, event.detail)
             if isinstance(event, PedalEvent):
                 if event.pressed and self._pressed is not None:
                     self._pressed(event.name)

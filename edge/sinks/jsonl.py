@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge.errors import UsageError
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.append_file import LineFile
 from edge.util.background import Background
@@ -35,7 +36,7 @@ class RegionLine(msgspec.Struct, frozen=True):
     score: float
 
 
-class FrameLine(msgspec.Struct, frozen=True):
+class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One frame.
 
     Attributes:
@@ -46,6 +47,7 @@ class FrameLine(msgspec.Struct, frozen=True):
         mask_area: Share of the model's input that the mask covers, 0 to 1.
         regions: Regions, largest first.
         reason: Why there is no mask; null if there is one.
+        clip_ms: Time of the frame in its clip, milliseconds; left out if the source is no clip.
     """
 
     frame: int
@@ -55,6 +57,7 @@ class FrameLine(msgspec.Struct, frozen=True):
     mask_area: float
     regions: list[RegionLine]
     reason: str | None
+    clip_ms: float | None = None
 
 
 def frame_line(frame: Frame, result: Result) -> FrameLine:
@@ -71,6 +74,7 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
             for region in result.regions
         ],
         reason=None if result.reason is None else str(result.reason),
+        clip_ms=None if frame.clip_ns is None else round(frame.clip_ns / 1e6, 3),
     )
 
 
@@ -93,6 +97,11 @@ class JsonlSink(BaseSink):
         super().__init__()
         if path is not None:
             refuse_existing(path, force=options.force)
+        elif sys.stdout is None:
+            raise UsageError(
+                "stdout is closed, and the lines of the frames would go there",
+                expected="an open stdout, or jsonl:FILE",
+            )
         self.path, self._live = path, options.live
         self._encoder = msgspec.json.Encoder()
         self._file: LineFile | None = None

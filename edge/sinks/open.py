@@ -12,6 +12,7 @@ from edge.errors import UsageError
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util import plugins
 from edge.util.extras import resolve
+from edge.util.files import refuse_same_file
 from edge.util.plugins import find_plugin, plugin_names
 from edge.util.redact import redact
 from edge.util.spec import parse
@@ -63,7 +64,9 @@ def open_sinks(
     targets = [spec.target for spec in specs if spec.target]
     if len(set(targets)) != len(targets):
         raise UsageError(
-            "two sinks share a path", expected="one path for each", got=", ".join(targets)
+            "two sinks share a path",
+            expected="one path for each",
+            got=", ".join(targets),
         )
     options = SinkOptions(fps=fps, force=force, live=live)
 
@@ -75,7 +78,9 @@ def open_sinks(
             sink = resolve(SINKS[spec.scheme]).from_spec(spec, options)
         return sink
 
-    return [build(spec) for spec in sorted(specs, key=_rank)]
+    sinks = [build(spec) for spec in sorted(specs, key=_rank)]
+    refuse_same_file([path for sink in sinks for path in sink.outputs()])
+    return sinks
 
 
 def _plugin(spec: Spec) -> Plugin:

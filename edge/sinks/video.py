@@ -8,10 +8,13 @@ takes tens to hundreds of milliseconds.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -22,12 +25,13 @@ from edge.imaging.buffer_pool import PictureMemory
 from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.background import Background
+from edge.util.clip_name import ffmpeg_name, printable
+from edge.util.container import is_whole_mp4
 from edge.util.ffmpeg import quiet
-from edge.util.files import refuse_existing
+from edge.util.files import full_disk, naming, refuse_existing
 from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -36,12 +40,23 @@ if TYPE_CHECKING:
     from edge.status import Status
     from edge.util.spec import Spec
 
+    _Item = tuple[ImageU8, Result, Status, int | None]
+
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name to the FourCC code that OpenCV uses for it."""
 
 RESERVE_BYTES = 32 << 20
 """Free disk space below which a live source is not recorded, bytes."""
 
+MIN_FREE_BYTES = 64 << 10
+"""Free disk space below which any other recording ends with an error, bytes."""
+
+MAX_FILL_S = 10.0
+"""Longest pause of a clip that is recorded as a pause, seconds."""
+
+_log = logging.getLogger(__name__)
+_MAX_TICKS = 65535
+"""Largest denominator of the time base in MPEG-4 part 2."""
 _DEFAULT_FPS = 25.0
 _CAPACITY = 4
 _CLOSE_S = 1.5
@@ -88,11 +103,15 @@ class VideoSink(BaseSink):
         if codec is not None and codec not in CODECS:
             raise UsageError(f"unknown codec {codec!r}", expected=" | ".join(CODECS))
         refuse_existing(path, force=options.force)
-        self.path, self.fps, self._live = path, options.fps or _DEFAULT_FPS, options.live
+        self.path, self._live = path, options.live
+        self.fps = encodable_rate(options.fps or _DEFAULT_FPS)
         self.codec = codec
-        self._temporary = path.with_name(f".{path.stem}.partial{os.getpid()}.mp4")
+        self._stem = f".{printable(path.stem)}.partial"
+        self._temporary = path.with_name(f"{self._stem}{os.getpid()}.mp4")
         self._writer: Any = None
-        self._queue: Background[tuple[ImageU8, Result, Status]] | None = None
+        self._queue: Background[_Item] | None = None
+        self._written, self._begin_ns = 0, 0
+        self._newest: ImageU8 | None = None
         self._size = (0, 0)
         self._memory = PictureMemory()
         self._checked_s = -math.inf
@@ -105,9 +124,12 @@ class VideoSink(BaseSink):
         return cls(spec.path, options, codec=spec.read(VideoOptions).codec)
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Raises an error that names the path; OpenCV would only report a failure.
-        self._temporary.touch()
+        with naming(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_left_over()
+            self._temporary.touch()
+        self._written, self._newest = 0, None
         self._queue = Background(
             self._encode,
             capacity=_CAPACITY,
@@ -133,10 +155,9 @@ class VideoSink(BaseSink):
             if writer is None:
                 return
             writer.release()
-            if self._temporary.stat().st_size == 0:
-                raise DataError(
-                    f"{self.path} could not be written", got="an empty file", hint="free disk space"
-                )
+            # OpenCV does not report that FFmpeg could not write.
+            if not is_whole_mp4(self._temporary):
+                raise full_disk(self.path)
             self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
@@ -155,11 +176,11 @@ class VideoSink(BaseSink):
         if self._live and (not self._queue.has_room or self._queue.error is not None):
             self._missed += 1  # before the image is copied
         else:
-            self._queue.put((self._memory.copy(frame.image), result, self.status))
+            self._queue.put((self._memory.copy(frame.image), result, self.status, frame.clip_ns))
         self.counters["dropped"] = self._missed + self._unrecorded + self._queue.dropped
 
-    def _encode(self, item: tuple[ImageU8, Result, Status]) -> None:
-        picture, result, status = item
+    def _encode(self, item: _Item) -> None:
+        picture, result, status, clip_ns = item
         self._check_disk()
         if self._live and self._full:
             self._unrecorded += 1
@@ -168,26 +189,60 @@ class VideoSink(BaseSink):
         if self._writer is None:
             self._size = picture.shape[:2]
             self._writer = self._open()
-        self._writer.write(
-            picture if picture.shape[:2] == self._size else _fit(picture, self._size)
-        )
+            self._begin_ns = clip_ns or 0
+        picture = picture if picture.shape[:2] == self._size else _fit(picture, self._size)
+        if clip_ns is not None and not self._live:
+            self._fill(clip_ns)
+        self._put(picture)
+        self._newest = picture
+
+    def _put(self, picture: ImageU8 | None) -> None:
+        with quiet():
+            self._writer.write(picture)
+        self._written += 1
+
+    def _fill(self, clip_ns: int) -> None:
+        """Repeat the last picture until a frame of a variable rate is due.
+
+        A longer pause is cut: a recorder that was stopped for an hour makes no hour of video.
+        """
+        due = round((clip_ns - self._begin_ns) * self.fps / 1e9)
+        late = due - self._written
+        if late > MAX_FILL_S * self.fps or late < -self.fps:
+            self._begin_ns = clip_ns - round(self._written * 1e9 / self.fps)
+            return
+        # A frame early or late is the jitter of stamps.
+        for _ in range(late - 1):
+            self._put(self._newest)
+
+    def _remove_left_over(self) -> None:
+        """Remove what runs left behind that were killed while they recorded the same file."""
+        for left in self.path.parent.iterdir():
+            number = left.name.removeprefix(self._stem).removesuffix(".mp4")
+            if left.name != f"{self._stem}{number}.mp4" or not number.isdecimal():
+                continue
+            if not Path(f"/proc/{number}").exists():
+                _log.warning("removed %s: a recording that was not completed", left)
+                with suppress(OSError):
+                    left.unlink()
 
     def _check_disk(self) -> None:
         now = time.monotonic()
         if now - self._checked_s >= _CHECK_S:
             self._checked_s = now
             disk = os.statvfs(self.path.parent)
-            self._full = disk.f_bavail * disk.f_frsize < RESERVE_BYTES
+            free = disk.f_bavail * disk.f_frsize
+            self._full = free < RESERVE_BYTES
+            if not self._live and free < MIN_FREE_BYTES:
+                raise full_disk(self.path)
 
     def _open(self) -> Any:
         names = [self.codec] if self.codec else ["h264", "mp4v"]
         for name in names:
             fourcc = cv2.VideoWriter.fourcc(*CODECS[name])
             size = self._size[::-1]
-            with quiet():
-                writer = cv2.VideoWriter(
-                    str(self._temporary), cv2.CAP_FFMPEG, fourcc, self.fps, size
-                )
+            with ffmpeg_name(self._temporary) as path, quiet():
+                writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, fourcc, self.fps, size)
             if writer.isOpened():
                 self.codec = name
                 return writer
@@ -197,6 +252,14 @@ class VideoSink(BaseSink):
             got=f"OpenCV {cv2.__version__} refuses {self._size[1]}x{self._size[0]} frames",
             hint="pip install --force-reinstall opencv-python-headless",
         )
+
+
+def encodable_rate(fps: float) -> float:
+    """Return a rate that MPEG-4 part 2 can hold: as many decimals as its time base allows."""
+    for decimals in (3, 2, 1):
+        if round(fps * 10**decimals) <= _MAX_TICKS:
+            return round(fps, decimals)
+    return float(round(fps))
 
 
 def _fit(picture: ImageU8, size: tuple[int, int]) -> ImageU8:

@@ -12,6 +12,7 @@ from edge.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
@@ -85,6 +86,10 @@ class BaseSource(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def inputs(self) -> list[Path]:
+        """Return the files and folders that the source reads; none by default."""
+        return []
 
     def close(self) -> None:
         """Release the device or file; a second call does nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,6 +100,19 @@ def pick_cameras(device: str, root: Path = Path("/")) -> list[Camera]:
     return [camera for camera in found if Path(camera.node) == actual] or [
         Camera(str(path), "unnamed", ())
     ]
+
+
+def open_trouble(node: str) -> str:
+    """Return why a camera's node cannot be opened; empty if it can."""
+    try:
+        os.close(os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        return "no permission (add the user to the group `video`)"
+    except OSError as error:
+        known = {errno.EBUSY: "busy: a different program uses it", errno.ENOENT: "no such device"}
+        known |= dict.fromkeys((errno.ENXIO, errno.ENODEV), "no such device behind this node")
+        return known.get(error.errno or 0) or error.strerror or str(error)
+    return ""
 
 
 def choices(found: list[Camera]) -> str:

@@ -155,7 +155,8 @@ class Pipeline:
             self._raise_built(error)
         self._sink = self.running.get_by_name("newest")
         self._bus = self.running.get_bus()
-        self.running.use_clock(gst.SystemClock.obtain())
+        clock = gst.SystemClock.obtain()
+        self.running.use_clock(clock)
         watched = self._sink.get_static_pad("sink")
         if self._settings:
             origin = self.running.get_by_name("origin")
@@ -165,10 +166,10 @@ class Pipeline:
         self._probe = (watched, watched.add_probe(gst.PadProbeType.BUFFER, self._watch_flow))
         # Only the change to PAUSED reveals whether a source is live.
         self._live = self.running.set_state(gst.State.PAUSED) == gst.StateChangeReturn.NO_PREROLL
+        # A file would be read as fast as it can be decoded, and most of its images lost.
+        self._sink.set_property("sync", not self._live)
         self.running.set_state(gst.State.PLAYING)
-        self._monotonic = (
-            abs(self.running.get_clock().get_time() - time.monotonic_ns()) < _SAME_CLOCK_NS
-        )
+        self._monotonic = abs(clock.get_time() - time.monotonic_ns()) < _SAME_CLOCK_NS
         sample = self._first(timeout_s)
         pictures = self._format_of(sample)
         if refused := pictures.refusal():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.errors import SourceError, UsageError
 from edge.sources.base import BaseSource
-from edge.sources.camera_discovery import pick_cameras
+from edge.sources.camera_discovery import open_trouble, pick_cameras
 from edge.sources.gst_pipeline import NoFormatError, Pipeline, jpeg_tail, raw_tail
 from edge.sources.options import CameraOptions, LiveOptions
 from edge.sources.v4l2_ioctl import SignalProbe, device_number, release
@@ -247,6 +247,9 @@ class GstCameraSource(PipelineSource):
         failures = []
         for camera in pick_cameras(self._device, self._root):
             self._node, self._what = camera.node, f"camera {camera.node}"
+            if trouble := open_trouble(camera.node):
+                failures.append(f"{camera.node}: {trouble}")
+                continue
             self._number = device_number(camera.node)
             self._probe = SignalProbe(camera.node)
             try:

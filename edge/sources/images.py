@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from edge.util.spec import Spec
 
 
+_log = logging.getLogger(__name__)
+
+
 class ImagesSource(BaseSource):
-    """Every image of a folder once; other files are skipped.
+    """Every image of a folder once; folders, pipes and other files are passed over.
+
+    An image that cannot be read is logged, counted as `unreadable`, and leaves a gap in the numbers
+    of the frames.
 
     Args:
         folder: Folder of the images.
@@ -43,6 +50,10 @@ class ImagesSource(BaseSource):
         spec.refuse_options()
         return cls(spec.path)
 
+    def inputs(self) -> list[Path]:
+        """Return the folder and its images."""
+        return [self.folder, *(self.folder.iterdir() if self.folder.is_dir() else ())]
+
     def _open(self) -> None:
         if not self.folder.is_dir():
             raise SourceError(
@@ -53,7 +64,7 @@ class ImagesSource(BaseSource):
         pictures = [
             path
             for path in self.folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
         ]
         if not pictures:
             inner = self.folder / "images"
@@ -66,16 +77,23 @@ class ImagesSource(BaseSource):
         self._left = iter(sorted(pictures, key=lambda path: natural_key(path.name)))
 
     def _next(self) -> Frame | None:
-        path = next(self._left, None)
-        if path is None:
-            return None
-        try:
-            image = read_image(path)
-        except DataError as error:
-            raise SourceError(
-                error.what, expected=error.expected, got=error.got, hint=error.hint
-            ) from error
-        return self._frame(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        skipped, last = 0, None
+        for path in self._left:
+            try:
+                image = read_image(path)
+            except DataError as error:
+                _log.warning("left out: %s (%s)", error.what, error.got)
+                self.counters["unreadable"] += 1
+                skipped, last = skipped + 1, error
+                continue
+            return self._frame(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), skipped=skipped)
+        if last is not None and self._index == 0:
+            raise _as_source_error(last) from last  # none of them could be read
+        return None
 
     def _close(self) -> None:
         self._left = iter(())
+
+
+def _as_source_error(error: DataError) -> SourceError:
+    return SourceError(error.what, expected=error.expected, got=error.got, hint=error.hint)

@@ -7,7 +7,6 @@ error.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import cv2
 from edge.errors import SourceError
 from edge.imaging.buffer_pool import PictureMemory
 from edge.sources.base import BaseSource
-from edge.sources.camera_discovery import choices, find_cameras, pick_cameras
+from edge.sources.camera_discovery import choices, find_cameras, open_trouble, pick_cameras
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.options import CameraOptions
 from edge.util.ffmpeg import quiet
@@ -113,8 +112,8 @@ class V4l2Source(BaseSource):
 
     def _start(self, node: str) -> str:
         """Open a node and wait for its first image; return what went wrong, or an empty text."""
-        if not os.access(node, os.R_OK | os.W_OK):
-            return "no permission (add the user to the group `video`)"
+        if trouble := open_trouble(node):
+            return trouble
         with quiet():
             capture = self._capture(node)
         if not capture.isOpened():

@@ -13,7 +13,7 @@ import cv2
 import highdicom as hd
 import numpy as np
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from edge import __version__
 from edge.bundle.manifest import RESEARCH_USE
@@ -38,7 +38,9 @@ _BLACKED = "Pixels outside the field of view were made black"
 _METHOD = "No identity was written; black outside the field of view"
 
 
-def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False) -> Dataset:
+def secondary_capture(
+    still: Still, *, patient_id: str = "", clean: bool = False, study_uid: str = ""
+) -> Dataset:
     """Build the image of a still, without a patient name, a study date or a place.
 
     Args:
@@ -46,14 +48,22 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
         patient_id: Patient ID to write; empty leaves the field empty.
         clean: Whether a person has checked that no text inside the field of view reveals the
             patient or the date. Otherwise the image declares that it may contain such text.
+        study_uid: UID of the study to put it into; empty for the study of the still's run.
 
     Returns:
-        An uncompressed Secondary Capture in its own study and series.
+        An uncompressed Secondary Capture in a series of its own.
 
     Raises:
-        UsageError: The patient ID is invalid.
+        UsageError: The patient ID or the UID is invalid.
     """
     _check_id(patient_id)
+    study = UID(study_uid or still.record.study_uid or generate_uid())
+    if not study.is_valid:
+        raise UsageError(
+            "invalid study UID",
+            expected="numbers without leading zeros between dots, at most 64 characters",
+            got=repr(str(study)),
+        )
     rgb = np.ascontiguousarray(cv2.cvtColor(still.image, cv2.COLOR_BGR2RGB))
     image = hd.sc.SCImage(
         rgb,
@@ -61,7 +71,7 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),
-        study_instance_uid=generate_uid(),
+        study_instance_uid=study,
         series_instance_uid=generate_uid(),
         series_number=1,
         sop_instance_uid=generate_uid(),
@@ -73,6 +83,7 @@ def secondary_capture(still: Still, *, patient_id: str = "", clean: bool = False
     )
     # The library requires an orientation; an endoscope image has none, and type 2 may be empty.
     image.PatientOrientation = []
+    image.Laterality = None  # type 2C: required and empty for an organ that has no sides
     image.Modality = "ES"
     image.SecondaryCaptureDeviceManufacturer = MAKER
     image.SecondaryCaptureDeviceManufacturerModelName = NOTICE
@@ -128,6 +139,7 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         specific_character_set=_UTF8,
     )
     made.SeriesDescription = NOTICE
+    made.PatientOrientation = []
     _mark_identity(made, removed=image.PatientIdentityRemoved == "YES")
     return made
 

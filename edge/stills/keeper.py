@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import uuid
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -100,6 +101,8 @@ class StillKeeper:
         self._max_stills, self._max_bytes = max_stills, max_bytes
         self._reserve_bytes = reserve_bytes
         self._date, self._run, self._number = date, secrets.token_hex(4), 0
+        # A UID without a registered root (PS3.5 B.2).
+        self._study_uid = f"2.25.{uuid.uuid4().int}"
         self._news: deque[News] = deque()
         self._owned: int | None = _claim(folder)
         self._queue: Background[_Request] = Background(
@@ -188,6 +191,7 @@ class StillKeeper:
                 version=__version__,
                 taken=request.taken,
                 asked_by=request.asked_by,
+                study_uid=self._study_uid,
             )
             write_still(still, self.folder / request.name)
         except (OSError, EdgeDifomError) as error:

@@ -94,6 +94,7 @@ class StillRecord(Strict, frozen=True, kw_only=True):
         regions: Regions that were shown, largest first.
         no_mask: Why there is no mask; null if there is one, which may be empty.
         files: File name to SHA-256.
+        study_uid: DICOM UID of the study; the stills of a run share it. Empty in older stills.
     """
 
     schema: int = SCHEMA
@@ -112,6 +113,7 @@ class StillRecord(Strict, frozen=True, kw_only=True):
     regions: list[StillRegion]
     no_mask: str | None
     files: dict[str, str] = msgspec.field(default_factory=dict)
+    study_uid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +145,7 @@ def compose(
     version: str,
     taken: str,
     asked_by: str,
+    study_uid: str = "",
 ) -> Still:
     """Compose the still of a frame.
 
@@ -155,6 +158,7 @@ def compose(
         version: Version of this project.
         taken: Date and time in UTC.
         asked_by: Who requested the still, as in `StillRecord`.
+        study_uid: DICOM UID of the study that the still belongs to; empty for its own.
     """
     size = (frame.image.shape[0], frame.image.shape[1])
     mask = scores = None
@@ -181,6 +185,7 @@ def compose(
             for region in (() if mask is None else result.regions)
         ],
         no_mask=no_mask,
+        study_uid=study_uid,
     )
     return Still(
         record=record, image=black_outside(frame.image, view), view=view, mask=mask, scores=scores

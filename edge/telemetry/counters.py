@@ -52,7 +52,8 @@ class Numbers:
 
     def __init__(self) -> None:
         self.frames = self.dropped = self.with_mask = 0
-        self.state = State.BOOT
+        self.state: State | None = State.BOOT
+        """None after the run has ended."""
         self.changes = 0
         self.withheld: defaultdict[str, int] = defaultdict(int)
         self.age = Histogram()

@@ -148,7 +148,8 @@ class Journal:
 def _plain(value: object, depth: int = 3) -> object:
     """Convert a value to plain JSON values."""
     if isinstance(value, str):  # includes string enumerations
-        return str.__str__(value)[:_MAX_TEXT]
+        text = str.__str__(value)[:_MAX_TEXT]
+        return text.encode("utf-8", "backslashreplace").decode()  # names of files outside UTF-8
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

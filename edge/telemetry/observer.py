@@ -74,6 +74,7 @@ class Telemetry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.numbers.state = None  # the last file must not say that it still runs
         self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
         self.close()
 

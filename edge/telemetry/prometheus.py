@@ -57,6 +57,8 @@ class NumbersCollector:
         for one in State:
             state.add_metric([one.value], float(one is numbers.state))
         yield state
+        up = float(numbers.state is not None)
+        yield GaugeMetricFamily("edge_difom_up", "1 until the run has ended", value=up)
         withheld = CounterMetricFamily(
             "edge_difom_masks_withheld",
             "Frames without a mask, by kind of reason",

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_SILENT = 0
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Suppress OpenCV's messages about files and devices that cannot be opened."""
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV has these functions in a module from 4.13 on, and at its top level before.
+    set_level = cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else cv2.setLogLevel
+    before = set_level(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        set_level(before)

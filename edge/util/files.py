@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.errors import UsageError
+from edge.errors import BusyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, quota or size limit that leaves no room."""
+
+
+def full_disk(path: Path | str) -> BusyError:
+    """Return the error to raise when a file does not fit on its disk."""
+    return BusyError(
+        f"{path} cannot be written: the disk is full",
+        expected="room for the whole file, within quota and size limit",
+        hint="free disk space, or choose a different folder",
+    )
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block name a file, such as one that does not fit on its disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
@@ -28,34 +53,33 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     Raises:
         OSError: The file cannot be written, such as on a full disk; `filename` is set.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with naming(path), os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name a file in the system's errors while it is written: a full disk does not say where.
-
-    Raises:
-        OSError: What the block raises, with a file name.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename or error.errno is None:
+    content = data.encode() if isinstance(data, str) else data
+    with naming(path):
+        if _is_special(path):
+            path.write_bytes(content)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, which must never be replaced by a file."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(kind) or stat.S_ISBLK(kind) or stat.S_ISFIFO(kind)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -72,6 +96,46 @@ def refuse_existing(path: Path, *, force: bool) -> None:
             hint="choose a different path, or allow replacing it",
             code="path-exists",
         )
+
+
+def refuse_same_file(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
+    """Refuse outputs that are one file, or that would replace an input.
+
+    Args:
+        outputs: Files to write; devices and pipes may be named more than once.
+        inputs: Files and folders that are read.
+
+    Raises:
+        UsageError: Two paths lead to the same file, or an output is an input.
+    """
+    taken: dict[Path, Path] = {}
+    read = {path.resolve(): path for path in inputs}
+    for path in outputs:
+        if _is_special(path):
+            continue
+        where = path.resolve()
+        for source, given in read.items():
+            if where == source or (where.exists() and _same(where, source)):
+                raise UsageError(
+                    f"{path} is read and would be written",
+                    expected="an output that is not the source",
+                    got=f"the source {given}",
+                    hint="choose a different path",
+                )
+        if where in taken:
+            raise UsageError(
+                "two outputs are the same file",
+                expected="one file for each output",
+                got=f"{taken[where]} and {path}",
+            )
+        taken[where] = path
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def show(path: Path, json_path: str | None) -> None:
         console.write_json(json_path, manifest)
         if json_path != "-":
             console.made(json_path)
-    console.next_command(f"edge-difom verify --bundle {path}")
+    console.next_command(f"edge-difom verify --bundle {console.quote(path)}")
 
 
 @group.command(
@@ -166,7 +166,7 @@ def pack(path: Path, out: Path, force: bool) -> None:
 
     bundle.pack(path, out, force=force)
     console.made(out)
-    console.next_command(f"edge-difom verify --bundle {out}")
+    console.next_command(f"edge-difom verify --bundle {console.quote(out)}")
 
 
 @group.command(
@@ -187,4 +187,4 @@ def unpack(path: Path, out: Path, force: bool) -> None:
 
     bundle.unpack(path, out, force=force)
     console.made(out)
-    console.next_command(f"edge-difom verify --bundle {out}")
+    console.next_command(f"edge-difom verify --bundle {console.quote(out)}")

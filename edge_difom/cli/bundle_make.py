@@ -226,7 +226,9 @@ def weights(path: Path, out: Path, force: bool) -> None:
     console.say(f"{bundle.manifest.provenance.student}: {values} values in {len(state)} tensors")
     console.made(out)
     student = bundle.manifest.provenance.student
-    console.next_command(f"edge-difom distill --data DIR --student {student} --set start={out}")
+    console.next_command(
+        f"edge-difom distill --data DIR --student {student} --set start={console.quote(out)}"
+    )
 
 
 def _show(bundle: Bundle, out: Path) -> None:
@@ -268,4 +270,4 @@ def _show(bundle: Bundle, out: Path) -> None:
         [[row.dataset, row.engine, row.n, row.dice, row.iou] for row in bundle.manifest.accuracy],
     )
     console.made(out)
-    console.next_command(f"edge-difom verify --bundle {out}")
+    console.next_command(f"edge-difom verify --bundle {console.quote(out)}")

@@ -72,4 +72,4 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
         f"{len(needed)} packages"
         + (f"; no license stated by {', '.join(without)}" if without else "")
     )
-    console.next_command(f"edge-difom bundle show {path}")
+    console.next_command(f"edge-difom bundle show {console.quote(path)}")

@@ -71,7 +71,9 @@ def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...])
     console.made(folder)
     console.say(f"keep offline: {folder / 'root.pem'}")
     console.say(f"for devices:  edge-difom device trust {root}")
-    console.next_command(f"edge-difom bundle publish B --repository DIR --keys {folder}")
+    console.next_command(
+        f"edge-difom bundle publish B --repository DIR --keys {console.quote(folder)}"
+    )
 
 
 @click.command(
@@ -119,7 +121,7 @@ def publish(
     console.made(repository)
     if json_path:
         console.write_json(json_path, done)
-    console.next_command(f"edge-difom device install {repository}")
+    console.next_command(f"edge-difom device install {console.quote(repository)}")
 
 
 @click.command(
@@ -184,7 +186,7 @@ def sign(
     else:
         _show(publishing.renew(repository, keys, utc_now(), days=days))
     console.made(repository)
-    console.next_command(f"edge-difom device install {repository}")
+    console.next_command(f"edge-difom device install {console.quote(repository)}")
 
 
 def _passphrase(path: Path | None, *, new: bool = False) -> bytes:

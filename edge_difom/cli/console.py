@@ -6,6 +6,8 @@ Steps and progress always go to stderr.
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +56,11 @@ def next_command(command: str) -> None:
     say(f"next: {command}")
 
 
+def quote(value: str | Path) -> str:
+    """Return a name as a shell takes it in the command to run next."""
+    return shlex.quote(str(value))
+
+
 def examples(*commands: str) -> str:
     """Format the examples of a command's help, for click's `epilog`."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
@@ -85,6 +94,14 @@ class BundlePath(click.ParamType[Path]):
         """Return the path of the bundle; whether it exists is checked when it is opened."""
         from edge.bundle.shipped import find_bundle
 
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the name of the bundle {value} is not UTF-8",
+                expected="a name that manifests and records can hold",
+                hint="rename the bundle, or set the locale to UTF-8",
+            ) from None
         return find_bundle(value)
 
 
@@ -111,6 +128,8 @@ def keep_stdout_for_json(
     """Callback of a `--json` option: with `-`, text goes to stderr."""
     if value == "-":
         context.meta[_TEXT_TO_STDERR] = True
+        if sys.stdout is None:
+            raise UsageError("stdout is closed", expected="an open stdout, or a file for the JSON")
     return value
 
 
@@ -134,7 +153,7 @@ def write_json(target: str | Path, record: object) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return os.fsencode(value).decode("utf-8", "backslashreplace")
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy
         return value.tolist()
     raise NotImplementedError(f"{type(value).__name__} cannot be written as JSON")

@@ -76,4 +76,4 @@ def command(
         f"have a mask; {sum(summary.seconds.values()):.0f} s in total"
     )
     console.made(out / "bundle", out / "report.html", out / "overlay.mp4", out / "summary.json")
-    console.next_command(f"edge-difom run --camera --bundle {out / 'bundle'}")
+    console.next_command(f"edge-difom run --camera --bundle {console.quote(out / 'bundle')}")

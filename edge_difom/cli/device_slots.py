@@ -117,7 +117,7 @@ def install(
     console.say(f"installed: {held.name} {held.version}, on trial from the next start")
     if json_path:
         console.write_json(json_path, held)
-    console.next_command(f"edge-difom device status --state {folder}")
+    console.next_command(f"edge-difom device status --state {console.quote(folder)}")
 
 
 @click.command(
@@ -198,7 +198,7 @@ def rollback(folder: Path) -> None:
     """
     held = _store(folder).roll_back()
     console.say(f"from the next start: {held.name} {held.version}")
-    console.next_command(f"edge-difom device status --state {folder}")
+    console.next_command(f"edge-difom device status --state {console.quote(folder)}")
 
 
 @click.command(
@@ -223,7 +223,7 @@ def gc(reset: bool, folder: Path) -> None:
         store.reset()
     for path in store.collect():
         console.say(f"removed: {path}")
-    console.next_command(f"edge-difom device status --state {folder}")
+    console.next_command(f"edge-difom device status --state {console.quote(folder)}")
 
 
 def _store(folder: Path) -> SlotStore:

@@ -37,6 +37,12 @@ IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
     help="State that you looked at the image and no text inside the field of view identifies the "
     "patient or the date. Otherwise the DICOM file says that it may contain such text.",
 )
+@click.option(
+    "--study-uid",
+    default="",
+    metavar="UID",
+    help="Study to put the images into. Default: one study for the stills of a run.",
+)
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def command(
     path: Path,
@@ -45,6 +51,7 @@ def command(
     engine: str,
     patient_id: str,
     no_burned_in_text: bool,
+    study_uid: str,
     force: bool,
 ) -> None:
     """Write STILL_OR_IMAGE as a DICOM Secondary Capture, and its mask as a Segmentation.
@@ -73,7 +80,9 @@ def command(
     # Imported late: it takes most of a second.
     from edge.stills import dicom
 
-    image = dicom.secondary_capture(still, patient_id=patient_id, clean=no_burned_in_text)
+    image = dicom.secondary_capture(
+        still, patient_id=patient_id, clean=no_burned_in_text, study_uid=study_uid
+    )
     found = dicom.segmentation(still, image)
     with atomic_dir(out, force=force, mode=FOLDER_MODE) as folder:
         atomic_write(folder / IMAGE, dicom.encode(image), mode=FILE_MODE)

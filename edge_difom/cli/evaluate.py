@@ -214,7 +214,7 @@ def command(
                 )
             report = msgspec.structs.replace(report, shifts=changed)
         subject = f"{bundle_path.name}, engine {engine}, {precision}"
-        follows = f"edge-difom bench --bundle {bundle_path}"
+        follows = f"edge-difom bench --bundle {console.quote(bundle_path)}"
     report = msgspec.structs.replace(report, benchmark=found.benchmark, notes=list(found.notes))
     show(report)
     if json_path:

@@ -67,5 +67,5 @@ def label(
     )
     console.made(out)
     console.next_command(
-        f"edge-difom distill --data DIR --data {out} --student edge-s --recipe none"
+        f"edge-difom distill --data DIR --data {console.quote(out)} --student edge-s --recipe none"
     )

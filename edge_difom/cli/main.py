@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from edge import __version__
-from edge.errors import BusyError, EdgeDifomError
+from edge.errors import EdgeDifomError
 from edge.util.extras import missing, resolve
+from edge.util.files import FULL, full_disk
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
 from edge_difom.cli.hints import explain
@@ -24,7 +28,6 @@ from edge_difom.runtime_env import configure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 __all__ = ["SECTIONS", "VERBS", "LazyGroup", "group", "main", "resolve"]
 
@@ -124,8 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The arguments after the program's name; None reads `sys.argv`.
     """
+    if arguments is None and "--stills" in sys.argv:
+        # A request for a still before `run` is ready must not end the process.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     configure()
     show_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files outside UTF-8
     sys.exit(_status(arguments))
 
 
@@ -147,10 +156,13 @@ def _status(arguments: Sequence[str] | None) -> int:
             raise
         return _fail(str(named), named.exit_code)
     except OSError as error:
-        if error.errno in _DISK_FULL:
-            return _fail(
-                f"the disk is full: {error.filename or error.strerror}", BusyError.exit_code
-            )
+        if error.errno == errno.EPIPE and not error.filename:
+            # The reader of stdout has ended, as `head` does; Python must not try to flush it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        if error.errno in FULL:
+            full = full_disk(error.filename or "an output (stdout or a file)")
+            return _fail(str(full), full.exit_code)
         if not error.filename:
             raise
         return _fail(f"{error.filename}: {error.strerror}", 1)

@@ -105,7 +105,9 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     print_report(path)
     console.made(path)
     source = path if config.bits < 8 else path.parent
-    console.next_command(f"edge-difom bundle make {source} --out {path.parent / 'bundle'}")
+    console.next_command(
+        f"edge-difom bundle make {console.quote(source)} --out {console.quote(path.parent / 'bundle')}"
+    )
 
 
 @click.command(
@@ -170,7 +172,9 @@ def export(
     )
     console.made(out)
     if run.is_dir():
-        console.next_command(f"edge-difom bundle make {run} --out {run / 'bundle'}")
+        console.next_command(
+            f"edge-difom bundle make {console.quote(run)} --out {console.quote(run / 'bundle')}"
+        )
 
 
 def _external_engines(

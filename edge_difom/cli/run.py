@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
+import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,10 @@ import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console, options
+from edge_difom.cli.signals import still_on_signal, stop_on_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
     from edge.contracts import BundleStore, CartLink
     from edge.pipeline.loop import RunSummary
@@ -155,16 +154,11 @@ def command(
 
     Live sources always use the newest frame and drop late ones; clips and folders are processed
     completely. A mask is not drawn on a live frame older than 120 ms. The model runs in a separate
-    process, which is restarted if it hangs or dies. Ctrl-C or SIGTERM ends the run and completes
-    all outputs.
+    process, which is restarted if it hangs or dies. Ctrl-C, SIGTERM or SIGHUP ends the run and
+    completes all outputs.
     """
-    from edge.bundle.reader import Bundle
-    from edge.inference.engine_spec import bundle_spec
-    from edge.inference.supervisor import SingleBundle
-    from edge.pipeline.device import DeviceOptions, open_device
-    from edge.sinks.open import open_sinks
-    from edge.sources.open import open_source
-
+    if seconds is not None and not math.isfinite(seconds):
+        raise UsageError("--seconds is not a number of seconds", got=f"{seconds}")
     if (source is None) == (camera is None):
         raise UsageError(
             "exactly one source is needed",
@@ -182,51 +176,69 @@ def command(
         )
     if view is not None:
         sinks = (*sinks, f"web:{view}" if view else "web")
-    frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
-    open_sinks(sinks, force=force)  # report a wrong sink before a slow start
-    if bundle_path is None and state is None:
-        from firmware_bridge.fleet.slots.store import installed_state
+    with ExitStack() as stack:
+        # First, so that a signal during the slow start ends in whole outputs, too.
+        stop = stack.enter_context(stop_on_signal())
+        still = stack.enter_context(still_on_signal(stills))
+        from edge.bundle.reader import Bundle
+        from edge.inference.engine_spec import bundle_spec
+        from edge.inference.supervisor import SingleBundle
+        from edge.pipeline.device import DeviceOptions, open_device
+        from edge.sinks.open import open_sinks
+        from edge.sources.open import open_source
+        from edge.util.files import refuse_existing, refuse_same_file
 
-        state = installed_state()
-        if state is not None:
-            console.say(f"using the bundle installed in {state}")
-    path = bundle_path
-    if state is None:
-        path = bundle_path or _default_bundle()
-        bundle_spec(
-            Bundle.open(path), engine, threads=threads
-        )  # and an engine that cannot run here
-        store: BundleStore = SingleBundle(path)
-    else:
-        from firmware_bridge.fleet.slots.store import open_store
+        frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
+        planned = open_sinks(sinks, force=force)  # report a wrong output before a slow start
+        files = [path for sink in planned for path in sink.outputs()]
+        if json_path and json_path != "-":
+            if not Path(json_path).is_char_device():
+                refuse_existing(Path(json_path), force=force)
+            files.append(Path(json_path))
+        files += [path for path in (log, metrics) if path is not None]
+        refuse_same_file(files, frames_from.inputs())
+        if bundle_path is None and state is None:
+            from firmware_bridge.fleet.slots.store import installed_state
 
-        store = open_store(state)
-    options = DeviceOptions(
-        engine=engine,
-        threads=threads,
-        log=log,
-        metrics=metrics,
-        guard=guard,
-        smooth=smooth,
-        stills=stills,
-    )
-    with frames_from, _stop_on_signal() as stop, _still_on_signal(stills) as still:
-        outputs = open_sinks(
-            sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live
+            state = installed_state()
+            if state is not None:
+                console.say(f"using the bundle installed in {state}")
+        path = bundle_path
+        if state is None:
+            path = bundle_path or _default_bundle()
+            # And an engine that cannot run here.
+            bundle_spec(Bundle.open(path), engine, threads=threads)
+            store: BundleStore = SingleBundle(path)
+        else:
+            from firmware_bridge.fleet.slots.store import open_store
+
+            store = open_store(state)
+        options = DeviceOptions(
+            engine=engine,
+            threads=threads,
+            log=log,
+            metrics=metrics,
+            guard=guard,
+            smooth=smooth,
+            stills=stills,
         )
-        console.say(frames_from.description)
-        with open_device(
-            frames_from,
-            outputs,
-            store,
-            options,
-            cart=_open_cart(cart) if cart else None,
-            lock=_open_signal(state) if state else None,
-            stop=stop,
-            still=still,
-        ) as loop:
-            summary = loop.run(frames=frames, seconds=seconds)
-            name = loop.engine.name
+        with frames_from:
+            outputs = open_sinks(
+                sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live
+            )
+            console.say(frames_from.description)
+            with open_device(
+                frames_from,
+                outputs,
+                store,
+                options,
+                cart=_open_cart(cart) if cart else None,
+                lock=_open_signal(state) if state else None,
+                stop=stop,
+                still=still,
+            ) as loop:
+                summary = loop.run(frames=frames, seconds=seconds)
+                name = loop.engine.name
     _show(summary)
     if json_path:
         console.write_json(json_path, summary)
@@ -235,13 +247,13 @@ def command(
         *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
     )
     if stills is not None:
-        console.next_command(f"edge-difom device still {stills}/STILL --out DICOM")
+        console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif state is None:
         console.next_command(
-            f"edge-difom bench --bundle {path} --engine {name or engine} --seconds 60"
+            f"edge-difom bench --bundle {console.quote(path)} --engine {name or engine} --seconds 60"
         )
     else:
-        console.next_command(f"edge-difom device status --state {state}")
+        console.next_command(f"edge-difom device status --state {console.quote(state)}")
 
 
 def _open_cart(description: str) -> CartLink:
@@ -268,39 +280,6 @@ def _default_bundle() -> Path:
             hint="edge-difom demo --out demo, then --bundle demo/bundle",
         )
     return path
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Return an event that SIGINT or SIGTERM sets; a second signal has its previous effect."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
-    """Return an event that SIGUSR1 sets; without a folder for stills the signal is unchanged."""
-    still = threading.Event()
-    if stills is None:
-        yield still
-        return
-    before = signal.signal(signal.SIGUSR1, lambda *_: still.set())
-    try:
-        yield still
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 def _show(summary: RunSummary) -> None:

@@ -52,7 +52,9 @@ def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) 
     _write(json_path, report)
     report.raise_for_problems()
     console.say(f"verified: {bundle_path} ({report.digest})")
-    console.next_command(f"edge-difom run --source synthetic: --bundle {bundle_path}")
+    console.next_command(
+        f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)}"
+    )
 
 
 def _write(json_path: str | None, report: VerifyReport) -> None:

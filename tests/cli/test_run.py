@@ -133,6 +133,59 @@ def test_a_wrong_call_is_one_clear_error(
     assert list(tmp_path.iterdir()) == [], "nothing half-written"
 
 
+@pytest.mark.row(48, "An engine for a processor that the machine lacks")
+def test_a_clip_that_nothing_can_judge_ends_with_the_reason(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "o.jsonl"
+    arguments = ["--source", PHANTOM, "--sink", f"jsonl:{lines}"]
+    assert run(*arguments, "--bundle", tiny_bundle, "--engine", "openvino:GPU") == 2
+    err = capfd.readouterr().err
+    assert "no student can run" in err
+    assert "GPU" in err
+    assert run(*arguments, "--state", tmp_path / "nothing") == 4
+    assert not lines.exists()
+
+
+def test_an_output_is_never_the_source_or_another_output(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = tmp_path / "c.mp4"
+    clip.write_bytes(b"a clip")
+    arguments = ["--source", f"file:{clip}", "--bundle", tiny_bundle]
+    for wrong in (
+        ["--json", clip],
+        ["--json", clip, "--force"],
+        ["--metrics", clip],
+        ["--log", clip],
+        ["--sink", f"video:{clip}", "--force"],
+        ["--sink", f"jsonl:{tmp_path}/a", "--log", tmp_path / "a"],
+    ):
+        assert run(*arguments, *wrong) == 2, wrong
+    assert clip.read_bytes() == b"a clip"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_seconds_are_a_number(tiny_bundle: Path, seconds: str) -> None:
+    assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--seconds", seconds) == 2
+
+
+def test_a_full_stdout_is_a_full_disk(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_difom", "run", "--source", PHANTOM, "--bundle",
+             str(tiny_bundle), "--engine", "tflite", "--sink", "jsonl"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert done.returncode == 11, done.stderr
+    assert "the disk is full" in done.stderr
+    assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--json", "/dev/full") == 11
+    assert Path("/dev/full").is_char_device(), "a device is written to, never replaced"
+    assert "the disk is full" in capfd.readouterr().err
+
+
 def test_help_has_examples_and_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
@@ -141,7 +194,8 @@ def test_help_has_examples_and_the_notice(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.row(43, "SIGTERM and SIGINT in the middle of a run")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.row(50, "SIGHUP in the middle of a run")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_live_run_with_whole_outputs(
     tiny_bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -17,6 +17,7 @@ from edge.bench.report.profile_record import DeviceProfile, Work  # noqa: TC001
 from edge.bench.report.record import GoldenCheck, WarmUp  # noqa: TC001
 from edge.bundle.manifest import Accuracy, ParityRow  # noqa: TC001
 from edge.errors import DataError
+from edge.util.files import naming
 from edge.util.host import Device  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -173,8 +174,10 @@ class Journal:
         """Add a line and flush it, so that it survives the death of this process."""
         self.lines.append(line)
         if self._file is not None:
-            self._file.write(msgspec.json.encode(line) + b"\n")
-            self._file.flush()
+            assert self._path is not None
+            with naming(self._path):
+                self._file.write(msgspec.json.encode(line) + b"\n")
+                self._file.flush()
 
 
 def read_journal(path: Path) -> list[Line]:

@@ -63,7 +63,7 @@ def command(a: Path, b: Path, margin: float, judge_invalid: bool, json_path: str
     if json_path:
         console.write_json(json_path, report)
     console.made(*([json_path] if json_path and json_path != "-" else []))
-    console.next_command(f"edge-difom bench report {b}")
+    console.next_command(f"edge-difom bench report {console.quote(b)}")
     if report.verdict == REGRESSION:
         raise LatencyError(
             f"{b} is slower than {a}",

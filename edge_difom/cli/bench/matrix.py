@@ -127,4 +127,4 @@ def command(
     if json_path:
         console.write_json(json_path, report)
     console.made(out / "matrix.json", out / "matrix.html")
-    console.next_command(f"edge-difom bench compare OTHER {out}")
+    console.next_command(f"edge-difom bench compare OTHER {console.quote(out)}")

@@ -52,4 +52,4 @@ def command(
     if json_path:
         console.write_json(json_path, report)
     console.made(*written, *([json_path] if json_path and json_path != "-" else []))
-    console.next_command(f"edge-difom bench compare OTHER {folder}")
+    console.next_command(f"edge-difom bench compare OTHER {console.quote(folder)}")

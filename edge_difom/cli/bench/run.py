@@ -158,10 +158,8 @@ def command(
 
 def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
     if report.valid:
-        return f"edge-difom run --source synthetic: --bundle {bundle_path} --engine {report.engine}"
-    return (
-        f"edge-difom bench --bundle {bundle_path} --engine {report.engine} --out {folder} --force"
-    )
+        return f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} --engine {report.engine}"
+    return f"edge-difom bench --bundle {console.quote(bundle_path)} --engine {report.engine} --out {console.quote(folder)} --force"
 
 
 def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:
@@ -227,5 +225,6 @@ def _command_line(context: click.Context) -> str:
             continue
         value = context.params[name]
         for item in value if isinstance(value, tuple) else (value,):
-            words += [parameter.opts[0], str(item)]
+            # A report must not show where the images lie.
+            words += [parameter.opts[0], item.name if name == "data" else str(item)]
     return shlex.join(words)

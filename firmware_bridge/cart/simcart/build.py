@@ -39,7 +39,11 @@ def library() -> Path:
 def _cache() -> Path:
     if named := os.environ.get("EDGE_DIFOM_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-difom"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home
+        home = Path(tempfile.gettempdir()) / f"cache-{os.geteuid()}"
+    return Path(home) / "edge-difom"
 
 
 def _compile(built: Path) -> None:

@@ -204,6 +204,37 @@ def test_nothing_names_the_patient_but_a_given_id(
     assert image.BurnedInAnnotation == burned_in
 
 
+def test_the_stills_of_a_run_share_a_study_unless_told_otherwise() -> None:
+    frame, found = Frame(0, np.full((64, 96, 3), 90, np.uint8), 0), still((64, 96))
+    values = {"result": Result(None, (), 0.0, None), "view": found.view, "bundle": None}
+    status = Status(State.RUNNING, None, 0)
+    one, other = (
+        compose(
+            frame, status=status, version="1", taken="now", asked_by="signal",
+            study_uid="2.25.77", **values,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    images = [dicom.secondary_capture(each) for each in (one, other)]
+    assert [image.StudyInstanceUID for image in images] == ["2.25.77"] * 2
+    assert images[0].SeriesInstanceUID != images[1].SeriesInstanceUID
+    assert dicom.secondary_capture(one, study_uid="2.25.9").StudyInstanceUID == "2.25.9"
+    alone = [dicom.secondary_capture(found).StudyInstanceUID for _ in range(2)]
+    assert alone[0] != alone[1], "a still without a run has a study of its own"
+    with pytest.raises(UsageError, match="study UID"):
+        dicom.secondary_capture(one, study_uid="1.02.x")
+
+
+def test_attributes_of_type_2c_are_there_and_empty() -> None:
+    image = dicom.secondary_capture(still())
+    made = dicom.segmentation(still(), image)
+    assert made is not None
+    assert "Laterality" in image
+    assert not image.Laterality
+    assert "PatientOrientation" in made
+    assert not made.PatientOrientation
+
+
 @pytest.mark.parametrize("wrong", ["x" * 65, "a\\b", "a\nb"])
 def test_a_patient_id_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="invalid patient ID"):

@@ -294,9 +294,8 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     assert got["edge_difom_frames_total",] == 5
     assert got["edge_difom_frames_dropped_total",] == 3
     assert got["edge_difom_frames_with_mask_total",] == 4
-    assert {state: got["edge_difom_state", state.value] for state in State} == {
-        state: float(state is State.DEGRADED) for state in State
-    }
+    assert {got["edge_difom_state", state.value] for state in State} == {0.0}, "it has ended"
+    assert got["edge_difom_up",] == 0
     assert got["edge_difom_masks_withheld_total", "stale"] == 1
     assert got["edge_difom_events_total", "corrupt", "source"] == 2
     assert got["edge_difom_events_total", "restarts", "inference"] == 1

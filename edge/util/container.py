@@ -1,0 +1,190 @@
+"""Tells whether a clip's file ends before its container does, by the sizes that the container holds.
+
+FFmpeg reports a file that was cut and the regular end of a file in the same way.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+_BOX_NAME = re.compile(rb"[A-Za-z0-9 ]{4}")
+_HIDDEN_S = 0.5
+_MAX_ELEMENTS = 1_000_000
+
+
+def missing_bytes(path: Path) -> int:
+    """Return how many bytes are missing at the end of a clip; 0 if none are known to be.
+
+    MP4 and QuickTime, AVI and WAV-like RIFF, Matroska and WebM state their sizes; transport and
+    program streams do not.
+
+    Args:
+        path: The clip.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(12)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            end = _end_of_boxes(file, size)
+        elif head[:4] == b"RIFF":
+            end = _end_of_riff(file, size)
+        elif int.from_bytes(head[:4], "big") == _EBML:
+            end = _end_of_elements(file, size)
+        else:
+            return 0
+    return max(0, end - size)
+
+
+def is_whole_mp4(path: Path) -> bool:
+    """Return whether an MP4 file has its index and all bytes that its boxes announce.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        boxes = list(_boxes(file, 0, size))
+    named = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in boxes)
+    return named and any(kind == b"moov" for kind, _, _ in boxes) and boxes[-1][2] == size
+
+
+def hides_frames(path: Path) -> bool:
+    """Return whether an edit list of an MP4 file hides a part of its video.
+
+    Args:
+        path: The clip.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        for kind, begin, end in _boxes(file, 0, size):
+            if kind == b"moov":
+                parts = list(_boxes(file, begin, end))
+                scale = _duration(file, parts, b"mvhd")[0]
+                tracks = [part for part in parts if part[0] == b"trak"]
+                return any(_track_hides(file, track, scale) for track in tracks)
+            if not kind.isascii():
+                break
+    return False
+
+
+def _track_hides(file: BinaryIO, track: tuple[bytes, int, int], movie_scale: int) -> bool:
+    parts = list(_boxes(file, *track[1:]))
+    media = [inner for kind, *at in parts if kind == b"mdia" for inner in _boxes(file, *at)]
+    edits = [inner for kind, *at in parts if kind == b"edts" for inner in _boxes(file, *at)]
+    scale, duration = _duration(file, media, b"mdhd")
+    shown = 0.0
+    for kind, begin, _ in edits:
+        if kind == b"elst" and movie_scale:
+            file.seek(begin)
+            head = file.read(8)
+            wide = 8 if head[:1] == b"\1" else 4
+            for _ in range(min(int.from_bytes(head[4:8], "big"), 1000)):
+                entry = file.read(2 * wide + 4)
+                media_time = int.from_bytes(entry[wide : 2 * wide], "big", signed=True)
+                if media_time >= 0:
+                    shown += int.from_bytes(entry[:wide], "big") / movie_scale
+    return bool(shown and scale) and duration / scale - shown > _HIDDEN_S
+
+
+def _duration(
+    file: BinaryIO, boxes: list[tuple[bytes, int, int]], wanted: bytes
+) -> tuple[int, int]:
+    """Return time scale and duration of a header box; (0, 0) if it is missing."""
+    for kind, begin, _ in boxes:
+        if kind == wanted:
+            file.seek(begin)
+            head = file.read(32)
+            if head[:1] == b"\1":
+                return int.from_bytes(head[20:24], "big"), int.from_bytes(head[24:32], "big")
+            return int.from_bytes(head[12:16], "big"), int.from_bytes(head[16:20], "big")
+    return 0, 0
+
+
+def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and end of the boxes between two positions."""
+    at = begin
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        length, header = int.from_bytes(head[:4], "big"), 8
+        if length == 1:
+            length, header = int.from_bytes(head[8:16], "big"), 16
+        if length == 0:
+            length = end - at
+        if length < header:
+            return
+        yield head[4:8], at + header, at + length
+        at += length
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Return where the last box of an MP4 file ends (ISO/IEC 14496-12, 4.2)."""
+    last = 0
+    for kind, _, end in _boxes(file, 0, size):
+        if not _BOX_NAME.fullmatch(kind):
+            return size  # bytes that some program appended
+        last = end
+    return last
+
+
+def _end_of_riff(file: BinaryIO, size: int) -> int:
+    """Return where the last RIFF chunk ends; a large AVI has several."""
+    at = 0
+    while at + 12 <= size:
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[4:8], "little")
+        # A recorder that was not stopped leaves 0, a stream has the largest number.
+        if head[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):
+            return size
+        at += 8 + length + length % 2
+    # Writers disagree on whether the last byte of padding is there.
+    return at - 1 if at == size + 1 else at
+
+
+def _end_of_elements(file: BinaryIO, size: int) -> int:
+    """Return where the last element of a Matroska file ends (RFC 8794), one level into segments."""
+    at = 0
+    for _ in range(_MAX_ELEMENTS):
+        if at + 2 > size:
+            return at
+        file.seek(at)
+        head = file.read(12)
+        name, after = _vint(head, 0, keep=True)
+        length, begin = _vint(head, after)
+        if name == 0 or begin == 0:
+            return size
+        unknown = length == (1 << 7 * (begin - after)) - 1
+        if name == _SEGMENT and unknown:
+            at += begin
+        elif unknown:
+            return size
+        else:
+            at += begin + length
+    return size
+
+
+def _vint(data: bytes, at: int, *, keep: bool = False) -> tuple[int, int]:
+    """Return a number of variable length and the index behind it; (0, 0) if there is none."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    if not first or at + length > len(data):
+        return 0, 0
+    value = int.from_bytes(data[at : at + length], "big")
+    return (value if keep else value & ((1 << 7 * length) - 1)), at + length
