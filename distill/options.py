@@ -103,6 +103,13 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     name: Annotated[
         str, Meta(description="Name of the student in `distill.students.build.STUDENTS`.")
     ] = field(name="student", default="edge-s")
+    decoder: Annotated[
+        str,
+        Meta(
+            description="Decoder in place of the student's own, a name in "
+            "`distill.students.decoders.build.DECODERS`, for edge students."
+        ),
+    ] = ""
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -134,6 +141,12 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "them."
         ),
     ] = False
+
+    @property
+    def network(self) -> str:
+        """Name of the whole network, as `distill.students.build.build_student` takes it."""
+        parts = (self.name, self.decoder)
+        return "+".join(filter(None, parts))
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):

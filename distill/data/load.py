@@ -45,7 +45,7 @@ def open_data(
             other.
         DataError: The images cannot be used.
     """
-    divisor = build_student(config.student.name, pretrained=False).divisor
+    divisor = build_student(config.student.network, pretrained=False).divisor
     if config.data.size % divisor:
         raise UsageError(
             f"--size {config.data.size} does not fit {config.student.name}",

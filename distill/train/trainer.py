@@ -105,7 +105,7 @@ class Trainer:
                 hint="another --set unlabeled_share= or --batch-size",
             )
         torch.manual_seed(config.run.seed)
-        self.student = build_student(config.student.name, pretrained=config.student.pretrained)
+        self.student = build_student(config.student.network, pretrained=config.student.pretrained)
         if config.student.start:
             load_start(Path(config.student.start), self.student)
         self.student.to(memory_format=torch.channels_last)
@@ -171,7 +171,7 @@ class Trainer:
         """
         done = self.epoch * self.data.steps + self.step
         left = self.config.run.epochs * self.data.steps - done
-        label = f"distill {self.config.student.name}" + (f" from step {done}" if done else "")
+        label = f"distill {self.config.student.network}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
         # The remaining time is estimated from these steps, not from those before a resume.
         with (self.report if main else silent)(left, label) as bar:
@@ -186,7 +186,7 @@ class Trainer:
         """Scale the logits of the best weights to the engines' grid; their masks do not change."""
         path = self.run / "checkpoints" / "best.pt"
         state = load_checkpoint(path)
-        student = build_student(self.config.student.name, pretrained=False)
+        student = build_student(self.config.student.network, pretrained=False)
         student.load_state_dict(state["student"])
         factor = fit_logits(student.eval(), self.data.validation.images)
         if factor < 1.0:
@@ -376,7 +376,7 @@ def start_run(
         TrainingError: Training diverged.
         DataError: The images cannot be used.
     """
-    run = out or new_run_path("distill", config.student.name)
+    run = out or new_run_path("distill", config.student.network)
     refuse_existing(run, force=force)
     # Build before anything is written: an unknown student or unusable data leaves no folder behind.
     trainer, process = _prepare(run, config, report)

@@ -74,7 +74,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 )
 @click.option(
     "--student",
-    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16 or pranet.",
+    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16, pranet.",
 )
 @click.option(
     "--teacher",
@@ -173,10 +173,9 @@ def distill(
         ):
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)
-        student = build_student(config.student.name, pretrained=False)
+        student = build_student(config.student.network, pretrained=False)
         say(
-            f"{config.student.name} at {config.data.size}x{config.data.size}: "
-            f"{student_size(student, config.data.size)}"
+            f"{config.student.network} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
         )
         run = start_run(config, out=out, force=force, report=progress)
     loaded = load_run(run)

@@ -25,6 +25,7 @@ negatives: [/data/clean]
 negative_share: 0.3
 val_negatives: 0.1
 student: edge-xs
+decoder: fpn
 teachers: [dinov2, sam]
 recipe: paper
 pretrained: false
