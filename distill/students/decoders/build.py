@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distill.students.decoders.emcad import EmcadDecoder
 from distill.students.decoders.fpn import FpnDecoder
 from edge.errors import UsageError
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from distill.students.decoders.base import Decoder
 
 DECODERS: dict[str, type[Decoder]] = {
+    "emcad": EmcadDecoder,
     "fpn": FpnDecoder,
 }
 
