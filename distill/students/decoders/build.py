@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from distill.students.decoders.emcad import EmcadDecoder
 from distill.students.decoders.fpn import FpnDecoder
+from distill.students.decoders.pld import PldDecoder
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 DECODERS: dict[str, type[Decoder]] = {
     "emcad": EmcadDecoder,
     "fpn": FpnDecoder,
+    "pld": PldDecoder,
 }
 
 
