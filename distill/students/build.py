@@ -1,7 +1,7 @@
 """Students by name.
 
 The name of a network is that of a student, and of what takes the place of its own parts:
-`edge-s+fpn`. It is what bundles record.
+`edge-s+emcad`, `edge-xs+pld+dynamic-head`, `pranet-v2+softmax`. It is what bundles record.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from distill.students.base import Student, StudentMaps
 from distill.students.decoders.build import DECODERS
 from distill.students.edge import EdgeS, EdgeXS
 from distill.students.pranet import PraNet
+from distill.students.pranet_v2 import PraNetV2
 from distill.students.size import StudentSize, student_size
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
@@ -31,6 +32,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "edge-s": EdgeS,
     "edge-xs": EdgeXS,
     "pranet": PraNet,
+    "pranet-v2": PraNetV2,
     "unet": partial(UNet, width=64),
     "unet-32": partial(UNet, width=32),
     "unetpp": partial(UNetPP, width=32),
@@ -38,6 +40,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
 }
 _PARTS: dict[str, tuple[str, Any]] = {
     **{name: ("decoder", name) for name in DECODERS},
+    "softmax": ("attention", "softmax"),
 }
 """Part of a network's name -> argument of the student and its value."""
 
@@ -46,7 +49,7 @@ def build_student(network: str, *, pretrained: bool = True) -> Student:
     """A student by name.
 
     Args:
-        network: One of `STUDENTS`, or one with parts, such as `edge-s+fpn`.
+        network: One of `STUDENTS`, or one with parts, such as `edge-s+emcad`.
         pretrained: Start an encoder that has ImageNet weights from them.
 
     Raises:

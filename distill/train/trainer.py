@@ -60,8 +60,16 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         student: Trained in place.
         config: Configuration of the run.
         channels: Channels of each teacher's map.
+
+    Raises:
+        UsageError: The recipe has no loss of the background.
     """
     loss, run = config.loss, config.run
+    if loss.background and loss.recipe == "paper":
+        raise UsageError(
+            "background=true does not fit recipe paper, whose loss knows the polyp alone",
+            expected="recipe difom or none",
+        )
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
     recipe = Paper if loss.recipe == "paper" else Difom
