@@ -40,6 +40,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
 }
 _PARTS: dict[str, tuple[str, Any]] = {
     **{name: ("decoder", name) for name in DECODERS},
+    "dynamic-head": ("dynamic_head", True),
     "softmax": ("attention", "softmax"),
 }
 """Part of a network's name -> argument of the student and its value."""

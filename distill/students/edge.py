@@ -1,7 +1,8 @@
-"""Students of an encoder and a decoder: `edge-s`, `edge-xs` and `edge-l`.
+"""Students of an encoder and a decoder: `edge-s`, `edge-xs`, `edge-l` and `ssformer-b0`.
 
 The edge students have EfficientNet-Lite0, whole or cut, or Lite2, whose activations are all ReLU6;
 squeeze-and-excite, swish and hard-swish are absent (Tan & Liu, EfficientNet-Lite, 2020).
+`ssformer-b0` has a mixed transformer and SSFormer's decoder (Wang et al., MICCAI 2022).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.decoders.build import build_decoder
+from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class PyramidStudent(Student):
         decoder: Name in `distill.students.decoders.build.DECODERS`.
         width: Channels of the decoder, for decoders that have no width of their own.
         pretrained: Start the encoder from ImageNet weights, if it has any.
+        dynamic_head: Make the kernel of the head from the picture.
         presence: Add the logit "is there a polyp" to every pixel's.
 
     Raises:
@@ -70,6 +73,7 @@ class PyramidStudent(Student):
         decoder: str,
         width: int,
         pretrained: bool,
+        dynamic_head: bool,
         presence: bool,
     ) -> None:
         super().__init__()
@@ -86,6 +90,7 @@ class PyramidStudent(Student):
         self.head = nn.Conv2d(decode.width, 1, 1)
         deepest = made.channels[self._names[-1]]
         self.presence = Presence(deepest) if presence else None
+        self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
@@ -96,7 +101,7 @@ class PyramidStudent(Student):
         return self._stages_of(self.encoder)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/4, W/4), low map at 1/16, high map at 1/8."""
+        """Logits (B, 1, H/4, W/4), low map at 1/16, high map at 1/8; auxiliary of a dynamic head at both."""
         return self._run(x, training=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,12 +112,15 @@ class PyramidStudent(Student):
         maps = dict(zip(self._names, self.encoder(x), strict=True))
         deepest = maps[self._names[-1]]
         decoded: Decoded = self._decode(maps, training=training)
-        low, high, last, _ = decoded
+        low, high, last, reconstruction = decoded
+        auxiliary: tuple[Tensor, ...] = ()
+        if self.dynamic is not None:
+            last, auxiliary = self.dynamic(deepest, low, high, last)
         presence = None if self.presence is None else self.presence(deepest)
         logits = self.head(last)
         if presence is not None:
             logits = logits + presence
-        return StudentMaps(logits, low, high, presence=presence)
+        return StudentMaps(logits, low, high, auxiliary, presence, reconstruction=reconstruction)
 
 
 class EdgeS(PyramidStudent):
@@ -124,6 +132,7 @@ class EdgeS(PyramidStudent):
         variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
             teacher.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
     """
 
     def __init__(
@@ -133,12 +142,14 @@ class EdgeS(PyramidStudent):
         width: int = 48,
         variant: Variant = "lite0",
         decoder: str = "fpn",
+        dynamic_head: bool = False,
     ) -> None:
         super().__init__(
             variant,
             decoder=decoder,
             width=width,
             pretrained=pretrained,
+            dynamic_head=dynamic_head,
             presence=True,
         )
 
@@ -150,6 +161,7 @@ class EdgeXS(PyramidStudent):
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
     """
 
     def __init__(
@@ -158,11 +170,35 @@ class EdgeXS(PyramidStudent):
         pretrained: bool = True,
         width: int = 32,
         decoder: str = "fpn",
+        dynamic_head: bool = False,
     ) -> None:
         super().__init__(
             "lite0-cut",
             decoder=decoder,
             width=width,
             pretrained=pretrained,
+            dynamic_head=dynamic_head,
             presence=True,
+        )
+
+
+class SSFormerB0(PyramidStudent):
+    """SSFormer with a mixed transformer of the size B0; it starts from random weights.
+
+    Args:
+        width: Channels of the decoder.
+        decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
+    """
+
+    def __init__(
+        self, *, width: int = 64, decoder: str = "pld", dynamic_head: bool = False
+    ) -> None:
+        super().__init__(
+            "mit-b0",
+            decoder=decoder,
+            width=width,
+            pretrained=False,
+            dynamic_head=dynamic_head,
+            presence=False,
         )
