@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from distill.students.decoders.emcad import EmcadDecoder
 from distill.students.decoders.fpn import FpnDecoder
 from distill.students.decoders.pld import PldDecoder
+from distill.students.decoders.rpca import RpcaDecoder
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ DECODERS: dict[str, type[Decoder]] = {
     "emcad": EmcadDecoder,
     "fpn": FpnDecoder,
     "pld": PldDecoder,
+    "rpca": RpcaDecoder,
 }
 
 
