@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.students.base import Student, StudentMaps
 from distill.students.decoders.build import DECODERS
-from distill.students.edge import EdgeS, EdgeXS
+from distill.students.edge import EdgeS, EdgeXS, SSFormerB0
 from distill.students.pranet import PraNet
 from distill.students.pranet_v2 import PraNetV2
 from distill.students.size import StudentSize, student_size
@@ -33,6 +33,7 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "edge-xs": EdgeXS,
     "pranet": PraNet,
     "pranet-v2": PraNetV2,
+    "ssformer-b0": SSFormerB0,
     "unet": partial(UNet, width=64),
     "unet-32": partial(UNet, width=32),
     "unetpp": partial(UNetPP, width=32),

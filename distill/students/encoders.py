@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from distill.students.efficientnet_lite import Variant, lite_features, lite_stages
+from distill.students.mix_transformer import MixTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,12 @@ def _cut_stages(cut: nn.Module) -> list[nn.Module]:
     return [*lite_stages(cut.features), cut.last]
 
 
+def _mit_b0(_: bool) -> Encoder:
+    module = MixTransformer()
+    shapes = zip((4, 8, 16, 32), module.channels, strict=True)
+    return Encoder(module, tuple(MapShape(*shape) for shape in shapes), lambda _: [])
+
+
 def _halving(channels: tuple[int, ...]) -> tuple[MapShape, ...]:
     """Maps at strides 2, 4, 8, ..."""
     return tuple(MapShape(2 ** (level + 1), count) for level, count in enumerate(channels))
@@ -104,5 +111,6 @@ ENCODERS: dict[str, Callable[[bool], Encoder]] = {
     "lite0": lambda pretrained: _lite("lite0", pretrained),
     "lite0-cut": _cut_lite,
     "lite2": lambda pretrained: _lite("lite2", pretrained),
+    "mit-b0": _mit_b0,
 }
-"""Name -> what builds the encoder, with its ImageNet weights if asked."""
+"""Name -> what builds the encoder, with its ImageNet weights if asked; `mit-b0` has none."""

@@ -74,7 +74,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 )
 @click.option(
     "--student",
-    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16, pranet.",
+    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16, pranet, "
+    "pranet-v2 or ssformer-b0.",
 )
 @click.option(
     "--teacher",
