@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from distill.students.blocks import conv_bn_relu6
 from distill.students.build import build_student
-from distill.students.edge import EdgeXS
+from distill.students.edge import PyramidStudent
+from distill.students.encoders import ENCODERS, Encoder, MapShape
 from distill.students.pranet_v2 import PraNetV2
 from edge.datasets.phantom.render import render
 from edge.errors import UsageError
@@ -27,6 +30,41 @@ if TYPE_CHECKING:
     from quantize.export.engines import ExportedEngine
 
 SIZE = 64
+WIDTHS = (8, 8, 12, 16)
+"""Channels of the tiny encoder's maps at strides 4 to 32."""
+
+
+class Tiny(nn.Module):
+    """An encoder of a pooled 3x3 convolution for each stride, so that a test sees the decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv_bn_relu6(3, 8, 3), nn.MaxPool2d(2))
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv_bn_relu6(cin, cout, 3), nn.MaxPool2d(2))
+            for cin, cout in pairwise((8, *WIDTHS))
+        )
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        x = self.stem(x)
+        return [x := stage(x) for stage in self.stages]
+
+
+@pytest.fixture(autouse=True)
+def tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = tuple(MapShape(4 * 2**level, count) for level, count in enumerate(WIDTHS))
+    monkeypatch.setitem(ENCODERS, "tiny", lambda _: Encoder(Tiny(), shapes, lambda _: []))
+
+
+def pyramid(decoder: str, *, dynamic_head: bool = False) -> PyramidStudent:
+    return PyramidStudent(
+        "tiny",
+        decoder=decoder,
+        width=8,
+        pretrained=False,
+        dynamic_head=dynamic_head,
+        presence=True,
+    )
 
 
 def phantoms(first: int, count: int) -> tuple[np.ndarray[Any, Any], torch.Tensor]:
@@ -43,7 +81,7 @@ def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, Expor
     frames, masks = phantoms(0, 16)
     x = images_tensor(frames)
     student.train()
-    for step in range(12):
+    for step in range(24):
         part = slice(8 * (step % 2), 8 * (step % 2) + 8)
         logits = student(x[part])
         wanted = nn.functional.adaptive_avg_pool2d(masks[part], logits.shape[-1])
@@ -64,10 +102,10 @@ def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, Expor
 
 
 NETWORKS: dict[str, Callable[[], Student]] = {
-    "emcad": lambda: EdgeXS(width=16, decoder="emcad"),
-    "pld": lambda: EdgeXS(width=8, decoder="pld"),
-    "rpca": lambda: EdgeXS(decoder="rpca"),
-    "dynamic-head": lambda: EdgeXS(width=16, dynamic_head=True),
+    "emcad": lambda: pyramid("emcad"),
+    "pld": lambda: pyramid("pld"),
+    "rpca": lambda: pyramid("rpca"),
+    "dynamic-head": lambda: pyramid("fpn", dynamic_head=True),
     "pranet-v2": lambda: PraNetV2(
         pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)
     ),
