@@ -33,6 +33,23 @@ def peak(x: Tensor) -> Tensor:
     return F.max_pool2d(x, [x.shape[-2], x.shape[-1]])
 
 
+def relu6(x: Tensor) -> Tensor:
+    """ReLU6 as the exporters know it; `F.relu6` is traced as an operation of its own."""
+    return F.hardtanh(x, 0.0, 6.0)
+
+
+def identity_conv(channels: int) -> nn.Conv2d:
+    """A fixed convolution that leaves a map as it is, and gives it quantization steps of its own.
+
+    Sums and products round alike in every runtime only if one of their operands has a free choice
+    of steps (`quantize.graph.grids`). An operand that another sum has settled takes this way.
+    """
+    conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+    nn.init.ones_(conv.weight)
+    conv.requires_grad_(False)
+    return conv
+
+
 class HardGate(nn.Module):
     """Weights between 0 and 1: the hard sigmoid `relu6(conv(x)) / 6`, in integers throughout.
 
@@ -55,5 +72,5 @@ class HardGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, cin, h, w) -> (B, cout, h, w) in [0, 1]."""
-        gate: Tensor = self.sixth(F.relu6(self.conv(x)))
+        gate: Tensor = self.sixth(relu6(self.conv(x)))
         return gate

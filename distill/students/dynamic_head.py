@@ -31,7 +31,7 @@ class KernelUpdate(nn.Module):
     def forward(self, kernel: Tensor, features: Tensor, logits: Tensor) -> Tensor:
         """Kernel (B, width, 1, 1), map (B, width, h, w), logits (B, 1, h, w) -> kernel."""
         selected = peak(features * torch.sigmoid(logits))
-        moved: Tensor = kernel + self.gate(selected) * self.candidate(selected)
+        moved: Tensor = kernel + self.candidate(self.gate(selected) * selected)
         return moved
 
 

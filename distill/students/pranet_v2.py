@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.students.base import Student, StudentMaps
-from distill.students.blocks import conv_bn, upsample
+from distill.students.blocks import conv_bn, identity_conv, upsample
 from distill.students.pranet import PartialDecoder, ReceptiveField
 from distill.students.res2net import Res2Net
 
@@ -44,10 +44,7 @@ class DualAttention(nn.Module):
         super().__init__()
         self.attention = attention
         self.polyp, self.background = (_branch(cin, width, kernel, depth) for _ in range(2))
-        # Brings the logits to a grid on which their product with the attention meets no tie.
-        self.carry = nn.Conv2d(1, 1, 1, bias=False)
-        nn.init.ones_(self.carry.weight)
-        self.carry.requires_grad_(False)
+        self.carry = identity_conv(1)
 
     def forward(self, features: Tensor, polyp: Tensor, turned: Tensor) -> Tensor:
         """Logits (B, 1, h, w) of the polyp; those of the background are `background(features)`, turned.

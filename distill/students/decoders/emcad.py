@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.students.blocks import HardGate, conv_bn, conv_bn_relu6, peak, upsample
+from distill.students.blocks import HardGate, conv_bn, conv_bn_relu6, peak, relu6, upsample
 from distill.students.decoders.base import Decoded, Decoder
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) -> the same shape."""
-        weights: Tensor = self.gate(F.relu6(self.squeeze(peak(x))))
+        weights: Tensor = self.gate(relu6(self.squeeze(peak(x))))
         return x * weights
 
 
@@ -95,7 +94,7 @@ class GatedSkip(nn.Module):
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """(B, width, h, w) and (B, skip_channels, h, w) -> (B, skip_channels, h, w)."""
-        weights: Tensor = self.gate(F.relu6(self.coarse(coarse) + self.skip(skip)))
+        weights: Tensor = self.gate(relu6(self.coarse(coarse) + self.skip(skip)))
         return skip * weights
 
 

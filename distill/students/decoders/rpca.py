@@ -23,7 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.students.blocks import HardGate, conv_bn, conv_bn_relu6, upsample
+from distill.students.blocks import (
+    HardGate,
+    conv_bn,
+    conv_bn_relu6,
+    identity_conv,
+    relu6,
+    upsample,
+)
 from distill.students.decoders.base import Decoded, Decoder
 
 if TYPE_CHECKING:
@@ -49,6 +56,7 @@ class Round(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.prox = nn.Sequential(conv_bn_relu6(width, width, 3), conv_bn(width, width, 1))
+        self.carry = identity_conv(width)
         self.gate = HardGate(2 * width, width)
         self.shrink = conv_bn(width, width, 3)
 
@@ -58,7 +66,21 @@ class Round(nn.Module):
         removed = self.prox(rest)
         found = removed if negative is None else negative + removed
         weights = self.gate(torch.cat([found, local_mean(found)], dim=1))
-        return rest + removed, found + self.shrink(found * weights)
+        return rest + self.carry(removed), found + self.shrink(found * weights)
+
+
+class Rebuild(nn.Module):
+    """The next picture from background and object."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.background, self.object = conv_bn(width, width, 3), conv_bn(width, width, 3)
+        self.join = conv_bn(width, width, 1)
+
+    def forward(self, background: Tensor, negative: Tensor) -> Tensor:
+        """B and U' (B, width, h, w) -> D' of the same shape."""
+        joined: Tensor = self.join(relu6(self.background(background) + self.object(negative)))
+        return joined
 
 
 class RpcaDecoder(Decoder):
@@ -71,10 +93,7 @@ class RpcaDecoder(Decoder):
             {name: conv_bn_relu6(channels[name], WIDTH, 1) for name in self.NEEDS}
         )
         self.rounds = nn.ModuleList(Round(WIDTH) for _ in range(ROUNDS))
-        self.rebuild = nn.ModuleList(
-            nn.Sequential(conv_bn_relu6(2 * WIDTH, WIDTH, 3), conv_bn(WIDTH, WIDTH, 1))
-            for _ in range(ROUNDS)
-        )
+        self.rebuild = nn.ModuleList(Rebuild(WIDTH) for _ in range(ROUNDS))
 
     def forward(self, maps: Mapping[str, Tensor], *, training: bool = False) -> Decoded:
         """Decode the maps of a batch; the last picture is rebuilt for training alone."""
@@ -86,8 +105,7 @@ class RpcaDecoder(Decoder):
         for number, step in enumerate(self.rounds, 1):
             background, negative = step(picture, negative)
             if number < ROUNDS or training:
-                rebuild = self.rebuild[number - 1]
-                picture = rebuild(torch.cat([background, negative], dim=1))
+                picture = self.rebuild[number - 1](background, negative)
         assert negative is not None
         distance = F.mse_loss(picture, given.detach()) if training else None
         return Decoded(low, high, negative, distance)

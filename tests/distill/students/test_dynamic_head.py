@@ -47,7 +47,7 @@ def test_an_update_looks_where_the_prediction_is_high() -> None:
     there[..., 2, 3] = 50.0
     with torch.no_grad():
         selected = features[:, :, 2:3, 3:4]
-        wanted = kernel + update.gate(selected) * update.candidate(selected)
+        wanted = kernel + update.candidate(update.gate(selected) * selected)
         torch.testing.assert_close(update(kernel, features, there), wanted)
         torch.testing.assert_close(update(kernel, features, nowhere), kernel)
 
