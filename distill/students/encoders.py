@@ -1,4 +1,4 @@
-"""Encoders by name: each gives the maps `x4`, `x8`, ... that a decoder takes, named by their strides."""
+"""Encoders by name: each gives a decoder the maps `x4`, `x8`, ..., named by their strides."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Encoder(NamedTuple):
 
 
 class CutLite(nn.Module):
-    """EfficientNet-Lite0 up to the first block at stride 32, behind which 3/4 of its weights are still to come.
+    """EfficientNet-Lite0 up to the first block at stride 32, which leaves 3/4 of its weights out.
 
     Args:
         pretrained: Start from ImageNet weights.

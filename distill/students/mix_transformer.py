@@ -1,4 +1,4 @@
-"""Mixed transformer of the size B0 (Xie et al., SegFormer, NeurIPS 2021), the encoder of `ssformer-b0`.
+"""Mixed transformer of the size B0 (Xie et al., SegFormer, NeurIPS 2021), for `ssformer-b0`.
 
 Four stages at strides 4 to 32. Each begins with a strided convolution that overlaps its neighbors,
 followed by blocks of attention, whose keys and values are summed up by a strided convolution, and a

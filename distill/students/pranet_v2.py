@@ -1,7 +1,10 @@
 """PraNet-V2 (Hu et al., 2025): reverse attention that learns the background as well.
 
 Each stage has a head for the polyp and one for the background. The attention of a stage comes from
-the difference of both logits of the stage before: `polyp = P + P * attention(polyp' - background')`.
+the difference of both logits of the stage before:
+
+    polyp = P + P * attention(polyp' - background')
+
 The paper's attention is a softmax over the classes. With the one class of polyp segmentation that
 is 1 everywhere, and each stage only doubles its logits; `sigmoid` gives the attention back its
 meaning. The logits are the sum of all four outputs.
@@ -47,7 +50,7 @@ class DualAttention(nn.Module):
         self.carry = identity_conv(1)
 
     def forward(self, features: Tensor, polyp: Tensor, turned: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of the polyp; those of the background are `background(features)`, turned.
+        """Logits (B, 1, h, w) of the polyp; the background's, turned, are `background(features)`.
 
         Args:
             features: (B, cin, h, w).
@@ -119,7 +122,7 @@ class PraNetV2(Student):
         self.stage8 = DualAttention(c8, reverse[2], 3, 2, attention)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/8, W/8), low map at 1/16, high map at 1/8; of both classes at 1/8, 1/32, 1/16 and 1/8."""
+        """Logits (B, 1, H/8, W/8), maps at 1/16 and 1/8, both classes at 1/8, 1/32, 1/16, 1/8."""
         f8, low, high, polyps, turned = self._run(x)
         background = tuple(-logits for logits in (*turned, self.stage8.background(f8)))
         return StudentMaps(_total(polyps), low, high, polyps, background=background)
@@ -131,7 +134,7 @@ class PraNetV2(Student):
     def _run(
         self, x: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Features at 1/8, both maps, the polyp's logits, and the background's that the polyp's need, turned."""
+        """Features at 1/8, both maps, the polyp's logits, and of the background what they need."""
         features = self.encoder(x)
         fields = [field(feature) for field, feature in zip(self.fields, features, strict=True)]
         low, high, coarse = self.decoder(*fields)

@@ -1,4 +1,4 @@
-"""Decoder `rpca`: a map is split into background and object by unrolled robust principal components.
+"""Decoder `rpca`: unrolled robust PCA splits a map into background and object.
 
 Robust PCA writes a picture as D = B + T, background of low rank plus sparse object, and alternates
 between the two. RPCANet++ (Wu et al., 2025) unrolls K rounds into a network on a gray picture at

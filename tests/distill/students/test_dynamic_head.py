@@ -1,4 +1,4 @@
-"""The head made from the picture, against a convolution whose weights differ from picture to picture."""
+"""The head made from the picture, against a convolution with weights of each picture's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoders, heads and students of other systems: the same integers in every runtime, or a reason."""
+"""Decoders, heads and students of other systems: the same integers everywhere, or a reason."""
 
 from __future__ import annotations
 
