@@ -107,6 +107,27 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     name: Annotated[
         str, Meta(description="Name of the student in `distill.students.build.STUDENTS`.")
     ] = field(name="student", default="edge-s")
+    decoder: Annotated[
+        str,
+        Meta(
+            description="Decoder in place of the student's own, a name in "
+            "`distill.students.decoders.build.DECODERS`, for edge students and ssformer-b0."
+        ),
+    ] = ""
+    dynamic_head: Annotated[
+        bool,
+        Meta(
+            description="Make the 1x1 kernel of the head from the picture, for edge students and "
+            "ssformer-b0."
+        ),
+    ] = False
+    attention: Annotated[
+        Literal["sigmoid", "softmax"],
+        Meta(
+            description="Attention of pranet-v2; the published `softmax` is 1 everywhere for one "
+            "class."
+        ),
+    ] = "sigmoid"
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -138,6 +159,13 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "them."
         ),
     ] = False
+
+    @property
+    def network(self) -> str:
+        """Name of the whole network, as `distill.students.build.build_student` takes it."""
+        dynamic = "dynamic-head" if self.dynamic_head else ""
+        attention = self.attention if self.attention != "sigmoid" else ""
+        return "+".join(filter(None, (self.name, self.decoder, dynamic, attention)))
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,6 +225,27 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "presence logit."
         ),
     ] = 1.0
+    background: Annotated[
+        bool,
+        Meta(
+            description="Teach a student without logits of its own for the background such logits, "
+            "from its finer decoder map, by a 1x1 convolution that is not exported."
+        ),
+    ] = False
+    background_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight of the cross-entropy of the background, for students with logits of "
+            "the background or with `background`."
+        ),
+    ] = 0.8
+    reconstruction_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight of the reconstruction error, for students whose decoder rebuilds "
+            "its input."
+        ),
+    ] = 0.01
     consistency_weight: Annotated[
         Weight,
         Meta(description="Weight of the loss of `unlabeled` frames beside that of the others."),

@@ -194,12 +194,12 @@ def load_run(run: Path) -> LoadedRun:
     config = load_config(run)
     path = run / "checkpoints" / "best.pt"
     state = load_checkpoint(path)
-    student = build_student(config.student.name, pretrained=False)
+    student = build_student(config.student.network, pretrained=False)
     try:
         student.load_state_dict(state["student"])
     except (KeyError, RuntimeError) as error:
         raise TrainingError(
-            f"{path} does not hold the weights of {config.student.name}",
+            f"{path} does not hold the weights of {config.student.network}",
             got=str(error).splitlines()[0],
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):

@@ -51,7 +51,7 @@ def open_data(
             other.
         DataError: The images cannot be used, or no training or no validation frame has a polyp.
     """
-    refuse_size(config, build_student(config.student.name, pretrained=False).divisor)
+    refuse_size(config, build_student(config.student.network, pretrained=False).divisor)
     splits = recorded or draw_splits(config.data, config.run.seed)
     taught = with_teachers and config.loss.recipe != "none"
     _refuse_unfit(config)

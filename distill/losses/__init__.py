@@ -6,6 +6,7 @@ from distill.losses.spectral.bands import low_band
 from distill.losses.spectral.loss import spectral_loss
 from distill.losses.task import (
     TASK_LOSSES,
+    background_loss,
     clean_loss,
     presence_loss,
     segmentation_loss,
@@ -14,6 +15,7 @@ from distill.losses.task import (
 
 __all__ = [
     "TASK_LOSSES",
+    "background_loss",
     "clean_loss",
     "low_band",
     "presence_loss",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASK_LOSSES",
+    "background_loss",
     "clean_loss",
     "cross_entropy_loss",
     "even_structure_loss",
@@ -39,10 +40,7 @@ def structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Mean over the batch, a scalar.
     """
-    # Along one axis after the other: 2 x 31 additions a pixel instead of 31 x 31.
-    near = F.avg_pool2d(mask, (31, 1), stride=1, padding=(15, 0), count_include_pad=False)
-    near = F.avg_pool2d(near, (1, 31), stride=1, padding=(0, 15), count_include_pad=False)
-    return _weighted(logits, mask, 1 + 5 * (near - mask).abs())
+    return _weighted(logits, mask, _outline(mask))
 
 
 def even_structure_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -99,6 +97,21 @@ def segmentation_loss(
     return total / len(mask)
 
 
+def background_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of "this is no polyp", pixels near the outline weighted as in `structure_loss`.
+
+    The dual supervision of PraNet-V2 (Hu et al., 2025).
+
+    Args:
+        logits: (B, 1, h, w) of the background, upsampled bilinearly to the mask.
+        mask: (B, 1, H, W) of the polyp, 0 to 1.
+
+    Returns:
+        Mean over the batch, a scalar.
+    """
+    return _entropy(_as_large(logits, mask), 1 - mask, _outline(mask)).mean()
+
+
 def presence_loss(presence: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy of polyp presence, over all views except those with a sliver of one.
 
@@ -130,12 +143,25 @@ TASK_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def _weighted(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     logits = _as_large(logits, mask)
-    entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-    entropy = (weight * entropy).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
+    entropy = _entropy(logits, mask, weight)
     score = torch.sigmoid(logits)
     inter = (weight * score * mask).sum(dim=(1, 2, 3))
     union = (weight * (score + mask)).sum(dim=(1, 2, 3)) - inter
     return (entropy + 1 - (inter + 1) / (union + 1)).mean()
+
+
+def _outline(mask: Tensor) -> Tensor:
+    """Weight of each pixel of (B, 1, H, W): up to six times as much near the outline."""
+    # Along one axis after the other: 2 x 31 additions a pixel instead of 31 x 31.
+    near = F.avg_pool2d(mask, (31, 1), stride=1, padding=(15, 0), count_include_pad=False)
+    near = F.avg_pool2d(near, (1, 31), stride=1, padding=(0, 15), count_include_pad=False)
+    return 1 + 5 * (near - mask).abs()
+
+
+def _entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of each image, (B,)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    return (weight * entropy).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
 
 
 def _as_large(logits: Tensor, mask: Tensor) -> Tensor:

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.losses import TASK_LOSSES, low_band, presence_loss, segmentation_loss, spectral_loss
+from distill.losses import (
+    TASK_LOSSES,
+    background_loss,
+    low_band,
+    presence_loss,
+    segmentation_loss,
+    spectral_loss,
+)
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.consistency import consistency_loss
@@ -71,6 +78,8 @@ class Objective(nn.Module):
         super().__init__()
         self.student = student
         self.loss, self.run = loss, run
+        heads = loss.background and not student.has_background
+        self.background = nn.Conv2d(student.high_channels, 1, 1) if heads else None
 
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
@@ -107,12 +116,15 @@ class Objective(nn.Module):
             found.high.float(),
             tuple(further.float() for further in found.auxiliary),
             None if found.presence is None else found.presence.float(),
+            tuple(logits.float() for logits in found.background),
+            None if found.reconstruction is None else found.reconstruction.float(),
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """Compute the configured loss, averaged with that of auxiliary logits (deep supervision).
 
-        Images without a polyp have a loss of their own; a presence logit adds its cross-entropy.
+        Images without a polyp have a loss of their own; a presence logit, logits of the background
+        and a reconstruction add theirs.
         """
         loss = TASK_LOSSES[self.loss.task_loss]
         found = [
@@ -122,6 +134,14 @@ class Objective(nn.Module):
         total = torch.stack(found).mean()
         if maps.presence is not None and self.loss.presence_weight:
             total = total + self.loss.presence_weight * presence_loss(maps.presence, masks)
+        background = maps.background
+        if self.background is not None:
+            background = (self.background(maps.high),)
+        if background:
+            entropy = torch.stack([background_loss(logits, masks) for logits in background]).mean()
+            total = total + self.loss.background_weight * entropy
+        if maps.reconstruction is not None:
+            total = total + self.loss.reconstruction_weight * maps.reconstruction
         return total
 
     def begin_epoch(self, epoch: int) -> None:

@@ -19,6 +19,10 @@ class StudentMaps(NamedTuple):
             with the mask like `logits`; the export lacks them as outputs. Empty for most students.
         presence: (B, 1, 1, 1) logit of "is there a polyp", which is part of every one of `logits`;
             None for students without one.
+        background: Logits (B, 1, h, w) of "this is no polyp", each of its own size, that the loss
+            compares with the inverted mask; empty for students without any.
+        reconstruction: Scalar, distance of a map that the student rebuilds from the map itself;
+            None for students that rebuild none.
     """
 
     logits: Tensor
@@ -26,6 +30,8 @@ class StudentMaps(NamedTuple):
     high: Tensor
     auxiliary: tuple[Tensor, ...] = ()
     presence: Tensor | None = None
+    background: tuple[Tensor, ...] = ()
+    reconstruction: Tensor | None = None
 
 
 class Student(nn.Module, ABC):
@@ -41,8 +47,10 @@ class Student(nn.Module, ABC):
         divisor: What height and width must be multiples of.
         low_channels: Channels of `StudentMaps.low`.
         high_channels: Channels of `StudentMaps.high`.
+        has_background: Whether it gives logits of the background.
     """
 
+    has_background = False
     stride: int
     divisor: int
     low_channels: int

@@ -1,13 +1,20 @@
-"""Students by name."""
+"""Students by name.
+
+The name of a network is that of a student, and of what takes the place of its own parts:
+`edge-s+emcad`, `edge-xs+pld+dynamic-head`, `pranet-v2+softmax`. It is what bundles record.
+"""
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.students.base import Student, StudentMaps
-from distill.students.edge import EdgeS, EdgeXS
+from distill.students.decoders.build import DECODERS
+from distill.students.edge import EdgeS, EdgeXS, SSFormerB0
 from distill.students.pranet import PraNet
+from distill.students.pranet_v2 import PraNetV2
 from distill.students.size import StudentSize, student_size
 from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
@@ -16,7 +23,7 @@ from edge.util import plugins
 from edge.util.plugins import find_plugin, plugin_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 __all__ = ["STUDENTS", "Student", "StudentMaps", "StudentSize", "build_student", "student_size"]
 
@@ -25,27 +32,34 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "edge-s": EdgeS,
     "edge-xs": EdgeXS,
     "pranet": PraNet,
+    "pranet-v2": PraNetV2,
+    "ssformer-b0": SSFormerB0,
     "unet": partial(UNet, width=64),
     "unet-32": partial(UNet, width=32),
     "unetpp": partial(UNetPP, width=32),
     "unetpp-16": partial(UNetPP, width=16),
 }
-_WITH_WEIGHTS = ("edge-l", "edge-s", "edge-xs", "pranet")
-"""Students whose encoder has ImageNet weights."""
+_PARTS: dict[str, tuple[str, Any]] = {
+    **{name: ("decoder", name) for name in DECODERS},
+    "dynamic-head": ("dynamic_head", True),
+    "softmax": ("attention", "softmax"),
+}
+"""Part of a network's name -> argument of the student and its value."""
 
 
-def build_student(name: str, *, pretrained: bool = True) -> Student:
+def build_student(network: str, *, pretrained: bool = True) -> Student:
     """A student by name.
 
     Args:
-        name: One of `STUDENTS`.
+        network: One of `STUDENTS`, or one with parts, such as `edge-s+emcad`.
         pretrained: Start an encoder that has ImageNet weights from them.
 
     Raises:
-        UsageError: Unknown name.
+        UsageError: Unknown name, or a part that the student cannot have.
     """
+    name, *parts = network.split("+")
     if name not in STUDENTS:
-        plugin = find_plugin(plugins.STUDENTS, name)
+        plugin = find_plugin(plugins.STUDENTS, name) if not parts else None
         if plugin is not None:
             student: Student = plugin.build(Student, pretrained=pretrained)
             return student
@@ -53,4 +67,35 @@ def build_student(name: str, *, pretrained: bool = True) -> Student:
             f"unknown student {name!r}",
             expected=" | ".join([*sorted(STUDENTS), *plugin_names(plugins.STUDENTS)]),
         )
-    return STUDENTS[name](pretrained=pretrained) if name in _WITH_WEIGHTS else STUDENTS[name]()
+    taken = inspect.signature(STUDENTS[name]).parameters
+    given = _arguments(name, parts, taken)
+    if "pretrained" in taken:
+        given["pretrained"] = pretrained
+    return STUDENTS[name](**given)
+
+
+def _arguments(name: str, parts: list[str], taken: Container[str]) -> dict[str, Any]:
+    """Arguments that the parts of a network's name stand for."""
+    given: dict[str, Any] = {}
+    legal = [part for part, (key, _) in _PARTS.items() if key in taken]
+    for part in parts:
+        if part not in _PARTS:
+            raise UsageError(
+                f"unknown part {part!r} of student {name}",
+                expected=" | ".join(legal) or f"{name} alone",
+            )
+        key, value = _PARTS[part]
+        if part not in legal:
+            raise UsageError(
+                f"{part} does not fit student {name}, which has no {key.replace('_', ' ')}",
+                expected=" | ".join(legal) or f"{name} alone",
+                hint=f"students with one: {', '.join(_students_with(key))}",
+            )
+        if key in given:
+            raise UsageError(f"student {name} is given two parts of a kind", got="+".join(parts))
+        given[key] = value
+    return given
+
+
+def _students_with(key: str) -> list[str]:
+    return [name for name, made in STUDENTS.items() if key in inspect.signature(made).parameters]

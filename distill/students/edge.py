@@ -1,49 +1,25 @@
-"""`edge-s`, `edge-xs` and `edge-l`: an EfficientNet-Lite encoder and a decoder made for INT8.
+"""Students of an encoder and a decoder: `edge-s`, `edge-xs`, `edge-l` and `ssformer-b0`.
 
-Every activation is ReLU6 and every skip an addition, so no concat forces two scales into one; the
-2x upsampling is nearest, exact in every runtime and free of rescaling; squeeze-and-excite, swish
-and hard-swish are absent (method: Tan & Liu, EfficientNet-Lite, 2020; Lin et al., FPN, CVPR 2017).
+The edge students have EfficientNet-Lite0, whole or cut, or Lite2, whose activations are all ReLU6;
+squeeze-and-excite, swish and hard-swish are absent (Tan & Liu, EfficientNet-Lite, 2020).
+`ssformer-b0` has a mixed transformer and SSFormer's decoder (Wang et al., MICCAI 2022).
 """
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from distill.students.base import Student, StudentMaps
-from distill.students.efficientnet_lite import Variant, lite_features, lite_stages
+from distill.students.blocks import conv_bn_relu6, peak
+from distill.students.decoders.build import build_decoder
+from distill.students.dynamic_head import DynamicHead
+from distill.students.encoders import ENCODERS
 
-CHANNELS: dict[Variant, tuple[int, int, int, int, int]] = {
-    "lite0": (16, 24, 40, 112, 320),
-    "lite2": (16, 24, 48, 120, 352),
-}
-"""Channels of the encoders' maps at strides 2, 4, 8, 16 and 32."""
-
-
-def _conv_bn_relu6(
-    cin: int, cout: int, kernel: int, groups: int = 1, stride: int = 1
-) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(cout),
-        nn.ReLU6(inplace=True),
-    )
-
-
-class Fuse(nn.Module):
-    """Add a skip to the upsampled coarser map and smooth the sum by a separable convolution."""
-
-    def __init__(self, skip_channels: int, width: int) -> None:
-        super().__init__()
-        self.lateral = _conv_bn_relu6(skip_channels, width, 1)
-        self.depthwise = _conv_bn_relu6(width, width, 3, groups=width)
-        self.pointwise = _conv_bn_relu6(width, width, 1)
-
-    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """(B, width, h, w) and (B, skip_channels, 2h, 2w) -> (B, width, 2h, 2w)."""
-        upsampled = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
-        fused: Tensor = self.pointwise(self.depthwise(upsampled + self.lateral(skip)))
-        return fused
+if TYPE_CHECKING:
+    from distill.students.decoders.base import Decoded
+    from distill.students.efficientnet_lite import Variant
 
 
 class Presence(nn.Module):
@@ -60,7 +36,7 @@ class Presence(nn.Module):
 
     def __init__(self, channels: int, width: int = 64) -> None:
         super().__init__()
-        self.features = _conv_bn_relu6(channels, width, 1)
+        self.features = conv_bn_relu6(channels, width, 1)
         self.head = nn.Conv2d(width, 1, 1)
         # Near zero: a student that is shown no clean frame learns as if there were no such logit.
         nn.init.normal_(self.head.weight, std=0.01)
@@ -68,121 +44,161 @@ class Presence(nn.Module):
 
     def forward(self, deepest: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, 1, 1, 1)."""
-        features: Tensor = self.features(deepest)
-        logit: Tensor = self.head(F.max_pool2d(features, [features.shape[-2], features.shape[-1]]))
+        logit: Tensor = self.head(peak(self.features(deepest)))
         return logit
 
 
-class EdgeS(Student):
-    """Edge student with an EfficientNet-Lite encoder; logits at a quarter of the input size.
+class PyramidStudent(Student):
+    """An encoder, a decoder and a 1x1 head; logits at a quarter of the input size.
 
     Args:
-        pretrained: Start the encoder from ImageNet weights.
-        width: Channels of the decoder.
-        variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
-            teacher.
+        encoder: Name in `distill.students.encoders.ENCODERS`.
+        decoder: Name in `distill.students.decoders.build.DECODERS`.
+        width: Channels of the decoder, for decoders that have no width of their own.
+        pretrained: Start the encoder from ImageNet weights, if it has any.
+        dynamic_head: Make the kernel of the head from the picture.
+        presence: Add the logit "is there a polyp" to every pixel's.
+
+    Raises:
+        UsageError: The decoder is unknown or does not fit the encoder.
     """
 
     stride = 4
     divisor = 32
 
     def __init__(
-        self, *, pretrained: bool = True, width: int = 48, variant: Variant = "lite0"
+        self,
+        encoder: str,
+        *,
+        decoder: str,
+        width: int,
+        pretrained: bool,
+        dynamic_head: bool,
+        presence: bool,
     ) -> None:
         super().__init__()
-        self.low_channels = self.high_channels = width
-        self.encoder = lite_features(variant, pretrained=pretrained, padding="symmetric")
-        _, c4, c8, c16, c32 = CHANNELS[variant]
-        self.top = nn.Sequential(
-            _conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width)
-        )
-        self.fuse16 = Fuse(c16, width)
-        self.fuse8 = Fuse(c8, width)
-        self.fuse4 = Fuse(c4, width)
-        self.head = nn.Conv2d(width, 1, 1)
-        self.presence = Presence(c32)
+        made = ENCODERS[encoder](pretrained)
+        self.encoder = made.module
+        self._names = [shape.name for shape in made.shapes]
+        self._stages_of = made.stages
+        decode = build_decoder(decoder, made.channels, width)
+        # The first students' parts have no prefix in their state dicts, and have kept their names.
+        for name, part in decode.named_children() if decode.FLAT else [("decoder", decode)]:
+            self.add_module(name, part)
+        self._decode = decode.forward
+        self.low_channels = self.high_channels = decode.width
+        self.head = nn.Conv2d(decode.width, 1, 1)
+        deepest = made.channels[self._names[-1]]
+        self.presence = Presence(deepest) if presence else None
+        self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
-        return [self.head, self.presence.head]
+        return [] if self.presence is None else [self.head, self.presence.head]
 
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
-        return lite_stages(self.encoder)
+        return self._stages_of(self.encoder)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
-        _, f4, f8, f16, f32 = self.encoder(x)
-        low = self.fuse16(self.top(f32), f16)
-        high = self.fuse8(low, f8)
-        presence = self.presence(f32)
-        logits = self.head(self.fuse4(high, f4)) + presence
-        return StudentMaps(logits, low, high, presence=presence)
+        """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, where a dynamic head has auxiliary logits."""
+        return self._run(x, training=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, H/4, W/4), without what only the loss reads."""
+        return self._run(x, training=False).logits
+
+    def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
+        maps = dict(zip(self._names, self.encoder(x), strict=True))
+        deepest = maps[self._names[-1]]
+        decoded: Decoded = self._decode(maps, training=training)
+        low, high, last, reconstruction = decoded
+        auxiliary: tuple[Tensor, ...] = ()
+        if self.dynamic is not None:
+            last, auxiliary = self.dynamic(deepest, low, high, last)
+        presence = None if self.presence is None else self.presence(deepest)
+        logits = self.head(last)
+        if presence is not None:
+            logits = logits + presence
+        return StudentMaps(logits, low, high, auxiliary, presence, reconstruction=reconstruction)
 
 
-class CutLite(nn.Module):
-    """EfficientNet-Lite0 up to the first block at stride 32, without the last 3/4 of its weights.
-
-    Args:
-        pretrained: Start from ImageNet weights.
-    """
-
-    CHANNELS = (16, 24, 40, 112, 192)
-    """Channels of the encoder's maps at strides 2, 4, 8, 16 and 32."""
-
-    def __init__(self, *, pretrained: bool) -> None:
-        super().__init__()
-        self.features = lite_features("lite0", pretrained=pretrained, padding="symmetric")
-        blocks = self.features.blocks
-        assert isinstance(blocks, nn.Sequential)
-        deep = blocks[5]
-        assert isinstance(deep, nn.Sequential)
-        self.features.blocks, self.last = blocks[:5], deep[:1]
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to the maps at strides 2 to 32."""
-        maps: list[Tensor] = self.features(x)
-        return [*maps, self.last(maps[-1])]
-
-
-class EdgeXS(Student):
-    """The smaller edge student: encoder up to the first block at stride 32, logits at a quarter.
+class EdgeS(PyramidStudent):
+    """Edge student with an EfficientNet-Lite encoder.
 
     Args:
         pretrained: Start the encoder from ImageNet weights.
         width: Channels of the decoder.
+        variant: The encoder: `lite0` makes it `edge-s`; `lite2` with a width of 96 `edge-l`, a task
+            teacher.
+        decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
     """
 
-    stride = 4
-    divisor = 32
-
-    def __init__(self, *, pretrained: bool = True, width: int = 32) -> None:
-        super().__init__()
-        self.low_channels = self.high_channels = width
-        self.encoder = CutLite(pretrained=pretrained)
-        _, c4, c8, c16, c32 = CutLite.CHANNELS
-        self.top = nn.Sequential(
-            _conv_bn_relu6(c32, width, 1), _conv_bn_relu6(width, width, 5, groups=width)
+    def __init__(
+        self,
+        *,
+        pretrained: bool = True,
+        width: int = 48,
+        variant: Variant = "lite0",
+        decoder: str = "fpn",
+        dynamic_head: bool = False,
+    ) -> None:
+        super().__init__(
+            variant,
+            decoder=decoder,
+            width=width,
+            pretrained=pretrained,
+            dynamic_head=dynamic_head,
+            presence=True,
         )
-        self.fuse16 = Fuse(c16, width)
-        self.fuse8 = Fuse(c8, width)
-        self.fuse4 = Fuse(c4, width)
-        self.head = nn.Conv2d(width, 1, 1)
-        self.presence = Presence(c32)
 
-    def logit_layers(self) -> list[nn.Conv2d]:
-        """The pixels' and the presence logit's last layers."""
-        return [self.head, self.presence.head]
 
-    def stages(self) -> list[nn.Module]:
-        """The encoder's stem and groups of blocks."""
-        return [*lite_stages(self.encoder.features), self.encoder.last]
+class EdgeXS(PyramidStudent):
+    """The smaller edge student: the encoder ends with the first block at stride 32.
 
-    def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/4, W/4), low map at 1/16 and high map at 1/8."""
-        _, f4, f8, f16, f32 = self.encoder(x)
-        low = self.fuse16(self.top(f32), f16)
-        high = self.fuse8(low, f8)
-        presence = self.presence(f32)
-        logits = self.head(self.fuse4(high, f4)) + presence
-        return StudentMaps(logits, low, high, presence=presence)
+    Args:
+        pretrained: Start the encoder from ImageNet weights.
+        width: Channels of the decoder.
+        decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained: bool = True,
+        width: int = 32,
+        decoder: str = "fpn",
+        dynamic_head: bool = False,
+    ) -> None:
+        super().__init__(
+            "lite0-cut",
+            decoder=decoder,
+            width=width,
+            pretrained=pretrained,
+            dynamic_head=dynamic_head,
+            presence=True,
+        )
+
+
+class SSFormerB0(PyramidStudent):
+    """SSFormer with a mixed transformer of the size B0; it starts from random weights.
+
+    Args:
+        width: Channels of the decoder.
+        decoder: Name in `distill.students.decoders.build.DECODERS`.
+        dynamic_head: Make the kernel of the head from the picture.
+    """
+
+    def __init__(
+        self, *, width: int = 64, decoder: str = "pld", dynamic_head: bool = False
+    ) -> None:
+        super().__init__(
+            "mit-b0",
+            decoder=decoder,
+            width=width,
+            pretrained=False,
+            dynamic_head=dynamic_head,
+            presence=False,
+        )

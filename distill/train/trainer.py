@@ -63,8 +63,16 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         student: Trained in place.
         config: Configuration of the run.
         channels: Channels of each teacher's map.
+
+    Raises:
+        UsageError: The recipe has no loss of the background.
     """
     loss, run = config.loss, config.run
+    if loss.background and loss.recipe == "paper":
+        raise UsageError(
+            "background=true does not fit recipe paper, whose loss knows the polyp alone",
+            expected="recipe difom or none",
+        )
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
     recipe = Paper if loss.recipe == "paper" else Difom
@@ -108,7 +116,7 @@ class Trainer:
                 hint="another --set unlabeled_share= or --batch-size",
             )
         torch.manual_seed(config.run.seed)
-        self.student = build_student(config.student.name, pretrained=config.student.pretrained)
+        self.student = build_student(config.student.network, pretrained=config.student.pretrained)
         if config.student.start:
             load_start(Path(config.student.start), self.student)
         self.student.to(memory_format=torch.channels_last)
@@ -174,7 +182,7 @@ class Trainer:
         """
         done = self.epoch * self.data.steps + self.step
         left = self.config.run.epochs * self.data.steps - done
-        label = f"distill {self.config.student.name}" + (f" from step {done}" if done else "")
+        label = f"distill {self.config.student.network}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
         # The remaining time is estimated from these steps, not from those before a resume.
         with (self.report if main else silent)(left, label) as bar:
@@ -189,7 +197,7 @@ class Trainer:
         """Scale the logits of the best weights to the engines' grid; their masks do not change."""
         path = self.run / "checkpoints" / "best.pt"
         state = load_checkpoint(path)
-        student = build_student(self.config.student.name, pretrained=False)
+        student = build_student(self.config.student.network, pretrained=False)
         student.load_state_dict(state["student"])
         factor = fit_logits(student.eval(), self.data.validation.images)
         if factor < 1.0:
@@ -386,7 +394,7 @@ def start_run(
         refuse_occupied(out, force=force)
     # Open before anything is written: an unknown student or unusable data leaves no folder behind.
     data = _open(process, config, None, report)
-    with _owned(process, out, config.student.name, force=force) as run:
+    with _owned(process, out, config.student.network, force=force) as run:
         trainer = Trainer(run, config, data, report=report)
         if process.is_main_process:
             (run / "metrics.jsonl").unlink(missing_ok=True)
@@ -415,7 +423,7 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
     """
     config = load_config(run)
     process = _process()
-    with _owned(process, run, config.student.name, resume=True):
+    with _owned(process, run, config.student.network, resume=True):
         state = load_checkpoint(run / "checkpoints" / "last.pt")
         recorded = read_splits(run / "splits.json", unlabeled=True)
         trainer = Trainer(run, config, _open(process, config, recorded, report), report=report)

@@ -74,7 +74,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 )
 @click.option(
     "--student",
-    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16 or pranet.",
+    help="Student to train: edge-s, edge-xs, edge-l, unet, unet-32, unetpp, unetpp-16, pranet, "
+    "pranet-v2 or ssformer-b0.",
 )
 @click.option(
     "--teacher",
@@ -174,11 +175,10 @@ def distill(
         ):
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)
-        student = build_student(config.student.name, pretrained=False)
+        student = build_student(config.student.network, pretrained=False)
         refuse_size(config, student.divisor)
         say(
-            f"{config.student.name} at {config.data.size}x{config.data.size}: "
-            f"{student_size(student, config.data.size)}"
+            f"{config.student.network} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
         )
         run = start_run(config, out=out, force=force, report=progress)
     if not is_main_process():

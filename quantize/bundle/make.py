@@ -137,7 +137,7 @@ def make_bundle(
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name
-        or f"{source.config.student.name}-{source.config.data.size}-{source.path.resolve().name}",
+        or f"{source.config.student.network}-{source.config.data.size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
         licence=LICENCE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
@@ -307,7 +307,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
         *splits.clean_validation,
     ]
     return Provenance(
-        student=config.student.name,
+        student=config.student.network,
         teachers=list(config.teachers.specs) if config.loss.recipe != "none" else [],
         recipe=_recipe(quantized),
         data={

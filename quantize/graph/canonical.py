@@ -40,7 +40,7 @@ from quantize.graph.grids import (
     target_grid,
     tie_free_scales,
 )
-from quantize.graph.op_rules import pair, refuse_unusual
+from quantize.graph.op_rules import pair, refuse_unknown, refuse_unusual
 from quantize.graph.reference_interpreter import ExactInterpreter
 from quantize.graph.tracing import PASS_THROUGH, arguments, operator, trace
 
@@ -68,6 +68,9 @@ CALLS: dict[str, Any] = {
     "cat": aten.cat.default,
     "pixel_shuffle": aten.pixel_shuffle.default,
 }
+_NOTHING = ("dropout", "clone", "contiguous", "detach")
+"""Operations that change no value."""
+_KNOWN = (*CALLS, *_NOTHING, "batch_norm", "conv2d", "quantizer", "split")
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class _Builder:
         self.constants = 0
 
     def build(self) -> Canonical:
+        refuse_unknown(self.traced.module.graph.nodes, {*_KNOWN, "getitem"})
         for node in self.traced.module.graph.nodes:
             if node.op == "placeholder":
                 frame = self.graph.placeholder("frame")
@@ -148,14 +152,13 @@ class _Builder:
             self.values[node] = self.values[node.all_input_nodes[0]]
         elif name == "getitem" and operator(node.all_input_nodes[0]) == "split":
             self.values[node] = self.piece(node)
-        elif name in ("dropout", "clone", "contiguous", "detach"):
+        elif name in _NOTHING:
             self.values[node] = self.values[node.all_input_nodes[0]]
         else:
             raise UsageError(
-                f"the student uses {node.target}, which cannot be exported",
-                expected=" | ".join(["conv2d", "batch_norm", "split", *sorted(CALLS)]),
-                got=f"{node.target} ({node.name})",
-                hint="write it in these operations, or use another student",
+                f"the student uses {node.target} where it cannot be exported",
+                expected="a BatchNorm right behind its convolution, the pieces of a split",
+                got=node.name,
             )
 
     def plain(self, name: str, node: Node) -> Node:

@@ -10,7 +10,20 @@ from edge.errors import UsageError
 from quantize.graph.tracing import operator
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from torch.fx import Node
+
+NO_INTEGER_FORM = {
+    "bmm": "runtimes disagree on the scales of products of two computed matrices",
+    "gelu": "no runtime computes it in integers",
+    "layer_norm": "it divides by a deviation that differs from cell to cell",
+    "linear": "it is a matrix product outside the maps; a 1x1 convolution computes the same",
+    "matmul": "runtimes disagree on the scales of products of two computed matrices",
+    "scaled_dot_product_attention": "its softmax and products of computed matrices stay in float",
+    "softmax": "its exponentials and its division stay in float",
+}
+"""Operations that students use and no engine here has in integers -> why."""
 
 
 def pool_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
@@ -32,6 +45,31 @@ def mean_settings(given: dict[str, Any]) -> tuple[list[int], list[int], list[int
     """Return kernel, stride and padding of `avg_pool2d`, each (vertical, horizontal)."""
     kernel = pair(given["kernel_size"])
     return kernel, pair(given["stride"]) if given["stride"] else kernel, pair(given["padding"])
+
+
+def refuse_unknown(nodes: Iterable[Node], known: Collection[str]) -> None:
+    """Raise UsageError that names every operation of a trace outside the dialect, with its reason.
+
+    Args:
+        nodes: Of the trace.
+        known: Names of the operations of the dialect.
+    """
+    found: dict[str, str] = {}
+    for node in nodes:
+        name = operator(node)
+        if node.op == "call_function" and name not in known:
+            found[str(node.target)] = NO_INTEGER_FORM.get(name, "")
+    if not found:
+        return
+    # Those with a reason say more than the reshapes around them.
+    telling = {target: why for target, why in found.items() if why} or found
+    raise UsageError(
+        f"the student uses {', '.join(telling)}, which cannot be exported",
+        expected=" | ".join(sorted(known)),
+        got="; ".join(f"{target}: {why}" for target, why in telling.items() if why)
+        or ", ".join(telling),
+        hint="write it in these operations, or use another student",
+    )
 
 
 def refuse_unusual(name: str, node: Node, given: dict[str, Any]) -> None:

@@ -72,7 +72,9 @@ def kept_objective(
         channels: Number of channels of each teacher's map.
         weight: Weight of the spectral distillation, in place of the run's `distill_weight`.
     """
-    config = run.config.changed(distill_weight=weight, schedule="joint", precision="fp32")
+    config = run.config.changed(
+        distill_weight=weight, schedule="joint", precision="fp32", background=False
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
         return Difom(cast("Student", _Side(quantized)), config.loss, config.run, channels)

@@ -73,7 +73,7 @@ def write_report(
     low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
     weights = WeightBits(low=quantized.config.bits, layers=low, of=len(layers))
     report = QatReport(
-        student=source.config.student.name,
+        student=source.config.student.network,
         epochs=quantized.config.epochs,
         best_epoch=int(quantized.metrics["epoch"]),
         dice_val={"f32": source.metrics["dice_val"], "quantized": quantized.metrics["dice_val"]},

@@ -25,6 +25,9 @@ negatives: [/data/clean]
 negative_share: 0.3
 val_negatives: 0.1
 student: edge-xs
+decoder: fpn
+dynamic_head: true
+attention: softmax
 teachers: [dinov2, sam]
 recipe: paper
 pretrained: false
@@ -40,6 +43,9 @@ weight_decay: 0.02
 task_loss: bce
 clean_weight: 1.5
 presence_weight: 0.5
+background: true
+background_weight: 0.4
+reconstruction_weight: 0.02
 distill_weight: 0.1
 standardize: phi-s
 radius: 3
