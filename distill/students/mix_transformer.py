@@ -25,7 +25,8 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, h w, C) -> (B, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, size)
+    found: Tensor = tokens.transpose(1, 2).unflatten(2, size)
+    return found
 
 
 class ReducedAttention(nn.Module):

@@ -159,7 +159,8 @@ def _write_mask(path: Path, found: Prediction) -> None:
 
 def _coco(rows: Sequence[_Row], predictor: Predictor) -> dict[str, Any]:
     """The regions in COCO's format for instance segmentation, with polygons in pixels."""
-    pictures, annotations = [], []
+    pictures: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, row in enumerate(rows, 1):
         height, width = row.size
         pictures.append({"id": number, "file_name": row.name, "height": height, "width": width})

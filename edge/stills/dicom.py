@@ -83,7 +83,7 @@ def secondary_capture(
     )
     # The library requires an orientation; an endoscope image has none, and type 2 may be empty.
     image.PatientOrientation = []
-    image.Laterality = None  # type 2C: required and empty for an organ that has no sides
+    image.Laterality = ""  # type 2C: required and empty for an organ that has no sides
     image.Modality = "ES"
     image.SecondaryCaptureDeviceManufacturer = MAKER
     image.SecondaryCaptureDeviceManufacturerModelName = NOTICE

@@ -6,7 +6,7 @@ FFmpeg prints on its own; `edge.util.process_env.quiet_ffmpeg` stops that for th
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
@@ -21,7 +21,8 @@ _SILENT = 0
 def quiet() -> Iterator[None]:
     """Suppress OpenCV's messages about files and devices that cannot be opened."""
     # OpenCV has these functions in a module from 4.13 on, and at its top level before.
-    set_level = cv2.utils.logging.setLogLevel if hasattr(cv2.utils, "logging") else cv2.setLogLevel
+    home: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    set_level = home.setLogLevel
     before = set_level(_SILENT)
     try:
         yield

@@ -248,11 +248,11 @@ def command(
     )
     if stills is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
-    elif state is None:
+    elif path is not None:
         console.next_command(
             f"edge-difom bench --bundle {console.quote(path)} --engine {name or engine} --seconds 60"
         )
-    else:
+    elif state is not None:
         console.next_command(f"edge-difom device status --state {console.quote(state)}")
 
 

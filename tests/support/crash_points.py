@@ -151,9 +151,8 @@ def main() -> None:
         shutil.copytree(BEGIN, folder)
         ended = in_process(lambda k=k, folder=folder: crash_at(k, folder))  # type: ignore[misc]
         assert ended in (0, CRASHED), f"point {k}: ended with {ended}"
-        assert not in_process(lambda folder=folder, outcome=outcome: check(folder, outcome)), (
-            f"point {k}"
-        )  # type: ignore[misc]
+        failed = in_process(lambda folder=folder, outcome=outcome: check(folder, outcome))  # type: ignore[misc]
+        assert not failed, f"point {k}"
         found[outcome.read_text()] += 1
         shutil.rmtree(folder)
         if ended == 0:

@@ -27,7 +27,8 @@ def from_coco(source: Path, encoded: Any) -> MaskBool:
         runs = _decompress(counts) if isinstance(counts, str) else [int(run) for run in counts]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{source}: a run-length mask is damaged", got=str(error)) from error
-    return _fill(source, runs, height * width).reshape(width, height).T.copy()
+    mask: MaskBool = _fill(source, runs, height * width).reshape(width, height).T.copy()
+    return mask
 
 
 def from_rows(source: Path, runs: Sequence[int], size: tuple[int, int]) -> MaskBool:
@@ -59,7 +60,8 @@ def from_pairs(source: Path, text: str, size: tuple[int, int]) -> MaskBool:
                 got=f"{length} from {first}",
             )
         flat[first - 1 : first - 1 + length] = True
-    return flat.reshape(size[1], size[0]).T.copy()
+    mask: MaskBool = flat.reshape(size[1], size[0]).T.copy()
+    return mask
 
 
 def _decompress(text: str) -> list[int]:

@@ -29,7 +29,7 @@ def test_the_product_is_a_convolution_with_the_pictures_own_kernel() -> None:
                 (low, high), head.heads, head.updates, (at16, at8), strict=True
             ):
                 weights = own.weight * kernel.view(1, 4, 1, 1)
-                wanted = F.conv2d(features[picture], weights, own.bias)
+                wanted = F.conv2d(features[picture], weights, own.get_parameter("bias"))
                 torch.testing.assert_close(logits[picture], wanted, rtol=1e-4, atol=1e-5)
                 kernel = update(kernel, features[picture], wanted)
             weights = static.weight * kernel.view(1, 4, 1, 1)

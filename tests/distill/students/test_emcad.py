@@ -59,6 +59,7 @@ def test_channel_attention_weighs_channels_by_their_maxima() -> None:
     x = torch.randn(2, 8, 5, 6)
     with torch.no_grad():
         peaks = x.flatten(2).max(dim=2).values
+        assert layer.squeeze.bias is not None
         hidden = peaks @ layer.squeeze.weight.flatten(1).T + layer.squeeze.bias
         gate = layer.gate.conv
         assert gate.bias is not None

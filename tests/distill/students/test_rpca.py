@@ -78,7 +78,9 @@ def test_a_picture_is_rebuilt_from_one_convolution_of_both() -> None:
     rebuild = Rebuild(6).eval()
     background, negative = torch.randn(2, 1, 6, 9, 9)
     with torch.no_grad():
-        kernels = [part[0].weight for part in (rebuild.background, rebuild.object)]
+        kernels: list[torch.Tensor] = [
+            part.get_parameter("0.weight") for part in (rebuild.background, rebuild.object)
+        ]
         both = torch.cat([background, negative], dim=1)
         found = nn.functional.conv2d(both, torch.cat(kernels, dim=1), padding=1)
         scale = (1 + 1e-5) ** -0.5
@@ -93,5 +95,5 @@ def test_it_stays_below_its_budget() -> None:
     whole = student_size(student, 256)
     assert 16 <= WIDTH <= 24
     assert whole.macs - encoder.macs < 0.3e9
-    rounds = sum(p.numel() for p in student.decoder.rounds.parameters())  # type: ignore[union-attr]
+    rounds = sum(p.numel() for p in student.get_submodule("decoder.rounds").parameters())
     assert rounds < 25_000

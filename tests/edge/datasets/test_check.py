@@ -33,6 +33,7 @@ def test_a_good_folder_has_no_findings(data: Path, tmp_path: Path) -> None:
     assert [(part.part, part.frames) for part in report.parts] == [("train", 6), ("validation", 3)]
     assert report.parts[1].with_polyp == 3
     sheet = cv2.imdecode(np.frombuffer(contact_sheet(checked[0].pairs), np.uint8), 1)
+    assert sheet is not None
     assert sheet.shape == (CELL[0], 6 * CELL[1], 3)
     result = CliRunner().invoke(check, [str(data), "--sheet", str(tmp_path / "s.png")])
     assert result.exit_code == 0

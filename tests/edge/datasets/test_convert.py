@@ -41,7 +41,7 @@ def picture(path: Path, size: tuple[int, int] = (H, W)) -> Path:
 def runs(mask: NDArray[np.bool_]) -> list[int]:
     flat = np.concatenate([[False], mask.T.reshape(-1), [not mask.T.reshape(-1)[-1]]])
     edges = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], edges])).tolist()
+    return [int(length) for length in np.diff(np.concatenate([[0], edges]))]
 
 
 def compressed(counts: list[int]) -> str:

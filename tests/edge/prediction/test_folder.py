@@ -46,6 +46,11 @@ def images(tmp_path: Path, tiny_scene: Scene) -> Path:
     return folder
 
 
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)
+
+
 def test_each_image_gets_its_mask_its_contours_and_its_line(
     images: Path, bundle: Bundle, tiny_scene: Scene, tmp_path: Path
 ) -> None:
@@ -56,10 +61,7 @@ def test_each_image_gets_its_mask_its_contours_and_its_line(
     assert (summary.n, summary.with_regions) == (3, 2)
     assert summary.unreadable == summary.not_judged == {}
     assert {path.name for path in (out / "masks").iterdir()} == {"2.png", "10.png", "é 1.png"}
-    masks = {
-        path.stem: cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-        for path in (out / "masks").iterdir()
-    }
+    masks = {path.stem: read_mask(path) for path in (out / "masks").iterdir()}
     assert {mask.shape for mask in masks.values()} == {(96, 128)}
     assert not masks["2"].any()
     assert np.array_equal(masks["10"], alone.mask)

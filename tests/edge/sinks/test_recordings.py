@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_no_recording(
     if not live:
         monkeypatch.undo()
         monkeypatch.setattr(
-            video.os, "statvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096)
+            "edge.sinks.video.os.statvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096)
         )
         with pytest.raises(BusyError, match="the disk is full"):
             record(tmp_path / "o.mp4", [0, 40, 80])

@@ -206,12 +206,12 @@ def test_nothing_names_the_patient_but_a_given_id(
 
 def test_the_stills_of_a_run_share_a_study_unless_told_otherwise() -> None:
     frame, found = Frame(0, np.full((64, 96, 3), 90, np.uint8), 0), still((64, 96))
-    values = {"result": Result(None, (), 0.0, None), "view": found.view, "bundle": None}
+    result = Result(None, (), 0.0, None)
     status = Status(State.RUNNING, None, 0)
     one, other = (
         compose(
             frame, status=status, version="1", taken="now", asked_by="signal",
-            study_uid="2.25.77", **values,
+            study_uid="2.25.77", result=result, view=found.view, bundle=None,
         )
         for _ in range(2)
     )  # fmt: skip

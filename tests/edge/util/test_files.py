@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from edge.errors import UsageError
-from edge.util import files
 from edge.util.files import atomic_write, full_disk, naming, refuse_same_file
 
 
@@ -27,7 +26,7 @@ def test_a_file_that_does_not_fit_is_told_and_leaves_nothing(
     def fail(_: int) -> None:
         raise OSError(number, "no room")
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr("edge.util.files.os.fsync", fail)
     with pytest.raises(OSError, match="no room") as caught:
         atomic_write(tmp_path / "a.json", b"{}")
     assert caught.value.filename == str(tmp_path / "a.json")

@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from distill.students.build import STUDENTS, Student
 from distill.students.edge import EdgeXS
+from distill.weight_files import NESTED
 from edge.datasets.phantom.render import render
 from edge.errors import DataError, TrainingError, UsageError
 from edge_difom.cli.qat import export
 from quantize.certify.parity import engine_scores, torch_scores
-from quantize.export.external_checkpoint import NESTED, foreign_engines, load_student_file
+from quantize.export.external_checkpoint import foreign_engines, load_student_file
 
 if TYPE_CHECKING:
     from pathlib import Path
