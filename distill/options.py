@@ -235,8 +235,8 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     background_weight: Annotated[
         Weight,
         Meta(
-            description="Weight of the cross-entropy of the background, for students with logits of "
-            "the background or with `background`."
+            description="Weight of the cross-entropy of the background, for students with logits "
+            "of the background or with `background`."
         ),
     ] = 0.8
     reconstruction_weight: Annotated[

@@ -1,4 +1,4 @@
-"""Files of weights that other programs wrote: what wraps the weights, and what is wrong with a file.
+"""Files of weights that other programs wrote: their wrappers, and what may be wrong.
 
 A state dict comes nested (`{"model": ...}`), under the prefixes of wrappers (`module._orig_mod.`),
 beside counters of profilers and weights of losses.

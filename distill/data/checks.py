@@ -1,4 +1,4 @@
-"""What is wrong with decoded training data: no polyp, black and white swapped, frames on both sides."""
+"""Find what is wrong with decoded data: no polyp, swapped colors, frames on both sides."""
 
 from __future__ import annotations
 

@@ -88,9 +88,10 @@ def load_splits(
 
     A root holds `images/` and `masks/`, or `train/` and `validation/` (also `val/` or `valid/`)
     with both; the latter is its split, and where there is no `validation/` none of it validates.
-    `test/` is not used, which a warning says. A root of the first kind is split by `val_sequences` where it has a `sequences.json` (`[{"sequence", "first", "last"}]`,
-    inclusive ranges of the numeric stems), else whole groups are drawn until `val_fraction` of its
-    frames is reached. A split depends on nothing but names and `seed`.
+    `test/` is not used, which a warning says. A root of the first kind is split by `val_sequences`
+    where it has a `sequences.json` (`[{"sequence", "first", "last"}]`, inclusive ranges of the
+    numeric stems), else whole groups are drawn until `val_fraction` of its frames is reached. A
+    split depends on nothing but names and `seed`.
 
     Args:
         roots: Data folders.

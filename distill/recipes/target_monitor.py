@@ -46,7 +46,7 @@ class TargetMonitor:
         self._seen: dict[str, deque[_Look]] = {}
 
     def check(self, name: str, target: Tensor, loss: float) -> None:
-        """Check one step of one teacher; the targets and losses of `JUDGED_FRAMES` are judged together.
+        """Check one step of one teacher; `JUDGED_FRAMES` frames are judged together.
 
         Args:
             name: Name of the teacher.

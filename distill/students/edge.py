@@ -101,7 +101,7 @@ class PyramidStudent(Student):
         return self._stages_of(self.encoder)
 
     def maps(self, x: Tensor) -> StudentMaps:
-        """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, where a dynamic head has auxiliary logits."""
+        """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""
         return self._run(x, training=True)
 
     def forward(self, x: Tensor) -> Tensor:

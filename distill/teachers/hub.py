@@ -118,7 +118,7 @@ def _is_finite(value: torch.Tensor) -> bool:
 
 
 def _explain(folder: Path, error: Exception) -> str:
-    """What is wrong with a checkpoint: which of its files is text or empty, else the first line of an error."""
+    """Say what is wrong with a checkpoint: a file of text, an empty file, or the error."""
     if folder.is_dir():
         for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
             text = text_instead_of_weights(path)

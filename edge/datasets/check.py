@@ -1,4 +1,4 @@
-"""Look at data folders before a training: what is in them, and what would train or validate wrongly."""
+"""Check data folders before a training: what they hold, and what would go wrong with it."""
 
 from __future__ import annotations
 

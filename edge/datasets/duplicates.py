@@ -1,4 +1,4 @@
-"""Pictures that show the same: found by their thumbnails, whatever their names, sizes and formats."""
+"""Find pictures that show the same, by thumbnails, whatever their names and sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIDE = 16
 """Height and width of a thumbnail, in pixels."""
 MAX_DIFFERENCE = 1.5
-"""Root mean square difference of two thumbnails up to which their pictures are the same, in 1/255."""
+"""Largest root mean square difference of two thumbnails of one picture, in 1/255."""
 MIN_CONTRAST = 8.0
 """Standard deviation of a thumbnail from which a picture shows something, in 1/255."""
 
@@ -35,7 +35,7 @@ def thumbnails(images: Iterable[ImageU8]) -> NDArray[np.float32]:
 def find_same(
     known: NDArray[np.float32], given: NDArray[np.float32], limit: float = MAX_DIFFERENCE
 ) -> list[tuple[int, int]]:
-    """For each given picture that is the same as a known one, its row and the most similar known row.
+    """For each picture that equals a known one: its row and the most similar known row.
 
     Pictures without contrast, such as black frames, are never the same as another.
 

@@ -42,7 +42,7 @@ def match_names(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Pa
 
 
 def _without_words(images: dict[str, Path], masks: dict[str, Path]) -> dict[str, Path]:
-    """The masks under the names of their images, if words such as `image` and `mask` tell them apart."""
+    """The masks under the names of their images, told apart by words such as `mask`."""
     left = {_without_word(stem, _IMAGE_WORDS): stem for stem in images}
     right = {_without_word(stem, _MASK_WORDS): stem for stem in masks}
     if len(left) < len(images) or len(right) < len(masks) or not left.keys() & right.keys():

@@ -93,7 +93,7 @@ def find_pairs(root: Path) -> list[Pair]:
 
 
 def _homes(root: Path) -> Iterator[Path]:
-    """A folder, the one of the same name that an archive packs into it, and those of their formats."""
+    """A folder, one of the same name packed into it, and the folders of their formats."""
     inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
     inner = inside.get(root.resolve().name.lower())
     for home in (root, inner):
@@ -146,8 +146,8 @@ def pair_folders(images: Path, masks: Path) -> list[Pair]:
     """Pair the files of two folders by stem, in natural order.
 
     Names are compared in Unicode's composed form. What stands before or behind the image's name in
-    the names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`; nor are
-    words such as in `1_image` and `1_mask`.
+    the names of all masks is no part of them: `p1`, `1_mask`, `1_segmentation`, `1.jpg.png`; nor
+    are words such as in `1_image` and `1_mask`.
 
     Raises:
         DataError: A folder is missing or empty, an image or a mask has no partner, two files share

@@ -1,4 +1,4 @@
-"""Tells whether a clip's file ends before its container does, by the sizes that the container holds.
+"""Tell whether a clip's file ends before its container does, by the sizes that it holds.
 
 FFmpeg reports a file that was cut and the regular end of a file in the same way.
 """

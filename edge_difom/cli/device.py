@@ -96,5 +96,6 @@ def fit_command(bundle_path: Path, json_path: str | None) -> None:
         engine for engine in report.engines if engine.runs and engine.precision == "int8"
     )
     console.next_command(
-        f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} --engine {runnable.runtime}"
+        f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} "
+        f"--engine {runnable.runtime}"
     )

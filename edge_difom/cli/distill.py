@@ -178,7 +178,8 @@ def distill(
         student = build_student(config.student.network, pretrained=False)
         refuse_size(config, student.divisor)
         say(
-            f"{config.student.network} at {config.data.size}x{config.data.size}: {student_size(student, config.data.size)}"
+            f"{config.student.network} at {config.data.size}x{config.data.size}: "
+            f"{student_size(student, config.data.size)}"
         )
         run = start_run(config, out=out, force=force, report=progress)
     if not is_main_process():

@@ -57,7 +57,8 @@ def _next(report: DoctorReport) -> str:
         return report.extras["openvino"].install
     if report.extras["train"].installed:
         return "edge-difom demo --out demo"
-    return f"edge-difom run --source synthetic: --bundle {console.quote(report.default_bundle or 'BUNDLE')}"
+    bundle = console.quote(report.default_bundle or "BUNDLE")
+    return f"edge-difom run --source synthetic: --bundle {bundle}"
 
 
 def _describe(probe: Probe) -> str:

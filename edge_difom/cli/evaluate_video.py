@@ -145,7 +145,8 @@ def run(
         atomic_write(report_path, video_page(report, watched))
         console.made(report_path)
     console.next_command(
-        f"edge-difom run --source file:{console.quote(clips[0].clip)} --bundle {console.quote(bundle_path)} --view"
+        f"edge-difom run --source file:{console.quote(clips[0].clip)} "
+        f"--bundle {console.quote(bundle_path)} --view"
     )
 
 

@@ -79,5 +79,6 @@ def command(
             write_clip(folder / "clip.mp4", seed=seed, frames=clip_frames)
     console.made(out)
     console.next_command(
-        f"edge-difom distill --data {console.quote(out)} --student edge-s --teacher efficientnet_lite2"
+        f"edge-difom distill --data {console.quote(out)} --student edge-s "
+        "--teacher efficientnet_lite2"
     )

@@ -106,7 +106,8 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     console.made(path)
     source = path if config.bits < 8 else path.parent
     console.next_command(
-        f"edge-difom bundle make {console.quote(source)} --out {console.quote(path.parent / 'bundle')}"
+        f"edge-difom bundle make {console.quote(source)} "
+        f"--out {console.quote(path.parent / 'bundle')}"
     )
 
 

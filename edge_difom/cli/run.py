@@ -250,7 +250,8 @@ def command(
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
         console.next_command(
-            f"edge-difom bench --bundle {console.quote(path)} --engine {name or engine} --seconds 60"
+            f"edge-difom bench --bundle {console.quote(path)} --engine {name or engine} "
+            "--seconds 60"
         )
     elif state is not None:
         console.next_command(f"edge-difom device status --state {console.quote(state)}")

@@ -134,10 +134,10 @@ def make_bundle(
         )
         files[entry.frame], files[entry.scores] = _png(frame[..., ::-1]), _png(expected)
         golden.append(entry)
+    network, size = source.config.student.network, source.config.data.size
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        name=name
-        or f"{source.config.student.network}-{source.config.data.size}-{source.path.resolve().name}",
+        name=name or f"{network}-{size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
         licence=LICENCE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),

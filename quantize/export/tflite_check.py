@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FACTOR = 256
-"""Input scale times weight scale over output scale from which LiteRT's integer kernels refuse a layer."""
+"""Input scale times weight scale over output scale from which LiteRT refuses a layer."""
 _PRODUCTS = (
     BuiltinOperator.CONV_2D,
     BuiltinOperator.DEPTHWISE_CONV_2D,

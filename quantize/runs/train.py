@@ -70,7 +70,8 @@ def train_qat(
     """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
     Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `splits.json`,
-    `calibrated.json`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json` and `report.json`.
+    `calibrated.json`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json`
+    and `report.json`.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.

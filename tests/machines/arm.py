@@ -49,7 +49,7 @@ CPU variant\t: 0x4
 CPU part\t: 0xd0b
 CPU revision\t: 1
 
-"""
+"""  # noqa: E501 - the kernel writes the features on one line
 """One core of that CPU in /proc/cpuinfo; with the host's, which QEMU shows, XNNPACK crashes."""
 
 EXTRAS = ("openvino", "tflite", "tflite-runtime")

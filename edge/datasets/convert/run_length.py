@@ -1,4 +1,4 @@
-"""Run-length encodings of masks: COCO's, plain and compressed, CVAT's, and the one of Kaggle's tables."""
+"""Run-length encodings of masks: COCO's, plain and compressed, CVAT's, and Kaggle's."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ WIDE_BOX_COLUMNS = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
 
 
 def is_kvasir(content: Any) -> bool:
-    """Whether the content of a JSON file maps names of pictures to boxes, as that of Kvasir-SEG does."""
+    """Return whether a JSON file maps names of pictures to boxes, as Kvasir-SEG's does."""
     return (
         isinstance(content, dict)
         and bool(content)
@@ -65,7 +65,7 @@ def read_kvasir(path: Path, content: Any, finder: ImageFinder) -> list[Drawing]:
 
 
 def read_csv(path: Path, finder: ImageFinder) -> list[Drawing]:
-    """One drawing for each picture of a table with a column of pictures and one of masks, run lengths or boxes.
+    """One drawing for each picture of a table with masks, run lengths or boxes.
 
     Raises:
         DataError: The columns are unknown, a row cannot be read, or a file is missing.

@@ -136,7 +136,7 @@ def _cvat_mask(path: Path, shape: ET.Element, size: tuple[int, int]) -> Pixels:
 
 
 def read_voc(files: Sequence[Path], finder: ImageFinder, masks: Path | None) -> list[Drawing]:
-    """One drawing for each file of Pascal VOC: of its segmentation if there is one, else of its boxes.
+    """One drawing for each file of Pascal VOC: its segmentation if there is one, else its boxes.
 
     Args:
         files: Of the folder Annotations.

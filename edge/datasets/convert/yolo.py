@@ -1,4 +1,4 @@
-"""YOLO labels: a text file for each picture, a line for each polygon or box, in shares of the picture."""
+"""YOLO labels: a file for each picture, a line for each polygon or box, in shares of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def yolo_folders(root: Path) -> Iterator[tuple[str, Path, Path]]:
 
 
 def read_yolo(root: Path) -> list[Drawing]:
-    """One drawing for each picture; a picture without a label file or with an empty one shows no polyp.
+    """One drawing for each picture; one without a label file or with an empty one has no polyp.
 
     Raises:
         DataError: A label has no picture, or a line cannot be read.

@@ -158,8 +158,14 @@ def command(
 
 def _next(report: BenchReport, bundle_path: Path, folder: Path) -> str:
     if report.valid:
-        return f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} --engine {report.engine}"
-    return f"edge-difom bench --bundle {console.quote(bundle_path)} --engine {report.engine} --out {console.quote(folder)} --force"
+        return (
+            f"edge-difom run --source synthetic: --bundle {console.quote(bundle_path)} "
+            f"--engine {report.engine}"
+        )
+    return (
+        f"edge-difom bench --bundle {console.quote(bundle_path)} --engine {report.engine} "
+        f"--out {console.quote(folder)} --force"
+    )
 
 
 def _watcher(stack: ExitStack, seconds: float) -> Callable[[Second], None]:

@@ -1,4 +1,4 @@
-"""What real recorders do to clips: fields, edit lists, odd names, cut files, stamps of their own."""
+"""What real recorders do to clips: fields, edit lists, odd names, cut files, own stamps."""
 
 from __future__ import annotations
 
