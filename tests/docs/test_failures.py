@@ -41,7 +41,7 @@ def test_rows_are_numbered_without_a_gap(rows: dict[str, list[str]]) -> None:
 
 
 def test_a_marker_names_a_row(rows: dict[str, list[str]]) -> None:
-    for path in (ROOT / "tests").rglob("test_*.py"):
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for number in MARK.findall(path.read_text()):
             assert number in rows, f"{path.name} injects row {number}"
 

@@ -94,7 +94,7 @@ def test_the_bundle_verifies_until_a_byte_is_changed(demo: Path, tmp_path: Path)
     shutil.copytree(demo / "bundle", bundle)
     assert status("verify", "--bundle", str(bundle), "--json", str(tmp_path / "ok.json")) == 0
     assert json.loads((tmp_path / "ok.json").read_text())["ok"] is True
-    model = next(bundle.rglob("*.tflite"))
+    (model,) = bundle.rglob("*.tflite")
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)

@@ -51,7 +51,7 @@ def _read_folder(source: Path, images: Path | None) -> tuple[str, list[Drawing]]
         return "YOLO", read_yolo(source)
     finder = ImageFinder(images or source)
     annotated = source / "Annotations"
-    if annotated.is_dir() and any(annotated.glob("*.xml")):
+    if annotated.is_dir() and list(annotated.glob("*.xml")):
         masks = source / "SegmentationClass"
         files = sorted(annotated.glob("*.xml"))
         return "Pascal VOC", read_voc(files, finder, masks if masks.is_dir() else None)

@@ -58,7 +58,7 @@ def test_a_file_without_partner_is_named(
     tmp_path: Path, side: str, kind: str, partner: str
 ) -> None:
     root = folder(tmp_path, ["1", "2", "3"])
-    gone = next((root / side).glob("2.*"))
+    (gone,) = (root / side).glob("2.*")
     gone.unlink()
     with pytest.raises(DataError, match=rf"{kind} .*2\.\w+ has no {partner}"):
         find_pairs(root)
