@@ -148,6 +148,12 @@ class _Writer(GraphWriter):
             else:
                 break
             absorbed.append(users[0])
+        if self.quantized and grid is None:
+            # LiteRT would end the process when it opens the file.
+            raise UsageError(
+                f"{node.name} would run in float: no quantizer follows it",
+                expected="a quantizer behind every operation",
+            )
         made = self.tensor(absorbed[-1], node.meta["shape"], grid)
         self.values.update(dict.fromkeys(absorbed, made))
         return made, activation

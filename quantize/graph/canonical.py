@@ -135,6 +135,8 @@ class _Builder:
                 self.finish(self.values[node.all_input_nodes[0]])
             elif node.op == "call_function" and node not in self.values:
                 self.call(node)
+        # A value that only the training loss reads has no quantizer, and no engine needs it.
+        self.graph.eliminate_dead_code()
         module = fx.GraphModule(self.root, self.graph)
         module.graph.lint()
         _Shapes(module).run(torch.zeros(1, 3, *self.traced.size))
