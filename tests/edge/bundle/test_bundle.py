@@ -91,11 +91,11 @@ def test_nothing_is_overwritten_without_force(
     tiny_bundle: Path, packed: Path, copy: Path, tiny_parts: Parts
 ) -> None:
     before = packed.read_bytes()
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="exists already"):
         pack(tiny_bundle, packed)
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="exists already"):
         unpack(packed, copy)
-    with pytest.raises(UsageError, match="--force"):
+    with pytest.raises(UsageError, match="exists already"):
         write_bundle(copy, *tiny_parts)
     assert packed.read_bytes() == before
     assert pack(tiny_bundle, packed, force=True) == packed

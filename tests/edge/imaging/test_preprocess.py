@@ -148,7 +148,7 @@ def test_a_given_place_takes_the_same_picture(height: int, width: int, bgr: bool
     ],
 )
 def test_a_place_that_does_not_fit_is_an_error(place: U8) -> None:
-    with pytest.raises(UsageError, match="does not fit"):
+    with pytest.raises(UsageError, match="has the wrong shape or type"):
         to_input(natural(80, 80), (64, 48), bgr=True, out=place)
 
 
