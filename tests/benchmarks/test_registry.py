@@ -296,7 +296,7 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
     assert study.rows[0].dice[1] == json.loads(last)["dice_val"]
     again = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert again.rows == study.rows
-    with pytest.raises(UsageError, match="other settings"):
+    with pytest.raises(UsageError, match="different settings"):
         recipes.run_study({**shared, "epochs": 2}, chosen, [0], tmp_path / "runs")
 
 
@@ -329,7 +329,7 @@ def test_a_step_under_quantization_is_timed_on_the_same_student(
     assert len(step.left.samples) == len(step.right.samples) == 2
     assert "by rounding" in step.check
     monkeypatch.setattr(training, "_MAX_MEAN_DIFFERENCE", 0.0)
-    with pytest.raises(ParityError, match="not the float one"):
+    with pytest.raises(ParityError, match="differs from the float one"):
         training.qat_step_cost(2, student="edge-xs", size=64, batch=2, pretrained=False)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edge.contracts import CartReport
 
 
+pytestmark = pytest.mark.alone
+
 RUNNING = Status(State.RUNNING, None, 0)
 
 
