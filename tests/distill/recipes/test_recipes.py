@@ -160,10 +160,11 @@ def test_bands_and_guard_speak_of_what_is_taught() -> None:
     assert explained_variance(mean, 0 * target, target, 1) == pytest.approx((0, 0), abs=1e-4)
     looks = JUDGED_FRAMES // len(target)
     guard = TargetMonitor(only_warn=False)
-    for loss in [2.0] * looks + [0.0021] * looks + [0.0019] * (looks - 1):
+    for loss in [2.0] * looks + [0.0021] * looks:
         guard.check("t", target, loss)
-    with pytest.raises(TrainingError, match=r"fell to 0\.00"):
-        guard.check("t", target, 0.0)
+    with pytest.raises(TrainingError, match=r"fell to 0\.00"):  # noqa: PT012 - a mean of many
+        for _ in range(looks):
+            guard.check("t", target, 0.0)
     guard = TargetMonitor(only_warn=False)
     for _ in range(looks - 1):
         guard.check("t", 0.1 * target, 2.0)
