@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import highdicom as hd
 import numpy as np
+from pydicom import config
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
@@ -57,7 +58,7 @@ def secondary_capture(
         UsageError: The patient ID or the UID is invalid.
     """
     _check_id(patient_id)
-    study = UID(study_uid or still.record.study_uid or generate_uid())
+    study = UID(study_uid or still.record.study_uid or generate_uid(), config.IGNORE)
     if not study.is_valid:
         raise UsageError(
             "invalid study UID",

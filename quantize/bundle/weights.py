@@ -22,6 +22,7 @@ from quantize.graph.layers import convolutions
 from quantize.graph.tracing import arguments, operator, trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -65,10 +66,23 @@ def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
             expected=f"{len(named)} convolutions",
             got=f"{len(held)}",
         )
+    # The presence logit may come before or behind the last parts of the decoder.
+    named.sort(key=lambda conv: conv.name.startswith("presence."))
+    for conv in named:
+        if conv.name.startswith("presence."):
+            held.append(held.pop(_find(held, student.get_submodule(conv.name))))
     state: dict[str, Tensor] = {}
     for conv, weights in zip(named, held, strict=True):
         _place(student, conv.name, _norm_name(conv.node), weights, state)
     return state
+
+
+def _find(held: Sequence[_Weights], module: Any) -> int:
+    """Return the place of the first convolution with as many weights and outputs as a module."""
+    size = (module.weight.numel(), len(module.weight))
+    return next(
+        place for place, one in enumerate(held) if (one.weight.numel(), len(one.bias)) == size
+    )
 
 
 def _place(
