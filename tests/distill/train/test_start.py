@@ -229,5 +229,5 @@ def test_a_full_disk_is_named_and_has_its_exit_code(
         "pretrained=false",
     )
     assert status("distill", "--data", root, *arguments, "--out", tmp_path / "run") == 11
-    full = f"{tmp_path / 'run' / 'resolved.yaml'} cannot be written: the disk is full"
-    assert full in capsys.readouterr().err
+    told = f"{tmp_path / 'run' / 'resolved.yaml'} cannot be written: the disk is full"
+    assert told in capsys.readouterr().err
