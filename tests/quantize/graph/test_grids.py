@@ -199,5 +199,5 @@ def test_an_aligned_student_is_what_its_engines_are() -> None:
 def test_convolution_that_nothing_rounds_is_refused() -> None:
     traced = trace(Residual().eval(), torch.zeros(1, 3, SIZE, SIZE))
     node = next(node for node in traced.module.graph.nodes if operator(node) == "conv2d")
-    with pytest.raises(UsageError, match="not rounded"):
+    with pytest.raises(UsageError, match="without being rounded"):
         target_grid(node, [], set())
