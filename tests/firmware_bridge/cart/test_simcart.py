@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from edge.contracts import CartReport
 
 
-pytestmark = pytest.mark.alone
-
 RUNNING = Status(State.RUNNING, None, 0)
 
 
@@ -57,7 +55,7 @@ def test_a_pedal_is_pressed_and_released() -> None:
 @pytest.mark.parametrize(
     ("fault", "says", "recovers"),
     [
-        ("0.5=cut 1.2", "no word", True),
+        ("0.5=cut 1.2", "no message", True),
         ("0.5=reset watchdog", "was reset: watchdog", True),
         ("0.5=version 1", "protocol 2", True),
         ("0.5=power-fail 1", "supply holds for 3000 ms", True),
