@@ -398,12 +398,14 @@ class Supervisor:
                 expected=last.expected,
                 got=last.got,
                 hint=last.hint,
+                code=last.code,
             )
         return BundleError(
             "no student can run",
             expected="a bundle that opens and passes its self-test on this machine",
             got=self.gave_up or "no bundle",
-            hint="edge-difom doctor --bundle B",
+            hint="check what this machine can run",
+            code="no-student",
         )
 
     def _enter(self, phase: Phase) -> None:

@@ -13,6 +13,7 @@ OPTION_HINTS = {
     "bundle-not-found": "edge-difom bundle make RUN --out DIR",
     "device-not-found": "--engine openvino:AUTO",
     "engine-not-in-bundle": "choose a different --engine or --precision",
+    "no-student": "edge-difom doctor",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",
     "path-exists": "choose a different path, or replace it with --force",
     "record-without-froc": "edge-difom evaluate --bundle B --data DIR --json FILE",
