@@ -80,6 +80,7 @@ def test_the_overlay_shows_every_frame_and_each_has_its_line(demo: Path) -> None
         assert set(line) == {
             "frame",
             "captured_ns",
+            "clip_ms",
             "stages_ms",
             "age_ms",
             "mask_area",
