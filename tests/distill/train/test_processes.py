@@ -35,7 +35,8 @@ trainer.prepare_epoch()
 losses = trainer.train_step(batch)
 names = sorted(losses)
 mean = trainer.accelerator.reduce(torch.tensor([losses[name] for name in names]), "mean")
-grads = {name: parameter.grad for name, parameter in trainer.objective.named_parameters()}
+named = trainer.objective.named_parameters()
+grads = {name: each.grad for name, each in named if each.requires_grad}
 if trainer.accelerator.is_main_process:
     torch.save({"losses": dict(zip(names, mean.tolist())), "grads": grads}, out)
 """
