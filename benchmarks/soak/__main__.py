@@ -27,11 +27,11 @@ from benchmarks.soak.checks import (
     changes_of,
     check_calm,
     check_faults,
-    check_leak,
     check_lines,
     check_worker,
     read_journal,
 )
+from benchmarks.soak.memory import check_leak
 from benchmarks.soak.runtime import Runtime
 from benchmarks.soak.screen import Screen
 from edge.bench.measure.environment import Guard

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.soak import checks as checks
+from benchmarks.soak import checks
 from benchmarks.soak.__main__ import Soak, plan
+from benchmarks.soak.memory import check_leak
 from benchmarks.soak.runtime import check_end
 from benchmarks.soak.screen import Screen
 from edge.shm.reader import Snapshot
@@ -278,7 +279,7 @@ def memory(
     ("mb_per_hour", "passed"), [(0.0, True), (4.0, True), (15.0, False), (60.0, False)]
 )
 def test_a_leak_fails(mb_per_hour: float, passed: bool) -> None:
-    found = checks.check_leak("runtime", {7: memory(mb_per_hour)}, block_s=44, warm_s=100)
+    found = check_leak("runtime", {7: memory(mb_per_hour)}, block_s=44, warm_s=100)
     assert found.passed is passed
     low, high = found.figures["processes"]["7"]["ci95"]
     assert low - 0.5 <= mb_per_hour <= high + 0.5
@@ -286,8 +287,8 @@ def test_a_leak_fails(mb_per_hour: float, passed: bool) -> None:
 
 def test_a_process_that_was_started_again_is_another_series() -> None:
     short, long = memory(0.0, seconds=60, swing=0), memory(40.0)
-    assert checks.check_leak("student", {1: short}, block_s=44, warm_s=5).passed is None
-    found = checks.check_leak("student", {1: short, 2: long}, block_s=44, warm_s=5)
+    assert check_leak("student", {1: short}, block_s=44, warm_s=5).passed is None
+    found = check_leak("student", {1: short, 2: long}, block_s=44, warm_s=5)
     assert found.passed is False
     assert "student 2" in found.failures[0]
 
