@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.data import image_store as data_module
@@ -86,7 +86,6 @@ def test_a_drawn_split_cuts_no_sequence_and_is_reproducible(video: Path, seed: i
     assert splits == load_splits([video], val_fraction=0.3, seed=seed)
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=30),
     fraction=st.floats(0.01, 0.99),

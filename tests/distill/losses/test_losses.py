@@ -21,7 +21,7 @@ def projection(n: int, radius: int) -> torch.Tensor:
     return stacked.T @ stacked
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     h=st.integers(2, 17), w=st.integers(2, 17), radius=st.integers(0, 9), seed=st.integers(0, 99)
 )

@@ -60,7 +60,7 @@ def same_numbers(
         )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 33), st.integers(2, 33)),
     radius=st.integers(0, 18),

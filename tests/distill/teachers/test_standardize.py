@@ -57,7 +57,7 @@ def test_orders_without_a_known_construction_give_none(order: int) -> None:
     assert hadamard(order) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=24))
 def test_levelling_gives_every_channel_the_mean_variance(variances: list[float]) -> None:
     values = np.array(variances)

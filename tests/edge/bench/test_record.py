@@ -61,9 +61,7 @@ def test_a_record_is_never_overwritten(
         pass
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(share=st.floats(0, 1))
 def test_a_truncated_record_gives_whole_seconds_or_an_error(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, share: float

@@ -119,9 +119,7 @@ def test_a_changed_byte_of_any_file_is_found(copy: Path) -> None:
 
 
 @given(st.data())
-@settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_zip_reads_as_before_or_is_an_error(packed: Path, data: st.DataObject) -> None:
     whole = packed.read_bytes()
     place = data.draw(
@@ -210,9 +208,7 @@ def test_a_manifest_that_does_not_hold_together_is_an_error(
     st.binary(max_size=200)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-@settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_other_content_of_the_manifest_is_a_bundle_error(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError):

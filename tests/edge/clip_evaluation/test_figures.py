@@ -232,7 +232,7 @@ def sampled(scene: Scene, stamps: list[float]) -> list[ShownFrame]:
 
 
 @given(scene=scenes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_scene_gives_the_same_events_at_25_and_at_50_frames_a_second(scene: Scene) -> None:
     total = sum(map(sum, scene)) + 0.5
     slow = sampled(scene, [n / 25 for n in range(round(total * 25))])
@@ -256,7 +256,7 @@ def test_a_scene_gives_the_same_events_at_25_and_at_50_frames_a_second(scene: Sc
 
 
 @given(scene=scenes, steps=st.lists(st.integers(10, 49), min_size=20, max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_events_are_timed_by_stamps_that_vary(scene: Scene, steps: list[int]) -> None:
     total = sum(map(sum, scene)) + 0.5
     stamps, at, number = [], 0.0, 0
@@ -274,7 +274,7 @@ def test_events_are_timed_by_stamps_that_vary(scene: Scene, steps: list[int]) ->
     pattern=st.text("xfbp.", min_size=2, max_size=60),
     truth=st.text("xfb.", min_size=60, max_size=60),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_counts_are_consistent(pattern: str, truth: str) -> None:
     clip = frames(pattern, truth[: len(pattern)])
     both = clip_figures("clip", [ShownClip("clip", "boxes", clip, clip)])

@@ -148,9 +148,7 @@ def test_sizes_that_differ_name_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 0.99))
 def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: float) -> None:
     whole = write(tmp_path / f"whole{suffix}", photo(2, (40, 40))).read_bytes()
@@ -160,9 +158,7 @@ def test_a_file_cut_anywhere_is_a_data_error(tmp_path: Path, suffix: str, cut: f
         read_image(broken)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_bytes_that_are_no_image_are_a_data_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "noise.png"

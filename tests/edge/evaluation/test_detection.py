@@ -103,7 +103,7 @@ findings = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(findings, min_size=1, max_size=6), st.integers(0, 255))
 def test_the_curve_only_falls_and_agrees_with_the_counts(frames: list[Findings], step: int) -> None:
     curve = froc_curve(frames)

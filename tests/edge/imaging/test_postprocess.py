@@ -126,7 +126,7 @@ def test_a_threshold_out_of_range_is_an_error(threshold: float) -> None:
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
     st.tuples(st.integers(1, 300), st.integers(1, 300)),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_regions_lie_inside_the_frame(scores: U8, frame: tuple[int, int]) -> None:
     found = regions(scores, frame, OperatingPoint(0.5, 0))
     assert 0 <= mask_area(found) <= 1 + 1e-9
@@ -140,7 +140,7 @@ def test_regions_lie_inside_the_frame(scores: U8, frame: tuple[int, int]) -> Non
         assert 0.5 <= region.score < 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**16),
     size=st.tuples(st.integers(1, 80), st.integers(1, 80)),

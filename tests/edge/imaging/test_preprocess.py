@@ -168,7 +168,7 @@ def test_the_right_size_passes_unchanged_and_is_a_copy() -> None:
     st.booleans(),
     st.integers(0, 255),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_size_gives_the_input_and_keeps_a_flat_colour(
     height: int, width: int, h: int, w: int, bgr: bool, grey: int
 ) -> None:

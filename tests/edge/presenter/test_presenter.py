@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import MissingDependencyError, UsageError
@@ -207,7 +207,6 @@ def test_a_look_as_text_is_read_back() -> None:
             DisplayOptions.from_text(wrong)
 
 
-@settings(deadline=None)
 @given(
     st.builds(
         DisplayOptions,

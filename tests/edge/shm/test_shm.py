@@ -201,7 +201,7 @@ def test_a_reading_without_pixels_has_everything_else(tmp_path: Path) -> None:
     box=st.tuples(st.integers(0, 90), st.integers(0, 60), st.integers(2, 60), st.integers(2, 50)),
     reason=st.sampled_from([None, Reason(ReasonKind.FREEZE, "3 s")]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_pixels_outside_the_markers_are_the_frame_s(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
@@ -363,7 +363,7 @@ def test_a_slot_that_is_being_written_is_not_read(tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=2000), whole_header=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_reader_survives_any_file(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, whole_header: bool
 ) -> None:

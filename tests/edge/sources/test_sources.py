@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import Interruption, SourceError, UsageError
@@ -245,7 +245,6 @@ def test_realtime_is_for_clips() -> None:
         open_source("synthetic:", realtime=True)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:

@@ -142,7 +142,7 @@ def test_the_mask_holds_what_was_shown_and_nothing_else(size: tuple[int, int]) -
     assert shown_mask(both, circle(size), WHO.threshold)[full(circle(size)) == 0].max() == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(17, 80), st.integers(17, 80), st.integers(0, 2**32 - 1))
 def test_every_region_is_in_the_mask(height: int, width: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 140, (16, 16)).astype(np.uint8)

@@ -156,7 +156,7 @@ def test_a_line_that_a_dead_writer_left_by_half_is_ended_first(tmp_path: Path) -
 
 @pytest.mark.row(40, "a fake write takes a part of a line, then raises ENOSPC")
 @given(plan=st.lists(st.integers(-1, 12), max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_are_whole_whatever_the_disk_takes(
     tmp_path_factory: pytest.TempPathFactory, plan: list[int]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.util.redact import redact
@@ -35,7 +35,6 @@ def test_credentials_are_removed(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: " ! " not in f" {text} ")
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import UsageError
@@ -25,21 +25,18 @@ class Options:
     codec: str = option(choice("h264", "vp9"), "h264")
 
 
-@settings(deadline=None)
 @given(SCHEME, st.text(max_size=30), OPTIONS)
 def test_a_formatted_spec_is_read_back(scheme: str, target: str, options: dict[str, str]) -> None:
     spec = Spec(scheme, target, options)
     assert parse(str(spec)) == spec
 
 
-@settings(deadline=None)
 @given(SCHEME, OPTIONS)
 def test_a_bare_scheme_is_read_back(scheme: str, options: dict[str, str]) -> None:
     spec = Spec(scheme, "", options, bare=True)
     assert parse(str(spec)) == spec
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:

@@ -407,7 +407,7 @@ def legal_overlay(history: Sequence[tuple[int, str]], now_ms: int) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

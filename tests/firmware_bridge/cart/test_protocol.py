@@ -74,7 +74,7 @@ def mutated(payload: bytes, changes: list[tuple[int, int]], cut: int) -> bytes:
     st.lists(st.tuples(st.integers(0, 63), st.integers(0, 255)), max_size=3),
     st.integers(-2, 3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @pytest.mark.row(29, "mutated messages; both codecs refuse the same ones")
 def test_both_codecs_accept_the_same_bytes(
     envelope: m.Envelope, changes: list[tuple[int, int]], cut: int
@@ -84,7 +84,7 @@ def test_both_codecs_accept_the_same_bytes(
 
 
 @given(st.binary(min_size=1, max_size=PAYLOAD_MAX))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(bytes([0x83, 1, 0xC2, 0x41, 5, 0x82, 8, 1]))  # a bignum in the place of a number
 @example(bytes([0x83, 1, 5, 0x83, 3, 1, 0xFB, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]))  # 1.0
 @example(bytes([0x9F, 1, 5, 0x82, 8, 1, 0xFF]))  # of indefinite length

@@ -38,9 +38,7 @@ def test_an_untouched_log_holds(log: AuditLog) -> None:
 
 
 @given(st.data())
-@settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_is_found(log: AuditLog, tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / LOG
     whole = path.read_bytes()

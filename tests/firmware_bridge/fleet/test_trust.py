@@ -227,9 +227,7 @@ def test_a_stolen_timestamp_key_is_revoked(both: Both) -> None:
 
 @pytest.mark.row(34, "damage to any byte of the metadata")
 @given(st.data())
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.DataObject) -> None:
     names = ["timestamp.json", "1.snapshot.json", "1.targets.json"]
     path = both.publisher.repository / "metadata" / data.draw(st.sampled_from(names))
@@ -254,9 +252,7 @@ def test_damaged_metadata_is_refused_or_changes_nothing(both: Both, data: st.Dat
     st.binary(max_size=300)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_anything_else_is_no_root(data: bytes) -> None:
     with pytest.raises(BundleError, match="cannot be trusted"):
         first_trust(data)

@@ -58,7 +58,7 @@ def some_places(seed: int) -> list[Place]:
     return [Place(*(int(generator.integers(0, high)) for high in highs)) for _ in range(25)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_the_tables_are_what_the_devices_regions_give(seed: int, smooth: bool) -> None:
     scores, true = random_scores(seed, smooth), random_mask(seed)
