@@ -216,7 +216,11 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         ),
     ] = "structure"
     clean_weight: Annotated[
-        Weight, Meta(description="Weight of the loss of a view without a polyp.")
+        Weight,
+        Meta(
+            description="Weight of the loss of a view without a polyp in a run with `negatives`; "
+            "without them, and at 0, the task loss judges it."
+        ),
     ] = 1.0
     presence_weight: Annotated[
         Weight,

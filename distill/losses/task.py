@@ -82,14 +82,15 @@ def segmentation_loss(
         loss: One of `TASK_LOSSES`, a mean over its batch.
         logits: (B, 1, h, w).
         mask: (B, 1, H, W), 0 to 1.
-        clean_weight: Weight of an image without a polyp against one with.
+        clean_weight: Weight of an image without a polyp against one with; 0 gives the task loss to
+            both.
 
     Returns:
         Mean over the batch, a scalar.
     """
     clean = mask.flatten(1).amax(dim=1) == 0
     count = int(clean.sum())
-    if count == 0:
+    if count == 0 or clean_weight == 0:
         return loss(logits, mask)
     total = clean_weight * clean_loss(logits[clean]) * count
     if count < len(mask):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import accelerate
+import msgspec
 import torch
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
@@ -68,6 +69,9 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         UsageError: The recipe has no loss of the background.
     """
     loss, run = config.loss, config.run
+    if not config.data.negatives:
+        # A few frames without a polyp would hold down all logits before the student knows any.
+        loss = msgspec.structs.replace(loss, clean_weight=0.0)
     if loss.background and loss.recipe == "paper":
         raise UsageError(
             "background=true does not fit recipe paper, whose loss knows the polyp alone",

@@ -161,6 +161,13 @@ def test_the_loss_of_a_clean_image_falls_with_its_highest_logits_alone() -> None
     assert torch.equal(clean_loss(floor), clean_loss(peak))
 
 
+def test_without_a_weight_the_task_loss_judges_every_image() -> None:
+    logits, masks = torch.randn(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    masks[0, :, 2:5, 2:5] = 1
+    found = segmentation_loss(structure_loss, logits, masks, clean_weight=0.0)
+    assert torch.equal(found, structure_loss(logits, masks))
+
+
 def test_the_segmentation_loss_is_the_mean_of_both_kinds_of_images() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 1, 16, 16, generator=generator, requires_grad=True)
