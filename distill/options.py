@@ -53,6 +53,13 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "split of their own."
         ),
     ] = 0.1
+    split_seed: Annotated[
+        Seed,
+        Meta(
+            description="Random seed of the draw of validation frames, apart from `seed`, so that "
+            "runs of several seeds validate on the same frames."
+        ),
+    ] = 0
     negatives: Annotated[
         list[Folder],
         Meta(
@@ -354,6 +361,22 @@ class AugmentationOptions(Options, frozen=True, kw_only=True, forbid_unknown_fie
     ] = 0.0
 
 
+class Stage(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One training of a run that averages several.
+
+    Attributes:
+        name: Folder of the training under `stages/`.
+        settings: Flat options that differ from those of the run.
+        after: Stage whose best weights it starts from; empty for `start`.
+        averaged: Whether its best weights take part in the mean.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$")]
+    settings: dict[str, Any] = {}
+    after: str = ""
+    averaged: bool = True
+
+
 class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a run trains, in which order and precision, and how often it is saved."""
 
@@ -380,6 +403,14 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seed: Annotated[
         Seed, Meta(description="Random seed (initial weights, sample order, augmentation).")
     ] = 0
+    stages: Annotated[
+        list[Stage],
+        Meta(
+            description="Trainings of a run that averages their best weights, each a mapping with "
+            "`name`, `settings` that differ, `after` (the stage whose weights it starts from) and "
+            "`averaged`; empty for one training."
+        ),
+    ] = []
 
 
 class Option(NamedTuple):
@@ -437,6 +468,8 @@ def _type_name(kind: msgspec.inspect.Type) -> str:
         return _type_name(kind.type)
     if isinstance(kind, msgspec.inspect.LiteralType):
         return " | ".join(str(value) for value in kind.values)
+    if isinstance(kind, msgspec.inspect.StructType):
+        return "mapping"
     if isinstance(kind, msgspec.inspect.ListType):
         return f"list of {_type_name(kind.item_type)}"
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):

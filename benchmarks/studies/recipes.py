@@ -297,7 +297,7 @@ def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
     """Return the last validation Dice and the seconds of a run; trains or resumes it if needed."""
     from distill.config import make_config
     from distill.run_folder import load_config
-    from distill.train.trainer import resume_run, start_run
+    from distill.train.runs import resume_run, start_run
 
     config = make_config(values)
     if not (run / "checkpoints" / "last.pt").is_file():

@@ -52,7 +52,7 @@ def open_data(
         DataError: The images cannot be used, or no training or no validation frame has a polyp.
     """
     refuse_size(config, build_student(config.student.network, pretrained=False).divisor)
-    splits = recorded or draw_splits(config.data, config.run.seed)
+    splits = recorded or draw_splits(config.data)
     taught = with_teachers and config.loss.recipe != "none"
     _refuse_unfit(config)
     teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
@@ -146,12 +146,11 @@ def _refuse_unfit(config: DistillConfig) -> None:
         )
 
 
-def draw_splits(data: DataOptions, seed: int) -> Splits:
+def draw_splits(data: DataOptions) -> Splits:
     """The split that a configuration draws from its folders as they are now.
 
     Args:
-        data: Folders and shares.
-        seed: Seed of the draw.
+        data: Folders, shares and the seed of the draw.
 
     Raises:
         DataError: A folder cannot be used, or a split is empty.
@@ -161,10 +160,12 @@ def draw_splits(data: DataOptions, seed: int) -> Splits:
         [Path(root) for root in data.folders],
         val_sequences=data.val_sequences,
         val_fraction=data.val_fraction,
-        seed=seed,
+        seed=data.split_seed,
     )
     train, validation = load_negatives(
-        [Path(root) for root in data.negatives], val_fraction=data.val_negatives, seed=seed
+        [Path(root) for root in data.negatives],
+        val_fraction=data.val_negatives,
+        seed=data.split_seed,
     )
     unlabeled = load_unlabeled(
         [Path(root) for root in data.unlabeled], [*splits.validation, *validation]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,6 @@ from torch import Tensor, nn
 
 from distill.data.batch import Batch, Step
 from distill.data.batches import TrainingData, step_seed
-from distill.data.load import open_data
-from distill.data.split_record import read_splits, write_splits
 from distill.losses.auxiliary import resized
 from distill.recipes.consistency import pseudo_label
 from distill.recipes.objectives import Difom, Objective
@@ -31,14 +29,10 @@ from distill.recipes.published import Paper
 from distill.recipes.target_monitor import TargetMonitor
 from distill.run_folder import (
     append_metrics,
-    describe_run,
-    keep_metrics_before,
     load_checkpoint,
-    load_config,
     load_start,
     save_checkpoint,
 )
-from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
 from distill.train.logit_range import fit_logits
@@ -47,10 +41,7 @@ from edge.errors import TrainingError, UsageError
 from edge.util.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from distill.config import DistillConfig
-    from distill.data.splits import Splits
     from edge.util.progress import Reporter
 
 CHECKED_EVERY = 10
@@ -366,115 +357,3 @@ def _clean(figures: dict[str, float]) -> str:
         if "flagged_val" in figures
         else ""
     )
-
-
-def start_run(
-    config: DistillConfig,
-    *,
-    out: Path | None = None,
-    force: bool = False,
-    report: Reporter = silent,
-) -> Path:
-    """Distill a student from the start.
-
-    Args:
-        config: Everything that decides the outcome.
-        out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
-        force: Train again in a folder that is not empty.
-        report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        UsageError: `out` is not empty, or the configuration names something unknown.
-        BusyError: A different process trains in `out`.
-        TrainingError: Training diverged.
-        DataError: The images cannot be used.
-    """
-    process = _process()
-    if out is not None and process.is_main_process:
-        refuse_busy(out)
-        refuse_occupied(out, force=force)
-    # Open before anything is written: an unknown student or unusable data leaves no folder behind.
-    data = _open(process, config, None, report)
-    with _owned(process, out, config.student.network, force=force) as run:
-        trainer = Trainer(run, config, data, report=report)
-        if process.is_main_process:
-            (run / "metrics.jsonl").unlink(missing_ok=True)
-            describe_run(run, config)
-            write_splits(run / "splits.json", data.splits)
-        process.wait_for_everyone()
-        trainer.train()
-    return run
-
-
-def resume_run(run: Path, *, report: Reporter = silent) -> Path:
-    """Continue a distillation where it stopped, to the same weights bit for bit.
-
-    Args:
-        run: Folder of the run.
-        report: As in `start_run`.
-
-    Returns:
-        The run's folder.
-
-    Raises:
-        UsageError: The folder is not a run directory.
-        BusyError: A different process trains there.
-        TrainingError: Training diverged, or the checkpoint cannot be read.
-        DataError: The images cannot be used, or are not those that the run was trained on.
-    """
-    config = load_config(run)
-    process = _process()
-    with _owned(process, run, config.student.network, resume=True):
-        state = load_checkpoint(run / "checkpoints" / "last.pt")
-        recorded = read_splits(run / "splits.json", unlabeled=True)
-        trainer = Trainer(run, config, _open(process, config, recorded, report), report=report)
-        trainer.restore(state)
-        if process.is_main_process:
-            keep_metrics_before(run, trainer.epoch)
-        process.wait_for_everyone()
-        trainer.train()
-    return run
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks for all that train together."""
-    return bool(_process().is_main_process)
-
-
-def _process() -> accelerate.PartialState:
-    return accelerate.PartialState(cpu=not torch.cuda.is_available())
-
-
-def _open(
-    process: accelerate.PartialState,
-    config: DistillConfig,
-    recorded: Splits | None,
-    report: Reporter,
-) -> TrainingData:
-    with process.main_process_first():
-        shown = report if process.is_main_process else silent
-        return open_data(config, recorded=recorded, report=shown)
-
-
-@contextmanager
-def _owned(
-    process: accelerate.PartialState,
-    run: Path | None,
-    name: str,
-    *,
-    resume: bool = False,
-    force: bool = False,
-) -> Iterator[Path]:
-    """Own the run's folder: the main process names and locks it, because clocks differ."""
-    if not process.is_main_process:
-        named = [run]
-        broadcast_object_list(named)
-        assert named[0] is not None
-        yield named[0]
-        return
-    with owned_run(run, name, resume=resume, force=force) as path:
-        broadcast_object_list([path])
-        yield path

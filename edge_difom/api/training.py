@@ -49,9 +49,9 @@ def start_run(
     Example:
         >>> run = ed.start_run(ed.make_config({"data": ["DIR"], "student": "edge-s"}), out="RUN")
     """
-    from distill.train import trainer
+    from distill.train import runs
 
-    return trainer.start_run(
+    return runs.start_run(
         config, out=None if out is None else Path(out), force=force, report=report
     )
 
@@ -75,9 +75,9 @@ def resume_run(run: Path | str, *, report: Reporter = silent) -> Path:
     Example:
         >>> ed.resume_run("RUN")
     """
-    from distill.train import trainer
+    from distill.train import runs
 
-    return trainer.resume_run(Path(run), report=report)
+    return runs.resume_run(Path(run), report=report)
 
 
 def load_run(run: Path | str) -> LoadedRun:

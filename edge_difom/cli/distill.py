@@ -153,7 +153,7 @@ def distill(
     from distill.run_folder import load_run
     from distill.students.build import build_student
     from distill.students.size import student_size
-    from distill.train.trainer import is_main_process, resume_run, start_run
+    from distill.train.runs import is_main_process, resume_run, start_run
     from edge.errors import UsageError
     from edge_difom.runtime_env import keep_freed_memory
 
@@ -185,9 +185,13 @@ def distill(
     if not is_main_process():
         return
     loaded = load_run(run)
+    averaged = sum(stage.averaged for stage in loaded.config.run.stages)
+    weights = (
+        f"mean of {averaged} stages" if averaged else f"epoch {loaded.metrics['epoch'] + 1:.0f}"
+    )
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} "
-        f"at {loaded.config.data.size} pixels, epoch {loaded.metrics['epoch'] + 1:.0f}"
+        f"at {loaded.config.data.size} pixels, {weights}"
     )
     made(run)
     next_command(f"edge-difom qat {run} --bits 8")

@@ -98,7 +98,7 @@ class Demo:
 
     def _distill(self, phantom: Path) -> Path:
         from distill.config import make_config
-        from distill.train.trainer import start_run
+        from distill.train.runs import start_run
 
         values = {
             "data": [str(phantom.resolve())],

@@ -326,6 +326,8 @@ def _recipe(quantized: QuantizedRun) -> str:
     parts: list[str] = [config.loss.recipe]
     if config.student.start:
         parts.append(f"started from {Path(config.student.start).stem}")
+    if averaged := [stage.name for stage in config.run.stages if stage.averaged]:
+        parts.append(f"mean of {', '.join(averaged)}")
     best = int(quantized.metrics["epoch"])
     parts.append(f"qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {best}")
     return "; ".join(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from distill.run_folder import load_config
-from distill.train.trainer import resume_run, start_run
+from distill.train.runs import can_resume, resume_run, start_run
 from edge.errors import UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
@@ -67,7 +67,7 @@ def train_bundle(
     refuse_existing(out, force=force)
     quantized = qat_path(run)
     described, begun = _holds(run, config, load_config), _holds(quantized, qat, load_qat_config)
-    if (run / "checkpoints" / "last.pt").exists():
+    if can_resume(run):
         resume_run(run, report=report)
     else:
         start_run(config, out=run, force=described, report=report)

@@ -43,7 +43,7 @@ def recorded_splits(
     train, validation = load_negatives(
         [Path(root) for root in config.negatives],
         val_fraction=source.data.val_negatives,
-        seed=source.run.seed,
+        seed=source.data.split_seed,
     )
     learned = {sample.image for sample in splits.clean_train}
     train += [sample for sample in validation if sample.image in learned]

@@ -291,7 +291,7 @@ def test_a_study_trains_pairs_and_keeps_what_is_finished(
     study = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
     assert [row.recipe for row in study.rows] == ["none", "shuffled"]
     assert all(len(row.dice) == 2 for row in study.rows)
-    monkeypatch.setattr("distill.train.trainer.start_run", None)
+    monkeypatch.setattr("distill.train.runs.start_run", None)
     last = (tmp_path / "runs" / "none-1" / "metrics.jsonl").read_text().splitlines()[-1]
     assert study.rows[0].dice[1] == json.loads(last)["dice_val"]
     again = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")

@@ -11,7 +11,7 @@ import torch
 
 from distill.config import DistillConfig, make_config
 from distill.data.digests import data_digest
-from distill.data.load import open_data
+from distill.data.load import draw_splits, open_data
 from distill.data.splits import load_negatives
 from distill.losses.task import (
     TASK_LOSSES,
@@ -22,7 +22,7 @@ from distill.losses.task import (
 )
 from distill.run_folder import load_run, load_start
 from distill.students.build import build_student
-from distill.train.trainer import start_run
+from distill.train.runs import start_run
 from edge.datasets.negatives import sequence_of
 from edge.errors import DataError, TrainingError
 
@@ -87,6 +87,14 @@ def config(folders: tuple[Path, Path], **changes: object) -> DistillConfig:
 )
 def test_a_sequence_is_the_name_without_its_trailing_number(stem: str, sequence: str) -> None:
     assert sequence_of(stem) == sequence
+
+
+def test_runs_of_other_seeds_validate_on_the_same_frames(folders: tuple[Path, Path]) -> None:
+    splits = [draw_splits(config(folders, seed=seed).data) for seed in range(6)]
+    assert all(split == splits[0] for split in splits)
+    others = [draw_splits(config(folders, split_seed=seed).data) for seed in range(6)]
+    drawn = {tuple(sample.group for sample in split.clean_validation) for split in others}
+    assert len(drawn) > 1
 
 
 def test_a_split_of_clean_frames_never_cuts_a_sequence(folders: tuple[Path, Path]) -> None:

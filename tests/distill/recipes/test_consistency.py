@@ -18,7 +18,8 @@ from distill.recipes.consistency import SURE, consistency_loss, pseudo_label
 from distill.recipes.objectives import Objective
 from distill.run_folder import load_checkpoint
 from distill.students.base import Student, StudentMaps
-from distill.train.trainer import Trainer, resume_run, start_run
+from distill.train.runs import resume_run, start_run
+from distill.train.trainer import Trainer
 from edge.errors import DataError, UsageError
 
 if TYPE_CHECKING:

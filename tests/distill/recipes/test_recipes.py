@@ -31,7 +31,8 @@ from distill.recipes.target_monitor import (
 )
 from distill.students.base import Student, StudentMaps
 from distill.train.ema import WeightAverage
-from distill.train.trainer import Trainer, resume_run, start_run
+from distill.train.runs import resume_run, start_run
+from distill.train.trainer import Trainer
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import TrainingError, UsageError
 

@@ -17,7 +17,8 @@ from distill.data.load import open_data
 from distill.run_folder import load_checkpoint, load_run
 from distill.students.build import build_student
 from distill.train.optimizer import parameter_groups
-from distill.train.trainer import Trainer, build_objective, resume_run, start_run
+from distill.train.runs import resume_run, start_run
+from distill.train.trainer import Trainer, build_objective
 from edge.errors import DataError, TrainingError, UsageError
 from edge.util.progress import silent
 

@@ -1,0 +1,196 @@
+"""Distillation runs from their start to their end: one training, or stages and their mean.
+
+A run folder is owned by one process group at a time; a run that was stopped continues where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import accelerate
+import torch
+from accelerate.utils import broadcast_object_list
+
+from distill.data.load import draw_splits, open_data
+from distill.data.split_record import read_splits, write_splits
+from distill.run_folder import describe_run, keep_metrics_before, load_checkpoint, load_config
+from distill.run_lock import owned_run, refuse_busy, refuse_occupied
+from distill.train.stages import average_stages, stage_config, stage_path
+from distill.train.trainer import Trainer
+from edge.util.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from distill.config import DistillConfig
+    from distill.data.batches import TrainingData
+    from distill.data.splits import Splits
+    from edge.util.progress import Reporter
+
+
+def start_run(
+    config: DistillConfig,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    report: Reporter = silent,
+) -> Path:
+    """Distill a student from the start.
+
+    Args:
+        config: Everything that decides the outcome.
+        out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
+        force: Train again in a folder that is not empty.
+        report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: `out` is not empty, or the configuration names something unknown.
+        BusyError: A different process trains in `out`.
+        TrainingError: Training diverged.
+        DataError: The images cannot be used.
+    """
+    process = _process()
+    if out is not None and process.is_main_process:
+        refuse_busy(out)
+        refuse_occupied(out, force=force)
+    if config.run.stages:
+        return _start_stages(process, config, out, force=force, report=report)
+    # Open before anything is written: an unknown student or unusable data leaves no folder behind.
+    data = _open(process, config, None, report)
+    with _owned(process, out, config.student.network, force=force) as run:
+        trainer = Trainer(run, config, data, report=report)
+        if process.is_main_process:
+            (run / "metrics.jsonl").unlink(missing_ok=True)
+            describe_run(run, config)
+            write_splits(run / "splits.json", data.splits)
+        process.wait_for_everyone()
+        trainer.train()
+    return run
+
+
+def resume_run(run: Path, *, report: Reporter = silent) -> Path:
+    """Continue a distillation where it stopped, to the same weights bit for bit.
+
+    Args:
+        run: Folder of the run.
+        report: As in `start_run`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: The folder is not a run directory.
+        BusyError: A different process trains there.
+        TrainingError: Training diverged, or the checkpoint cannot be read.
+        DataError: The images cannot be used, or are not those that the run was trained on.
+    """
+    config = load_config(run)
+    process = _process()
+    with _owned(process, run, config.student.network, resume=True):
+        if config.run.stages:
+            _train_stages(process, run, config, report)
+            return run
+        state = load_checkpoint(run / "checkpoints" / "last.pt")
+        recorded = read_splits(run / "splits.json", unlabeled=True)
+        trainer = Trainer(run, config, _open(process, config, recorded, report), report=report)
+        trainer.restore(state)
+        if process.is_main_process:
+            keep_metrics_before(run, trainer.epoch)
+        process.wait_for_everyone()
+        trainer.train()
+    return run
+
+
+def can_resume(run: Path) -> bool:
+    """Whether a folder holds a run that `resume_run` can continue."""
+    if not (run / "resolved.yaml").is_file():
+        return False
+    return bool(load_config(run).run.stages) or (run / "checkpoints" / "last.pt").is_file()
+
+
+def _start_stages(
+    process: accelerate.PartialState,
+    config: DistillConfig,
+    out: Path | None,
+    *,
+    force: bool,
+    report: Reporter,
+) -> Path:
+    """Start a run of several trainings; see `start_run`."""
+    for stage in config.run.stages:
+        stage_config(config, stage, out)
+    splits = draw_splits(config.data)
+    with _owned(process, out, config.student.network, force=force) as run:
+        if process.is_main_process:
+            for name in ("metrics.jsonl", "checkpoints/best.pt"):
+                (run / name).unlink(missing_ok=True)
+            describe_run(run, config)
+            write_splits(run / "splits.json", splits)
+            for stage in config.run.stages:
+                shutil.rmtree(stage_path(run, stage.name), ignore_errors=True)
+        process.wait_for_everyone()
+        _train_stages(process, run, config, report)
+    return run
+
+
+def _train_stages(
+    process: accelerate.PartialState, run: Path, config: DistillConfig, report: Reporter
+) -> None:
+    """Begin or continue every stage of a run, and write the mean of their best weights."""
+    for stage in config.run.stages:
+        path = stage_path(run, stage.name)
+        if can_resume(path):
+            resume_run(path, report=report)
+        else:
+            start_run(stage_config(config, stage, run), out=path, force=True, report=report)
+    if process.is_main_process:
+        splits = read_splits(run / "splits.json")
+        average_stages(run, config, open_data(config, recorded=splits, with_teachers=False))
+    process.wait_for_everyone()
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all that train together."""
+    return bool(_process().is_main_process)
+
+
+def _process() -> accelerate.PartialState:
+    return accelerate.PartialState(cpu=not torch.cuda.is_available())
+
+
+def _open(
+    process: accelerate.PartialState,
+    config: DistillConfig,
+    recorded: Splits | None,
+    report: Reporter,
+) -> TrainingData:
+    with process.main_process_first():
+        shown = report if process.is_main_process else silent
+        return open_data(config, recorded=recorded, report=shown)
+
+
+@contextmanager
+def _owned(
+    process: accelerate.PartialState,
+    run: Path | None,
+    name: str,
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Iterator[Path]:
+    """Own the run's folder: the main process names and locks it, because clocks differ."""
+    if not process.is_main_process:
+        named = [run]
+        broadcast_object_list(named)
+        assert named[0] is not None
+        yield named[0]
+        return
+    with owned_run(run, name, resume=resume, force=force) as path:
+        broadcast_object_list([path])
+        yield path

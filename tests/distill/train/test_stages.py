@@ -1,0 +1,136 @@
+"""Runs of several trainings, and the mean of their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from distill.config import make_config
+from distill.run_folder import load_checkpoint, load_config, load_run
+from distill.train.runs import can_resume, resume_run, start_run
+from distill.train.stages import mean_weights, stage_path
+from distill.train.trainer import Trainer
+from edge.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distill.config import DistillConfig
+
+STAGES: list[dict[str, Any]] = [
+    {"name": "first", "averaged": False},
+    {"name": "low", "after": "first", "settings": {"lr": 0.01}},
+    {"name": "high", "after": "first", "settings": {"lr": 0.02, "seed": 1}},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright discs with their masks."""
+    root = tmp_path_factory.mktemp("discs")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("validation", 3)):
+        for kind in ("images", "masks"):
+            (root / part / kind).mkdir(parents=True)
+        for index in range(count):
+            mask = np.zeros((72, 80), np.uint8)
+            cv2.circle(mask, (int(rng.integers(20, 60)), 36), 14, 255, -1)
+            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
+            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
+            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    return root
+
+
+def config(folder: Path, **changes: Any) -> DistillConfig:
+    settings: dict[str, Any] = {"student": "edge-xs", "recipe": "none", "size": 64, "epochs": 1}
+    settings |= {"batch_size": 2, "pretrained": False, "freeze_batchnorm": True, "stages": STAGES}
+    return make_config({**settings, "data": [str(folder)], **changes})
+
+
+def best(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = load_checkpoint(run / "checkpoints" / "best.pt")["student"]
+    return weights
+
+
+def test_a_run_of_stages_holds_the_mean_of_their_best_weights(folder: Path, tmp_path: Path) -> None:
+    run = start_run(config(folder), out=tmp_path / "run")
+    first, low, high = (best(stage_path(run, stage["name"])) for stage in STAGES)
+    assert load_checkpoint(run / "checkpoints" / "best.pt")["logit_scale"] == 1.0
+    differing = 0
+    for name, value in best(run).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (low[name] + high[name]) / 2)
+            differing += not torch.equal(value, first[name])
+    assert differing > 50
+    started = load_config(stage_path(run, "high"))
+    assert started.student.start == str(stage_path(run, "first"))
+    assert (started.optimizer.lr, started.run.seed) == (0.02, 1)
+    loaded = load_run(run)
+    assert loaded.metrics["epoch"] == 2
+    assert 0 <= loaded.metrics["dice_val"] <= 1
+
+
+def test_a_killed_run_of_stages_continues_in_its_stage(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start_run(config(folder), out=tmp_path / "whole")
+    trained: list[str] = []
+    train = Trainer.train
+
+    def killed_in_the_second(trainer: Trainer) -> dict[str, float]:
+        trained.append(trainer.run.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return train(trainer)
+
+    monkeypatch.setattr(Trainer, "train", killed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(config(folder), out=tmp_path / "killed")
+    assert can_resume(tmp_path / "killed")
+    run = resume_run(tmp_path / "killed")
+    assert trained == ["first", "low", "first", "low", "high"]
+    for name, value in best(run).items():
+        assert torch.equal(value, best(whole)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "same name"),
+        ([{"name": "a", "after": "b"}, {"name": "b"}], "unknown stage b"),
+        ([{"name": "a", "settings": {"size": 96}}], "student or size"),
+        ([{"name": "a", "settings": {"val_fraction": 0.5}}], "val_fraction"),
+        ([{"name": "a", "settings": {"student": "edge-s"}}], "student or size"),
+        ([{"name": "a", "settings": {"stages": [{"name": "b"}]}}], "stages of its own"),
+        ([{"name": "a", "averaged": False}], "no stage is averaged"),
+        ([{"name": "a"}, {"name": "b", "settings": {"freeze_batchnorm": False}}], "BatchNorm"),
+        ([{"name": "a", "settings": {"rate": 1}}], "unknown key 'rate'"),
+        ([{"name": "../a"}], "configuration"),
+    ],
+)
+def test_stages_that_have_no_mean_are_refused_before_anything_is_written(
+    folder: Path, tmp_path: Path, stages: list[dict[str, Any]], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        start_run(config(folder, stages=stages), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_keeps_types_and_counters() -> None:
+    states = [
+        {"weight": torch.tensor([1.0, 2.0]), "seen": torch.tensor(3)},
+        {"weight": torch.tensor([2.0, 5.0]), "seen": torch.tensor(9)},
+    ]
+    mean = mean_weights(states)
+    assert mean["weight"].tolist() == [1.5, 3.5]
+    assert mean["weight"].dtype == torch.float32
+    assert mean["seen"].item() == 3
+
+
+def test_weights_of_different_networks_have_no_mean() -> None:
+    with pytest.raises(TrainingError, match="different networks"):
+        mean_weights([{"weight": torch.zeros(2)}, {"weight": torch.zeros(3)}])
