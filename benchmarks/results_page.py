@@ -39,6 +39,7 @@ tried."""
 _WRAP: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 _GROUPED = "quantization"
 TEMPLATES: dict[str, Callable[[Content], str]] = {
+    "detection": templates.detection,
     "evaluation": templates.evaluation,
     "study": templates.study,
     "matrix": templates.matrix,
@@ -50,6 +51,7 @@ TEMPLATES: dict[str, Callable[[Content], str]] = {
 }
 """Maps the kind of a record to its template."""
 SECTIONS = {
+    "detection": "Polyps found and clean frames flagged",
     "evaluation": "Other cameras and clean frames",
     _GROUPED: "What quantization costs",
     "study": "Which recipe teaches",
@@ -74,6 +76,7 @@ def kind_of(content: Any) -> str:
         return "comparisons"
     signs = {
         "shipped": {"shipped", "note"},
+        "detection": {"detection_rows"},
         "study": {"shared", "seeds"},
         "soak": {"protocol", "checks"},
         "evaluation": {"shifts", "clean"},

@@ -311,6 +311,39 @@ def clips(content: Content) -> str:
     return f"{facts}\n\n{table(head, rows)}"
 
 
+def detection(content: Content) -> str:
+    """Polyps found and clean frames flagged by several bundles on the same frames."""
+    rows = content["detection_rows"]
+    sets = [group["name"] for group in rows[0]["sets"] if group["dice"] is not None]
+    shares = list(rows[0]["flagged_at"])
+    head = ["", *(f"Dice {name}" for name in sets), "polyp frames found", "clean frames flagged"]
+    head += [f"flagged at {float(share):.0%} of the polyps" for share in shares]
+    lines = []
+    for row in rows:
+        dice = {group["name"]: group["dice"] for group in row["sets"]}
+        interval = row["flagged_ci95"]
+        clustered = f" ({span(interval)})" if interval else ""
+        at = [row["flagged_at"][share] for share in shares]
+        lines.append(
+            [
+                row["name"],
+                *(f"{dice[name]:.3f}" for name in sets),
+                f"{row['images_found']} of {row['images']}",
+                f"{row['flagged']} of {row['clean']}{clustered}",
+                *("not reached" if value is None else f"{value:.3f}" for value in at),
+            ]
+        )
+    cells = [
+        [
+            row["name"],
+            *(f"{flagged} of {clean}" for flagged, clean in row["sequences"].values()),
+        ]
+        for row in rows
+    ]
+    sequences = table(["clean frames flagged", *rows[0]["sequences"]], cells)
+    return f"{table(head, lines)}\n\n{sequences}"
+
+
 def verdict(content: Content) -> str:
     """`VALID`, or `INVALID` with the reason."""
     return "`VALID`" if content["valid"] else f"`INVALID` ({content['reason']})"
