@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from edge.bundle.manifest import FrocPoint  # noqa: TC001 - read at run time
 from edge.errors import EdgeDifomError, UsageError
-from edge.evaluation.detection import Detection, FrocPoint  # noqa: TC001 - read at run time
+from edge.evaluation.detection import Detection  # noqa: TC001 - read at run time
 from edge.evaluation.evaluator import read_record
 from edge.reports.plots import froc_curves
 from edge.util.files import atomic_write

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from benchmarks import results_page, templates
 from benchmarks.studies.detection import detection_study, flagged_at, main
+from edge.bundle.manifest import FrocPoint
 from edge.datasets.negatives import CleanFrame
 from edge.datasets.pairs import find_pairs
 from edge.errors import UsageError
-from edge.evaluation.detection import FrocPoint
 from edge.evaluation.evaluator import evaluate, read_record
 from edge.frame import OperatingPoint
 
