@@ -41,8 +41,8 @@ def errors_made() -> Iterator[ast.Call]:
                 yield node
 
 
-def texts(tree: ast.Module) -> list[ast.Constant]:
-    """Return the strings of a module; docstrings and the arguments of processes are left out."""
+def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and text of the strings; not docstrings and arguments of processes."""
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)} | {
         id(item)
         for node in ast.walk(tree)
@@ -50,18 +50,20 @@ def texts(tree: ast.Module) -> list[ast.Constant]:
         for item in node.elts
         if isinstance(item, ast.Constant) and re.fullmatch(r"--\S+", str(item.value))
     }
-    strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return [node for node in strings if isinstance(node.value, str) and id(node) not in skipped]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in skipped:
+                yield node.lineno, text
 
 
 def test_libraries_name_no_option_and_no_command() -> None:
     named = [
-        f"{path}:{text.lineno}: {text.value}"
+        f"{path}:{line}: {text}"
         for path, tree in modules()
         if path not in PROGRAMS
-        for text in texts(tree)
-        if FLAG.search(str(text.value)) or COMMAND.search(str(text.value))
-        if not OTHER_PROGRAMS.search(str(text.value))
+        for line, text in texts(tree)
+        if FLAG.search(text) or COMMAND.search(text)
+        if not OTHER_PROGRAMS.search(text)
     ]
     assert not named
 
@@ -82,11 +84,12 @@ def test_an_error_has_the_values_that_its_hint_contains() -> None:
         code, values = given["code"], given.get("values")
         if not isinstance(code, ast.Constant):
             continue
-        names = {name for _, name, _, _ in Formatter().parse(OPTION_HINTS[code.value]) if name}
+        hint = OPTION_HINTS[str(code.value)]
+        names = {name for _, name, _, _ in Formatter().parse(hint) if name}
         assert values is None or isinstance(values, ast.Dict)
         assert names == {
             key.value for key in (values.keys if values else ()) if isinstance(key, ast.Constant)
-        }, code.value
+        }, hint
 
 
 @pytest.mark.parametrize(
