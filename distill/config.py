@@ -107,7 +107,7 @@ def make_config(values: dict[str, Any]) -> DistillConfig:
             raise UsageError(
                 f"configuration: unknown key {key!r}",
                 expected=", ".join(home),
-                hint=f"did you mean {near[0]}?" if near else "correct the option, --set or file",
+                hint=f"did you mean {near[0]}?" if near else "correct the setting",
             )
         parts[home[key].part][key] = value
     built = {part: _convert(parts[part], struct) for part, struct in PARTS.items()}
@@ -123,7 +123,7 @@ def _convert(values: dict[str, Any], struct: type[Options]) -> Options:
         raise UsageError(
             f"configuration: {error}",
             expected="; ".join(f"{option.key}: {option.type}" for option in named or own),
-            hint="correct the option, the --set or the configuration file",
+            hint="correct the setting",
         ) from None
 
 
@@ -159,7 +159,12 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
     """
     values = (read_config_file(find_config(given)) if given else {}) | settings
     if not values.get("data"):
-        raise UsageError("no images are named", expected="at least one folder", hint="--data DIR")
+        raise UsageError(
+            "no images are named",
+            expected="at least one folder",
+            hint="set data to a folder of images and masks",
+            code="no-data",
+        )
     for key in FOLDER_KEYS:
         if key in values:
             values[key] = _folders(values[key])
@@ -209,16 +214,18 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment}", expected="key=value", hint="--set lr=0.0005")
+            raise UsageError(
+                f"invalid setting {assignment}", expected="key=value", hint="lr=0.0005"
+            )
         try:
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             got = getattr(error, "problem", None) or str(error)
             raise UsageError(
-                f"--set {assignment}",
+                f"invalid setting {assignment}",
                 expected="a value in YAML",
                 got=got,
-                hint=f"quote it: --set '{key}=\"...\"'",
+                hint=f"quote the value: '{key}=\"...\"'",
             ) from None
     return values
 

@@ -141,8 +141,8 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     start: Annotated[
         str,
         Meta(
-            description="Weights that the whole student starts from, a file of `edge-difom bundle "
-            "weights` or a run; parts that it lacks start as they would without it."
+            description="Weights that the whole student starts from: a file of weights recovered "
+            "from a bundle, or a run. Parts that it lacks start as they would without it."
         ),
     ] = ""
     frozen_stages: Annotated[

@@ -105,7 +105,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TrainingError(
             f"no checkpoint {path}",
-            expected="a run of `edge-difom distill`",
+            expected="a run directory",
             hint="name the run's folder",
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
@@ -149,7 +149,8 @@ def load_config(run: Path) -> DistillConfig:
         raise UsageError(
             f"{run} is not a run directory",
             expected="a folder with resolved.yaml and checkpoints/",
-            hint="edge-difom distill --data DIR prints its run's folder",
+            hint="choose the folder of a training",
+            code="not-a-run",
         )
     return make_config(read_config_file(run / "resolved.yaml"))
 
@@ -204,6 +205,6 @@ def load_run(run: Path) -> LoadedRun:
         ) from None
     if not all(torch.isfinite(value).all() for value in student.state_dict().values()):
         raise TrainingError(
-            f"{path} holds weights that are not finite", hint="train again, with a smaller --lr"
+            f"{path} holds weights that are not finite", hint="train again with a smaller lr"
         )
     return LoadedRun(run, config, student.eval(), dict(state["metrics"]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edge.status import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edge.status import ReasonKind, State
 
 
@@ -20,15 +23,23 @@ class EdgeDifomError(Exception):
         hint: What the user can do; names no option of the command line.
         code: Stable name of the problem, by which the command line finds a hint that names its
             options (`edge_difom.cli.hints`); empty if there is none.
+        values: Facts that the hint of the command line contains, by name.
     """
 
     exit_code = 1
 
     def __init__(
-        self, what: str, *, expected: str = "", got: str = "", hint: str = "", code: str = ""
+        self,
+        what: str,
+        *,
+        expected: str = "",
+        got: str = "",
+        hint: str = "",
+        code: str = "",
+        values: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.what, self.expected, self.got, self.hint = what, expected, got, hint
-        self.code = code
+        self.code, self.values = code, dict(values)
         super().__init__(self.message(hint))
 
     def message(self, hint: str) -> str:

@@ -72,7 +72,7 @@ def _warn_inverted(samples: Sequence[Sample], store: ImageStore) -> None:
 
 
 def _refuse_without_polyp(samples: Sequence[Sample], store: ImageStore, kind: str) -> None:
-    """Without a polyp there is nothing to learn, and no Dice to choose an epoch by."""
+    """Refuse masks without any polyp: nothing to learn, and no Dice to choose an epoch by."""
     masks = store.masks[: len(samples)]
     if any(bool((mask >= POLYP_COVERAGE).any()) for mask in masks):
         return

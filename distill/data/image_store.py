@@ -106,7 +106,7 @@ def decode_images(
             progress(len(samples), len(samples))
         return store
     cache_dir.mkdir(parents=True, exist_ok=True)
-    # Of several trainings that begin together one decodes, the others wait and open its store.
+    # If several trainings start together, one decodes; the others wait and open its store.
     with locked(cache_dir / f".{folder.name}.lock"):
         store = _open(folder, shapes, key, size)
         if store is None:

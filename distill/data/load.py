@@ -112,9 +112,9 @@ def refuse_size(config: DistillConfig, divisor: int) -> None:
     """
     if config.data.size % divisor:
         raise UsageError(
-            f"--size {config.data.size} does not fit {config.student.name}",
+            f"size {config.data.size} does not fit {config.student.name}",
             expected=f"a multiple of {divisor}",
-            hint=f"--size {max(1, round(config.data.size / divisor)) * divisor}",
+            hint=f"size={max(1, round(config.data.size / divisor)) * divisor}",
         )
 
 
@@ -129,20 +129,20 @@ def _refuse_unfit(config: DistillConfig) -> None:
             raise UsageError(
                 f"{key}={share:g} does not go with recipe {recipe}",
                 expected="recipe none: the teachers' maps show the frame as it was",
-                hint=f"--recipe none, or --set {key}=0",
+                hint=f"recipe=none, or {key}=0",
             )
     if config.augmentation.pasted_polyps and not config.data.negatives:
         raise UsageError(
             f"pasted_polyps={config.augmentation.pasted_polyps:g} has no frames to paste into",
             expected="at least one folder of negatives",
-            hint="--negatives DIR, or --set pasted_polyps=0",
+            hint="name folders of negatives, or set pasted_polyps=0",
         )
     if config.data.unlabeled and (not config.optimizer.ema or recipe == "paper"):
         raise UsageError(
             "unlabeled frames learn from the average of the weights, and this run has none",
             expected="ema over 0, and recipe difom or none",
             got=f"ema={config.optimizer.ema:g}, recipe {recipe}",
-            hint="--set ema=0.99, or --set unlabeled=[]",
+            hint="ema=0.99, or unlabeled=[]",
         )
 
 

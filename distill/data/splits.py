@@ -105,7 +105,11 @@ def load_splits(
         UsageError: No root, the same root twice, or `val_fraction` out of range.
     """
     if not roots:
-        raise UsageError("no data folder was given", hint="--data DIR")
+        raise UsageError(
+            "no data folder was given",
+            hint="set data to a folder of images and masks",
+            code="no-data",
+        )
     if not 0 < val_fraction < 1:
         raise UsageError(
             f"validation fraction {val_fraction}", expected="a number over 0 and under 1"
@@ -189,7 +193,7 @@ def _hint(roots: Sequence[Path], samples: Sequence[Sample]) -> str:
     split = [root for root in roots if has_parts(root)]
     if split:
         return f"put frames into {split[0] / 'validation'}, or add a folder that is not split yet"
-    return "other --val-sequences, another --val-fraction, or more data"
+    return "other val_sequences, a different val_fraction, or more data"
 
 
 def _samples(root: Path, pairs: Sequence[Pair], dataset: str) -> list[Sample]:
@@ -261,7 +265,7 @@ def _check_numbers(roots: Sequence[Path], wanted: Sequence[int]) -> None:
             expected=f"numbers out of {', '.join(map(str, sorted(known)))}"
             if known
             else "a data folder with a sequences.json",
-            hint="--val-sequences with such numbers" if known else "--val-fraction",
+            hint="val_sequences with such numbers" if known else "val_fraction",
         )
 
 

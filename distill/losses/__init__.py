@@ -1,4 +1,8 @@
-"""Losses: on masks, the spectral loss on teachers' maps, and auxiliary terms."""
+"""Losses: on masks, the spectral loss on teachers' maps, and auxiliary terms.
+
+In: logits, maps and masks as tensors. Out: scalars. Imported by `distill.recipes`,
+`distill.train` and `quantize`.
+"""
 
 from __future__ import annotations
 

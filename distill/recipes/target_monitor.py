@@ -62,7 +62,7 @@ class TargetMonitor:
                 name,
                 "its target takes a gradient",
                 "a target that nothing trains",
-                "train with --recipe difom",
+                "train with recipe=difom",
             )
         # Recipe `paper` only warns, of single checks: its target moves from step to step.
         needed = 1 if self.only_warn else JUDGED_FRAMES

@@ -36,7 +36,9 @@ class Ensemble:
     def __init__(self, runs: Sequence[Path]) -> None:
         if not runs or len({run.resolve() for run in runs}) < len(runs):
             raise UsageError(
-                "nothing can answer", expected="at least one run, each once", hint="--run RUN"
+                "invalid ensemble",
+                expected="at least one run, each once",
+                got=", ".join(map(str, runs)) or "no run",
             )
         self.members = [load_run(run) for run in runs]
 

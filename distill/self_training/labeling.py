@@ -138,7 +138,7 @@ def label_frames(
                 f"no frame of {source} is kept",
                 expected=f"a doubt of at most {max_doubt:g}",
                 got=f"{least:.2f} at the least, of {len(rows)} frames",
-                hint="other frames, better students, or a larger --max-doubt",
+                hint="other frames, better students, or a larger max_doubt",
             )
         labels = Labels(
             source=source.encode("utf-8", "backslashreplace").decode(),
@@ -174,7 +174,7 @@ def _frames(source: str, every: int) -> Iterator[tuple[int, ImageU8]]:
             "these frames cannot be labeled",
             expected=f"one of {', '.join(f'{name}:' for name in _SCHEMES)} and every 1 or more",
             got=f"{redact(source)}, every {every}",
-            hint="--source file:CLIP --every 5",
+            hint="for example file:CLIP and every 5",
         )
     with open_source(source) as opened:
         while (frame := opened.read()) is not None:

@@ -6,12 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:
+def conv_bn(
+    cin: int, cout: int, kernel: int | tuple[int, int], groups: int = 1, dilation: int = 1
+) -> nn.Sequential:
     """Convolution of odd kernel with BatchNorm; the size of the map stays the same."""
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(cout),
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (dilation * (height // 2), dilation * (width // 2))
+    convolution = nn.Conv2d(
+        cin, cout, (height, width), 1, padding, dilation, groups=groups, bias=False
     )
+    return nn.Sequential(convolution, nn.BatchNorm2d(cout))
 
 
 def conv_bn_relu6(cin: int, cout: int, kernel: int, groups: int = 1) -> nn.Sequential:

@@ -10,29 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.students.base import Student, StudentMaps
+from distill.students.blocks import conv_bn, upsample
 from distill.students.res2net import Res2Net
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def _conv_bn(
-    cin: int, cout: int, kernel: int | tuple[int, int], dilation: int = 1
-) -> nn.Sequential:
-    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-    padding = (dilation * (height // 2), dilation * (width // 2))
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, (height, width), padding=padding, dilation=dilation, bias=False),
-        nn.BatchNorm2d(cout),
-    )
-
-
-def _up(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class ReceptiveField(nn.Module):
@@ -40,18 +25,18 @@ class ReceptiveField(nn.Module):
 
     def __init__(self, cin: int, width: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([_conv_bn(cin, width, 1)])
+        self.branches = nn.ModuleList([conv_bn(cin, width, 1)])
         self.branches.extend(
             nn.Sequential(
-                _conv_bn(cin, width, 1),
-                _conv_bn(width, width, (1, span)),
-                _conv_bn(width, width, (span, 1)),
-                _conv_bn(width, width, 3, dilation=span),
+                conv_bn(cin, width, 1),
+                conv_bn(width, width, (1, span)),
+                conv_bn(width, width, (span, 1)),
+                conv_bn(width, width, 3, dilation=span),
             )
             for span in (3, 5, 7)
         )
-        self.join = _conv_bn(4 * width, width, 3)
-        self.shortcut = _conv_bn(cin, width, 1)
+        self.join = conv_bn(4 * width, width, 3)
+        self.shortcut = conv_bn(cin, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, cin, h, w) -> (B, width, h, w)."""
@@ -64,22 +49,22 @@ class PartialDecoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.gate16, self.gate8_deep, self.gate8 = (_conv_bn(width, width, 3) for _ in range(3))
-        self.rise16, self.rise8 = _conv_bn(width, width, 3), _conv_bn(2 * width, 2 * width, 3)
+        self.gate16, self.gate8_deep, self.gate8 = (conv_bn(width, width, 3) for _ in range(3))
+        self.rise16, self.rise8 = conv_bn(width, width, 3), conv_bn(2 * width, 2 * width, 3)
         self.join16, self.join8 = (
-            _conv_bn(2 * width, 2 * width, 3),
-            _conv_bn(3 * width, 3 * width, 3),
+            conv_bn(2 * width, 2 * width, 3),
+            conv_bn(3 * width, 3 * width, 3),
         )
-        self.smooth = _conv_bn(3 * width, 3 * width, 3)
+        self.smooth = conv_bn(3 * width, 3 * width, 3)
         self.head = nn.Conv2d(3 * width, 1, 1)
 
     def forward(self, r8: Tensor, r16: Tensor, r32: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return map (2 width) at 1/16, map (3 width) at 1/8 and coarse logits at 1/8."""
-        deep = _up(r32)
+        deep = upsample(r32)
         gated16 = self.gate16(deep) * r16
-        gated8 = self.gate8_deep(_up(deep)) * self.gate8(_up(r16)) * r8
+        gated8 = self.gate8_deep(upsample(deep)) * self.gate8(upsample(r16)) * r8
         low = self.join16(torch.cat([gated16, self.rise16(deep)], dim=1))
-        high = self.smooth(self.join8(torch.cat([gated8, self.rise8(_up(low))], dim=1)))
+        high = self.smooth(self.join8(torch.cat([gated8, self.rise8(upsample(low))], dim=1)))
         return low, high, self.head(high)
 
 
@@ -89,10 +74,10 @@ class ReverseAttention(nn.Module):
     def __init__(self, cin: int, width: int, kernel: int, depth: int, last: int) -> None:
         super().__init__()
         refine = [
-            nn.Sequential(_conv_bn(width, width, kernel), nn.ReLU(inplace=True))
+            nn.Sequential(conv_bn(width, width, kernel), nn.ReLU(inplace=True))
             for _ in range(depth)
         ]
-        self.branch = nn.Sequential(_conv_bn(cin, width, 1), *refine, _conv_bn(width, 1, last))
+        self.branch = nn.Sequential(conv_bn(cin, width, 1), *refine, conv_bn(width, 1, last))
 
     def forward(self, features: Tensor, coarse: Tensor) -> Tensor:
         """(B, cin, h, w) and logits (B, 1, h, w) -> logits (B, 1, h, w)."""
@@ -150,5 +135,5 @@ class PraNet(Student):
         low, high, coarse = self.decoder(*fields)
         f8, f16, f32 = features
         s32 = self.reverse32(f32, self.shrink(coarse))
-        s16 = self.reverse16(f16, _up(s32))
-        return StudentMaps(self.reverse8(f8, _up(s16)), low, high, (coarse, s32, s16))
+        s16 = self.reverse16(f16, upsample(s32))
+        return StudentMaps(self.reverse8(f8, upsample(s16)), low, high, (coarse, s32, s16))

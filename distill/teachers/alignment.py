@@ -1,4 +1,4 @@
-"""Where in the image the cells of a network's maps look, measured, and put right.
+"""Measure where in the image the cells of a network's maps look, and correct the offset.
 
 A strided convolution with symmetric padding has cell i look at pixel `stride * i`, not at the
 middle of its cell; with the padding of TensorFlow it looks beyond the middle; training takes part

@@ -121,7 +121,7 @@ def build_task_teacher(specs: Sequence[str]) -> Teacher:
             raise UsageError(
                 f"task teacher {spec!r} has no logits",
                 expected="run:RUN, a student trained here; no other teacher segments polyps",
-                hint="--set task_teachers=[run:RUN]",
+                hint="task_teachers=[run:RUN]",
             )
         sources.append(_expanded(parsed.target))
     build: Callable[[Sequence[str]], Teacher] = resolve(TASK_TEACHER)

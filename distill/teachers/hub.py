@@ -48,7 +48,7 @@ def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **opt
             f"teacher {name}: {source} could not be had from the Hugging Face hub",
             expected="a network, a copy in the hub's local cache, or a local checkpoint folder",
             got=str(error).splitlines()[0],
-            hint=f"--teacher {name}:DIR with a folder that holds config.json and model.safetensors",
+            hint=f"use {name}:DIR, a folder that holds config.json and model.safetensors",
         ) from error
 
 

@@ -104,7 +104,7 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
             f"timm has no network {name!r}",
             expected="a name of timm.list_models()"
             + (f", such as {', '.join(near)}" if near else ""),
-            hint="--teacher timm:convnext_tiny",
+            hint="for example timm:convnext_tiny",
         )
     if not at:
         return TimmFeatures(_pretrained(name) if pretrained else _create(name), name)
@@ -132,7 +132,7 @@ def _pretrained(name: str) -> nn.Module:
             f"the pretrained weights of timm's {name} could not be had",
             expected="a network, or a copy in the local cache of the Hugging Face hub",
             got=_first_line(error),
-            hint=f"--teacher timm:{name}@FILE with a checkpoint of it",
+            hint=f"use timm:{name}@FILE with a checkpoint of it",
         ) from error
 
 

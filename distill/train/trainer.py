@@ -100,15 +100,15 @@ class Trainer:
         if data.batch_size % shares:
             raise UsageError(
                 f"a batch of {data.batch_size} cannot be computed in {shares} equal parts",
-                expected="processes times --set accumulate= to divide it",
-                hint=f"--batch-size {max(1, data.batch_size // shares) * shares}",
+                expected="processes times accumulate to divide it",
+                hint=f"batch_size={max(1, data.batch_size // shares) * shares}",
             )
         if data.order.unlabeled_in_batch % shares:
             raise UsageError(
                 f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed "
                 f"in {shares} equal parts",
-                expected="processes times --set accumulate= to divide them",
-                hint="another --set unlabeled_share= or --batch-size",
+                expected="processes times accumulate to divide them",
+                hint="a different unlabeled_share or batch_size",
             )
         torch.manual_seed(config.run.seed)
         self.student = build_student(config.student.network, pretrained=config.student.pretrained)
@@ -123,7 +123,7 @@ class Trainer:
             raise UsageError(
                 f"drop_path={drop_path:g} does not fit {config.student.name}",
                 expected="a student with an EfficientNet-Lite encoder",
-                hint="--set drop_path=0",
+                hint="drop_path=0",
             )
         self.objective = build_objective(self.student, config, data.teacher_channels)
         module: nn.Module = self.objective
@@ -303,7 +303,7 @@ class Trainer:
             f"the loss became {loss} in epoch {self.epoch + 1}, step {self.step + 1}",
             expected="a finite loss",
             got=f"the batch is saved as {path}",
-            hint=f"--lr {self.config.optimizer.lr / 3:g}, or look at the batch",
+            hint=f"lr={self.config.optimizer.lr / 3:g}, or look at the batch",
         )
 
     def _validate(self, batch: Batch | None, bar: Any) -> None:

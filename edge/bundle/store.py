@@ -240,7 +240,8 @@ class _Zip:
                     f"{self._path}: {name} is not at the top of the archive",
                     expected=f"the files of the bundle without a folder around them: {name}",
                     got=inside[0],
-                    hint="pack the bundle with `edge-difom bundle pack`",
+                    hint="pack the bundle without its folder",
+                    code="archive-with-folder",
                 )
             raise BundleError(f"{self._path}: {name} is missing", got="no such entry", hint=MEND)
         try:

@@ -1,4 +1,4 @@
-"""Names of the field's test frames, for archives that have more frames.
+"""Names of published test frames, to select them from archives that contain more.
 
 These are the test frames for which PraNet (Fan et al., MICCAI 2020) published its predictions; only
 names are listed. CVC-ColonDB and ETIS-LaribPolypDB are test sets as a whole.

@@ -1,1 +1,4 @@
-"""HTML pages and plots, from Jinja templates and matplotlib (extra `report`)."""
+"""HTML pages and plots, from Jinja templates and matplotlib (extra `report`).
+
+In: records. Out: text of pages and figures. Imported by whatever makes a report.
+"""

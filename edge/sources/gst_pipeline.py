@@ -296,7 +296,8 @@ class Pipeline:
                 f"{error.message} "
                 f"({message.src.get_name() if message.src else 'pipeline'}: {detail})"
             ),
-            hint="check cable and power; `edge-difom doctor` lists cameras and elements",
+            hint="check cable and power",
+            code="camera-failed",
         )
 
     def _raise_built(self, error: Any) -> None:

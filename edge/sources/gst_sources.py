@@ -266,7 +266,8 @@ class GstCameraSource(PipelineSource):
             else "no camera gives a picture",
             expected="a V4L2 device that delivers frames",
             got="; ".join(failures),
-            hint="check cable and power; `edge-difom doctor` lists the cameras",
+            hint="check cable and power",
+            code="camera-failed",
         )
 
     def _close(self) -> None:

@@ -151,7 +151,8 @@ class V4l2Source(BaseSource):
                 f"camera {node} stopped delivering",
                 expected="a frame",
                 got="a failed read",
-                hint="check cable and power; `edge-difom doctor` lists the cameras",
+                hint="check cable and power",
+                code="camera-failed",
             )
         if self._shape is not None and image.shape != self._shape:
             raise SourceError(

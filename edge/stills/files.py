@@ -94,7 +94,7 @@ def _record(path: Path) -> StillRecord:
     except OSError as error:
         raise DataError(
             f"{path} is not a still",
-            expected=f"a folder with {RECORD}, as `edge-difom run` writes it",
+            expected=f"a folder with {RECORD}",
             got=error.strerror or str(error),
             hint="choose the folder of one still",
             code="not-a-still",

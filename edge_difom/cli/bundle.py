@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from edge_difom.cli.groups import LazyGroup
 
 
@@ -153,13 +153,8 @@ def show(path: Path, json_path: str | None) -> None:
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File to write; must end in .difom.",
-)
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.out("File to write; must end in .difom.")
+@options.force()
 def pack(path: Path, out: Path, force: bool) -> None:
     """Pack BUNDLE into one uncompressed .difom file; every --bundle accepts either form."""
     from edge.bundle import reader as bundle
@@ -179,8 +174,8 @@ def pack(path: Path, out: Path, force: bool) -> None:
     ),
 )
 @click.argument("path", metavar="PACKED", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to write.")
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.out("Directory to write.")
+@options.force()
 def unpack(path: Path, out: Path, force: bool) -> None:
     """Unpack PACKED, a .difom file, into a directory and verify every file."""
     from edge.bundle import reader as bundle

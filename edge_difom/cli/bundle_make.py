@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--name", help="Name of the bundle. Default: student, size and run.")
+@options.out("Directory to write.")
+@options.bundle_name()
 @click.option(
     "--with",
     "extra",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     "(0.95).",
 )
 @options.threads()
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.force()
 def make(
     run: Path,
     out: Path,
@@ -143,19 +143,15 @@ def make(
     show_default=True,
     help="Epochs of INT8 fine-tuning; 0 only calibrates.",
 )
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 1),
-    help="Maximum loss of Dice of INT8 against FP32 (0.005).",
-)
+@options.max_drop()
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
     help="Folder of the training run; a stopped run is continued. Default: OUT-run.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--name", help="Name of the bundle. Default: student, size and run.")
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.out("Directory to write.")
+@options.bundle_name()
+@options.force()
 def train(
     config: Path,
     data: tuple[Path, ...],
@@ -206,7 +202,7 @@ def train(
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@options.out("File to write.")
 @options.force()
 def weights(path: Path, out: Path, force: bool) -> None:
     """Recover the weights of BUNDLE's student from its INT8 OpenVINO engine, as a state dict.

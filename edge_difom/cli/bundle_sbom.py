@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -19,12 +19,7 @@ from edge_difom.cli import console
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="CycloneDX 1.6 JSON file to write.",
-)
+@options.out("CycloneDX 1.6 JSON file to write.")
 @click.option(
     "--soup",
     type=click.Path(path_type=Path),
@@ -36,7 +31,7 @@ from edge_difom.cli import console
     multiple=True,
     help="Extra of this project installed on the device, beside those of its engines; repeatable.",
 )
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.force()
 def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], force: bool) -> None:
     """Write a CycloneDX bill of materials of BUNDLE: engines, data, teachers, installed packages.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from edge_difom.cli.groups import LazyGroup
 
 
@@ -104,7 +104,7 @@ def _sizes(sizes: dict[str, int]) -> str:
     ),
 )
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@options.out()
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -117,7 +117,7 @@ def _sizes(sizes: dict[str, int]) -> str:
     multiple=True,
     help="Class that counts as polyp; repeatable. Default: every class.",
 )
-@click.option("--force", is_flag=True, help="Replace the folder.")
+@options.force("Replace the folder.")
 def convert(
     source: Path, out: Path, images: Path | None, labels: tuple[str, ...], force: bool
 ) -> None:

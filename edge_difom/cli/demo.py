@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -24,12 +24,12 @@ from edge_difom.cli import console
     show_default=True,
     help="Folder for the results.",
 )
-@click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
+@options.student_size()
 @click.option("--epochs", type=click.IntRange(min=1), help="Training epochs of the distillation.")
 @click.option(
     "--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for."
 )
-@click.option("--force", is_flag=True, help="Replace the results of an earlier demo.")
+@options.force("Replace the results of an earlier demo.")
 def command(
     out: Path, size: int | None, epochs: int | None, bench_seconds: float | None, force: bool
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 _SERVICES = "edge-difom edge-difom-presenter edge-difom-exporter"
 _FILL = ("systemd-sysusers", "systemd-tmpfiles --create edge-difom.conf")
@@ -67,7 +67,7 @@ NEXT = (*_FILL, *_RELOAD)
     "without `-video-index0`.",
 )
 @click.option("--rauc", is_flag=True, help="Also configure the two root slots of RAUC.")
-@click.option("--force", is_flag=True, help="Overwrite files that were changed by hand.")
+@options.force("Overwrite files that were changed by hand.")
 def provision(
     dry_run: bool,
     root: Path,

@@ -27,7 +27,7 @@ IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
     ),
 )
 @click.argument("path", metavar="STILL_OR_IMAGE", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@options.out()
 @options.bundle("For an image: the bundle that segments it, or the name of a shipped bundle.")
 @options.engine()
 @click.option("--patient-id", default="", metavar="ID", help="Patient ID to write. Default: none.")
@@ -43,7 +43,7 @@ IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
     metavar="UID",
     help="Study to put the images into. Default: one study for the stills of a run.",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@options.force("Replace what is there.")
 def command(
     path: Path,
     out: Path,

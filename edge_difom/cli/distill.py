@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edge_difom.cli import options
 from edge_difom.cli.console import examples, made, next_command, progress, say
 
 NUMBERS = "3,8,13"
@@ -91,7 +92,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     help="difom: task loss and spectral distillation; paper: the published notebook, whose target "
     "collapses; none: task loss only.",
 )
-@click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
+@options.student_size()
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--lr", type=float, help="Peak learning rate.")
@@ -126,7 +127,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     metavar="RUN",
     help="Continue a stopped run, to the same result bit for bit.",
 )
-@click.option("--force", is_flag=True, help="Train again in a folder that is not empty.")
+@options.force("Train again in a folder that is not empty.")
 @click.option(
     "--help-config",
     is_flag=True,

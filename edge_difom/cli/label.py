@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -44,8 +44,8 @@ from edge_difom.cli import console
     show_default=True,
     help="Skip frames whose uncertainty exceeds this.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-@click.option("--force", is_flag=True, help="Replace the folder.")
+@options.out()
+@options.force("Replace the folder.")
 def label(
     runs: tuple[Path, ...], source: str, every: int, max_doubt: float, out: Path, force: bool
 ) -> None:

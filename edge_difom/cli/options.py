@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -63,3 +64,29 @@ def threads(*, multiple: bool = False) -> Callable[[F], F]:
 def force(help: str = "Replace existing output.") -> Callable[[F], F]:
     """The switch `--force`, given to the command as `force: bool`."""
     return click.option("--force", is_flag=True, help=help)
+
+
+def out(help: str = "Folder to write.") -> Callable[[F], F]:
+    """The required option `--out PATH`, given to the command as `out: Path`."""
+    return click.option("--out", type=click.Path(path_type=Path), required=True, help=help)
+
+
+def bundle_name() -> Callable[[F], F]:
+    """The option `--name` of a new bundle, given to the command as `name: str | None`."""
+    return click.option("--name", help="Name of the bundle. Default: student, size and run.")
+
+
+def max_drop() -> Callable[[F], F]:
+    """The option `--max-drop`, given to the command as `max_drop: float | None`."""
+    return click.option(
+        "--max-drop",
+        type=click.FloatRange(0, 1),
+        help="Maximum loss of Dice of INT8 against FP32 (0.005).",
+    )
+
+
+def student_size() -> Callable[[F], F]:
+    """The option `--size` of a new student, given to the command as `size: int | None`."""
+    return click.option(
+        "--size", type=int, help="Height and width of the student's input, in pixels."
+    )

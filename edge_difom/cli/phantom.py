@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -17,7 +20,7 @@ from edge_difom.cli import console
         "edge-difom phantom --out phantom --clip-frames 500 --force",
     ),
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@options.out()
 @click.option(
     "--train",
     type=click.IntRange(min=1),
@@ -53,7 +56,7 @@ from edge_difom.cli import console
     show_default=True,
     help="Random seed; the same seed gives the same images.",
 )
-@click.option("--force", is_flag=True, help="Replace the folder.")
+@options.force("Replace the folder.")
 def command(
     out: Path, train: int, validation: int, negatives: int, clip_frames: int, seed: int, force: bool
 ) -> None:

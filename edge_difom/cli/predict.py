@@ -34,7 +34,7 @@ from edge_difom.cli import console, options
 @options.engine()
 @options.precision()
 @options.threads()
-@click.option("--force", is_flag=True, help="Replace the folder if it exists.")
+@options.force("Replace the folder if it exists.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")
 def command(
     source: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -64,18 +64,14 @@ if TYPE_CHECKING:
     help="Folder of frames without a polyp, named as for `distill`; repeatable. Default: those of "
     "the run.",
 )
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 1),
-    help="Maximum loss of Dice of INT8 against FP32 (0.005).",
-)
+@options.max_drop()
 @click.option(
     "--max-small-drop",
     type=click.FloatRange(0, 1),
     help="Maximum loss of recall of small polyps (0.1); checked if there are at least 5.",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last completed epoch.")
-@click.option("--force", is_flag=True, help="Quantize again, replacing the earlier result.")
+@options.force("Quantize again, replacing the earlier result.")
 def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) -> None:
     """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8.
 
@@ -121,7 +117,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     ),
 )
 @click.argument("run", metavar="RUN|FILE", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@options.out()
 @click.option(
     "--precision",
     type=click.Choice(["all", "int8", "f32"]),
@@ -137,7 +133,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     metavar="DIR",
     help="For FILE: folder of images to calibrate the INT8 engines on.",
 )
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.force()
 def export(
     run: Path,
     out: Path,

@@ -1,1 +1,4 @@
-"""`edge-difom demo`: the whole path on the built-in phantom."""
+"""`edge-difom demo`: the whole path on the built-in phantom.
+
+In: a folder and a length of training. Out: a bundle, a clip with its overlay, a page and a record.
+"""

@@ -104,7 +104,10 @@ def make_bundle(
     refuse_existing(out, force=force)
     if negatives and not calibrated:
         raise UsageError(
-            "negatives choose a threshold", expected="--calibrate-threshold with --negatives"
+            "negatives are for the choice of a threshold",
+            expected="a calibrated threshold with negatives",
+            hint="also set calibrated, or leave the negatives out",
+            code="negatives-need-calibration",
         )
     quantized = load_quantized(run)
     source, canonical = quantized.source, quantized.canonical

@@ -96,6 +96,6 @@ def _holds(folder: Path, config: Config, load: Callable[[Path], Config]) -> bool
         raise UsageError(
             f"{folder} was made with a different configuration",
             expected="the settings in its resolved.yaml",
-            hint="--run FOLDER for another training, or the same settings",
+            hint="a different run folder for a different training, or the same settings",
         )
     return True

@@ -61,8 +61,8 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
             expected=f"at least {half} phantom frames whose mask covers {MIN_AREA:.1%} "
             f"to {MAX_AREA:.0%}",
             got=f"{len(telling)}; agreement on empty masks would prove nothing",
-            hint="train longer, or add the phantom to the training data "
-            "(edge-difom phantom --out DIR)",
+            hint="train longer, or add the phantom to the training data",
+            code="too-few-golden-masks",
         )
     return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
 

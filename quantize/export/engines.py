@@ -86,7 +86,7 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
                 f"{name} of the canonical graph is not finite",
                 expected="finite weights",
                 got="NaN or infinity",
-                hint="train again with a smaller --lr",
+                hint="train again with a smaller lr",
             )
     precision = "int8" if canonical.quantized else "f32"
     xml, weights = export_openvino(canonical)

@@ -70,7 +70,7 @@ def load_student_file(path: Path, name: str) -> Student:
             expected=f"the {len(wanted)} tensors of its state dict",
             got="; ".join(problems[:3])
             + (f"; {len(problems) - 3} more" if len(problems) > 3 else ""),
-            hint="name the student that it was trained as: --student",
+            hint="name the student that it was trained as",
         )
     student.load_state_dict({key: wanted[key] for key in counted} | found)
     refuse_nonfinite(student)
@@ -98,7 +98,7 @@ def foreign_engines(
     student = load_student_file(path, name)
     if size < 1 or size % student.divisor:
         raise UsageError(
-            f"--size {size} does not fit {name}",
+            f"size {size} does not fit {name}",
             expected=f"a positive multiple of {student.divisor}",
         )
     engines: list[ExportedEngine] = []
@@ -106,8 +106,9 @@ def foreign_engines(
         if calibration is None:
             raise UsageError(
                 "INT8 engines of a checkpoint need pictures to calibrate on",
-                expected="--calibrate DIR",
-                hint="--calibrate DIR with training pictures, or --precision f32",
+                expected="a folder of training images",
+                hint="name such a folder, or export only f32",
+                code="no-calibration-images",
             )
         samples = _samples(calibration, (size, size))
         engines += export_engines(canonicalize(quantize_student(student, samples), (size, size)))

@@ -51,7 +51,7 @@ def refuse_unknown(nodes: Iterable[Node], known: Collection[str]) -> None:
     """Raise UsageError that names every operation of a trace outside the dialect, with its reason.
 
     Args:
-        nodes: Of the trace.
+        nodes: Nodes of the trace.
         known: Names of the operations of the dialect.
     """
     found: dict[str, str] = {}

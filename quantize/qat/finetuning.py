@@ -166,7 +166,7 @@ class Finetuning:
             raise TrainingError(
                 f"the loss became {losses['loss']} in epoch {self.epoch}, step {step + 1}",
                 expected="a finite loss",
-                hint=f"--lr {self.config.lr / 3:g}",
+                hint=f"lr={self.config.lr / 3:g}",
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

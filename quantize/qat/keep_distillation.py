@@ -49,11 +49,11 @@ def refuse_without_recipe(config: DistillConfig) -> None:
     """Raise UsageError if a run has no term to keep."""
     if config.loss.recipe != "difom" or not (config.teachers.specs or config.teachers.task_specs):
         raise UsageError(
-            "--distill-weight keeps the terms of a recipe on, and this run has none",
+            "distill_weight keeps the terms of a recipe on, and this run has none",
             expected="a run of recipe difom with a teacher",
             got=f"recipe {config.loss.recipe}, "
             f"teachers {', '.join(config.teachers.specs) or 'none'}",
-            hint="leave --distill-weight out: the task loss alone",
+            hint="leave distill_weight out: the task loss alone",
         )
 
 
@@ -110,7 +110,7 @@ def take_heads(
     except RuntimeError as unfit:
         raise TrainingError(
             f"the teachers' heads in {path} do not fit the run's teachers",
-            expected=f"{len(objective.heads)} heads as `edge-difom distill` wrote them",
+            expected=f"{len(objective.heads)} heads as the training wrote them",
             got=str(unfit).splitlines()[-1].strip()[:200],
             hint="remove it: the heads then start over",
         ) from None

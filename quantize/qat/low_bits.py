@@ -121,16 +121,16 @@ def _chosen(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
         if not inner:
             raise UsageError(
                 "the student has no layer between its first and its last",
-                expected="--layers, to choose among " + ", ".join(names),
-                hint="--layers '*'",
+                expected="layers to choose among " + ", ".join(names),
+                hint="layers='*' chooses all of them",
             )
         return inner
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(
-                f"--layers {pattern!r} matches no layer",
+                f"layers {pattern!r} matches no layer",
                 expected="a glob over the names of convolutions, such as " + ", ".join(names[:4]),
                 got=f"{len(names)} layers, none of that name",
-                hint=f"--layers {names[0].rpartition('.')[0] or names[0]}*",
+                hint=f"for example {names[0].rpartition('.')[0] or names[0]}*",
             )
     return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}

@@ -119,9 +119,10 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
     except (KeyError, RuntimeError, nncf.ValidationError) as unfit:
         raise TrainingError(
             "the quantized checkpoint does not fit the student",
-            expected="a checkpoint of `edge-difom qat` of the same run",
+            expected="a checkpoint of a quantization of the same run",
             got=str(unfit).splitlines()[0][:200],
-            hint="qat RUN --force starts over",
+            hint="quantize the run again",
+            code="quantization-unfit",
         ) from unfit
     return quantized
 
@@ -140,7 +141,7 @@ def refuse_nonfinite(model: nn.Module) -> None:
                 f"{name} holds values that are not finite",
                 expected="finite weights",
                 got="NaN or infinity",
-                hint="train again with a smaller --lr, or start from an earlier checkpoint",
+                hint="train again with a smaller lr, or start from an earlier checkpoint",
             )
 
 

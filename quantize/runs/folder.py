@@ -89,9 +89,9 @@ def qat_path(run: Path, bits: int | None = None) -> Path:
     folders = {f"qat{known}": known for known in BITS}
     if bits not in (None, *BITS):
         raise UsageError(
-            f"--bits {bits} is not supported",
+            f"{bits} bits are not supported",
             expected="8, or 4 for the grid of the weights (no runtime here has 4-bit kernels)",
-            hint="--bits 8",
+            hint="bits=8",
         )
     if run.name in folders:
         return run if bits in (None, folders[run.name]) else run.parent / f"qat{bits}"
@@ -120,7 +120,9 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
         raise UsageError(
             f"{path.parent} has not been quantized yet",
             expected=f"{best}",
-            hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
+            hint="quantize it first",
+            code="not-quantized",
+            values={"run": path.parent, "bits": bits_of(path)},
         )
     source = load_run(path.parent)
     config = load_qat_config(path)
@@ -147,7 +149,9 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
             f"{path} is not a checkpoint of a quantization",
             expected=", ".join(keys),
             got=f"no {', '.join(missing)}",
-            hint=f"edge-difom qat {path.parent.parent} --force starts over",
+            hint="quantize the run again",
+            code="quantization-damaged",
+            values={"run": path.parent.parent},
         )
     return state
 

@@ -134,7 +134,9 @@ def read_start(path: Path) -> Start:
     except (OSError, msgspec.DecodeError) as error:
         raise TrainingError(
             f"{path / 'calibrated.json'} cannot be read",
-            expected="the accuracy before fine-tuning, as `edge-difom qat` wrote it",
+            expected="the accuracy before fine-tuning, as the quantization wrote it",
             got=str(error).splitlines()[0],
-            hint=f"edge-difom qat {path.parent} --force starts over",
+            hint="quantize the run again",
+            code="quantization-damaged",
+            values={"run": path.parent},
         ) from None

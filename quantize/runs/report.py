@@ -97,29 +97,27 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
     """Raise AccuracyError if INT8 lost more than allowed; names the worst layers and remedies."""
     if not report.gate.breaches:
         return
-    config, run = quantized.config, quantized.path.parent
+    config = quantized.config
     worst = ", ".join(
         f"{layer.name} ({layer.kind}, {layer.bits} bits, {layer.sqnr_db:.1f} dB)"
         for layer in report.layers[:NAMED_LAYERS]
         if layer.sqnr_db is not None
     )
-    ways = [f"--epochs {max(5, 2 * config.epochs)}"]
+    ways = [f"epochs={max(5, 2 * config.epochs)}"]
     if report.best_epoch < config.epochs:
-        ways.append(f"--lr {config.lr / 3:g}")
+        ways.append(f"lr={config.lr / 3:g}")
     if report.calibration_images == config.calibration:
-        ways.append(f"--calibration {2 * config.calibration}")
+        ways.append(f"calibration={2 * config.calibration}")
     if not config.distill_weight and _taught(quantized):
-        ways.append(f"--distill-weight {quantized.source.config.loss.distill_weight or 0.2:g}")
+        ways.append(f"distill_weight={quantized.source.config.loss.distill_weight or 0.2:g}")
     if config.bits < 8:
-        ways.append("--bits 8, or --layers without the worst layers")
+        ways.append("bits=8, or layers without the worst ones")
     raise AccuracyError(
         "INT8 lost more accuracy than was allowed; everything was written",
         expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of "
         "the recall of small polyps lost against f32",
         got="; ".join(report.gate.breaches) + f"; lowest signal to rounding noise: {worst}",
-        hint=f"edge-difom qat {run} --bits {config.bits} --force with "
-        + " | ".join(ways)
-        + " | a larger --max-drop to accept it",
+        hint=f"quantize again with {' | '.join(ways)} | a larger max_drop to accept it",
     )
 
 

@@ -94,7 +94,7 @@ def train_qat(
     config = _resumed(path) if resume else config or QatConfig(bits=bits_of(path))
     if config.layers and config.bits == 8:
         raise UsageError(
-            "--layers chooses the layers of a coarser grid", expected="--bits 4", got="--bits 8"
+            "only a quantization to 4 bits has a choice of layers", expected="bits=4", got="bits=8"
         )
     loaded = load_run(path.parent)
     if config.distill_weight:
@@ -146,8 +146,8 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
         raise DataError(
             f"{len(samples)} images are too few to calibrate on",
             expected=f"at least {MIN_CALIBRATION} training images",
-            got=f"{len(data.train)} training images, --calibration {count}",
-            hint="more training images, or --calibration 64",
+            got=f"{len(data.train)} training images, calibration={count}",
+            hint="more training images, or calibration=64",
         )
     if len(samples) < count:
         logger.warning("calibrating on all %d images; %d were requested", len(samples), count)
@@ -206,6 +206,8 @@ def _resumed(path: Path) -> QatConfig:
     if not (path / "checkpoints" / "last.pt").is_file():
         raise UsageError(
             f"{path} holds nothing to resume",
-            hint=f"edge-difom qat {path.parent} --bits {bits_of(path)}",
+            hint="quantize the run first",
+            code="not-quantized",
+            values={"run": path.parent, "bits": bits_of(path)},
         )
     return load_qat_config(path)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks.soak import checks
-from benchmarks.soak.__main__ import Soak, plan
 from benchmarks.soak.memory import check_leak
 from benchmarks.soak.runtime import check_end
 from benchmarks.soak.screen import Screen
+from benchmarks.soak.soak import Soak, plan
 from edge.shm.reader import Snapshot
 from edge.sources.faults import FAULTS
 from edge.status import ReasonKind, State

@@ -177,7 +177,7 @@ def test_only_recorded_frames_are_labeled(tmp_path: Path, source: str, every: in
 def test_a_maker_answers_once_and_there_is_one(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for runs in ([], [run, tmp_path / "." / "run"]):
-        with pytest.raises(UsageError, match="nothing can answer"):
+        with pytest.raises(UsageError, match="invalid ensemble"):
             Ensemble(runs)
     with pytest.raises(UsageError, match="is not a run directory"):
         Ensemble([tmp_path])

@@ -1,4 +1,4 @@
-"""The teacher looks at each training image once; training reads its maps from disk.
+"""A teacher processes each training image once; training reads its maps from disk.
 
 Maps are stored as float16, as the teacher gave them, and standardized when read, so that a target
 has a deviation of about 1 whatever the teacher's scale. What the standardization needs is summed up
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "TeacherCache"]
 
 RULES = "float16 maps, 1"
-"""Changes whenever the same teacher and images would be stored otherwise."""
+"""Version of the files; changes if the same teacher and images would be stored differently."""
 
 
 class TeacherCache:
@@ -164,7 +164,7 @@ class _Work:
             self.progress(len(self.store) - todo, len(self.store))
 
     def checked(self) -> tuple[MapArray, Standardizer]:
-        """Read-only maps, every block checked and mended, and their standardization."""
+        """Read-only maps, every block checked and repaired, and their standardization."""
         with self.files.lock():
             opened = self.files.finished()
             if opened is None:

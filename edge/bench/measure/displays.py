@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge.contracts import Sink, Source
     from edge.frame import ImageU8
 
-DISPLAYS = "loopback | fb:/dev/fb0 | a sink of `edge-difom run` that shows pictures"
+DISPLAYS = "loopback | fb:/dev/fb0 | a sink that shows pictures"
 
 _LIT, _DARK = 255, 0
 _SIZE = (1080, 1920)

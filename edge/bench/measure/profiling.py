@@ -168,6 +168,6 @@ def read_profile(path: Path) -> DeviceProfile:
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(
             f"{path} is not a device profile",
-            expected="a file that `edge-difom bench device` wrote",
+            expected="a file that the profiling of a machine wrote",
             got=str(error),
         ) from error

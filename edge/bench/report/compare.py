@@ -109,7 +109,7 @@ def load_reports(path: Path) -> list[BenchReport]:
     lone = [report for report in sorted(path.rglob("report.json")) if report.parent not in folders]
     if not records and not lone:
         raise DataError(
-            f"{path} has no run", expected="a report.json or record.jsonl of `edge-difom bench`"
+            f"{path} has no run", expected="a report.json or record.jsonl of a bench run"
         )
     return [_read(file) for file in (*records, *lone)]
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> BenchReport:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} is not a report",
-            expected="a report.json of `edge-difom bench`",
+            expected="a report.json of a bench run",
             got=str(error),
         ) from error
     if report.version != REPORT_VERSION:

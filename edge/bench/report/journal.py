@@ -191,15 +191,13 @@ def read_journal(path: Path) -> list[Line]:
     """
     file = path / RECORD_NAME if path.is_dir() else path
     if not file.is_file():
-        raise DataError(
-            f"there is no record {file}", expected=f"a {RECORD_NAME} of `edge-difom bench`"
-        )
+        raise DataError(f"there is no record {file}", expected=f"a {RECORD_NAME} of a bench run")
     data = file.read_bytes()
     try:
         lines = msgspec.json.Decoder(Line).decode_lines(data[: data.rfind(b"\n") + 1])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{file} cannot be read", expected="a record of `edge-difom bench`", got=str(error)
+            f"{file} cannot be read", expected="a record of a bench run", got=str(error)
         ) from error
     if not lines or not isinstance(lines[0], Header) or lines[0].format != FORMAT:
         raise DataError(

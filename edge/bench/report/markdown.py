@@ -79,8 +79,7 @@ def markdown_report(report: BenchReport) -> str:
             ["name", "value"],
             [[name, str(value)] for name, value in facts.items() if value is not None],
         ),
-        "## To repeat it",
-        f"```bash\n{report.command or 'edge-difom bench --bundle B'}\n```",
+        *(("## To repeat it", f"```bash\n{report.command}\n```") if report.command else ()),
         f"Bundle digest `{report.digest}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -139,7 +139,7 @@ def read_voc(files: Sequence[Path], finder: ImageFinder, masks: Path | None) -> 
     """One drawing for each file of Pascal VOC: its segmentation if there is one, else its boxes.
 
     Args:
-        files: Of the folder Annotations.
+        files: Files of the folder Annotations.
         finder: Finds the pictures.
         masks: Folder SegmentationClass, None without one.
 

@@ -31,7 +31,7 @@ from edge_difom.cli import console, options
     type=click.Path(path_type=Path),
     help="File to write the profile to, for `bench run --profile`.",
 )
-@click.option("--force", is_flag=True, help="Replace the file.")
+@options.force("Replace the file.")
 @console.json_option("Print or write the profile as JSON.")
 def command(
     threads: int | None, seconds: float, out: Path | None, force: bool, json_path: str | None

@@ -59,9 +59,9 @@ from edge_difom.cli import console, options
 @click.option(
     "--profile", type=click.Path(path_type=Path), help="Profile of `edge-difom bench device`."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@options.out()
 @click.option("--resume", is_flag=True, help="Keep the combinations that are already measured.")
-@click.option("--force", is_flag=True, help="Replace existing output.")
+@options.force()
 @console.json_option("Write the matrix as JSON here too; `-` prints it on stdout.")
 def command(
     bundles: tuple[Path, ...],

@@ -132,8 +132,10 @@ def _believe(
     if target is None and len(names) != 1:
         raise UsageError(
             f"the repository holds {len(names)} bundles",
-            expected="--target NAME",
+            expected="the name of the one to install",
             got=", ".join(names),
+            hint="name it as the target",
+            code="several-bundles",
         )
     name = f"{target or names[0]}.difom"
     if name not in targets.targets:
@@ -160,8 +162,8 @@ def _refuse_older(found: _Found, before: State) -> None:
             f"{found.target} {version} is older than what was installed on this device",
             expected=f"version {floor} or later",
             got=f"version {version}",
-            hint="publish the older bundle again with a later version, "
-            "or edge-difom device rollback",
+            hint="publish the older bundle again with a later version, or roll back",
+            code="older-than-installed",
         )
     same = [
         held
@@ -185,7 +187,8 @@ def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
             raise BundleError(
                 f"{found.target} {found.offer.version} was marked bad on this device",
                 got=bad.reason,
-                hint="publish a better one, or install it again with --again",
+                hint="publish a better one, or allow this one again",
+                code="bundle-marked-bad",
             )
 
 
@@ -209,7 +212,8 @@ def _refuse_unfit(
                 for engine in report.engines
                 if engine.obstacles
             ),
-            hint="edge-difom doctor",
+            hint="install such a runtime",
+            code="no-runtime-fits",
         )
 
 
@@ -221,7 +225,8 @@ def _refuse_without_room(found: _Found, folder: Path) -> None:
             f"the disk of {folder} is full",
             expected=f"{needed} bytes",
             got=f"{free} bytes",
-            hint="edge-difom device gc",
+            hint="remove bundles that no slot needs",
+            code="no-room-for-bundle",
         )
 
 
@@ -271,7 +276,8 @@ def _bring(
         raise BusyError(
             f"{held.name} {held.version} cannot be written to {store.folder}",
             got=error.strerror or str(error),
-            hint="edge-difom device gc",
+            hint="remove bundles that no slot needs",
+            code="no-room-for-bundle",
         ) from error
     finally:
         with suppress(OSError):

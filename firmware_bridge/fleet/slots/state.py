@@ -183,5 +183,6 @@ def _damaged(path: Path, got: str) -> BundleError:
         f"{path} cannot be read",
         expected="the state of the two slots",
         got=got,
-        hint="edge-difom device gc --reset, then install again",
+        hint="empty both slots, then install again",
+        code="slots-unreadable",
     )

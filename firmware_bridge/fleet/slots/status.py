@@ -68,7 +68,9 @@ def examine(folder: Path) -> StatusReport:
         BundleError: The folder does not exist, or its trusted root cannot be read.
     """
     if not folder.is_dir():
-        raise BundleError(f"{folder} does not exist", hint="edge-difom device trust ROOT.json")
+        raise BundleError(
+            f"{folder} does not exist", hint="trust a publisher first", code="no-publisher"
+        )
     problems = []
     try:
         now = state.load(folder)

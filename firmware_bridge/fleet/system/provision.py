@@ -75,7 +75,7 @@ class Settings:
                 f"the services could not see {self.python}",
                 expected=f"a Python outside {', '.join(HIDDEN)}",
                 hint="install into /opt/edge-difom, as install.sh does, "
-                "or name that one with --python",
+                "or choose a different python",
             )
         for field, pattern in (("cart port", self.cart), ("camera port", self.camera)):
             if not re.fullmatch(r"[\w.:+*?\[\]-]+", pattern):
@@ -191,7 +191,8 @@ def apply(root: Path, changes: Sequence[Change]) -> None:
         raise UsageError(
             f"no permission to write {', '.join(refused)}",
             expected="the rights of root, or a root that you own",
-            hint="sudo edge-difom device provision",
+            hint="run it as root",
+            code="provision-needs-root",
         )
     for change in due:
         atomic_write(change.path, change.after)

@@ -164,7 +164,7 @@ def _read(read: Read, name: str, largest: int) -> bytes:
     if data is None:
         raise BundleError(
             f"the repository has no {name}",
-            expected="a folder that `edge-difom bundle publish` wrote, copied whole",
+            expected="a repository as it was published, copied whole",
         )
     return data
 
@@ -204,6 +204,6 @@ def _refusing(name: str) -> Iterator[None]:
             f"{name} cannot be trusted",
             expected="metadata signed by the keys of the root that this device trusts",
             got=f"{type(error).__name__}: {error}",
-            hint="copy the repository as it was published; "
-            "`edge-difom device trust ROOT` for another publisher",
+            hint="copy the repository as it was published, or trust its publisher",
+            code="untrusted-metadata",
         ) from error

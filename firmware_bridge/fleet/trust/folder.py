@@ -34,7 +34,8 @@ def open_folder(source: str) -> Folder:
         raise BundleError(
             f"{path} is not a repository",
             expected=f"a folder with {METADATA}/ and {TARGETS}/",
-            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="publish a bundle there first",
+            code="nothing-published",
         )
     return Folder(path)
 

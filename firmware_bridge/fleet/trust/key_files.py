@@ -71,7 +71,8 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
             f"{path} cannot be read",
             expected="a private key",
             got=error.strerror or str(error),
-            hint="edge-difom bundle keygen DIR",
+            hint="create the publisher's keys first",
+            code="no-keys",
         ) from error
     except (ValueError, TypeError) as error:
         raise UsageError(

@@ -71,7 +71,8 @@ def read_offer(custom: Any, target: str) -> Offer:
             f"{target} is not described as a bundle",
             expected="version, architectures and runtimes in its signed metadata",
             got=str(error),
-            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="publish it again",
+            code="invalid-offer",
         ) from error
     if offer.version < 1:
         raise BundleError(

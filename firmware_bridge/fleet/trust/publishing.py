@@ -155,7 +155,8 @@ def renew(
     if targets is None:
         raise BundleError(
             f"{repository} holds no publication",
-            hint="edge-difom bundle publish B --repository DIR --keys KEYS",
+            hint="publish a bundle there first",
+            code="nothing-published",
         )
     return files.write(
         repository,

@@ -83,13 +83,16 @@ def newest_root(repository: Path, keys: Path) -> Root:
         raise UsageError(
             f"{keys} holds no root metadata",
             expected="the folder that keygen made",
-            hint="edge-difom bundle keygen DIR",
+            hint="create the publisher's keys first",
+            code="no-keys",
         )
     for path in found:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
             raise UsageError(
-                f"{repository} does not belong to the keys in {keys}", hint="--keys KEYS"
+                f"{repository} does not belong to the keys in {keys}",
+                hint="choose the folder of keys that it was published with",
+                code="other-keys",
             )
     newest = repository / METADATA / f"{int(found[-1].name.partition('.')[0]) + 1}.root.json"
     if newest.exists():

@@ -44,13 +44,15 @@ def load(folder: Path) -> Trusted:
         raise BundleError(
             "this device trusts no publisher yet",
             expected="root metadata, brought by hand",
-            hint="edge-difom device trust ROOT.json",
+            hint="trust a publisher first",
+            code="no-publisher",
         ) from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(
             f"{path} cannot be read",
             got=str(error),
-            hint="edge-difom device trust ROOT.json --replace",
+            hint="trust the publisher again, replacing this file",
+            code="trust-unreadable",
         ) from error
 
 

@@ -2,148 +2,38 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import timm
 import torch
-import transformers
 from torch import Tensor, nn
 
 from distill.data.augment import random_affine, sample_rng, theta_batch, warp, warp_maps
 from distill.students.build import build_student
 from distill.teachers import huggingface
-from distill.teachers.build import Teacher, build_teacher
 from distill.teachers.efficientnet_lite import EfficientNetLite2
 from distill.teachers.huggingface import PatchTokens, PixelDecoder
 from distill.teachers.segment_anything import SamPth
 from distill.teachers.student import StudentMapsTeacher
 from distill.teachers.timm_models import TimmFeatures
-from edge.errors import DataError
+from tests.support.tiny_teachers import (
+    dinov2,
+    dinov2_with_registers,
+    dinov3_convnext,
+    dinov3_vit,
+    mask2former,
+    oneformer,
+    sam2_vision,
+    sam_pth,
+    sam_vision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-
-TINY = {"num_hidden_layers": 2, "num_attention_heads": 2}
-SWIN = {
-    "model_type": "swin",
-    "image_size": 64,
-    "embed_dim": 8,
-    "depths": [1, 1, 1, 1],
-    "num_heads": [1, 1, 2, 2],
-    "window_size": 4,
-    "out_features": ["stage1", "stage2", "stage3", "stage4"],
-}
-DECODER = {
-    "hidden_dim": 32,
-    "encoder_feedforward_dim": 32,
-    "dim_feedforward": 32,
-    "num_attention_heads": 4,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "num_queries": 4,
-}
-
-
-def dinov2() -> Any:
-    config = transformers.Dinov2Config(hidden_size=32, image_size=28, patch_size=14, **TINY)
-    return transformers.Dinov2Model(config)
-
-
-def dinov2_with_registers() -> Any:
-    config = transformers.Dinov2WithRegistersConfig(
-        hidden_size=32, image_size=28, patch_size=14, num_register_tokens=4, **TINY
-    )
-    return transformers.Dinov2WithRegistersModel(config)
-
-
-def dinov3_vit() -> Any:
-    config = transformers.DINOv3ViTConfig(
-        hidden_size=32, intermediate_size=32, patch_size=16, num_register_tokens=4, **TINY
-    )
-    return transformers.DINOv3ViTModel(config)
-
-
-def dinov3_convnext() -> Any:
-    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])
-    return transformers.DINOv3ConvNextModel(config)
-
-
-def sam_vision() -> Any:
-    config = transformers.SamVisionConfig(
-        hidden_size=32,
-        output_channels=16,
-        image_size=384,
-        patch_size=16,
-        mlp_dim=32,
-        window_size=4,
-        global_attn_indexes=[],
-        initializer_range=0.05,
-        **TINY,
-    )
-    return transformers.SamVisionModel(config)
-
-
-def sam2_vision() -> Any:
-    config = transformers.Sam2VisionConfig(
-        backbone_config={
-            "model_type": "sam2_hiera_det_model",
-            "hidden_size": 8,
-            "image_size": [256, 256],
-            "blocks_per_stage": [1, 1, 2, 1],
-            "embed_dim_per_stage": [8, 16, 24, 32],
-            "num_attention_heads_per_stage": [1, 1, 2, 2],
-            "window_size_per_stage": [4, 4, 4, 4],
-            "global_attention_blocks": [3],
-        },
-        backbone_channel_list=[32, 24, 16, 8],
-        fpn_hidden_size=16,
-    )
-    return transformers.Sam2VisionModel(config)
-
-
-def oneformer() -> Any:
-    config = transformers.OneFormerConfig(
-        backbone_config=SWIN,
-        conv_dim=32,
-        mask_dim=32,
-        query_dec_layers=1,
-        task_seq_len=7,
-        **DECODER,
-    )
-    return transformers.OneFormerModel(config)
-
-
-def mask2former() -> Any:
-    config = transformers.Mask2FormerConfig(
-        backbone_config=SWIN, feature_size=32, mask_feature_size=32, **DECODER
-    )
-    return transformers.Mask2FormerModel(config)
-
-
-def sam_pth() -> dict[str, Tensor]:
-    """A random encoder of the segment-anything package."""
-    from segment_anything.modeling import ImageEncoderViT
-
-    encoder: nn.Module = ImageEncoderViT(
-        img_size=384,
-        embed_dim=32,
-        depth=3,
-        num_heads=2,
-        out_chans=16,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=4,
-        global_attn_indexes=(1,),
-    )
-    for name, value in encoder.state_dict().items():
-        if "pos" in name:
-            nn.init.normal_(value, std=0.02)
-    return encoder.state_dict()
+    from distill.teachers.build import Teacher
 
 
 def tiny_timm(name: str, **options: Any) -> Teacher:
@@ -305,114 +195,3 @@ def test_teachers_stay_frozen_whatever_their_parent_does(teacher: Teacher) -> No
     teacher.features(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), (2, 2))
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
     assert parent.training
-
-
-HF = {
-    "dinov2": dinov2,
-    "dinov2 with registers": dinov2_with_registers,
-    "dinov3 vit": dinov3_vit,
-    "dinov3 convnext": dinov3_convnext,
-    "sam": sam_vision,
-    "sam2": sam2_vision,
-    "oneformer": oneformer,
-    "mask2former": mask2former,
-}
-
-
-@pytest.mark.parametrize("which", HF)
-def test_a_checkpoint_folder_gives_the_weights_it_holds(tmp_path: Path, which: str) -> None:
-    network = HF[which]()
-    network.save_pretrained(tmp_path)
-    teacher = build_teacher(f"{which.split()[0]}:{tmp_path}")
-    given_weights = network.state_dict()
-    loaded = {key.removeprefix("network."): value for key, value in teacher.state_dict().items()}
-    prefix = "pixel_level_module." if which in ("oneformer", "mask2former") else ""
-    assert loaded
-    assert all(torch.equal(given_weights[prefix + key], value) for key, value in loaded.items())
-
-
-def test_oneformers_task_does_not_change_the_maps_that_are_taken() -> None:
-    network = oneformer().eval()
-    pixels = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        taken = network.pixel_level_module(pixels).decoder_features[-1]
-        for _ in range(2):
-            task = torch.randint(0, 100, (1, 7)).float()
-            answer = network(pixels, task_inputs=task, output_hidden_states=True)
-            assert torch.equal(answer.pixel_decoder_hidden_states[-1], taken)
-
-
-@pytest.mark.parametrize("cls", [transformers.Sam2Config, transformers.Sam2VideoConfig])
-def test_the_checkpoint_of_a_whole_sam2_will_do(tmp_path: Path, cls: Any) -> None:
-    config = cls(
-        vision_config=sam2_vision().config,
-        prompt_encoder_config={"hidden_size": 16, "image_size": 256, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 16,
-            "mlp_dim": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 8,
-        },
-    )
-    model = (
-        transformers.Sam2Model if cls is transformers.Sam2Config else transformers.Sam2VideoModel
-    )
-    whole = model(config)
-    whole.save_pretrained(tmp_path)
-    loaded = build_teacher(f"sam2:{tmp_path}").state_dict()
-    kept = {
-        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
-    }
-    assert len(kept) == len(loaded)
-    assert all(
-        torch.equal(loaded[key.replace("vision_encoder.", "network.", 1)], value)
-        for key, value in kept.items()
-    )
-
-
-def test_the_checkpoint_of_a_whole_sam_will_do(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    vision = sam_vision()
-    size = {"image_size": 192, "patch_size": 16}
-    whole = transformers.SamModel(
-        transformers.SamConfig(
-            vision_config=vision.config.to_dict(),
-            prompt_encoder_config={"hidden_size": 16, "mask_input_channels": 4, **size},
-            mask_decoder_config={
-                "hidden_size": 16,
-                "mlp_dim": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-                "iou_head_hidden_dim": 8,
-            },
-        )
-    )
-    whole.save_pretrained(tmp_path)
-    capfd.readouterr()
-    loaded = build_teacher(f"sam:{tmp_path}").state_dict()
-    assert "mask_decoder" not in capfd.readouterr().err
-    kept = {
-        key: value for key, value in whole.state_dict().items() if key.startswith("vision_encoder.")
-    }
-    assert len(kept) == len(loaded)
-    assert all(torch.equal(loaded[f"network.{key}"], value) for key, value in kept.items())
-
-
-def test_a_folder_that_is_no_such_checkpoint_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a readable checkpoint"):
-        build_teacher(f"dinov2:{tmp_path}")
-    with pytest.raises(DataError, match="nowhere is not a folder"):
-        build_teacher(f"sam:{tmp_path}/nowhere")
-    dinov2().save_pretrained(tmp_path)
-    with pytest.raises(DataError, match="holds another model"):
-        build_teacher(f"sam:{tmp_path}")
-
-
-def test_an_incomplete_checkpoint_is_no_random_teacher(tmp_path: Path) -> None:
-    network = dinov2()
-    state = {key: value for key, value in network.state_dict().items() if "layer.1.norm" not in key}
-    network.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(DataError, match="incomplete"):
-        build_teacher(f"dinov2:{tmp_path}")

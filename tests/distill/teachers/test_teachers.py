@@ -98,7 +98,7 @@ def test_an_unreachable_hub_points_to_a_folder(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MissingDependencyError, match="could not be had") as caught:
         build_teacher("dinov2:somebody/something")
     assert asked == [True, False]  # the local copy first
-    assert "--teacher dinov2:DIR" in caught.value.hint
+    assert "dinov2:DIR" in caught.value.hint
     assert caught.value.got == "We couldn't connect to the hub"
 
 

@@ -178,7 +178,7 @@ def test_a_size_that_does_not_fit_is_a_usage_error(
         status("distill", "--data", root, "--student", "edge-s", "--recipe", "none", "--size", size)
         == 2
     )
-    assert f"--size {size} does not fit edge-s" in capsys.readouterr().err
+    assert f"size {size} does not fit edge-s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
 
 
 def test_a_size_that_does_not_fit_the_student_names_one_that_does(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--size 96"):
+    with pytest.raises(UsageError, match="size=96"):
         open_data(config(folder, size=100))
 
 

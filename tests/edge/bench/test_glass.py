@@ -11,6 +11,7 @@ from edge.bench.measure.displays import FramebufferDisplay, Loopback, SinkDispla
 from edge.bench.measure.glass import Marker, measure_glass
 from edge.errors import Interruption, SourceError, UsageError
 from edge.status import Reason, ReasonKind, State
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,20 +19,8 @@ if TYPE_CHECKING:
     from edge.frame import Frame, Result
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1
-
-    def __call__(self) -> int:
-        self.now += 1000
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
-
-
 def measure(pulses: int, **loopback: Any) -> Any:
-    clock = Clock()
+    clock = FakeClock(step_ns=1000)
     display = Loopback(clock=clock, sleep=clock.sleep, **loopback)
     return measure_glass(display, display.source, pulses=pulses, clock=clock, sleep=clock.sleep)
 
@@ -61,7 +50,7 @@ def test_too_few_pulses_give_no_p99() -> None:
 
 
 def test_a_camera_that_does_not_see_the_marker_is_an_error() -> None:
-    clock = Clock()
+    clock = FakeClock(step_ns=1000)
     shown, seen = (Loopback(clock=clock, sleep=clock.sleep) for _ in range(2))
     with pytest.raises(SourceError, match="does not see the marker"):
         measure_glass(shown, seen.source, pulses=5, clock=clock, sleep=clock.sleep)
@@ -69,7 +58,7 @@ def test_a_camera_that_does_not_see_the_marker_is_an_error() -> None:
 
 def test_pulses_that_are_lost_too_often_are_an_error_and_a_few_are_noted() -> None:
     def lossy(every: int) -> Any:
-        clock = Clock()
+        clock = FakeClock(step_ns=1000)
         display = Loopback(clock=clock, sleep=clock.sleep)
         show, count = display.show, 0
 
@@ -91,7 +80,7 @@ def test_pulses_that_are_lost_too_often_are_an_error_and_a_few_are_noted() -> No
 
 
 def test_a_paused_camera_is_waited_for_but_an_ended_one_fails() -> None:
-    clock = Clock()
+    clock = FakeClock(step_ns=1000)
     display = Loopback(clock=clock, sleep=clock.sleep)
     read, calls = display.source.read, 0
 

@@ -32,7 +32,7 @@ from edge.bench.report import summary
 from edge.bench.report.journal import Second
 from edge.bench.measure.sampler import Sampler
 from edge.bench.measure.stream import Load, Stream, run_load
-from tests.edge.bench.test_run import IMAGES, MANIFEST, FakeEngine, header
+from tests.support.bench_stream import IMAGES, MANIFEST, FakeEngine, header
 
 class Spinning(FakeEngine):
     def infer(self, image):

@@ -18,6 +18,7 @@ from edge.pipeline.loop import FrameLoop
 from edge.pipeline.run_stats import RunStats
 from edge.sources.base import BaseSource
 from edge.status import Condition, Reason, ReasonKind, State, Status
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,20 +32,6 @@ if TYPE_CHECKING:
     from edge.frame import ImageU8
     from edge.pipeline.run_stats import RunSummary
     from edge.status import Status
-
-
-class FakeClock:
-    """A clock that moves by what the fakes say that they take, and by a little for each look."""
-
-    def __init__(self) -> None:
-        self.now = 5_000_000_000
-
-    def __call__(self) -> int:
-        self.now += 1000
-        return self.now
-
-    def spend(self, milliseconds: float) -> None:
-        self.now += round(milliseconds * 1e6)
 
 
 class FakeEngine:
@@ -206,7 +193,7 @@ def test_regions_are_in_pixels_of_the_frame(
 def test_stages_follow_each_other_and_sum_to_the_whole(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
-    clock = FakeClock()
+    clock = FakeClock(step_ns=1000)
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(30))
     slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
     summary = run_loop(
@@ -255,7 +242,7 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     spent: float,
     reason: str | None,
 ) -> None:
-    clock, sink = FakeClock(), KeepSink()
+    clock, sink = FakeClock(step_ns=1000), KeepSink()
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(spent))
     source = ListSource(pictures[:1], clock=clock, live=live)
     summary = run_loop(source, engine, [sink], manifest, clock=clock)
@@ -328,7 +315,7 @@ def test_it_ends_after_so_many_frames(
 def test_it_ends_after_its_time(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
-    clock = FakeClock()
+    clock = FakeClock(step_ns=1000)
     engine = FakeEngine(tiny_student, work=lambda _: clock.spend(400))
     summary = run_loop(
         ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock

@@ -10,24 +10,13 @@ from hypothesis import strategies as st
 
 from edge.pipeline.state_machine import GRAVITY, RECOVERY_MS, StateMachine
 from edge.status import Condition, Reason, ReasonKind, State
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, milliseconds: float) -> None:
-        self.now += round(milliseconds * 1e6)
-
+from tests.support.clock import FakeClock
 
 BECAUSE = {state: Reason(kind) for state, kind in zip(State, ReasonKind, strict=False)}
 
 
 def test_it_begins_in_boot_and_runs_where_nothing_is_wrong() -> None:
-    machine = StateMachine(Clock())
+    machine = StateMachine(FakeClock())
     assert machine.status.state is State.BOOT
     assert machine.settle([]).state is State.RUNNING
     assert machine.status.reason is None
@@ -39,23 +28,25 @@ def test_every_state_has_its_gravity() -> None:
 
 @given(st.lists(st.sampled_from(GRAVITY), min_size=1))
 def test_the_gravest_condition_holds(states: list[State]) -> None:
-    status = StateMachine(Clock()).settle([Condition(state, BECAUSE[state]) for state in states])
+    status = StateMachine(FakeClock()).settle(
+        [Condition(state, BECAUSE[state]) for state in states]
+    )
     assert status.state is max(states, key=GRAVITY.index)
     assert status.reason == BECAUSE[status.state]
 
 
 def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
-    clock = Clock()
+    clock = FakeClock()
     machine = StateMachine(clock)
     first = machine.settle(
         [Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 1 time"))]
     )
-    clock.advance(100)
+    clock.spend(100)
     assert (
         machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))])
         is first
     )
-    clock.advance(100)
+    clock.spend(100)
     stalled = machine.settle(
         [Condition(State.NO_SIGNAL, Reason(ReasonKind.STALLED, "no frame for 50 ms"))]
     )
@@ -63,30 +54,30 @@ def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
 
 
 def test_degraded_ends_only_after_a_clean_while() -> None:
-    clock = Clock()
+    clock = FakeClock()
     machine = StateMachine(clock)
     machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
     for _ in range(int(RECOVERY_MS // 100) - 1):
-        clock.advance(100)
+        clock.spend(100)
         assert machine.settle([]).state is State.DEGRADED
-    clock.advance(100)
+    clock.spend(100)
     assert machine.settle([]).state is State.RUNNING
 
 
 @pytest.mark.parametrize("graver", [State.NO_SIGNAL, State.PAUSED, State.BYPASS])
 def test_a_graver_state_does_not_wait(graver: State) -> None:
-    machine = StateMachine(Clock())
+    machine = StateMachine(FakeClock())
     machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
     assert machine.settle([Condition(graver, Reason(ReasonKind.HOT))]).state is graver
     assert machine.settle([]).state is State.RUNNING
 
 
 def test_faults_on_every_other_frame_are_one_state() -> None:
-    clock = Clock()
+    clock = FakeClock()
     machine = StateMachine(clock)
     seen = []
     for number in range(40):
-        clock.advance(16.7)
+        clock.spend(16.7)
         seen.append(
             machine.settle(
                 [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))]

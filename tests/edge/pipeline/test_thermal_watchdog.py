@@ -15,23 +15,13 @@ from edge.pipeline.state_machine import StateMachine
 from edge.pipeline.thermal import HYSTERESIS_C, ThermalMonitor
 from edge.pipeline.watchdog import Watchdog
 from edge.status import Reason, ReasonKind, State, Status
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RUNNING = Status(State.RUNNING, None, 0)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
 
 
 def at_once(read: Callable[[], None]) -> None:
@@ -47,7 +37,7 @@ class Oven:
             zone.parent.mkdir(parents=True)
         self.set(40)
         self.zones[0].write_text("35000\n")
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.thermal = ThermalMonitor(root, warm_c=80, hot_c=95, clock=self.clock, aside=at_once)
         self.observer = ThermalObserver(self.thermal)
         self.machine = StateMachine(self.clock)
@@ -57,7 +47,7 @@ class Oven:
 
     def at(self, celsius: float) -> Status:
         self.set(celsius)
-        self.clock.advance(1)
+        self.clock.sleep(1)
         self.observer.progress(RUNNING, None, None)
         return self.machine.settle(self.observer.conditions())
 
@@ -89,7 +79,7 @@ def test_from_cool_to_hot_at_once_is_bypass(oven: Oven) -> None:
 def test_sensors_are_read_once_a_second(oven: Oven) -> None:
     oven.at(50)
     oven.set(99)
-    oven.clock.advance(0.5)
+    oven.clock.sleep(0.5)
     oven.thermal.poll()
     assert oven.thermal.celsius == 50
 
@@ -98,7 +88,7 @@ def test_sensors_are_read_once_a_second(oven: Oven) -> None:
 def test_a_zone_that_cannot_be_read_is_no_heat(oven: Oven, text: str) -> None:
     for zone in oven.zones:
         zone.write_text(text)
-    oven.clock.advance(1)
+    oven.clock.sleep(1)
     oven.thermal.poll()
     assert oven.thermal.celsius is None
     assert not oven.thermal.conditions()
@@ -114,7 +104,7 @@ def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) 
     oven.at(96)
     for zone in oven.zones:
         zone.write_text("")
-    oven.clock.advance(1)
+    oven.clock.sleep(1)
     oven.observer.progress(RUNNING, None, None)
     assert list(oven.thermal.conditions()) == [(State.BYPASS, Reason(ReasonKind.HOT, "unknown"))]
 
@@ -124,12 +114,12 @@ def test_a_sensor_that_does_not_answer_stops_nobody(tmp_path: Path) -> None:
     zone = tmp_path / "sys/class/thermal/thermal_zone0/temp"
     zone.parent.mkdir(parents=True)
     os.mkfifo(zone)
-    clock = Clock()
+    clock = FakeClock()
     thermal = ThermalMonitor(tmp_path, clock=clock)
     before = threading.active_count()
     for _ in range(3):
         thermal.poll()
-        clock.advance(1)
+        clock.sleep(1)
     assert threading.active_count() == before + 1, "the one that waits"
     zone.write_text("50000\n")
     for thread in threading.enumerate():
@@ -166,17 +156,17 @@ def environment(manager: Manager) -> dict[str, str]:
 
 @pytest.mark.row(24, "a fake service manager and a loop that stops")
 def test_pings_come_with_progress_and_end_with_it(manager: Manager) -> None:
-    clock = Clock()
+    clock = FakeClock()
     with Watchdog(environment(manager), clock=clock) as watchdog:
         observer = WatchdogObserver(watchdog)
         for _ in range(100):
             observer.progress(RUNNING, None, None)
-            clock.advance(0.05)
+            clock.sleep(0.05)
         heard = manager.heard()
         assert heard.count("READY=1") == 1
         # Five seconds, a ping every half: four within the two that the manager allows.
         assert heard.count("WATCHDOG=1") == 10
-        clock.advance(60)
+        clock.sleep(60)
         assert manager.heard() == [], (
             "without progress the manager hears nothing, and restarts the service"
         )
@@ -184,7 +174,7 @@ def test_pings_come_with_progress_and_end_with_it(manager: Manager) -> None:
 
 
 def test_the_status_is_told_when_it_changes(manager: Manager) -> None:
-    clock = Clock()
+    clock = FakeClock()
     with Watchdog(environment(manager), clock=clock) as watchdog:
         observer = WatchdogObserver(watchdog)
         observer.progress(RUNNING, None, None)
@@ -195,10 +185,10 @@ def test_the_status_is_told_when_it_changes(manager: Manager) -> None:
 
 
 def test_a_manager_that_does_not_listen_stops_nobody(manager: Manager) -> None:
-    clock = Clock()
+    clock = FakeClock()
     with Watchdog(environment(manager), clock=clock) as watchdog:
         for _ in range(5000):
-            clock.advance(1)
+            clock.sleep(1)
             watchdog.ping()
     manager.socket.close()
     with Watchdog(environment(manager)) as watchdog:

@@ -28,6 +28,7 @@ from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
 from edge.status import Reason, ReasonKind, State, Status
 from edge.util.spec import parse
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,17 +60,6 @@ with ShmSink(Path(sys.argv[1]), SinkOptions(live=True)) as sink:
         sink.write(Frame(index, image, time.monotonic_ns()), Result(None, (region,), 0.1, None))
         time.sleep(0.01)
 """
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1_000_000 * MS
-
-    def __call__(self) -> int:
-        return self.now
-
-    def spend(self, ms: float) -> None:
-        self.now += round(ms * MS)
 
 
 class FakeScreen:

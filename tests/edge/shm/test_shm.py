@@ -28,6 +28,7 @@ from edge.sinks.base import SinkOptions
 from edge.sinks.shm import ShmSink
 from edge.status import Reason, ReasonKind, State, Status
 from edge.util.spec import Spec
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,17 +42,6 @@ FOUND = Region(
 )
 RUNNING = Status(State.RUNNING, None, 77)
 MS = 1_000_000
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1_000_000 * MS
-
-    def __call__(self) -> int:
-        return self.now
-
-    def spend(self, ms: float) -> None:
-        self.now += round(ms * MS)
 
 
 def frame(

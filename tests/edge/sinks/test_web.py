@@ -24,6 +24,7 @@ from edge.overlay.paint import overlay
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
 from edge.status import Reason, ReasonKind, State, Status
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +37,6 @@ pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 MS = 1_000_000
 RUNNING = Status(State.RUNNING, None, 1)
 FOUND = Region((20, 30, 40, 20), ((20, 30), (59, 30), (59, 49), (20, 49)), 0.065, 0.9)
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1_000_000 * MS
-
-    def __call__(self) -> int:
-        return self.now
-
-    def spend(self, ms: float) -> None:
-        self.now += round(ms * MS)
 
 
 def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:

@@ -15,24 +15,14 @@ from edge.sources.faults import FAULTS, Fault, Timetable, read_faults
 from edge.sources.open import open_source
 from edge.sources.synthetic import SyntheticSource
 from edge.status import State
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from edge.frame import Frame
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
-
-
 def phantom(text: str, **changes: Any) -> SyntheticSource:
-    clock = Clock()
+    clock = FakeClock()
     settings = {"width": 320, "height": 240, "fps": 10.0, "frames": 40} | changes
     return SyntheticSource(
         **settings, faults=Timetable(read_faults(text)), clock=clock, sleep=clock.sleep

@@ -15,6 +15,7 @@ from edge.sources.base import BaseSource
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.reconnect import ReopeningSource
 from edge.status import Reason, ReasonKind, State
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from edge.frame import Frame, ImageU8
@@ -45,22 +46,10 @@ class Flaky(BaseSource):
         return
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        self.now += 1
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
-
-
 @pytest.mark.row(1, "a source that fails, and is away for five attempts by an injected clock")
 @pytest.mark.row(2, "a source that comes back at another attempt")
 def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None:
-    clock = Clock()
+    clock = FakeClock(step_ns=1)
     away = [False, True, True, True, True, True, False]
     source = ReopeningSource(lambda _: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
     attempts: list[float] = []
@@ -134,7 +123,7 @@ def test_a_source_that_was_never_there_is_an_error() -> None:
 def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(
     reason: Reason, made_anew: bool
 ) -> None:
-    clock = Clock()
+    clock = FakeClock(step_ns=1)
     made: list[Silent] = []
 
     class Silent(Flaky):
@@ -157,7 +146,7 @@ def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(
 @pytest.mark.row(2, "a source that tells its lasting name, and is asked for by it")
 def test_the_same_camera_is_looked_for_by_its_lasting_name() -> None:
     asked: list[str | None] = []
-    clock = Clock()
+    clock = FakeClock(step_ns=1)
 
     def make(lasting: str | None) -> Flaky:
         asked.append(lasting)
@@ -177,7 +166,7 @@ def test_the_same_camera_is_looked_for_by_its_lasting_name() -> None:
 
 
 def test_only_a_missing_signal_runs_out_of_patience() -> None:
-    clock = Clock()
+    clock = FakeClock(step_ns=1)
     told = iter([State.DEGRADED, State.NO_SIGNAL, State.NO_SIGNAL])
     made: list[Flaky] = []
 

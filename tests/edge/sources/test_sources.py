@@ -24,6 +24,7 @@ from edge.sources.images import ImagesSource
 from edge.sources.open import SOURCES, open_source
 from edge.sources.opencv_camera import V4l2Source
 from edge.sources.synthetic import SyntheticSource
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,19 +64,6 @@ def drain(source: BaseSource) -> list[Frame]:
     while (frame := source.read()) is not None:
         frames.append(frame)
     return frames
-
-
-class FakeClock:
-    """A clock that only sleep moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += round(seconds * 1e9)
 
 
 class SteadyCamera:
@@ -432,10 +420,11 @@ def test_phantom_pictures_share_memory_only_after_release(
 
 def test_the_pacer_counts_what_went_by() -> None:
     clock = FakeClock()
+    start = clock.now
     pacer = Pacer(100.0, clock, clock.sleep)
-    assert pacer.wait() == (0, 1_000_000_000)
-    assert pacer.wait() == (0, 1_010_000_000)
+    assert pacer.wait() == (0, start)
+    assert pacer.wait() == (0, start + 10_000_000)
     clock.now += 35_000_000
-    assert pacer.wait() == (2, 1_040_000_000)
-    assert pacer.wait() == (0, 1_050_000_000)
-    assert clock.now == 1_050_000_000
+    assert pacer.wait() == (2, start + 40_000_000)
+    assert pacer.wait() == (0, start + 50_000_000)
+    assert clock.now == start + 50_000_000

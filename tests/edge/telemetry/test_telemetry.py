@@ -26,17 +26,10 @@ from edge.telemetry.journal import CAPACITY, Journal
 from edge.telemetry.metrics_file import MetricsFile
 from edge.telemetry.observer import COUNTERS_S, Telemetry
 from edge.util.append_file import LineFile
+from tests.support.clock import FakeClock
 
 MS = 1_000_000
 FOUND = Region(box=(1, 2, 3, 4), contour=((1, 2),), area=0.1, score=0.9)
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1_000_000 * MS
-
-    def __call__(self) -> int:
-        return self.now
 
 
 def frame(index: int, age_ms: float = 40) -> Frame:

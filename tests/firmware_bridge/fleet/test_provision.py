@@ -126,7 +126,7 @@ def test_without_the_right_nothing_is_written(tmp_path: Path) -> None:
     )
     (tmp_path / "root/etc").chmod(0o755)
     assert "no permission to write" in done.stdout, done.stderr
-    assert "hint:     sudo edge-difom device provision" in done.stdout
+    assert "hint:     run it as root" in done.stdout
     assert not [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
 
 

@@ -399,5 +399,5 @@ def test_what_is_believed_is_read_back(tmp_path: Path, publisher: Any) -> None:
     believed.save(tmp_path, trusted)
     assert believed.load(tmp_path) == trusted
     (tmp_path / believed.TRUST).write_bytes(b"\xff")
-    with pytest.raises(BundleError, match="--replace"):
+    with pytest.raises(BundleError, match="trust the publisher again"):
         believed.load(tmp_path)

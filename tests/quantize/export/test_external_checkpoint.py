@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_said(student: Student, tmp_path: Path) -> None:
 
 def test_refusals_before_the_work(student: Student, tmp_path: Path) -> None:
     torch.save(student.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(UsageError, match="--size 50 does not fit"):
+    with pytest.raises(UsageError, match="size 50 does not fit"):
         foreign_engines(tmp_path / "w.pt", "edge-xs", 50, "f32", None)
     with pytest.raises(UsageError, match="need pictures"):
         foreign_engines(tmp_path / "w.pt", "edge-xs", SIZE, "all", None)

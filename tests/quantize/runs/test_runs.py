@@ -141,7 +141,7 @@ def test_a_calibrated_bundle_is_made_and_verified_at_its_own_threshold(
     clean = tmp_path / "more"
     clean.mkdir()
     cv2.imwrite(str(clean / "0.png"), np.full((96, 96, 3), 120, np.uint8))
-    with pytest.raises(UsageError, match="negatives choose a threshold"):
+    with pytest.raises(UsageError, match="for the choice of a threshold"):
         make_bundle(distilled.run, tmp_path / "bundle", negatives=[clean])
     bundle = make_bundle(distilled.run, tmp_path / "bundle", calibrated=True, negatives=[clean])
     output = bundle.manifest.output
@@ -246,7 +246,7 @@ def test_four_bits_that_cost_too_much_are_written_and_refused(
     assert report.gate.breaches
     assert report.layers[0].name in said.out
     assert report.layers[0].name in said.err
-    assert "--bits 8, or --layers" in said.err
+    assert "bits=8, or layers" in said.err
     assert "in int8 tensors" in said.out
     assert_four_bits(run, report)
     with pytest.raises(UsageError, match="has not been quantized yet"):

@@ -1,0 +1,126 @@
+"""Small random networks of the kinds that teachers wrap."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import transformers
+from torch import Tensor, nn
+
+TINY = {"num_hidden_layers": 2, "num_attention_heads": 2}
+SWIN = {
+    "model_type": "swin",
+    "image_size": 64,
+    "embed_dim": 8,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 1, 2, 2],
+    "window_size": 4,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+DECODER = {
+    "hidden_dim": 32,
+    "encoder_feedforward_dim": 32,
+    "dim_feedforward": 32,
+    "num_attention_heads": 4,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_queries": 4,
+}
+
+
+def dinov2() -> Any:
+    config = transformers.Dinov2Config(hidden_size=32, image_size=28, patch_size=14, **TINY)
+    return transformers.Dinov2Model(config)
+
+
+def dinov2_with_registers() -> Any:
+    config = transformers.Dinov2WithRegistersConfig(
+        hidden_size=32, image_size=28, patch_size=14, num_register_tokens=4, **TINY
+    )
+    return transformers.Dinov2WithRegistersModel(config)
+
+
+def dinov3_vit() -> Any:
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=32, intermediate_size=32, patch_size=16, num_register_tokens=4, **TINY
+    )
+    return transformers.DINOv3ViTModel(config)
+
+
+def dinov3_convnext() -> Any:
+    config = transformers.DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])
+    return transformers.DINOv3ConvNextModel(config)
+
+
+def sam_vision() -> Any:
+    config = transformers.SamVisionConfig(
+        hidden_size=32,
+        output_channels=16,
+        image_size=384,
+        patch_size=16,
+        mlp_dim=32,
+        window_size=4,
+        global_attn_indexes=[],
+        initializer_range=0.05,
+        **TINY,
+    )
+    return transformers.SamVisionModel(config)
+
+
+def sam2_vision() -> Any:
+    config = transformers.Sam2VisionConfig(
+        backbone_config={
+            "model_type": "sam2_hiera_det_model",
+            "hidden_size": 8,
+            "image_size": [256, 256],
+            "blocks_per_stage": [1, 1, 2, 1],
+            "embed_dim_per_stage": [8, 16, 24, 32],
+            "num_attention_heads_per_stage": [1, 1, 2, 2],
+            "window_size_per_stage": [4, 4, 4, 4],
+            "global_attention_blocks": [3],
+        },
+        backbone_channel_list=[32, 24, 16, 8],
+        fpn_hidden_size=16,
+    )
+    return transformers.Sam2VisionModel(config)
+
+
+def oneformer() -> Any:
+    config = transformers.OneFormerConfig(
+        backbone_config=SWIN,
+        conv_dim=32,
+        mask_dim=32,
+        query_dec_layers=1,
+        task_seq_len=7,
+        **DECODER,
+    )
+    return transformers.OneFormerModel(config)
+
+
+def mask2former() -> Any:
+    config = transformers.Mask2FormerConfig(
+        backbone_config=SWIN, feature_size=32, mask_feature_size=32, **DECODER
+    )
+    return transformers.Mask2FormerModel(config)
+
+
+def sam_pth() -> dict[str, Tensor]:
+    """A random encoder of the segment-anything package."""
+    from segment_anything.modeling import ImageEncoderViT
+
+    encoder: nn.Module = ImageEncoderViT(
+        img_size=384,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        out_chans=16,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(1,),
+    )
+    for name, value in encoder.state_dict().items():
+        if "pos" in name:
+            nn.init.normal_(value, std=0.02)
+    return encoder.state_dict()
