@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -27,7 +27,7 @@ from edge_difom.cli import console
 @click.option("--size", type=int, help="Height and width of the student's input, in pixels.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Training epochs of the distillation.")
 @click.option(
-    "--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for."
+    "--bench-seconds", type=options.FiniteRange(min=1), help="Seconds to measure each engine for."
 )
 @click.option("--force", is_flag=True, help="Replace the results of an earlier demo.")
 def command(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--distill-weight",
-    type=click.FloatRange(min=0),
+    type=options.FiniteRange(min=0),
     help="Weight of the run's distillation loss during fine-tuning. Default: 0, the task loss "
     "only.",
 )
@@ -66,17 +66,17 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 1),
+    type=options.FiniteRange(0, 1),
     help="Maximum loss of Dice of INT8 against FP32 (0.005).",
 )
 @click.option(
     "--max-small-drop",
-    type=click.FloatRange(0, 1),
+    type=options.FiniteRange(0, 1),
     help="Maximum loss of recall of small polyps (0.1); checked if there are at least 5.",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last completed epoch.")
 @click.option("--force", is_flag=True, help="Quantize again, replacing the earlier result.")
-def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) -> None:
+def qat(run: Path, bits: int | None, resume: bool, force: bool, **settings: Any) -> None:
     """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8.
 
     With --bits 4 the folder is RUN/qat4. The report compares FP32, calibration only, fine-tuning
@@ -88,7 +88,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     from quantize.runs.folder import bits_of, make_qat_config, qat_path
     from quantize.runs.train import train_qat
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
     if "negatives" in given:
         given["negatives"] = [str(folder.resolve()) for folder in given["negatives"]]
     if resume and (given or force):
