@@ -37,6 +37,17 @@ def configure() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
+def fill_standard_descriptors() -> None:
+    """Open the null device in place of a closed stdin, stdout or stderr.
+
+    Otherwise the next file or socket that the process opens gets the number, and what a child
+    process or a library prints goes into it. `sys.stdout` stays None.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+
+
 def keep_freed_memory() -> bool:
     """Let the process keep the memory that it frees, for training on a CPU.
 

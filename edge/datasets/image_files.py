@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,14 @@ def read_bytes(path: Path) -> bytes:
     """Read the content of an image file.
 
     Raises:
-        DataError: The file cannot be read or is truncated.
+        DataError: The path is not a file, or the file cannot be read or is truncated.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # Opening a pipe would wait for its writer.
+            raise DataError(
+                f"{path} cannot be read", expected="a file", got="a folder, pipe or device"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error

@@ -100,7 +100,8 @@ def _settle(spec: EngineSpec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     # The parent's stdout may carry records, so keep the output of libraries away from it.
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if sys.stdout is not None and sys.stderr is not None:  # None: closed when Python started
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -118,6 +119,7 @@ def _report(channel: socket.socket, failed: Failed | Refused) -> None:
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     # Skip the interpreter's shutdown: an engine's destructor may hang.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     os._exit(status)

@@ -61,7 +61,7 @@ class _Row(NamedTuple):
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Find the images of a folder in natural order.
+    """Find the images of a folder in natural order; folders, pipes and broken links are left out.
 
     Raises:
         DataError: The folder does not exist or holds no image, or two images have the same name
@@ -73,7 +73,7 @@ def find_images(folder: Path) -> list[Path]:
         (
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
         ),
         key=lambda path: natural_key(path.name),
     )

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--specificity",
-    type=click.FloatRange(0, 1),
+    type=options.FiniteRange(0, 1),
     help="With --calibrate-threshold: share of the clean validation frames to leave unflagged "
     "(0.95).",
 )
@@ -124,7 +124,7 @@ def make(
 )
 @click.option(
     "--specificity",
-    type=click.FloatRange(0, 1),
+    type=options.FiniteRange(0, 1),
     default=0.95,
     show_default=True,
     help="Share of the clean validation frames that the operating point should leave unflagged.",

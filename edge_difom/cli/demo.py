@@ -27,7 +27,7 @@ from edge_difom.cli import console, options
 @options.student_size()
 @click.option("--epochs", type=click.IntRange(min=1), help="Training epochs of the distillation.")
 @click.option(
-    "--bench-seconds", type=click.FloatRange(min=1), help="Seconds to measure each engine for."
+    "--bench-seconds", type=options.FiniteRange(min=1), help="Seconds to measure each engine for."
 )
 @options.force("Replace the results of an earlier demo.")
 def command(

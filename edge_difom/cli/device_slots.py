@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge.errors import BundleError, UsageError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from firmware_bridge.fleet.slots.store import DEFAULT_STATE, SlotStore
 
 _STATE = click.option(
@@ -80,7 +80,7 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
 @click.option("--again", is_flag=True, help="Retry a bundle that was marked bad on this device.")
 @click.option(
     "--max-latency-ms",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     help="Fail the self-test if the median inference takes longer. Default: 74, the budget of 120 "
     "ms "
     "minus the other stages.",

@@ -39,7 +39,7 @@ from edge_difom.cli import console, options
 )
 @click.option(
     "--max-doubt",
-    type=click.FloatRange(min=0),
+    type=options.FiniteRange(min=0),
     default=0.4,
     show_default=True,
     help="Skip frames whose uncertainty exceeds this.",

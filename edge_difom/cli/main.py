@@ -23,7 +23,7 @@ from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
 from edge_difom.cli.hints import explain
 from edge_difom.cli.usage import translate
-from edge_difom.runtime_env import configure
+from edge_difom.runtime_env import configure, fill_standard_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None and "--stills" in sys.argv:
         # A request for a still before `run` is ready must not end the process.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    fill_standard_descriptors()
     configure()
     show_logs()
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 PRECISIONS = ("int8", "f32", "bf16")
+
+
+class FiniteRange(click.FloatRange):
+    """A range of finite numbers; click accepts `nan` for every range and `inf` for an open one."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail as click does for a number outside the range."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 def bundle(
@@ -80,7 +94,7 @@ def max_drop() -> Callable[[F], F]:
     """The option `--max-drop`, given to the command as `max_drop: float | None`."""
     return click.option(
         "--max-drop",
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         help="Maximum loss of Dice of INT8 against FP32 (0.005).",
     )
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--distill-weight",
-    type=click.FloatRange(min=0),
+    type=options.FiniteRange(min=0),
     help="Weight of the run's distillation loss during fine-tuning. Default: 0, the task loss "
     "only.",
 )
@@ -67,12 +67,12 @@ if TYPE_CHECKING:
 @options.max_drop()
 @click.option(
     "--max-small-drop",
-    type=click.FloatRange(0, 1),
+    type=options.FiniteRange(0, 1),
     help="Maximum loss of recall of small polyps (0.1); checked if there are at least 5.",
 )
 @click.option("--resume", is_flag=True, help="Continue after the last completed epoch.")
 @options.force("Quantize again, replacing the earlier result.")
-def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) -> None:
+def qat(run: Path, bits: int | None, resume: bool, force: bool, **settings: Any) -> None:
     """Quantize the student of RUN, fine-tune it, and write its INT8 and f32 engines to RUN/qat8.
 
     With --bits 4 the folder is RUN/qat4. The report compares FP32, calibration only, fine-tuning
@@ -84,7 +84,7 @@ def qat(run: Path, bits: int | None, resume: bool, force: bool, **options: Any) 
     from quantize.runs.folder import bits_of, make_qat_config, qat_path
     from quantize.runs.train import train_qat
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
     if "negatives" in given:
         given["negatives"] = [str(folder.resolve()) for folder in given["negatives"]]
     if resume and (given or force):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +120,9 @@ def _keep_stdout(
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds."
+    "--seconds",
+    type=options.FiniteRange(min=0, min_open=True),
+    help="Stop after this many seconds.",
 )
 @options.threads()
 @click.option(
@@ -157,8 +158,6 @@ def command(
     process, which is restarted if it hangs or dies. Ctrl-C, SIGTERM or SIGHUP ends the run and
     completes all outputs.
     """
-    if seconds is not None and not math.isfinite(seconds):
-        raise UsageError("--seconds is not a number of seconds", got=f"{seconds}")
     if (source is None) == (camera is None):
         raise UsageError(
             "exactly one source is needed",

@@ -47,6 +47,29 @@ def test_a_bundle_is_positional_for_bundle_verbs_alone() -> None:
             assert given.type.name == "B", f"{path} does not take a shipped bundle's name"
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_ranges_of_numbers_are_finite(text: str) -> None:
+    ranges = [
+        parameter
+        for _, command in commands()
+        for parameter in command.params
+        if isinstance(parameter.type, click.FloatRange)
+    ]
+    assert len(ranges) >= 10
+    for parameter in ranges:
+        with pytest.raises(click.BadParameter):
+            parameter.type.convert(text, parameter, None)
+
+
+def test_a_bench_of_no_duration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds in ("nan", "inf", "0"):
+        for verb in (["bench"], ["bench", "matrix"]):
+            with pytest.raises(SystemExit) as ended:
+                cli.main([*verb, "--bundle", "edge-xs", "--seconds", seconds])
+            assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_no_option_keeps_an_old_spelling() -> None:
     old = {"--checkpoint"}
     for path, command in commands():

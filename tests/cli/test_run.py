@@ -171,6 +171,21 @@ def test_seconds_are_a_number(tiny_bundle: Path, seconds: str) -> None:
     assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--seconds", seconds) == 2
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_change_no_result(
+    tiny_bundle: Path, tmp_path: Path, closed: str
+) -> None:
+    made = tmp_path / "summary.json"
+    words = [sys.executable, "-m", "edge_difom", "run", "--source", PHANTOM, "--bundle",
+             str(tiny_bundle), "--json", str(made)]  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert json.loads(made.read_text())["frames"] == 4
+
+
 def test_a_full_stdout_is_a_full_disk(tiny_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

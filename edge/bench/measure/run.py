@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -79,7 +80,7 @@ def run_bench(
     """
     from edge.engines.open import open_engine
 
-    if not loads or not seconds > 0:
+    if not loads or not 0 < seconds < math.inf:
         raise UsageError(
             "the run has no duration", expected="a load, and seconds > 0", got=f"{seconds} s"
         )

@@ -21,9 +21,9 @@ from edge.util.files import naming
 from edge.util.host import Device  # noqa: TC001
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO
 
     from typing_extensions import Self
 
@@ -152,12 +152,13 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self.lines: list[Line] = []
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Self:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("xb")
+            with naming(self._path):
+                self._file = self._path.open("xb", buffering=0)
         return self
 
     def __exit__(
@@ -171,13 +172,24 @@ class Journal:
             self._file = None
 
     def add(self, line: Line) -> None:
-        """Add a line and flush it, so that it survives the death of this process."""
+        """Add a line and write it, so that it survives the death of this process.
+
+        Raises:
+            OSError: It does not fit on the disk. A record without its header is removed.
+        """
         self.lines.append(line)
-        if self._file is not None:
-            assert self._path is not None
+        if self._file is None:
+            return
+        assert self._path is not None
+        left = memoryview(msgspec.json.encode(line) + b"\n")
+        try:
             with naming(self._path):
-                self._file.write(msgspec.json.encode(line) + b"\n")
-                self._file.flush()
+                while left:
+                    left = left[self._file.write(left) :]
+        except OSError:
+            if len(self.lines) == 1:
+                self._path.unlink(missing_ok=True)
+            raise
 
 
 def read_journal(path: Path) -> list[Line]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge.errors import DataError, LatencyError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 
 
 @click.command(
@@ -23,7 +23,7 @@ from edge_difom.cli import console
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0),
+    type=options.FiniteRange(min=0),
     default=0.05,
     show_default=True,
     help="Minimum difference of a ratio from 1, in addition to its interval.",

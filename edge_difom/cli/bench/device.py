@@ -21,7 +21,7 @@ from edge_difom.cli import console, options
 @options.threads()
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     default=3.0,
     show_default=True,
     help="Seconds to run each engine for.",

@@ -48,7 +48,7 @@ from edge_difom.cli import console, options
 )
 @click.option(
     "--seconds",
-    type=float,
+    type=options.FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to measure each rate of each combination for.",

@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seconds",
-    type=float,
+    type=options.FiniteRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
     help="Seconds to measure each rate for, after the warm-up.",
 )
 @click.option(
     "--soak",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteRange(min=0, min_open=True),
     metavar="MINUTES",
     help="Measure for this long instead, or until the temperature is stable (after 10 minutes, a "
     "change "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +53,25 @@ def test_every_line_is_in_the_file_before_the_run_ends(
         for number, line in enumerate(lines, 1):
             journal.add(line)
             assert len((tmp_path / RECORD_NAME).read_bytes().splitlines()) == number
+
+
+@pytest.mark.parametrize(("whole", "left"), [(0, 0), (3, 3)])
+def test_a_full_disk_names_the_record_and_leaves_none_without_a_header(
+    bench_lines: Callable[..., list[Any]], tmp_path: Path, whole: int, left: int
+) -> None:
+    lines, path = bench_lines(SECONDS), tmp_path / RECORD_NAME
+    room = sum(len(msgspec.json.encode(line)) + 1 for line in lines[:whole]) + 10
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as full:
+            write(path, lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert full.value.errno == errno.EFBIG
+    assert full.value.filename == str(path)
+    assert path.exists() == bool(left)
+    assert not left or len(read_journal(path)) == left
 
 
 def test_a_record_is_never_overwritten(

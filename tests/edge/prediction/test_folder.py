@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import edge_difom as ed
+from edge.datasets.image_files import read_image
 from edge.errors import DataError, UsageError
 from edge.prediction.folder import find_images, predict_folder
 
@@ -49,6 +51,16 @@ def images(tmp_path: Path, tiny_scene: Scene) -> Path:
 def read_mask(path: Path) -> NDArray[np.uint8]:
     data = np.frombuffer(path.read_bytes(), np.uint8)
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)
+
+
+def test_what_is_not_a_file_is_passed_over_and_never_waited_for(images: Path) -> None:
+    (images / "folder.png").mkdir()
+    (images / "link.png").symlink_to("nowhere")
+    os.mkfifo(images / "pipe.png")
+    assert [path.name for path in find_images(images)] == ["2.png", "10.png", "é 1.bmp"]
+    for name in ("folder.png", "pipe.png"):
+        with pytest.raises(DataError, match=name):
+            read_image(images / name)
 
 
 def test_each_image_gets_its_mask_its_contours_and_its_line(
