@@ -145,12 +145,35 @@ class BundleStore(Protocol):
         """Return the bundle to fall back to; None if there is none that may be used."""
         ...
 
+    def fallback(self) -> Path | None:
+        """Return the last resort if neither of them runs, such as the shipped bundle; or None."""
+        ...
+
+    def digest(self, path: Path) -> str | None:
+        """Return the SHA-256 that the manifest of a bundle must have; None if it is not known.
+
+        Everything that is loaded from the bundle is checked against its manifest, so this ties the
+        loaded bytes to what the store verified, whatever happens to the file meanwhile.
+        """
+        ...
+
+    def trouble(self) -> str:
+        """Return why the store cannot record what happens at the moment; empty if it can."""
+        ...
+
     def mark_bad(self, path: Path, reason: str) -> None:
         """Never use this bundle again; `current` then returns what `previous` returned."""
         ...
 
     def mark_good(self, path: Path) -> None:
         """Record that the bundle passed its self-test and ran for a while without faults."""
+        ...
+
+    def refund(self, path: Path) -> None:
+        """Record that this start does not count against a bundle on trial.
+
+        It was ended from outside, or ran idle for a while without a fault.
+        """
         ...
 
 

@@ -114,6 +114,13 @@ class BusyError(EdgeDifomError):
     exit_code = 11
 
 
+class MachineError(BusyError):
+    """The machine is short of descriptors, memory or disk space, or a medium does not answer.
+
+    A later try may succeed; no bundle is at fault (`edge.util.machine_fault`).
+    """
+
+
 class Interruption(Exception):  # noqa: N818 - a camera may be silent without an error
     """A live source has no image for now; it stays open, and `read` may be called again at once.
 
@@ -131,7 +138,8 @@ class InferenceFault(Exception):  # noqa: N818 - a fault is recovered from, and 
     """The engine has no scores for this frame; the next call may succeed.
 
     Args:
-        kind: `LATE`, `HANG`, `CRASH`, `MEMORY`, `DAMAGED`, `RESTARTING` or `EXHAUSTED`.
+        kind: `LATE`, `HANG`, `CRASH`, `MEMORY`, `MACHINE`, `DAMAGED`, `RESTARTING` or
+            `EXHAUSTED`.
         detail: What happened.
     """
 

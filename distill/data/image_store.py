@@ -22,7 +22,7 @@ from edge.datasets.pairs import read_image, read_pair
 from edge.errors import DataError
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
-from edge.util.files import atomic_dir, locked
+from edge.util.files import PRIVATE_FOLDER, atomic_dir, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,6 +110,9 @@ def decode_images(
     with locked(cache_dir / f".{folder.name}.lock"):
         store = _open(folder, shapes, key, size)
         if store is None:
+            # Nobody else writes this store, so these are of trainings that were killed.
+            for left in cache_dir.glob(f".{folder.name}.????????"):
+                shutil.rmtree(left, ignore_errors=True)
             _write(folder, samples, size, rule, progress)
             store = _open(folder, shapes, key, size)
     if store is None:
@@ -127,7 +130,7 @@ def _write(
     height, width = size
     shapes = ((len(samples), height, width, 3), (len(samples), height, width))
     require_space(folder.parent, sum(int(np.prod(shape)) for shape in shapes), "the resized images")
-    with atomic_dir(folder, force=True) as temporary:
+    with atomic_dir(folder, force=True, mode=PRIVATE_FOLDER) as temporary:
         images = create_rows(temporary / "images.npy", shapes[0], np.uint8)
         masks = create_rows(temporary / "masks.npy", shapes[1], np.uint8)
         with ThreadPoolExecutor() as pool:

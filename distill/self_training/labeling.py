@@ -15,7 +15,14 @@ import numpy as np
 from distill.self_training.ensemble import Ensemble
 from edge.errors import DataError, UsageError
 from edge.sources.open import open_source
-from edge.util.files import atomic_dir, atomic_write, naming, refuse_existing, sha256
+from edge.util.files import (
+    PRIVATE_FOLDER,
+    atomic_dir,
+    atomic_write,
+    naming,
+    refuse_existing,
+    sha256,
+)
 from edge.util.redact import redact
 
 if TYPE_CHECKING:
@@ -115,7 +122,7 @@ def label_frames(
     refuse_existing(out, force=force)
     makers = Ensemble(runs)
     rows = []
-    with atomic_dir(out, force=force) as folder:
+    with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
         for part in ("images", "masks"):
             (folder / "train" / part).mkdir(parents=True)
         for number, image in _frames(source, every):

@@ -56,6 +56,7 @@ class Bundle:
         Raises:
             BundleError: The path is not a bundle, or the bundle is damaged, has a newer schema or
                 an inconsistent manifest.
+            MachineError: The machine prevents reading it.
         """
         path = Path(path)
         store = open_store(path)

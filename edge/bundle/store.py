@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from edge.bundle.shipped import shipped_bundles
 from edge.errors import BundleError
+from edge.util.machine_fault import refuse_machine_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ class Store(Protocol):
 
         Raises:
             BundleError: The file is missing or unreadable.
+            MachineError: The machine prevents reading it.
         """
         ...
 
@@ -174,9 +176,9 @@ class _Directory:
                 _refuse_large([(name, size)], self._path)
                 data = file.read(size + 1)
         except OSError as error:
-            raise BundleError(
-                f"{self._path}: {name} cannot be read", got=error.strerror or str(error), hint=MEND
-            ) from error
+            what = f"{self._path}: {name} cannot be read"
+            refuse_machine_fault(what, error)
+            raise BundleError(what, got=error.strerror or str(error), hint=MEND) from error
         if len(data) != size:
             raise BundleError(f"{self._path}: {name} changes while it is read", hint=MEND)
         return data
@@ -216,6 +218,7 @@ class _Zip:
         # zipfile documents no error types for damaged input: struct, codec and zipfile errors
         # occur.
         except Exception as error:
+            refuse_machine_fault(f"{path} cannot be read", error)
             raise BundleError(
                 f"{path} is not a bundle",
                 expected=f"a directory, or a {SUFFIX} file",
@@ -253,9 +256,9 @@ class _Zip:
             raise
         # zlib.error and the encryption's RuntimeError have no common base below Exception.
         except Exception as error:
-            raise BundleError(
-                f"{self._path}: {name} cannot be read", got=str(error), hint=MEND
-            ) from error
+            what = f"{self._path}: {name} cannot be read"
+            refuse_machine_fault(what, error)
+            raise BundleError(what, got=str(error), hint=MEND) from error
 
 
 def _refuse_directory(path: Path) -> None:

@@ -9,7 +9,13 @@ import msgspec
 import numpy as np
 
 from edge.engines.open import open_engine, split_name
-from edge.errors import BundleError, EdgeDifomError, MissingDependencyError, ParityError
+from edge.errors import (
+    BundleError,
+    EdgeDifomError,
+    MachineError,
+    MissingDependencyError,
+    ParityError,
+)
 from edge.imaging.postprocess import level
 
 if TYPE_CHECKING:
@@ -167,6 +173,8 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
         if asked:
             raise
         return EngineCheck(engine=name, checked=False, ok=True, problem=error.what)
+    except MachineError:
+        raise  # it says nothing about the engine
     except EdgeDifomError as error:
         return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
     try:

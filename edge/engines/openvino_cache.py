@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,6 +91,7 @@ class CompiledCache:
         """Store a compiled model; remove the oldest entries if there are too many."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_abandoned(self._folder, "*.blob")
             atomic_write(self._path(key), hashlib.sha256(compiled).digest() + compiled)
             entries = sorted(self._folder.glob("*.[bt]*"), key=lambda path: path.stat().st_mtime_ns)
             for path in entries[:-_KEPT]:

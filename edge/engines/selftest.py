@@ -1,11 +1,12 @@
 """Self-test of a bundle on this machine: golden frames, valid scores and latency.
 
-`check_in_process` starts `python -m edge.engines.selftest BUNDLE [LIMIT_MS]`, so that an engine
-that hangs or crashes its process only fails the test.
+`check_in_process` runs this module in a process of its own, so that an engine that hangs or crashes
+its process only fails the test.
 """
 
 from __future__ import annotations
 
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import numpy as np
 
 from edge.errors import EdgeDifomError
 from edge.limits import MAX_MEDIAN_INFERENCE_MS
+from edge.util.machine_fault import machine_fault
 from edge.util.process_env import configure_worker
+from edge.util.python_child import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,8 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
         median_ms: Median inference time; None if no inference ran.
         problems: Everything that failed; empty if `ok`.
         late: Whether the latency is the only failure.
+        machine: What the machine lacked, so that the test says nothing about the bundle; empty if
+            it could be run.
     """
 
     ok: bool
@@ -48,6 +53,7 @@ class SelfTest(msgspec.Struct, frozen=True, kw_only=True):
     median_ms: float | None = None
     problems: list[str] = []
     late: bool = False
+    machine: str = ""
 
 
 def self_test(
@@ -72,7 +78,7 @@ def self_test(
         report = verify_bundle(bundle)
         student = open_engine(bundle, engine)
     except EdgeDifomError as error:
-        return SelfTest(ok=False, problems=[error.what])
+        return _failure(error)
     try:
         strange, median = _watch(student, bundle, clock)
     finally:
@@ -105,20 +111,32 @@ def check_in_process(
         limit_ms: Maximum median inference time.
         timeout_s: Maximum time for the whole test.
     """
-    command = [sys.executable, "-m", "edge.engines.selftest", str(path.absolute()), str(limit_ms)]
+    command = python_command("edge.engines.selftest", str(path.absolute()), str(limit_ms))
     try:
-        # `-m` imports from the working folder first, which may be an untrusted USB stick.
         done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd="/")
     except subprocess.TimeoutExpired:
         return SelfTest(ok=False, problems=[f"no answer within {timeout_s:g} s"])
+    except OSError as error:
+        return SelfTest(ok=False, machine=f"no process can be started: {error}")
     last = done.stdout.strip().rpartition(b"\n")[2]
     try:
         return msgspec.json.decode(last, type=SelfTest)
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return SelfTest(
-            ok=False, problems=[f"the engine's process ended with {done.returncode}: {said}"]
-        )
+        ended = f"the engine's process ended with {done.returncode}: {said}"
+        if done.returncode == -signal.SIGKILL:
+            return SelfTest(ok=False, machine=f"{ended}, as the kernel does out of memory")
+        if machine_fault(RuntimeError(said)) is not None:
+            return SelfTest(ok=False, machine=ended)
+        return SelfTest(ok=False, problems=[ended])
+
+
+def _failure(error: Exception) -> SelfTest:
+    fault = machine_fault(error)
+    if fault is not None:
+        return SelfTest(ok=False, machine=fault.text)
+    told = error.what if isinstance(error, EdgeDifomError) else f"{type(error).__name__}: {error}"
+    return SelfTest(ok=False, problems=[told])
 
 
 def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[list[str], float]:
@@ -151,8 +169,8 @@ def main(arguments: list[str]) -> None:
     path, limit = arguments
     try:
         outcome = self_test(Bundle.open(path), limit_ms=float(limit))
-    except EdgeDifomError as error:
-        outcome = SelfTest(ok=False, problems=[error.what])
+    except (EdgeDifomError, OSError, MemoryError) as error:
+        outcome = _failure(error)
     sys.stdout.buffer.write(b"\n" + msgspec.json.encode(outcome) + b"\n")
 
 

@@ -31,6 +31,10 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: int | None = None
 
 
+class Begun(msgspec.Struct, frozen=True, tag=True):
+    """The process runs and has imported all it needs; from here on it handles the bundle."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The engine is open.
 
@@ -47,7 +51,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The engine died while it was opened or in a call; the process ends.
 
     Attributes:
-        kind: `CRASH` or `MEMORY`.
+        kind: `CRASH`, `MEMORY` or `MACHINE`.
         detail: The error.
     """
 
@@ -79,7 +83,7 @@ class Damaged(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Answer = Ready | Refused | Failed | Damaged
+Answer = Begun | Ready | Refused | Failed | Damaged
 FRAME_BYTES = 4
 """A message of this length is the number of a frame; every msgpack message is longer."""
 

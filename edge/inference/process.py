@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from edge.errors import BundleError, EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
     Answer,
+    Begun,
     Damaged,
     EngineSpec,
     Failed,
@@ -31,6 +31,7 @@ from edge.inference.messages import (
 from edge.inference.shared_buffers import SharedBuffers, open_anonymous_memory
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.status import ReasonKind
+from edge.util.python_child import python_command
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
@@ -82,6 +83,7 @@ class ProcessEngine:
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
         self._settings: dict[str, Any] = {}
         self._number, self._waited_ms, self._owed, self._closed = 0, 0.0, False, False
+        self._begun = False
         with ExitStack() as failed, ExitStack() as handed:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             failed.callback(self._channel.close)
@@ -93,11 +95,10 @@ class ProcessEngine:
             self._channel.send(encode(spec))
             self._began = time.monotonic()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "edge.inference.worker", str(theirs.fileno()), str(memory)],
+                python_command("edge.inference.worker", str(theirs.fileno()), str(memory)),
                 pass_fds=(theirs.fileno(), memory),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                # `-m` imports from the working folder first, which may be an untrusted USB stick.
                 cwd="/",
                 # numpy would start one thread per core for linear algebra that is never used.
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
@@ -116,14 +117,20 @@ class ProcessEngine:
             start_s: Maximum time, including compilation.
 
         Raises:
-            InferenceFault: The process hung or died.
+            InferenceFault: The process hung or died; `MACHINE` if it did so before it handled the
+                bundle.
             EdgeDifomError: The error that the engine raised while it opened, often a `BundleError`.
         """
-        if not self._readable(1000 * start_s):
-            raise InferenceFault(
-                ReasonKind.HANG, f"the student's process did not begin within {start_s:g} s"
-            )
-        answer = self._receive()
+        end = time.monotonic() + start_s
+        answer: Begun | Ready | Refused | bytes = Begun()
+        while isinstance(answer, Begun):
+            if not self._readable(1000 * max(0.0, end - time.monotonic())):
+                raise InferenceFault(
+                    ReasonKind.HANG if self._begun else ReasonKind.MACHINE,
+                    f"the student's process was not ready within {start_s:g} s",
+                )
+            answer = self._receive()
+            self._begun = True
         if isinstance(answer, Refused):
             raise _ERRORS.get(answer.error, BundleError)(answer.detail)
         if not isinstance(answer, Ready):
@@ -177,7 +184,7 @@ class ProcessEngine:
         self._channel.close()
         threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
 
-    def _answer(self, timeout_ms: float) -> Ready | Refused | bytes:
+    def _answer(self, timeout_ms: float) -> Begun | Ready | Refused | bytes:
         """Return the child's next answer, or raise if it is late."""
         if self._readable(timeout_ms):
             return self._receive()
@@ -195,7 +202,7 @@ class ProcessEngine:
         poll.register(self._channel, select.POLLIN)
         return bool(poll.poll(timeout_ms))
 
-    def _receive(self) -> Ready | Refused | bytes:
+    def _receive(self) -> Begun | Ready | Refused | bytes:
         """Receive the message of the child that is ready to be read."""
         self._owed = False
         try:
@@ -219,20 +226,22 @@ class ProcessEngine:
         return answer
 
     def _death(self) -> InferenceFault:
-        """Describe how the child ended, without reaping it, so that its PID is not reused."""
+        """Describe how the child ended, without reaping it, so that its PID is not reused.
+
+        A child that ends before it handles the bundle says nothing about the bundle.
+        """
+        crash = ReasonKind.CRASH if self._begun else ReasonKind.MACHINE
         end = time.monotonic() + _DYING_S
         while (found := os.waitid(os.P_PID, self._child.pid, _PEEK)) is None:
             if time.monotonic() >= end:
-                return InferenceFault(ReasonKind.CRASH, "the student's process closed its socket")
+                return InferenceFault(crash, "the student's process closed its socket")
             time.sleep(0.001)
         if found.si_code == os.CLD_EXITED:
-            return InferenceFault(
-                ReasonKind.CRASH, f"the student's process died: exit code {found.si_status}"
-            )
+            return InferenceFault(crash, f"the student's process died: exit code {found.si_status}")
         if found.si_status == signal.SIGKILL:
             return InferenceFault(
                 ReasonKind.MEMORY,
                 "the student's process was killed, as the kernel does out of memory",
             )
         named = signal.Signals(found.si_status).name
-        return InferenceFault(ReasonKind.CRASH, f"the student's process died: {named}")
+        return InferenceFault(crash, f"the student's process died: {named}")

@@ -1,9 +1,10 @@
 """Keep a student's process alive, and fall back to the previous bundle if that fails.
 
-Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or an
-unreadable bundle condemn a bundle for good. Faults that the machine may have caused, such as too
-little memory or a missing engine, only skip the bundle until the next start. If no bundle is left,
-the supervisor is exhausted and the device bypasses.
+Three crashes or hangs within a minute, three damaged answers in a row, a failed self-test or a
+damaged bundle condemn a bundle for good. A missing engine only skips the bundle until the next
+start. Faults of the machine (`edge.util.machine_fault`) are never counted against a bundle: they
+are reported and retried with growing pauses for as long as they last. If no bundle is left, the
+supervisor is exhausted and the device bypasses.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edge.bundle.reader import Bundle
-from edge.errors import BundleError, EdgeDifomError, InferenceFault, ParityError
+from edge.errors import (
+    BundleError,
+    EdgeDifomError,
+    InferenceFault,
+    MachineError,
+    ParityError,
+)
+from edge.inference import backoff
 from edge.inference.candidate_bundles import SingleBundle, UsableBundles
 from edge.inference.engine_spec import bundle_spec
-from edge.inference.phase import Phase
+from edge.inference.phase import Phase, exhausted_error, required_condition
 from edge.inference.process import HANG_MS, ProcessEngine
 from edge.limits import INFERENCE_TIMEOUT_MS
-from edge.status import Condition, ReasonKind, State
+from edge.status import ReasonKind
+from edge.util.machine_fault import MachineFault, machine_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +44,7 @@ if TYPE_CHECKING:
     from edge.contracts import BundleStore
     from edge.frame import ImageU8
     from edge.inference.messages import EngineSpec
+    from edge.status import Condition
 
 __all__ = ["News", "SingleBundle", "Supervisor"]
 
@@ -45,11 +54,8 @@ MAX_FAULTS, WITHIN_S = 3, 60.0
 MAX_DAMAGED = 3
 """Number of consecutive damaged answers that condemns a bundle."""
 
-RETRY_S = 1.0
-"""Pause before the next try if no process could be started."""
-
 CLEAN_S = 60.0
-"""Running time without a fault after which a bundle is marked good."""
+"""Running time without a fault after which a bundle is marked good, if it scored frames."""
 
 TEST_TIMEOUT_MS = 5000.0
 """Maximum time for a golden frame: the first inferences are slow."""
@@ -77,15 +83,18 @@ class Supervisor:
         precision: Precision of the engine, as the bundle's manifest declares it.
         timeout_ms: Maximum time for the scores of a frame.
         hang_ms: As in `ProcessEngine`.
-        patient: Let `infer` wait for the end of a restart, for sources whose frames can wait.
+        patient: Let `infer` wait for the end of a restart, for sources whose frames can wait. All
+            their frames are wanted from the bundle that the store names, so its last resort is not
+            used, and a fault of the machine that lasts for a minute is an error.
         clean_s: Running time after which a bundle is marked good.
         spec: Returns the engine to run for a bundle; by default the bundle's own engine.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
-        counters: `late`, `hang`, `crash`, `memory`, `damaged`, `restarts`, `condemned`,
-            `passed_over`, `unstarted`.
+        counters: `late`, `hang`, `crash`, `memory`, `machine`, `damaged`, `restarts`, `condemned`,
+            `passed_over`, and `unstarted`: starts that a fault of the machine prevented.
         phase: The current phase.
+        lacking: What the machine lacks, while that keeps the student from running; else empty.
         gave_up: Why the last abandoned bundle was abandoned; empty before.
         failure: The error to raise if nothing else is left to run; None while something is.
     """
@@ -114,7 +123,7 @@ class Supervisor:
             lambda bundle: bundle_spec(bundle, engine, threads=threads, precision=precision)
         )
         self.counters: Counter[str] = Counter()
-        self.phase, self.gave_up = Phase.BOOT, ""
+        self.phase, self.gave_up, self.lacking = Phase.BOOT, "", ""
         self.failure: EdgeDifomError | None = None
         self._last: Exception | None = None
         self._changed = threading.Condition()
@@ -127,7 +136,11 @@ class Supervisor:
         self._good_ns: int | None = None
         self._faults: deque[tuple[int, str]] = deque(maxlen=MAX_FAULTS)
         self._news: deque[News] = deque(maxlen=256)
-        self._bundles = UsableBundles(store, lambda said: self._news.append(News("store", said)))
+        self._backoff, self._ready_ns = backoff.Backoff(), 0
+        self._path: Path | None = None
+        self._bundles = UsableBundles(
+            store, lambda said: self._news.append(News("store", said)), fallback=not patient
+        )
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def __enter__(self) -> Self:
@@ -178,11 +191,14 @@ class Supervisor:
 
     @property
     def condition(self) -> Condition | None:
-        """The state that the current phase requires, and why; None while the model is ready."""
-        condition = self.phase.condition
-        if condition is not None and condition.state is State.BYPASS and self.gave_up:
-            return Condition(condition.state, replace(condition.reason, detail=self.gave_up))
-        return condition
+        """The state that the student requires; None while it runs as it should."""
+        return required_condition(
+            self.phase,
+            gave_up=self.gave_up,
+            lacking=self.lacking,
+            fallen_back=self._bundles.fallen_back,
+            trouble=self._bundles.trouble(),
+        )
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until the student is ready or no bundle is left; return whether it is ready."""
@@ -226,7 +242,7 @@ class Supervisor:
         return found
 
     def close(self) -> None:
-        """Kill the process and end the thread."""
+        """Kill the process, end the thread, and excuse the bundle from the end of this start."""
         with self._changed:
             self._closing = True
             if self._opening is not None:
@@ -235,6 +251,8 @@ class Supervisor:
         if self._thread.is_alive():
             self._thread.join(2.0)
         self._drop()
+        if self._path is not None:
+            self._bundles.refund(self._path)
 
     def _note(self, fault: InferenceFault) -> None:
         """Count a fault of the running process; wake the thread if it must act."""
@@ -261,34 +279,69 @@ class Supervisor:
     def _run(self) -> None:
         """Keep one process running until the supervisor is closed or no bundle is left."""
         while not self._closing:
-            path = self._bundles.choose()
+            path = self._path = self._bundles.choose(lasting=self._backoff.lasting)
             if path is None:
+                if self._bundles.fault is not None and self._wait_out(self._bundles.fault):
+                    continue
                 self._news.append(News("exhausted", "no bundle of this device runs"))
-                self.failure = self._failure()
+                self.failure = exhausted_error(self._last, self.gave_up)
                 self._enter(Phase.EXHAUSTED)
                 return
             try:
                 self._start(path)
             except InferenceFault as fault:
                 if not self._closing:
-                    self.counters[fault.kind] += 1
-                    self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
-                    self._judge(path, fault)
-            except _NoProcessError as error:
-                self.counters["unstarted"] += 1
-                self._news.append(News("unstarted", str(error)))
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closing, RETRY_S)
-            except (BundleError, ParityError, OSError) as error:
-                self._last = error
-                self._condemn(path, _first_line(error))
-            # The engine is not installed or not in the bundle, or this program has a bug: the frame
-            # loop must continue in any case.
+                    self._report_start(path, fault)
+            # The frame loop must continue in any case, even if this program has a bug.
             except Exception as error:  # noqa: BLE001
-                self._last = error
-                self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
+                self._judge_error(path, error)
             else:
                 self._watch(path)
+
+    def _report_start(self, path: Path, fault: InferenceFault) -> None:
+        """Count a fault of a process that was not ready yet."""
+        self.counters[fault.kind] += 1
+        self._news.append(News(fault.kind, f"at the start: {fault.detail}"))
+        self._judge(path, fault)
+
+    def _judge_error(self, path: Path, error: Exception) -> None:
+        """Decide what an error at the start says about a bundle."""
+        fault = machine_fault(error)
+        if fault is not None:
+            self._wait_out(fault, path)
+            return
+        self._last = error
+        if isinstance(error, BundleError | ParityError | OSError):
+            self._condemn(path, _first_line(error))
+        else:  # the engine is not installed or not in the bundle, or this program has a bug
+            self._pass_over(path, f"{type(error).__name__}: {_first_line(error)}")
+
+    def _wait_out(self, fault: MachineFault, path: Path | None = None) -> bool:
+        """Report a fault of the machine and pause; skip the bundle if others may be spared.
+
+        Returns:
+            Whether to try again; False if a patient source has waited long enough.
+        """
+        if self._closing:
+            return True
+        self.counters["unstarted"] += 1
+        if not self.lacking:
+            self._news.append(News("unstarted", fault.text))
+        if self._patient and self._backoff.waited_s >= backoff.PATIENCE_S:
+            self._last = MachineError(
+                "the machine cannot start a student", got=fault.text, hint="try again later"
+            )
+            if path is not None:
+                self._pass_over(path, fault.text)
+            return False
+        pause_s = self._backoff.pause_s()
+        with self._changed:
+            self.lacking, self.phase = fault.text, Phase.RESTARTING
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closing, pause_s)
+        if path is not None and fault.spares_others and self._backoff.lasting:
+            self._bundles.defer(path)
+        return True
 
     def _start(self, path: Path) -> None:
         """Open and test the bundle's engine.
@@ -296,14 +349,21 @@ class Supervisor:
         Raises:
             InferenceFault: The process hung or died.
             EdgeDifomError: The bundle cannot be read, fails its golden frames, or has no engine for
-                this machine.
+                this machine; a `MachineError` if no process can be started.
         """
         bundle = Bundle.open(path)
+        signed = self._bundles.digest(path)
+        if signed is not None and bundle.digest != signed:
+            raise BundleError(
+                f"{path} was changed after it was verified",
+                expected=f"a manifest with SHA-256 {signed}",
+                got=bundle.digest,
+            )
         spec = self._spec(bundle)
         try:
             engine = ProcessEngine(spec, timeout_ms=TEST_TIMEOUT_MS, hang_ms=TEST_TIMEOUT_MS)
         except OSError as error:
-            raise _NoProcessError(f"no process can be started: {error}") from error
+            raise MachineError("no process can be started", got=str(error)) from error
         try:
             with self._changed:
                 self._opening = engine
@@ -326,24 +386,30 @@ class Supervisor:
         )
         with self._changed:
             self._bundle, self._engine, self._fault = bundle, engine, None
-            self._damaged, self._clean, self._good_ns = 0, False, self._clock() + self._clean_ns
-            self.phase = Phase.READY
+            self._ready_ns = self._clock()
+            self._damaged, self._clean, self._good_ns = 0, False, self._ready_ns + self._clean_ns
+            self.phase, self.lacking = Phase.READY, ""
             self._changed.notify_all()
 
     def _watch(self, path: Path) -> None:
-        """Wait for a fault; mark the bundle good after a clean while."""
+        """Wait for a fault; after a while without one, mark the bundle good or excuse the start."""
+        idle_s: float | None = self._clean_ns / 1e9
         while True:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._closing or self._fault is not None or self._clean
+                changed = self._changed.wait_for(
+                    lambda: self._closing or self._fault is not None or self._clean, idle_s
                 )
                 if self._closing:
                     return
                 fault, self._clean = self._fault, False
-            if fault is not None:
+            if not changed:
+                # Without frames nothing proves the bundle, but nothing is wrong with it either.
+                self._bundles.refund(path)
+                idle_s = None
+            elif fault is not None:
                 self._judge(path, fault)
                 return
-            if self._bundles.prove(path):
+            elif self._bundles.prove(path):
                 self._news.append(News("good", f"{path} ran cleanly"))
             else:
                 with self._changed:
@@ -351,11 +417,16 @@ class Supervisor:
 
     def _judge(self, path: Path, fault: InferenceFault) -> None:
         """Condemn or skip the bundle after too many faults; otherwise restart its process."""
+        now = self._clock()
+        if now - self._ready_ns > WITHIN_S * 1e9:
+            self._backoff.reset()
+        if fault.kind is ReasonKind.MACHINE:
+            self._wait_out(MachineFault(fault.detail, spares_others=True), path)
+            return
         if fault.kind is ReasonKind.DAMAGED:
             self._last = None
             self._condemn(path, f"{MAX_DAMAGED} damaged answers in a row: {fault.detail}")
             return
-        now = self._clock()
         self._faults.append((now, fault.kind))
         if len(self._faults) < MAX_FAULTS or now - self._faults[0][0] > WITHIN_S * 1e9:
             self.counters["restarts"] += 1
@@ -363,13 +434,13 @@ class Supervisor:
             return
         self._last = None
         reason = f"{MAX_FAULTS} faults within {WITHIN_S:g} s, the last: {fault}"
+        if {kind for _, kind in self._faults} != {ReasonKind.MEMORY}:
+            self._condemn(path, reason)
+            return
         # The kernel kills the student first, whichever process used up the memory.
-        give_up = (
-            self._pass_over
-            if {kind for _, kind in self._faults} == {ReasonKind.MEMORY}
-            else self._condemn
-        )
-        give_up(path, reason)
+        self._give_up("passed_over", path, reason)
+        self._wait_out(MachineFault("memory", spares_others=True), path)
+        self._bundles.defer(path)
 
     def _condemn(self, path: Path, reason: str) -> None:
         """Mark a bundle bad, so that it is never used again."""
@@ -388,34 +459,10 @@ class Supervisor:
         self._news.append(News(how.replace("_", "-"), f"{path}: {reason}"))
         self._enter(Phase.RESTARTING)
 
-    def _failure(self) -> EdgeDifomError:
-        """Return why nothing is left to run, with the exit code of the last reason."""
-        last = self._last
-        if isinstance(last, EdgeDifomError):
-            kind: type[EdgeDifomError] = type(last)
-            return kind(
-                f"no student can run: {last.what}",
-                expected=last.expected,
-                got=last.got,
-                hint=last.hint,
-                code=last.code,
-            )
-        return BundleError(
-            "no student can run",
-            expected="a bundle that opens and passes its self-test on this machine",
-            got=self.gave_up or "no bundle",
-            hint="check what this machine can run",
-            code="no-student",
-        )
-
     def _enter(self, phase: Phase) -> None:
         with self._changed:
             self.phase = phase
             self._changed.notify_all()
-
-
-class _NoProcessError(Exception):
-    """The machine cannot start a process."""
 
 
 def _first_line(error: Exception) -> str:

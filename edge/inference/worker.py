@@ -1,4 +1,4 @@
-"""The student's process: `python -m edge.inference.worker SOCKET MEMORY`.
+"""The student's process, started by `edge.inference.process` with the arguments SOCKET MEMORY.
 
 Both arguments are inherited file descriptors. The process ends with its parent, is the first that
 the kernel kills when memory runs out, and only holds an engine, one image and one score map.
@@ -21,6 +21,7 @@ import numpy as np
 from edge.errors import EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
+    Begun,
     Damaged,
     EngineSpec,
     Failed,
@@ -33,6 +34,7 @@ from edge.inference.score_check import damage
 from edge.inference.shared_buffers import SharedBuffers
 from edge.status import ReasonKind
 from edge.util.extras import resolve
+from edge.util.machine_fault import machine_fault
 from edge.util.process_env import configure_worker
 
 if TYPE_CHECKING:
@@ -58,21 +60,28 @@ def main(arguments: list[str]) -> int:
         spec = decode_spec(channel.recv(_MESSAGE_BYTES))
         _settle(spec)
         buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
+        channel.send(encode(Begun()))
         try:
             engine: Engine = resolve(spec.factory)(**spec.arguments)
             channel.send(encode(Ready(engine.name, engine.settings())))
             _serve(channel, engine, buffers, spec.output_size)
-        except EdgeDifomError as error:
-            _report(channel, Refused(type(error).__name__, str(error)))
-            return error.exit_code
         except MemoryError:
             _report(channel, Failed(ReasonKind.MEMORY, "out of memory"))
             return 1
         # An engine may raise anything: report it, and the runtime starts a new process.
         except Exception as error:  # noqa: BLE001
-            _report(channel, Failed(ReasonKind.CRASH, f"{type(error).__name__}: {error}"))
-            return 1
+            _report(channel, _describe(error))
+            return error.exit_code if isinstance(error, EdgeDifomError) else 1
     return 0
+
+
+def _describe(error: Exception) -> Failed | Refused:
+    fault = machine_fault(error)
+    if fault is not None:
+        return Failed(ReasonKind.MACHINE, fault.text)
+    if isinstance(error, EdgeDifomError):
+        return Refused(type(error).__name__, str(error))
+    return Failed(ReasonKind.CRASH, f"{type(error).__name__}: {error}")
 
 
 def _serve(

@@ -13,7 +13,7 @@ import msgspec
 from edge.bundle.manifest import RESEARCH_USE
 from edge.datasets.image_files import SUFFIXES, read_image
 from edge.errors import DataError
-from edge.util.files import atomic_dir, atomic_write
+from edge.util.files import PRIVATE_FILE, PRIVATE_FOLDER, atomic_dir, atomic_write
 from edge.util.natural_order import natural_key
 from edge.util.progress import silent
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MASKS, CONTOURS, AREAS = "masks", "contours.json", "areas.csv"
 _CATEGORY = {"id": 1, "name": "polyp"}
-_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 """Masks of patients are for their owner only."""
 
 
@@ -120,8 +119,8 @@ def predict_folder(
     """
     rows: list[_Row] = []
     unreadable: dict[str, str] = {}
-    with atomic_dir(out, force=force, mode=_PRIVATE_FOLDER) as folder:
-        (folder / MASKS).mkdir(mode=_PRIVATE_FOLDER)
+    with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
+        (folder / MASKS).mkdir(mode=PRIVATE_FOLDER)
         with report(len(images), "predict") as bar:
             for path in images:
                 try:
@@ -137,8 +136,8 @@ def predict_folder(
         if not rows:
             raise DataError("no image could be read", got=next(iter(unreadable.values()), ""))
         contours = json.dumps(_coco(rows, predictor), ensure_ascii=False)
-        atomic_write(folder / CONTOURS, contours, mode=_PRIVATE_FILE)
-        atomic_write(folder / AREAS, _table(rows, unreadable), mode=_PRIVATE_FILE)
+        atomic_write(folder / CONTOURS, contours, mode=PRIVATE_FILE)
+        atomic_write(folder / AREAS, _table(rows, unreadable), mode=PRIVATE_FILE)
     return PredictedFolder(
         bundle=predictor.bundle.manifest.name,
         digest=predictor.bundle.digest,
@@ -154,7 +153,7 @@ def predict_folder(
 def _write_mask(path: Path, found: Prediction) -> None:
     done, data = cv2.imencode(".png", found.mask)
     assert done, f"no PNG of {found.mask.shape}"
-    atomic_write(path, data.tobytes(), mode=_PRIVATE_FILE)
+    atomic_write(path, data.tobytes(), mode=PRIVATE_FILE)
 
 
 def _coco(rows: Sequence[_Row], predictor: Predictor) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`window[:OPTIONS]`: the overlay in a window or on a whole display, shown by a separate process.
 
 The options are a list with commas, `window:fullscreen,display=1`, or pairs,
-`window:?fullscreen=1&display=1`; see `DisplayOptions`. The process is `python -m edge.presenter`.
+`window:?fullscreen=1&display=1`; see `DisplayOptions`. The process runs `edge.presenter`.
 If it dies it is restarted, and if this process dies it shows NO NEWS.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from edge.shm.layout import segment_path
 from edge.shm.writer import sweep
 from edge.sinks.shm import ShmSink
 from edge.util.extras import require
+from edge.util.python_child import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,15 +113,8 @@ class WindowSink(ShmSink):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        command = [
-            sys.executable,
-            "-m",
-            "edge.presenter",
-            str(self.segment),
-            "--look",
-            str(self._display),
-        ]
-        self.keeper = Keeper([*command, "--parent", str(os.getpid())])
+        shown = (str(self.segment), "--look", str(self._display), "--parent", str(os.getpid()))
+        self.keeper = Keeper(python_command("edge.presenter", *shown))
         return self
 
     def __exit__(

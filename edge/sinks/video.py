@@ -28,7 +28,7 @@ from edge.util.background import Background
 from edge.util.clip_name import ffmpeg_name, printable
 from edge.util.container import is_whole_mp4
 from edge.util.ffmpeg import quiet
-from edge.util.files import full_disk, naming, refuse_existing
+from edge.util.files import PRIVATE_FILE, full_disk, naming, refuse_existing
 from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class VideoSink(BaseSink):
         with naming(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._remove_left_over()
-            self._temporary.touch()
+            # FFmpeg keeps the permissions of the file that it overwrites.
+            self._temporary.touch(mode=PRIVATE_FILE)
         self._written, self._newest = 0, None
         self._queue = Background(
             self._encode,

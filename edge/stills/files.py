@@ -12,7 +12,7 @@ import numpy as np
 from edge.errors import DataError
 from edge.imaging.view import View, black_outside
 from edge.stills.still import SCHEMA, Still, StillRecord
-from edge.util.files import atomic_dir, atomic_write, sha256
+from edge.util.files import PRIVATE_FILE, PRIVATE_FOLDER, atomic_dir, atomic_write, sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RECORD, IMAGE, VIEW, MASK, SCORES = "still.json", "frame.png", "view.png", "mask.png", "scores.png"
 
-FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 _EFFORT = 1
 """Compression level of PNG, 0 to 9."""
@@ -47,11 +46,11 @@ def write_still(still: Still, path: Path) -> None:
     record = msgspec.structs.replace(
         still.record, files={name: sha256(data) for name, data in encoded.items()}
     )
-    with atomic_dir(path, mode=FOLDER_MODE) as folder:
+    with atomic_dir(path, mode=PRIVATE_FOLDER) as folder:
         for name, data in encoded.items():
-            atomic_write(folder / name, data, mode=FILE_MODE)
+            atomic_write(folder / name, data, mode=PRIVATE_FILE)
         text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-        atomic_write(folder / RECORD, text, mode=FILE_MODE)
+        atomic_write(folder / RECORD, text, mode=PRIVATE_FILE)
     handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge import __version__
 from edge.errors import EdgeDifomError, UsageError
-from edge.stills.files import FOLDER_MODE, write_still
+from edge.stills.files import write_still
 from edge.stills.still import compose, now
 from edge.util.background import Background
+from edge.util.files import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,7 +237,7 @@ def _claim(folder: Path) -> int:
     handle = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         mode = os.fstat(handle).st_mode & 0o777
         if mode & 0o077:

@@ -6,18 +6,21 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import stat
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from edge.errors import BusyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+
+_LOCK_POLL_S = 0.02
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, quota or size limit that leaves no room."""
@@ -42,13 +45,20 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Permissions of everything that can hold a picture of a patient: its owner's alone."""
+
+_TEMPORARY_AGE_S = 3600.0
+"""Age from which a temporary file of `atomic_write` has no living writer, seconds."""
+
+
+def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
     """Write a file atomically: readers and power cuts see the old or the new content only.
 
     Args:
         path: File to write; missing folders are created.
         data: Bytes, or text that is written as UTF-8.
-        mode: Permissions of the file.
+        mode: Permissions of the file, less those that the umask withholds.
 
     Raises:
         OSError: The file cannot be written, such as on a full disk; `filename` is set.
@@ -59,18 +69,38 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
             path.write_bytes(content)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
+        handle, temporary = _create_beside(path, mode)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _create_beside(path: Path, mode: int) -> tuple[int, Path]:
+    """Create a temporary file; the kernel applies the umask, which no thread can ask for safely."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with suppress(FileExistsError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return os.open(temporary, flags, mode), temporary
+
+
+def remove_abandoned(folder: Path, pattern: str = "*") -> None:
+    """Remove temporary files whose writers were killed an hour ago or earlier.
+
+    Args:
+        folder: Folder in which `atomic_write` writes.
+        pattern: Names of the files that are written, as a glob pattern.
+    """
+    for path in folder.glob(f".{pattern}.????????"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _TEMPORARY_AGE_S:
+                path.unlink()
 
 
 def _is_special(path: Path) -> bool:
@@ -139,25 +169,26 @@ def _same(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def atomic_dir(path: Path, *, force: bool = False, mode: int = 0o755) -> Iterator[Path]:
+def atomic_dir(path: Path, *, force: bool = False, mode: int = 0o777) -> Iterator[Path]:
     """Yield a folder to fill, which is renamed to `path` if the block ends without an error.
 
     Args:
         path: Final path of the folder.
         force: Whether an existing folder is replaced.
-        mode: Permissions of the folder.
+        mode: Permissions of the folder, less those that the umask withholds.
 
     Raises:
         UsageError: `path` is not empty and `force` is not set.
     """
     refuse_existing(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    temporary.chmod(mode)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.mkdir(mode=mode)
     try:
         yield temporary
         if path.exists():
-            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            replaced = path.with_name(f".{path.name}.old.{secrets.token_hex(4)}")
+            replaced.mkdir(mode=PRIVATE_FOLDER)
             path.rename(replaced / path.name)
             temporary.rename(path)
             shutil.rmtree(replaced)
@@ -180,16 +211,41 @@ def sha256(data: bytes | Path) -> str:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True, timeout_s: float | None = None) -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel releases it if the process dies.
 
     Args:
         path: File to lock; created if it is missing, never removed.
         wait: Whether to wait for a different process that holds the lock.
+        timeout_s: Maximum time to wait, seconds; None waits as long as it takes.
 
     Raises:
         BlockingIOError: A different process holds the lock, and `wait` is false.
+        BusyError: A different process holds the lock for longer than `timeout_s`.
     """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if timeout_s is None:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            _lock_within(file, path, timeout_s)
         yield
+
+
+def _lock_within(file: IO[str], path: Path, timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    while not _lock_now(file):
+        if time.monotonic() >= end:
+            raise BusyError(
+                f"{path} is locked by a different process",
+                expected=f"a lock that is held for less than {timeout_s:g} s",
+                hint=f"`fuser {path}` names the process; end it if it hangs",
+            )
+        time.sleep(_LOCK_POLL_S)
+
+
+def _lock_now(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

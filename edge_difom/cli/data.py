@@ -54,7 +54,7 @@ def check(folders: tuple[Path, ...], sheet: Path | None, json_path: str | None) 
     from edge.datasets.check import check_folders
     from edge.datasets.contact_sheet import contact_sheet
     from edge.errors import DataError
-    from edge.util.files import atomic_write
+    from edge.util.files import PRIVATE_FILE, atomic_write
 
     report, checked = check_folders(folders, report=console.progress)
     console.table(
@@ -79,7 +79,7 @@ def check(folders: tuple[Path, ...], sheet: Path | None, json_path: str | None) 
         console.write_json(json_path, report)
     pairs = [pair for part in checked for pair in part.pairs]
     if sheet and pairs:
-        atomic_write(sheet, contact_sheet(pairs))
+        atomic_write(sheet, contact_sheet(pairs), mode=PRIVATE_FILE)
         console.made(sheet)
     if report.errors:
         raise DataError(

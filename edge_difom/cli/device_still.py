@@ -61,9 +61,15 @@ def command(
     outside the field of view are black; no patient name and no study date are written. If no polyp
     was found, there is no Segmentation.
     """
-    from edge.stills.files import FILE_MODE, FOLDER_MODE, read_still
+    from edge.stills.files import read_still
     from edge.util.extras import require
-    from edge.util.files import atomic_dir, atomic_write, refuse_existing
+    from edge.util.files import (
+        PRIVATE_FILE,
+        PRIVATE_FOLDER,
+        atomic_dir,
+        atomic_write,
+        refuse_existing,
+    )
 
     for package in ("highdicom", "pydicom"):
         require(package)
@@ -84,10 +90,10 @@ def command(
         still, patient_id=patient_id, clean=no_burned_in_text, study_uid=study_uid
     )
     found = dicom.segmentation(still, image)
-    with atomic_dir(out, force=force, mode=FOLDER_MODE) as folder:
-        atomic_write(folder / IMAGE, dicom.encode(image), mode=FILE_MODE)
+    with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
+        atomic_write(folder / IMAGE, dicom.encode(image), mode=PRIVATE_FILE)
         if found is not None:
-            atomic_write(folder / SEGMENTATION, dicom.encode(found), mode=FILE_MODE)
+            atomic_write(folder / SEGMENTATION, dicom.encode(found), mode=PRIVATE_FILE)
     if found is None:
         console.say(f"no Segmentation: {still.record.no_mask or 'no polyp was found'}")
     if still.record.field_of_view == (0, 0, still.record.size[1], still.record.size[0]):

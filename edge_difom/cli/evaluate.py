@@ -261,13 +261,13 @@ def _write_page(
     compare: tuple[str, EvaluationReport] | None,
 ) -> None:
     from edge.evaluation.page import evaluation_page, read_metrics
-    from edge.util.files import atomic_write
+    from edge.util.files import PRIVATE_FILE, atomic_write
 
     metrics = read_metrics(run) if run else []
     page = evaluation_page(
         report, gallery, subject=subject, data=data, metrics=metrics, compare=compare
     )
-    atomic_write(path, page)
+    atomic_write(path, page, mode=PRIVATE_FILE)
     console.made(path)
     console.say("The page contains patient images and must not leave this machine.")
 

@@ -121,7 +121,7 @@ def run(
     from edge.bundle.reader import Bundle
     from edge.clip_evaluation.page import require_extras, video_page
     from edge.clip_evaluation.run import evaluate_video, survey_clip
-    from edge.util.files import atomic_write
+    from edge.util.files import PRIVATE_FILE, atomic_write
 
     if report_path:
         require_extras()
@@ -142,7 +142,7 @@ def run(
         if json_path != "-":
             console.made(json_path)
     if report_path:
-        atomic_write(report_path, video_page(report, watched))
+        atomic_write(report_path, video_page(report, watched), mode=PRIVATE_FILE)
         console.made(report_path)
     console.next_command(
         f"edge-difom run --source file:{console.quote(clips[0].clip)} "

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.inference.phase import Phase
+from edge.inference.phase import Phase, required_condition
 from edge.status import STARTING, Reason, ReasonKind, State, Status, TextEnum
 
 
@@ -41,7 +41,7 @@ def test_a_status_without_a_reason() -> None:
 
 
 def test_every_phase_but_ready_asks_for_a_state() -> None:
-    asked = {phase: phase.condition for phase in Phase}
+    asked = {phase: required_condition(phase) for phase in Phase}
     assert asked.pop(Phase.READY) is None
     assert {str(c.reason) for c in asked.values() if c} == {
         "starting: the student is loaded",

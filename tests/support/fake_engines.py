@@ -21,7 +21,8 @@ class FakeEngine:
 
     Args:
         size: Side of the picture, and of the score map.
-        fault: Goes wrong when it is opened: `raise`, `hang` or `crash`; or `chatter`: prints.
+        fault: Goes wrong when it is opened: `raise`, `hang`, `crash` or `errno-NUMBER`, an error of
+            the machine; or `chatter`: prints.
     """
 
     input_buffer = None
@@ -35,6 +36,9 @@ class FakeEngine:
             time.sleep(60)
         if fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if fault.startswith("errno-"):
+            number = int(fault.partition("-")[2])
+            raise BundleError("a file cannot be read") from OSError(number, os.strerror(number))
         if fault == "chatter":
             sys.stdout.write("a library's greeting\n")
             sys.stdout.flush()

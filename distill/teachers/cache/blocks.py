@@ -115,6 +115,8 @@ class BlockStore:
     def finish(self) -> None:
         """Give `partial` its final name; under the lock."""
         shutil.rmtree(self.partial / _CLAIMS, ignore_errors=True)
+        for left in self.partial.glob(f".{_MARKER}.*"):  # of builders that were killed
+            left.unlink(missing_ok=True)
         shutil.rmtree(self.final, ignore_errors=True)
         self.partial.rename(self.final)
 

@@ -12,7 +12,7 @@ import numpy as np
 from edge.datasets.convert.drawing import Box, Pixels, draw
 from edge.datasets.image_files import decode_rgb, orientation, read_bytes
 from edge.errors import DataError, UsageError
-from edge.util.files import atomic_dir, atomic_write, naming
+from edge.util.files import PRIVATE_FOLDER, atomic_dir, atomic_write, naming
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -96,7 +96,7 @@ def write_folder(
     ]
     as_masks = _need_masks(chosen)
     with_polyp = 0
-    with atomic_dir(out, force=force) as folder:
+    with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
         boxed: dict[Path, list[BoxedImage]] = defaultdict(list)
         names: set[Path] = set()
         for item in chosen:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import select
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.util.python_child import python_command
 from firmware_bridge.cart.link.transports import SerialTransport
 from firmware_bridge.cart.simcart.build import library
 from firmware_bridge.cart.simcart.faults import parse_fault
@@ -53,18 +53,11 @@ class SimConnector:
         if self._process is None:
             # In its own session, the cart survives a Ctrl-C and hears the farewell of the runtime.
             self._process = subprocess.Popen(
-                [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "firmware_bridge.cart.simcart",
-                        "--pty",
-                        str(link),
-                        "--quiet",
-                        "--child",
-                    ),
+                python_command(
+                    "firmware_bridge.cart.simcart",
+                    *("--pty", str(link), "--quiet", "--child"),
                     *self._options,
-                ],
+                ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

@@ -116,7 +116,7 @@ def test_the_process_of_its_own_tells_the_same(wrong_golden: Path) -> None:
         ("import time; time.sleep(60)", "no answer within 0.5 s"),
         ("import os; os.abort()", "ended with -6"),
         ("print('hello')", "ended with 0"),
-        ("import sys; sys.exit('out of memory')", "ended with 1: out of memory"),
+        ("import sys; sys.exit('no such operation')", "ended with 1: no such operation"),
     ],
 )
 def test_a_process_that_hangs_or_dies_is_a_failed_test(
@@ -129,6 +129,29 @@ def test_a_process_that_hangs_or_dies_is_a_failed_test(
     outcome = check_in_process(tmp_path, timeout_s=0.5 if "sleep" in script else 60)
     assert not outcome.ok
     assert problem in outcome.problems[0]
+
+
+@pytest.mark.row(51, "a self-test that the machine does not let run")
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("import sys; sys.exit('OSError: [Errno 24] Too many open files')", "Too many open files"),
+        ("import os; os.kill(os.getpid(), 9)", "out of memory"),
+        ("raise MemoryError('out of memory')", "out of memory"),
+        ("", "no process can be started"),
+    ],
+)
+def test_a_machine_that_cannot_test_says_so(
+    script: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    if script:
+        program.write_text(f"#!{sys.executable}\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    outcome = check_in_process(tmp_path)
+    assert (outcome.ok, outcome.problems) == (False, [])
+    assert says in outcome.machine
 
 
 def test_nothing_is_imported_from_the_working_folder(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +17,11 @@ import numpy as np
 import pytest
 
 from edge.bundle.reader import Bundle
-from edge.errors import InferenceFault
+from edge.errors import InferenceFault, MachineError
+from edge.inference import backoff
 from edge.inference.messages import EngineSpec
 from edge.inference.supervisor import MAX_FAULTS, SingleBundle, Supervisor
+from edge.util import python_child
 from tests.support.processes import alive, handles, until
 
 if TYPE_CHECKING:
@@ -29,8 +35,8 @@ SIZE = 8
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """`fake_engines` is found by the student's process."""
-    found = [str(Path(__file__).parents[2] / "support"), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in found if part))
+    support = str(Path(__file__).parents[2] / "support")
+    monkeypatch.setattr(python_child, "ROOTS", (*python_child.ROOTS, support))
 
 
 def fake(**arguments: Any) -> EngineSpec:
@@ -51,12 +57,27 @@ class TwoSlots:
 
     def __init__(self, *paths: Path) -> None:
         self.paths, self.bad, self.good = list(paths), list[tuple[Path, str]](), list[Path]()
+        self.refunded = list[Path]()
+        self.shipped: Path | None = None
+        self.signed: dict[Path, str] = {}
 
     def current(self) -> Path | None:
         return self.paths[0] if self.paths else None
 
     def previous(self) -> Path | None:
         return self.paths[1] if len(self.paths) > 1 else None
+
+    def fallback(self) -> Path | None:
+        return self.shipped
+
+    def digest(self, path: Path) -> str | None:
+        return self.signed.get(path)
+
+    def trouble(self) -> str:
+        return ""
+
+    def refund(self, path: Path) -> None:
+        self.refunded.append(path)
 
     def mark_bad(self, path: Path, reason: str) -> None:
         self.bad.append((path, reason))
@@ -262,17 +283,174 @@ def test_a_store_that_cannot_be_written_stops_nothing(
     assert any("No space" in line for line in said)
 
 
-@pytest.mark.row(41, "a store that cannot be read")
-def test_a_store_that_cannot_be_read_is_the_end_and_not_a_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Broken(TwoSlots):
-        def current(self) -> Path | None:
-            raise OSError(5, "Input/output error")
+class Broken(TwoSlots):
+    """Two slots that cannot be read at first, for a reason."""
 
-    with Supervisor(Broken()) as supervisor:
+    def __init__(self, *paths: Path, number: int, times: int) -> None:
+        super().__init__(*paths)
+        self.number, self.times = number, times
+
+    def current(self) -> Path | None:
+        if self.times:
+            self.times -= 1
+            raise OSError(self.number, os.strerror(self.number))
+        return super().current()
+
+    def previous(self) -> Path | None:
+        return None
+
+
+@pytest.mark.row(51, "a store of bundles that cannot be read for a while")
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_a_store_that_cannot_be_read_is_asked_again(
+    slots: TwoSlots, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.2)
+    watched = Watched(Broken(*slots.paths, number=number, times=2), monkeypatch)
+    with watched.supervisor as supervisor:
+        until(lambda: bool(supervisor.lacking))
+        assert supervisor.condition is not None
+        assert supervisor.condition.state == "degraded"
+        assert os.strerror(number) in str(supervisor.condition.reason)
+        assert supervisor.wait(20)
+        assert supervisor.condition is None
+
+
+def test_a_store_that_may_not_be_read_is_the_end_and_not_a_wait() -> None:
+    with Supervisor(Broken(number=errno.EACCES, times=99)) as supervisor:
         until(lambda: supervisor.phase == "exhausted")
         assert [news.kind for news in supervisor.news()] == ["store", "exhausted"]
+
+
+@pytest.mark.row(51, "no free file descriptor while the student starts again")
+def test_a_machine_without_descriptors_condemns_nothing(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+        with ExitStack() as held:
+            held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            for _ in range(highest + 1 - handles()):
+                held.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (handles(), hard))
+            watched.suffers(CRASH)
+            until(lambda: supervisor.counters["unstarted"] > MAX_FAULTS)
+            shown = supervisor.condition
+        assert shown is not None
+        assert (shown.state, shown.reason.kind) == ("degraded", "machine")
+        assert "Too many open files" in shown.reason.detail
+        assert supervisor.wait(20)
+        assert supervisor.bundle is not None
+        assert supervisor.bundle.path == slots.paths[0]
+        assert not slots.bad
+        assert supervisor.condition is None
+
+
+@pytest.mark.row(51, "a read error of the bundle that ends")
+@pytest.mark.parametrize("lasts", [False, True])
+def test_a_read_error_that_lasts_leads_to_the_other_bundle_and_condemns_none(
+    slots: TwoSlots, lasts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
+    real, left = Bundle.open, 99 if lasts else backoff.TRIES - 1
+
+    def opened(path: Path) -> Bundle:
+        nonlocal left
+        if path == slots.paths[0] and left:
+            left -= 1
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Bundle, "open", opened)
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        assert supervisor.bundle is not None
+        assert supervisor.bundle.path == slots.paths[lasts]
+        assert not slots.bad
+
+
+@pytest.mark.row(51, "a student's process that dies before it handles the bundle")
+def test_a_process_that_never_begins_says_nothing_about_the_bundle(
+    slots: TwoSlots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    watched = Watched(slots, monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(broken))
+        watched.supervisor.__enter__()
+        until(lambda: watched.supervisor.counters["machine"] > MAX_FAULTS)
+    try:
+        assert watched.supervisor.wait(20)
+        assert not slots.bad
+    finally:
+        watched.supervisor.close()
+
+
+def test_a_source_that_needs_every_frame_is_given_an_error_in_the_end(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
+    monkeypatch.setattr(backoff, "PATIENCE_S", 0.05)
+    slots.shipped = slots.paths[1]
+    store = Broken(*slots.paths, number=errno.EMFILE, times=99)
+    with Supervisor(store, patient=True) as supervisor:
+        until(lambda: supervisor.phase == "exhausted")
+        assert isinstance(supervisor.failure, MachineError)
+        assert "Too many open files" in str(supervisor.failure)
+
+
+@pytest.mark.row(53, "both slots condemned, a shipped bundle that runs")
+def test_the_last_resort_runs_and_is_shown(
+    slots: TwoSlots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.shipped = Path(shutil.copytree(slots.paths[0], tmp_path / "shipped"))
+    for path in slots.paths:
+        (path / "manifest.json").write_text("{}")
+    watched = Watched(slots, monkeypatch)
+    with watched.supervisor as supervisor:
+        assert supervisor.wait(20)
+        assert supervisor.bundle is not None
+        assert supervisor.bundle.path == slots.shipped
+        assert supervisor.condition is not None
+        assert supervisor.condition.state == "degraded"
+        assert "fallback: the shipped bundle runs: " in str(supervisor.condition.reason)
+        assert "manifest.json" in str(supervisor.condition.reason)
+    assert [path.name for path, _ in slots.bad] == ["a", "b"]
+
+
+@pytest.mark.row(52, "the runtime is ended, and runs without frames")
+def test_a_clean_end_and_an_idle_while_are_refunded(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = slots.paths[0]
+    with Watched(slots, monkeypatch).supervisor as supervisor:
+        assert supervisor.wait(20)
+        assert not slots.refunded
+    assert slots.refunded == [first]
+    with Watched(slots, monkeypatch, clean_s=0.05).supervisor as supervisor:
+        assert supervisor.wait(20)
+        until(lambda: len(slots.refunded) > 1)
+    assert set(slots.refunded) == {first}
+    assert not slots.good
+
+
+def test_a_bundle_that_was_exchanged_after_its_check_is_not_run(
+    slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = slots.paths
+    slots.signed = {first: "0" * 64, second: Bundle.open(second).digest}
+    with Watched(slots, monkeypatch).supervisor as supervisor:
+        assert supervisor.wait(20)
+        assert slots.paths == [second]
+    assert "was changed after it was verified" in slots.bad[0][1]
 
 
 @pytest.mark.row(21, "a child that the kernel kills, three times within a minute")
@@ -308,13 +486,14 @@ def test_a_machine_without_processes_is_tried_again(
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return real(*arguments, **options)
 
-    monkeypatch.setattr("edge.inference.supervisor.RETRY_S", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     monkeypatch.setattr(subprocess, "Popen", popen)
     before = handles()
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
         assert supervisor.wait(20)
         assert supervisor.counters == {"unstarted": 5}
+        assert [news.kind for news in supervisor.news()] == ["unstarted", "ready"]
         assert not slots.bad
     assert handles() == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from edge.errors import BundleError, InferenceFault, MissingDependencyError, Usa
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
+from edge.util import python_child
 from tests.support.processes import alive, handles, until
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ SIZE = 8
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """`fake_engines` is found by the student's process."""
-    found = [str(Path(__file__).parents[2] / "support"), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(part for part in found if part))
+    support = str(Path(__file__).parents[2] / "support")
+    monkeypatch.setattr(python_child, "ROOTS", (*python_child.ROOTS, support))
 
 
 def fake(size: int = SIZE, *, memory_mb: int | None = None, **arguments: Any) -> EngineSpec:
@@ -248,13 +250,18 @@ def test_a_picture_in_the_shared_memory_is_scored_without_a_copy(engine: Process
 
 
 def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:
-    with pytest.raises(InferenceFault, match="did not begin"):
-        opened(fake(fault="hang"), start_s=0.5)
+    with pytest.raises(InferenceFault, match="was not ready within 5 s") as caught:
+        opened(fake(fault="hang"), start_s=5.0)
+    assert caught.value.kind == "hang"
+    with pytest.raises(InferenceFault, match="was not ready within 0.001 s") as caught:
+        opened(fake(fault="hang"), start_s=0.001)
+    assert caught.value.kind == "machine", "no bundle was handled yet"
 
 
 def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
     program = (
         "import os, signal, sys, numpy as np; from edge.inference.process import ProcessEngine; "
+        f"from edge.util import python_child; python_child.ROOTS = {python_child.ROOTS!r}; "
         "from edge.inference.messages import EngineSpec; "
         "e = ProcessEngine(EngineSpec(factory='fake_engines:FakeEngine', "
         f"arguments={{'size': {SIZE}}}, input_size=({SIZE}, {SIZE}), "
@@ -266,6 +273,36 @@ def test_the_child_ends_with_its_parent_whatever_it_does() -> None:
     )
     pid = int(done.stdout)
     until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("place", ["home", "path", "folder"])
+def test_no_code_is_taken_from_home_path_or_folder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    home = tmp_path / f".local/lib/{version}/site-packages"
+    for folder in (home, tmp_path):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("usercustomize.py", "sitecustomize.py", "msgspec.py", "runpy.py"):
+            (folder / name).write_text(code)
+    if place == "home":
+        monkeypatch.setenv("HOME", str(tmp_path))
+        # An environment of its own has no user site; the system's Python does.
+        monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / ".local"))
+    elif place == "path":
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    else:
+        monkeypatch.chdir(tmp_path)
+    opened(fake()).close()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EIO])
+def test_a_fault_of_the_machine_in_the_child_is_told_as_such(number: int) -> None:
+    with pytest.raises(InferenceFault, match=os.strerror(number)) as caught:
+        opened(fake(fault=f"errno-{number}"))
+    assert caught.value.kind == "machine"
 
 
 def test_nothing_is_left_open(engine: ProcessEngine) -> None:
