@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-_KEPT = 40
-"""Messages that are compared: with a status every 250 ms, those of ten seconds.
+_KEPT = 2
+"""Messages that are compared: with a status every 250 ms, those of half a second.
 
-Within that time the two clocks drift apart by a millisecond at most.
+A controller without a crystal runs wrong by some percent, which is 15 ms in that time.
 """
 
 _MODULUS = 1 << 32

@@ -15,15 +15,14 @@ def late(clock: ControllerClock, at_ms: int, controller_ms: float) -> int:
 
 
 @pytest.mark.parametrize("start", [0, 0xFFFFFFF0])
-@pytest.mark.parametrize("drift", [1.0, 1.0001, 0.9999])
+@pytest.mark.parametrize("drift", [1.0, 1.03, 0.97])
 def test_late_messages_and_drift_leave_the_estimate_good(start: int, drift: float) -> None:
     generator, clock = random.Random(3), ControllerClock()
-    for at_ms in range(1000, 3_600_000, 250):
+    for number, at_ms in enumerate(range(1000, 600_000, 250)):
         controller_ms = start + drift * at_ms
-        delay_ms = generator.choice([0, 1, 3, 40, 300])
+        delay_ms = generator.choice([1, 40, 300]) if number % 2 else 0
         clock.observe(round(controller_ms) % (1 << 32), at_ms + delay_ms)
-        if at_ms > 11_000:
-            assert -2 <= late(clock, at_ms, controller_ms) <= 3
+        assert -20 <= late(clock, at_ms, controller_ms) <= 20
 
 
 def test_a_host_that_was_suspended_learns_it_from_the_first_message() -> None:

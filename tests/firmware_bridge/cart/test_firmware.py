@@ -87,7 +87,7 @@ def test_a_heartbeat_older_than_a_lease_is_refused(cart: Cart, age_ms: int, code
     assert not cart.controller.coil, "the lease counts from the heartbeat's own time"
 
 
-@pytest.mark.parametrize(("ahead_ms", "code"), [(20, m.DONE), (21, m.TOO_OLD)])
+@pytest.mark.parametrize(("ahead_ms", "code"), [(60, m.DONE), (61, m.TOO_OLD)])
 def test_a_heartbeat_of_the_future_makes_no_longer_lease(
     cart: Cart, ahead_ms: int, code: int
 ) -> None:

@@ -9,7 +9,7 @@
 
 #define ROUTE_HEARTBEAT_MS 450u   /* a heartbeat of this age is lost; with the settling time the relay is open by 500 */
 #define ROUTE_BEAT_AGE_MS 120u    /* a heartbeat that took this long to arrive is refused: the host's lease */
-#define ROUTE_BEAT_AHEAD_MS 20u   /* by how much the host may reckon our clock ahead */
+#define ROUTE_BEAT_AHEAD_MS 60u   /* by how much the host may reckon our clock ahead, between two of our statuses */
 #define ROUTE_SETTLE_MS 50u       /* the auxiliary contact has followed the coil by then */
 #define ROUTE_HOT_CC 8500         /* pass-through from here on */
 #define ROUTE_COOL_CC 7500        /* overlay again from here down */
