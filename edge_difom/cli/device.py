@@ -28,6 +28,10 @@ if TYPE_CHECKING:
             "edge_difom.cli.device_slots:status",
             "Show what is installed, and check the log.",
         ),
+        "audit": (
+            "edge_difom.cli.device_audit:group",
+            "Export and verify checkpoints of the audit log.",
+        ),
         "rollback": ("edge_difom.cli.device_slots:rollback", "Return to the previous bundle."),
         "still": ("edge_difom.cli.device_still:command", "Write a still as DICOM."),
         "gc": ("edge_difom.cli.device_slots:gc", "Remove files that no slot needs."),

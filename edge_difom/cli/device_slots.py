@@ -141,8 +141,8 @@ def install(
 def status(events: int, folder: Path, json_path: str | None) -> None:
     """Show the contents of the slots, and check every hash and the chain of the audit log.
 
-    Nothing is changed. Exits with code 4 if a slot is damaged or the log was tampered with. Store
-    the log's head elsewhere, because anyone who can write the whole folder can forge the whole log.
+    Nothing is changed. Exits with code 4 if a slot is damaged or the log was tampered with. Anyone
+    who can write the whole folder can forge the whole log: keep `device audit export` elsewhere.
     """
     from firmware_bridge.fleet.slots.status import examine
 
@@ -167,7 +167,9 @@ def status(events: int, folder: Path, json_path: str | None) -> None:
         console.say("a video signal is present, so nothing can be installed now")
     for record in report.events[-events:] if events else []:
         detail = ", ".join(f"{key} {value}" for key, value in record.detail.items() if value != "")
-        console.say(f"{record.n:6d}  {record.at}  {record.event}  {detail}")
+        line = f"{record.n:6d}  {record.at}  {record.event}  {detail}"
+        # A forged record could hold escape codes of a terminal.
+        console.say("".join(c if c.isprintable() else "?" for c in line))
     if report.audit.head:
         console.say(f"log: {report.audit.records} records, head {report.audit.head.digest}")
     if json_path:

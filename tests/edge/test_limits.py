@@ -39,13 +39,14 @@ def test_the_controllers_firmware() -> None:
     header = CART / "firmware" / "core" / "route.h"
     assert defined(header, "ROUTE_HEARTBEAT_MS") == limits.HEARTBEAT_LOST_MS
     assert defined(header, "ROUTE_SETTLE_MS") == limits.RELAY_SETTLE_MS
+    assert defined(header, "ROUTE_BEAT_AGE_MS") == limits.ROUTE_LEASE_MS
     assert limits.HEARTBEAT_LOST_MS + limits.RELAY_SETTLE_MS <= limits.RELAY_OPEN_MS
 
 
 def test_the_longest_lease_of_the_protocol() -> None:
     schema = (CART / "protocol" / "cart.cddl").read_text()
     assert f"lease_ms: 0..{limits.RELAY_OPEN_MS} ]" in schema
-    longest = m.Envelope(1, 1, m.SetRoute(1, limits.RELAY_OPEN_MS))
+    longest = m.Envelope(m.PROTOCOL, 1, m.SetRoute(1, limits.RELAY_OPEN_MS))
     assert m.decode(m.encode(longest)) == longest
 
 

@@ -108,18 +108,18 @@ def test_a_flood_of_garbage(bench: Any) -> None:
 
 @pytest.mark.row(29, "a whole frame whose route there is not")
 def test_a_message_that_breaks_the_schema(raw: Any, board: Any) -> None:
-    broken = bytes([0x83, 1, 0x18, 77, 0x83, 3, 2, 0x18, 120])
+    broken = bytes([0x83, m.PROTOCOL, 0x18, 77, 0x83, 3, 2, 0x18, 120])
     raw.ask(broken, lambda message: message == m.Ack(77, m.SCHEMA))
-    hello = m.encode(m.Envelope(1, 5, m.Hello(0, 1, "test")))
+    hello = m.encode(m.Envelope(m.PROTOCOL, 5, m.Hello(0, m.PROTOCOL, "test")))
     raw.ask(hello, lambda message: message == m.Ack(5, m.DONE))
     assert not board.relay
 
 
-@pytest.mark.row(30, "a host whose hello and envelopes are of protocol 2")
+@pytest.mark.row(30, "a host whose hello and envelopes are of the next protocol")
 def test_a_host_of_another_version(raw: Any, board: Any) -> None:
-    hello = m.encode(m.Envelope(2, 9, m.Hello(0, 2, "next")))
+    hello = m.encode(m.Envelope(m.PROTOCOL + 1, 9, m.Hello(0, m.PROTOCOL + 1, "next")))
     raw.ask(hello, lambda message: message == m.Ack(9, m.VERSION))
-    lease = m.encode(m.Envelope(2, 10, m.SetRoute(1, 120)))
+    lease = m.encode(m.Envelope(m.PROTOCOL + 1, 10, m.SetRoute(1, 120)))
     raw.ask(lease, lambda message: message == m.Ack(10, m.VERSION))
     status = raw.ask(
         lease, lambda message: isinstance(message, m.ControllerStatus) and bool(message.faults)

@@ -19,14 +19,23 @@ class Cart:
         self.controller = Controller()
         self.sequence, self.began_ms = 0, now_ms
         self._deframer = Deframer()
-        self.controller.start(7, now_ms=now_ms)
+        self.start(7, now_ms=now_ms)
         if greet:
-            self.say(m.Hello(role=0, proto=1, fw="test"))
+            self.say(m.Hello(role=0, proto=m.PROTOCOL, fw="test"))
             self.heard()
 
     @property
     def now_ms(self) -> int:
         return self.controller.now_ms
+
+    def start(self, boot_id: int, *, cause: int = 1, now_ms: int | None = None) -> None:
+        """Power on or reset the controller."""
+        self.boot_id = boot_id
+        self.controller.start(boot_id, cause=cause, now_ms=now_ms)
+
+    def heartbeat(self, state: int = RUNNING, *, age_ms: int = 0) -> m.Heartbeat:
+        """A heartbeat that the host made `age_ms` ago."""
+        return m.Heartbeat(self.boot_id, (self.now_ms - age_ms) & 0xFFFFFFFF, state, 20)
 
     def say(self, *messages: m.AnyMessage, ver: int = m.PROTOCOL) -> None:
         for message in messages:
@@ -44,7 +53,7 @@ class Cart:
         return [message for message in self.heard() if isinstance(message, kind)]
 
     def beat(self, state: int = RUNNING, *, lease_ms: int | None = 120) -> None:
-        self.say(m.Heartbeat(self.now_ms & 0xFFFFFFFF, state, 20))
+        self.say(self.heartbeat(state))
         if lease_ms is not None:
             self.say(m.SetRoute(1, lease_ms))
 

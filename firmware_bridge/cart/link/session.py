@@ -13,6 +13,7 @@ from edge import __version__
 from edge.contracts import CartEvent, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
 from edge.status import State
+from firmware_bridge.cart.link.controller_clock import ControllerClock
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
 
@@ -88,6 +89,7 @@ class Session:
         self._out = bytearray()
         self._sequence = 0
         self._boot_id: int | None = None
+        self._clock = ControllerClock()
         self._last_event = -1
         self._last_power_fail: int | None = None
         self._heard_ms = 0
@@ -98,7 +100,7 @@ class Session:
         self._lamp_ms: int | None = None
         self._lamp_sequence: int | None = None
         self._lamp: tuple[int, int] | None = None
-        self._refusal = ""
+        self._refusals: set[str] = set()
         self._faults = 0
 
     def connect(self, now_ms: int) -> None:
@@ -160,6 +162,7 @@ class Session:
 
     def _beat(self, beat: Beat, now_ms: int) -> None:
         state = beat.status.state
+        assert self._boot_id is not None, "the link is up only after a greeting"
         age = (
             m.NO_FRAME_AGE
             if beat.frame_age_ms is None
@@ -167,7 +170,10 @@ class Session:
         )
         self._send(
             m.Heartbeat(
-                uptime_ms=beat.at_ms & 0xFFFFFFFF, state=STATES[state], frame_age_ms=max(age, 0)
+                boot_id=self._boot_id,
+                clock_ms=self._clock.at(beat.at_ms),
+                state=STATES[state],
+                frame_age_ms=max(age, 0),
             )
         )
         if beat.mask:
@@ -211,7 +217,7 @@ class Session:
             self._other_version(f"the controller does not speak protocol {m.PROTOCOL}")
         elif ack.code == m.GREET_FIRST and self.up:
             self._down("the controller no longer knows this host")
-        elif ack.code in (m.SCHEMA, m.UNKNOWN_STATE, m.REFUSED):
+        elif ack.code in (m.SCHEMA, m.UNKNOWN_STATE, m.REFUSED, m.TOO_OLD):
             self._refuse(f"the controller answers: {m.CODES[ack.code]}")
         elif (
             ack.code == m.DONE
@@ -221,7 +227,7 @@ class Session:
         ):
             self.up = True
             self._lamp = None
-            self._refusal = ""
+            self._refusals.clear()
             cause = m.RESET_CAUSES[self._greeting.reset_cause]
             self.reported.append(
                 CartEvent("link-up", f"controller {self._greeting.boot_id:08x}, started by {cause}")
@@ -230,19 +236,22 @@ class Session:
     def _take_greeting(self, greeting: m.Greeting) -> None:
         if greeting.boot_id != self._boot_id:
             self._boot_id, self._last_event, self._last_power_fail = greeting.boot_id, -1, None
+            self._clock.restart()
             if self.up:
                 self._down(f"the controller was reset: {m.RESET_CAUSES[greeting.reset_cause]}")
+        self._clock.observe(greeting.clock_ms, self._now_ms)
         self._greeting = greeting
 
     def _take_status(self, status: m.ControllerStatus) -> None:
         self.status = status
+        self._clock.observe(status.clock_ms, self._now_ms)
         if not self.up:
             return  # its fault for a silent host is already known
         if status.faults & ~self._faults:
             self._refuse(f"the controller's faults: {', '.join(fault_names(status.faults))}")
         self._faults = status.faults
         if not status.faults:
-            self._refusal = ""
+            self._refusals.clear()
 
     def _take_event(self, sequence: int, event: m.InputEvent) -> None:
         if not self.up:
@@ -270,8 +279,8 @@ class Session:
         self._hello_due_ms = self._now_ms + OTHER_VERSION_MS
 
     def _refuse(self, reason: str) -> None:
-        if reason != self._refusal:
-            self._refusal = reason
+        if reason not in self._refusals:
+            self._refusals.add(reason)
             self.reported.append(CartEvent("refused", reason))
 
     def _down(self, reason: str) -> None:

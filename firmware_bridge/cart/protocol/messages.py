@@ -12,7 +12,7 @@ import cbor2
 import msgspec
 from msgspec import Meta
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 U8 = Annotated[int, Meta(ge=0, le=0xFF)]
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
@@ -22,7 +22,7 @@ NO_FRAME_AGE = 0xFFFF
 """`frame_age_ms` if there is no frame."""
 
 # Codes of an acknowledgement.
-DONE, SCHEMA, VERSION, GREET_FIRST, NOT_NEWER, UNKNOWN_STATE, REFUSED = range(7)
+DONE, SCHEMA, VERSION, GREET_FIRST, NOT_NEWER, UNKNOWN_STATE, REFUSED, TOO_OLD = range(8)
 
 CODES = {
     DONE: "done",
@@ -32,6 +32,7 @@ CODES = {
     NOT_NEWER: "not newer than the last one",
     UNKNOWN_STATE: "unknown state",
     REFUSED: "overlay refused",
+    TOO_OLD: "older than a lease",
 }
 
 OFF, GREEN, AMBER, RED, BLUE, WHITE = range(6)
@@ -71,12 +72,15 @@ class Heartbeat(Message, frozen=True, tag=1):
     """Host: the frame loop made progress.
 
     Attributes:
-        uptime_ms: Monotonic clock of the host, modulo 2^32.
+        boot_id: That of the controller's last greeting.
+        clock_ms: Clock of the controller at that progress, as the host estimates it
+            (`firmware_bridge.cart.link.controller_clock`), modulo 2^32.
         state: Number of the runtime's state (`firmware_bridge.cart.link.states`).
         frame_age_ms: Age of the last processed frame; `NO_FRAME_AGE` without one.
     """
 
-    uptime_ms: U32
+    boot_id: U32
+    clock_ms: U32
     state: U8
     frame_age_ms: U16
 
@@ -89,7 +93,10 @@ class SetLamp(Message, frozen=True, tag=2):
 
 
 class SetRoute(Message, frozen=True, tag=3):
-    """Host: select pass-through (0), or the overlay (1) for `lease_ms`."""
+    """Host: select pass-through (0), or the overlay (1) for `lease_ms`.
+
+    A lease counts from the clock of the last heartbeat.
+    """
 
     route: Annotated[int, Meta(ge=0, le=1)]
     lease_ms: Annotated[int, Meta(ge=0, le=500)]
@@ -99,7 +106,7 @@ class Ack(Message, frozen=True, tag=4):
     """Both: the message with this sequence number arrived, with this result (`CODES`)."""
 
     ack_seq: U16
-    code: Annotated[int, Meta(ge=0, le=6)]
+    code: Annotated[int, Meta(ge=0, le=7)]
 
 
 class Greeting(Message, frozen=True, tag=5):
@@ -109,11 +116,13 @@ class Greeting(Message, frozen=True, tag=5):
         hw_rev: Revision of the board.
         reset_cause: Index into `RESET_CAUSES`.
         boot_id: A different number at each start.
+        clock_ms: Clock of the controller, modulo 2^32.
     """
 
     hw_rev: U8
     reset_cause: Annotated[int, Meta(ge=0, le=5)]
     boot_id: U32
+    clock_ms: U32
 
 
 class ControllerStatus(Message, frozen=True, tag=6):
@@ -127,6 +136,7 @@ class ControllerStatus(Message, frozen=True, tag=6):
         faults: Bits of `FAULTS`.
         drops: Number of invalid frames on the controller's link since its start.
         refused: Number of complete frames that held no valid message for it.
+        clock_ms: Clock of the controller, modulo 2^32.
     """
 
     bypass: bool
@@ -136,6 +146,7 @@ class ControllerStatus(Message, frozen=True, tag=6):
     faults: U16
     drops: U32
     refused: U32
+    clock_ms: U32
 
 
 class InputEvent(Message, frozen=True, tag=7):

@@ -8,7 +8,7 @@ Faults can be given to `--at SECONDS=FAULT` or typed on standard input:
     noise SHARE SECONDS  one flipped bit in this share of the pieces that pass
     garbage BYTES        random bytes to both ends
     reset [CAUSE]        the controller restarts (power, pin, watchdog, software, fault)
-    version SECONDS      the controller speaks protocol 2
+    version SECONDS      the controller speaks the next protocol
     deaf SECONDS         acknowledgements to the controller are lost
     power-fail [SECONDS] the supply breaks down, for ever or for so long
     temperature CELSIUS  what its sensor reads
@@ -140,7 +140,7 @@ class SimCart:
         if self._holds("cut"):
             return
         if self._holds("version"):
-            data = b"".join(map(_as_protocol_2, self._from_host.feed(data)))
+            data = b"".join(map(_as_next_protocol, self._from_host.feed(data)))
         if self._holds("deaf"):
             data = b"".join(
                 frame(payload) for payload in self._from_host.feed(data) if not _is_ack(payload)
@@ -167,7 +167,7 @@ class SimCart:
         if self._holds("cut"):
             return b""
         if self._holds("version"):
-            data = b"".join(map(_as_protocol_2, self._from_controller.feed(data)))
+            data = b"".join(map(_as_next_protocol, self._from_controller.feed(data)))
         return garbage + self._noisy(data)
 
     def order(self, fault: Fault) -> None:
@@ -235,9 +235,9 @@ _ORDERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _as_protocol_2(payload: bytes) -> bytes:
-    """Return the frame of a payload as protocol 2; byte 1 of an envelope is its version."""
-    return frame(payload[:1] + b"\x02" + payload[2:])
+def _as_next_protocol(payload: bytes) -> bytes:
+    """Return the frame of a payload as the next protocol; byte 1 of an envelope is its version."""
+    return frame(payload[:1] + bytes([m.PROTOCOL + 1]) + payload[2:])
 
 
 def _is_ack(payload: bytes) -> bool:

@@ -1,12 +1,15 @@
 """Audit log of a device's bundles: JSON lines, each with the SHA-256 of the previous line.
 
 The chain reveals lines that were changed, removed or inserted, and the head stored beside it
-reveals lines cut off the end. Someone who can write the whole folder can forge everything:
-`edge-difom device status` prints the head, to be stored elsewhere.
+reveals lines cut off the end. The next record is preceded by one that tells such a break, which
+stays in the log. Someone who can write the whole folder can forge everything, so checkpoints of
+the head are kept elsewhere (`firmware_bridge.fleet.slots.checkpoint`).
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -15,63 +18,29 @@ import msgspec
 
 from edge.util.files import locked, sha256
 from firmware_bridge import durable
+from firmware_bridge.fleet.slots import audit_chain as chain
+from firmware_bridge.fleet.slots.audit_chain import (
+    BROKEN,
+    DROPPED,
+    ORIGIN,
+    AuditReport,
+    Head,
+    Record,
+    Value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 LOG, HEAD, LOCK = "audit.jsonl", "audit.head", "audit.lock"
-ORIGIN = "0" * 64
-"""`prev` of the first record."""
-
-Value = str | int
-"""Type of a detail."""
+_LARGEST = 16 << 20
+"""Maximum size of a file of the log in bytes; the log itself is archived far below it."""
 
 
 def utc_now() -> datetime:
     """Return the wall clock in UTC."""
     return datetime.now(timezone.utc)
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line of the log.
-
-    Attributes:
-        n: Number of the record, from 1.
-        at: Wall clock, for display only; never used for logic.
-        event: Kind of the event.
-        detail: Details, such as bundle and reason.
-        prev: SHA-256 of the previous line without its end of line.
-    """
-
-    n: int
-    at: str
-    event: str
-    detail: dict[str, str | int] = {}
-    prev: str
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The last record: its number and the SHA-256 of its line."""
-
-    n: int
-    digest: str
-
-
-class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of checking the chain.
-
-    Attributes:
-        ok: Whether the chain is intact.
-        records: Number of records that are kept.
-        head: The last record; None if there is none.
-        problems: Violations; empty if `ok`.
-    """
-
-    ok: bool
-    records: int
-    head: Head | None
-    problems: list[str]
 
 
 class AuditLog:
@@ -113,8 +82,12 @@ class AuditLog:
             self._write(event, detail, head)
 
     def records(self) -> list[Record]:
-        """Return every readable record, the oldest first."""
-        return [record for line in self._lines() if (record := _decode(line))]
+        """Return every readable record, the oldest first; none if the log cannot be read."""
+        try:
+            lines = self._lines()
+        except OSError:
+            return []
+        return [record for line in lines if (record := chain.decode(line))]
 
     def verify(self) -> AuditReport:
         """Check the chain."""
@@ -122,33 +95,21 @@ class AuditLog:
             with suppress(OSError):  # a read-only disk has no writer to wait for
                 if (self._folder / LOCK).exists():
                     stack.enter_context(locked(self._folder / LOCK))
-            lines, kept = self._lines(), self._head()
-        problems: list[str] = []
-        previous: Head | None = None
-        dropped: dict[int, str] = {}
-        first: Record | None = None
-        digests: dict[int, str] = {}
-        for number, line in enumerate(lines, 1):
-            record = _decode(line)
-            if record is None:
-                problems.append(f"line {number} is not a record")
-                continue
-            first = first or record
-            if previous and (record.prev != previous.digest or record.n != previous.n + 1):
-                problems.append(f"record {record.n} does not follow record {previous.n}")
-            if record.event == "log-dropped":
-                dropped[int(record.detail.get("last", 0))] = str(record.detail.get("digest", ""))
-            previous = Head(n=record.n, digest=sha256(line))
-            digests[record.n] = previous.digest
-        if first and first.prev != (dropped.get(first.n - 1, "") if first.n > 1 else ORIGIN):
-            problems.append(f"the records before record {first.n} are missing")
-        if kept and digests.get(kept.n) != kept.digest:
-            problems.append(f"record {kept.n} was changed or cut off")
-        elif not kept and previous and previous.n > 1:
-            problems.append(f"{HEAD} is missing or damaged")
-        return AuditReport(ok=not problems, records=len(lines), head=previous, problems=problems)
+            try:
+                return chain.check(self._lines(), self._head())
+            except OSError as error:
+                problem = f"the log cannot be read: {error}"
+                return AuditReport(ok=False, records=0, head=None, problems=[problem])
 
-    def _write(self, event: str, detail: dict[str, Value], head: Head) -> None:
+    def lines(self) -> list[bytes]:
+        """Return every complete line as it was written, the oldest first.
+
+        Raises:
+            OSError: A file of the log cannot be read.
+        """
+        return self._lines()
+
+    def _write(self, event: str, detail: dict[str, Value], head: Head) -> Head:
         at = self._now().isoformat(timespec="seconds")
         record = Record(n=head.n + 1, at=at, event=event, detail=detail, prev=head.digest)
         line = msgspec.json.encode(record)
@@ -159,34 +120,43 @@ class AuditLog:
             durable.sync_file(file)
         if new:
             durable.sync_folder(self._folder)
-        encoded = msgspec.json.encode(Head(n=record.n, digest=sha256(line)))
-        durable.write(self._folder / HEAD, encoded)
+        written = Head(n=record.n, digest=sha256(line))
+        durable.write(self._folder / HEAD, msgspec.json.encode(written))
+        return written
 
     def _mend(self) -> Head:
-        """Return the last record, after removing a line that a power cut left incomplete."""
+        """Return the last record, after removing a line that a power cut left incomplete.
+
+        An end that differs from the stored head is recorded, because the head is about to be
+        replaced and would no longer tell.
+        """
         path = self._folder / LOG
         if path.exists():
-            data = path.read_bytes()
+            data = _read(path)
             whole = data[: data.rfind(b"\n") + 1]
             if len(whole) < len(data):
                 with path.open("r+b") as file:
                     file.truncate(len(whole))
                     durable.sync_file(file)
-        lines = self._lines()
-        if not lines:
-            return Head(n=0, digest=ORIGIN)
-        last = _decode(lines[-1]) or self._head()
-        return Head(n=last.n if last else len(lines), digest=sha256(lines[-1]))
+        lines, kept = self._lines(), self._head()
+        head = _end(lines, kept)
+        if found := chain.break_before(lines, kept):
+            lost = {"head": kept.n, "digest": kept.digest} if kept else {}
+            head = self._write(BROKEN, {"found": found, **lost}, head)
+        return head
 
     def _put_aside(self, head: Head) -> Head:
         durable.move(self._folder / LOG, self._folder / f"audit.{head.n:09d}.jsonl")
         aside = self._aside()
         for path in aside[: max(0, len(aside) - self._keep)]:
-            last = _split(path.read_bytes())[-1]
-            n = int(path.name.split(".")[1])
-            self._write("log-dropped", {"last": n, "digest": sha256(last)}, head)
+            lines = _split(_read(path))
+            last = lines[-1] if lines else b""
+            record = chain.decode(last)
+            detail: dict[str, Value] = {"last": record.n if record else 0, "digest": sha256(last)}
+            if breaks := chain.count_breaks(lines):
+                detail["breaks"] = breaks
+            head = self._write(DROPPED, detail, head)
             durable.remove(path)
-            head = self._mend()
         return head
 
     def _aside(self) -> list[Path]:
@@ -195,12 +165,12 @@ class AuditLog:
     def _lines(self) -> list[bytes]:
         current = self._folder / LOG
         paths = [*self._aside(), *([current] if current.exists() else [])]
-        return [line for path in paths for line in _split(path.read_bytes())]
+        return [line for path in paths for line in _split(_read(path))]
 
     def _head(self) -> Head | None:
         try:
-            return msgspec.json.decode((self._folder / HEAD).read_bytes(), type=Head)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(_read(self._folder / HEAD), type=Head)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 
@@ -209,8 +179,25 @@ def _split(data: bytes) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _decode(line: bytes) -> Record | None:
-    try:
-        return msgspec.json.decode(line, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+def _end(lines: list[bytes], kept: Head | None) -> Head:
+    """Return the record from which the chain goes on."""
+    if not lines:
+        return kept or Head(n=0, digest=ORIGIN)
+    last = chain.decode(lines[-1]) or kept
+    return Head(n=last.n if last else len(lines), digest=sha256(lines[-1]))
+
+
+def _read(path: Path) -> bytes:
+    """Read a plain file of the log.
+
+    Raises:
+        OSError: It is a link, a pipe or a device, too large, or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path} is not a regular file")
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(f"{path} is larger than {_LARGEST} bytes")
+    return data

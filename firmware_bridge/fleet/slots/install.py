@@ -125,9 +125,9 @@ def _believe(
     from firmware_bridge.fleet.trust.client import refresh
 
     known = believed.load(folder)
-    trusted, targets = refresh(repository.metadata, known, now())
-    if trusted != known:
-        believed.save(folder, trusted)
+    _, targets = refresh(
+        repository.metadata, known, now(), lambda trusted: believed.save(folder, trusted)
+    )
     names = sorted(name.removesuffix(".difom") for name in targets.targets)
     if target is None and len(names) != 1:
         raise UsageError(

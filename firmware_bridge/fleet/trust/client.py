@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, int], bytes | None]
     """Maps name and size limit of a metadata file to its bytes; None if the file is missing."""
+
+    Keep = Callable[[Trusted], None]
+    """Stores trusted metadata; they must survive a power cut after the return."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
@@ -48,13 +52,17 @@ def first_trust(data: bytes) -> Trusted:
     return Trusted(root=data.decode())
 
 
-def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targets]:
+def refresh(read: Read, trusted: Trusted, now: datetime, keep: Keep) -> tuple[Trusted, Targets]:
     """Update trusted metadata from a repository.
+
+    Each file is kept as soon as it is verified, whatever happens to the next one: a revoked key
+    stays revoked although the repository is incomplete or expired (sections 5.3.8, 5.4.5, 5.5.7).
 
     Args:
         read: Reads the repository's metadata.
         trusted: Metadata trusted so far.
         now: Wall clock, UTC.
+        keep: Stores newly trusted metadata; called only with metadata that changed.
 
     Returns:
         Newly trusted metadata, and the repository's bundles.
@@ -64,7 +72,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
             or damaged.
     """
     now = max(now, datetime.fromtimestamp(trusted.seen, timezone.utc))
-    root, root_text = _newest_root(read, trusted.root)
+    root, trusted = _newest_root(read, trusted, keep)
     _refuse_expired(root, now)
 
     name = "timestamp.json"
@@ -82,6 +90,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
                 assert trusted.timestamp is not None
                 timestamp, data = known, trusted.timestamp.encode()
     _refuse_expired(timestamp, now)
+    trusted = _kept(keep, trusted, timestamp=data.decode())
 
     meta = timestamp.snapshot_meta
     name = f"{meta.version}.snapshot.json"
@@ -96,6 +105,7 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
                 raise RepositoryError(f"{listed} is no longer listed")
             _refuse_older(listed, snapshot.meta[listed].version, file.version)
     _refuse_expired(snapshot, now)
+    trusted = _kept(keep, trusted, snapshot=snapshot_data.decode())
 
     with _refusing(name):
         meta = snapshot.meta["targets.json"]
@@ -106,20 +116,21 @@ def refresh(read: Read, trusted: Trusted, now: datetime) -> tuple[Trusted, Targe
         targets = _verified(Targets, targets_data, root)
         _refuse_other(targets.version, meta.version)
     _refuse_expired(targets, now)
-
-    believed = Trusted(
-        root=root_text,
-        timestamp=data.decode(),
-        snapshot=snapshot_data.decode(),
-        seen=int(now.timestamp()),
-    )
-    return believed, targets
+    return _kept(keep, trusted, seen=int(now.timestamp())), targets
 
 
-def _newest_root(read: Read, text: str) -> tuple[Root, str]:
+def _kept(keep: Keep, trusted: Trusted, **changes: str | int) -> Trusted:
+    """Return trusted metadata with changes, stored if there are any."""
+    changed = msgspec.structs.replace(trusted, **changes)
+    if changed != trusted:
+        keep(changed)
+    return changed
+
+
+def _newest_root(read: Read, trusted: Trusted, keep: Keep) -> tuple[Root, Trusted]:
     """Follow the successors of a root; each is signed by its predecessor's keys and its own."""
     with _refusing("the trusted root"):
-        root = _decode(Root, text.encode()).signed
+        root = _decode(Root, trusted.root.encode()).signed
     for _ in range(_ROTATIONS):
         name = f"{root.version + 1}.root.json"
         data = read(name, LARGEST["root"])
@@ -130,12 +141,12 @@ def _newest_root(read: Read, text: str) -> tuple[Root, str]:
             _refuse_other(document.signed.version, root.version + 1)
             for keys in (root, document.signed):
                 keys.verify_delegate(Root.type, document.signed_bytes, document.signatures)
-        root, text = document.signed, data.decode()
+        root, trusted = document.signed, _kept(keep, trusted, root=data.decode())
     if not root.consistent_snapshot:
         raise BundleError(
             "the repository has no consistent snapshots", expected="one of `bundle publish`"
         )
-    return root, text
+    return root, trusted
 
 
 def _decode(kind: type[S], data: bytes) -> Metadata[S]:

@@ -55,6 +55,11 @@ def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
 
 
 def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
+    """Read a publisher's private key as `load_private` does."""
+    return CryptoSigner(load_private(path, passphrase))
+
+
+def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
     """Read a private key.
 
     Args:
@@ -82,4 +87,4 @@ def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:
         raise UsageError(
             f"{path} is a different kind of key", expected="Ed25519", got=type(private).__name__
         )
-    return CryptoSigner(private)
+    return private

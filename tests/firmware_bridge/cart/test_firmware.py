@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
-from tests.support.cart import RUNNING, Cart
+from tests.support.cart import Cart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def codes(cart: Cart) -> list[int]:
 def test_overlay_needs_a_greeting_a_heartbeat_and_a_lease(cart: Cart) -> None:
     cart.run(20)
     assert not cart.controller.coil
-    cart.say(m.Heartbeat(0, RUNNING, 5))
+    cart.say(cart.heartbeat())
     cart.run(5)
     assert not cart.controller.coil
     cart.say(m.SetRoute(1, 120))
@@ -75,13 +75,49 @@ def test_leases_alone_do_not_outlive_the_heartbeat(cart: Cart) -> None:
     while cart.controller.coil:
         cart.say(m.SetRoute(1, 120))
         cart.controller.advance(cart.now_ms + 1)
-    assert cart.now_ms - began == pytest.approx(450, abs=1)
+    assert cart.now_ms - began == pytest.approx(120, abs=1)
+
+
+@pytest.mark.parametrize(("age_ms", "code"), [(119, m.DONE), (120, m.TOO_OLD), (5000, m.TOO_OLD)])
+def test_a_heartbeat_older_than_a_lease_is_refused(cart: Cart, age_ms: int, code: int) -> None:
+    cart.say(cart.heartbeat(age_ms=age_ms), m.SetRoute(1, 120))
+    assert codes(cart) == [code, m.DONE if code == m.DONE else m.REFUSED]
+    assert cart.controller.coil is (code == m.DONE)
+    cart.run(1)
+    assert not cart.controller.coil, "the lease counts from the heartbeat's own time"
+
+
+@pytest.mark.parametrize(("ahead_ms", "code"), [(60, m.DONE), (61, m.TOO_OLD)])
+def test_a_heartbeat_of_the_future_makes_no_longer_lease(
+    cart: Cart, ahead_ms: int, code: int
+) -> None:
+    cart.say(cart.heartbeat(age_ms=-ahead_ms), m.SetRoute(1, 120))
+    assert codes(cart)[0] == code
+    if code == m.DONE:
+        assert cart.until("coil", False) == pytest.approx(120, abs=1)
+    assert not cart.controller.coil
+
+
+def test_a_heartbeat_for_the_controller_before_its_reset_is_refused(cart: Cart) -> None:
+    cart.boot_id += 1
+    cart.say(cart.heartbeat(), m.SetRoute(1, 120))
+    assert codes(cart) == [m.GREET_FIRST, m.REFUSED]
+    assert not cart.controller.coil
+
+
+def test_a_lease_held_up_behind_its_heartbeat_is_refused(cart: Cart) -> None:
+    cart.say(cart.heartbeat())
+    cart.run(120)
+    cart.heard()
+    cart.say(m.SetRoute(1, 120))
+    assert codes(cart) == [m.REFUSED]
+    assert not cart.controller.coil
 
 
 def test_a_heartbeat_alone_does_not_close_it_again(cart: Cart) -> None:
     cart.beat()
     cart.run(600)
-    cart.say(m.Heartbeat(0, RUNNING, 5))
+    cart.say(cart.heartbeat())
     cart.run(20)
     assert not cart.controller.coil
     cart.say(m.SetRoute(1, 120))
@@ -108,15 +144,15 @@ def test_pass_through_is_done_at_once(cart: Cart) -> None:
     assert not cart.controller.coil
 
 
-@pytest.mark.row(30, "an envelope of protocol 2, and a hello that asks for it; host build")
+@pytest.mark.row(30, "an envelope of the next protocol, and a hello that asks for it; host build")
 @pytest.mark.parametrize("in_hello", [False, True])
 def test_another_version_is_pass_through_and_says_so(cart: Cart, in_hello: bool) -> None:
     cart.beat()
     cart.heard()
     if in_hello:
-        cart.say(m.Hello(role=0, proto=2, fw="next"))
+        cart.say(m.Hello(role=0, proto=m.PROTOCOL + 1, fw="next"))
     else:
-        cart.say(m.Heartbeat(0, RUNNING, 5), ver=2)
+        cart.say(cart.heartbeat(), ver=m.PROTOCOL + 1)
     assert not cart.controller.coil
     assert codes(cart) == [m.VERSION]
     cart.beat()
@@ -124,15 +160,15 @@ def test_another_version_is_pass_through_and_says_so(cart: Cart, in_hello: bool)
     cart.run(5)
     assert not cart.controller.coil
     assert cart.controller.faults == VERSION
-    cart.say(m.Hello(role=0, proto=1, fw="back"))
+    cart.say(m.Hello(role=0, proto=m.PROTOCOL, fw="back"))
     cart.beat()
     assert cart.until("coil", True) == 0
     assert not cart.controller.faults
 
 
-@pytest.mark.row(30, "an envelope of protocol 2 whose message nobody here knows; host build")
+@pytest.mark.row(30, "an envelope of the next protocol whose message nobody here knows; host build")
 def test_a_message_of_the_future_is_answered_by_its_number(cart: Cart) -> None:
-    cart.controller.receive(frame(bytes([0x84, 0x02, 0x18, 99, 0xA0, 0x61, 0x78])))
+    cart.controller.receive(frame(bytes([0x84, m.PROTOCOL + 1, 0x18, 99, 0xA0, 0x61, 0x78])))
     assert [(ack.ack_seq, ack.code) for ack in cart.heard_of(m.Ack)] == [(99, m.VERSION)]
 
 
@@ -142,15 +178,15 @@ def test_a_message_of_the_future_is_answered_by_its_number(cart: Cart) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        bytes([0x83, 1, 5, 0x83, 3, 2, 0x18, 120]),  # a route that there is not
-        bytes([0x83, 1, 5, 0x83, 3, 1, 0x19, 0x01, 0xF5]),  # a lease of 501 ms
-        bytes([0x83, 1, 5, 0x83, 3, 1, 0xF5]),  # true
-        bytes([0x83, 1, 5, 0x82, 3, 1]),  # too short
-        bytes([0x83, 1, 5, 0x84, 3, 1, 1, 1]),  # too long
-        bytes([0x83, 1, 5, 0x83, 3, 1, 0x18, 1]),  # not the shortest spelling
-        bytes([0x83, 1, 5, 0x82, 8, 1]),  # power_fail, which is the controller's to say
-        bytes([0x83, 1, 5, 0x83, 3, 1, 0x18, 120, 0]),  # something behind it
-        bytes([0x83, 1, 5, 0x84, 0, 0, 1, 0x61, 0x0A]),  # a hello of a line feed
+        bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 2, 0x18, 120]),  # a route that there is not
+        bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 1, 0x19, 0x01, 0xF5]),  # a lease of 501 ms
+        bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 1, 0xF5]),  # true
+        bytes([0x83, m.PROTOCOL, 5, 0x82, 3, 1]),  # too short
+        bytes([0x83, m.PROTOCOL, 5, 0x84, 3, 1, 1, 1]),  # too long
+        bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 1, 0x18, 1]),  # not the shortest spelling
+        bytes([0x83, m.PROTOCOL, 5, 0x82, 8, 1]),  # power_fail, which is the controller's to say
+        bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 1, 0x18, 120, 0]),  # something behind it
+        bytes([0x83, m.PROTOCOL, 5, 0x84, 0, 0, m.PROTOCOL, 0x61, 0x0A]),  # a hello of a line feed
     ],
 )
 def test_what_breaks_the_schema_is_answered_counted_and_ignored(cart: Cart, payload: bytes) -> None:
@@ -177,7 +213,7 @@ def test_a_message_that_was_held_up_extends_no_lease(cart: Cart) -> None:
     old = cart.sequence - 1
     cart.run(100)
     cart.heard()
-    cart.controller.receive(frame(m.encode(m.Envelope(1, old, m.SetRoute(1, 120)))))
+    cart.controller.receive(frame(m.encode(m.Envelope(m.PROTOCOL, old, m.SetRoute(1, 120)))))
     assert codes(cart) == [m.NOT_NEWER]
     assert cart.until("coil", False) == pytest.approx(20, abs=1)
 
@@ -194,7 +230,7 @@ def test_a_reset_opens_the_relay_and_greets_with_another_boot_id(cart: Cart) -> 
     cart.beat()
     cart.until("contact", True)
     cart.heard()
-    cart.controller.start(8, cause=3)
+    cart.start(8, cause=3)
     assert not cart.controller.coil
     (greeting,) = cart.heard_of(m.Greeting)
     assert (greeting.boot_id, greeting.reset_cause) == (8, 3)
@@ -206,12 +242,12 @@ def test_a_reset_opens_the_relay_and_greets_with_another_boot_id(cart: Cart) -> 
 
 def test_a_hello_ends_what_the_host_before_it_had(cart: Cart) -> None:
     cart.beat()
-    cart.say(m.Hello(role=0, proto=1, fw="again"))
+    cart.say(m.Hello(role=0, proto=m.PROTOCOL, fw="again"))
     assert not cart.controller.coil
 
 
 def test_a_service_tool_only_looks_on(cart: Cart) -> None:
-    cart.say(m.Hello(role=1, proto=1, fw="tool"))
+    cart.say(m.Hello(role=1, proto=m.PROTOCOL, fw="tool"))
     assert cart.heard_of(m.Greeting)
     cart.beat()
     assert codes(cart) == [m.GREET_FIRST, m.GREET_FIRST]
@@ -372,7 +408,7 @@ def test_a_press_before_the_greeting_is_no_event() -> None:
     cart = Cart(greet=False)
     cart.controller.inputs.pedals = 1
     cart.run(50)
-    cart.say(m.Hello(role=0, proto=1, fw="late"))
+    cart.say(m.Hello(role=0, proto=m.PROTOCOL, fw="late"))
     assert not events(cart, 50)
 
 
@@ -381,7 +417,7 @@ def test_the_lamp(cart: Cart) -> None:
         seen = set()
         for i in range(milliseconds):
             if i % 100 == 0 and beating:
-                cart.say(m.Heartbeat(0, RUNNING, 5))
+                cart.say(cart.heartbeat())
             cart.run(1)
             seen.add(cart.controller.lamp)
         return seen
@@ -389,7 +425,7 @@ def test_the_lamp(cart: Cart) -> None:
     beating = False
     assert colours() == {m.AMBER, m.OFF}, "waiting for the host"
     beating = True
-    cart.say(m.Heartbeat(0, RUNNING, 5), m.SetLamp(m.GREEN, 0))
+    cart.say(cart.heartbeat(), m.SetLamp(m.GREEN, 0))
     assert colours() == {m.GREEN}
     cart.say(m.SetLamp(m.BLUE, 200))
     assert colours() == {m.BLUE, m.OFF}
@@ -424,22 +460,22 @@ def test_overlay_only_ever_with_everything_in_order(steps: list[tuple[str, int]]
     history: list[tuple[int, str]] = []
     for what, wait_ms in steps:
         if what == "hello":
-            cart.say(m.Hello(role=0, proto=1, fw="x"))
+            cart.say(m.Hello(role=0, proto=m.PROTOCOL, fw="x"))
         elif what == "beat":
-            cart.say(m.Heartbeat(0, RUNNING, 5))
+            cart.say(cart.heartbeat())
         elif what == "lease":
             cart.say(m.SetRoute(1, 120))
         elif what == "off":
             cart.say(m.SetRoute(0, 0))
         elif what == "stop":
-            cart.say(m.Heartbeat(0, 6, 5))
+            cart.say(cart.heartbeat(6))
         elif what == "noise":
             cart.controller.receive(random.Random(wait_ms).randbytes(50))
         elif what == "reset":
-            cart.controller.start(cart.now_ms)
+            cart.start(cart.now_ms)
             history.clear()
         elif what == "future":
-            cart.say(m.Heartbeat(0, RUNNING, 5), ver=9)
+            cart.say(cart.heartbeat(), ver=9)
             history.clear()
         else:
             cart.controller.inputs.temperature_cc = 9000 if what == "hot" else 2000

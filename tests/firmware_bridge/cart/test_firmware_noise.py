@@ -20,16 +20,21 @@ class Host:
         self.controller = Controller()
         self.sequence, self.share, self.generator = 0, 0.0, random.Random(seed)
         self.controller.start(7, now_ms=1000)
-        self.say(m.Hello(role=0, proto=1, fw="test"))
+        self.say(m.Hello(role=0, proto=m.PROTOCOL, fw="test"))
         self.share = share
 
     def say(self, *messages: m.AnyMessage) -> None:
         for message in messages:
-            data = bytearray(frame(m.encode(m.Envelope(1, self.sequence & 0xFFFF, message))))
+            data = bytearray(
+                frame(m.encode(m.Envelope(m.PROTOCOL, self.sequence & 0xFFFF, message)))
+            )
             if self.generator.random() < self.share:
                 data[self.generator.randrange(len(data))] ^= 1 << self.generator.randrange(8)
             self.controller.receive(bytes(data))
             self.sequence += 1
+
+    def heartbeat(self) -> m.Heartbeat:
+        return m.Heartbeat(7, self.controller.now_ms, RUNNING, 5)
 
     def wait(self, milliseconds: int) -> bytes:
         self.controller.advance(self.controller.now_ms + milliseconds)
@@ -41,7 +46,7 @@ def test_noise_gives_no_false_command() -> None:
     # Only pass-through is ever sent: an overlay would be a false command.
     host = Host(3)
     for i in range(10_000):
-        host.say(m.Heartbeat(i, RUNNING, 5), m.SetRoute(0, 120))
+        host.say(host.heartbeat(), m.SetRoute(0, 120))
         assert not host.controller.coil
         if i % 4 == 0:
             host.wait(16)
@@ -53,7 +58,7 @@ def test_noise_gives_no_false_command() -> None:
 def test_under_noise_no_overlay_outlives_the_lease_that_was_sent() -> None:
     host, overlays, lease_until = Host(4), 0, 0
     for i in range(3000):
-        host.say(m.Heartbeat(i, RUNNING, 5))
+        host.say(host.heartbeat())
         if i % 50 < 25:
             host.say(m.SetRoute(1, 120))
             lease_until = host.controller.now_ms + 120
@@ -72,7 +77,7 @@ def test_a_flood_of_garbage_is_over_with_the_next_frame(seed: int) -> None:
         host.controller.receive(host.generator.randbytes(11_520 // 20))
         host.wait(50)
         assert not host.controller.coil
-    host.say(m.Heartbeat(0, RUNNING, 5), m.SetRoute(1, 120))
+    host.say(host.heartbeat(), m.SetRoute(1, 120))
     assert host.controller.coil
     answers = [m.decode(payload).msg for payload in Deframer().feed(host.wait(1))]
     done = [answer.code for answer in answers if isinstance(answer, m.Ack)]

@@ -67,6 +67,14 @@ class Cable:
         return self.now_ms - began
 
 
+class Held(list[bytes]):
+    """A line that keeps what it is given."""
+
+    def __call__(self, data: bytes) -> bytes:
+        self.append(data)
+        return b""
+
+
 def nothing(data: bytes) -> bytes:
     return b""
 
@@ -127,6 +135,70 @@ def test_a_frame_loop_that_stands_still_opens_the_relay(cable: Cable) -> None:
     cable.beating = True
     assert cable.run(50) == []
     assert cable.controller.contact
+
+
+@pytest.mark.row(33, "what a dead host sent lies in a buffer and arrives later; host build")
+@pytest.mark.parametrize("held_ms", [120, 200, 449, 700, 60_000])
+def test_bytes_of_a_dead_host_show_nothing(cable: Cable, held_ms: int) -> None:
+    held = Held()
+    cable.to_controller = held
+    cable.run(100)  # what the host sends before it dies
+    died_ms, cable.beating = cable.now_ms, False
+    cable.session.disconnect("the host is dead")
+    cable.run(held_ms)
+    assert not cable.controller.coil
+    for piece in held:
+        cable.controller.receive(piece)
+        assert not cable.controller.coil
+    cable.controller.advance(cable.now_ms)
+    assert not cable.controller.coil, f"{cable.now_ms - died_ms} ms after the host's death"
+
+
+@pytest.mark.row(33, "the buffer also holds a hello of the dead host; host build")
+@pytest.mark.parametrize("held_ms", [200, 700])
+def test_a_late_hello_makes_late_heartbeats_no_younger(cable: Cable, held_ms: int) -> None:
+    held = Held()
+    cable.to_controller = held
+    cable.run(50)
+    hello = frame(m.encode(m.Envelope(m.PROTOCOL, 0, m.Hello(role=0, proto=m.PROTOCOL, fw="dead"))))
+    cable.beating = False
+    cable.run(held_ms)
+    for piece in [hello, *held]:
+        cable.controller.receive(piece)
+        assert not cable.controller.coil
+
+
+@pytest.mark.parametrize("delay_ms", [1, 40, 90])
+def test_on_a_slow_line_an_overlay_ends_as_early(cable: Cable, delay_ms: int) -> None:
+    line: list[tuple[int, bytes]] = []
+
+    def slow(data: bytes) -> bytes:
+        line.append((cable.now_ms + delay_ms, data))
+        due = [piece for at, piece in line if at <= cable.now_ms]
+        del line[: len(due)]
+        return b"".join(due)
+
+    cable.to_controller = slow
+    cable.run(300)
+    assert cable.controller.coil
+    last_ms = cable.now_ms - cable.now_ms % 16
+    cable.beating = False
+    cable.until(lambda: not cable.controller.coil, 200)
+    assert cable.now_ms - last_ms <= 120
+
+
+def test_a_line_that_was_held_up_comes_back_by_itself(cable: Cable) -> None:
+    held = Held()
+    cable.to_controller = held
+    cable.run(300)
+    for piece in held:
+        cable.controller.receive(piece)
+    cable.to_controller = lambda data: data
+    cable.run(40)
+    assert cable.session.up
+    assert cable.controller.coil
+    details = {event.detail for event in cable.reported if event.kind == "refused"}
+    assert "the controller answers: older than a lease" in details
 
 
 def test_an_old_heartbeat_is_not_sent() -> None:
@@ -209,7 +281,7 @@ def test_after_a_flood_of_garbage_both_are_back_within_a_second(cable: Cable) ->
 
 @pytest.mark.row(29, "whole frames of the controller with values that there are not")
 def test_the_host_counts_and_ignores_what_breaks_the_schema(cable: Cable) -> None:
-    for payload in (b"\x83\x01\x05\x82\x08\x20", b"\xa0", b"\x83\x01\x05\x83\x03\x01\x00"):
+    for payload in (b"\x83\x02\x05\x82\x08\x20", b"\xa0", b"\x83\x02\x05\x83\x03\x01\x00"):
         cable.session.receive(frame(payload), cable.now_ms)
     assert cable.session.refused == 3
     assert cable.run(500) == []
@@ -225,7 +297,7 @@ def test_the_host_counts_and_ignores_what_breaks_the_schema(cable: Cable) -> Non
                 st.integers(0, 255),
                 st.integers(0, 65535),
                 st.lists(st.integers(-1, 70000), max_size=8),
-            ).map(lambda parts: frame(cbor2.dumps([parts[0] % 3, parts[1], parts[2]])[:64])),
+            ).map(lambda parts: frame(cbor2.dumps([parts[0] % 4, parts[1], parts[2]])[:64])),
         ),
         max_size=20,
     )
@@ -242,13 +314,14 @@ def test_nothing_that_comes_breaks_the_host(pieces: list[bytes]) -> None:
             assert session.up or isinstance(sent, m.Hello | m.Ack)
 
 
-@pytest.mark.row(30, "a controller whose every envelope says protocol 2; host build")
+@pytest.mark.row(30, "a controller whose every envelope says the next protocol; host build")
 def test_a_controller_of_another_version(cable: Cable) -> None:
     deframer, hellos = Deframer(), 0
 
     def newer(data: bytes) -> bytes:
         return b"".join(
-            frame(payload[:1] + b"\x02" + payload[2:]) for payload in deframer.feed(data)
+            frame(payload[:1] + bytes([m.PROTOCOL + 1]) + payload[2:])
+            for payload in deframer.feed(data)
         )
 
     def count(data: bytes) -> bytes:
@@ -260,7 +333,7 @@ def test_a_controller_of_another_version(cable: Cable) -> None:
     events = cable.run(5000)
     assert not cable.controller.coil
     assert kinds(events) == ["refused", "link-down"]
-    assert "protocol 2, this is protocol 1; the picture stays in pass-through" in events[0].detail
+    assert "protocol 3, this is protocol 2; the picture stays in pass-through" in events[0].detail
     assert hellos < 30, "it is asked now and then"
     cable.to_host = cable.to_controller = lambda data: data
     assert kinds(cable.run(1500)) == ["link-up"]

@@ -29,11 +29,11 @@ TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, m
 
 MESSAGES: st.SearchStrategy[Any] = st.one_of(
     st.builds(m.Hello, role=st.integers(0, 1), proto=U8, fw=TEXT),
-    st.builds(m.Heartbeat, uptime_ms=U32, state=U8, frame_age_ms=U16),
+    st.builds(m.Heartbeat, boot_id=U32, clock_ms=U32, state=U8, frame_age_ms=U16),
     st.builds(m.SetLamp, colour=st.integers(0, 5), blink_ms=st.integers(0, 10000)),
     st.builds(m.SetRoute, route=st.integers(0, 1), lease_ms=st.integers(0, 500)),
-    st.builds(m.Ack, ack_seq=U16, code=st.integers(0, 6)),
-    st.builds(m.Greeting, hw_rev=U8, reset_cause=st.integers(0, 5), boot_id=U32),
+    st.builds(m.Ack, ack_seq=U16, code=st.integers(0, 7)),
+    st.builds(m.Greeting, hw_rev=U8, reset_cause=st.integers(0, 5), boot_id=U32, clock_ms=U32),
     st.builds(
         m.ControllerStatus,
         bypass=st.booleans(),
@@ -43,6 +43,7 @@ MESSAGES: st.SearchStrategy[Any] = st.one_of(
         faults=U16,
         drops=U32,
         refused=U32,
+        clock_ms=U32,
     ),
     st.builds(
         m.InputEvent, event_id=U32, source=st.integers(0, 3), edge=st.integers(0, 1), t_ms=U32
@@ -85,11 +86,11 @@ def test_both_codecs_accept_the_same_bytes(
 
 @given(st.binary(min_size=1, max_size=PAYLOAD_MAX))
 @settings(max_examples=300)
-@example(bytes([0x83, 1, 0xC2, 0x41, 5, 0x82, 8, 1]))  # a bignum in the place of a number
-@example(bytes([0x83, 1, 5, 0x83, 3, 1, 0xFB, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]))  # 1.0
-@example(bytes([0x9F, 1, 5, 0x82, 8, 1, 0xFF]))  # of indefinite length
-@example(bytes([0x83, 1, 5, 0x84, 0, 0, 1, 0x61, 0xC3]))  # no UTF-8
-@example(bytes([0xD9, 0xD9, 0xF7, 0x83, 1, 5, 0x82, 8, 1]))  # tagged as CBOR
+@example(bytes([0x83, m.PROTOCOL, 0xC2, 0x41, 5, 0x82, 8, 1]))  # a bignum in the place of a number
+@example(bytes([0x83, m.PROTOCOL, 5, 0x83, 3, 1, 0xFB, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]))  # 1.0
+@example(bytes([0x9F, m.PROTOCOL, 5, 0x82, 8, 1, 0xFF]))  # of indefinite length
+@example(bytes([0x83, m.PROTOCOL, 5, 0x84, 0, 0, 1, 0x61, 0xC3]))  # no UTF-8
+@example(bytes([0xD9, 0xD9, 0xF7, 0x83, m.PROTOCOL, 5, 0x82, 8, 1]))  # tagged as CBOR
 @example(b"\x9b" + b"\xff" * 8)
 @example(b"\x81" * 60)
 def test_arbitrary_bytes_crash_neither_codec(payload: bytes) -> None:
@@ -116,13 +117,13 @@ def agree(payload: bytes) -> None:
         m.SetRoute(1, 501),
         m.SetRoute(-1, 0),
         m.SetRoute(True, 0),
-        m.Heartbeat(1 << 32, 0, 0),
-        m.Heartbeat(0, 0, 16.5),  # type: ignore[arg-type] # what a caller gets wrong
+        m.Heartbeat(0, 1 << 32, 0, 0),
+        m.Heartbeat(0, 0, 0, 16.5),  # type: ignore[arg-type] # what a caller gets wrong
         m.Hello(0, 1, ""),
         m.Hello(0, 1, "x" * 25),
         m.Hello(0, 1, "\n"),
-        m.Ack(0, 7),
-        m.ControllerStatus(False, False, -5501, 0, 0, 0, 0),
+        m.Ack(0, 8),
+        m.ControllerStatus(False, False, -5501, 0, 0, 0, 0, 0),
         m.InputEvent(0, 4, 0, 0),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_pedal_is_pressed_and_released() -> None:
     [
         ("0.5=cut 1.2", "no message", True),
         ("0.5=reset watchdog", "was reset: watchdog", True),
-        ("0.5=version 1", "protocol 2", True),
+        ("0.5=version 1", "protocol 3", True),
         ("0.5=power-fail 1", "supply holds for 3000 ms", True),
         ("0.5=power-fail", "supply holds", False),
         ("0.5=temperature 90", "temperature", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_difom.cli.main import main
 from firmware_bridge.fleet.slots.audit import HEAD, LOG, AuditLog
+from firmware_bridge.fleet.slots.audit_chain import BROKEN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +79,101 @@ def test_what_was_tampered_with_stays_found_after_the_next_record(
     path.write_bytes(path.read_bytes().replace(b'"version":3', b'"version":9'))
     log.append("installed", version=6)
     assert any("record 4 does not follow record 3" in problem for problem in log.verify().problems)
+
+
+@pytest.mark.parametrize("left", [4, 3, 1, 0])
+def test_records_cut_off_stay_found_for_ever(log: AuditLog, tmp_path: Path, left: int) -> None:
+    path = tmp_path / LOG
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:left]))
+    told = log.verify().problems
+    for version in range(6, 9):
+        log.append("installed", version=version)
+        report = log.verify()
+        assert not report.ok
+        assert any("tampering was found before record" in problem for problem in report.problems)
+    assert any("the log ended with record 5" in problem for problem in told)
+    broken = [record for record in log.records() if record.event == BROKEN]
+    assert [record.detail["head"] for record in broken] == [5]
+    assert [record.detail.get("version") for record in log.records()][-3:] == [6, 7, 8]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"n":2,"digest":"0"}'])
+def test_a_head_that_was_taken_or_changed_stays_found(
+    log: AuditLog, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / HEAD).unlink()
+    if content is not None:
+        (tmp_path / HEAD).write_bytes(content)
+    assert not log.verify().ok
+    log.append("installed", version=6)
+    log.append("installed", version=7)
+    assert not log.verify().ok
+
+
+def test_a_break_outlives_the_file_that_told_it(tmp_path: Path) -> None:
+    log = log_in(tmp_path, limit=300, keep=2)
+    log.append("installed", version=1)
+    log.append("installed", version=2)
+    path = tmp_path / LOG
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    for version in range(3, 40):
+        log.append("installed", version=version)
+    assert BROKEN not in {record.event for record in log.records()}
+    assert any("breaks of the log" in problem for problem in log.verify().problems)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b'{"n":6,"at":"x","event":"log-dropped","detail":{"last":"six"},"prev":"0"}',
+        b'{"n":6,"at":"x","event":"log-dropped","detail":{"last":-1,"breaks":"9"},"prev":"0"}',
+        b'{"n":"six","at":"x","event":"installed","prev":"0"}',
+        b'{"n":1e400,"at":"x","event":"installed","prev":"0"}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"n":6,"at":"\\u001b[2J","event":"\\u001b]0;x\\u0007","detail":{"a":"\\r"},"prev":"0"}',
+    ],
+)
+def test_a_forged_record_is_an_error_message(
+    log: AuditLog, tmp_path: Path, forged: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / LOG
+    path.write_bytes(path.read_bytes() + forged + b"\n")
+    assert not log.verify().ok
+    with pytest.raises(SystemExit) as ended:
+        main(["device", "status", "--state", str(tmp_path)])
+    assert ended.value.code == 4
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    assert "the log was tampered with" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+    log.append("installed", version=6)
+    assert not log.verify().ok
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "large"])
+@pytest.mark.parametrize("name", [LOG, "audit.9x.jsonl"])
+def test_a_file_of_the_log_that_is_none_is_an_error_message(
+    log: AuditLog, tmp_path: Path, kind: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    else:
+        with path.open("wb") as file:
+            file.truncate(100 << 20)
+    report = log.verify()
+    assert not report.ok
+    assert any("cannot be read" in problem for problem in report.problems)
+    assert log.records() == []
+    with pytest.raises(OSError, match=r"audit|directory"):
+        log.append("installed", version=6)
 
 
 @pytest.mark.row(37, "a record cut at every byte of it")

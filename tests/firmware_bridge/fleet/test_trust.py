@@ -55,8 +55,11 @@ class Both:
     def ours(self) -> int:
         """Version of the bundle offered."""
         source = open_folder(str(self.publisher.repository))
-        self.trusted, targets = refresh(source.metadata, self.trusted, self.now)
+        self.trusted, targets = refresh(source.metadata, self.trusted, self.now, self.keep)
         return int(targets.targets["polyps.difom"].custom["version"])
+
+    def keep(self, trusted: Trusted) -> None:
+        self.trusted = trusted
 
     def theirs(self) -> int:
         with mock.patch("tuf.ngclient._internal.trusted_metadata_set.datetime") as clock:
@@ -77,12 +80,10 @@ class Both:
 
     def refresh(self) -> int | None:
         """The version that both offer, None where both refuse."""
-        before = self.trusted
         try:
             ours: int | None = self.ours()
         except BundleError:
             ours = None
-            assert self.trusted == before
         try:
             theirs: int | None = self.theirs()
         except (RepositoryError, DownloadError):
@@ -223,6 +224,53 @@ def test_a_stolen_timestamp_key_is_revoked(both: Both) -> None:
         both.publisher.repository, both.publisher.keys, ["timestamp"], b"secret", both.publisher.now
     )
     assert both.refresh() == 1
+
+
+@pytest.mark.row(35, "keys revoked by a root that came beside an expired timestamp")
+@pytest.mark.parametrize("broken", ["expired", "missing", "damaged"])
+def test_a_revoked_key_stays_revoked_whatever_else_fails(both: Both, broken: str) -> None:
+    publisher = both.publisher
+    forgery = shutil.copytree(publisher.repository, publisher.folder / "forged")
+    publishing.rotate(
+        publisher.repository,
+        publisher.keys,
+        ["root", "timestamp", "snapshot", "targets"],
+        b"secret",
+        publisher.now,
+    )
+    timestamp = publisher.repository / "metadata" / "timestamp.json"
+    if broken == "missing":
+        timestamp.unlink()
+    elif broken == "damaged":
+        timestamp.write_bytes(timestamp.read_bytes()[:-9])
+    else:
+        both.now += timedelta(days=DAYS["timestamp"], seconds=1)
+    assert both.refresh() is None
+    shutil.rmtree(publisher.repository)
+    shutil.copytree(forgery, publisher.repository)
+    both.now = publisher.now
+    assert both.refresh() is None
+
+
+def test_each_verified_file_is_kept_before_the_next_one_is_read(both: Both) -> None:
+    kept: list[Trusted] = []
+    source = open_folder(str(both.publisher.repository))
+
+    def read(name: str, largest: int) -> bytes | None:
+        reads.append((name, len(kept)))
+        return source.metadata(name, largest)
+
+    reads: list[tuple[str, int]] = []
+    trusted, _ = refresh(read, both.trusted, both.now, kept.append)
+    assert reads == [
+        ("2.root.json", 0),
+        ("timestamp.json", 0),
+        ("1.snapshot.json", 1),
+        ("1.targets.json", 2),
+    ]
+    assert kept[-1] == trusted
+    assert refresh(read, trusted, both.now, kept.append)[0] == trusted
+    assert len(kept) == 3, "nothing changed"
 
 
 @pytest.mark.row(34, "damage to any byte of the metadata")
@@ -368,7 +416,10 @@ def test_a_copy_made_at_any_moment_of_a_publication_is_whole(both: Both, tmp_pat
             if repository in path.parents:
                 there = shutil.copytree(repository, tmp_path / f"copy{len(seen)}")
                 _, targets = refresh(
-                    open_folder(str(there)).metadata, first_trust(both.root), both.now
+                    open_folder(str(there)).metadata,
+                    first_trust(both.root),
+                    both.now,
+                    lambda _: None,
                 )
                 entry = targets.targets["polyps.difom"]
                 with (there / "targets" / entry.get_prefixed_paths()[0]).open("rb") as file:

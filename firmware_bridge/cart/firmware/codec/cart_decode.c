@@ -62,8 +62,10 @@ static bool decode_heartbeat(
 	zcbor_log("%s\r\n", __func__);
 
 	bool res = (((zcbor_list_start_decode(state) && ((((zcbor_uint32_expect(state, (1))))
-	&& ((zcbor_uint32_decode(state, (&(*result).heartbeat_uptime_ms)))
-	&& ((((*result).heartbeat_uptime_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
+	&& ((zcbor_uint32_decode(state, (&(*result).heartbeat_boot_id)))
+	&& ((((*result).heartbeat_boot_id <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
+	&& ((zcbor_uint32_decode(state, (&(*result).heartbeat_clock_ms)))
+	&& ((((*result).heartbeat_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).heartbeat_state)))
 	&& ((((*result).heartbeat_state <= UINT8_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).heartbeat_frame_age_ms)))
@@ -112,7 +114,7 @@ static bool decode_ack(
 	&& ((zcbor_uint32_decode(state, (&(*result).ack_seq)))
 	&& ((((*result).ack_seq <= UINT16_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).ack_code)))
-	&& ((((*result).ack_code <= 6)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
+	&& ((((*result).ack_code <= 7)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
 
 	log_result(state, res, __func__);
 	return res;
@@ -129,7 +131,9 @@ static bool decode_greeting(
 	&& ((zcbor_uint32_decode(state, (&(*result).greeting_reset_cause)))
 	&& ((((*result).greeting_reset_cause <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).greeting_boot_id)))
-	&& ((((*result).greeting_boot_id <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
+	&& ((((*result).greeting_boot_id <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
+	&& ((zcbor_uint32_decode(state, (&(*result).greeting_clock_ms)))
+	&& ((((*result).greeting_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
 
 	log_result(state, res, __func__);
 	return res;
@@ -153,7 +157,9 @@ static bool decode_status(
 	&& ((zcbor_uint32_decode(state, (&(*result).status_drops)))
 	&& ((((*result).status_drops <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).status_refused)))
-	&& ((((*result).status_refused <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
+	&& ((((*result).status_refused <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
+	&& ((zcbor_uint32_decode(state, (&(*result).status_clock_ms)))
+	&& ((((*result).status_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
 
 	log_result(state, res, __func__);
 	return res;

@@ -61,13 +61,15 @@ static bool encode_heartbeat(
 {
 	zcbor_log("%s\r\n", __func__);
 
-	bool res = (((zcbor_list_start_encode(state, 4) && ((((zcbor_uint32_put(state, (1))))
-	&& (((((*input).heartbeat_uptime_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
-	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_uptime_ms))))
+	bool res = (((zcbor_list_start_encode(state, 5) && ((((zcbor_uint32_put(state, (1))))
+	&& (((((*input).heartbeat_boot_id <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_boot_id))))
+	&& (((((*input).heartbeat_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_clock_ms))))
 	&& (((((*input).heartbeat_state <= UINT8_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_state))))
 	&& (((((*input).heartbeat_frame_age_ms <= UINT16_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
-	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_frame_age_ms))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 4))));
+	&& (zcbor_uint32_encode(state, (&(*input).heartbeat_frame_age_ms))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 5))));
 
 	log_result(state, res, __func__);
 	return res;
@@ -111,7 +113,7 @@ static bool encode_ack(
 	bool res = (((zcbor_list_start_encode(state, 3) && ((((zcbor_uint32_put(state, (4))))
 	&& (((((*input).ack_seq <= UINT16_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).ack_seq))))
-	&& (((((*input).ack_code <= 6)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (((((*input).ack_code <= 7)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).ack_code))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 3))));
 
 	log_result(state, res, __func__);
@@ -123,13 +125,15 @@ static bool encode_greeting(
 {
 	zcbor_log("%s\r\n", __func__);
 
-	bool res = (((zcbor_list_start_encode(state, 4) && ((((zcbor_uint32_put(state, (5))))
+	bool res = (((zcbor_list_start_encode(state, 5) && ((((zcbor_uint32_put(state, (5))))
 	&& (((((*input).greeting_hw_rev <= UINT8_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).greeting_hw_rev))))
 	&& (((((*input).greeting_reset_cause <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).greeting_reset_cause))))
 	&& (((((*input).greeting_boot_id <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
-	&& (zcbor_uint32_encode(state, (&(*input).greeting_boot_id))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 4))));
+	&& (zcbor_uint32_encode(state, (&(*input).greeting_boot_id))))
+	&& (((((*input).greeting_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (zcbor_uint32_encode(state, (&(*input).greeting_clock_ms))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 5))));
 
 	log_result(state, res, __func__);
 	return res;
@@ -140,7 +144,7 @@ static bool encode_status(
 {
 	zcbor_log("%s\r\n", __func__);
 
-	bool res = (((zcbor_list_start_encode(state, 8) && ((((zcbor_uint32_put(state, (6))))
+	bool res = (((zcbor_list_start_encode(state, 9) && ((((zcbor_uint32_put(state, (6))))
 	&& ((zcbor_bool_encode(state, (&(*input).status_bypass))))
 	&& ((zcbor_bool_encode(state, (&(*input).status_relay_feedback))))
 	&& (((((*input).status_temp_cc >= -5500)
@@ -153,7 +157,9 @@ static bool encode_status(
 	&& (((((*input).status_drops <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).status_drops))))
 	&& (((((*input).status_refused <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
-	&& (zcbor_uint32_encode(state, (&(*input).status_refused))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 8))));
+	&& (zcbor_uint32_encode(state, (&(*input).status_refused))))
+	&& (((((*input).status_clock_ms <= UINT32_MAX)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (zcbor_uint32_encode(state, (&(*input).status_clock_ms))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 9))));
 
 	log_result(state, res, __func__);
 	return res;

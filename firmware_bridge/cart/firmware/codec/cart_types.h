@@ -32,7 +32,8 @@ struct hello {
 };
 
 struct heartbeat {
-	uint32_t heartbeat_uptime_ms;
+	uint32_t heartbeat_boot_id;
+	uint32_t heartbeat_clock_ms;
 	uint32_t heartbeat_state;
 	uint32_t heartbeat_frame_age_ms;
 };
@@ -56,6 +57,7 @@ struct greeting {
 	uint32_t greeting_hw_rev;
 	uint32_t greeting_reset_cause;
 	uint32_t greeting_boot_id;
+	uint32_t greeting_clock_ms;
 };
 
 struct status {
@@ -66,6 +68,7 @@ struct status {
 	uint32_t status_faults;
 	uint32_t status_drops;
 	uint32_t status_refused;
+	uint32_t status_clock_ms;
 };
 
 struct input_event {

@@ -40,7 +40,7 @@ static void send_ack(struct app *app, uint32_t sequence, enum message_code code)
     send(app, &envelope);
 }
 
-static void send_greeting(struct app *app)
+static void send_greeting(struct app *app, uint32_t now_ms)
 {
     struct envelope envelope = {0};
     struct greeting *greeting = &envelope.envelope_msg.message_greeting_m;
@@ -49,6 +49,7 @@ static void send_greeting(struct app *app)
     greeting->greeting_hw_rev = board_revision();
     greeting->greeting_reset_cause = app->reset_cause;
     greeting->greeting_boot_id = app->boot_id;
+    greeting->greeting_clock_ms = now_ms;
     send(app, &envelope);
 }
 
@@ -80,6 +81,7 @@ static void send_status(struct app *app, uint32_t now_ms)
     status->status_faults = app->route.faults;
     status->status_drops = app->link.drops;
     status->status_refused = app->refused;
+    status->status_clock_ms = now_ms;
     send(app, &envelope);
     app->status_ms = now_ms;
     app->told_faults = app->route.faults;
@@ -172,15 +174,23 @@ static enum message_code take_hello(struct app *app, const struct hello *hello)
     return code;
 }
 
+static enum message_code take_heartbeat(struct app *app, const struct heartbeat *beat, uint32_t now_ms)
+{
+    enum message_code code = CODE_GREET_FIRST; /* it was meant for a controller before this one's start */
+
+    if (beat->heartbeat_boot_id == app->boot_id) {
+        code = route_beat(&app->route, (uint8_t)beat->heartbeat_state, beat->heartbeat_clock_ms, now_ms);
+    }
+    return code;
+}
+
 static enum message_code take(struct app *app, const struct message_r *message, uint32_t now_ms)
 {
     enum message_code code = CODE_DONE;
 
     switch (message->message_choice) {
     case message_heartbeat_m_c:
-        if (!route_beat(&app->route, (uint8_t)message->message_heartbeat_m.heartbeat_state, now_ms)) {
-            code = CODE_UNKNOWN_STATE;
-        }
+        code = take_heartbeat(app, &message->message_heartbeat_m, now_ms);
         break;
     case message_set_lamp_m_c:
         app->colour = (uint8_t)message->message_set_lamp_m.set_lamp_colour;
@@ -232,7 +242,7 @@ static void take_payload(struct app *app, const uint8_t *payload, size_t length,
     } else if (envelope.envelope_msg.message_choice == message_hello_m_c) {
         app->heard = (uint16_t)sequence;
         code = take_hello(app, &envelope.envelope_msg.message_hello_m);
-        send_greeting(app);
+        send_greeting(app, now_ms);
     } else if (envelope.envelope_msg.message_choice == message_ack_m_c) {
         take_ack(app, envelope.envelope_msg.message_ack_m.ack_seq);
         answer = false;
@@ -289,7 +299,7 @@ void app_start(struct app *app, uint32_t boot_id, enum message_cause cause, uint
     pedals_start(&app->pedals, board_pedals(), now_ms);
     board_relay(false);
     board_lamp(lamp(app, now_ms));
-    send_greeting(app);
+    send_greeting(app, now_ms);
 }
 
 void app_receive(struct app *app, uint8_t byte, uint32_t now_ms)

@@ -8,7 +8,7 @@
 
 #include "cart_types.h"
 
-#define MESSAGE_PROTOCOL 1u
+#define MESSAGE_PROTOCOL 2u
 
 enum { ROLE_RUNTIME = 0, ROLE_SERVICE = 1 };
 enum { LAMP_OFF = 0, LAMP_GREEN, LAMP_AMBER, LAMP_RED, LAMP_BLUE, LAMP_WHITE };
@@ -31,7 +31,8 @@ enum message_code {
     CODE_GREET_FIRST,
     CODE_NOT_NEWER,
     CODE_UNKNOWN_STATE,
-    CODE_REFUSED
+    CODE_REFUSED,
+    CODE_TOO_OLD
 };
 
 /* Read what every version has in common. False where the payload has not even that. */

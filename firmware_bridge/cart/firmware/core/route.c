@@ -35,22 +35,33 @@ void route_greet(struct route *route)
     set_fault(route, FAULT_VERSION, false);
 }
 
-bool route_beat(struct route *route, uint8_t state, uint32_t now_ms)
+enum message_code route_beat(struct route *route, uint8_t state, uint32_t clock_ms, uint32_t now_ms)
 {
-    route->beating = true;
-    route->beat_ms = now_ms;
-    route->state = state;
-    set_fault(route, FAULT_HEARTBEAT, false);
-    return state < (uint8_t)STATE_COUNT;
+    const uint32_t age = now_ms - clock_ms;
+    const bool ahead = (clock_ms - now_ms) <= ROUTE_BEAT_AHEAD_MS;
+    enum message_code code = CODE_DONE;
+
+    if (!ahead && (age >= ROUTE_BEAT_AGE_MS)) {
+        code = CODE_TOO_OLD;
+    } else {
+        route->beating = true;
+        route->beat_ms = ahead ? now_ms : clock_ms;
+        route->state = state;
+        set_fault(route, FAULT_HEARTBEAT, false);
+        if (state >= (uint8_t)STATE_COUNT) {
+            code = CODE_UNKNOWN_STATE;
+        }
+    }
+    return code;
 }
 
 bool route_lease(struct route *route, uint32_t lease_ms, uint32_t now_ms)
 {
-    const bool may = may_overlay(route);
+    const bool may = may_overlay(route) && ((lease_ms == 0u) || ((now_ms - route->beat_ms) < lease_ms));
 
     if (may) {
         route->leased = lease_ms > 0u;
-        route->lease_from_ms = now_ms;
+        route->lease_from_ms = route->beat_ms;
         route->lease_ms = lease_ms;
     }
     return may;

@@ -5,7 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "message.h"
+
 #define ROUTE_HEARTBEAT_MS 450u   /* a heartbeat of this age is lost; with the settling time the relay is open by 500 */
+#define ROUTE_BEAT_AGE_MS 120u    /* a heartbeat that took this long to arrive is refused: the host's lease */
+#define ROUTE_BEAT_AHEAD_MS 60u   /* by how much the host may reckon our clock ahead, between two of our statuses */
 #define ROUTE_SETTLE_MS 50u       /* the auxiliary contact has followed the coil by then */
 #define ROUTE_HOT_CC 8500         /* pass-through from here on */
 #define ROUTE_COOL_CC 7500        /* overlay again from here down */
@@ -23,7 +27,7 @@
 struct route {
     bool greeted;
     bool beating;
-    uint32_t beat_ms; /* of the last heartbeat */
+    uint32_t beat_ms; /* when the host made the last heartbeat, by our clock */
     uint8_t state;    /* what it said */
     bool leased;
     uint32_t lease_from_ms;
@@ -38,10 +42,11 @@ void route_forget(struct route *route);
 
 void route_greet(struct route *route);
 
-/* A heartbeat; false where its state is none that is known. */
-bool route_beat(struct route *route, uint8_t state, uint32_t now_ms);
+/* A heartbeat that the host made when our clock said `clock_ms`. One that is too old, or of the future, changes nothing:
+ * the line held it up, and the host may be dead by now. */
+enum message_code route_beat(struct route *route, uint8_t state, uint32_t clock_ms, uint32_t now_ms);
 
-/* Lease the overlay; false where it may not be shown now. */
+/* Lease the overlay from the last heartbeat on; false where it may not be shown now, or that lease has run out. */
 bool route_lease(struct route *route, uint32_t lease_ms, uint32_t now_ms);
 
 void route_pass_through(struct route *route);

@@ -21,7 +21,7 @@ static uint32_t draw(uint32_t below)
     return (uint32_t)((seed * 2685821657736338717u) >> 32) % below;
 }
 
-static void draw_message(struct envelope *envelope)
+static void draw_message(const struct host *host, struct envelope *envelope)
 {
     struct message_r *message = &envelope->envelope_msg;
 
@@ -53,7 +53,9 @@ static void draw_message(struct envelope *envelope)
         break;
     default:
         message->message_choice = message_heartbeat_m_c;
-        message->message_heartbeat_m.heartbeat_uptime_ms = draw(0xFFFFFFFFu);
+        message->message_heartbeat_m.heartbeat_boot_id = host->app.boot_id - ((draw(20u) == 0u) ? 1u : 0u);
+        message->message_heartbeat_m.heartbeat_clock_ms =
+            (draw(20u) == 0u) ? draw(0xFFFFFFFFu) : (host->now_ms + 30u - draw(200u));
         message->message_heartbeat_m.heartbeat_state = (draw(10u) == 0u) ? draw(256u) : (uint32_t)STATE_RUNNING;
         message->message_heartbeat_m.heartbeat_frame_age_ms = draw(65536u);
         break;
@@ -82,7 +84,7 @@ static size_t draw_batch(const struct host *host, uint8_t batch[BATCH_MAX])
         length = link_frame(payload, length, batch);
         break;
     default:
-        draw_message(&envelope);
+        draw_message(host, &envelope);
         if (draw(4u) != 0u) {
             envelope.envelope_seq = (host->app.heard + 1u) & 0xFFFFu;
         }
