@@ -35,33 +35,60 @@ RECIPES = {
     "standard-augmentation": "without views of other hospitals",
     "even-pixels": "`bce-iou`: every pixel weighted alike",
     "cross-entropy": "`bce`: cross-entropy alone",
+    "edge-s": "`edge-s`",
+    "emcad": "decoder `emcad` (EMCAD)",
+    "pld": "decoder `pld` (SSFormer)",
+    "rpca": "decoder `rpca` (RPCANet++)",
+    "dynamic-head": "a dynamic head (LDNet)",
+    "background": "supervision of the background (PraNet-V2)",
+    "pranet": "`pranet`",
+    "pranet-background": "`pranet` with supervision of the background",
+    "pranet-v2-softmax": "`pranet-v2` with `softmax`: outputs summed, attention 1 everywhere",
+    "pranet-v2": "`pranet-v2` with attention",
+    "edge-s-random": "`edge-s` from random weights",
+    "pld-random": "decoder `pld`, from random weights",
+    "ssformer-b0": "`ssformer-b0`",
 }
 """Maps each recipe of a study to its difference from the baseline."""
 
 
 def study(content: Content) -> str:
     """Paired trainings: each recipe compared with the study's baseline."""
-    rows = []
-    for row in content["rows"]:
-        difference, ci = row["difference"], row["difference_ci95"]
-        rows.append(
-            [
-                RECIPES.get(row["recipe"], f"`{row['recipe']}`"),
-                f"{np.mean(row['dice']):.3f}",
-                "" if difference is None else f"{difference:+.3f}",
-                "" if ci is None else f"{ci[0]:+.3f} to {ci[1]:+.3f}",
-                row["verdict"],
-            ]
-        )
+    rows = [[_recipe(row), f"{np.mean(row['dice']):.3f}", *_paired(row)] for row in content["rows"]]
     head = ["recipe", "Dice", "mean paired difference", "95 % interval", "verdict"]
+    parts = [table(head, rows)]
+    further = [
+        [_recipe(row), name, f"{np.mean(figure['values']):.3f}", *_paired(figure)]
+        for row in content["rows"]
+        for name, figure in row.get("figures", {}).items()
+    ]
+    if further:
+        parts.append(table([head[0], "figure", "mean", *head[2:]], further))
     seconds = content["seconds_per_run"].values()
     shared = ", ".join(f"`{key}={_plain(value)}`" for key, value in content["shared"].items())
-    facts = (
+    left_out = content.get("left_out", [])
+    unseen = f"Not seen by any run: {', '.join(left_out)}. " if left_out else ""
+    parts.append(
         f"Seeds: {len(content['seeds'])}. "
-        f"A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes. Shared "
+        f"A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes. {unseen}Shared "
         f"settings: {shared}."
     )
-    return f"{table(head, rows)}\n\n{facts}"
+    return "\n\n".join(parts)
+
+
+def _recipe(row: Content) -> str:
+    name: str = row["recipe"]
+    return RECIPES.get(name, f"`{name}`")
+
+
+def _paired(figure: Content) -> list[str]:
+    """Difference, interval and verdict of a figure beside the baseline's."""
+    difference, ci = figure["difference"], figure["difference_ci95"]
+    return [
+        "" if difference is None else f"{difference:+.3f}",
+        "" if ci is None else f"{ci[0]:+.3f} to {ci[1]:+.3f}",
+        figure["verdict"],
+    ]
 
 
 def soak(content: Content) -> str:

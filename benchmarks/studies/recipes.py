@@ -1,26 +1,19 @@
 """`python -m benchmarks.studies.recipes`: compare recipes by paired trainings.
 
-All recipes are trained with the same data and seeds. A seed determines the initial weights, the
-sample order and the augmentation, so that a difference between two recipes with one seed comes from
-the recipe. The weights at the end of the schedule are scored, so that no frame selects the weights
-that it scores. Finished runs are kept, an interrupted one is resumed, and processes that are
-started with the same `--runs` share the work.
+All recipes are trained with the same data and seeds (`benchmarks.studies.paired`). The weights at
+the end of the schedule are scored, so that no frame selects the weights that it scores.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
-import numpy as np
 
+from benchmarks.studies.paired import run_study, show_study
 from edge.errors import EdgeDifomError, UsageError
-from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
 from edge_difom.runtime_env import configure
 
@@ -73,37 +66,6 @@ The names of the students replace the braces; several outputs are averaged.
 """
 SELF_TRAINING = "self-training"
 """`none` with pseudo-labeled frames of `edge-difom label` added to its images."""
-_T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""Student's t at 97.5 % by degrees of freedom."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipe compared with `none`.
-
-    Attributes:
-        recipe: Name of the recipe.
-        dice: Validation Dice of each seed's weights at the end of its schedule.
-        difference: Mean of the paired differences to `none`; None for `none` itself.
-        difference_ci95: 95 % interval of the mean by Student's t.
-        verdict: `better` or `worse` only if the interval excludes 0.
-    """
-
-    recipe: str
-    dice: list[float]
-    difference: float | None
-    difference_ci95: tuple[float, float] | None
-    verdict: str
-
-
-class Study(msgspec.Struct, frozen=True, kw_only=True):
-    """Compared recipes, their data and the results."""
-
-    shared: dict[str, Any]
-    seeds: list[int]
-    rows: list[Row]
-    seconds_per_run: dict[str, float]
-    device: Device
-    versions: dict[str, str | None]
 
 
 _CALL = "python -m benchmarks.studies.recipes"
@@ -193,17 +155,7 @@ def command(
     usual = [name for name in recipes if name != SELF_TRAINING or pseudo]
     chosen = {name: known[name] for name in dict.fromkeys(["none", *(names or usual)])}
     study = run_study(shared, chosen, list(range(seeds)), runs)
-    rows = [
-        [
-            row.recipe,
-            float(np.mean(row.dice)),
-            row.difference,
-            _interval(row.difference_ci95),
-            row.verdict,
-        ]
-        for row in study.rows
-    ]
-    console.table(["recipe", "Dice", "difference", "95 % interval", "verdict"], rows)
+    show_study(study)
     if json_path:
         console.write_json(json_path, study)
         console.made(json_path)
@@ -229,101 +181,6 @@ def known_recipes(
         for name, settings in FROM_TASK.items()
     }
     return known | filled
-
-
-def run_study(
-    shared: dict[str, Any], recipes: dict[str, dict[str, object]], seeds: Sequence[int], runs: Path
-) -> Study:
-    """Train the missing runs and compare the recipes.
-
-    Args:
-        shared: Settings of all runs.
-        recipes: Maps each recipe, including `none`, to its changes of these settings.
-        seeds: Number of seeds of each recipe.
-        runs: Folder of the runs.
-
-    Raises:
-        UsageError: `runs` holds a run with different settings.
-        TrainingError: A run diverged.
-        DataError: The images cannot be used.
-    """
-    from edge.util.files import locked
-
-    dice: dict[str, list[float]] = {name: [] for name in recipes}
-    seconds: dict[str, list[float]] = {name: [] for name in recipes}
-    wanted = [(seed, name) for seed in seeds for name in recipes]
-    runs.mkdir(parents=True, exist_ok=True)
-    # Train what no other process is training first, then whatever remains.
-    for wait in (False, True):
-        for number, (seed, name) in enumerate(wanted):
-            run = runs / f"{name}-{seed}"
-            with suppress(BlockingIOError), locked(runs / f"{run.name}.lock", wait=wait):
-                if not _finished(run, shared["epochs"]):
-                    console.step(number + 1, len(wanted), f"{name}, seed {seed}")
-                found, spent = _trained(run, shared | recipes[name] | {"seed": seed})
-                if wait:
-                    dice[name].append(found)
-                    seconds[name].append(spent)
-    return Study(
-        shared={**shared, "data": [Path(folder).name for folder in shared["data"]]},
-        seeds=list(seeds),
-        rows=[compare_with_none(name, dice[name], dice["none"]) for name in recipes],
-        seconds_per_run={name: float(np.median(values)) for name, values in seconds.items()},
-        device=read_device(),
-        versions=versions(),
-    )
-
-
-def compare_with_none(name: str, dice: Sequence[float], none: Sequence[float]) -> Row:
-    """Compare a recipe's validation Dice with that of `none` by paired differences over seeds."""
-    if name == "none":
-        return Row(
-            recipe=name, dice=list(dice), difference=None, difference_ci95=None, verdict="baseline"
-        )
-    differences = np.subtract(dice, none)
-    mean, count = float(differences.mean()), len(differences)
-    half = _T975.get(count - 1, 1.96) * float(differences.std(ddof=1)) / math.sqrt(count)
-    verdict = "better" if mean - half > 0 else "worse" if mean + half < 0 else "no difference shown"
-    return Row(
-        recipe=name,
-        dice=list(dice),
-        difference=mean,
-        difference_ci95=(mean - half, mean + half),
-        verdict=verdict,
-    )
-
-
-def _trained(run: Path, values: dict[str, Any]) -> tuple[float, float]:
-    """Return the last validation Dice and the seconds of a run; trains or resumes it if needed."""
-    from distill.config import make_config
-    from distill.run_folder import load_config
-    from distill.train.runs import resume_run, start_run
-
-    config = make_config(values)
-    if not (run / "checkpoints" / "last.pt").is_file():
-        start_run(config, out=run, force=True)
-    elif load_config(run) != config:
-        raise UsageError(
-            f"{run} was trained with different settings", hint="remove it, or use different --runs"
-        )
-    elif not _finished(run, config.run.epochs):
-        resume_run(run)
-    rows = _metrics(run)
-    return rows[-1]["dice_val"], rows[-1]["seconds"]
-
-
-def _finished(run: Path, epochs: int) -> bool:
-    return len(_metrics(run)) >= epochs
-
-
-def _metrics(run: Path) -> list[dict[str, float]]:
-    path = run / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    return [msgspec.json.decode(line) for line in lines if line]
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
 
 
 if __name__ == "__main__":

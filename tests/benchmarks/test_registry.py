@@ -26,9 +26,6 @@ from benchmarks.micro import (
 )
 from benchmarks.record import Goal, Record, Side, compare, interleave, ratio_with_interval
 from benchmarks.registry import BENCHMARKS, run_benchmark
-from benchmarks.studies import recipes
-from distill.config import make_config
-from edge.datasets.phantom.render import write_dataset
 from edge.errors import DataError, ParityError, UsageError
 from edge.sinks.jsonl import FrameLine
 from edge.util.extras import resolve
@@ -249,55 +246,6 @@ def test_memory_is_that_of_a_process_and_its_children() -> None:
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
     assert 60 < device._peak_mib([sys.executable, "-c", hold]) < 90
     assert 63 < device._peak_mib([sys.executable, "-c", parent]) < 120
-
-
-def test_a_recipe_is_better_only_where_the_interval_excludes_zero() -> None:
-    none = [0.80, 0.82, 0.81]
-    better = recipes.compare_with_none("difom", [0.83, 0.85, 0.845], none)
-    assert better.verdict == "better"
-    assert better.difference == pytest.approx(0.0317, abs=1e-3)
-    mixed = recipes.compare_with_none("difom", [0.85, 0.81, 0.82], none)
-    assert mixed.verdict == "no difference shown"
-    assert mixed.difference_ci95 is not None
-    assert mixed.difference_ci95[0] < 0 < mixed.difference_ci95[1]
-    assert recipes.compare_with_none("difom", [0.70, 0.73, 0.71], none).verdict == "worse"
-    assert recipes.compare_with_none("none", none, none).verdict == "baseline"
-
-
-def test_a_task_teacher_takes_the_place_of_the_braces() -> None:
-    assert "cwd" not in recipes.known_recipes([], ["x"])
-    known = recipes.known_recipes(["run:R", "run:S"], ["x", "pseudo"])
-    assert known["cwd"] == {"recipe": "difom", "teachers": [], "task_teachers": ["run:R", "run:S"]}
-    assert known["task-maps"] == {"recipe": "difom", "teachers": ["run:R", "run:S"]}
-    assert known["self-training"] == {"recipe": "none", "data": ["x", "pseudo"]}
-    assert "{}" not in str([settings.values() for settings in known.values()])
-    assert all(make_config({"data": ["x"]} | settings) for settings in known.values())
-
-
-@pytest.mark.slow
-def test_a_study_trains_pairs_and_keeps_what_is_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
-    write_dataset(tmp_path / "data", train=6, validation=3, negatives=0, seed=1, size=(72, 72))
-    shared = {
-        "data": [str(tmp_path / "data")],
-        "size": 64,
-        "epochs": 1,
-        "batch_size": 3,
-        "pretrained": False,
-    }
-    chosen = {name: recipes.RECIPES[name] for name in ("none", "shuffled")}
-    study = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
-    assert [row.recipe for row in study.rows] == ["none", "shuffled"]
-    assert all(len(row.dice) == 2 for row in study.rows)
-    monkeypatch.setattr("distill.train.runs.start_run", None)
-    last = (tmp_path / "runs" / "none-1" / "metrics.jsonl").read_text().splitlines()[-1]
-    assert study.rows[0].dice[1] == json.loads(last)["dice_val"]
-    again = recipes.run_study(shared, chosen, [0, 1], tmp_path / "runs")
-    assert again.rows == study.rows
-    with pytest.raises(UsageError, match="different settings"):
-        recipes.run_study({**shared, "epochs": 2}, chosen, [0], tmp_path / "runs")
 
 
 @pytest.mark.slow

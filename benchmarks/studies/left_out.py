@@ -1,0 +1,107 @@
+"""Figures of a run on data sets that it has not seen, such as those of another hospital.
+
+The FP32 weights that the run's own validation frames chose are scored by protocol B at native mask
+size, so that no frame of these data sets selects the weights. The figures are kept in the run's
+folder, and a study that is started again does not compute them twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge.datasets.pairs import find_pairs
+from edge.datasets.parts import find_parts
+from edge.errors import UsageError
+from edge.frame import DEFAULT_OPERATING_POINT
+from edge.util.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edge.datasets.pairs import Pair
+    from edge.evaluation.metrics import EvaluationReport
+
+RECORD = "left-out.json"
+"""File of a run that keeps its figures by data set."""
+SMALL = 0.02
+"""Share of the image below which a polyp counts as small here, as in the literature on RPCANet."""
+
+
+def left_out_pairs(root: Path) -> list[Pair]:
+    """Return all pairs of a folder, with those of both parts if it is split.
+
+    Raises:
+        DataError: The folder cannot be used.
+    """
+    parts = find_parts(root)
+    return find_pairs(root) if parts is None else [*parts.train, *parts.validation]
+
+
+def refuse_seen(data: Sequence[Path], left_out: Sequence[Path]) -> None:
+    """Refuse a left-out folder that is also trained on.
+
+    Raises:
+        UsageError: A folder is on both sides.
+    """
+    both = {folder.resolve() for folder in data} & {folder.resolve() for folder in left_out}
+    if both:
+        raise UsageError(
+            f"{min(both)} is trained on and left out",
+            expected="a left-out data set that no run sees",
+        )
+
+
+def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
+    """Score a finished run on data sets that it has not seen.
+
+    Args:
+        run: Folder of the run.
+        folders: The data sets.
+
+    Returns:
+        For each data set `Dice, NAME`, `false regions, NAME` (for each frame) and, if it has small
+        polyps, `recall under 2 %, NAME`.
+
+    Raises:
+        DataError: A data set cannot be used.
+        TrainingError: The run's checkpoint cannot be used.
+    """
+    from distill.train.evaluation import evaluate_run
+
+    path = run / RECORD
+    weights = run / "checkpoints" / "best.pt"
+    fresh = path.is_file() and path.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+    kept: dict[str, dict[str, float]] = {}
+    if fresh:
+        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, float]])
+    figures: dict[str, float] = {}
+    for folder in folders:
+        place = str(folder.resolve())
+        if place not in kept:
+            report = evaluate_run(run, left_out_pairs(folder), dataset=folder.name)
+            kept[place] = summarize_left_out(report)
+            atomic_write(path, msgspec.json.format(msgspec.json.encode(kept)))
+        figures |= {f"{name}, {folder.name}": value for name, value in kept[place].items()}
+    return figures
+
+
+def summarize_left_out(report: EvaluationReport) -> dict[str, float]:
+    """Return the figures of one data set.
+
+    Args:
+        report: The evaluation of a run, with the findings of each image.
+    """
+    figures = {} if report.dice is None else {"Dice": report.dice}
+    found = [row.findings for row in report.per_image if row.findings is not None]
+    least = DEFAULT_OPERATING_POINT.min_peak
+    if found:
+        false = sum(peak >= least for item in found for peak in item.false_peaks)
+        figures["false regions"] = false / len(found)
+    small = [polyp for item in found for polyp in item.polyps if polyp.area < SMALL]
+    if small:
+        seen = [p for p in small if p.overlap_peak is not None and p.overlap_peak >= least]
+        figures["recall under 2 %"] = len(seen) / len(small)
+    return figures

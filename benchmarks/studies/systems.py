@@ -1,0 +1,229 @@
+"""`python -m benchmarks.studies.systems NAME`: compare parts of related systems with our own.
+
+Each comparison trains its arms in pairs (`benchmarks.studies.paired`) and scores them on data sets
+that no run has seen (`benchmarks.studies.left_out`). Arms that several comparisons share are
+trained once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from benchmarks.studies.left_out import left_out_figures, refuse_seen
+from benchmarks.studies.paired import run_study, show_study
+from edge.errors import EdgeDifomError, UsageError
+from edge_difom.cli import console
+from edge_difom.runtime_env import configure, keep_freed_memory
+
+if TYPE_CHECKING:
+    from benchmarks.studies.paired import Study
+
+
+class Comparison(NamedTuple):
+    """Arms that answer one question.
+
+    Attributes:
+        what: The question.
+        arms: Name of each arm, the baseline first -> its changes of the shared settings.
+        settings: Changes of `SHARED` for all arms.
+    """
+
+    what: str
+    arms: dict[str, dict[str, Any]]
+    settings: dict[str, Any]
+
+
+SHARED: dict[str, Any] = {
+    "recipe": "none",
+    "teachers": [],
+    "student": "edge-s",
+    "size": 128,
+    "epochs": 8,
+    "lr": 0.003,
+    "encoder_lr": 0.3,
+    "ema": 0.98,
+}
+"""Settings of all comparisons, before their own and those of the command line."""
+COMPARISONS: dict[str, Comparison] = {
+    "decoders": Comparison(
+        "The decoders of EMCAD, SSFormer and RPCANet++ on the encoder of edge-s",
+        {
+            "edge-s": {},
+            "emcad": {"decoder": "emcad"},
+            "pld": {"decoder": "pld"},
+            "rpca": {"decoder": "rpca"},
+        },
+        {},
+    ),
+    "dynamic-head": Comparison(
+        "LDNet: a kernel of the head that is made from the picture",
+        {"edge-s": {}, "dynamic-head": {"dynamic_head": True}},
+        {},
+    ),
+    "background": Comparison(
+        "PraNet-V2's supervision of the background, for edge-s",
+        {"edge-s": {}, "background": {"background": True}},
+        {},
+    ),
+    "pranet": Comparison(
+        "Which part of PraNet-V2 pays: background, summed outputs (its published attention is 1 "
+        "everywhere), or attention that works",
+        {
+            "pranet": {"student": "pranet"},
+            "pranet-background": {"student": "pranet", "background": True},
+            "pranet-v2-softmax": {"student": "pranet-v2", "attention": "softmax"},
+            "pranet-v2": {"student": "pranet-v2"},
+        },
+        {"pretrained": False},
+    ),
+    "ssformer": Comparison(
+        "SSFormer: a mixed transformer instead of EfficientNet-Lite0, both from random weights",
+        {
+            "edge-s-random": {},
+            "pld-random": {"decoder": "pld"},
+            "ssformer-b0": {"student": "ssformer-b0"},
+        },
+        {"pretrained": False},
+    ),
+}
+"""Comparisons by name."""
+_CALL = "python -m benchmarks.studies.systems"
+
+
+@click.command(
+    epilog=console.examples(
+        f"{_CALL} decoders --data KVASIR --left-out CLINICDB --out decoders.json",
+        f"{_CALL} pranet --data KVASIR --arm pranet-v2 --seeds 5 --set pretrained=true",
+        f"{_CALL} --list",
+    )
+)
+@click.argument("name", required=False, type=click.Choice(list(COMPARISONS)))
+@click.option("--list", "only_list", is_flag=True, help="List the comparisons and stop.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to train and validate on; repeatable.",
+)
+@click.option(
+    "--left-out",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder that no run sees, such as another hospital's, all of which is scored; repeatable.",
+)
+@click.option("--val-sequences", default="", metavar="3,8,13")
+@click.option("--arm", "chosen", multiple=True, help="Arm beside the baseline; repeatable.")
+@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting that all runs share; repeatable.",
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs/systems"),
+    show_default=True,
+    help="Folder of the runs; finished ones are kept, and a stopped one is resumed.",
+)
+@click.option("--out", "json_path", metavar="FILE", help="Write the study as JSON.")
+def command(
+    name: str | None,
+    only_list: bool,
+    data: tuple[Path, ...],
+    left_out: tuple[Path, ...],
+    val_sequences: str,
+    chosen: tuple[str, ...],
+    seeds: int,
+    assignments: tuple[str, ...],
+    runs: Path,
+    json_path: str | None,
+) -> None:
+    """Train the arms of the comparison NAME with the same seeds and compare them."""
+    if only_list:
+        rows = [[name, ", ".join(item.arms), item.what] for name, item in COMPARISONS.items()]
+        console.table(["name", "arms, the baseline first", "question"], rows)
+        return
+    if name is None or not data:
+        raise UsageError("a comparison needs a name and data", hint=f"{_CALL} decoders --data DIR")
+    from distill.config import parse_assignments
+
+    keep_freed_memory()
+    settings = parse_assignments(assignments)
+    if val_sequences:
+        settings["val_sequences"] = [int(part) for part in val_sequences.split(",")]
+    study = compare_systems(
+        name, data, range(seeds), runs, left_out=left_out, settings=settings, chosen=chosen
+    )
+    show_study(study)
+    if json_path:
+        console.write_json(json_path, study)
+        console.made(json_path)
+
+
+def compare_systems(
+    name: str,
+    data: tuple[Path, ...],
+    seeds: range,
+    runs: Path,
+    *,
+    left_out: tuple[Path, ...] = (),
+    settings: dict[str, Any] | None = None,
+    chosen: tuple[str, ...] = (),
+) -> Study:
+    """Train the missing runs of a comparison and compare its arms.
+
+    Args:
+        name: A key of `COMPARISONS`.
+        data: Folders to train and validate on.
+        seeds: Seeds of each arm.
+        runs: Folder of the runs.
+        left_out: Folders that no run sees.
+        settings: Further settings of all runs.
+        chosen: Arms beside the baseline; all if empty.
+
+    Raises:
+        UsageError: An arm is unknown, a left-out folder is trained on, or `runs` holds a run with
+            different settings.
+        TrainingError: A run diverged.
+        DataError: The images cannot be used.
+    """
+    comparison = COMPARISONS[name]
+    unknown = sorted(set(chosen) - comparison.arms.keys())
+    if unknown:
+        raise UsageError(
+            f"comparison {name} has no arm {unknown[0]}", expected=", ".join(comparison.arms)
+        )
+    refuse_seen(data, left_out)
+    shared = SHARED | comparison.settings | (settings or {})
+    baseline = next(iter(comparison.arms))
+    arms = {
+        arm: changes
+        for arm, changes in comparison.arms.items()
+        if not chosen or arm in (baseline, *chosen)
+    }
+    return run_study(
+        {"data": [str(folder.resolve()) for folder in data]} | shared,
+        arms,
+        seeds,
+        runs,
+        score=lambda run: left_out_figures(run, left_out),
+        left_out=left_out,
+    )
+
+
+if __name__ == "__main__":
+    configure()
+    try:
+        command()
+    except EdgeDifomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
