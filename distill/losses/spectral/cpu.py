@@ -10,12 +10,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from distill.losses.spectral.bands import Band, basis, low_band
+from distill.losses.spectral.way import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,44 +28,13 @@ CHUNK_BYTES = 1 << 20
 """Bytes of each float32 map in a chunk."""
 
 
-class CpuSpectralLoss(torch.autograd.Function):
-    """`reference_loss` with gradients to `low` and `high`, which have the dtypes of their maps."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band
-    ) -> Tensor:
-        """Scalar float32 loss of three (B, C, H, W) maps."""
-        ctx.save_for_backward(low, high, target)
-        ctx.radius, ctx.band = radius, band
-        loss, ctx.grads = _loss_and_grads(
-            low, high, target, radius, band, keep=any(ctx.needs_input_grad)
-        )
-        return torch.tensor(loss)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
-        # Handed over, not shared: who keeps a gradient may change it. A second pass computes them
-        # again.
-        found, ctx.grads = ctx.grads, None
-        if found is None:
-            low, high, target = ctx.saved_tensors
-            _, found = _loss_and_grads(low, high, target, ctx.radius, ctx.band, keep=True)
-        factor = grads[0].item()
-        if factor != 1:
-            for grad in found:
-                grad.mul_(factor)
-        return *found, None, None, None
-
-
-def _loss_and_grads(
+def loss_and_grads(
     low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band, *, keep: bool
-) -> tuple[float, tuple[Tensor, ...]]:
-    """The loss, and its gradients to `low` and `high` where they are to be kept."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of three (B, C, H, W) maps, and its gradients; see `way.Way`."""
     H, W = low.shape[-2:]
     step = max(1, CHUNK_BYTES // (4 * H * W))
-    grads = tuple(_large_empty(m) for m in (low, high)) if keep else ()
+    grads = [_large_empty(m) if keep else m.new_empty(0) for m in (low, high)]
     in_place = keep and low.dtype == high.dtype == torch.float32
     buffers = [torch.empty(step, H, W) for _ in range(0 if in_place else 2)]
     scale = 2 / low.numel()
@@ -78,7 +48,18 @@ def _loss_and_grads(
         if not in_place:
             for kept, residual in zip(out, residuals, strict=False):
                 kept.copy_(residual)
-    return total / scale / scale / low.numel(), grads
+    return torch.tensor(total / scale / scale / low.numel()), grads[0], grads[1]
+
+
+def scale_grads(first: Tensor, second: Tensor, incoming: Tensor) -> None:
+    """Multiply two tensors by a scalar tensor, in place."""
+    factor = incoming.item()
+    if factor != 1:
+        first.mul_(factor)
+        second.mul_(factor)
+
+
+CPU = Way(loss_and_grads, scale_grads)
 
 
 def _large_empty(like: Tensor) -> Tensor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from distill.losses.spectral.bands import Band, low_band
-from distill.losses.spectral.cpu import CpuSpectralLoss
+from distill.losses.spectral.operator import choose_way, spectral_operator
 from distill.losses.spectral.reference import reference_loss
+from distill.losses.spectral.way import SpectralLoss
 from distill.losses.spectral.weighted import focal_frequency_loss, weighted_loss
 
 if TYPE_CHECKING:
@@ -32,8 +35,9 @@ def spectral_loss(
     target gets no gradient: a trainable target has its optimum at zero and collapses there.
 
     The box is a projection of low rank and takes no FFT; a radial band takes two, both of the
-    target. On CUDA the rest is one Triton kernel each way, on the CPU a few maps at a time. All
-    ways give the same numbers.
+    target. On CUDA the rest is one Triton kernel, on the CPU a few maps at a time; both compute the
+    gradients in the forward pass. All ways give the same numbers. `torch.compile` sees one
+    operator, `edge_difom::spectral_loss`.
 
     Args:
         low: (B, C, H, W) student map for the low band, any float type.
@@ -62,16 +66,8 @@ def spectral_loss(
         )
     target = target.detach()
     loss: Tensor
-    if low.is_cuda:
-        from distill.losses.spectral import triton_box, triton_weighted
-
-        if band == "box" and triton_box.fits(low.shape[2], low.shape[3]):
-            loss = triton_box.TritonBoxLoss.apply(low, high, target, radius)
-        else:
-            smooth = low_band(target, radius, band)
-            loss = triton_weighted.TritonResidualLoss.apply(low, high, target, smooth)
-    elif low.device.type == "cpu":
-        loss = CpuSpectralLoss.apply(low, high, target, radius, band)
+    if torch.compiler.is_compiling():
+        loss = spectral_operator(low, high, target, radius, band)[0]
     else:
-        loss = reference_loss(low, high, target, radius, band)
+        loss = SpectralLoss.apply(low, high, target, radius, band, choose_way(low, radius, band))
     return loss

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from distill.losses.spectral.bands import Band, low_band
+from distill.losses.spectral.triton_common import (
+    SUM_BLOCK,
+    WARPS,
+    add_in_order,
+    counter,
+    scale,
+)
+from distill.losses.spectral.way import Way
+
 BLOCK = 4096
-WARPS = 8
 
 
 @triton.jit
-def residual_loss_kernel(low, high, target, smooth, partial, share, count, BLOCK: tl.constexpr):
-    place = tl.program_id(0).to(tl.int64)
-    offset = place * BLOCK + tl.arange(0, BLOCK)
-    inside = offset < count
-    s = tl.load(smooth + offset, mask=inside, other=0.0)
-    t = tl.load(target + offset, mask=inside, other=0.0).to(tl.float32)
-    first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - s
-    second = tl.load(high + offset, mask=inside, other=0.0).to(tl.float32) - t + s
-    tl.store(partial + place, share * tl.sum(first * first + second * second))
-
-
-@triton.jit
-def residual_grad_kernel(
-    low, high, target, smooth, incoming, to_low, to_high, share, count, BLOCK: tl.constexpr
+def residual_loss_kernel(
+    low, high, target, smooth, partial, counter, loss, to_low, to_high, share, count,
+    KEEP: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < count
-    factor = 2 * share * tl.load(incoming)
     s = tl.load(smooth + offset, mask=inside, other=0.0)
     t = tl.load(target + offset, mask=inside, other=0.0).to(tl.float32)
     first = tl.load(low + offset, mask=inside, other=0.0).to(tl.float32) - s
     second = tl.load(high + offset, mask=inside, other=0.0).to(tl.float32) - t + s
-    tl.store(to_low + offset, (factor * first).to(to_low.dtype.element_ty), mask=inside)
-    tl.store(to_high + offset, (factor * second).to(to_high.dtype.element_ty), mask=inside)
+    if KEEP:
+        factor = 2 * share
+        tl.store(to_low + offset, (factor * first).to(to_low.dtype.element_ty), mask=inside)
+        tl.store(to_high + offset, (factor * second).to(to_high.dtype.element_ty), mask=inside)
+    value = share * tl.sum(first * first + second * second)
+    add_in_order(value, partial, counter, loss, SUM)
 
 
 @triton.jit
@@ -51,31 +50,27 @@ def energy_kernel(spectrum, weight, partial, count, plane, BLOCK: tl.constexpr):
     tl.store(partial + place, tl.sum(w * (re * re + im * im)))
 
 
-class TritonResidualLoss(torch.autograd.Function):
-    """mean((low - smooth)^2) + mean((high - target + smooth)^2), gradients to `low` and `high`."""
+def loss_and_grads(
+    low: Tensor, high: Tensor, target: Tensor, radius: int, band: Band, *, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of three (B, C, H, W) maps on one device, and its gradients; see `way.Way`."""
+    low, high, target = low.contiguous(), high.contiguous(), target.contiguous()
+    count = low.numel()
+    partial = torch.empty(_programs(count), dtype=torch.float32, device=low.device)
+    loss = torch.empty((), dtype=torch.float32, device=low.device)
+    grads = [torch.empty_like(m) if keep else m.new_empty(0) for m in (low, high)]
+    residual_loss_kernel[(len(partial),)](
+        *(low, high, target, low_band(target, radius, band).contiguous()),
+        *(partial, counter(low.device), loss, *grads, 1 / count, count),
+        KEEP=keep,
+        SUM=SUM_BLOCK,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+    )
+    return loss, grads[0], grads[1]
 
-    @staticmethod
-    def forward(ctx: Any, low: Tensor, high: Tensor, target: Tensor, smooth: Tensor) -> Tensor:
-        """Scalar float32 of four (B, C, H, W) maps on one device."""
-        maps = [m.contiguous() for m in (low, high, target, smooth)]
-        ctx.save_for_backward(*maps)
-        partial = torch.empty(_programs(low.numel()), dtype=torch.float32, device=low.device)
-        count = low.numel()
-        residual_loss_kernel[(len(partial),)](
-            *maps, partial, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS
-        )
-        return partial.sum()
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """2 (low - L) / n and 2 (high - H) / n, times the incoming gradient."""
-        maps = ctx.saved_tensors
-        count = maps[0].numel()
-        to_low, to_high = torch.empty_like(maps[0]), torch.empty_like(maps[1])
-        residual_grad_kernel[(_programs(count),)](
-            *maps, grads[0], to_low, to_high, 1 / count, count, BLOCK=BLOCK, num_warps=WARPS
-        )
-        return to_low, to_high, None, None
+RESIDUAL = Way(loss_and_grads, scale)
 
 
 def weighted_energy(spectrum: Tensor, weight: Tensor) -> Tensor:

@@ -253,7 +253,7 @@ def test_an_engine_that_opens_too_slowly_is_a_fault() -> None:
     with pytest.raises(InferenceFault, match="was not ready within 5 s") as caught:
         opened(fake(fault="hang"), start_s=5.0)
     assert caught.value.kind == "hang"
-    with pytest.raises(InferenceFault, match="was not ready within 0.001 s") as caught:
+    with pytest.raises(InferenceFault, match=r"was not ready within 0\.001 s") as caught:
         opened(fake(fault="hang"), start_s=0.001)
     assert caught.value.kind == "machine", "no bundle was handled yet"
 
