@@ -32,13 +32,6 @@ HANG, CRASH, MEMORY, NAN, SHAPE, RAISE, SLOW, NONSENSE, NOTICED, FILL = range(20
 SIZE = 8
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fake_engines` is found by the student's process."""
-    support = str(Path(__file__).parents[2] / "support")
-    monkeypatch.setattr(python_child, "ROOTS", (*python_child.ROOTS, support))
-
-
 def fake(size: int = SIZE, *, memory_mb: int | None = None, **arguments: Any) -> EngineSpec:
     return EngineSpec(
         factory="fake_engines:FakeEngine",
