@@ -123,7 +123,7 @@ def _signed_by(document: dict[str, Any], root: dict[str, Any], role: str) -> boo
         if keyid in given
         and _verifies(keyid, root["keys"][keyid], bytes.fromhex(given[keyid]), content.encode())
     ]
-    return len(valid) >= needed
+    return len(valid) >= int(needed)
 
 
 def _verifies(keyid: str, key: dict[str, Any], signature: bytes, content: bytes) -> bool:

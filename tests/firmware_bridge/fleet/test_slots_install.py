@@ -180,7 +180,7 @@ def test_a_machine_that_cannot_test_a_bundle_bans_none(device: Device) -> None:
 
 def hostile_targets(device: Device, change: Any) -> None:
     """Publish a second version whose signed description is changed before it is signed."""
-    from firmware_bridge.fleet.trust import publishing, repository
+    from firmware_bridge.fleet.trust import repository
 
     real = repository.write
 
@@ -189,7 +189,7 @@ def hostile_targets(device: Device, change: Any) -> None:
         return real(folder, keys, targets, *rest)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(publishing.files, "write", write)
+        patched.setattr(repository, "write", write)
         device.publisher.publish(b"second")
 
 
