@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, locked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import IO
+
+
+LOCK_WAIT_S = 5.0
+"""Maximum time that a device waits for a lock of its state folder, seconds."""
+
+
+@contextmanager
+def held(path: Path, wait_s: float | None = None) -> Iterator[None]:
+    """Hold the lock of a state folder; none is ever held for long by a healthy process.
+
+    Args:
+        path: File to lock.
+        wait_s: Maximum time to wait, seconds; `LOCK_WAIT_S` by default.
+
+    Raises:
+        BusyError: A different process holds it for longer.
+        OSError: It cannot be created.
+    """
+    with locked(path, timeout_s=LOCK_WAIT_S if wait_s is None else wait_s):
+        yield
 
 
 def sync_folder(path: Path) -> None:

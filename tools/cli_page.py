@@ -65,7 +65,7 @@ def exit_codes() -> dict[int, str]:
     found = {
         kind.exit_code: f"`{kind.__name__}`: {inspect.getdoc(kind).splitlines()[0]}"
         for kind in kinds
-        if issubclass(kind, errors.EdgeDifomError) and kind is not errors.EdgeDifomError
+        if errors.EdgeDifomError in kind.__bases__  # a subclass of these shares its code
     }
     other = {
         0: "Done.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -17,6 +16,7 @@ import msgspec
 from benchmarks.soak.checks import Check, Injection
 from edge.shm.layout import segment_path
 from edge.telemetry.journal import MAX_BYTES, Event
+from edge.util.python_child import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,16 +53,7 @@ class Runtime:
         name = f"edge-difom-soak-{os.getpid()}"
         self.segment = segment_path(name)
         self.command = [
-            *(
-                sys.executable,
-                "-m",
-                "edge_difom",
-                "run",
-                *arguments,
-                "--sink",
-                f"shm:{name}",
-                "--force",
-            ),
+            *python_command("edge_difom", "run", *arguments, "--sink", f"shm:{name}", "--force"),
             *(
                 "--log",
                 str(self.journal),

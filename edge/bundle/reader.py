@@ -19,6 +19,7 @@ from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
 from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
 from edge.util.files import atomic_dir, atomic_write, naming, refuse_existing, sha256
+from edge.util.plain_text import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 _OWN = (MANIFEST, MANIFEST_HASH)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LONGEST_SIDE = 8192
+_LONGEST_NAME = 100
 
 
 class _Schema(msgspec.Struct):
@@ -251,6 +253,13 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
 
 def _check(manifest: Manifest, path: Path) -> None:
     """Refuse an inconsistent manifest."""
+    name = manifest.name
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or markdown(name) != name:
+        raise BundleError(
+            f"{path}: the name of the bundle cannot be shown",
+            expected=f"at most {_LONGEST_NAME} characters without controls and markup",
+            got=ascii(name[:_LONGEST_NAME]),
+        )
     check_names([*_OWN, *(name for name in manifest.files if name not in _OWN)], path)
     for name in _OWN:
         if name in manifest.files:

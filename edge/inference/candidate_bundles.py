@@ -80,7 +80,7 @@ class UsableBundles:
             lasting: Whether faults of the machine last so long that a store which cannot be read
                 is passed over, and its last resort is used.
         """
-        self.fault, self.fallen_back = None, False
+        self._begin()
         for ask in (self._store.current, self._store.previous):
             if (path := self._ask(ask)) is not None:
                 return path
@@ -125,6 +125,9 @@ class UsableBundles:
     def refund(self, path: Path) -> None:
         """Record that this start does not count against the bundle."""
         self._try(lambda: self._store.refund(path))
+
+    def _begin(self) -> None:
+        self.fault, self.fallen_back = None, False
 
     def _ask(self, ask: Callable[[], Path | None]) -> Path | None:
         """Return the store's answer unless that bundle is not to run now."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edge.errors import UsageError
+from edge.util.plain_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,17 +33,18 @@ F = TypeVar("F", bound="Callable[..., Any]")
 def say(text: str = "") -> None:
     """Print a line for the reader."""
     context = click.get_current_context(silent=True)
-    click.echo(text, err=context is not None and _TEXT_TO_STDERR in context.meta)
+    to_stderr = context is not None and _TEXT_TO_STDERR in context.meta
+    click.echo(printable(text), err=to_stderr)
 
 
 def step(n: int, total: int, text: str) -> None:
     """Announce step `n` of `total`."""
-    click.echo(f"[{n}/{total}] {text}", err=True)
+    click.echo(printable(f"[{n}/{total}] {text}"), err=True)
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    click.echo(f"warning: {text}", err=True)
+    click.echo(printable(f"warning: {text}"), err=True)
 
 
 def made(*paths: str | Path) -> None:
@@ -82,7 +84,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 class BundlePath(click.ParamType[Path]):
@@ -177,7 +179,7 @@ def progress(total: int, label: str) -> Iterator[Progress]:
         label=label,
         show_pos=True,
         file=sys.stderr,
-        item_show_func=lambda note: note or "",
+        item_show_func=lambda note: printable(note or ""),
     ) as bar:
         yield _Bar(bar)
 
@@ -210,4 +212,5 @@ class _Lines:
 
     def _line(self, when: str) -> None:
         note = f", {self._note}" if self._note else ""
-        click.echo(f"{self._label}: {self._done}/{self._total}, {when}{note}", err=True)
+        line = f"{self._label}: {self._done}/{self._total}, {when}{note}"
+        click.echo(printable(line), err=True)

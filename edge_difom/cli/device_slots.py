@@ -8,7 +8,8 @@ import click
 
 from edge.errors import BundleError, UsageError
 from edge_difom.cli import console, options
-from firmware_bridge.fleet.slots.store import DEFAULT_STATE, SlotStore
+from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
 
 _STATE = click.option(
     "--state",

@@ -19,6 +19,7 @@ from edge import __version__
 from edge.errors import EdgeDifomError
 from edge.util.extras import missing, resolve
 from edge.util.files import FULL, full_disk
+from edge.util.plain_text import printable
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
 from edge_difom.cli.hints import explain
@@ -172,5 +173,5 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(text: str, code: int, *, label: str = "error: ") -> int:
-    click.echo(f"{label}{text}", err=True)
+    click.echo(printable(f"{label}{text}"), err=True)
     return code

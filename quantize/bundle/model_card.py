@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.engines.golden_check import MIN_PIXELS
 from edge.imaging.crop import MARGIN
+from edge.util.plain_text import markdown
 from quantize.certify.parity import OLD_RUNTIME
 from quantize.certify.tflite_legacy import ABSENT
 
@@ -31,7 +32,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
     """
     made = manifest.provenance
     lines = [
-        f"# Model card: {manifest.name}",
+        f"# Model card: {markdown(manifest.name)}",
         "",
         f"**{manifest.intended_use}**",
         "",
@@ -52,7 +53,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "| data set | engine | images | Dice | 95 % interval | IoU | polyp-free | flagged |",
         "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {row.dataset} | {row.engine} | {row.n} | {row.dice:.4f} "
+            f"| {markdown(row.dataset)} | {row.engine} | {row.n} | {row.dice:.4f} "
             f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} "
             f"| {row.flagged} |"
             for row in manifest.accuracy
@@ -70,7 +71,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         *(
             f"| {row.on} | {row.left} | {row.right} | {row.frames} | {row.mean_difference:.3f} "
             f"| {row.max_difference:.0f} | {_number(row.mask_iou)} | {_number(row.worst_iou)} "
-            f"| {row.worst_frame or '-'} | {_number(row.dice_difference)} |"
+            f"| {markdown(row.worst_frame or '-')} | {_number(row.dice_difference)} |"
             for row in manifest.parity
         ),
         "",
@@ -107,14 +108,15 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
         counts: Name, training frames and validation frames of each data set.
     """
     lines = [
-        f"# Data card: {manifest.name}",
+        f"# Data card: {markdown(manifest.name)}",
         "",
         "Research use only: the terms of the data sets apply to these weights.",
         "",
         "| data set | training frames | validation frames | SHA-256 over all files |",
         "|---|---|---|---|",
         *(
-            f"| {name} | {train} | {validation} | `{manifest.provenance.data.get(name, '')}` |"
+            f"| {markdown(name)} | {train} | {validation} "
+            f"| `{manifest.provenance.data.get(name, '')}` |"
             for name, train, validation in counts
         ),
         "",
@@ -134,13 +136,13 @@ def _operating_point(made: Calibration | None) -> list[str]:
         ("**chosen**", made.chosen),
         *(("", point) for point in made.curve),
     ]
-    frames = ", ".join(f"{count} of {name}" for name, count in made.data.items())
-    clean = ", ".join(f"{count} of {name}" for name, count in made.negatives.items()) or "none"
+    frames = ", ".join(f"{count} of {markdown(name)}" for name, count in made.data.items())
+    clean = ", ".join(f"{count} of {markdown(name)}" for name, count in made.negatives.items())
     return [
         "## Threshold",
         "",
         f"Chosen on validation frames from the scores of {made.engine}: {made.rule}. "
-        f"Frames with a polyp: {frames}; without: {clean}. "
+        f"Frames with a polyp: {frames}; without: {clean or 'none'}. "
         "Figures on these frames flatter the model, because the choice was made on them.",
         "",
         *_specificity(made),
@@ -181,7 +183,7 @@ def _proportions(title: str, proportions: Mapping[str, Proportion], what: str) -
     return [
         f"| {title} | all | {what} |",
         "|---|---|---|",
-        *(f"| {name} | {held.n} | {held.count} |" for name, held in proportions.items()),
+        *(f"| {markdown(name)} | {held.n} | {held.count} |" for name, held in proportions.items()),
         "",
     ]
 

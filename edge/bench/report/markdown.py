@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.bundle.manifest import RESEARCH_USE
+from edge.util.plain_text import markdown, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,15 +19,16 @@ def markdown_report(report: BenchReport) -> str:
     cpu = device.board or device.cpu or device.architecture
     parts = [
         f"# {'VALID' if report.valid else f'INVALID: {report.reason}'}",
-        f"`{report.bundle}` in {report.engine} {report.precision} on {cpu}, "
+        f"{markdown(report.bundle)} in {report.engine} {report.precision} on {markdown(cpu)}, "
         f"{device.usable_cores} cores; frames of {report.frame_size[1]}x{report.frame_size[0]}; "
         f"{report.created}. {RESEARCH_USE}",
-        "\n".join(f"* {note}" for note in report.notes),
+        "\n".join(f"* {markdown(note)}" for note in report.notes),
     ]
     if report.unknown:
         parts.append(f"Not readable here: {', '.join(report.unknown)}.")
     parts += [_load(load) for load in report.loads]
     alone = report.inference_only_ms
+    command = " ".join(printable(report.command or "").split())
     parts += [
         "## Engine",
         table(
@@ -79,7 +81,8 @@ def markdown_report(report: BenchReport) -> str:
             ["name", "value"],
             [[name, str(value)] for name, value in facts.items() if value is not None],
         ),
-        *(("## To repeat it", f"```bash\n{report.command}\n```") if report.command else ()),
+        # Without line breaks nothing in it can end the block.
+        *(("## To repeat it", f"```bash\n{command}\n```") if command else ()),
         f"Bundle digest `{report.digest}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -103,7 +106,7 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("|", "\\|")
+    return markdown(str(value))
 
 
 def _load(load: LoadReport) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +84,7 @@ def command(
     from edge.bench.report.matrix import Cell, matrix_page, run_cell, run_matrix
     from edge.util.files import atomic_write, refuse_existing
     from edge.util.host import usable_cpus
+    from edge.util.python_child import python_command
 
     if not resume:
         refuse_existing(out, force=force)
@@ -101,7 +101,7 @@ def command(
             out,
             options=options,
             resume=resume,
-            execute=partial(run_cell, (sys.executable, "-m", "edge_difom", "bench", "run")),
+            execute=partial(run_cell, python_command("edge_difom", "bench", "run")),
             done=lambda name: bar.update(note=name),
         )
     spoilt = [row for row in report.rows if not row.valid]

@@ -16,6 +16,8 @@ from cyclonedx.model.contact import OrganizationalEntity
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from edge.util.plain_text import markdown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -81,7 +83,7 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in [*head, *rows]]
     return "\n".join(
         [
-            f"# Software of unknown provenance: {bundle.manifest.name}",
+            f"# Software of unknown provenance: {markdown(bundle.manifest.name)}",
             "",
             f"What runs bundle `{bundle.digest}`, from the metadata of the installed Python "
             "packages. The interpreter, the operating system and its packages are not in it.",
@@ -182,4 +184,4 @@ def _sha256(digest: str) -> HashType:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return markdown(text)

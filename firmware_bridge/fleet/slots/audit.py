@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.util.files import locked, sha256
+from edge.errors import BusyError
+from edge.util.files import sha256
 from firmware_bridge import durable
 from firmware_bridge.fleet.slots import audit_chain as chain
 from firmware_bridge.fleet.slots.audit_chain import (
@@ -73,8 +74,9 @@ class AuditLog:
 
         Raises:
             OSError: The record cannot be written.
+            BusyError: A different process holds the lock of the log.
         """
-        with locked(self._folder / LOCK):
+        with durable.held(self._folder / LOCK):
             head = self._mend()
             path = self._folder / LOG
             if path.exists() and path.stat().st_size >= self._limit:
@@ -92,9 +94,10 @@ class AuditLog:
     def verify(self) -> AuditReport:
         """Check the chain."""
         with ExitStack() as stack:
-            with suppress(OSError):  # a read-only disk has no writer to wait for
+            # A read-only disk has no writer to wait for, and one that hangs must not hide the log.
+            with suppress(OSError, BusyError):
                 if (self._folder / LOCK).exists():
-                    stack.enter_context(locked(self._folder / LOCK))
+                    stack.enter_context(durable.held(self._folder / LOCK))
             try:
                 return chain.check(self._lines(), self._head())
             except OSError as error:

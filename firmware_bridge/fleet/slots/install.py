@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,20 +21,22 @@ from edge.errors import (
     BusyError,
     EdgeDifomError,
     LatencyError,
+    MachineError,
     MissingDependencyError,
     ParityError,
     UsageError,
 )
-from edge.util.files import locked
 from firmware_bridge import durable
 from firmware_bridge.fit import fit
 from firmware_bridge.fleet.slots import state
 from firmware_bridge.fleet.slots.audit import utc_now
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
+from firmware_bridge.fleet.slots.slot_files import find_problem, metadata_path
 from firmware_bridge.fleet.slots.store import LOCK, SlotStore
 from firmware_bridge.fleet.trust import trust_store as believed
 from firmware_bridge.fleet.trust.folder import open_folder
-from firmware_bridge.fleet.trust.offer import Offer, differences, read_offer
+from firmware_bridge.fleet.trust.offer import Offer, differences, is_target_name, read_offer
+from firmware_bridge.fleet.trust.signed_target import read_signed_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +63,8 @@ class _Found(NamedTuple):
     sha256: str
     size: int
     offer: Offer
+    metadata: bytes
+    """The signed metadata that describe it."""
 
 
 def install(
@@ -89,7 +94,8 @@ def install(
         The installed bundle.
 
     Raises:
-        BusyError: A signal is present, another installation runs, or the disk has no room.
+        BusyError: A signal is present, another installation runs, the disk has no room, or, as a
+            `MachineError`, this machine cannot test a bundle at the moment.
         BundleError: The bundle is untrusted, expired, older than what was installed, damaged, or
             marked bad.
         MissingDependencyError: The bundle cannot run on this machine.
@@ -105,7 +111,7 @@ def install(
             before = state.load(folder)
             repository = open_folder(source)
             found = _believe(repository, folder, target, now)
-            _refuse_older(found, before)
+            _refuse_older(found, before, folder)
             _refuse_bad(found, before, again=again)
             _refuse_unfit(found, runtimes or find_runtimes(), architecture)
             _refuse_without_room(found, folder)
@@ -122,12 +128,13 @@ def install(
 def _believe(
     repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]
 ) -> _Found:
-    from firmware_bridge.fleet.trust.client import refresh
+    from firmware_bridge.fleet.trust.client import LARGEST, refresh
 
     known = believed.load(folder)
     _, targets = refresh(
         repository.metadata, known, now(), lambda trusted: believed.save(folder, trusted)
     )
+    metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
     names = sorted(name.removesuffix(".difom") for name in targets.targets)
     if target is None and len(names) != 1:
         raise UsageError(
@@ -142,20 +149,21 @@ def _believe(
         raise UsageError(f"the repository has no {name}", expected=" or ".join(names))
     entry = targets.targets[name]
     digest = entry.hashes.get("sha256")
-    if "/" in name or name.startswith(".") or digest is None or not digest.isalnum():
+    if not is_target_name(name) or digest is None or not re.fullmatch("[0-9a-f]{64}", digest):
         raise BundleError(
             f"{name!r} is not published as a bundle", expected="a plain name and a SHA-256"
         )
-    return _Found(
-        name.removesuffix(".difom"),
-        f"{digest}.{name}",
-        digest,
-        entry.length,
-        read_offer(entry.custom, name),
-    )
+    plain, offer = name.removesuffix(".difom"), read_offer(entry.custom, name)
+    # Read again to be kept with the slot, so it must say the same once more.
+    signed = read_signed_target(metadata, plain, [believed.load(folder).root])
+    if (signed.sha256, signed.size) != (digest, entry.length) or (
+        (signed.version, signed.manifest) != (offer.version, offer.manifest)
+    ):
+        raise BundleError(f"{repository.path} changed while it was read", hint="install it again")
+    return _Found(plain, f"{digest}.{name}", digest, entry.length, offer, metadata)
 
 
-def _refuse_older(found: _Found, before: State) -> None:
+def _refuse_older(found: _Found, before: State, folder: Path) -> None:
     version, floor = found.offer.version, before.floor.get(found.target, 0)
     if version < floor:
         raise BundleError(
@@ -175,7 +183,12 @@ def _refuse_older(found: _Found, before: State) -> None:
             f"{found.target} {version} differs from the installed bundle of this version"
         )
     used = {before.active, before.trial.slot if before.trial else None}
-    if any(before.slots.get(slot) in same for slot in used if slot):
+    # A slot that must not run, such as a damaged one, is replaced by the same version.
+    if any(
+        before.slots[slot] in same and not find_problem(folder, slot, before.slots[slot])
+        for slot in used
+        if slot
+    ):
         raise UsageError(
             f"{found.target} {version} is installed already", expected="a later version"
         )
@@ -257,8 +270,9 @@ def _bring(
         refuse_under_signal(store.folder)
         _refuse_failing(store, part, held, check)
         refuse_under_signal(store.folder)
+        durable.write(metadata_path(place / held.file), found.metadata)
         durable.move(part, place / held.file)
-        with locked(store.folder / LOCK):
+        with durable.held(store.folder / LOCK):
             now = state.load(store.folder)
             if now.spare() != slot:
                 raise BusyError(
@@ -339,11 +353,17 @@ def _refuse_failing(
     outcome = check(part)
     if outcome.ok:
         return
+    if outcome.machine:
+        raise MachineError(
+            f"{held.name} {held.version} could not be tested on this machine",
+            got=outcome.machine,
+            hint="install it again; nothing is wrong with the bundle itself",
+        )
     reason = "; ".join(outcome.problems)
     if outcome.late:
         # A busy machine is slow too, so this alone does not mark a bundle bad.
         raise LatencyError(f"{held.name} {held.version} is too slow on this machine", got=reason)
-    with locked(store.folder / LOCK):
+    with durable.held(store.folder / LOCK):
         state.save(store.folder, state.load(store.folder).refused(held, f"self-test: {reason}"))
     raise ParityError(
         f"{held.name} {held.version} fails its self-test on this machine; what was active stays",

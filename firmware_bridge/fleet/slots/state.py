@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import BundleError
+from edge.util.machine_fault import refuse_machine_fault
 from firmware_bridge import durable
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 STATE = "state.json"
 SLOTS = ("a", "b")
 TRIES = 2
-"""Number of starts that a new bundle gets on trial."""
+"""Number of starts of a bundle on trial that may end without a clean stop."""
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +111,12 @@ class State(_Strict, frozen=True, kw_only=True):
             self, trial=Trial(slot=self.trial.slot, tries=self.trial.tries - 1)
         )
 
+    def refunded(self) -> State:
+        """Return the state with the last start of the trial taken back."""
+        assert self.trial is not None
+        tries = min(self.trial.tries + 1, TRIES)
+        return msgspec.structs.replace(self, trial=Trial(slot=self.trial.slot, tries=tries))
+
     def proven(self, slot: str) -> State:
         """Return the state with the trial's bundle as the active one."""
         held = msgspec.structs.replace(self.slots[slot], good=True)
@@ -147,6 +154,7 @@ def load(folder: Path) -> State:
 
     Raises:
         BundleError: The file exists and cannot be read.
+        MachineError: The machine prevents reading it.
     """
     path = folder / STATE
     try:
@@ -154,6 +162,7 @@ def load(folder: Path) -> State:
     except FileNotFoundError:
         return State()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        refuse_machine_fault(f"{path} cannot be read", error)
         raise _damaged(path, str(error)) from error
     named = {*state.slots, state.active or "a", state.trial.slot if state.trial else "a"}
     if state.format != 1 or not named <= set(SLOTS) or not all(map(_plain, state.slots.values())):

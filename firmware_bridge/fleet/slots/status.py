@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.errors import BundleError, BusyError
+from edge.errors import BundleError, BusyError, MachineError
 from firmware_bridge.fleet.slots import state
 
 # msgspec reads these annotations when it decodes a report.
 from firmware_bridge.fleet.slots.audit import AuditLog, AuditReport, Record
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
-from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.slots.slot_files import find_problem
 from firmware_bridge.fleet.trust import trust_store as believed
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
         version: Version of the bundle.
         role: `active`, `trial`, `fallback`, or `empty`.
         tries: Number of starts that a trial has left.
-        ok: Whether the file matches its signed hash.
+        ok: Whether the bundle may run: signed by a trusted publisher, and undamaged.
+        problem: Why it may not; empty if it may.
     """
 
     slot: str
@@ -37,6 +38,7 @@ class SlotReport(msgspec.Struct, frozen=True, kw_only=True):
     role: str = "empty"
     tries: int | None = None
     ok: bool = True
+    problem: str = ""
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +80,7 @@ def examine(folder: Path) -> StatusReport:
         now = state.State()
         problems.append(error.what)
     slots = [_slot(folder, now, slot) for slot in state.SLOTS]
-    problems += [f"slot {slot.slot} is damaged" for slot in slots if not slot.ok]
+    problems += [f"slot {slot.slot}: {slot.problem}" for slot in slots if not slot.ok]
     log = AuditLog(folder)
     chain = log.verify()
     problems += [f"the log was tampered with: {problem}" for problem in chain.problems]
@@ -99,13 +101,18 @@ def _slot(folder: Path, now: state.State, slot: str) -> SlotReport:
         return SlotReport(slot=slot)
     trial = now.trial if now.trial and now.trial.slot == slot else None
     role = "trial" if trial else "active" if now.active == slot else "fallback"
+    try:
+        problem = find_problem(folder, slot, held)
+    except MachineError as error:
+        problem = error.what
     return SlotReport(
         slot=slot,
         name=held.name,
         version=held.version,
         role=role,
         tries=trial.tries if trial else None,
-        ok=SlotStore(folder).holds(slot, held),
+        ok=not problem,
+        problem=problem,
     )
 
 

@@ -1,8 +1,9 @@
 """The runtime's view of the slots: the bundle to use at this start, and its outcome.
 
 The start of a trial is counted on disk before the bundle is returned, so that a bundle that crashes
-the machine cannot do so forever. A read-only disk is not an error: if a trial cannot be recorded,
-it does not start.
+the machine cannot do so forever. A start that ends cleanly is taken back, and starts that did not
+end cleanly only roll a trial back: power cuts ban no bundle. If a trial cannot be recorded, because
+the disk is read-only or a different process holds the lock, it does not start.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.errors import BundleError, BusyError, UsageError
-from edge.util.files import locked, sha256
+from edge.bundle.shipped import default_bundle
+from edge.errors import BundleError, BusyError, MachineError, UsageError
+from edge.util.files import locked
+from edge.util.machine_fault import machine_fault
 from firmware_bridge import durable
 from firmware_bridge.fleet.slots import audit, state
 from firmware_bridge.fleet.slots.audit import AuditLog, utc_now
+from firmware_bridge.fleet.slots.slot_files import bundle_path, find_problem, metadata_path
+from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,15 +30,20 @@ if TYPE_CHECKING:
     from firmware_bridge.fleet.slots.audit import Value
     from firmware_bridge.fleet.slots.state import Held, State
 
-DEFAULT_STATE = Path("/var/lib/edge-difom")
 LOCK, INSTALLING = "lock", "installing"
+
+_SOON_S = 0.5
+"""Time after which a lock that is held elsewhere is reported, and the longest wait at the end."""
+
+_UNRECORDED = (OSError, BundleError, BusyError)
+"""Errors because of which a change of the state is not recorded."""
 
 
 class SlotStore:
     """The two slots of a state folder, for one start of the runtime (`edge.contracts.BundleStore`).
 
     The first `current` selects the bundle and counts a start if it is on trial; later calls return
-    the same bundle until `mark_bad`.
+    the same bundle until `mark_bad`. A bundle is returned only if a trusted publisher signed it.
 
     Args:
         folder: State folder.
@@ -46,21 +56,54 @@ class SlotStore:
         self._decided = False
         self._current: Path | None = None
         self._refused: set[Path] = set()
+        self._digests: dict[Path, str] = {}
+        self._counted = self._fell_back = False
+        self._unrecorded = ""
+        self._problems: dict[str, str] = {}
+        self._unreadable: set[str] = set()
 
     def current(self) -> Path | None:
-        """Return the bundle of this start after a hash check; None if no slot has a usable one."""
+        """Return the bundle of this start after its check; None if no slot has a usable one.
+
+        Raises:
+            MachineError: The machine prevents the check; ask again.
+        """
         if not self._decided:
             self._current, self._decided = self._start(), True
         return self._current
 
     def previous(self) -> Path | None:
-        """Return the other slot's bundle if it is good and its hash matches."""
+        """Return the other slot's bundle if it is good and passes its check.
+
+        Raises:
+            MachineError: The machine prevents the check; ask again.
+        """
         now = self._read()
         for slot in (now.active, now.fallback(now.active) if now.active else None):
             path = self._path(now, slot)
-            if slot and path and path != self._current and self._usable(now.slots[slot], path):
+            if slot and path and path != self._current and self._usable(slot, now.slots[slot]):
                 return path
         return None
+
+    def fallback(self) -> Path | None:
+        """Return the shipped bundle, None if the package ships none; the log records it."""
+        path = default_bundle()
+        if path is not None and not self._fell_back:
+            self._fell_back = True
+            self._tell("shipped-bundle", file=path.name, reason=self.trouble())
+        return path
+
+    def digest(self, path: Path) -> str | None:
+        """Return the signed SHA-256 of the manifest of a slot's bundle; None for a shipped one."""
+        return self._digests.get(path)
+
+    def trouble(self) -> str:
+        """Return why this start is not recorded, or why no slot is used; empty otherwise."""
+        if self._unrecorded or self._current or not self._decided:
+            return self._unrecorded
+        # A copy, because the supervisor's thread may be writing.
+        told = "; ".join(f"{place}: {why}" for place, why in sorted(dict(self._problems).items()))
+        return told or "no slot holds a bundle"
 
     def mark_bad(self, path: Path, reason: str) -> None:
         """Never use this bundle again; `current` then returns what `previous` returned.
@@ -70,29 +113,54 @@ class SlotStore:
             reason: Reason for the log.
         """
         self._refused.add(path)
-        with suppress(OSError, BundleError), self._changing() as now:
+        with suppress(*_UNRECORDED), self._changing() as now:
             slot = self._slot(now, path)
             if slot is None:
                 self._tell("bad-unknown", file=path.name, reason=reason)
             else:
-                state.save(self.folder, now.emptied(slot, bad=reason))
-                self._tell("marked-bad", slot=slot, version=now.slots[slot].version, reason=reason)
+                self._problems[f"slot {slot}"] = reason
+                # A copy that was damaged or exchanged says nothing about what was published.
+                damage = find_problem(self.folder, slot, now.slots[slot])
+                state.save(self.folder, now.emptied(slot, bad=None if damage else reason))
+                self._tell(
+                    "damaged" if damage else "marked-bad",
+                    slot=slot,
+                    version=now.slots[slot].version,
+                    reason=reason,
+                )
         if self._decided and path == self._current:
-            self._current = self.previous()
+            self._current = None
+            with suppress(MachineError):
+                self._current = self.previous()
             self._tell("rolled-back" if self._current else "no-bundle", reason=reason)
 
     def mark_good(self, path: Path) -> None:
-        """Make a trial the active bundle after its self-test and a clean running period."""
-        with suppress(OSError, BundleError), self._changing() as now:
+        """Make a trial the active bundle after its self-test and a clean running period.
+
+        Raises:
+            OSError: It cannot be recorded; try again later.
+            BusyError: A different process holds the lock; try again later.
+            BundleError: The state cannot be read.
+        """
+        if not self._unrecorded and not self._on_trial(self._read(), path):
+            return
+        with self._changing() as now:
             slot = self._slot(now, path)
             if slot is None or now.trial is None or now.trial.slot != slot:
                 return
             state.save(self.folder, now.proven(slot))
             self._tell("marked-good", slot=slot, version=now.slots[slot].version)
 
-    def holds(self, slot: str, held: Held) -> bool:
-        """Return whether a slot's file matches its signed hash."""
-        return self._usable(held, self.folder / "slots" / slot / held.file)
+    def refund(self, path: Path) -> None:
+        """Take the counted start of a trial back: it ended without a fault of the bundle."""
+        if not self._counted:
+            return
+        with suppress(*_UNRECORDED), self._changing(wait_s=0.0) as now:
+            if now.trial is not None and self._on_trial(now, path):
+                state.save(self.folder, now.refunded())
+                slot = now.trial.slot
+                self._tell("trial-refunded", slot=slot, version=now.slots[slot].version)
+            self._counted = False
 
     def roll_back(self) -> Held:
         """End the trial or switch to the other slot, from the next start on.
@@ -107,7 +175,7 @@ class SlotStore:
         with self._changing() as now:
             slot = now.active if now.trial else now.fallback(now.active) if now.active else None
             path = self._path(now, slot)
-            if slot is None or path is None or not self._usable(now.slots[slot], path):
+            if slot is None or path is None or not self._usable(slot, now.slots[slot]):
                 raise UsageError(
                     "there is no bundle to return to",
                     expected="another slot with a bundle that was marked good",
@@ -133,8 +201,9 @@ class SlotStore:
     def clean(self) -> list[Path]:
         """Do the work of `collect`; the caller holds the installation lock."""
         # Temporary files of the log belong to it while a writer is active.
-        with self._changing() as now, locked(self.folder / audit.LOCK):
-            named = {self._path(now, slot) for slot in now.slots}
+        with self._changing() as now, durable.held(self.folder / audit.LOCK):
+            paths = [bundle_path(self.folder, slot, held) for slot, held in now.slots.items()]
+            named = {*paths, *map(metadata_path, paths)}
             found = [*self.folder.glob(".*"), *self.folder.glob("slots/*/*")]
             removed = sorted(
                 path for path in set(found) - named if path.is_file() or path.is_symlink()
@@ -151,7 +220,7 @@ class SlotStore:
         Raises:
             BusyError: An installation is running.
         """
-        with self.installing(), locked(self.folder / LOCK):
+        with self.installing(), durable.held(self.folder / LOCK):
             path = self.folder / state.STATE
             if path.exists():
                 durable.move(path, path.with_suffix(".damaged"))
@@ -175,40 +244,69 @@ class SlotStore:
             yield
 
     def _start(self) -> Path | None:
-        with suppress(OSError, BundleError), self._changing() as now:
-            if now.trial:
-                slot, tries = now.trial.slot, now.trial.tries
-                version = now.slots[slot].version
-                path = self._path(now, slot)
-                assert path is not None
-                if tries > 0 and self._usable(now.slots[slot], path):
-                    state.save(self.folder, now.tried())
-                    self._tell("trial-started", slot=slot, version=version, tries_left=tries - 1)
-                    return path
-                reason = (
-                    None if tries > 0 else f"{state.TRIES} starts without a clean running period"
-                )
-                now = now.emptied(slot, bad=reason)
-                state.save(self.folder, now)
-                self._tell(
-                    "rolled-back",
-                    slot=slot,
-                    version=version,
-                    reason=reason or "the file is damaged",
-                )
-            while now.active:
-                path = self._path(now, now.active)
-                if path and self._usable(now.slots[now.active], path):
-                    return path
-                self._tell("damaged", slot=now.active, version=now.slots[now.active].version)
-                now = now.emptied(now.active)
-                state.save(self.folder, now)
+        try:
+            with self._changing() as now:
+                return self._decide(now)
+        except MachineError:
+            raise  # it prevents reading, which must not be taken for an empty slot
+        except _UNRECORDED as error:
+            # Nothing can be recorded, so no trial starts: use a good bundle or none.
+            if isinstance(error, BundleError):
+                self._problems["state"] = error.what
+            elif isinstance(error, BusyError) or machine_fault(error) is not None:
+                told = error.what if isinstance(error, BusyError) else str(error)
+                self._unrecorded = f"{told}; this start records nothing"
+            found = self.previous()
+            self._tell("unrecorded-start" if found else "no-bundle", reason=self._unrecorded)
+            return found
+
+    def _decide(self, now: State) -> Path | None:
+        """Choose the bundle of this start, and record what follows from the choice."""
+        self._unreadable.clear()
+        if now.trial:
+            slot, tries = now.trial.slot, now.trial.tries
+            held = now.slots[slot]
+            if tries > 0 and self._usable(slot, held):
+                state.save(self.folder, now.tried())
+                self._counted = True
+                self._tell("trial-started", slot=slot, version=held.version, tries_left=tries - 1)
+                return self._path(now, slot)
+            if tries <= 0:
+                self._problems[f"slot {slot}"] = f"{state.TRIES} starts that did not end cleanly"
+            if slot not in self._unreadable:
+                now = self._empty(now, slot, "rolled-back")
+        while (active := now.active) and not self._usable(active, now.slots[active]):
+            if active in self._unreadable:
+                return self._beside(now, active)
+            now = self._empty(now, active, "damaged")
+        if active is None and self._unreadable:
+            raise self._unreadable_error()
+        if active is None:
             self._tell("no-bundle")
-            return None
-        # Nothing can be recorded, so no trial starts: use a good bundle or none.
-        found = self.previous()
-        self._tell("unrecorded-start" if found else "no-bundle")
-        return found
+        return self._path(now, active)
+
+    def _empty(self, now: State, slot: str, event: str) -> State:
+        """Empty a slot whose bundle must not run, without banning what was published."""
+        after = now.emptied(slot)
+        state.save(self.folder, after)
+        reason = self._problems[f"slot {slot}"]
+        self._tell(event, slot=slot, version=now.slots[slot].version, reason=reason)
+        return after
+
+    def _beside(self, now: State, slot: str) -> Path | None:
+        """Return the other slot's good bundle, while the medium under a slot does not answer."""
+        other = now.fallback(slot)
+        if other is None or not self._usable(other, now.slots[other]):
+            raise self._unreadable_error()
+        self._tell("unreadable", slot=slot, reason=self._problems[f"slot {slot}"])
+        return self._path(now, other)
+
+    def _unreadable_error(self) -> MachineError:
+        return MachineError(
+            f"no slot of {self.folder} can be read",
+            got="; ".join(self._problems[f"slot {slot}"] for slot in sorted(self._unreadable)),
+            hint="check the disk; nothing is wrong with the bundles themselves",
+        )
 
     def _read(self) -> State:
         try:
@@ -217,32 +315,58 @@ class SlotStore:
             return state.State()
 
     @contextmanager
-    def _changing(self) -> Iterator[State]:
-        """Yield the state, locked against other writers while the body runs."""
-        with locked(self.folder / LOCK):
+    def _changing(self, wait_s: float | None = None) -> Iterator[State]:
+        """Yield the state, locked against other writers while the body runs.
+
+        Args:
+            wait_s: Time to wait for the lock after it was reported, seconds.
+        """
+        path = self.folder / LOCK
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(durable.held(path, _SOON_S))
+            except BusyError as error:
+                self._unrecorded = error.what
+                stack.enter_context(durable.held(path, wait_s))
+            self._unrecorded = ""
             yield state.load(self.folder)
 
     def _path(self, now: State, slot: str | None) -> Path | None:
         held = now.slots.get(slot) if slot else None
-        return self.folder / "slots" / str(slot) / held.file if held else None
+        return bundle_path(self.folder, slot, held) if slot and held else None
 
     def _slot(self, now: State, path: Path) -> str | None:
         return next((slot for slot in now.slots if self._path(now, slot) == path), None)
 
-    def _usable(self, held: Held, path: Path) -> bool:
-        """Return whether a slot's file matches its signed hash."""
-        try:
-            return (
-                path not in self._refused
-                and path.stat().st_size == held.size
-                and sha256(path) == held.sha256
-            )
-        except OSError:
+    def _on_trial(self, now: State, path: Path) -> bool:
+        return now.trial is not None and self._path(now, now.trial.slot) == path
+
+    def _usable(self, slot: str, held: Held) -> bool:
+        """Return whether a slot's bundle may run; `_problems` has the reason if it may not.
+
+        Raises:
+            MachineError: The machine prevents the check of any bundle.
+        """
+        path = bundle_path(self.folder, slot, held)
+        if path in self._refused:
             return False
+        try:
+            problem = find_problem(self.folder, slot, held)
+        except MachineError as error:
+            fault = machine_fault(error)
+            if fault is None or not fault.spares_others:
+                raise
+            self._unreadable.add(slot)
+            problem = f"{path.name} cannot be read: {fault.text}"
+        if problem:
+            self._problems[f"slot {slot}"] = problem
+            return False
+        self._digests[path] = held.manifest
+        return True
 
     def _tell(self, event: str, **detail: Value) -> None:
         """Write to the audit log; on a full or read-only disk only the record is lost."""
-        with suppress(OSError):
+        with suppress(OSError, BusyError):
             self.audit.append(event, **detail)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
 
 FORMAT = 1
+MAX_VERSION = 999_999_999
+"""Highest version of a bundle; a higher one could never be followed by a later one."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
 class Offer(Strict, frozen=True, kw_only=True):
@@ -74,11 +79,21 @@ def read_offer(custom: Any, target: str) -> Offer:
             hint="publish it again",
             code="invalid-offer",
         ) from error
-    if offer.version < 1:
+    if not 1 <= offer.version <= MAX_VERSION:
         raise BundleError(
-            f"{target} is offered with version {offer.version}", expected="a version from 1"
+            f"{target} is offered with a version out of range",
+            expected=f"a version from 1 to {MAX_VERSION}",
+            got=f"a number of {offer.version.bit_length()} bits",
         )
     return offer
+
+
+def is_target_name(name: str) -> bool:
+    """Return whether a text can name a bundle in a repository, and a file in any file system.
+
+    Letters, digits, dot, dash and underscore of ASCII: no separator, NUL, or escape code.
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def differences(offer: Offer, bundle: Bundle) -> list[str]:

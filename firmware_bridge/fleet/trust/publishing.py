@@ -17,7 +17,12 @@ from firmware_bridge import durable
 from firmware_bridge.fleet.trust import key_files
 from firmware_bridge.fleet.trust import repository as files
 from firmware_bridge.fleet.trust.folder import TARGETS
-from firmware_bridge.fleet.trust.offer import make_offer, read_offer
+from firmware_bridge.fleet.trust.offer import (
+    MAX_VERSION,
+    is_target_name,
+    make_offer,
+    read_offer,
+)
 from firmware_bridge.fleet.trust.roles import DAYS, ONLINE, expiry
 
 if TYPE_CHECKING:
@@ -111,6 +116,10 @@ def publish(
         raise UsageError(
             f"{name} is already published with version {last}",
             expected=f"a version from {last + 1}",
+        )
+    if version > MAX_VERSION:
+        raise UsageError(
+            f"{name} cannot have this version", expected=f"a version up to {MAX_VERSION}"
         )
     earlier = {path for file in targets.targets.values() for path in file.get_prefixed_paths()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -227,12 +236,10 @@ def rotate(
 
 
 def _refuse_name(name: str) -> None:
-    if not name.replace(".", "").replace("-", "").replace("_", "").isalnum() or name.startswith(
-        "."
-    ):
+    if not is_target_name(name):
         raise UsageError(
             f"invalid name for a repository: {name!r}",
-            expected="letters, digits, dot, dash, underscore",
+            expected="ASCII letters, digits, dot, dash, underscore",
         )
 
 

@@ -329,6 +329,23 @@ def folder(publisher: Any) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["", "\x1b[31mred", "a\nb", "a|b", "[a](http://b)", "`a`", "abc\u202edcba", "a" * 101],
+)
+def test_a_name_that_would_act_on_a_terminal_or_a_report_is_refused(
+    name: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
+    manifest = json.loads((folder / MANIFEST).read_bytes()) | {"name": name}
+    encoded = json.dumps(manifest).encode()
+    (folder / MANIFEST).write_bytes(encoded)
+    (folder / MANIFEST_HASH).write_text(f"{sha256(encoded)}  {MANIFEST}\n")
+    with pytest.raises(BundleError, match="cannot be shown") as caught:
+        Bundle.open(folder)
+    assert str(caught.value).replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("name", [MODEL, MANIFEST, MANIFEST_HASH])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
 def test_only_plain_files_of_a_folder_are_read(

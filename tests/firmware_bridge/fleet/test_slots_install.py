@@ -20,6 +20,7 @@ from edge.errors import (
     BusyError,
     EdgeDifomError,
     LatencyError,
+    MachineError,
     MissingDependencyError,
     ParityError,
     UsageError,
@@ -166,6 +167,74 @@ def test_a_signed_bundle_that_does_not_hold_together_is_refused(
     monkeypatch.setattr("firmware_bridge.fleet.trust.publishing.pack", pack_damaged)
     device.publisher.publish(b"second")
     refused(device, BundleError, "is inconsistent")
+
+
+@pytest.mark.row(51, "a self-test that the machine does not let run")
+def test_a_machine_that_cannot_test_a_bundle_bans_none(device: Device) -> None:
+    device.publisher.publish(b"second")
+    untested = SelfTest(ok=False, machine="Too many open files (EMFILE)")
+    refused(device, MachineError, "could not be tested", check=lambda _: untested)
+    assert state.load(device.folder).bad == []
+    assert device.install().version == 2
+
+
+def hostile_targets(device: Device, change: Any) -> None:
+    """Publish a second version whose signed description is changed before it is signed."""
+    from firmware_bridge.fleet.trust import repository
+
+    real = repository.write
+
+    def write(folder: Any, keys: Any, targets: Any, *rest: Any) -> Any:
+        change(targets.targets)
+        return real(folder, keys, targets, *rest)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(repository, "write", write)
+        device.publisher.publish(b"second")
+
+
+def test_a_version_that_none_can_follow_is_refused(device: Device) -> None:
+    def raise_version(targets: Any) -> None:
+        targets["polyps.difom"].unrecognized_fields["custom"]["version"] = 10**40
+
+    hostile_targets(device, raise_version)
+    refused(device, BundleError, "version out of range")
+    assert state.load(device.folder).floor == {"polyps": 1}
+    with pytest.raises(UsageError, match="cannot have this version"):
+        device.publisher.publish(b"third", name="others", version=10**40)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\x1b[2Jb", "../b", "a/b", "", ".b", "ä", "a" * 200])
+def test_a_name_that_is_no_file_name_is_refused(device: Device, name: str) -> None:
+    def rename(targets: Any) -> None:
+        entry = targets.pop("polyps.difom")
+        entry.path = f"{name}.difom"
+        targets[entry.path] = entry
+
+    hostile_targets(device, rename)
+    refused(device, BundleError, "is not published as a bundle", target=name)
+
+
+@pytest.mark.row(54, "a slot whose signed description is gone")
+def test_a_slot_without_its_description_is_replaced_by_the_same_version(device: Device) -> None:
+    (description,) = device.folder.glob("slots/*/*.signed.json")
+    with pytest.raises(UsageError, match="is installed already"):
+        device.install()
+    description.unlink()
+    device.install()
+    assert device.start()[1] == b"first"
+
+
+def test_the_description_is_kept_while_its_bundle_is(device: Device) -> None:
+    kept = sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*"))
+    assert device.start()[0].collect() == []
+    assert sorted(path.suffixes[-2:] for path in device.folder.glob("slots/*/*")) == kept
+    for version in (2, 3):
+        device.publisher.publish(b"next", version=version)
+        device.install()
+        device.prove()
+    device.start()[0].collect()
+    assert len(list(device.folder.glob("slots/*/*"))) == 4
 
 
 @pytest.mark.row(35, "the repository as it was before the last publication, put back")

@@ -7,32 +7,39 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from edge.errors import BundleError, UsageError
+from edge.bundle.shipped import default_bundle
+from edge.errors import BundleError, BusyError, MachineError, UsageError
 from edge.util.extras import resolve
-from edge.util.files import sha256
+from edge.util.files import locked, sha256
+from firmware_bridge import durable
 from firmware_bridge.fleet.slots import state
 from firmware_bridge.fleet.slots.audit import AuditLog
 from firmware_bridge.fleet.slots.state import Held, State
 from firmware_bridge.fleet.slots.status import examine
 from firmware_bridge.fleet.slots.store import SlotStore
+from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust.folder import open_plain
+from tests.support.signed_slots import Signer
 
 if TYPE_CHECKING:
     from edge.contracts import BundleStore
 
 
 class Device:
-    """A state folder whose slots are filled by hand."""
+    """A state folder whose slots are filled by hand, and the publisher who signs them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.publisher = folder, Signer()
+        self.publisher.trusted_by(folder)
 
     def put(self, slot: str, version: int, *, good: bool = False) -> Held:
         path = self.folder / "slots" / slot / f"{version}.difom"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(f"bundle {version}".encode())
-        return Held(
+        held = Held(
             file=path.name,
             sha256=sha256(path),
             size=path.stat().st_size,
@@ -41,6 +48,8 @@ class Device:
             manifest="0" * 64,
             good=good,
         )
+        self.publisher.sign(self.folder, slot, held)
+        return held
 
     def start(self) -> SlotStore:
         return SlotStore(self.folder)
@@ -48,6 +57,10 @@ class Device:
     def version(self) -> int | None:
         path = self.start().current()
         return int(path.stem) if path else None
+
+    def reasons(self, event: str) -> list[object]:
+        records = AuditLog(self.folder).records()
+        return [record.detail["reason"] for record in records if record.event == event]
 
     def events(self) -> list[str]:
         log = AuditLog(self.folder)
@@ -80,12 +93,200 @@ def test_one_start_counts_one_try_however_often_it_asks(device: Device) -> None:
     assert trial.tries == 1
 
 
-@pytest.mark.row(38, "a trial whose starts never come to a clean running period")
-def test_a_trial_that_never_proves_itself_is_rolled_back(device: Device) -> None:
+@pytest.mark.row(38, "a trial whose starts end without a clean stop")
+@pytest.mark.row(52, "starts of a trial that end without a clean stop")
+def test_a_trial_whose_starts_do_not_end_is_rolled_back_and_not_banned(device: Device) -> None:
     assert [device.version() for _ in range(4)] == [2, 2, 1, 1]
     assert device.events() == ["trial-started", "trial-started", "rolled-back"]
-    (bad,) = state.load(device.folder).bad
-    assert (bad.version, bad.reason) == (2, "2 starts without a clean running period")
+    assert device.reasons("rolled-back") == ["2 starts that did not end cleanly"]
+    assert state.load(device.folder).bad == []
+
+
+@pytest.mark.row(52, "starts of a trial without frames, each ended by the service manager")
+def test_a_start_that_ends_cleanly_does_not_count(device: Device) -> None:
+    for _ in range(4):
+        store = device.start()
+        path = store.current()
+        assert path is not None
+        assert path.name == "2.difom"
+        store.refund(path)
+        store.refund(path)
+    assert device.events() == ["trial-started", "trial-refunded"] * 4
+    trial = state.load(device.folder).trial
+    assert trial is not None
+    assert trial.tries == state.TRIES
+
+
+def test_only_a_counted_start_is_refunded(device: Device) -> None:
+    first = device.start().current()
+    assert first is not None
+    other = device.start()
+    other.refund(first)
+    assert device.events() == ["trial-started"], "this one counted nothing"
+
+
+@pytest.mark.row(53, "no slot with a usable bundle")
+def test_the_shipped_bundle_is_the_last_resort(device: Device, tmp_path: Path) -> None:
+    for path in device.folder.glob("slots/*/*.difom"):
+        path.unlink()
+    store = device.start()
+    assert (store.current(), store.previous()) == (None, None)
+    assert store.fallback() == store.fallback() == default_bundle()
+    assert device.events()[-2:] == ["no-bundle", "shipped-bundle"]
+    assert "slot a: the file cannot be read" in store.trouble()
+    assert store.digest(tmp_path) is None
+
+
+SECRET = b"not what was signed"
+
+
+@pytest.mark.row(54, "slot, state and description rewritten without a key")
+@pytest.mark.parametrize("change", ["state", "description", "gone", "other name", "stranger"])
+def test_a_slot_that_nobody_signed_is_not_run(device: Device, change: str) -> None:
+    now = state.load(device.folder)
+    path = device.folder / "slots/b/2.difom"
+    path.write_bytes(SECRET)
+    forged = msgspec.structs.replace(now.slots["b"], sha256=sha256(path), size=len(SECRET))
+    description = device.folder / "slots/b/2.signed.json"
+    if change == "description":
+        text = description.read_text().replace(now.slots["b"].sha256, forged.sha256)
+        description.write_text(text.replace('"length": 8', f'"length": {len(SECRET)}'))
+    elif change == "gone":
+        description.unlink()
+    elif change == "other name":
+        forged = msgspec.structs.replace(forged, name="others")
+    elif change == "stranger":
+        Signer().sign(device.folder, "b", forged)
+    state.save(device.folder, msgspec.structs.replace(now, slots={**now.slots, "b": forged}))
+    assert device.version() == 1
+    assert device.events() == ["rolled-back"]
+    assert state.load(device.folder).bad == []
+
+
+def test_an_older_signed_bundle_under_a_newer_version_is_not_run(device: Device) -> None:
+    """The state claims a version, which is signed as well."""
+    now = state.load(device.folder)
+    lying = msgspec.structs.replace(now.slots["b"], version=9)
+    state.save(device.folder, msgspec.structs.replace(now, slots={**now.slots, "b": lying}))
+    assert device.version() == 1
+
+
+@pytest.mark.parametrize("rotation", [{"new_online": True}, {"new_online": True, "new_top": True}])
+def test_what_was_installed_before_keys_were_changed_runs_on(
+    device: Device, rotation: dict[str, bool]
+) -> None:
+    for _ in range(3):
+        device.publisher.next_root(**rotation)
+        device.publisher.trusted_by(device.folder)
+    assert device.version() == 2
+    device.put("b", 2)
+    assert device.version() == 2, "signed by the new key"
+
+
+@pytest.mark.row(54, "trusted root, slot and state rewritten without a key, under an anchor")
+@pytest.mark.parametrize("rotations", [0, 2])
+def test_an_anchor_outlives_a_root_that_was_replaced(
+    device: Device,
+    rotations: int,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    anchor = tmp_path_factory.mktemp("etc") / "root.json"
+    monkeypatch.setattr(believed, "ANCHOR", anchor)
+    monkeypatch.setattr(believed, "DEFAULT_STATE", device.folder)
+    anchor.write_bytes(device.publisher.root)
+    for _ in range(rotations):
+        device.publisher.next_root(new_online=True, new_top=True)
+        device.publisher.trusted_by(device.folder)
+    store = device.start()
+    path = store.current()
+    assert path is not None
+    assert path.name == "2.difom"
+    store.refund(path)
+    thief = Device(device.folder)
+    now = state.load(device.folder)
+    held = {slot: thief.put(slot, number, good=True) for slot, number in (("a", 1), ("b", 2))}
+    state.save(device.folder, msgspec.structs.replace(now, slots=held))
+    assert device.version() is None
+    anchor.unlink()
+    state.save(device.folder, msgspec.structs.replace(now, slots=held))
+    assert device.version() == 2, "without an anchor the root in the folder counts"
+
+
+@pytest.mark.row(55, "a different process holds the lock of the state folder, or of its log")
+@pytest.mark.parametrize("name", ["lock", "audit.lock"])
+def test_a_lock_that_is_held_elsewhere_costs_a_record_and_no_bundle(
+    device: Device, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("firmware_bridge.fleet.slots.store._SOON_S", 0.1)
+    before = (device.folder / state.STATE).read_bytes()
+    store = device.start()
+    with locked(device.folder / name):
+        path = store.current()
+        assert path is not None
+        if name == "lock":
+            assert path.name == "1.difom", "no trial starts that cannot be counted"
+            assert "lock is locked by a different process" in store.trouble()
+            assert "records nothing" in store.trouble()
+            assert (device.folder / state.STATE).read_bytes() == before
+            with pytest.raises(BusyError):
+                store.mark_good(path)
+        store.refund(path)
+        assert examine(device.folder).problems == []
+    store.mark_good(path)
+    assert store.trouble() == ""
+    assert device.version() == 2
+
+
+@pytest.mark.row(51, "no free file descriptor while the slots are read")
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_machine_that_cannot_read_the_slots_empties_none(
+    device: Device, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (device.folder / state.STATE).read_bytes()
+    store = device.start()
+
+    def refuse(path: Path) -> Any:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("firmware_bridge.fleet.slots.slot_files.open_plain", refuse)
+    for ask in (store.current, store.previous, store.current):
+        with pytest.raises(MachineError):
+            ask()
+    monkeypatch.undo()
+    assert (device.folder / state.STATE).read_bytes() == before
+    assert store.current() == device.folder / "slots/b/2.difom"
+
+
+@pytest.mark.row(51, "the state of the slots cannot be read for a while")
+def test_a_state_that_the_machine_cannot_read_is_not_an_empty_one(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == state.STATE:
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    store = device.start()
+    with pytest.raises(MachineError, match=r"state\.json"):
+        store.current()
+    monkeypatch.undo()
+    assert store.current() == device.folder / "slots/b/2.difom"
+
+
+def test_a_copy_that_was_exchanged_is_emptied_and_not_banned(device: Device) -> None:
+    store = device.start()
+    path = store.current()
+    assert path is not None
+    path.write_bytes(SECRET)
+    store.mark_bad(path, "the manifest was changed after it was verified")
+    assert store.current() == device.folder / "slots/a/1.difom"
+    assert state.load(device.folder).bad == []
+    assert device.events()[-2:] == ["damaged", "rolled-back"]
 
 
 def test_a_try_is_counted_before_the_bundle_is_handed_out(
@@ -130,7 +331,7 @@ def test_both_slots_bad_is_no_bundle(device: Device) -> None:
 
 @pytest.mark.row(39, "both slots' files damaged on the disk")
 def test_both_slots_damaged_is_no_bundle(device: Device) -> None:
-    for path in device.folder.glob("slots/*/*"):
+    for path in device.folder.glob("slots/*/*.difom"):
         path.write_bytes(b"x" * path.stat().st_size)
     assert device.version() is None
     assert device.events() == ["rolled-back", "damaged", "no-bundle"]
@@ -142,17 +343,38 @@ def test_both_slots_damaged_is_no_bundle(device: Device) -> None:
 def test_a_read_error_is_a_bad_slot(
     device: Device, slot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def digest(path: Path) -> str:
-        if path.parent.name == slot:
+    def opened(path: Path) -> Any:
+        if path.parent.name == slot and path.suffix == ".difom":
             raise OSError(errno.EIO, "Input/output error", str(path))
-        return sha256(path)
+        return open_plain(path)
 
-    monkeypatch.setattr("firmware_bridge.fleet.slots.store.sha256", digest)
+    monkeypatch.setattr("firmware_bridge.fleet.slots.slot_files._PAUSES_S", ())
+    monkeypatch.setattr("firmware_bridge.fleet.slots.slot_files.open_plain", opened)
+    before = state.load(device.folder)
     store = device.start()
     current = store.current()
     assert current is not None
     assert current.parent.name == {"a": "b", "b": "a"}[slot]
     assert store.previous() is None
+    assert state.load(device.folder).slots == before.slots, "the medium may come back"
+
+
+@pytest.mark.row(51, "neither slot's medium answers, and both come back")
+def test_read_errors_of_both_slots_are_no_empty_slots(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: Path) -> Any:
+        if path.suffix == ".difom":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return open_plain(path)
+
+    monkeypatch.setattr("firmware_bridge.fleet.slots.slot_files._PAUSES_S", (0.001,))
+    monkeypatch.setattr("firmware_bridge.fleet.slots.slot_files.open_plain", opened)
+    store = device.start()
+    with pytest.raises(MachineError, match="no slot of"):
+        store.current()
+    monkeypatch.undo()
+    assert store.current() == device.folder / "slots/b/2.difom"
 
 
 @pytest.mark.row(41, "a model's file that is gone, cut short or changed")
@@ -293,4 +515,4 @@ def test_status_changes_nothing(device: Device) -> None:
         path: path.read_bytes() for path in device.folder.rglob("*") if path.is_file()
     } == before
     (device.folder / "slots/a/1.difom").write_bytes(b"x")
-    assert examine(device.folder).problems == ["slot a is damaged"]
+    assert examine(device.folder).problems == ["slot a: the file is damaged"]

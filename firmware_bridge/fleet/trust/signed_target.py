@@ -1,0 +1,155 @@
+"""The signed description of an installed bundle, checked at every start without importing TUF.
+
+python-tuf takes half a second to import, so a start of the device checks the signatures itself, by
+the same rules: canonical JSON, distinct keys, the role's threshold. Expiry does not matter here; it
+only prevents an installation.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge.errors import BundleError, MissingDependencyError
+from edge.util.extras import missing
+from firmware_bridge.fleet.trust.offer import read_offer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ED25519 = "ed25519"
+
+
+class SignedTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a publisher signed about a bundle.
+
+    Attributes:
+        sha256: SHA-256 of the packed bundle.
+        size: Size of the packed bundle in bytes.
+        version: Its version.
+        manifest: SHA-256 of its manifest.
+    """
+
+    sha256: str
+    size: int
+    version: int
+    manifest: str
+
+
+def read_signed_target(metadata: bytes, name: str, roots: Sequence[str]) -> SignedTarget:
+    """Return what the targets role of a trusted root signed about a bundle.
+
+    Args:
+        metadata: Metadata of the targets role, as published.
+        name: Name of the bundle in the repository.
+        roots: Trusted root metadata, the newest first; one whose targets role signed is enough.
+
+    Raises:
+        BundleError: The metadata are damaged, no trusted root's targets role signed them, or they
+            do not name the bundle.
+        MissingDependencyError: The package that checks signatures is not installed.
+    """
+    try:
+        document = json.loads(metadata)
+        if not any(_signed_by(document, json.loads(root)["signed"], "targets") for root in roots):
+            raise BundleError(f"nobody whom this device trusts signed {name}")
+        entry = document["signed"]["targets"][f"{name}.difom"]
+        offer = read_offer(entry["custom"], name)
+        return msgspec.convert(
+            {
+                "sha256": entry["hashes"]["sha256"],
+                "size": entry["length"],
+                "version": offer.version,
+                "manifest": offer.manifest,
+            },
+            SignedTarget,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"the signed description of {name} cannot be read",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def follow_roots(anchor: str, roots: Sequence[str]) -> list[str]:
+    """Return the roots that an anchor leads to, the newest first and the anchor last.
+
+    Args:
+        anchor: Root metadata that only the machine's administrator can write.
+        roots: Root metadata that may follow it, in any order.
+
+    Raises:
+        BundleError: A root cannot be read.
+        MissingDependencyError: The package that checks signatures is not installed.
+    """
+    try:
+        chain = [anchor]
+        waiting = {json.loads(root)["signed"]["version"]: root for root in roots}
+        while True:
+            newest = json.loads(chain[0])["signed"]
+            following = waiting.get(newest["version"] + 1)
+            if following is None:
+                return chain
+            document = json.loads(following)
+            for keys in (newest, document["signed"]):
+                if not _signed_by(document, keys, "root"):
+                    return chain
+            chain.insert(0, following)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            "the trusted roots cannot be read", got=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _signed_by(document: dict[str, Any], root: dict[str, Any], role: str) -> bool:
+    """Return whether a role of a root signed a document with enough of its keys."""
+    try:
+        from securesystemslib.formats import encode_canonical
+    except ModuleNotFoundError as error:
+        raise missing(error) or error from error
+    signed = document["signed"]
+    if signed["_type"] != role or root["_type"] != "root":
+        return False
+    content = encode_canonical(signed)
+    needed = root["roles"][role]["threshold"]
+    if not isinstance(content, str) or needed < 1:
+        return False
+    given = {item["keyid"]: item["sig"] for item in document["signatures"]}
+    valid = [
+        keyid
+        for keyid in set(root["roles"][role]["keyids"])
+        if keyid in given
+        and _verifies(keyid, root["keys"][keyid], bytes.fromhex(given[keyid]), content.encode())
+    ]
+    return len(valid) >= int(needed)
+
+
+def _verifies(keyid: str, key: dict[str, Any], signature: bytes, content: bytes) -> bool:
+    try:
+        if key["scheme"] != _ED25519:
+            return _verifies_slowly(keyid, key, signature, content)
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ModuleNotFoundError as error:
+        raise missing(error) or MissingDependencyError(str(error)) from error
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key["keyval"]["public"]))
+        public.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _verifies_slowly(keyid: str, key: dict[str, Any], signature: bytes, content: bytes) -> bool:
+    """Check a signature of any scheme; the import takes a third of a second."""
+    from securesystemslib.exceptions import UnverifiedSignatureError
+    from securesystemslib.signer import Key, Signature
+
+    try:
+        # `from_dict` takes its argument apart.
+        Key.from_dict(keyid, dict(key)).verify_signature(Signature(keyid, signature.hex()), content)
+    except UnverifiedSignatureError:
+        return False
+    return True
