@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
 
+from edge.engines.golden_picture import PictureError, decode_png
 from edge.engines.open import open_engine, split_name
 from edge.errors import (
     BundleError,
@@ -200,13 +201,10 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
         BundleError: The golden frame is damaged, or its scores and the engine's differ in size.
     """
     manifest = bundle.manifest
-    frame = _decode(
-        bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width)
-    )
-    wanted = _decode(
-        bundle, golden.scores, cv2.IMREAD_GRAYSCALE, (manifest.output.height, manifest.output.width)
-    )
-    got = engine.infer(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    frame = _decode(bundle, golden.frame, (manifest.input.height, manifest.input.width), "RGB")
+    size = manifest.output.height, manifest.output.width
+    wanted = _decode(bundle, golden.scores, size, "gray")
+    got = engine.infer(frame)
     if got.shape != wanted.shape:
         raise BundleError(
             f"{bundle.path}: the output size of the {engine.name} engine differs from that of the "
@@ -244,15 +242,17 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
     )
 
 
-def _decode(bundle: Bundle, name: str, mode: int, size: tuple[int, int]) -> ImageU8:
-    picture = cv2.imdecode(np.frombuffer(bundle.read(name), np.uint8), mode)
-    if picture is None or picture.shape[:2] != size:
+def _decode(
+    bundle: Bundle, name: str, size: tuple[int, int], kind: Literal["gray", "RGB"]
+) -> ImageU8:
+    try:
+        return decode_png(bundle.read(name), size, kind)
+    except PictureError as error:
         raise BundleError(
             f"{bundle.path}: {name} is not a golden image",
-            expected=f"a PNG of {size[1]}x{size[0]} pixels",
-            got="no image" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}",
-        )
-    return cast("ImageU8", picture)
+            expected=f"a PNG of {size[1]}x{size[0]} pixels, {kind}, 8 bits",
+            got=str(error),
+        ) from error
 
 
 def _describe(frames: list[FrameCheck]) -> str:
