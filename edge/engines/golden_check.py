@@ -13,6 +13,7 @@ from edge.engines.open import open_engine, split_name
 from edge.errors import (
     BundleError,
     EdgeDifomError,
+    InferenceFault,
     MachineError,
     MissingDependencyError,
     ParityError,
@@ -20,13 +21,16 @@ from edge.errors import (
 from edge.imaging.postprocess import level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edge.bundle.manifest import Golden, Manifest
     from edge.bundle.reader import Bundle
     from edge.contracts import Engine
     from edge.frame import ImageU8
+
+    Opener = Callable[[Bundle, str], Engine]
+    """Opens the engine of a bundle by its name."""
 
 MIN_PIXELS = 50
 """Masks with fewer expected pixels are judged only by their scores.
@@ -114,7 +118,9 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport:
+def verify_bundle(
+    bundle: Bundle, engines: Sequence[str] | None = None, *, opener: Opener | None = None
+) -> VerifyReport:
     """Check every hash, and each INT8 engine against the golden frames.
 
     The golden scores come from the quantized student, so an f32 engine is verified only by its
@@ -123,6 +129,8 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     Args:
         bundle: An open bundle.
         engines: Names of engines; None for all engines of the bundle that are installed.
+        opener: Opens an engine of the bundle; by default in this process, which a hostile file may
+            crash (`edge.inference.isolated.open_isolated` opens it in another).
 
     Raises:
         UsageError: The bundle has no such engine.
@@ -135,7 +143,8 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
     for name in engines or ():
         bundle.engine(split_name(name)[0])
-    checks = [_check_engine(bundle, name, asked=engines is not None) for name in engines or held]
+    start, asked = opener or open_engine, engines is not None
+    checks = [_check_engine(bundle, name, start, asked=asked) for name in engines or held]
     if held and all(check.ok and not check.checked for check in checks):
         raise MissingDependencyError(
             f"no engine of {bundle.path} can run here",
@@ -167,9 +176,9 @@ def unreadable(path: Path, error: BundleError) -> VerifyReport:
     )
 
 
-def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
+def _check_engine(bundle: Bundle, name: str, opener: Opener, *, asked: bool) -> EngineCheck:
     try:
-        engine = open_engine(bundle, name)
+        engine = opener(bundle, name)
     except MissingDependencyError as error:
         if asked:
             raise
@@ -181,8 +190,9 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     try:
         frames = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
         settings = engine.settings()
-    except BundleError as error:
-        return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
+    except (BundleError, InferenceFault) as error:
+        problem = error.what if isinstance(error, BundleError) else f"{name}: {error}"
+        return EngineCheck(engine=name, checked=False, ok=False, problem=problem)
     finally:
         engine.close()
     return EngineCheck(
