@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -25,6 +24,7 @@ from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edge.frame import ImageU8
 
@@ -78,7 +78,7 @@ def test_it_scores_as_the_engine_in_this_process(
 def test_a_crash_in_an_inference_is_an_error(bundle: Bundle) -> None:
     with closing(open_isolated(bundle, "tflite", threads=1)) as engine:
         os.kill(engine._process.pid, signal.SIGSEGV)
-        with pytest.raises(BundleError, match="tflite engine of .* does not run") as caught:
+        with pytest.raises(BundleError, match=r"tflite engine of .* does not run") as caught:
             engine.infer(np.zeros((64, 64, 3), np.uint8))
     assert "SIGSEGV" in caught.value.got
 
