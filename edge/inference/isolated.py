@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.errors import BundleError, BusyError, EdgeDifomError, InferenceFault
+from edge.errors import BundleError, EdgeDifomError, InferenceFault, MachineError
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import ProcessEngine
 from edge.status import ReasonKind
@@ -43,7 +43,7 @@ class IsolatedEngine:
 
     Raises:
         BundleError: The engine is refused, or its process crashed or hung.
-        BusyError: This machine cannot start the process, or has no memory for it.
+        MachineError: This machine cannot start the process, or has no memory for it.
         EdgeDifomError: Any error that the engine raises while it opens.
     """
 
@@ -52,7 +52,9 @@ class IsolatedEngine:
         try:
             self._process = ProcessEngine(spec, timeout_ms=_INFER_MS, hang_ms=_INFER_MS)
         except OSError as error:
-            raise BusyError(f"{what} needs a process that cannot start", got=str(error)) from error
+            raise MachineError(
+                f"{what} needs a process that cannot start", got=str(error)
+            ) from error
         try:
             self._process.wait_ready(_OPEN_S)
         except InferenceFault as fault:
@@ -77,7 +79,7 @@ class IsolatedEngine:
         Raises:
             InferenceFault: The output is not a score map (`DAMAGED`); the next call may succeed.
             BundleError: The process crashed or hung.
-            BusyError: The machine has no memory left for it.
+            MachineError: The machine has no memory left for it.
         """
         try:
             return self._process.infer(image)
@@ -102,7 +104,7 @@ class IsolatedEngine:
                 got=fault.detail,
                 hint="copy the bundle again from where it was made, or choose a different engine",
             )
-        return BusyError(
+        return MachineError(
             f"{self._what} cannot be run now",
             expected="memory for its process",
             got=fault.detail,
@@ -127,7 +129,7 @@ def open_isolated(
         UsageError: Unknown name, the bundle has no such engine, or the machine no such device.
         MissingDependencyError: The runtime is missing (the error names the extra), or incompatible.
         BundleError: The engine does not fit this machine, does not verify, or ended its process.
-        BusyError: The machine cannot run the process.
+        MachineError: The machine cannot run the process.
     """
     spec = bundle_spec(bundle, name, threads=threads, precision=precision, cached=False)
     return IsolatedEngine(spec, f"the {spec.arguments['engine']} engine of {bundle.path}")

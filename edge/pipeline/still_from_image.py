@@ -44,7 +44,7 @@ def still_from_image(path: Path, bundle: Bundle, engine_name: str = "auto") -> S
         DataError: `path` is not an image, or shows no field of view.
         BundleError: The bundle does not verify.
         MissingDependencyError: No runtime of its engines is installed.
-        BusyError: The machine cannot run the engine's process.
+        MachineError: The machine cannot run the engine's process.
     """
     picture = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
     view = estimate(picture)
