@@ -65,7 +65,7 @@ def exit_codes() -> dict[int, str]:
     found = {
         kind.exit_code: f"`{kind.__name__}`: {inspect.getdoc(kind).splitlines()[0]}"
         for kind in kinds
-        if issubclass(kind, errors.EdgeDifomError) and kind is not errors.EdgeDifomError
+        if kind.__base__ is errors.EdgeDifomError  # a kind of a kind has its exit code
     }
     other = {
         0: "Done.",
