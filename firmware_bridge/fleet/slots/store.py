@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edge.contracts import BundleStore
-    from firmware_bridge.fleet.slots.audit import Value
+    from firmware_bridge.fleet.slots.audit_chain import Value
     from firmware_bridge.fleet.slots.state import Held, State
 
 DEFAULT_STATE = Path("/var/lib/edge-difom")

@@ -19,6 +19,7 @@ from edge.evaluation.bundle import count_clean
 from edge.inference import isolated
 from edge.inference.isolated import open_isolated, try_out
 from edge.inference.messages import EngineSpec
+from edge.inference.process import ProcessEngine
 from edge.status import ReasonKind
 from edge_difom.cli.main import main
 
@@ -124,7 +125,7 @@ def test_a_crash_under_a_command_is_one_message(
     def start(spec: EngineSpec, **timing: float) -> Any:
         return real(msgspec.structs.replace(spec, arguments={}), **timing)
 
-    real = isolated.ProcessEngine
+    real = ProcessEngine
     monkeypatch.setattr(isolated, "bundle_spec", spec)
     monkeypatch.setattr(isolated, "ProcessEngine", start)
     arguments = commands(tiny_bundle, pictures, tmp_path / "out")[command]
