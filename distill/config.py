@@ -185,6 +185,10 @@ def _folders(value: Any) -> Any:
     return [os.fspath(item) if isinstance(item, Path) else item for item in items]
 
 
+_YAML_ERRORS = (yaml.YAMLError, RecursionError, ValueError, TypeError, OverflowError)
+"""What reading YAML raises: impossible dates and numbers are errors of Python's own types."""
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -193,7 +197,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, *_YAML_ERRORS) as error:
         raise UsageError(
             f"cannot read the configuration {path}", expected="YAML in UTF-8", got=str(error)
         ) from None
@@ -219,10 +223,10 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
             )
         try:
             values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except _YAML_ERRORS as error:
             got = getattr(error, "problem", None) or str(error)
             raise UsageError(
-                f"invalid setting {assignment}",
+                f"invalid setting {assignment[:200]}",
                 expected="a value in YAML",
                 got=got,
                 hint=f"quote the value: '{key}=\"...\"'",

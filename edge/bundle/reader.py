@@ -28,8 +28,13 @@ MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 _OWN = (MANIFEST, MANIFEST_HASH)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_LONGEST_SIDE = 8192
+_LONGEST_SIDE = 4096
 _LONGEST_NAME = 100
+LARGEST_MANIFEST = 4 << 20
+"""Maximum bytes of a manifest: a decoded one takes up to twenty times as much memory."""
+
+_LEAST_IOU, _LARGEST_DIFFERENCE = 0.9, 4.0
+"""The widest tolerance of golden frames: a bundle must not choose to pass every test."""
 
 
 class _Schema(msgspec.Struct):
@@ -62,10 +67,10 @@ class Bundle:
         """
         path = Path(path)
         store = open_store(path)
-        encoded = store.read(MANIFEST)
+        encoded = store.read(MANIFEST, LARGEST_MANIFEST)
         digest = sha256(encoded)
         manifest = _decode(encoded, path)
-        if store.read(MANIFEST_HASH) != _hash_line(digest):
+        if store.read(MANIFEST_HASH, LARGEST_MANIFEST) != _hash_line(digest):
             raise BundleError(
                 f"{path}: {MANIFEST} was changed",
                 expected=f"the SHA-256 in {MANIFEST_HASH}",
@@ -274,6 +279,16 @@ def _check(manifest: Manifest, path: Path) -> None:
         raise BundleError(
             f"{path}: {MANIFEST} has an input or output out of range",
             expected=f"1 <= height, width <= {_LONGEST_SIDE}",
+        )
+    golden = manifest.golden
+    if not _LEAST_IOU <= golden.min_iou <= 1 or not (
+        0 <= golden.max_mean_difference <= _LARGEST_DIFFERENCE
+    ):
+        raise BundleError(
+            f"{path}: {MANIFEST} has a tolerance of its golden frames out of range",
+            expected=f"{_LEAST_IOU} <= min_iou <= 1, "
+            f"0 <= max_mean_difference <= {_LARGEST_DIFFERENCE:g}",
+            got=f"{golden.min_iou}, {golden.max_mean_difference}",
         )
     threshold, min_region, min_peak = manifest.output.point
     if not 0 < threshold <= 1 or not 0 <= min_region < 1 or not 0 <= min_peak <= 1:

@@ -1,25 +1,28 @@
 """Raw access to the files of a bundle: a directory or one zip.
 
 Hashes are not checked here; `edge.bundle.reader` checks them. The content is untrusted: links are
-not followed, and sizes are limited before anything is read.
+not followed. Sizes are limited before anything is read and while it is produced, because a file may
+state another size than it has.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import unicodedata
 import zipfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
 from edge.bundle.shipped import shipped_bundles
+from edge.bundle.zip_directory import check_directory
 from edge.errors import BundleError
 from edge.util.machine_fault import refuse_machine_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SUFFIX = ".difom"
@@ -31,10 +34,7 @@ LARGEST, LARGEST_SUM, MAX_FILES = 512 << 20, 1 << 30, 1000
 The largest student, U-Net in float, has 124 MB.
 """
 
-_LARGEST_DIRECTORY = 1 << 20
-"""Maximum bytes of a zip's central directory; a thousand long names fill a third of it."""
-
-_LONGEST_NAME, _LOCAL_HEADER = 255, 30
+_LONGEST_NAME, _LOCAL_HEADER, _PIECE = 255, 30, 1 << 20
 _RATIO, _RATIO_FROM = 200, 1 << 20
 """Maximum compression ratio, and the content size in bytes from which it is checked."""
 
@@ -46,8 +46,12 @@ class Store(Protocol):
         """Return the paths inside the bundle, with forward slashes."""
         ...
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, largest: int = LARGEST) -> bytes:
         """Read a file.
+
+        Args:
+            name: Path inside the bundle.
+            largest: Maximum size in bytes of what is read, whatever the bundle states.
 
         Raises:
             BundleError: The file is missing or unreadable.
@@ -84,14 +88,14 @@ def check_name(name: str, path: Path) -> None:
         BundleError: `name` is absolute, contains `..`, foreign separators or unprintable
             characters, or is too long for a file system.
     """
-    parts = PurePosixPath(name).parts
+    short = len(name) <= _LONGEST_NAME and len(name.encode(errors="replace")) <= _LONGEST_NAME
+    parts = PurePosixPath(name).parts if short else ()
     safe = name == "/".join(parts) and ".." not in parts and not name.startswith("/")
-    short = len(name.encode(errors="replace")) <= _LONGEST_NAME
     if not safe or not name or "\\" in name or ":" in name or not name.isprintable() or not short:
         raise BundleError(
             f"{path}: a file name leaves the bundle",
             expected="a relative path without ..",
-            got=repr(name),
+            got=repr(name[: _LONGEST_NAME + 1]),
         )
 
 
@@ -131,12 +135,12 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _refuse_large(sizes: Sequence[tuple[str, int]], path: Path) -> None:
+def _refuse_large(sizes: Sequence[tuple[str, int]], path: Path, largest: int = LARGEST) -> None:
     for name, size in sizes:
-        if size > LARGEST:
+        if size > largest:
             raise BundleError(
                 f"{path}: {name} is too large",
-                expected=f"at most {LARGEST} bytes",
+                expected=f"at most {largest} bytes",
                 got=f"{size} bytes",
             )
     total = sum(size for _, size in sizes)
@@ -168,12 +172,12 @@ class _Directory:
                 )
         return found
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, largest: int = LARGEST) -> bytes:
         try:
             check_name(name, self._path)
             with ExitStack() as stack, _open_inside(self._path, name, stack) as file:
                 size = os.fstat(file.fileno()).st_size
-                _refuse_large([(name, size)], self._path)
+                _refuse_large([(name, size)], self._path, largest)
                 data = file.read(size + 1)
         except OSError as error:
             what = f"{self._path}: {name} cannot be read"
@@ -209,8 +213,7 @@ class _Zip:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            _refuse_directory(path)
-            with zipfile.ZipFile(path) as archive:
+            with _open_zip(path) as archive:
                 entries = [info for info in archive.infolist() if not info.is_dir()]
                 end = archive.start_dir
         except BundleError:
@@ -235,7 +238,7 @@ class _Zip:
     def names(self) -> list[str]:
         return list(self._names)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, largest: int = LARGEST) -> bytes:
         if name not in self._names:
             inside = [other for other in self._names if other.endswith(f"/{name}")]
             if inside:
@@ -248,10 +251,12 @@ class _Zip:
                 )
             raise BundleError(f"{self._path}: {name} is missing", got="no such entry", hint=MEND)
         try:
-            with zipfile.ZipFile(self._path) as archive:
-                # The file may have been replaced since it was opened, so check its sizes again.
-                _refuse_large([(name, archive.getinfo(name).file_size)], self._path)
-                return archive.read(name)
+            with _open_zip(self._path) as archive:
+                # The file may have been replaced since it was opened, so check the entry again.
+                info = archive.getinfo(name)
+                _refuse_kind(info, self._path)
+                _refuse_large([(name, info.file_size)], self._path, largest)
+                return _unpacked(archive, info)
         except BundleError:
             raise
         # zlib.error and the encryption's RuntimeError have no common base below Exception.
@@ -261,19 +266,25 @@ class _Zip:
             raise BundleError(what, got=str(error), hint=MEND) from error
 
 
-def _refuse_directory(path: Path) -> None:
-    """Refuse a central directory that would fill the memory before any entry is checked."""
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    # One open file for check and use: the path may lead to another file in between.
     with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - (1 << 16) - 22))
-        tail = file.read()
-    place = tail.rfind(b"PK\x05\x06")
-    size = int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
-    if size > _LARGEST_DIRECTORY:
-        raise BundleError(
-            f"{path} has too many files",
-            expected=f"a directory of at most {_LARGEST_DIRECTORY} bytes",
-        )
+        check_directory(file, path, MAX_FILES)
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return an entry's content, never more than it states.
+
+    In one piece, zipfile would inflate all that the packed bytes give and cut it afterwards.
+    """
+    data = io.BytesIO()
+    with archive.open(info) as file:
+        while piece := file.read(_PIECE):
+            data.write(piece)
+    return data.getvalue()
 
 
 def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:

@@ -259,10 +259,10 @@ def evaluate_video(
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """
-    from edge.engines.open import open_engine
+    from edge.inference.isolated import open_isolated
 
     manifest, smoothing = bundle.manifest, Smoothing()
-    with closing(open_engine(bundle, engine, threads=threads, precision=precision)) as student:
+    with closing(open_isolated(bundle, engine, threads=threads, precision=precision)) as student:
         watched = []
         for survey in surveys:
             tell = None if done is None else partial(done, survey.source.clip.name)

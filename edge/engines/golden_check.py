@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
 
+from edge.engines.golden_picture import PictureError, decode_png
 from edge.engines.open import open_engine, split_name
 from edge.errors import (
     BundleError,
     EdgeDifomError,
+    InferenceFault,
     MachineError,
     MissingDependencyError,
     ParityError,
@@ -19,13 +21,16 @@ from edge.errors import (
 from edge.imaging.postprocess import level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edge.bundle.manifest import Golden, Manifest
     from edge.bundle.reader import Bundle
     from edge.contracts import Engine
     from edge.frame import ImageU8
+
+    Opener = Callable[[Bundle, str], Engine]
+    """Opens the engine of a bundle by its name."""
 
 MIN_PIXELS = 50
 """Masks with fewer expected pixels are judged only by their scores.
@@ -113,7 +118,9 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport:
+def verify_bundle(
+    bundle: Bundle, engines: Sequence[str] | None = None, *, opener: Opener | None = None
+) -> VerifyReport:
     """Check every hash, and each INT8 engine against the golden frames.
 
     The golden scores come from the quantized student, so an f32 engine is verified only by its
@@ -122,6 +129,8 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     Args:
         bundle: An open bundle.
         engines: Names of engines; None for all engines of the bundle that are installed.
+        opener: Opens an engine of the bundle; by default in this process, which a hostile file may
+            crash (`edge.inference.isolated.open_isolated` opens it in another).
 
     Raises:
         UsageError: The bundle has no such engine.
@@ -134,7 +143,8 @@ def verify_bundle(bundle: Bundle, engines: Sequence[str] | None = None) -> Verif
     held = [entry.runtime for entry in bundle.manifest.engines if entry.precision == "int8"]
     for name in engines or ():
         bundle.engine(split_name(name)[0])
-    checks = [_check_engine(bundle, name, asked=engines is not None) for name in engines or held]
+    start, asked = opener or open_engine, engines is not None
+    checks = [_check_engine(bundle, name, start, asked=asked) for name in engines or held]
     if held and all(check.ok and not check.checked for check in checks):
         raise MissingDependencyError(
             f"no engine of {bundle.path} can run here",
@@ -166,9 +176,9 @@ def unreadable(path: Path, error: BundleError) -> VerifyReport:
     )
 
 
-def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
+def _check_engine(bundle: Bundle, name: str, opener: Opener, *, asked: bool) -> EngineCheck:
     try:
-        engine = open_engine(bundle, name)
+        engine = opener(bundle, name)
     except MissingDependencyError as error:
         if asked:
             raise
@@ -180,8 +190,9 @@ def _check_engine(bundle: Bundle, name: str, *, asked: bool) -> EngineCheck:
     try:
         frames = [check_golden(bundle, engine, golden) for golden in bundle.manifest.golden.frames]
         settings = engine.settings()
-    except BundleError as error:
-        return EngineCheck(engine=name, checked=False, ok=False, problem=error.what)
+    except (BundleError, InferenceFault) as error:
+        problem = error.what if isinstance(error, BundleError) else f"{name}: {error}"
+        return EngineCheck(engine=name, checked=False, ok=False, problem=problem)
     finally:
         engine.close()
     return EngineCheck(
@@ -200,13 +211,10 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
         BundleError: The golden frame is damaged, or its scores and the engine's differ in size.
     """
     manifest = bundle.manifest
-    frame = _decode(
-        bundle, golden.frame, cv2.IMREAD_COLOR, (manifest.input.height, manifest.input.width)
-    )
-    wanted = _decode(
-        bundle, golden.scores, cv2.IMREAD_GRAYSCALE, (manifest.output.height, manifest.output.width)
-    )
-    got = engine.infer(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    frame = _decode(bundle, golden.frame, (manifest.input.height, manifest.input.width), "RGB")
+    size = manifest.output.height, manifest.output.width
+    wanted = _decode(bundle, golden.scores, size, "gray")
+    got = engine.infer(frame)
     if got.shape != wanted.shape:
         raise BundleError(
             f"{bundle.path}: the output size of the {engine.name} engine differs from that of the "
@@ -244,15 +252,17 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
     )
 
 
-def _decode(bundle: Bundle, name: str, mode: int, size: tuple[int, int]) -> ImageU8:
-    picture = cv2.imdecode(np.frombuffer(bundle.read(name), np.uint8), mode)
-    if picture is None or picture.shape[:2] != size:
+def _decode(
+    bundle: Bundle, name: str, size: tuple[int, int], kind: Literal["gray", "RGB"]
+) -> ImageU8:
+    try:
+        return decode_png(bundle.read(name), size, kind)
+    except PictureError as error:
         raise BundleError(
             f"{bundle.path}: {name} is not a golden image",
-            expected=f"a PNG of {size[1]}x{size[0]} pixels",
-            got="no image" if picture is None else f"{picture.shape[1]}x{picture.shape[0]}",
-        )
-    return cast("ImageU8", picture)
+            expected=f"a PNG of {size[1]}x{size[0]} pixels, {kind}, 8 bits",
+            got=str(error),
+        ) from error
 
 
 def _describe(frames: list[FrameCheck]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from edge.engines.formats import check_onnx
 from edge.errors import BundleError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _CONFIG = {
     "session.x64quantprecision": "1",
     # Within a frame threads wait for work spinning; between frames they sleep.
     "session.force_spinning_stop": "1",
+    # The other format is not checked by `edge.engines.formats`.
+    "session.load_model_format": "ONNX",
 }
 _ERRORS_ONLY = 3
 _COMPUTE = ("Conv", "MatMul", "Gemm")
@@ -74,6 +77,7 @@ class OnnxEngine:
             raise BundleError(
                 "an ONNX engine has one file", expected="model.onnx", got=f"{len(files)} files"
             )
+        check_onnx(files[0])
         self._model, self._threads, self._version = files[0], threads, str(ort.__version__)
         present = ort.get_available_providers()
         self._providers = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edge.engines.formats import check_ir
 from edge.engines.openvino_cache import CompiledCache
 from edge.errors import BundleError, UsageError
 from edge.util.host import architecture
@@ -70,6 +71,20 @@ def openvino_core() -> Any:
     return load_openvino().Core()
 
 
+def read_ir(files: Sequence[bytes]) -> Any:
+    """Read an IR from memory, as an `openvino.Model`.
+
+    Args:
+        files: `model.xml` and `model.bin`.
+
+    Raises:
+        BundleError: The first file is of another format; OpenVINO would guess which.
+        RuntimeError: OpenVINO cannot read the files.
+    """
+    check_ir(files)
+    return openvino_core().read_model(model=files[0], weights=files[1])
+
+
 class OpenVinoEngine:
     """An IR with a uint8 NHWC input, compiled for one stream.
 
@@ -107,6 +122,7 @@ class OpenVinoEngine:
                 expected="model.xml, model.bin",
                 got=f"{len(files)} files",
             )
+        check_ir(files)
         self._version = str(ov.get_version())
         self._core = openvino_core()
         # Listing other devices loads their plugins, which takes longer than anything but compiling.
@@ -188,9 +204,7 @@ class OpenVinoEngine:
                     self._cache.keep(key)
                     self._from_cache = True
                     return compiled
-        compiled = self._core.compile_model(
-            self._core.read_model(model=files[0], weights=files[1]), device, options
-        )
+        compiled = self._core.compile_model(read_ir(files), device, options)
         if self._cache is not None:
             exported = io.BytesIO()
             with suppress(RuntimeError):  # not every device can export a model

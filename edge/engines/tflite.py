@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.engines.formats import check_tflite
 from edge.engines.runtimes import Runtime, find_runtime
 from edge.errors import BundleError, InferenceFault, MissingDependencyError
 from edge.imaging.postprocess import UNITS
@@ -45,6 +46,7 @@ class LiteRtEngine:
             raise BundleError(
                 "a TFLite engine has one file", expected="model.tflite", got=f"{len(files)} files"
             )
+        check_tflite(files[0])
         self._threads = threads
         try:
             self._interpreter = _open_interpreter(self._runtime, files[0], threads)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from edge.errors import BundleError, InferenceFault
 from edge.evaluation.evaluator import evaluate, is_flagged
 from edge.evaluation.metrics import EvaluationReport, Negatives, ShiftReport, count_flagged
 from edge.evaluation.shift_report import evaluate_shifts
@@ -146,9 +147,9 @@ def evaluate_bundle_shifts(
 
 @contextmanager
 def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
-    from edge.engines.open import open_engine
+    from edge.inference.isolated import open_isolated
 
-    opened = open_engine(bundle, engine, threads=threads, precision=precision)
+    opened = open_isolated(bundle, engine, threads=threads, precision=precision)
     try:
         yield lambda image: _infer(opened, image)
     finally:
@@ -156,4 +157,7 @@ def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> I
 
 
 def _infer(engine: Engine, image: ImageU8) -> ImageU8:
-    return engine.infer(to_input(image, engine.input_size, bgr=False))
+    try:
+        return engine.infer(to_input(image, engine.input_size, bgr=False))
+    except InferenceFault as fault:
+        raise BundleError(f"the {engine.name} engine gives no scores", got=fault.detail) from fault

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def bundle_spec(
-    bundle: Bundle, engine: str = "auto", *, threads: int | None = None, precision: str = "int8"
+    bundle: Bundle,
+    engine: str = "auto",
+    *,
+    threads: int | None = None,
+    precision: str = "int8",
+    cached: bool = True,
 ) -> EngineSpec:
     """Describe an engine of a bundle for the worker process that will run it.
 
@@ -23,6 +28,7 @@ def bundle_spec(
         engine: As in `edge.engines.open.open_engine`.
         threads: CPU threads; None for every usable core.
         precision: Precision of the engine, as the bundle's manifest declares it.
+        cached: Whether a model that was compiled before may be loaded.
 
     Raises:
         EdgeDifomError: The engine cannot run on this machine; any error of
@@ -38,6 +44,7 @@ def bundle_spec(
             "engine": chosen,
             "threads": threads,
             "precision": precision,
+            "cached": cached,
         },
         input_size=(declared.input.height, declared.input.width),
         output_size=(declared.output.height, declared.output.width),
@@ -45,10 +52,11 @@ def bundle_spec(
 
 
 def open_bundle_engine(
-    path: str, digest: str, engine: str, threads: int | None, precision: str
+    path: str, digest: str, engine: str, threads: int | None, precision: str, cached: bool = True
 ) -> Engine:
     """Open an engine of the bundle at a path, provided that it still has the given digest."""
     bundle = Bundle.open(path)
     if bundle.digest != digest:
         raise RuntimeError(f"{path} was replaced while it was being opened")
-    return open_engine(bundle, engine, threads=threads, precision=precision, cache=cache_folder())
+    cache = cache_folder() if cached else None
+    return open_engine(bundle, engine, threads=threads, precision=precision, cache=cache)

@@ -12,11 +12,11 @@ import cv2
 
 from edge import __version__
 from edge.datasets.pairs import read_image
-from edge.engines.open import open_engine
 from edge.errors import DataError
 from edge.frame import Frame, Stage
 from edge.imaging.field_of_view import estimate
 from edge.imaging.view import restrict
+from edge.inference.isolated import open_isolated
 from edge.pipeline.analysis import analyze
 from edge.status import State, Status
 from edge.stills.still import BundleIdentity, compose, now
@@ -44,6 +44,7 @@ def still_from_image(path: Path, bundle: Bundle, engine_name: str = "auto") -> S
         DataError: `path` is not an image, or shows no field of view.
         BundleError: The bundle does not verify.
         MissingDependencyError: No runtime of its engines is installed.
+        MachineError: The machine cannot run the engine's process.
     """
     picture = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
     view = estimate(picture)
@@ -54,7 +55,7 @@ def still_from_image(path: Path, bundle: Bundle, engine_name: str = "auto") -> S
             "because it may identify the patient",
             got="an image that is dark nearly everywhere",
         )
-    engine = open_engine(bundle, engine_name)
+    engine = open_isolated(bundle, engine_name)
     try:
         frame = Frame(0, picture, 0, {Stage.CAPTURE: (0, 0)})
         result = restrict(analyze(frame, engine, bundle.manifest, view=view), view)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import re
 import socket
 import threading
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -165,6 +167,23 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Request(io.RawIOBase):
+    """Bytes of a request that must be complete in time, however slowly they come."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._end = connection, time.monotonic() + _STALLED_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request is too slow")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = _STALLED_S
@@ -175,6 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         # A small buffer limits how far a slow viewer lags behind.
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Request(self.connection))
 
     def do_GET(self) -> None:
         if not self._allowed():
@@ -185,6 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._follow()
         else:
             self._answer(HTTPStatus.NOT_FOUND)
+
+    def send_error(self, code: int, *_: object, **__: object) -> None:
+        """Answer as every other request is answered, without a page of the library's own."""
+        self._answer(HTTPStatus(code))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""
@@ -200,9 +225,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(status, "text/plain" if body is None else "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _head(self, status: HTTPStatus, kind: str) -> None:
+        self.connection.settimeout(_STALLED_S)
         self.send_response(status)
         for name, value in (
             ("Content-Type", kind),

@@ -12,7 +12,7 @@ from edge.sources.base import BaseSource
 from edge.sources.options import ClipOptions
 from edge.sources.packets import AHEAD, Packets
 from edge.util.clip_name import check_clip, ffmpeg_name
-from edge.util.container import hides_frames, missing_bytes
+from edge.util.container import hides_frames, holds_its_video, missing_bytes
 from edge.util.ffmpeg import quiet
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ class ClipSource(BaseSource):
 
     def _open(self) -> None:
         check_clip(self.path)
+        if not holds_its_video(self.path):
+            raise SourceError(
+                f"clip {self.path} cannot be decoded",
+                expected="a video file, not a list of others",
+                got="no container that is known",
+                hint=self._convert(),
+            )
         with ffmpeg_name(self.path) as name, quiet():
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
             self._packets = Packets(name)

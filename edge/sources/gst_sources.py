@@ -173,7 +173,8 @@ class RtspSource(PipelineSource):
             raise UsageError(
                 error.what,
                 expected=error.expected,
-                got=error.got,
+                # A password with a `?` in it ends up in an option.
+                got="***" if "@" in error.got else error.got,
                 hint="the URL's own query is closed with one more `?`: rtsp://HOST/PATH?channel=1?",
             ) from error
         source = cls(spec.target, stall_ms=options.stall_ms, start_ms=options.start_ms)

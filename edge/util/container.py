@@ -1,4 +1,4 @@
-"""Tell whether a clip's file ends before its container does, by the sizes that it holds.
+"""Tell what container a clip's file is, and whether it ends before its container does.
 
 FFmpeg reports a file that was cut and the regular end of a file in the same way.
 """
@@ -14,8 +14,59 @@ if TYPE_CHECKING:
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOX_NAME = re.compile(rb"[A-Za-z0-9 ]{4}")
+_SIGNATURES: tuple[tuple[int, bytes], ...] = (
+    *((4, name) for name in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
+    (0, b"RIFF"),
+    (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
+    (0, b"\0\0\1"),  # MPEG program and elementary streams, H.264, HEVC
+    (0, b"\0\0\0\1"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF, WMV
+    (0, b"FLV\1"),
+    (0, b"OggS"),
+    (0, b"\x06\x0e\x2b\x34"),  # MXF
+    (0, b"DKIF"),
+    (0, b"YUV4MPEG2 "),
+    (0, b"GIF8"),
+    (0, b"\xff\xd8\xff"),  # MJPEG
+    (0, b"\x1f\x07\0"),  # DV
+    (0, b".RMF"),
+    (0, b"nut/multimedia container\0"),
+)
+"""Offset and bytes by which FFmpeg knows containers that hold their video themselves."""
+
+_LISTS = (b"c=IN IP", b"<MPD", b"<SmoothStreaming", b"#EXTM3U", b"ffconcat")
+"""By which FFmpeg knows playlists, some of them anywhere in the bytes that it probes."""
+
+_PROBED = 1 << 20
+"""Bytes of a file that FFmpeg probes at most."""
+
+_SYNC, _PACKET, _STAMPED_PACKET = 0x47, 188, 192
+"""Sync byte and size of a transport stream's packet; in M2TS a time of 4 bytes precedes it."""
+
 _HIDDEN_S = 0.5
 _MAX_ELEMENTS = 1_000_000
+
+
+def holds_its_video(path: Path) -> bool:
+    """Return whether a file is of a known container, which names no other file or address.
+
+    FFmpeg also follows playlists: text files that lead to any file of this machine, or into the
+    network.
+
+    Args:
+        path: The clip.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_PROBED)
+    if any(mark in head for mark in _LISTS):
+        return False
+    if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
+        return True
+    packets = (head[::_PACKET][:5], head[4::_STAMPED_PACKET][:5])
+    return any(found == bytes([_SYNC] * 5) for found in packets)
 
 
 def missing_bytes(path: Path) -> int:

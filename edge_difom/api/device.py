@@ -54,7 +54,9 @@ def open_engine(
 ) -> Engine:
     """Open an engine of a bundle; close it with `engine.close()`.
 
-    OpenCV uses one thread in this process afterwards, because the cores belong to the engine.
+    OpenCV uses one thread in this process afterwards, because the cores belong to the engine. The
+    engine runs in this process, which a hostile model may crash: first `verify` a bundle of unknown
+    origin, which runs its engines in processes of their own.
 
     Args:
         bundle: An open bundle.
@@ -300,8 +302,9 @@ def verify(bundle: Bundle, engines: Sequence[str] | None = None) -> VerifyReport
         >>> ed.verify(ed.open_bundle()).raise_for_problems()
     """
     from edge.engines.golden_check import verify_bundle
+    from edge.inference.isolated import open_isolated
 
-    return verify_bundle(bundle, engines)
+    return verify_bundle(bundle, engines, opener=open_isolated)
 
 
 def read_bench_record(path: Path | str) -> BenchReport:

@@ -52,10 +52,12 @@ def command(
     over time applies, as in `run` on a folder of images. Images that cannot be read, or were not
     judged, have no mask and are listed with the reason.
     """
+    from edge.inference.isolated import open_isolated
     from edge.prediction.folder import AREAS, CONTOURS, MASKS, find_images, predict_folder
+    from edge.prediction.predictor import Predictor
     from edge.util.files import refuse_existing
     from edge.util.spec import parse
-    from edge_difom.api.device import load
+    from edge_difom.api.device import open_bundle
 
     spec = parse(source) if source.startswith("images:") else None
     if spec is not None:
@@ -67,7 +69,9 @@ def command(
         )
     refuse_existing(out, force=force)
     images = find_images(folder)
-    with load(bundle_path, engine=engine, threads=threads, precision=precision) as predictor:
+    bundle = open_bundle(bundle_path)
+    opened = open_isolated(bundle, engine, threads=threads, precision=precision)
+    with Predictor(bundle, opened) as predictor:
         summary = predict_folder(predictor, images, out, force=force, report=console.progress)
     for name, reason in summary.unreadable.items():
         console.warn(f"{name} cannot be read: {reason}")

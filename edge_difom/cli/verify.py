@@ -41,13 +41,14 @@ def command(bundle_path: Path, engines: tuple[str, ...], json_path: str | None) 
     """
     from edge.bundle.reader import Bundle
     from edge.engines.golden_check import unreadable, verify_bundle
+    from edge.inference.isolated import open_isolated
 
     try:
         bundle = Bundle.open(bundle_path)
     except BundleError as error:
         _write(json_path, unreadable(bundle_path, error))
         raise
-    report = verify_bundle(bundle, engines or None)
+    report = verify_bundle(bundle, engines or None, opener=open_isolated)
     _show(report)
     _write(json_path, report)
     report.raise_for_problems()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from distill.students.build import build_student
-from edge.engines.openvino import openvino_core
+from edge.engines.openvino import read_ir
 from edge.errors import UsageError
 from quantize.graph.layers import convolutions
 from quantize.graph.tracing import arguments, operator, trace
@@ -118,8 +118,7 @@ def _read_convolutions(bundle: Bundle) -> list[_Weights]:
     )
     if entry is None:
         raise UsageError("the bundle has no OpenVINO engine", expected="an INT8 engine of OpenVINO")
-    model, weights = (bundle.read(path) for path in entry.files)
-    graph = openvino_core().read_model(model=model, weights=weights)
+    graph = read_ir([bundle.read(path) for path in entry.files])
     found: dict[int, _Weights] = {}
     for op in graph.get_ordered_ops():
         sources = [value.get_node() for value in op.input_values()]

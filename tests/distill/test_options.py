@@ -12,6 +12,7 @@ from distill.config import (
     config_options,
     dump_config,
     make_config,
+    parse_assignments,
     read_config_file,
     resolve_config,
 )
@@ -152,3 +153,25 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert config.data.negatives == [str(tmp_path / "b")]
     assert config.student.start == str(tmp_path / "w.pt")
     assert make_config(read_config_file(Path("c.yaml"))).student.start == "w.pt"
+
+
+BROKEN_VALUES = [
+    "[" * 20_000,
+    "2031-13-45",
+    "0x_",
+    "!!int x",
+    "{[]: 1}",
+    "'",
+    "\x00",
+    "!!python/name:os.x",
+]
+
+
+@pytest.mark.parametrize("value", BROKEN_VALUES)
+def test_a_value_that_breaks_yaml_is_an_error(value: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="invalid setting"):
+        parse_assignments((f"lr={value}",))
+    path = tmp_path / "config.yaml"
+    path.write_text(f"lr: {value}\n")
+    with pytest.raises(UsageError, match="configuration"):
+        read_config_file(path)

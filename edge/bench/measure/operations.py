@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from edge.bench.report.profile_record import Work
+from edge.engines.formats import check_ir
+from edge.errors import BundleError
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
@@ -32,10 +34,20 @@ def ir_work(xml: bytes) -> Work | None:
 
     Args:
         xml: The model's XML in OpenVINO's IR format, version 10 or 11.
+
+    Raises:
+        BundleError: It is not the XML of an IR.
     """
+    check_ir([xml])  # which also refuses entities
+    try:
+        return _count(ET.fromstring(xml))
+    except (ET.ParseError, ValueError, ArithmeticError, IndexError) as error:
+        raise BundleError("the OpenVINO engine's XML cannot be read", got=str(error)) from error
+
+
+def _count(model: ET.Element) -> Work | None:
     macs = values = 0
-    # The bundle's hashes verify the file, and expat resolves no external entities.
-    for layer in ET.fromstring(xml).iter("layer"):
+    for layer in model.iter("layer"):
         kind = layer.get("type")
         if kind not in (*_CONVOLUTIONS, *_TRANSPOSED, "MatMul"):
             continue

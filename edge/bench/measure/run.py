@@ -79,12 +79,16 @@ def run_bench(
         DataError: A pair cannot be used.
     """
     from edge.engines.open import open_engine
+    from edge.inference.isolated import try_out
 
     if not loads or not 0 < seconds < math.inf:
         raise UsageError(
             "the run has no duration", expected="a load, and seconds > 0", got=f"{seconds} s"
         )
     images = phantom_images(size)
+    # The engine runs in this process, so that its times and its memory are its own. A file that
+    # crashes its runtime does so before, in a process of its own.
+    try_out(bundle, engine, threads=threads, precision=precision)
     begin = time.perf_counter_ns()
     opened = open_engine(bundle, engine, threads=threads, precision=precision)
     compile_ms = (time.perf_counter_ns() - begin) / 1e6

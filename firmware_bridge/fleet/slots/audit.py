@@ -144,8 +144,10 @@ class AuditLog:
         lines, kept = self._lines(), self._head()
         head = _end(lines, kept)
         if found := chain.break_before(lines, kept):
-            lost = {"head": kept.n, "digest": kept.digest} if kept else {}
-            head = self._write(BROKEN, {"found": found, **lost}, head)
+            detail: dict[str, Value] = {"found": found}
+            if kept is not None:
+                detail |= {"head": kept.n, "digest": kept.digest}
+            head = self._write(BROKEN, detail, head)
         return head
 
     def _put_aside(self, head: Head) -> Head:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from edge.engines.runtimes import Runtime
     from edge.engines.selftest import SelfTest
-    from firmware_bridge.fleet.slots.audit import Value
+    from firmware_bridge.fleet.slots.audit_chain import Value
     from firmware_bridge.fleet.slots.state import Held, State
     from firmware_bridge.fleet.trust.folder import Folder
 

@@ -10,7 +10,8 @@ from edge.errors import BundleError, BusyError, MachineError
 from firmware_bridge.fleet.slots import state
 
 # msgspec reads these annotations when it decodes a report.
-from firmware_bridge.fleet.slots.audit import AuditLog, AuditReport, Record
+from firmware_bridge.fleet.slots.audit import AuditLog
+from firmware_bridge.fleet.slots.audit_chain import AuditReport, Record  # noqa: TC001
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
 from firmware_bridge.fleet.slots.slot_files import find_problem
 from firmware_bridge.fleet.trust import trust_store as believed

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edge.contracts import BundleStore
-    from firmware_bridge.fleet.slots.audit import Value
+    from firmware_bridge.fleet.slots.audit_chain import Value
     from firmware_bridge.fleet.slots.state import Held, State
 
 LOCK, INSTALLING = "lock", "installing"

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.bundle import store as bundle_store
-from edge.bundle.reader import MANIFEST, MANIFEST_HASH, Bundle, unpack
+from edge.bundle.reader import LARGEST_MANIFEST, MANIFEST, MANIFEST_HASH, Bundle, unpack
 from edge.bundle.store import check_names
 from edge.errors import BundleError
 from edge.util.files import sha256
@@ -193,6 +193,96 @@ def test_a_bomb_costs_no_memory(entries: list[Entry], tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not try_everything(made(tmp_path, bomb), tmp_path / "out")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+def memory_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.row(34, "an entry that inflates to far more than it states")
+@pytest.mark.parametrize("name", [MODEL, MANIFEST, MANIFEST_HASH])
+def test_an_entry_that_lies_about_its_size_costs_no_memory(
+    name: str, entries: list[Entry], tmp_path: Path
+) -> None:
+    lie = Entry(name.encode(), bytes(400 << 20), method=8, size=4000, packed=None)
+    packed = zip_of([lie if entry.name == lie.name else entry for entry in entries])
+    del lie
+    path, before = made(tmp_path, packed), memory_kib()
+    with pytest.raises(BundleError):
+        Bundle.open(path).read(MODEL)
+    assert memory_kib() - before < 20 << 10
+
+
+@pytest.mark.row(34, "a zip64 record that states another list of files")
+def test_a_zip64_list_of_files_is_not_believed(tmp_path: Path) -> None:
+    one = (
+        b"PK\1\2"
+        + struct.pack("<HHHHHHLLLHH", 0x031E, 20, 0, 0, 0, 33, 0, 0, 0, 1, 0)
+        + struct.pack("<HHHLL", 0, 0, 0, 0, 0)
+        + b"x"
+    )
+    number = 600_000
+    record = b"PK\6\6" + struct.pack(
+        "<QHHLLQQQQ", 44, 45, 45, 0, 0, number, number, number * len(one), 0
+    )
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, number * len(one), 1)
+    end = b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, 1, 1, len(one), 0, 0)
+    path, before = made(tmp_path, one * number + record + locator + end), memory_kib()
+    with pytest.raises(BundleError, match="zip64"):
+        Bundle.open(path)
+    assert memory_kib() - before < 20 << 10
+
+
+@pytest.mark.parametrize("end", [b"PK\5\6" + bytes(8) + b"\xff" * 4 + bytes(6), b""])
+def test_the_list_of_files_is_where_zipfile_looks_for_it(
+    entries: list[Entry], tmp_path: Path, end: bytes
+) -> None:
+    whole = zip_of(entries)
+    commented = whole[:-2] + len(end).to_bytes(2, "little") + end
+    path = made(tmp_path, commented)
+    if end:
+        with pytest.raises(BundleError):
+            Bundle.open(path)
+    else:
+        Bundle.open(path)
+
+
+def test_a_manifest_of_many_megabytes_is_refused_unread(folder: Path) -> None:
+    with (folder / MANIFEST).open("ab") as file:
+        file.write(b" " * (LARGEST_MANIFEST + 1))
+    before = memory_kib()
+    with pytest.raises(BundleError, match="too large"):
+        Bundle.open(folder)
+    assert memory_kib() - before < 20 << 10
+
+
+def test_a_manifest_at_its_limit_takes_bounded_memory(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    for record in (
+        {"files": {f"{number:x}": "" for number in range(300_000)}},
+        {"engines": [{"runtime": "", "precision": "", "files": [], "min_version": ""}] * 60_000},
+        {"golden": {"frames": [{"frame": "", "scores": ""}] * 150_000}},
+        {"accuracy": [], "parity": [], "name": "a/" * 1_500_000},
+        {"files": {"a/" * 1_500_000: ""}},
+    ):
+        encoded = json.dumps(manifest | record).encode()
+        assert len(encoded) < LARGEST_MANIFEST + (1 << 20)
+        (folder / MANIFEST).write_bytes(encoded[:LARGEST_MANIFEST])
+        before = memory_kib()
+        with pytest.raises(BundleError):
+            Bundle.open(folder)
+        assert memory_kib() - before < 200 << 10
+
+
+@pytest.mark.parametrize(("iou", "difference"), [(0.0, 1.0), (0.89, 1), (1.1, 1), (1, 5), (1, -1)])
+def test_a_bundle_does_not_choose_to_pass_every_test(
+    folder: Path, iou: float, difference: float
+) -> None:
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["golden"] |= {"min_iou": iou, "max_mean_difference": difference}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="tolerance"):
+        Bundle.open(folder)
 
 
 FIELDS = st.fixed_dictionaries(

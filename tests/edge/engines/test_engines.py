@@ -287,7 +287,7 @@ class TestOnnx(EngineContract):
     ) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "weights.bin").write_bytes(np.ones(3, np.float32).tobytes())
-        with pytest.raises(BundleError, match="cannot load"):
+        with pytest.raises(BundleError, match="outside its file"):
             OnnxEngine([onnx_model(external="weights.bin")], threads=1)
 
 

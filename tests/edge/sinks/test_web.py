@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -200,6 +200,41 @@ def test_what_is_sent_stays_out_of_caches_and_the_page_asks_nobody_else() -> Non
 def test_there_are_no_other_routes(path: str) -> None:
     with WebSink() as sink:
         assert ask(sink, path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "TRACE", "X"])
+def test_an_answer_to_another_method_has_the_same_policy(method: str) -> None:
+    with WebSink() as sink:
+        answer = ask(sink, method=method)
+        assert answer.status == 501
+        assert "default-src 'none'" in str(answer.getheader("Content-Security-Policy"))
+        assert answer.getheader("Content-Type") == "text/plain"
+
+
+def test_requests_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.sinks.web_server._STALLED_S", 0.4)
+    with WebSink() as sink, ExitStack() as stack:
+        port, ended = int(sink.url.split(":")[-1].strip("/")), threading.Event()
+
+        def drip(connection: socket.socket) -> None:
+            with suppress(OSError):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+                while not ended.wait(0.1):
+                    connection.sendall(b"a")
+
+        for _ in range(MAX_CONNECTIONS):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
+        end = time.monotonic() + 60
+        try:
+            while True:
+                assert time.monotonic() < end, "the places are held"
+                with suppress(OSError, http.client.HTTPException):
+                    assert ask(sink).status == 200
+                    return
+                time.sleep(0.1)
+        finally:
+            ended.set()
 
 
 @pytest.mark.row(45, "requests as another site or a rebound name would send them")

@@ -17,7 +17,7 @@ from edge.pipeline.frame_time import moment_ns
 from edge.sources.clip import ClipSource
 from edge.sources.packets import Packets
 from edge.util import ffmpeg
-from edge.util.container import hides_frames, is_whole_mp4, missing_bytes
+from edge.util.container import hides_frames, holds_its_video, is_whole_mp4, missing_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +115,37 @@ def test_an_mp4_without_its_index_is_not_whole(tmp_path: Path) -> None:
     assert not is_whole_mp4(clip)
     clip.write_bytes(b"")
     assert not is_whole_mp4(clip)
+
+
+@pytest.mark.row(45, "a playlist in a clip's place, which leads to another file or the network")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile '{}'\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        b"YUV4MPEG2 W1 H1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+        b"G" * 2000 + b"\nc=IN IP4 127.0.0.1\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.sdp"])
+def test_a_list_of_other_files_is_no_clip(tmp_path: Path, content: bytes, name: str) -> None:
+    other = write(tmp_path / "other.mp4", "mp4v")
+    clip = tmp_path / name
+    clip.write_bytes(content.replace(b"{}", os.fsencode(other)))
+    with pytest.raises(SourceError, match="cannot be decoded"):
+        read(clip)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "mp4v"), ("a.ts", "MPG2"), ("a.mpg", "MPG2")],
+)
+def test_containers_are_known(tmp_path: Path, name: str, codec: str) -> None:
+    clip = write(tmp_path / name, codec)
+    if clip.stat().st_size:
+        assert holds_its_video(clip)
 
 
 @pytest.mark.parametrize("name", [b"n\xff.mp4", b"1:2.mp4", b"concat:x|y.mp4", b"50%d.mp4"])

@@ -25,6 +25,11 @@ SECRET = "hunter2/with@slash:es"
         ('souphttpsrc user-pw = "hunter2 x" ! a', "souphttpsrc user-pw = *** ! a"),
         ("src proxy-pw=(string)hunter2", "src proxy-pw=(string)***"),
         ("http://host/?user=me&password=hunter2", "http://host/?user=me&password=***"),
+        ("rtsp://host/a?auth=hunter2&b=1", "rtsp://host/a?auth=***"),
+        (
+            "src http-headers=x,Authorization=Basic\\ hunter2 ! a",
+            "src http-headers=x,Authorization=*** ! a",
+        ),
         ("srtsrc passphrase='hunter2' ! b name=c@d", "srtsrc passphrase=*** ! b name=c@d"),
         ("rtsp://host/live", "rtsp://host/live"),
         ("videotestsrc ! a", "videotestsrc ! a"),
