@@ -29,9 +29,12 @@ class Packets:
 
     Args:
         name: Name of the clip for FFmpeg.
+        declares_fields: Whether the container declares interlaced video; believed for codecs whose
+            own headers do not tell.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, declares_fields: bool = False) -> None:
+        self._declares_fields = declares_fields
         with quiet():
             self._capture: Any = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
         self._is_open = bool(self._capture.isOpened())
@@ -55,6 +58,8 @@ class Packets:
             packet = data.ravel()[:HEAD_BYTES].tobytes() if good and data is not None else b""
             if self._fields is None:
                 self._fields = Interlacing(self.codec, self._header())
+                if not self._fields.knows_codec:
+                    self.interlaced = self._declares_fields
             self.interlaced = self.interlaced or self._fields.interlaced(packet)
             stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
             self.last_s = max(self.last_s, stamp)
