@@ -22,6 +22,8 @@ _MIN_RATE, _MAX_RATE = 0.1, 240.0
 _DEFAULT_RATE = 25.0
 _SAME_RATE = 0.02
 _CLOSE_RATE = 0.1
+_PAUSE_GAPS = 10
+"""From how many usual gaps on a gap is a pause of the recorder."""
 
 
 class Packets:
@@ -77,7 +79,7 @@ class Packets:
 
         A container may declare the resolution of its stamps (1000 in a browser's recording), or a
         rate that holds only between pauses. A declared rate is believed if most frames follow each
-        other at it.
+        other at it, or if it is their mean without pauses.
 
         Args:
             declared: Rate that the container declares.
@@ -88,8 +90,10 @@ class Packets:
         gaps = sorted(b - a for a, b in pairwise(stamps) if b > a)
         if not gaps or len(gaps) < len(stamps) // 2:
             return declared if plausible else _DEFAULT_RATE  # without stamps of its own
-        mean = len(gaps) / (stamps[-1] - stamps[0])
-        usual = 1 / gaps[len(gaps) // 2]
+        usual_gap = gaps[len(gaps) // 2]
+        usual = 1 / usual_gap
+        steady = [gap for gap in gaps if gap <= _PAUSE_GAPS * usual_gap]
+        mean = len(steady) / sum(steady)
         if plausible and (
             math.isclose(declared, mean, rel_tol=_SAME_RATE)
             or math.isclose(declared, usual, rel_tol=_CLOSE_RATE)

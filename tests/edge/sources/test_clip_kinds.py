@@ -210,6 +210,8 @@ def test_frames_have_their_time_in_the_clip(tmp_path: Path) -> None:
         (0.0, [0.0] * 100, 25.0),
         (12.5, [0.0] * 100, 12.5),
         (90.0, [n / 10 for n in range(40)], 10.0),
+        (1.8519, [n / 25 + (60 if n >= 40 else 0) for n in range(120)], 25.0),
+        (14.375, [n / 25 for n in range(120) if not 40 <= n <= 90], 25.0),
     ],
 )
 def test_the_rate_is_that_of_the_stamps(declared: float, stamps: list[float], rate: float) -> None:
