@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _EXIF_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF")
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _PHOTOMETRIC_TAG = 0x0112, 0x0106
+_PHOTOMETRIC_PALETTE = 3
+_TIFF_MARKS = (b"II*\0", b"MM\0*")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -127,7 +129,7 @@ def orientation(data: bytes) -> int:
     Args:
         data: Content of a JPEG, PNG, WebP or TIFF file.
     """
-    starts = [0] if data[:4] in (b"II*\0", b"MM\0*") else []
+    starts = [0] if data[:4] in _TIFF_MARKS else []
     for mark in _EXIF_MARKS:
         place = data.find(mark)
         if place >= 0:
@@ -142,34 +144,67 @@ def orientation(data: bytes) -> int:
 
 def _tiff_orientation(data: bytes) -> int:
     """Return the orientation in the first directory of a TIFF structure; 0 if there is none."""
+    value, _ = _tiff_value(data, _ORIENTATION_TAG)
+    return value if 1 <= value <= 8 else 0
+
+
+def _tiff_value(data: bytes, wanted: int) -> tuple[int, int]:
+    """Return a 16-bit value in the first directory of a TIFF structure, and where it is stored.
+
+    Both are 0 if there is none.
+    """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
-        return 0
+        return 0, 0
     try:
         (offset,) = struct.unpack_from(f"{order}I", data, 4)
         (count,) = struct.unpack_from(f"{order}H", data, offset)
         for entry in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, offset + 2 + 12 * entry)
-            if tag == _ORIENTATION_TAG and 1 <= value <= 8:
-                return int(value)
+            at = offset + 2 + 12 * entry
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, at)
+            if tag == wanted:
+                return int(value), at + 8
     except struct.error:
-        return 0
-    return 0
+        pass
+    return 0, 0
+
+
+def has_pages(data: bytes) -> bool:
+    """Return whether a file is a TIFF with several pages; only the first of them is decoded.
+
+    Args:
+        data: Content of the file.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        return False
+    try:
+        (offset,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, offset)
+        (following,) = struct.unpack_from(f"{order}I", data, offset + 2 + 12 * count)
+    except struct.error:
+        return False
+    return bool(following)
 
 
 def palette_indices(path: Path, data: bytes) -> NDArray[Any] | None:
-    """The palette entries (H, W) of a PNG, by decoding it as the gray picture of the same depth.
+    """The palette entries (H, W) of a picture, by decoding it as a gray one of the same depth.
+
+    The entries of a BMP are scaled to 0 to 255.
 
     Args:
         path: Names the file in the error.
         data: Its content.
 
     Returns:
-        None for a file that is no PNG with a palette.
+        None for a file that is no PNG, TIFF or BMP with a palette.
 
     Raises:
         DataError: The pixels cannot be decoded.
     """
+    if data[:2] == b"BM" or data[:4] in _TIFF_MARKS:
+        gray = _with_gray_palette(data)
+        return None if gray is None else decode(path, gray, cv2.IMREAD_GRAYSCALE)
     if data[:4] != b"\x89PNG" or data[25] != 3 or b"PLTE" not in data:
         return None
     chunks, place = [data[:8]], 8
@@ -183,3 +218,24 @@ def palette_indices(path: Path, data: bytes) -> NDArray[Any] | None:
             chunks.append(len(body).to_bytes(4, "big") + kind + body + check)
         place += 12 + size
     return decode(path, b"".join(chunks), cv2.IMREAD_UNCHANGED)
+
+
+def _with_gray_palette(data: bytes) -> bytes | None:
+    """Return a BMP or TIFF whose palette is gray, in the order of its entries; None without one."""
+    if data[:4] in _TIFF_MARKS:
+        value, at = _tiff_value(data, _PHOTOMETRIC_TAG)
+        if value != _PHOTOMETRIC_PALETTE:
+            return None
+        black_is_zero = (1).to_bytes(2, "little" if data[:2] == b"II" else "big")
+        return data[:at] + black_is_zero + data[at + 2 :]
+    if len(data) < 54:
+        return None
+    begin = 14 + int.from_bytes(data[14:18], "little")
+    depth = int.from_bytes(data[28:30], "little")
+    if not 1 <= depth <= 8:
+        return None
+    count = int.from_bytes(data[46:50], "little") or 1 << depth
+    ramp = b"".join(
+        bytes([255 * index // (count - 1)] * 3) + b"\0" for index in range(count) if count > 1
+    )
+    return data[:begin] + ramp + data[begin + len(ramp) :]

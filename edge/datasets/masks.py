@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import cv2
 import numpy as np
 
-from edge.datasets.image_files import decode, palette_indices, read_bytes
+from edge.datasets.image_files import decode, has_pages, palette_indices, read_bytes
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def decode_mask(path: Path, data: bytes) -> MaskBool:
         inside = _by_color(path, pixels, lossy)
     if not inside.any() and _hides_classes(path, data):
         _refuse(path, "a palette that paints all of its classes black", "save it without a palette")
+    if not inside.any() and has_pages(data):
+        _refuse(path, "several pages, of which the first is black", "save the mask alone")
     return inside
 
 
@@ -252,10 +254,18 @@ def _has_structure(strength: Pixels) -> bool:
     if x % 8 == y % 8 == 0 and (width, height) in ((8, 8), (16, 16)):
         return False  # a codec may raise a whole block above 0
     smooth = cv2.blur(strength.astype(np.float32), (5, 5))
-    middle = (float(smooth.min()) + float(smooth.max())) / 2
-    high = smooth > middle
+    low = float(smooth.min())
+    # Compression overshoots at the outline, so the maximum may be far above the class itself.
+    peaks = float(smooth.max()), float(np.median(smooth[strength > 0]))
+    return any(_forms_areas(strength, smooth > (low + peak) / 2) for peak in peaks)
+
+
+def _forms_areas(strength: Pixels, high: NDArray[np.bool_]) -> bool:
+    """Whether the pixels `high` form a few areas with few holes."""
     count, _, sizes, _ = cv2.connectedComponentsWithStats(high.astype(np.uint8))
     if not 1 < count <= _FEW_AREAS + 1 or np.mean(high) > 0.85:
+        return False
+    if cv2.connectedComponents((~high).astype(np.uint8))[0] > _FEW_AREAS + 1:
         return False
     # Noise raises the whole image above 0; a class that is not surrounded by 0 must be larger than
     # a speck.
@@ -294,7 +304,7 @@ def _is_lossy(data: bytes) -> bool:
 
 
 def _hides_classes(path: Path, data: bytes) -> bool:
-    """Whether a PNG with a palette uses several entries, all of which it paints black."""
+    """Whether a file with a palette uses several entries, all of which it paints black."""
     indices = palette_indices(path, data)
     return indices is not None and bool(indices.max() > 0)
 

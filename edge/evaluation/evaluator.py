@@ -8,15 +8,14 @@ minimum peak.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from edge.datasets.masks import inversion_note, looks_inverted
-from edge.datasets.negatives import CleanFrame, sequence_of
-from edge.datasets.pairs import Pair, read_image, read_pair
+from edge.datasets.negatives import sequence_of
+from edge.datasets.pairs import read_image, read_pair
 from edge.errors import DataError
 from edge.evaluation.detection import is_kept
 from edge.evaluation.findings import FLAG_AREA, Findings, frame_findings
@@ -29,81 +28,18 @@ from edge.imaging.region_masks import region_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from edge.datasets.negatives import CleanFrame
+    from edge.datasets.pairs import Pair
     from edge.frame import Box, FieldOfView, ImageU8, MaskBool
 
     Score = Callable[[ImageU8], NDArray[Any]]
     Seen = Callable[[ImageScore, ImageU8, MaskBool, MaskBool], None]
 
 logger = logging.getLogger(__name__)
-
-
-class _Sample(msgspec.Struct):
-    image: str
-    mask: str
-    dataset: str = ""
-
-
-class _CleanSample(msgspec.Struct):
-    image: str
-    dataset: str = ""
-    group: str = ""
-
-
-class _Splits(msgspec.Struct):
-    validation: list[_Sample]
-    clean_validation: list[_CleanSample] = []
-
-
-def read_splits(path: Path) -> list[Pair]:
-    """Read the validation pairs of a run's `splits.json`; their names are `dataset/stem`.
-
-    Raises:
-        DataError: The file is missing or malformed, or its list is empty.
-    """
-    samples = _read_splits(path).validation
-    if not samples:
-        raise DataError(f"{path} lists no validation pair", expected="at least one")
-    return [
-        Pair(
-            Path(sample.image),
-            Path(sample.mask),
-            "/".join(filter(None, (sample.dataset, Path(sample.image).stem))),
-        )
-        for sample in samples
-    ]
-
-
-def read_clean_splits(path: Path) -> list[CleanFrame]:
-    """Read the validation frames without a polyp from a run's `splits.json`; may be empty.
-
-    Raises:
-        DataError: The file is missing or malformed.
-    """
-    return [
-        CleanFrame(
-            Path(sample.image),
-            sample.dataset,
-            sample.group.removeprefix(f"{sample.dataset}/") or sequence_of(Path(sample.image).stem),
-        )
-        for sample in _read_splits(path).clean_validation
-    ]
-
-
-def _read_splits(path: Path) -> _Splits:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Splits)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is not a list of validation pairs",
-            expected='{"validation": [{"image": ..., "mask": ..., "dataset": ...}]}',
-            got=str(error),
-            hint="give RUN/splits.json of a distilled run",
-        ) from error
 
 
 def read_record(path: Path) -> EvaluationReport:

@@ -14,6 +14,7 @@ from edge.sources.packets import AHEAD, Packets
 from edge.util.clip_name import check_clip, ffmpeg_name
 from edge.util.container import hides_frames, holds_its_video, missing_bytes
 from edge.util.ffmpeg import quiet
+from edge.util.field_order import declares_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,7 @@ class ClipSource(BaseSource):
             )
         with ffmpeg_name(self.path) as name, quiet():
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
-            self._packets = Packets(name)
+            self._packets = Packets(name, declares_fields=declares_fields(self.path))
         if not self._capture.isOpened():
             raise SourceError(
                 f"clip {self.path} cannot be decoded",
@@ -163,7 +164,7 @@ class ClipSource(BaseSource):
             raise SourceError(
                 f"clip {self.path} is interlaced",
                 expected="progressive video: half of the lines of each frame is from another time",
-                got=f"fields, coded as {self._packets.codec}",
+                got=f"fields, coded as {self._packets.codec or 'raw'}",
                 hint=self._convert("-vf bwdif "),
             )
 

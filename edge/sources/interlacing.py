@@ -60,6 +60,11 @@ class Interlacing:
         else:
             self._check = _never
 
+    @property
+    def knows_codec(self) -> bool:
+        """Whether the codec's own headers tell; otherwise only the container may."""
+        return self._check is not _never
+
     def interlaced(self, packet: bytes) -> bool:
         """Return whether the pictures of a packet are coded as fields or marked as interlaced."""
         try:

@@ -22,6 +22,8 @@ _MIN_RATE, _MAX_RATE = 0.1, 240.0
 _DEFAULT_RATE = 25.0
 _SAME_RATE = 0.02
 _CLOSE_RATE = 0.1
+_PAUSE_GAPS = 10
+"""From how many usual gaps on a gap is a pause of the recorder."""
 
 
 class Packets:
@@ -29,9 +31,12 @@ class Packets:
 
     Args:
         name: Name of the clip for FFmpeg.
+        declares_fields: Whether the container declares interlaced video; believed for codecs whose
+            own headers do not tell.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, declares_fields: bool = False) -> None:
+        self._declares_fields = declares_fields
         with quiet():
             self._capture: Any = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
         self._is_open = bool(self._capture.isOpened())
@@ -55,6 +60,8 @@ class Packets:
             packet = data.ravel()[:HEAD_BYTES].tobytes() if good and data is not None else b""
             if self._fields is None:
                 self._fields = Interlacing(self.codec, self._header())
+                if not self._fields.knows_codec:
+                    self.interlaced = self._declares_fields
             self.interlaced = self.interlaced or self._fields.interlaced(packet)
             stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
             self.last_s = max(self.last_s, stamp)
@@ -72,7 +79,7 @@ class Packets:
 
         A container may declare the resolution of its stamps (1000 in a browser's recording), or a
         rate that holds only between pauses. A declared rate is believed if most frames follow each
-        other at it.
+        other at it, or if it is their mean without pauses.
 
         Args:
             declared: Rate that the container declares.
@@ -83,8 +90,10 @@ class Packets:
         gaps = sorted(b - a for a, b in pairwise(stamps) if b > a)
         if not gaps or len(gaps) < len(stamps) // 2:
             return declared if plausible else _DEFAULT_RATE  # without stamps of its own
-        mean = len(gaps) / (stamps[-1] - stamps[0])
-        usual = 1 / gaps[len(gaps) // 2]
+        usual_gap = gaps[len(gaps) // 2]
+        usual = 1 / usual_gap
+        steady = [gap for gap in gaps if gap <= _PAUSE_GAPS * usual_gap]
+        mean = len(steady) / sum(steady)
         if plausible and (
             math.isclose(declared, mean, rel_tol=_SAME_RATE)
             or math.isclose(declared, usual, rel_tol=_CLOSE_RATE)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 _BOX_NAME = re.compile(rb"[A-Za-z0-9 ]{4}")
 _SIGNATURES: tuple[tuple[int, bytes], ...] = (
     *((4, name) for name in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
@@ -89,7 +89,7 @@ def missing_bytes(path: Path) -> int:
             end = _end_of_boxes(file, size)
         elif head[:4] == b"RIFF":
             end = _end_of_riff(file, size)
-        elif int.from_bytes(head[:4], "big") == _EBML:
+        elif int.from_bytes(head[:4], "big") == EBML:
             end = _end_of_elements(file, size)
         else:
             return 0
@@ -107,9 +107,9 @@ def is_whole_mp4(path: Path) -> bool:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        boxes = list(_boxes(file, 0, size))
-    named = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in boxes)
-    return named and any(kind == b"moov" for kind, _, _ in boxes) and boxes[-1][2] == size
+        found = list(boxes(file, 0, size))
+    named = all(_BOX_NAME.fullmatch(kind) for kind, _, _ in found)
+    return named and any(kind == b"moov" for kind, _, _ in found) and found[-1][2] == size
 
 
 def hides_frames(path: Path) -> bool:
@@ -123,9 +123,9 @@ def hides_frames(path: Path) -> bool:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        for kind, begin, end in _boxes(file, 0, size):
+        for kind, begin, end in boxes(file, 0, size):
             if kind == b"moov":
-                parts = list(_boxes(file, begin, end))
+                parts = list(boxes(file, begin, end))
                 scale = _duration(file, parts, b"mvhd")[0]
                 tracks = [part for part in parts if part[0] == b"trak"]
                 return any(_track_hides(file, track, scale) for track in tracks)
@@ -135,9 +135,9 @@ def hides_frames(path: Path) -> bool:
 
 
 def _track_hides(file: BinaryIO, track: tuple[bytes, int, int], movie_scale: int) -> bool:
-    parts = list(_boxes(file, *track[1:]))
-    media = [inner for kind, *at in parts if kind == b"mdia" for inner in _boxes(file, *at)]
-    edits = [inner for kind, *at in parts if kind == b"edts" for inner in _boxes(file, *at)]
+    parts = list(boxes(file, *track[1:]))
+    media = [inner for kind, *at in parts if kind == b"mdia" for inner in boxes(file, *at)]
+    edits = [inner for kind, *at in parts if kind == b"edts" for inner in boxes(file, *at)]
     scale, duration = _duration(file, media, b"mdhd")
     shown = 0.0
     for kind, begin, _ in edits:
@@ -154,10 +154,10 @@ def _track_hides(file: BinaryIO, track: tuple[bytes, int, int], movie_scale: int
 
 
 def _duration(
-    file: BinaryIO, boxes: list[tuple[bytes, int, int]], wanted: bytes
+    file: BinaryIO, headers: list[tuple[bytes, int, int]], wanted: bytes
 ) -> tuple[int, int]:
     """Return time scale and duration of a header box; (0, 0) if it is missing."""
-    for kind, begin, _ in boxes:
+    for kind, begin, _ in headers:
         if kind == wanted:
             file.seek(begin)
             head = file.read(32)
@@ -167,7 +167,7 @@ def _duration(
     return 0, 0
 
 
-def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, first byte and end of the boxes between two positions."""
     at = begin
     while at + 8 <= end:
@@ -187,7 +187,7 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, i
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
     """Return where the last box of an MP4 file ends (ISO/IEC 14496-12, 4.2)."""
     last = 0
-    for kind, _, end in _boxes(file, 0, size):
+    for kind, _, end in boxes(file, 0, size):
         if not _BOX_NAME.fullmatch(kind):
             return size  # bytes that some program appended
         last = end
@@ -217,12 +217,12 @@ def _end_of_elements(file: BinaryIO, size: int) -> int:
             return at
         file.seek(at)
         head = file.read(12)
-        name, after = _vint(head, 0, keep=True)
-        length, begin = _vint(head, after)
+        name, after = vint(head, 0, keep=True)
+        length, begin = vint(head, after)
         if name == 0 or begin == 0:
             return size
         unknown = length == (1 << 7 * (begin - after)) - 1
-        if name == _SEGMENT and unknown:
+        if name == SEGMENT and unknown:
             at += begin
         elif unknown:
             return size
@@ -231,7 +231,7 @@ def _end_of_elements(file: BinaryIO, size: int) -> int:
     return size
 
 
-def _vint(data: bytes, at: int, *, keep: bool = False) -> tuple[int, int]:
+def vint(data: bytes, at: int, *, keep: bool = False) -> tuple[int, int]:
     """Return a number of variable length and the index behind it; (0, 0) if there is none."""
     first = data[at] if at < len(data) else 0
     length = 9 - first.bit_length()

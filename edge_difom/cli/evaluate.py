@@ -274,7 +274,7 @@ def _write_page(
 
 def _find(data: str | None, names: Path | None, pairs: Path | None) -> LabeledFrames:
     from edge.datasets.public_sets import LabeledFrames, find_labeled
-    from edge.evaluation.evaluator import read_splits
+    from edge.evaluation.run_splits import read_splits
 
     if pairs is not None:
         return LabeledFrames(read_splits(pairs))
@@ -285,7 +285,7 @@ def _find(data: str | None, names: Path | None, pairs: Path | None) -> LabeledFr
 def _find_clean(pairs: Path | None, negatives: Sequence[Path]) -> list[CleanFrame]:
     """Return the clean validation frames of a run and those of folders."""
     from edge.datasets.negatives import clean_frames
-    from edge.evaluation.evaluator import read_clean_splits
+    from edge.evaluation.run_splits import read_clean_splits
 
     return [*(read_clean_splits(pairs) if pairs else []), *clean_frames(negatives)]
 

@@ -32,7 +32,8 @@ from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
 from edge.errors import UsageError
-from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
+from edge.evaluation.evaluator import evaluate
+from edge.evaluation.run_splits import read_clean_splits, read_splits
 from edge.frame import DEFAULT_OPERATING_POINT
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input

@@ -171,6 +171,7 @@ def test_seconds_are_a_number(tiny_bundle: Path, seconds: str) -> None:
     assert run("--source", PHANTOM, "--bundle", tiny_bundle, "--seconds", seconds) == 2
 
 
+@pytest.mark.row(56, "stdout, stderr, and all three descriptors closed at the start")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_change_no_result(
     tiny_bundle: Path, tmp_path: Path, closed: str

@@ -116,6 +116,54 @@ def test_a_palette_is_read_by_its_colors(tmp_path: Path) -> None:
     assert "palette" in caught.value.got
 
 
+def bmp(path: Path, *colors: tuple[int, int, int]) -> Path:
+    rows = b"".join(row.tobytes() for row in LEFT[::-1].astype(np.uint8))
+    palette = b"".join(bytes([*color[::-1], 0]) for color in colors)
+    begin = 14 + 40 + len(palette)
+    head = struct.pack("<2sIHHI", b"BM", begin + len(rows), 0, 0, begin)
+    info = struct.pack("<IiiHHIIiiII", 40, SIZE[1], SIZE[0], 1, 8, 0, 0, 0, 0, len(colors), 0)
+    path.write_bytes(head + info + palette + rows)
+    return path
+
+
+def tiff(path: Path, colors: list[int]) -> Path:
+    rows = LEFT.astype(np.uint8).tobytes()
+    at = 8 + len(rows)
+    entries = [
+        (256, 3, 1, SIZE[1]), (257, 3, 1, SIZE[0]), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 3),
+        (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, SIZE[0]), (279, 4, 1, len(rows)),
+        (320, 3, 768, at),
+    ]  # fmt: skip
+    table = np.zeros((3, 256), "<u2")
+    table[:, : len(colors)] = colors
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    begin = at + table.nbytes
+    written = b"II*\0" + struct.pack("<I", begin) + rows + table.tobytes() + directory
+    path.write_bytes(written + struct.pack("<I", 0))
+    return path
+
+
+def test_a_black_palette_hides_classes_in_every_format(tmp_path: Path) -> None:
+    assert_reads(bmp(tmp_path / "gray.bmp", (0, 0, 0), (9, 9, 9)), LEFT)
+    assert_reads(tiff(tmp_path / "gray.tif", [0, 2570]), LEFT)
+    hidden = (bmp(tmp_path / "black.bmp", (0, 0, 0), (0, 0, 0)), tiff(tmp_path / "b.tif", [0, 0]))
+    for path in hidden:
+        with pytest.raises(DataError, match="is not a mask") as caught:
+            read_mask(path)
+        assert "palette" in caught.value.got
+
+
+def test_a_black_page_before_others_is_no_mask(tmp_path: Path) -> None:
+    pages = [np.zeros(SIZE, np.uint8), LEFT.astype(np.uint8) * 255]
+    assert cv2.imwritemulti(str(tmp_path / "two.tif"), pages)
+    with pytest.raises(DataError, match="is not a mask") as caught:
+        read_mask(tmp_path / "two.tif")
+    assert "pages" in caught.value.got
+    assert cv2.imwritemulti(str(tmp_path / "first.tif"), pages[::-1])
+    assert_reads(tmp_path / "first.tif", LEFT)
+
+
 @pytest.mark.parametrize(
     "areas",
     [
@@ -143,6 +191,15 @@ def test_class_numbers_that_compression_blurred_are_refused(
     quality: int, value: int, tmp_path: Path
 ) -> None:
     path = save(tmp_path / "m.jpg", paint((LEFT, value)), cv2.IMWRITE_JPEG_QUALITY, quality)
+    with pytest.raises(DataError, match=r"m\.jpg is not a mask") as caught:
+        read_mask(path)
+    assert "class numbers or colors" in caught.value.got
+
+
+def test_a_large_class_that_compression_blurred_is_refused(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:288, :384]
+    most = ((columns - 200) / 170) ** 2 + ((rows - 150) / 120) ** 2 <= 1
+    path = save(tmp_path / "m.jpg", most.astype(np.uint8) * 2, cv2.IMWRITE_JPEG_QUALITY, 60)
     with pytest.raises(DataError, match=r"m\.jpg is not a mask") as caught:
         read_mask(path)
     assert "class numbers or colors" in caught.value.got

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,15 +14,16 @@ from edge.bundle.reader import Bundle
 from edge.datasets.pairs import find_pairs, read_mask
 from edge.errors import DataError
 from edge.evaluation.bundle import evaluate_bundle
-from edge.evaluation.evaluator import evaluate, read_clean_splits, read_splits
+from edge.evaluation.evaluator import evaluate
 from edge.evaluation.metrics import summarize
 from edge.evaluation.protocol_a import sigmoid
+from edge.evaluation.run_splits import read_clean_splits, read_splits
 from edge.frame import OperatingPoint
+from edge.util.files import sha256
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -216,6 +218,27 @@ def test_validation_pairs_of_a_run(
     assert (record["n"], record["negatives"]["n"]) == (2, 1)
     assert set(record["detection"]["by_set"]) == {"D", "C"}
     assert "next: edge-difom bench" in printed.err
+
+
+def test_frames_of_a_run_that_changed_are_refused(
+    tiny_bundle: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [{"image": str(pair.image), "mask": str(pair.mask)} for pair in find_pairs(data)]
+    files = {name: sha256(Path(name)) for sample in samples for name in sample.values()}
+    free = {"image": samples[4]["image"]}
+    splits = tmp_path / "splits.json"
+    splits.write_text(
+        json.dumps({"validation": samples[:2], "clean_validation": [free], "files": files})
+    )
+    assert len(read_splits(splits)) == 2
+    assert len(read_clean_splits(splits)) == 1
+    mask = Path(samples[1]["mask"])
+    mask.write_bytes(Path(samples[0]["mask"]).read_bytes())
+    assert status("evaluate", "--bundle", tiny_bundle, "--pairs", splits) == 3
+    assert f"1 changed: {mask}" in capsys.readouterr().err
+    Path(free["image"]).write_bytes(b"another picture")
+    with pytest.raises(DataError, match="are not those"):
+        read_clean_splits(splits)
 
 
 def test_logits_score_like_their_scores(data: Path) -> None:

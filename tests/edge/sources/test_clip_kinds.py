@@ -18,6 +18,7 @@ from edge.sources.clip import ClipSource
 from edge.sources.packets import Packets
 from edge.util import ffmpeg
 from edge.util.container import hides_frames, holds_its_video, is_whole_mp4, missing_bytes
+from edge.util.field_order import declares_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +81,50 @@ def test_fields_that_begin_late_are_refused_too(tmp_path: Path) -> None:
     clip.write_bytes(data[:half] + as_fields(data[half:]))
     with pytest.raises(SourceError, match="interlaced"):
         read(clip)
+
+
+def grown(data: bytes, box: bytes, *outer: bytes) -> bytes:
+    """An MP4 whose first sample entry has one more box; its index is behind the pictures."""
+    changed = bytearray(data)
+    for name in outer:
+        at = data.rindex(name) - 4
+        changed[at : at + 4] = struct.pack(">I", len(box) + struct.unpack_from(">I", data, at)[0])
+    entry = data.rindex(b"stsd") + 12
+    size = struct.unpack_from(">I", data, entry)[0]
+    changed[entry : entry + 4] = struct.pack(">I", size + len(box))
+    return bytes(changed[: entry + size]) + box + bytes(changed[entry + size :])
+
+
+@pytest.mark.row(46, "lossless video whose container alone declares fields")
+def test_fields_that_the_container_declares_are_refused(tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.mov", "FFV1")
+    outer = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    plain = clip.read_bytes()
+    for fields in (1, 2):
+        fiel = struct.pack(">I4sBB", 10, b"fiel", fields, 0)
+        clip.write_bytes(grown(plain, fiel, *outer))
+        assert declares_fields(clip) == (fields == 2)
+        if fields == 2:
+            with pytest.raises(SourceError, match="interlaced"):
+                read(clip)
+        else:
+            assert len(read(clip)) == COUNT
+    clip = write(tmp_path / "a.mkv", "FFV1")
+    data = clip.read_bytes()
+    display_unit = b"\x54\xb2\x81\x04"
+    assert data.count(display_unit) == 1, "FFmpeg writes one"
+    clip.write_bytes(data.replace(display_unit, b"\x9a\x40\x01\x01"))
+    assert declares_fields(clip)
+    with pytest.raises(SourceError, match="interlaced"):
+        read(clip)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12, 40, 200, 400])
+def test_a_cut_container_declares_nothing(tmp_path: Path, cut: int) -> None:
+    for name in ("a.mov", "a.mkv"):
+        clip = write(tmp_path / name, "FFV1")
+        clip.write_bytes(clip.read_bytes()[:cut])
+        assert not declares_fields(clip)
 
 
 def test_an_edit_list_may_hide_frames(tmp_path: Path) -> None:
@@ -196,6 +241,8 @@ def test_frames_have_their_time_in_the_clip(tmp_path: Path) -> None:
         (0.0, [0.0] * 100, 25.0),
         (12.5, [0.0] * 100, 12.5),
         (90.0, [n / 10 for n in range(40)], 10.0),
+        (1.8519, [n / 25 + (60 if n >= 40 else 0) for n in range(120)], 25.0),
+        (14.375, [n / 25 for n in range(120) if not 40 <= n <= 90], 25.0),
     ],
 )
 def test_the_rate_is_that_of_the_stamps(declared: float, stamps: list[float], rate: float) -> None:
