@@ -96,6 +96,18 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Fraction,
         Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
     ] = 0.25
+    boxes: Annotated[
+        list[Folder],
+        Meta(
+            description="Files or folders of annotations with boxes (COCO, YOLO, Pascal VOC, CSV, "
+            "Kvasir-SEG's JSON and others that `data convert` reads), the pictures beside them; "
+            "pictures with a mask keep it, and `ema` must be over 0."
+        ),
+    ] = []
+    box_share: Annotated[
+        Fraction,
+        Meta(description="Share of each batch that is drawn from `boxes`, if there are any."),
+    ] = 0.25
     size: Annotated[
         Side, Meta(description="Height and width of the student's input in pixels.")
     ] = 256
@@ -260,6 +272,24 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     consistency_weight: Annotated[
         Weight,
         Meta(description="Weight of the loss of `unlabeled` frames beside that of the others."),
+    ] = 1.0
+    box_fit: Annotated[
+        Share,
+        Meta(
+            description="IoU of the bounding box of a pseudo-mask with the annotated box from "
+            "which the pseudo-mask is learned."
+        ),
+    ] = 0.7
+    box_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the loss of frames with `boxes` beside that of the others."),
+    ] = 1.0
+    box_consistency_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight, within the loss of `boxes`, of the squared difference to the "
+            "averaged student where boxes and pseudo-masks leave the pixels open."
+        ),
     ] = 1.0
     distill_weight: Annotated[
         Weight,

@@ -64,6 +64,14 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "s03_0017.jpg; whole sequences are kept for validation. Repeatable.",
 )
 @click.option(
+    "--boxes",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE_OR_DIR",
+    help="Annotations with boxes (COCO, YOLO, Pascal VOC, CSV, Kvasir-SEG's JSON) of pictures "
+    "without a mask, beside the pictures; needs --set ema=VALUE. Repeatable.",
+)
+@click.option(
     "--val-sequences",
     type=NumberList(),
     help="Video sequences to validate on, for folders with a sequences.json.",

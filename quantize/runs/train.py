@@ -107,6 +107,7 @@ def train_qat(
         batch_size=config.batch_size,
         negatives=config.negatives or loaded.config.data.negatives,
         unlabeled=[],
+        boxes=[],
     )
     if not given.data.negatives:
         loaded.student.freeze_presence()
