@@ -147,6 +147,20 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "class."
         ),
     ] = "sigmoid"
+    pooled_attention: Annotated[
+        bool,
+        Meta(
+            description="Let each map that the decoder reads attend to 35 pooled tokens of its own "
+            "(LDNet), for edge students and ssformer-b0; such a student is not quantized."
+        ),
+    ] = False
+    uncertainty: Annotated[
+        bool,
+        Meta(
+            description="Learn by hints how sure the student is of its mask, for edge students and "
+            "ssformer-b0 in training and evaluation; such a student is not quantized."
+        ),
+    ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -184,7 +198,10 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Name of the whole network, as `distill.students.build.build_student` takes it."""
         dynamic = "dynamic-head" if self.dynamic_head else ""
         attention = self.attention if self.attention != "sigmoid" else ""
-        return "+".join(filter(None, (self.name, self.decoder, dynamic, attention)))
+        unsure = "uncertainty" if self.uncertainty else ""
+        pooled = "pooled-attention" if self.pooled_attention else ""
+        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure)
+        return "+".join(filter(None, parts))
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,6 +279,13 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "of the background or with `background`."
         ),
     ] = 0.8
+    confidence_budget: Annotated[
+        Weight,
+        Meta(
+            description="Mean negative logarithm of the confidence that hints may cost with "
+            "`uncertainty`; a larger one gives more hints."
+        ),
+    ] = 0.3
     reconstruction_weight: Annotated[
         Weight,
         Meta(

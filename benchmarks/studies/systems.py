@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from benchmarks.studies.box_data import write_box_data
-from benchmarks.studies.left_out import left_out_figures, refuse_seen
+from benchmarks.studies.left_out import CONFIDENCE, left_out_figures, refuse_seen
 from benchmarks.studies.paired import (
     last_metrics,
     recovered_shares,
@@ -70,8 +70,13 @@ COMPARISONS: dict[str, Comparison] = {
         {},
     ),
     "dynamic-head": Comparison(
-        "LDNet: a kernel of the head that is made from the picture",
-        {"edge-s": {}, "dynamic-head": {"dynamic_head": True}},
+        "LDNet: a kernel of the head that is made from the picture, and attention to pooled tokens",
+        {
+            "edge-s": {},
+            "dynamic-head": {"dynamic_head": True},
+            "pooled-attention": {"pooled_attention": True},
+            "ldnet": {"dynamic_head": True, "pooled_attention": True},
+        },
         {},
     ),
     "background": Comparison(
@@ -94,6 +99,11 @@ COMPARISONS: dict[str, Comparison] = {
         "BoxPolyp: which share of the gain by another hospital's masks do its boxes bring?",
         {"masks": {}, "boxes": {"boxes": [BOXES]}, "full-masks": {"data": [MASKS]}},
         {"box_share": 0.4},
+    ),
+    "uncertainty": Comparison(
+        "ASPS: is a confidence that is learned by hints worth more than the maximum score?",
+        {"edge-s": {}, "uncertainty": {"uncertainty": True}},
+        {},
     ),
     "ssformer": Comparison(
         "SSFormer: a mixed transformer instead of EfficientNet-Lite0, both from random weights",
@@ -259,7 +269,7 @@ def compare_systems(
         arms,
         seeds,
         runs,
-        score=partial(_figures, left_out=left_out),
+        score=partial(_figures, left_out=left_out, confidence=name == "uncertainty"),
         left_out=left_out,
     )
     if boxed is not None and len(study.rows) > 2:
@@ -267,9 +277,11 @@ def compare_systems(
     return study
 
 
-def _figures(run: Path, left_out: tuple[Path, ...]) -> dict[str, float]:
+def _figures(run: Path, left_out: tuple[Path, ...], *, confidence: bool) -> dict[str, float]:
     """Figures of a finished run beside its validation Dice."""
     figures = left_out_figures(run, left_out)
+    if not confidence:
+        figures = {name: v for name, v in figures.items() if not name.startswith(CONFIDENCE)}
     last = last_metrics(run)
     return figures | ({"boxes kept": last["boxes_kept"]} if "boxes_kept" in last else {})
 

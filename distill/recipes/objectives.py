@@ -21,6 +21,7 @@ from distill.losses import (
     spectral_loss,
 )
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
+from distill.losses.hints import ConfidenceHints
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.boxes import known_pixels_loss, open_pixels_loss
 from distill.recipes.consistency import consistency_loss
@@ -87,6 +88,7 @@ class Objective(nn.Module):
         self.loss, self.run = loss, run
         heads = loss.background and not student.has_background
         self.background = nn.Conv2d(student.high_channels, 1, 1) if heads else None
+        self.hints = ConfidenceHints(loss.confidence_budget) if student.has_confidence else None
 
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
@@ -150,20 +152,26 @@ class Objective(nn.Module):
             None if found.presence is None else found.presence.float(),
             tuple(logits.float() for logits in found.background),
             None if found.reconstruction is None else found.reconstruction.float(),
+            None if found.confidence is None else found.confidence.float(),
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """Compute the configured loss, averaged with that of auxiliary logits (deep supervision).
 
-        Images without a polyp have a loss of their own; a presence logit, logits of the background
-        and a reconstruction add theirs.
+        Images without a polyp have a loss of their own; a presence logit, logits of the background,
+        a reconstruction and hints add theirs.
         """
         loss = TASK_LOSSES[self.loss.task_loss]
+        main, cost = maps.logits, None
+        if self.hints is not None and maps.confidence is not None:
+            main, cost = self.hints(main, masks, maps.confidence)
         found = [
             segmentation_loss(loss, logits, masks, self.loss.clean_weight)
-            for logits in (maps.logits, *maps.auxiliary)
+            for logits in (main, *maps.auxiliary)
         ]
         total = torch.stack(found).mean()
+        if cost is not None:
+            total = total + cost
         if maps.presence is not None and self.loss.presence_weight:
             total = total + self.loss.presence_weight * presence_loss(maps.presence, masks)
         background = maps.background

@@ -67,6 +67,11 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
             "background=true does not fit recipe paper, whose loss knows the polyp alone",
             expected="recipe difom or none",
         )
+    if config.student.uncertainty and loss.recipe == "paper":
+        raise UsageError(
+            "uncertainty=true does not fit recipe paper, whose loss knows no hints",
+            expected="recipe difom or none",
+        )
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
     recipe = Paper if loss.recipe == "paper" else Difom

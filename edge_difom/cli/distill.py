@@ -203,7 +203,10 @@ def distill(
         f"at {loaded.config.data.size} pixels, {weights}"
     )
     made(run)
-    next_command(f"edge-difom qat {run} --bits 8")
+    if loaded.student.has_confidence:
+        next_command(f"edge-difom evaluate --run {run} --data DIR")
+    else:
+        next_command(f"edge-difom qat {run} --bits 8")
 
 
 def _phantom() -> Path:

@@ -164,17 +164,20 @@ def test_a_comparison_of_systems_scores_a_hospital_that_no_run_saw(
     write_dataset(home, train=6, validation=3, negatives=0, seed=1, size=(72, 72))
     write_dataset(other, train=3, validation=2, negatives=0, seed=2, size=(72, 72))
     study = systems.compare_systems(
-        "dynamic-head", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
+        "uncertainty", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
     )
-    assert [row.recipe for row in study.rows] == ["edge-s", "dynamic-head"]
+    assert [row.recipe for row in study.rows] == ["edge-s", "uncertainty"]
     assert study.left_out == ["other"]
     figure = study.rows[1].figures["Dice, other"]
     assert len(figure.values) == 2
+    assert {"AURC, other", "AURC by maximum score, other"} <= study.rows[1].figures.keys()
+    areas = [study.rows[0].figures[f"AURC{by}, other"] for by in ("", " by maximum score")]
+    assert areas[0] == areas[1]
     assert figure.difference_ci95 is not None
     monkeypatch.setattr("distill.train.runs.start_run", None)
     monkeypatch.setattr("distill.train.evaluation.evaluate_run", None)
     again = systems.compare_systems(
-        "dynamic-head", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
+        "uncertainty", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
     )
     assert again.rows == study.rows
     text = templates.study(msgspec.json.decode(msgspec.json.encode(study)))

@@ -11,8 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from distill.config import DistillConfig, make_config
@@ -94,9 +92,10 @@ def plain_filter(
     return kept, fitting
 
 
-@given(st.integers(0, 10**6), st.floats(0.05, 0.95))
-def test_the_filter_is_the_plain_one(seed: int, least: float) -> None:
+@pytest.mark.parametrize("seed", range(60))
+def test_the_filter_is_the_plain_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
+    least = rng.uniform(0.05, 0.95)
     pseudo = cv2.blur(rng.random((14, 17)), (3, 3)) > 0.52
     corners = rng.uniform(0, 10, (int(rng.integers(0, 4)), 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 8, corners.shape)], axis=1)
