@@ -58,6 +58,11 @@ SHARED: dict[str, Any] = {
 """Settings of all comparisons, before their own and those of the command line."""
 BOXES, MASKS = "{boxes}", "{masks}"
 """Stand for the boxes and for the masks of the folder of `--boxed`, which the arms learn from."""
+ALONE = "{alone}"
+"""Stands for the frames with masks in a batch of the arm with boxes.
+
+A baseline with them alone makes as many steps on the same frames, and lacks only the boxes.
+"""
 COMPARISONS: dict[str, Comparison] = {
     "decoders": Comparison(
         "The decoders of EMCAD, SSFormer and RPCANet++ on the encoder of edge-s",
@@ -97,8 +102,12 @@ COMPARISONS: dict[str, Comparison] = {
     ),
     "boxes": Comparison(
         "BoxPolyp: which share of the gain by another hospital's masks do its boxes bring?",
-        {"masks": {}, "boxes": {"boxes": [BOXES]}, "full-masks": {"data": [MASKS]}},
-        {"box_share": 0.4},
+        {
+            "masks": {"batch_size": ALONE},
+            "boxes": {"boxes": [BOXES]},
+            "full-masks": {"data": [MASKS]},
+        },
+        {"box_share": 0.4, "batch_size": 16},
     ),
     "uncertainty": Comparison(
         "ASPS: is a confidence that is learned by hints worth more than the maximum score?",
@@ -259,7 +268,12 @@ def compare_systems(
     folders = [str(folder.resolve()) for folder in data]
     if boxed is not None:
         made = write_box_data(boxed, runs / "data" / boxed.resolve().name)
-        filled = {"boxes": [str(made.boxes)], "data": [*folders, str(made.folder)]}
+        batch = shared["batch_size"]
+        filled = {
+            "boxes": [str(made.boxes)],
+            "data": [*folders, str(made.folder)],
+            "batch_size": batch - round(shared["box_share"] * batch),
+        }
         arms = {
             arm: {key: filled.get(key, value) for key, value in changes.items()}
             for arm, changes in arms.items()

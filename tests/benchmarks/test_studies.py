@@ -15,6 +15,7 @@ from benchmarks import templates
 from benchmarks.studies import box_data, left_out, paired, recipes, systems
 from distill.config import make_config
 from distill.data.boxed import load_boxed
+from distill.run_folder import load_config
 from distill.students.build import build_student
 from edge.datasets.parts import find_parts
 from edge.datasets.phantom.render import write_dataset
@@ -67,9 +68,8 @@ def test_every_arm_is_a_network_and_an_arm_of_one_name_has_one_configuration() -
     configs: dict[str, object] = {}
     for comparison in systems.COMPARISONS.values():
         for name, changes in comparison.arms.items():
-            config = make_config(
-                {"data": ["x"]} | systems.SHARED | comparison.settings | changes,
-            )
+            settings = {key: value for key, value in changes.items() if value != systems.ALONE}
+            config = make_config({"data": ["x"]} | systems.SHARED | comparison.settings | settings)
             build_student(config.student.network, pretrained=False)
             assert configs.setdefault(name, config) == config
     assert CliRunner().invoke(systems.command, ["--list"]).output.count("\n") > len(
@@ -207,6 +207,7 @@ def test_boxes_are_compared_with_masks_and_with_nothing(
         for arm in ("masks", "boxes", "full-masks")
     ]
     assert [len(splits["train"]) for splits in trained] == [6, 6, 12]
+    assert load_config(tmp_path / "runs" / "masks-0").run.batch_size == 2
     assert [len(splits["boxed"]) for splits in trained] == [0, 6, 0]
     assert all(splits["validation"] == trained[0]["validation"] for splits in trained)
 
