@@ -45,6 +45,12 @@ RECIPES = {
     "pranet-background": "`pranet` with supervision of the background",
     "pranet-v2-softmax": "`pranet-v2` with `softmax`: outputs summed, attention 1 everywhere",
     "pranet-v2": "`pranet-v2` with attention",
+    "masks": "masks of one hospital",
+    "boxes": "and boxes of another (BoxPolyp)",
+    "full-masks": "and masks of the other, the ceiling",
+    "pooled-attention": "attention to pooled tokens (LDNet)",
+    "ldnet": "both parts of LDNet",
+    "uncertainty": "a confidence learned by hints (ASPS)",
     "edge-s-random": "`edge-s` from random weights",
     "pld-random": "decoder `pld`, from random weights",
     "ssformer-b0": "`ssformer-b0`",
@@ -68,6 +74,9 @@ def study(content: Content) -> str:
     shared = ", ".join(f"`{key}={_plain(value)}`" for key, value in content["shared"].items())
     left_out = content.get("left_out", [])
     unseen = f"Not seen by any run: {', '.join(left_out)}. " if left_out else ""
+    if recovered := content.get("recovered"):
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in recovered.items())
+        parts.append(f"Share of the last row's gain that the second row reaches: {shares}.")
     parts.append(
         f"Seeds: {len(content['seeds'])}. "
         f"A run took {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes. {unseen}Shared "

@@ -38,8 +38,8 @@ PARTS: dict[str, type[Options]] = {
     "run": RunOptions,
 }
 """Attribute of `DistillConfig` -> its struct."""
-FOLDER_KEYS = ("data", "negatives", "unlabeled")
-"""Options that hold lists of folders."""
+PATH_KEYS = ("data", "negatives", "unlabeled", "boxes")
+"""Options that hold lists of folders, or of files."""
 
 
 class DistillConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,20 +165,20 @@ def resolve_config(given: Path | None, settings: dict[str, Any]) -> DistillConfi
             hint="set data to a folder of images and masks",
             code="no-data",
         )
-    for key in FOLDER_KEYS:
+    for key in PATH_KEYS:
         if key in values:
-            values[key] = _folders(values[key])
+            values[key] = _paths(values[key])
     config = make_config(values)
     absolute: dict[str, Any] = {
-        key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in FOLDER_KEYS
+        key: [str(Path(folder).resolve()) for folder in config.flat()[key]] for key in PATH_KEYS
     }
     if config.student.start:
         absolute["start"] = str(Path(config.student.start).resolve())
     return config.changed(**absolute)
 
 
-def _folders(value: Any) -> Any:
-    """A list of folders as text: the command line gives paths, and one folder may stand alone."""
+def _paths(value: Any) -> Any:
+    """A list of paths as text: the command line gives paths, and one may stand alone."""
     items = [value] if isinstance(value, str | Path) else value
     if not isinstance(items, list | tuple):
         return value

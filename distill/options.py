@@ -96,6 +96,18 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Fraction,
         Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
     ] = 0.25
+    boxes: Annotated[
+        list[Folder],
+        Meta(
+            description="Files or folders of annotations with boxes (COCO, YOLO, Pascal VOC, CSV, "
+            "Kvasir-SEG's JSON and others that `data convert` reads), the pictures beside them; "
+            "pictures with a mask keep it, and `ema` must be over 0."
+        ),
+    ] = []
+    box_share: Annotated[
+        Fraction,
+        Meta(description="Share of each batch that is drawn from `boxes`, if there are any."),
+    ] = 0.25
     size: Annotated[
         Side, Meta(description="Height and width of the student's input in pixels.")
     ] = 256
@@ -135,6 +147,20 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "class."
         ),
     ] = "sigmoid"
+    pooled_attention: Annotated[
+        bool,
+        Meta(
+            description="Let each map that the decoder reads attend to 35 pooled tokens of its own "
+            "(LDNet), for edge students and ssformer-b0; such a student is not quantized."
+        ),
+    ] = False
+    uncertainty: Annotated[
+        bool,
+        Meta(
+            description="Learn by hints how sure the student is of its mask, for edge students and "
+            "ssformer-b0 in training and evaluation; such a student is not quantized."
+        ),
+    ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -172,7 +198,10 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Name of the whole network, as `distill.students.build.build_student` takes it."""
         dynamic = "dynamic-head" if self.dynamic_head else ""
         attention = self.attention if self.attention != "sigmoid" else ""
-        return "+".join(filter(None, (self.name, self.decoder, dynamic, attention)))
+        unsure = "uncertainty" if self.uncertainty else ""
+        pooled = "pooled-attention" if self.pooled_attention else ""
+        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure)
+        return "+".join(filter(None, parts))
 
 
 class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -250,6 +279,13 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "of the background or with `background`."
         ),
     ] = 0.8
+    confidence_budget: Annotated[
+        Weight,
+        Meta(
+            description="Mean negative logarithm of the confidence that hints may cost with "
+            "`uncertainty`; a larger one gives more hints."
+        ),
+    ] = 0.3
     reconstruction_weight: Annotated[
         Weight,
         Meta(
@@ -260,6 +296,24 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     consistency_weight: Annotated[
         Weight,
         Meta(description="Weight of the loss of `unlabeled` frames beside that of the others."),
+    ] = 1.0
+    box_fit: Annotated[
+        Share,
+        Meta(
+            description="IoU of the bounding box of a pseudo-mask with the annotated box from "
+            "which the pseudo-mask is learned."
+        ),
+    ] = 0.7
+    box_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the loss of frames with `boxes` beside that of the others."),
+    ] = 1.0
+    box_consistency_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight, within the loss of `boxes`, of the squared difference to the "
+            "averaged student where boxes and pseudo-masks leave the pixels open."
+        ),
     ] = 1.0
     distill_weight: Annotated[
         Weight,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 RECORD = "left-out.json"
 """File of a run that keeps its figures by data set."""
+_NAMES = ("ECE", "AURC", "Dice at 90 % coverage")
+CONFIDENCE = tuple(f"{name}{source}" for source in ("", " by maximum score") for name in _NAMES)
+"""Figures of a student's confidence, and of its maximum score in place of it."""
 SMALL = 0.02
 """Share of the image below which a polyp counts as small here, as in the literature on RPCANet."""
 
@@ -62,8 +65,8 @@ def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
         folders: The data sets.
 
     Returns:
-        For each data set `Dice, NAME`, `false regions, NAME` (for each frame) and, if it has small
-        polyps, `recall under 2 %, NAME`.
+        For each data set `Dice, NAME`, `false regions, NAME` (for each frame), those of
+        `CONFIDENCE` and, if it has small polyps, `recall under 2 %, NAME`.
 
     Raises:
         DataError: A data set cannot be used.
@@ -80,7 +83,7 @@ def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for folder in folders:
         place = str(folder.resolve())
-        if place not in kept:
+        if not set(CONFIDENCE) <= kept.get(place, {}).keys():
             report = evaluate_run(run, left_out_pairs(folder), dataset=folder.name)
             kept[place] = summarize_left_out(report)
             atomic_write(path, msgspec.json.format(msgspec.json.encode(kept)))
@@ -104,4 +107,13 @@ def summarize_left_out(report: EvaluationReport) -> dict[str, float]:
     if small:
         seen = [p for p in small if p.overlap_peak is not None and p.overlap_peak >= least]
         figures["recall under 2 %"] = len(seen) / len(small)
+    if report.confidence:
+        by_name = report.confidence.by_confidence
+        plain = by_name["maximum score"]
+        values = [
+            value
+            for found in (by_name.get("confidence", plain), plain)
+            for value in (found.ece, found.aurc, found.quality_at_coverage)
+        ]
+        figures |= dict(zip(CONFIDENCE, values, strict=True))
     return figures

@@ -37,7 +37,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         values: The figure of each seed.
         difference: Mean of the paired differences to the baseline; None for the baseline itself.
         difference_ci95: 95 % interval of the mean by Student's t.
-        verdict: `higher` or `lower` only if the interval excludes 0.
+        verdict: `higher` or `lower` only if the interval excludes 0; empty for a figure that the
+            baseline lacks.
     """
 
     values: list[float]
@@ -77,6 +78,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         device: The machine.
         versions: Software versions.
         left_out: Names of the folders that no run has seen and that its figures come from.
+        recovered: Figure -> share of the gain of the last arm over the baseline that the second
+            arm reaches; only for a comparison whose last arm is a ceiling.
     """
 
     shared: dict[str, Any]
@@ -86,6 +89,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     device: Device
     versions: dict[str, str | None]
     left_out: list[str] = []
+    recovered: dict[str, float] = {}
 
 
 def run_study(
@@ -175,20 +179,23 @@ def compare(name: str, dice: Sequence[float], baseline: Sequence[float] | None) 
 def compare_figures(
     found: Sequence[dict[str, float]], baseline: Sequence[dict[str, float]] | None
 ) -> dict[str, Figure]:
-    """Compare each figure that all seeds of an arm, and of the baseline, have.
+    """Compare each figure that all seeds of an arm have with the baseline's.
 
     Args:
         found: Figures of each seed.
         baseline: Figures of the baseline with the same seeds; None for the baseline itself.
     """
-    every = [*found, *(baseline or [])]
-    names = [name for name in (every[0] if every else {}) if all(name in row for row in every)]
     figures = {}
-    for name in names:
+    for name in found[0] if found else {}:
+        if not all(name in row for row in found):
+            continue
         values = [row[name] for row in found]
-        if baseline is None:
+        if baseline is None or not all(name in row for row in baseline):
             figures[name] = Figure(
-                values=values, difference=None, difference_ci95=None, verdict=BASELINE
+                values=values,
+                difference=None,
+                difference_ci95=None,
+                verdict=BASELINE if baseline is None else "",
             )
             continue
         mean, interval = paired_difference(values, [row[name] for row in baseline])
@@ -216,6 +223,28 @@ def paired_difference(
     return mean, (mean - half, mean + half)
 
 
+def recovered_shares(study: Study) -> dict[str, float]:
+    """Return which share of the last arm's gain over the baseline the second arm reaches.
+
+    Args:
+        study: A study whose last arm is the ceiling of the second one.
+
+    Returns:
+        Figure -> share; without the figures in which the last arm gains nothing.
+    """
+    below, middle, above = (study.rows[number] for number in (0, 1, -1))
+    names = [name for name in above.figures if name in below.figures and name in middle.figures]
+    levels = {"Dice": [row.dice for row in (below, middle, above)]} | {
+        name: [row.figures[name].values for row in (below, middle, above)] for name in names
+    }
+    shares = {}
+    for name, values in levels.items():
+        low, reached, high = (float(np.mean(found)) for found in values)
+        if high > low:
+            shares[name] = (reached - low) / (high - low)
+    return shares
+
+
 def show_study(study: Study) -> None:
     """Print the tables of a study."""
     rows = [
@@ -230,6 +259,8 @@ def show_study(study: Study) -> None:
     if further:
         head = ["recipe", "figure", "mean", "difference", "95 % interval", "verdict"]
         console.table(head, further)
+    for name, share in study.recovered.items():
+        console.say(f"share of the gain that is recovered, {name}: {share:.2f}")
 
 
 def _shown(found: Row | Figure) -> list[str]:
@@ -256,8 +287,13 @@ def _trained(run: Path, values: Settings) -> tuple[float, float]:
         )
     elif not _finished(run, config.run.epochs):
         resume_run(run)
-    rows = _metrics(run)
-    return rows[-1]["dice_val"], rows[-1]["seconds"]
+    last = last_metrics(run)
+    return last["dice_val"], last["seconds"]
+
+
+def last_metrics(run: Path) -> dict[str, float]:
+    """Return the figures of a run's last epoch."""
+    return _metrics(run)[-1]
 
 
 def _finished(run: Path, epochs: int) -> bool:

@@ -8,13 +8,21 @@ trained once.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
-from benchmarks.studies.left_out import left_out_figures, refuse_seen
-from benchmarks.studies.paired import run_study, show_study
+from benchmarks.studies.box_data import write_box_data
+from benchmarks.studies.left_out import CONFIDENCE, left_out_figures, refuse_seen
+from benchmarks.studies.paired import (
+    last_metrics,
+    recovered_shares,
+    run_study,
+    show_study,
+)
 from edge.errors import EdgeDifomError, UsageError
 from edge_difom.cli import console
 from edge_difom.runtime_env import configure, keep_freed_memory
@@ -48,6 +56,13 @@ SHARED: dict[str, Any] = {
     "ema": 0.98,
 }
 """Settings of all comparisons, before their own and those of the command line."""
+BOXES, MASKS = "{boxes}", "{masks}"
+"""Stand for the boxes and for the masks of the folder of `--boxed`, which the arms learn from."""
+ALONE = "{alone}"
+"""Stands for the frames with masks in a batch of the arm with boxes.
+
+A baseline with them alone makes as many steps on the same frames, and lacks only the boxes.
+"""
 COMPARISONS: dict[str, Comparison] = {
     "decoders": Comparison(
         "The decoders of EMCAD, SSFormer and RPCANet++ on the encoder of edge-s",
@@ -60,8 +75,13 @@ COMPARISONS: dict[str, Comparison] = {
         {},
     ),
     "dynamic-head": Comparison(
-        "LDNet: a kernel of the head that is made from the picture",
-        {"edge-s": {}, "dynamic-head": {"dynamic_head": True}},
+        "LDNet: a kernel of the head that is made from the picture, and attention to pooled tokens",
+        {
+            "edge-s": {},
+            "dynamic-head": {"dynamic_head": True},
+            "pooled-attention": {"pooled_attention": True},
+            "ldnet": {"dynamic_head": True, "pooled_attention": True},
+        },
         {},
     ),
     "background": Comparison(
@@ -79,6 +99,20 @@ COMPARISONS: dict[str, Comparison] = {
             "pranet-v2": {"student": "pranet-v2"},
         },
         {"pretrained": False},
+    ),
+    "boxes": Comparison(
+        "BoxPolyp: which share of the gain by another hospital's masks do its boxes bring?",
+        {
+            "masks": {"batch_size": ALONE},
+            "boxes": {"boxes": [BOXES]},
+            "full-masks": {"data": [MASKS]},
+        },
+        {"box_share": 0.4, "batch_size": 16},
+    ),
+    "uncertainty": Comparison(
+        "ASPS: is a confidence that is learned by hints worth more than the maximum score?",
+        {"edge-s": {}, "uncertainty": {"uncertainty": True}},
+        {},
     ),
     "ssformer": Comparison(
         "SSFormer: a mixed transformer instead of EfficientNet-Lite0, both from random weights",
@@ -117,6 +151,12 @@ _CALL = "python -m benchmarks.studies.systems"
     metavar="DIR",
     help="Folder that no run sees, such as another hospital's, all of which is scored; repeatable.",
 )
+@click.option(
+    "--boxed",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Data folder whose masks the comparison `boxes` reduces to their boxes.",
+)
 @click.option("--val-sequences", default="", metavar="3,8,13")
 @click.option("--arm", "chosen", multiple=True, help="Arm beside the baseline; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
@@ -140,6 +180,7 @@ def command(
     only_list: bool,
     data: tuple[Path, ...],
     left_out: tuple[Path, ...],
+    boxed: Path | None,
     val_sequences: str,
     chosen: tuple[str, ...],
     seeds: int,
@@ -161,7 +202,14 @@ def command(
     if val_sequences:
         settings["val_sequences"] = [int(part) for part in val_sequences.split(",")]
     study = compare_systems(
-        name, data, range(seeds), runs, left_out=left_out, settings=settings, chosen=chosen
+        name,
+        data,
+        range(seeds),
+        runs,
+        left_out=left_out,
+        boxed=boxed,
+        settings=settings,
+        chosen=chosen,
     )
     show_study(study)
     if json_path:
@@ -176,6 +224,7 @@ def compare_systems(
     runs: Path,
     *,
     left_out: tuple[Path, ...] = (),
+    boxed: Path | None = None,
     settings: dict[str, Any] | None = None,
     chosen: tuple[str, ...] = (),
 ) -> Study:
@@ -187,12 +236,13 @@ def compare_systems(
         seeds: Seeds of each arm.
         runs: Folder of the runs.
         left_out: Folders that no run sees.
+        boxed: Folder with masks whose boxes, and whose masks, the arms of `boxes` learn from.
         settings: Further settings of all runs.
         chosen: Arms beside the baseline; all if empty.
 
     Raises:
-        UsageError: An arm is unknown, a left-out folder is trained on, or `runs` holds a run with
-            different settings.
+        UsageError: An arm is unknown, a left-out folder is trained on, `boxed` is missing or of no
+            use, or `runs` holds a run with different settings.
         TrainingError: A run diverged.
         DataError: The images cannot be used.
     """
@@ -202,7 +252,12 @@ def compare_systems(
         raise UsageError(
             f"comparison {name} has no arm {unknown[0]}", expected=", ".join(comparison.arms)
         )
-    refuse_seen(data, left_out)
+    refuse_seen((*data, boxed) if boxed else data, left_out)
+    if (boxed is None) != (name != "boxes"):
+        raise UsageError(
+            f"comparison {name} {'needs' if name == 'boxes' else 'takes no'} boxes",
+            expected="a data folder to reduce to its boxes, for the comparison `boxes` alone",
+        )
     shared = SHARED | comparison.settings | (settings or {})
     baseline = next(iter(comparison.arms))
     arms = {
@@ -210,14 +265,39 @@ def compare_systems(
         for arm, changes in comparison.arms.items()
         if not chosen or arm in (baseline, *chosen)
     }
-    return run_study(
-        {"data": [str(folder.resolve()) for folder in data]} | shared,
+    folders = [str(folder.resolve()) for folder in data]
+    if boxed is not None:
+        made = write_box_data(boxed, runs / "data" / boxed.resolve().name)
+        batch = shared["batch_size"]
+        filled = {
+            "boxes": [str(made.boxes)],
+            "data": [*folders, str(made.folder)],
+            "batch_size": batch - round(shared["box_share"] * batch),
+        }
+        arms = {
+            arm: {key: filled.get(key, value) for key, value in changes.items()}
+            for arm, changes in arms.items()
+        }
+    study = run_study(
+        {"data": folders} | shared,
         arms,
         seeds,
         runs,
-        score=lambda run: left_out_figures(run, left_out),
+        score=partial(_figures, left_out=left_out, confidence=name == "uncertainty"),
         left_out=left_out,
     )
+    if boxed is not None and len(study.rows) > 2:
+        study = msgspec.structs.replace(study, recovered=recovered_shares(study))
+    return study
+
+
+def _figures(run: Path, left_out: tuple[Path, ...], *, confidence: bool) -> dict[str, float]:
+    """Figures of a finished run beside its validation Dice."""
+    figures = left_out_figures(run, left_out)
+    if not confidence:
+        figures = {name: v for name, v in figures.items() if not name.startswith(CONFIDENCE)}
+    last = last_metrics(run)
+    return figures | ({"boxes kept": last["boxes_kept"]} if "boxes_kept" in last else {})
 
 
 if __name__ == "__main__":

@@ -38,6 +38,46 @@ class Unlabeled(NamedTuple):
     thetas: Tensor
     visible: Tensor
 
+    def part(self, samples: slice, device: torch.device) -> Unlabeled:
+        """Some of the frames on a device."""
+        return Unlabeled(*(value[samples].to(device) for value in self))
+
+
+class Boxed(NamedTuple):
+    """Frames with boxes instead of masks.
+
+    Attributes:
+        frames: The frames and their views.
+        boxes: Per frame (K, 4) float32: left, upper, right and lower edge of its boxes in shares of
+            `frames.weak`.
+    """
+
+    frames: Unlabeled
+    boxes: list[Tensor]
+
+    def part(self, samples: slice, device: torch.device) -> Boxed:
+        """Some of the frames on a device; boxes stay where they are."""
+        return Boxed(self.frames.part(samples, device), self.boxes[samples])
+
+
+class BoxLabels(NamedTuple):
+    """Views of frames with boxes, and what boxes and averaged student say of them together.
+
+    Attributes:
+        images: (U, 3, H, W) float32 normalized, augmented views.
+        masks: (U, 1, H, W) float32, 1 on the polyp where a pseudo-mask fits its box.
+        known: (U, 1, H, W) float32, 1 where `masks` counts as a target: on such a pseudo-mask and
+            outside of all boxes.
+        scores: (U, 1, H, W) float32, probabilities of the averaged student, for the other pixels.
+        kept: Share of the boxes whose pseudo-mask fits, a scalar.
+    """
+
+    images: Tensor
+    masks: Tensor
+    known: Tensor
+    scores: Tensor
+    kept: Tensor
+
 
 class PseudoLabels(NamedTuple):
     """Views without masks and what the averaged student gives for them.
@@ -63,6 +103,8 @@ class Batch(NamedTuple):
         task_logits: (B, 1, gh, gw) float32 logits of the task teacher; None without one.
         unlabeled: Frames without masks beside those with one; None without any.
         pseudo: What `unlabeled` becomes once the averaged student has labeled it.
+        boxed: Frames with boxes beside those with masks; None without any.
+        box_labels: What `boxed` becomes once the averaged student has labeled it.
     """
 
     images: Tensor
@@ -71,6 +113,8 @@ class Batch(NamedTuple):
     task_logits: Tensor | None = None
     unlabeled: Unlabeled | None = None
     pseudo: PseudoLabels | None = None
+    boxed: Boxed | None = None
+    box_labels: BoxLabels | None = None
 
     def part(self, samples: slice, device: torch.device) -> Batch:
         """Some samples of the batch, as it was read, on a device."""
@@ -79,7 +123,6 @@ class Batch(NamedTuple):
             self.masks[samples].to(device),
             [target[samples].to(device) for target in self.targets],
             None if self.task_logits is None else self.task_logits[samples].to(device),
-            None
-            if self.unlabeled is None
-            else Unlabeled(*(value[samples].to(device) for value in self.unlabeled)),
+            None if self.unlabeled is None else self.unlabeled.part(samples, device),
+            boxed=None if self.boxed is None else self.boxed.part(samples, device),
         )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,15 +20,16 @@ from distill.data.augment import (
     warp,
     warp_maps,
 )
-from distill.data.batch import Batch, Unlabeled
+from distill.data.batch import Batch, Boxed, Unlabeled
+from distill.data.made_ahead import made_ahead
 from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
-from distill.data.sampling import UNLABELED, EpochOrder, StepViews, View
+from distill.data.sampling import BOXED, UNLABELED, EpochOrder, StepViews, View
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
     from edge.frame import ImageU8
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 SHUFFLE = 0xFFFFFFFE
 """Replaces a sample's index in the random numbers that give each image a different image's maps."""
@@ -69,6 +65,7 @@ class TrainingData:
         caches: One per teacher, over the training images.
         task_logits: The task teacher's logits on the same images.
         unlabeled: Frames without masks at the student's input size.
+        boxed: Frames of `splits.boxed` at the student's input size.
         shuffle_teacher: Give every image the maps of another one.
     """
 
@@ -84,12 +81,13 @@ class TrainingData:
         task_logits: TeacherCache | None = None,
         *,
         unlabeled: ImageStore | None = None,
+        boxed: ImageStore | None = None,
         shuffle_teacher: bool = False,
     ) -> None:
         self.options, self.augmentation, self.seed = options, augmentation, run.seed
         self.splits, self.train, self.validation = splits, train, validation
         self.caches, self.task_logits = caches, task_logits
-        self.unlabeled = unlabeled
+        self.unlabeled, self.boxed = unlabeled, boxed
         self.labeled = len(train) - len(splits.clean_train)
         self.order = EpochOrder(
             [sample.dataset for sample in splits.train],
@@ -100,6 +98,8 @@ class TrainingData:
             unlabeled_share=options.unlabeled_share,
             balance=options.balance,
             seed=run.seed,
+            boxed=0 if boxed is None else len(boxed),
+            box_share=options.box_share,
         )
         self.batch_size, self.steps = self.order.batch_size, self.order.steps
         self.teacher_channels = [cache.channels for cache in caches]
@@ -121,7 +121,7 @@ class TrainingData:
             part: Samples of each batch, for one of several processes.
         """
         steps = (
-            (StepViews(views.known[part], views.unlabeled[part]),)
+            (StepViews(*(kind[part] for kind in views)),)
             for step, views in enumerate(self.order.epoch(epoch))
             if step >= start
         )
@@ -144,7 +144,8 @@ class TrainingData:
             mask_tensor(np.stack(masks)),
             targets,
             logits,
-            self._unlabeled(epoch, views.unlabeled),
+            self._weak_and_strong(self.unlabeled, UNLABELED, epoch, views.unlabeled),
+            boxed=self._boxed(epoch, views.boxed),
         )
 
     def _source(self, index: int, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
@@ -188,19 +189,29 @@ class TrainingData:
             image, mask = shift_domain(image, mask, other, rng)
         return photometric(image, rng), mask, theta
 
-    def _unlabeled(self, epoch: int, views: list[View]) -> Unlabeled | None:
-        if self.unlabeled is None or not views:
+    def _boxed(self, epoch: int, views: list[View]) -> Boxed | None:
+        frames = self._weak_and_strong(self.boxed, BOXED, epoch, views)
+        if frames is None:
+            return None
+        boxes = [self.splits.boxed[view.index].boxes for view in views]
+        return Boxed(frames, [torch.tensor(edges).reshape(-1, 4) for edges in boxes])
+
+    def _weak_and_strong(
+        self, store: ImageStore | None, stream: int, epoch: int, views: list[View]
+    ) -> Unlabeled | None:
+        """Frames of a store as they are and as augmented views; None if a step has none."""
+        if store is None or not views:
             return None
         strong, visible, thetas = [], [], []
         for view in views:
-            rng = sample_rng(self.seed, epoch, UNLABELED, view.index, *view.again)
-            frame = self.unlabeled.images[view.index]
+            rng = sample_rng(self.seed, epoch, stream, view.index, *view.again)
+            frame = store.images[view.index]
             everything = np.full(frame.shape[:2], 255, np.uint8)
             image, shown, theta = self._augmented(frame, everything, rng, whole=True)
             strong.append(image)
             visible.append(shown)
             thetas.append(theta)
-        frames = self.unlabeled.images[[view.index for view in views]]
+        frames = store.images[[view.index for view in views]]
         return Unlabeled(
             to_tensor(frames),
             to_tensor(np.stack(strong)),
@@ -278,27 +289,6 @@ def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[st
         "flagged_val": (clean >= 0).float().mean().item(),
         "score": kept.mean().item(),
     }
-
-
-def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
-    """An ordered `map` by threads that run at most one item each ahead of the reader.
-
-    Args:
-        make: A function of its argument alone.
-        items: Arguments of the function.
-        workers: Number of threads; 0 computes each item on demand.
-    """
-    if workers < 1:
-        yield from map(make, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque()
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def step_seed(seed: int, epoch: int, step: int, process: int) -> int:

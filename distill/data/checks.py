@@ -27,7 +27,7 @@ _NAMED = 2
 
 
 def check_stores(
-    splits: Splits, train: ImageStore, validation: ImageStore, unlabeled: ImageStore | None = None
+    splits: Splits, train: ImageStore, validation: ImageStore, further: Sequence[ImageStore] = ()
 ) -> None:
     """Refuse or warn of data that would train or validate wrongly.
 
@@ -35,7 +35,7 @@ def check_stores(
         splits: The samples.
         train: Images of `train` and `clean_train`.
         validation: Images of `validation` and `clean_validation`.
-        unlabeled: Images of `unlabeled`.
+        further: Images of `unlabeled` and of `boxed`, where there are any.
 
     Raises:
         DataError: No frame to train on, or none to validate on, has a polyp.
@@ -44,10 +44,8 @@ def check_stores(
     for samples, store, kind in labeled:
         _warn_inverted(samples, store)
         _refuse_without_polyp(samples, store, kind)
-    learned = [*splits.train, *splits.clean_train, *splits.unlabeled]
-    images = thumbnails(train.images)
-    if unlabeled is not None:
-        images = np.concatenate([images, thumbnails(unlabeled.images)])
+    learned = [*splits.train, *splits.clean_train, *splits.unlabeled, *splits.boxed]
+    images = np.concatenate([thumbnails(store.images) for store in (train, *further)])
     held_out = [*splits.validation, *splits.clean_validation]
     twice = find_same(images, thumbnails(validation.images))
     if twice:

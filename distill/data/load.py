@@ -9,6 +9,7 @@ import torch
 from accelerate import PartialState
 
 from distill.data.batches import TrainingData
+from distill.data.boxed import load_boxed
 from distill.data.checks import check_stores
 from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
 from distill.data.unlabeled import load_unlabeled
@@ -16,11 +17,14 @@ from distill.run_folder import runs_root
 from distill.students.build import build_student
 from distill.teachers.build import build_task_teacher, build_teacher
 from distill.teachers.cache.maps import TeacherCache
-from edge.errors import UsageError
+from edge.errors import DataError, UsageError
 from edge.util.progress import counter, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distill.config import DistillConfig
+    from distill.data.splits import Sample
     from distill.options import DataOptions
     from distill.teachers.build import Teacher
     from edge.util.progress import Reporter
@@ -61,32 +65,32 @@ def open_data(
         if taught and config.loss.recipe == "difom" and config.teachers.task_specs
         else None
     )
-    stores = []
+    stores: dict[str, ImageStore] = {}
     for label, samples in (
-        *([("unlabeled", splits.unlabeled)] if splits.unlabeled else []),
+        ("unlabeled", splits.unlabeled),
+        ("boxed", splits.boxed),
         ("training", [*splits.train, *splits.clean_train]),
         ("validation", [*splits.validation, *splits.clean_validation]),
     ):
+        if not samples:
+            continue
         with report(len(samples), f"read {label} images") as bar:
-            stores.append(
-                decode_images(
-                    samples,
-                    (config.data.size, config.data.size),
-                    runs_root() / "cache" / "images",
-                    counter(bar),
-                    rule=config.data.field_of_view,
-                )
+            stores[label] = decode_images(
+                samples,
+                (config.data.size, config.data.size),
+                runs_root() / "cache" / "images",
+                counter(bar),
+                rule=config.data.field_of_view,
             )
-    *without_masks, train, validation = stores
-    unlabeled = without_masks[0] if without_masks else None
-    check_stores(splits, train, validation, unlabeled)
+    train, validation = stores.pop("training"), stores.pop("validation")
+    check_stores(splits, train, validation, list(stores.values()))
     caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
     logits = (
         None
         if task_teacher is None
         else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
     )
-    return TrainingData(
+    data = TrainingData(
         config.data,
         config.augmentation,
         config.run,
@@ -95,9 +99,18 @@ def open_data(
         validation,
         caches,
         logits,
-        unlabeled=unlabeled,
+        unlabeled=stores.get("unlabeled"),
+        boxed=stores.get("boxed"),
         shuffle_teacher=config.teachers.shuffle,
     )
+    if splits.boxed and not data.order.boxed_in_batch:
+        raise UsageError(
+            f"box_share={config.data.box_share:g} leaves no frame with boxes in a batch",
+            expected="at least one beside a frame with a mask",
+            got=f"batches of {data.batch_size}",
+            hint="a larger box_share or batch size",
+        )
+    return data
 
 
 def refuse_size(config: DistillConfig, divisor: int) -> None:
@@ -144,6 +157,13 @@ def _refuse_unfit(config: DistillConfig) -> None:
             got=f"ema={config.optimizer.ema:g}, recipe {recipe}",
             hint="ema=0.99, or unlabeled=[]",
         )
+    if config.data.boxes and (not config.optimizer.ema or recipe == "paper"):
+        raise UsageError(
+            "boxes are filled by the average of the weights, and this run has none",
+            expected="ema over 0, and recipe difom or none",
+            got=f"ema={config.optimizer.ema:g}, recipe {recipe}",
+            hint="ema=0.99, or no boxes",
+        )
 
 
 def draw_splits(data: DataOptions) -> Splits:
@@ -170,7 +190,22 @@ def draw_splits(data: DataOptions) -> Splits:
     unlabeled = load_unlabeled(
         [Path(root) for root in data.unlabeled], [*splits.validation, *validation]
     )
-    return Splits(splits.train, splits.validation, train, validation, unlabeled)
+    known = [*splits.train, *splits.validation, *train, *validation]
+    boxed = load_boxed([Path(source) for source in data.boxes], known, rule=data.field_of_view)
+    _refuse_twice(unlabeled, boxed)
+    return Splits(splits.train, splits.validation, train, validation, unlabeled, boxed)
+
+
+def _refuse_twice(unlabeled: Sequence[Sample], boxed: Sequence[Sample]) -> None:
+    """Raise DataError if a frame is unlabeled and has boxes."""
+    both = {str(Path(sample.image).resolve()) for sample in unlabeled}
+    both &= {sample.image for sample in boxed}
+    if both:
+        raise DataError(
+            f"{min(both)} is unlabeled and has boxes",
+            expected="each frame in one of the two",
+            got=f"{len(both)} frames in both",
+        )
 
 
 def _cached_maps(

@@ -22,6 +22,8 @@ CLEAN = 0xFFFFFFFB
 """Stands in for a sample's index in the random numbers that order the frames without a polyp."""
 UNLABELED = 0xFFFFFFFA
 """Stands in for a sample's index in the random numbers that order the frames without a mask."""
+BOXED = 0xFFFFFFF8
+"""Stands in for a sample's index in the random numbers that order the frames with boxes."""
 BALANCE = 0xFFFFFFF9
 """Stands in for a sample's index in the random numbers that choose a balanced epoch's frames."""
 
@@ -45,10 +47,12 @@ class StepViews(NamedTuple):
     Attributes:
         known: Labeled frames, then clean ones, rows of the training store.
         unlabeled: Frames without a mask, rows of their own store.
+        boxed: Frames with boxes, rows of their own store.
     """
 
     known: list[View]
     unlabeled: list[View]
+    boxed: list[View]
 
 
 class EpochOrder:
@@ -63,11 +67,14 @@ class EpochOrder:
         unlabeled_share: Share of a step without masks, if there are such frames.
         balance: 0 shows every labeled frame once in an epoch; 1 shows every data set equally often.
         seed: Seed of the run.
+        boxed: Number of frames with boxes.
+        box_share: Share of a step with boxes, if there are such frames.
 
     Attributes:
         batch_size: Number of frames in a step.
         clean_in_batch: Number of clean frames in a step.
         unlabeled_in_batch: Number of frames without a mask in a step.
+        boxed_in_batch: Number of frames with boxes in a step.
         steps: Number of steps in an epoch.
     """
 
@@ -82,9 +89,11 @@ class EpochOrder:
         unlabeled_share: float,
         balance: float,
         seed: int,
+        boxed: int = 0,
+        box_share: float = 0.0,
     ) -> None:
         self._datasets = np.asarray(datasets)
-        self._clean, self._unlabeled = clean, unlabeled
+        self._clean, self._unlabeled, self._boxed = clean, unlabeled, boxed
         self._balance, self._seed = balance, seed
         labeled = len(datasets)
         self.batch_size = min(batch_size, labeled)
@@ -92,8 +101,11 @@ class EpochOrder:
         clean_wanted = round(clean_share * self.batch_size) if clean else 0
         # At least one labeled frame stays in every step.
         self.unlabeled_in_batch = min(self.unlabeled_in_batch, self.batch_size - 1)
-        self.clean_in_batch = min(clean_wanted, self.batch_size - 1 - self.unlabeled_in_batch)
-        self._labeled_in_batch = self.batch_size - self.clean_in_batch - self.unlabeled_in_batch
+        left = self.batch_size - 1 - self.unlabeled_in_batch
+        self.boxed_in_batch = min(round(box_share * self.batch_size), left) if boxed else 0
+        left -= self.boxed_in_batch
+        self.clean_in_batch = min(clean_wanted, left)
+        self._labeled_in_batch = 1 + left - self.clean_in_batch
         self.steps = labeled // self._labeled_in_batch
 
     def epoch(self, number: int) -> list[StepViews]:
@@ -107,13 +119,16 @@ class EpochOrder:
             for step, views in enumerate(known):
                 # A clean frame may come several times in an epoch, each time as another view.
                 views += [View(first + int(row), (step,)) for row in rows[step]]
-        if not self.unlabeled_in_batch:
-            return [StepViews(views, []) for views in known]
-        rows = self._rounds(number, UNLABELED, self._unlabeled, self.unlabeled_in_batch)
-        return [
-            StepViews(views, [View(int(row), (step,)) for row in rows[step]])
-            for step, views in enumerate(known)
-        ]
+        unlabeled = self._further(number, UNLABELED, self._unlabeled, self.unlabeled_in_batch)
+        boxed = self._further(number, BOXED, self._boxed, self.boxed_in_batch)
+        return [StepViews(*views) for views in zip(known, unlabeled, boxed, strict=True)]
+
+    def _further(self, epoch: int, stream: int, total: int, in_batch: int) -> list[list[View]]:
+        """Views of each step of frames of a kind, which may come several times in an epoch."""
+        if not in_batch:
+            return [[] for _ in range(self.steps)]
+        rows = self._rounds(epoch, stream, total, in_batch)
+        return [[View(int(row), (step,)) for row in rows[step]] for step in range(self.steps)]
 
     def _labeled_rows(self, epoch: int) -> list[Rows]:
         labeled = len(self._datasets)

@@ -52,7 +52,7 @@ def read_splits(path: Path, *, unlabeled: bool = False) -> Splits:
 
     Args:
         path: `splits.json` of the run.
-        unlabeled: Also return and check the frames without masks.
+        unlabeled: Also return and check the frames without masks, those with boxes among them.
 
     Raises:
         DataError: The record is missing or damaged, or a file is gone or has changed.
@@ -69,6 +69,7 @@ def read_splits(path: Path, *, unlabeled: bool = False) -> Splits:
         record.clean_train,
         record.clean_validation,
         record.unlabeled if unlabeled else [],
+        record.boxed if unlabeled else [],
     )
     samples = splits.samples()
     if record.files:

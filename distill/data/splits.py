@@ -26,21 +26,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """One labeled frame.
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One frame and what is known of it.
 
     Attributes:
         image: Path of the picture.
-        mask: Path of its mask; empty for a frame that is known to show no polyp.
+        mask: Path of its mask; empty for a frame that is known to show no polyp, and for one of
+            which other things are known.
         dataset: Name of the folder that it came from.
         group: Frames of one group stay on one side of a split: a video sequence, or the frame
             alone.
+        boxes: Left, upper, right and lower edge of the boxes of its polyps, in shares of the part
+            of the frame that the student sees; only for `Splits.boxed`.
     """
 
     image: str
     mask: str
     dataset: str
     group: str
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 class Splits(msgspec.Struct, frozen=True):
@@ -52,6 +56,7 @@ class Splits(msgspec.Struct, frozen=True):
         clean_train: Frames without a polyp to train on.
         clean_validation: Frames without a polyp that choose the checkpoint and the operating point.
         unlabeled: Frames without masks to train on.
+        boxed: Frames with boxes instead of masks to train on.
     """
 
     train: list[Sample]
@@ -59,6 +64,7 @@ class Splits(msgspec.Struct, frozen=True):
     clean_train: list[Sample] = []
     clean_validation: list[Sample] = []
     unlabeled: list[Sample] = []
+    boxed: list[Sample] = []
 
     def samples(self) -> list[Sample]:
         """All of them."""
@@ -68,6 +74,7 @@ class Splits(msgspec.Struct, frozen=True):
             *self.clean_train,
             *self.clean_validation,
             *self.unlabeled,
+            *self.boxed,
         ]
 
 

@@ -21,7 +21,9 @@ from distill.losses import (
     spectral_loss,
 )
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
+from distill.losses.hints import ConfidenceHints
 from distill.losses.spectral.weighted import focal_frequency_loss
+from distill.recipes.boxes import known_pixels_loss, open_pixels_loss
 from distill.recipes.consistency import consistency_loss
 from distill.recipes.target_monitor import explained_variance
 from distill.students.build import StudentMaps
@@ -44,6 +46,8 @@ class Losses(NamedTuple):
         targets: What each distance was computed with, for the target monitor.
         cwd: Distance to the task teacher's logits, a scalar; None without one.
         consistency: Distance of unlabeled views to their pseudo-labels, a scalar; None without any.
+        boxes: Loss of the views with boxes, a scalar; None without any.
+        boxes_kept: Share of the boxes whose pseudo-mask fits, a scalar; None without any.
     """
 
     total: Tensor
@@ -52,17 +56,21 @@ class Losses(NamedTuple):
     targets: list[Tensor]
     cwd: Tensor | None = None
     consistency: Tensor | None = None
+    boxes: Tensor | None = None
+    boxes_kept: Tensor | None = None
 
     def figures(self) -> dict[str, float]:
         """The losses by the names that `metrics.jsonl` knows them by."""
         values = {"loss": self.total.item(), "task": self.task.item()}
         if self.distillation:
             values["distill"] = torch.stack(self.distillation).mean().item()
-        if self.cwd is not None:
-            values["cwd"] = self.cwd.item()
-        if self.consistency is not None:
-            values["consistency"] = self.consistency.item()
-        return values
+        further = {
+            "cwd": self.cwd,
+            "consistency": self.consistency,
+            "boxes": self.boxes,
+            "boxes_kept": self.boxes_kept,
+        }
+        return values | {name: loss.item() for name, loss in further.items() if loss is not None}
 
 
 class Objective(nn.Module):
@@ -80,6 +88,7 @@ class Objective(nn.Module):
         self.loss, self.run = loss, run
         heads = loss.background and not student.has_background
         self.background = nn.Conv2d(student.high_channels, 1, 1) if heads else None
+        self.hints = ConfidenceHints(loss.confidence_budget) if student.has_confidence else None
 
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch.
@@ -90,19 +99,44 @@ class Objective(nn.Module):
         """
         del clock
         task = self.task_loss(self.maps(batch.images), batch.masks)
-        consistency = self.consistency(batch)
-        return Losses(self._plus(task, consistency), task, [], [], None, consistency)
+        return self.with_weak(Losses(task, task, [], []), batch)
+
+    def with_weak(self, losses: Losses, batch: Batch, weight: float = 1.0) -> Losses:
+        """Add the losses of the views without masks and of those with boxes, if there are any.
+
+        Args:
+            losses: Losses of the other views.
+            batch: The batch of all views.
+            weight: Weight of the task in this phase of the schedule.
+        """
+        total, consistency, boxes = losses.total, self.consistency(batch), self.boxes(batch)
+        if consistency is not None:
+            total = total + weight * self.loss.consistency_weight * consistency
+        if boxes is not None:
+            total = total + weight * self.loss.box_weight * boxes
+        kept = None if batch.box_labels is None else batch.box_labels.kept
+        return losses._replace(total=total, consistency=consistency, boxes=boxes, boxes_kept=kept)
+
+    def boxes(self, batch: Batch) -> Tensor | None:
+        """The loss of the views with boxes; None where the batch has none."""
+        labels = batch.box_labels
+        if labels is None or len(labels.images) == 0:
+            return None
+        maps = self.maps(labels.images)
+        supervised = torch.stack(
+            [
+                known_pixels_loss(logits, labels.masks, labels.known)
+                for logits in (maps.logits, *maps.auxiliary)
+            ]
+        ).mean()
+        apart = open_pixels_loss(maps.logits, labels.scores, labels.known)
+        return supervised + self.loss.box_consistency_weight * apart
 
     def consistency(self, batch: Batch) -> Tensor | None:
         """The loss of the views without masks; None where the batch has none."""
         if batch.pseudo is None or len(batch.pseudo.images) == 0:
             return None
         return consistency_loss(self.maps(batch.pseudo.images).logits, batch.pseudo)
-
-    def _plus(self, total: Tensor, consistency: Tensor | None, weight: float = 1.0) -> Tensor:
-        if consistency is None:
-            return total
-        return total + weight * self.loss.consistency_weight * consistency
 
     def maps(self, images: Tensor) -> StudentMaps:
         """The student's maps in float32, computed in the run's precision."""
@@ -118,20 +152,26 @@ class Objective(nn.Module):
             None if found.presence is None else found.presence.float(),
             tuple(logits.float() for logits in found.background),
             None if found.reconstruction is None else found.reconstruction.float(),
+            None if found.confidence is None else found.confidence.float(),
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """Compute the configured loss, averaged with that of auxiliary logits (deep supervision).
 
-        Images without a polyp have a loss of their own; a presence logit, logits of the background
-        and a reconstruction add theirs.
+        Images without a polyp have a loss of their own; a presence logit, logits of the background,
+        a reconstruction and hints add theirs.
         """
         loss = TASK_LOSSES[self.loss.task_loss]
+        main, cost = maps.logits, None
+        if self.hints is not None and maps.confidence is not None:
+            main, cost = self.hints(main, masks, maps.confidence)
         found = [
             segmentation_loss(loss, logits, masks, self.loss.clean_weight)
-            for logits in (maps.logits, *maps.auxiliary)
+            for logits in (main, *maps.auxiliary)
         ]
         total = torch.stack(found).mean()
+        if cost is not None:
+            total = total + cost
         if maps.presence is not None and self.loss.presence_weight:
             total = total + self.loss.presence_weight * presence_loss(maps.presence, masks)
         background = maps.background
@@ -207,9 +247,8 @@ class Difom(Objective):
         )
         if cwd is not None:
             total = total + cwd_weight * cwd
-        consistency = self.consistency(batch)
-        total = self._plus(total, consistency, task_weight)
-        return Losses(total, task, distances, list(batch.targets), cwd, consistency)
+        losses = Losses(total, task, distances, list(batch.targets), cwd)
+        return self.with_weak(losses, batch, task_weight)
 
     def _distance(self, head: nn.Module, maps: StudentMaps, target: Tensor) -> Tensor:
         """Distance to one teacher's map: the spectral loss and the configured further terms."""

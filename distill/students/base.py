@@ -23,6 +23,8 @@ class StudentMaps(NamedTuple):
             compares with the inverted mask; empty for students without any.
         reconstruction: Scalar, distance of a map that the student rebuilds from the map itself;
             None for students that rebuild none.
+        confidence: (B, 1, 1, 1) logit of how sure the student is of its mask, which engines lack;
+            None for students without one.
     """
 
     logits: Tensor
@@ -32,6 +34,7 @@ class StudentMaps(NamedTuple):
     presence: Tensor | None = None
     background: tuple[Tensor, ...] = ()
     reconstruction: Tensor | None = None
+    confidence: Tensor | None = None
 
 
 class Student(nn.Module, ABC):
@@ -48,9 +51,11 @@ class Student(nn.Module, ABC):
         low_channels: Channels of `StudentMaps.low`.
         high_channels: Channels of `StudentMaps.high`.
         has_background: Whether it gives logits of the background.
+        has_confidence: Whether it gives a confidence, which no engine expresses.
     """
 
     has_background = False
+    has_confidence = False
     stride: int
     divisor: int
     low_channels: int

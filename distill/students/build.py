@@ -42,7 +42,9 @@ STUDENTS: dict[str, Callable[..., Student]] = {
 _PARTS: dict[str, tuple[str, Any]] = {
     **{name: ("decoder", name) for name in DECODERS},
     "dynamic-head": ("dynamic_head", True),
+    "pooled-attention": ("pooled_attention", True),
     "softmax": ("attention", "softmax"),
+    "uncertainty": ("uncertainty", True),
 }
 """Part of a network's name -> argument of the student and its value."""
 

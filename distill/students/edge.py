@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
+from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
+from distill.students.pooled_attention import AttendedMaps
 
 if TYPE_CHECKING:
     from distill.students.decoders.base import Decoded
@@ -58,6 +60,8 @@ class PyramidStudent(Student):
         pretrained: Start the encoder from ImageNet weights, if it has any.
         dynamic_head: Make the kernel of the head from the picture.
         presence: Add the logit "is there a polyp" to every pixel's.
+        uncertainty: Give a confidence in training and evaluation.
+        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
 
     Raises:
         UsageError: The decoder is unknown or does not fit the encoder.
@@ -75,6 +79,8 @@ class PyramidStudent(Student):
         pretrained: bool,
         dynamic_head: bool,
         presence: bool,
+        uncertainty: bool,
+        pooled_attention: bool,
     ) -> None:
         super().__init__()
         made = ENCODERS[encoder](pretrained)
@@ -86,11 +92,14 @@ class PyramidStudent(Student):
         for name, part in decode.named_children() if decode.FLAT else [("decoder", decode)]:
             self.add_module(name, part)
         self._decode = decode.forward
+        self.attended = AttendedMaps(made.channels, decode.NEEDS) if pooled_attention else None
         self.low_channels = self.high_channels = decode.width
         self.head = nn.Conv2d(decode.width, 1, 1)
         deepest = made.channels[self._names[-1]]
         self.presence = Presence(deepest) if presence else None
         self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
+        self.confidence = Confidence(deepest) if uncertainty else None
+        self.has_confidence = uncertainty
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
@@ -111,6 +120,8 @@ class PyramidStudent(Student):
     def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
         maps = dict(zip(self._names, self.encoder(x), strict=True))
         deepest = maps[self._names[-1]]
+        if self.attended is not None:
+            maps = self.attended(maps)
         decoded: Decoded = self._decode(maps, training=training)
         low, high, last, reconstruction = decoded
         auxiliary: tuple[Tensor, ...] = ()
@@ -120,7 +131,18 @@ class PyramidStudent(Student):
         logits = self.head(last)
         if presence is not None:
             logits = logits + presence
-        return StudentMaps(logits, low, high, auxiliary, presence, reconstruction=reconstruction)
+        confidence = None
+        if training and self.confidence is not None:
+            confidence = self.confidence(deepest, logits)
+        return StudentMaps(
+            logits,
+            low,
+            high,
+            auxiliary,
+            presence,
+            reconstruction=reconstruction,
+            confidence=confidence,
+        )
 
 
 class EdgeS(PyramidStudent):
@@ -133,6 +155,8 @@ class EdgeS(PyramidStudent):
             teacher.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
         dynamic_head: Make the kernel of the head from the picture.
+        uncertainty: Give a confidence in training and evaluation.
+        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
     """
 
     def __init__(
@@ -143,6 +167,8 @@ class EdgeS(PyramidStudent):
         variant: Variant = "lite0",
         decoder: str = "fpn",
         dynamic_head: bool = False,
+        uncertainty: bool = False,
+        pooled_attention: bool = False,
     ) -> None:
         super().__init__(
             variant,
@@ -151,6 +177,8 @@ class EdgeS(PyramidStudent):
             pretrained=pretrained,
             dynamic_head=dynamic_head,
             presence=True,
+            uncertainty=uncertainty,
+            pooled_attention=pooled_attention,
         )
 
 
@@ -162,6 +190,8 @@ class EdgeXS(PyramidStudent):
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
         dynamic_head: Make the kernel of the head from the picture.
+        uncertainty: Give a confidence in training and evaluation.
+        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
     """
 
     def __init__(
@@ -171,6 +201,8 @@ class EdgeXS(PyramidStudent):
         width: int = 32,
         decoder: str = "fpn",
         dynamic_head: bool = False,
+        uncertainty: bool = False,
+        pooled_attention: bool = False,
     ) -> None:
         super().__init__(
             "lite0-cut",
@@ -179,6 +211,8 @@ class EdgeXS(PyramidStudent):
             pretrained=pretrained,
             dynamic_head=dynamic_head,
             presence=True,
+            uncertainty=uncertainty,
+            pooled_attention=pooled_attention,
         )
 
 
@@ -189,10 +223,18 @@ class SSFormerB0(PyramidStudent):
         width: Channels of the decoder.
         decoder: Name in `distill.students.decoders.build.DECODERS`.
         dynamic_head: Make the kernel of the head from the picture.
+        uncertainty: Give a confidence in training and evaluation.
+        pooled_attention: Attend to pooled tokens in each map that the decoder reads.
     """
 
     def __init__(
-        self, *, width: int = 64, decoder: str = "pld", dynamic_head: bool = False
+        self,
+        *,
+        width: int = 64,
+        decoder: str = "pld",
+        dynamic_head: bool = False,
+        uncertainty: bool = False,
+        pooled_attention: bool = False,
     ) -> None:
         super().__init__(
             "mit-b0",
@@ -201,4 +243,6 @@ class SSFormerB0(PyramidStudent):
             pretrained=False,
             dynamic_head=dynamic_head,
             presence=False,
+            uncertainty=uncertainty,
+            pooled_attention=pooled_attention,
         )

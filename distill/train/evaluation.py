@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+import numpy as np
 import torch
 
 from distill.data.batches import to_tensor
 from distill.run_folder import load_run
+from edge.evaluation.confidence import judge_confidence
 from edge.evaluation.evaluator import evaluate
+from edge.evaluation.protocol_a import sigmoid
 from edge.imaging.preprocess import to_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from distill.students.build import Student
@@ -38,6 +41,43 @@ def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.fl
         logits = student(to_tensor(to_input(image, (size, size), bgr=False)[None]))
     values: NDArray[np.float32] = logits[0, 0].float().numpy()
     return values
+
+
+class Confidences:
+    """Scores images with a student and keeps how sure it is of each.
+
+    Args:
+        student: In evaluation mode.
+        size: Height and width of the student's input.
+
+    Attributes:
+        values: Name of a confidence -> its value for each image that was scored, 0 to 1: `maximum
+            score`, the mean over the pixels of the larger of polyp's and background's score; `peak
+            score`, the highest score of a polyp; and, for a student that has learned one,
+            `confidence`.
+    """
+
+    def __init__(self, student: Student, size: int) -> None:
+        self._student, self._size = student, size
+        self.values: dict[str, list[float]] = {}
+
+    def __call__(self, image: ImageU8) -> NDArray[np.float32]:
+        """Logits (h, w) of one image (H, W, 3) uint8 RGB of any size."""
+        with torch.inference_mode():
+            made = to_tensor(to_input(image, (self._size, self._size), bgr=False)[None])
+            maps = self._student.maps(made) if self._student.has_confidence else None
+            logits = (self._student(made) if maps is None else maps.logits)[0, 0].float()
+        values: NDArray[np.float32] = logits.numpy()
+        scores = sigmoid(values)
+        found = {
+            "maximum score": float(np.maximum(scores, 1 - scores).mean()),
+            "peak score": float(scores.max()),
+        }
+        if maps is not None and maps.confidence is not None:
+            found["confidence"] = float(torch.sigmoid(maps.confidence))
+        for name, value in found.items():
+            self.values.setdefault(name, []).append(value)
+        return values
 
 
 def evaluate_run(
@@ -67,9 +107,10 @@ def evaluate_run(
         DataError: An image or mask cannot be used.
     """
     loaded = load_run(run)
-    return evaluate(
+    score = Confidences(loaded.student, loaded.config.data.size)
+    report = evaluate(
         pairs,
-        lambda image: student_logits(loaded.student, image, loaded.config.data.size),
+        score,
         clean=clean,
         dataset=dataset,
         logits=True,
@@ -78,3 +119,5 @@ def evaluate_run(
         done=done,
         seen=seen,
     )
+    confidence = judge_confidence(report.per_image, score.values)
+    return msgspec.structs.replace(report, confidence=confidence)

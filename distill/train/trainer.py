@@ -22,11 +22,10 @@ from torch import Tensor, nn
 
 from distill.data.batch import Batch, Step
 from distill.data.batches import TrainingData, step_seed
-from distill.losses.auxiliary import resized
-from distill.recipes.consistency import pseudo_label
 from distill.recipes.objectives import Difom, Objective
 from distill.recipes.published import Paper
 from distill.recipes.target_monitor import TargetMonitor
+from distill.recipes.weak_labels import label_weak, refuse_uneven
 from distill.run_folder import (
     append_metrics,
     load_checkpoint,
@@ -68,6 +67,11 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
             "background=true does not fit recipe paper, whose loss knows the polyp alone",
             expected="recipe difom or none",
         )
+    if config.student.uncertainty and loss.recipe == "paper":
+        raise UsageError(
+            "uncertainty=true does not fit recipe paper, whose loss knows no hints",
+            expected="recipe difom or none",
+        )
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)
     recipe = Paper if loss.recipe == "paper" else Difom
@@ -103,13 +107,7 @@ class Trainer:
                 expected="processes times accumulate to divide it",
                 hint=f"batch_size={max(1, data.batch_size // shares) * shares}",
             )
-        if data.order.unlabeled_in_batch % shares:
-            raise UsageError(
-                f"{data.order.unlabeled_in_batch} unlabeled frames of a batch cannot be computed "
-                f"in {shares} equal parts",
-                expected="processes times accumulate to divide them",
-                hint="a different unlabeled_share or batch_size",
-            )
+        refuse_uneven(data.order, shares)
         torch.manual_seed(config.run.seed)
         self.student = build_student(config.student.network, pretrained=config.student.pretrained)
         if config.student.start:
@@ -248,7 +246,8 @@ class Trainer:
         """One optimizer step on this process's part of a batch.
 
         Returns:
-            `loss`, `task` and, where they apply, `distill`, `cwd` and `consistency`.
+            `loss`, `task` and, where they apply, `distill`, `cwd`, `consistency`, `boxes` and
+            `boxes_kept`.
 
         Raises:
             TrainingError: The loss is not finite, or the target monitor objects.
@@ -265,11 +264,7 @@ class Trainer:
             part = batch.part(slice(number, None, parts), self.accelerator.device)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                shown = part._replace(images=resized(part.images, (side, side)), unlabeled=None)
-                if part.unlabeled is not None:
-                    labels = pseudo_label(self.optimizer.scored, part.unlabeled)
-                    views = resized(labels.images, (side, side))
-                    shown = shown._replace(pseudo=labels._replace(images=views))
+                shown = label_weak(self.optimizer.scored, part, side, self.config.loss.box_fit)
                 losses = self.wrapped(shown, Step(self.epoch, self.step))
                 values = losses.figures()
                 self._refuse_nonfinite(values["loss"], batch)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import DataError
+from edge.evaluation.confidence import ConfidenceReport  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.detection import Detection, FrameFindings, summarize_detection
 from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.intervals import bootstrap_ci, wilson
@@ -188,6 +189,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
             many of them were flagged.
         shifts: Accuracy under every shift of `edge.evaluation.shift_report`; None if not requested.
         detection: Detection figures; None if the rows have no findings.
+        confidence: What the student's confidences are worth; only for an FP32 student.
     """
 
     n: int
@@ -203,6 +205,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     clean: dict[str, Negatives] = {}
     shifts: ShiftReport | None = None
     detection: Detection | None = None
+    confidence: ConfidenceReport | None = None
 
 
 def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:

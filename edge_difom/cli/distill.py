@@ -64,6 +64,14 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "s03_0017.jpg; whole sequences are kept for validation. Repeatable.",
 )
 @click.option(
+    "--boxes",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE_OR_DIR",
+    help="Annotations with boxes (COCO, YOLO, Pascal VOC, CSV, Kvasir-SEG's JSON) of pictures "
+    "without a mask, beside the pictures; needs --set ema=VALUE. Repeatable.",
+)
+@click.option(
     "--val-sequences",
     type=NumberList(),
     help="Video sequences to validate on, for folders with a sequences.json.",
@@ -195,7 +203,10 @@ def distill(
         f"at {loaded.config.data.size} pixels, {weights}"
     )
     made(run)
-    next_command(f"edge-difom qat {run} --bits 8")
+    if loaded.student.has_confidence:
+        next_command(f"edge-difom evaluate --run {run} --data DIR")
+    else:
+        next_command(f"edge-difom qat {run} --bits 8")
 
 
 def _phantom() -> Path:

@@ -185,6 +185,9 @@ def command(
             wanted["done"] = lambda name: bar.update(1, name)
             report = evaluate_run(run, found.pairs, **wanted)
         subject, follows = f"{run.name}, FP32", f"edge-difom qat {run} --bits 8"
+        if report.confidence and "confidence" in report.confidence.by_confidence:
+            # No engine has a confidence, so such a student is not quantized.
+            follows = f"edge-difom distill --config {run}/resolved.yaml --set uncertainty=false"
     else:
         assert bundle_path is not None
         from edge.bundle.reader import Bundle

@@ -52,6 +52,15 @@ def show(report: EvaluationReport) -> None:
                 ]
             ],
         )
+    if held := report.confidence:
+        console.say(f"confidence against the Dice of each image, mean {held.quality:.4f}:")
+        console.table(
+            ["confidence", "ECE", "AURC", "Dice of the most confident", "share of the images"],
+            [
+                [name, found.ece, found.aurc, found.quality_at_coverage, found.coverage]
+                for name, found in held.by_confidence.items()
+            ],
+        )
     if report.clean:
         console.table(
             ["polyp-free images", "all", "flagged", "share, 95 % low", "high"],

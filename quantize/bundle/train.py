@@ -16,6 +16,7 @@ from quantize.bundle.make import make_bundle
 from quantize.certify.operating_point import SPECIFICITY
 from quantize.runs.folder import load_qat_config, qat_path
 from quantize.runs.train import train_qat
+from quantize.runs.uncertainty import refuse_uncertainty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,8 +57,8 @@ def train_bundle(
         report: Shows the progress of each part.
 
     Raises:
-        UsageError: `out` already holds something, or `run` holds a training with a different
-            configuration.
+        UsageError: `out` already holds something, `run` holds a training with a different
+            configuration, or the student has a confidence.
         TrainingError: Training diverged, or a checkpoint is damaged.
         DataError: The images cannot be used.
         AccuracyError: INT8 lost more accuracy than is allowed. The run is complete then, but there
@@ -65,6 +66,7 @@ def train_bundle(
         ParityError: An engine disagrees with the student.
     """
     refuse_existing(out, force=force)
+    refuse_uncertainty(config.student.network)
     quantized = qat_path(run)
     described, begun = _holds(run, config, load_config), _holds(quantized, qat, load_qat_config)
     if can_resume(run):

@@ -18,6 +18,7 @@ from edge.imaging.preprocess import to_input
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.nncf import quantize_student, refuse_nonfinite
+from quantize.runs.uncertainty import refuse_uncertainty
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +44,11 @@ def load_student_file(path: Path, name: str) -> Student:
         name: One of `distill.students.build.STUDENTS`.
 
     Raises:
-        UsageError: The student is unknown.
+        UsageError: The student is unknown, or has a confidence.
         TrainingError: The file is missing or damaged, or holds no weights, weights of a different
             network, NaN or infinity.
     """
+    refuse_uncertainty(name)
     student = build_student(name, pretrained=False)
     found = _weights(path)
     wanted = student.state_dict()

@@ -161,6 +161,7 @@ class _Side:
     def __init__(self, quantized: nn.Module) -> None:
         student = cast("Student", quantized)
         self.low_channels, self.high_channels = student.low_channels, student.high_channels
+        self.has_confidence = student.has_confidence
         self._quantized = quantized
 
     def maps(self, x: Tensor) -> StudentMaps:

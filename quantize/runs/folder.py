@@ -9,11 +9,12 @@ import msgspec
 import torch
 
 from distill.config import read_config_file
-from distill.run_folder import LoadedRun, load_checkpoint, load_run
+from distill.run_folder import LoadedRun, load_checkpoint, load_config, load_run
 from edge.errors import TrainingError, UsageError
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.qat.nncf import restore
+from quantize.runs.uncertainty import refuse_uncertain_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +117,8 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     """
     path = qat_path(run, bits)
     best = path / "checkpoints" / "best.pt"
+    if (path.parent / "resolved.yaml").is_file():
+        refuse_uncertain_run(load_config(path.parent), path.parent)
     if not best.is_file():
         raise UsageError(
             f"{path.parent} has not been quantized yet",
@@ -198,6 +201,7 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
         engines += export_engines(load_quantized(run, bits).canonical)
     if precision in ("f32", "all"):
         source = load_run(qat_path(run, bits).parent)
+        refuse_uncertain_run(source.config, source.path)
         engines += export_engines(
             canonicalize(source.student, (source.config.data.size, source.config.data.size))
         )

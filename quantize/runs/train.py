@@ -36,6 +36,7 @@ from quantize.runs.folder import (
 from quantize.runs.record import Start, read_start, write_record
 from quantize.runs.report import refuse_breach, write_report
 from quantize.runs.splits import SPLITS, recorded_splits
+from quantize.runs.uncertainty import refuse_uncertain_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +98,7 @@ def train_qat(
             "only a quantization to 4 bits has a choice of layers", expected="bits=4", got="bits=8"
         )
     loaded = load_run(path.parent)
+    refuse_uncertain_run(loaded.config, path.parent)
     if config.distill_weight:
         refuse_without_recipe(loaded.config)
     if not resume:
@@ -107,6 +109,7 @@ def train_qat(
         batch_size=config.batch_size,
         negatives=config.negatives or loaded.config.data.negatives,
         unlabeled=[],
+        boxes=[],
     )
     if not given.data.negatives:
         loaded.student.freeze_presence()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import cv2
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import templates
-from benchmarks.studies import left_out, paired, recipes, systems
+from benchmarks.studies import box_data, left_out, paired, recipes, systems
 from distill.config import make_config
+from distill.data.boxed import load_boxed
+from distill.run_folder import load_config
 from distill.students.build import build_student
+from edge.datasets.parts import find_parts
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import UsageError
+from edge.util.host import read_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +46,8 @@ def test_figures_are_compared_where_every_seed_of_both_arms_has_them() -> None:
     found = [{"Dice, B": 0.7}, {"Dice, B": 0.81, "recall": 0.2}]
     figures = paired.compare_figures(found, base)
     assert list(figures) == ["Dice, B"]
+    more = paired.compare_figures([{"boxes kept": 0.5}, {"boxes kept": 0.6}], base)
+    assert (more["boxes kept"].difference, more["boxes kept"].verdict) == (None, "")
     assert figures["Dice, B"].difference == pytest.approx(0.205)
     assert figures["Dice, B"].verdict == "higher"
     assert paired.compare_figures(base, None)["recall"].verdict == "baseline"
@@ -60,14 +68,53 @@ def test_every_arm_is_a_network_and_an_arm_of_one_name_has_one_configuration() -
     configs: dict[str, object] = {}
     for comparison in systems.COMPARISONS.values():
         for name, changes in comparison.arms.items():
-            config = make_config(
-                {"data": ["x"]} | systems.SHARED | comparison.settings | changes,
-            )
+            settings = {key: value for key, value in changes.items() if value != systems.ALONE}
+            config = make_config({"data": ["x"]} | systems.SHARED | comparison.settings | settings)
             build_student(config.student.network, pretrained=False)
             assert configs.setdefault(name, config) == config
     assert CliRunner().invoke(systems.command, ["--list"]).output.count("\n") > len(
         systems.COMPARISONS
     )
+
+
+def test_the_recovered_share_is_between_baseline_and_ceiling() -> None:
+    rows = [
+        msgspec.structs.replace(
+            paired.compare(name, dice, None),
+            figures=paired.compare_figures([{"Dice, B": value} for value in dice], None),
+        )
+        for name, dice in (("masks", [0.5, 0.5]), ("boxes", [0.6, 0.62]), ("full", [0.7, 0.7]))
+    ]
+    study = paired.Study(
+        shared={},
+        seeds=[0, 1],
+        rows=rows,
+        seconds_per_run={},
+        device=read_device(),
+        versions={},
+    )
+    shares = paired.recovered_shares(study)
+    assert shares == {"Dice": pytest.approx(0.55), "Dice, B": pytest.approx(0.55)}
+    flat = msgspec.structs.replace(study, rows=[rows[2], rows[1], rows[0]])
+    assert paired.recovered_shares(flat) == {}
+
+
+def test_masks_are_reduced_to_a_box_for_each_polyp(tmp_path: Path) -> None:
+    home = tmp_path / "B"
+    for kind in ("images", "masks"):
+        (home / kind).mkdir(parents=True)
+    mask = np.zeros((50, 60), np.uint8)
+    mask[10:20, 5:25] = mask[30:45, 40:50] = 255
+    cv2.imwrite(str(home / "images" / "a.png"), np.full((50, 60, 3), 90, np.uint8))
+    cv2.imwrite(str(home / "masks" / "a.png"), mask)
+    for _ in range(2):  # the second time it is there already
+        made = box_data.write_box_data(home, tmp_path / "made")
+    (sample,) = load_boxed([made.boxes], [], rule="full-frame")
+    left = [5 / 60, 10 / 50, 25 / 60, 20 / 50]
+    assert np.allclose(sorted(sample.boxes), [left, [40 / 60, 30 / 50, 50 / 60, 45 / 50]])
+    parts = find_parts(made.folder)
+    assert parts is not None
+    assert (len(parts.train), parts.validation) == (1, [])
 
 
 def test_unusable_comparisons_are_refused(tmp_path: Path) -> None:
@@ -78,6 +125,12 @@ def test_unusable_comparisons_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="trained on and left out"):
         systems.compare_systems(
             "decoders", (tmp_path,), range(2), tmp_path / "runs", left_out=(tmp_path,)
+        )
+    with pytest.raises(UsageError, match="needs boxes"):
+        systems.compare_systems("boxes", (tmp_path,), range(2), tmp_path / "runs")
+    with pytest.raises(UsageError, match="takes no boxes"):
+        systems.compare_systems(
+            "decoders", (tmp_path,), range(2), tmp_path / "runs", boxed=tmp_path / "b"
         )
     assert not (tmp_path / "runs").exists()
 
@@ -111,22 +164,52 @@ def test_a_comparison_of_systems_scores_a_hospital_that_no_run_saw(
     write_dataset(home, train=6, validation=3, negatives=0, seed=1, size=(72, 72))
     write_dataset(other, train=3, validation=2, negatives=0, seed=2, size=(72, 72))
     study = systems.compare_systems(
-        "dynamic-head", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
+        "uncertainty", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
     )
-    assert [row.recipe for row in study.rows] == ["edge-s", "dynamic-head"]
+    assert [row.recipe for row in study.rows] == ["edge-s", "uncertainty"]
     assert study.left_out == ["other"]
     figure = study.rows[1].figures["Dice, other"]
     assert len(figure.values) == 2
+    assert {"AURC, other", "AURC by maximum score, other"} <= study.rows[1].figures.keys()
+    areas = [study.rows[0].figures[f"AURC{by}, other"] for by in ("", " by maximum score")]
+    assert areas[0] == areas[1]
     assert figure.difference_ci95 is not None
     monkeypatch.setattr("distill.train.runs.start_run", None)
     monkeypatch.setattr("distill.train.evaluation.evaluate_run", None)
     again = systems.compare_systems(
-        "dynamic-head", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
+        "uncertainty", (home,), range(2), tmp_path / "runs", left_out=(other,), settings=TINY
     )
     assert again.rows == study.rows
     text = templates.study(msgspec.json.decode(msgspec.json.encode(study)))
     assert "Dice, other" in text
     assert "| baseline |" in text
+
+
+@pytest.mark.slow
+def test_boxes_are_compared_with_masks_and_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
+    for name, seed in (("home", 1), ("more", 2)):
+        write_dataset(tmp_path / name, train=6, validation=3, negatives=0, seed=seed, size=(72, 72))
+    study = systems.compare_systems(
+        "boxes",
+        (tmp_path / "home",),
+        range(2),
+        tmp_path / "runs",
+        boxed=tmp_path / "more",
+        settings=TINY,
+    )
+    assert [row.recipe for row in study.rows] == ["masks", "boxes", "full-masks"]
+    assert len(study.rows[1].figures["boxes kept"].values) == 2
+    trained = [
+        json.loads((tmp_path / "runs" / f"{arm}-0" / "splits.json").read_text())
+        for arm in ("masks", "boxes", "full-masks")
+    ]
+    assert [len(splits["train"]) for splits in trained] == [6, 6, 12]
+    assert load_config(tmp_path / "runs" / "masks-0").run.batch_size == 2
+    assert [len(splits["boxed"]) for splits in trained] == [0, 6, 0]
+    assert all(splits["validation"] == trained[0]["validation"] for splits in trained)
 
 
 def test_all_parts_of_a_left_out_folder_are_scored(tmp_path: Path) -> None:

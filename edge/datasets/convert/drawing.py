@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from edge.datasets.image_files import SUFFIXES
+from edge.datasets.image_files import SUFFIXES, decode_rgb, orientation
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge.frame import MaskBool
+    from edge.frame import ImageU8, MaskBool
 
 _SUBPIXEL_BITS = 4
 
@@ -97,6 +97,56 @@ def draw(shapes: Sequence[Polygon | Pixels], size: tuple[int, int]) -> MaskBool:
         points = np.round((shape.points - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillPoly(mask, [points], (1,), shift=_SUBPIXEL_BITS)
     return mask > 0
+
+
+def extent(shape: Polygon | Pixels | Box) -> Box | None:
+    """The smallest box around a shape, in pixels; None for a mask without a pixel.
+
+    Args:
+        shape: A shape on a picture.
+    """
+    if isinstance(shape, Box):
+        return shape
+    if isinstance(shape, Polygon):
+        (x, y), (right, low) = shape.points.min(axis=0), shape.points.max(axis=0)
+        return Box(shape.label, float(x), float(y), float(right - x), float(low - y))
+    rows, columns = np.nonzero(shape.inside)
+    if len(rows) == 0:
+        return None
+    x, y = float(columns.min()), float(rows.min())
+    return Box(shape.label, x, y, float(columns.max()) + 1 - x, float(rows.max()) + 1 - y)
+
+
+def read_annotated(item: Drawing, data: bytes) -> ImageU8:
+    """The pixels (H, W, 3) of a picture as annotators see it, RGB.
+
+    Args:
+        item: The picture and its shapes.
+        data: The picture's file.
+
+    Raises:
+        DataError: It is not the picture that its annotation describes, or an EXIF orientation
+            leaves that open.
+    """
+    if orientation(data) != 1:
+        raise DataError(
+            f"{item.image} has an EXIF orientation",
+            expected="a picture as its annotation was drawn",
+            got=f"orientation {orientation(data)}",
+            hint="save the picture without its EXIF orientation",
+        )
+    image = decode_rgb(item.image, data)
+    height, width = image.shape[:2]
+    wanted = {item.size} if item.size else set()
+    wanted |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
+    if wanted - {(width, height)}:
+        other = next(iter(wanted - {(width, height)}))
+        raise DataError(
+            f"{item.image} is not the picture that {item.source} annotates",
+            expected=f"{other[0]}x{other[1]} pixels",
+            got=f"{width}x{height}",
+        )
+    return image
 
 
 def polygon(source: Path, label: str, values: Iterable[Any]) -> Polygon:

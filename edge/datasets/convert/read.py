@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.datasets.convert.boxes_file import BOXES, is_boxes, read_boxes
 from edge.datasets.convert.coco import is_coco, read_coco
 from edge.datasets.convert.drawing import ImageFinder
 from edge.datasets.convert.tables import is_kvasir, read_csv, read_kvasir
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from edge.datasets.convert.drawing import Drawing
 
-FORMATS = "COCO, YOLO, LabelMe, CVAT, Pascal VOC, Kvasir-SEG's boxes, or CSV"
+FORMATS = f"COCO, YOLO, LabelMe, CVAT, Pascal VOC, Kvasir-SEG's boxes, {BOXES}, or CSV"
 _PARTS = {name: parts[0] for parts in (TRAIN, VALIDATION, TEST) for name in parts}
 
 
@@ -90,6 +91,8 @@ def _read_file(path: Path, finder: ImageFinder, part: str) -> tuple[str, list[Dr
             return "LabelMe", [item._replace(part=part) for item in read_labelme([path], finder)]
         if is_kvasir(content):
             return "Kvasir-SEG's boxes", read_kvasir(path, content, finder)
+        if is_boxes(content):
+            return BOXES, read_boxes(path, content, finder, part)
     raise DataError(f"{path} is in no format that is known", expected=FORMATS)
 
 

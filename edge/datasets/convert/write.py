@@ -9,8 +9,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge.datasets.convert.drawing import Box, Pixels, draw
-from edge.datasets.image_files import decode_rgb, orientation, read_bytes
+from edge.datasets.convert.boxes_file import BOXES, BoxedImage, BoxRow
+from edge.datasets.convert.drawing import Box, Pixels, draw, read_annotated
+from edge.datasets.image_files import read_bytes
 from edge.errors import DataError, UsageError
 from edge.util.files import PRIVATE_FOLDER, atomic_dir, atomic_write, naming
 
@@ -20,28 +21,6 @@ if TYPE_CHECKING:
 
     from edge.datasets.convert.drawing import Drawing, Polygon
     from edge.util.progress import Progress
-
-BOXES = "boxes.json"
-"""File of a part whose annotations are only boxes."""
-
-
-class BoxRow(msgspec.Struct, frozen=True):
-    """A box in `boxes.json`, in pixels of its picture."""
-
-    label: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-class BoxedImage(msgspec.Struct, frozen=True):
-    """A picture in `boxes.json`."""
-
-    image: str
-    width: int
-    height: int
-    boxes: list[BoxRow]
 
 
 class Converted(NamedTuple):
@@ -108,7 +87,8 @@ def write_folder(
                 )
             names.add(image.with_suffix(""))
             data = read_bytes(item.image)
-            size = _size(item, data)
+            height, width = read_annotated(item, data).shape[:2]
+            size = (height, width)
             _write(image, data)
             if as_masks:
                 mask = draw([s for s in item.shapes if not isinstance(s, Box)], size)
@@ -117,7 +97,7 @@ def write_folder(
                 _write(home / "masks" / f"{image.stem}.png", encoded.tobytes())
             else:
                 rows = [BoxRow(*s) for s in item.shapes if isinstance(s, Box)]
-                boxed[home].append(BoxedImage(image.name, size[1], size[0], rows))
+                boxed[home].append(BoxedImage(image.name, width, height, rows))
             with_polyp += bool(item.shapes)
             if bar is not None:
                 bar.update()
@@ -142,32 +122,6 @@ def _need_masks(drawings: Sequence[Drawing]) -> bool:
             hint="a mask without the polyp in a box would be wrong: draw it, or remove the box",
         )
     return not boxed
-
-
-def _size(item: Drawing, data: bytes) -> tuple[int, int]:
-    """Height and width of a picture as annotators see it.
-
-    Raises:
-        DataError: It is not what the annotation says, or an EXIF orientation leaves it open.
-    """
-    if orientation(data) != 1:
-        raise DataError(
-            f"{item.image} has an EXIF orientation",
-            expected="a picture as its annotation was drawn",
-            got=f"orientation {orientation(data)}",
-            hint="save the picture without its EXIF orientation",
-        )
-    height, width = decode_rgb(item.image, data).shape[:2]
-    wanted = {item.size} if item.size else set()
-    wanted |= {(s.inside.shape[1], s.inside.shape[0]) for s in item.shapes if isinstance(s, Pixels)}
-    if wanted - {(width, height)}:
-        other = next(iter(wanted - {(width, height)}))
-        raise DataError(
-            f"{item.image} is not the picture that {item.source} annotates",
-            expected=f"{other[0]}x{other[1]} pixels",
-            got=f"{width}x{height}",
-        )
-    return height, width
 
 
 def _refuse_lost(item: Drawing, drawn: bool) -> None:

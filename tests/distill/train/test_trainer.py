@@ -12,8 +12,8 @@ import torch
 
 from distill.config import DistillConfig, make_config, parse_assignments, read_config_file
 from distill.data import batches
-from distill.data.batches import made_ahead
 from distill.data.load import open_data
+from distill.data.made_ahead import made_ahead
 from distill.run_folder import load_checkpoint, load_run
 from distill.students.build import build_student
 from distill.train.optimizer import parameter_groups
