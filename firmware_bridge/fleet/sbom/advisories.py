@@ -162,18 +162,15 @@ def _finding(
 def _concerns(entry: _Affected, part: Part) -> bool:
     """Return whether an entry is about a component, whatever its version."""
     named = entry.package
-    if (
-        named.purl
-        and part.purl
-        and means(named.purl.partition("?")[0].partition("@")[0], _of(part))
-    ):
-        return True
     base, _, release = named.ecosystem.partition(":")
     own, _, own_release = part.ecosystem.partition(":")
-    if own and base == own:
+    if own and base:
+        # The ecosystem has the release, which the package URL of a source package has not.
         alike = canonicalize_name(named.name) == canonicalize_name(part.known_as or part.name)
-        # Of several releases the number follows the name, as in Ubuntu:22.04:LTS.
-        return alike and (not release or release.partition(":")[0] == own_release)
+        # Words may follow the number of a release, as in Ubuntu:22.04:LTS.
+        return alike and base == own and release.partition(":")[0] in ("", own_release)
+    if named.purl and part.purl:
+        return means(named.purl.partition("?")[0].partition("@")[0], _of(part))
     return bool(part.repository) and any(
         _address(each.repo) == part.repository for each in entry.ranges if each.repo
     )
