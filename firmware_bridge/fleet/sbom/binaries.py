@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_bridge.fleet.sbom.packages import find_distribution
@@ -46,8 +47,7 @@ def scan(packages: Iterable[Package], path: Sequence[str] | None = None) -> list
             if not _COMPILED.search(place):
                 continue
             try:
-                with open(str(distribution.locate_file(entry)), "rb") as file:  # noqa: PTH123
-                    data = file.read()
+                data = Path(str(distribution.locate_file(entry))).read_bytes()
             except FileNotFoundError:
                 continue  # listed, and removed after the installation
             part = _file(place, package.ref, data)

@@ -88,8 +88,8 @@ def support_of(purl: str, rules: Sequence[Rule], today: date) -> Support:
     """
     name, _, version = purl.partition("?")[0].partition("@")
     for rule in rules:
-        fits = _same(rule.purl, name) and re.match(rf"{re.escape(rule.versions)}(?!\d)", version)
-        if fits or (_same(rule.purl, name) and not rule.versions):
+        begins = re.match(rf"{re.escape(rule.versions)}(?!\d)", version)
+        if _same(rule.purl, name) and (begins or not rule.versions):
             over = rule.end is not None and rule.end < today
             return Support(
                 level=ENDED if over and rule.level == MAINTAINED else rule.level,

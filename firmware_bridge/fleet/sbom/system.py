@@ -43,7 +43,8 @@ def system_parts() -> list[Part]:
             kind="operating-system",
             supplier=release.get("PRETTY_NAME", UNKNOWN),
         ),
-        generic("linux", platform.release(), vendor="linux", repository="git.kernel.org/linux"),
+        # Its release is no version that advisories know; they name the package of the kernel.
+        generic("linux", platform.release(), kind="operating-system"),
         generic(
             "python",
             platform.python_version(),
@@ -56,7 +57,7 @@ def system_parts() -> list[Part]:
     ]
     try:
         done = subprocess.run(
-            ["dpkg-query", "--show", f"--showformat={_FORMAT}"],
+            ["dpkg-query", "-W", f"-f={_FORMAT}"],
             capture_output=True,
             text=True,
             check=False,
