@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from edge.errors import DataError
 from firmware_bridge.fleet.sbom.parts import UNKNOWN
 from firmware_bridge.fleet.sbom.versions import key_of, plain_version
-from firmware_bridge.fleet.sbom.vex import CLEARED, means, statement_for
+from firmware_bridge.fleet.sbom.vex import CLEARED, statement_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from firmware_bridge.fleet.sbom.vex import Statement
 
 Outcome = Literal["affected", "undecided", "cleared"]
+
+_ECOSYSTEM, _PURL, _REPOSITORY = "ecosystem", "purl", "repository"
+"""Kinds of names under which advisories know a component."""
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -121,11 +124,17 @@ def judge(
         parts: Components.
         statements: VEX statements, the oldest first.
     """
+    by_name: dict[tuple[str, ...], list[int]] = {}
+    for number, part in enumerate(parts):
+        for name in _names_of_part(part):
+            by_name.setdefault(name, []).append(number)
     findings = []
     for advisory in advisories:
         if advisory.withdrawn:
             continue
-        for part in parts:
+        names = {name for entry in advisory.affected for name in _names_of_entry(entry)}
+        for number in sorted({number for name in names for number in by_name.get(name, ())}):
+            part = parts[number]
             entries = [entry for entry in advisory.affected if _concerns(entry, part)]
             outcomes = [_decide(entry, part) for entry in entries]
             decided = next((each for each in outcomes if each[0] == "affected"), None)
@@ -161,27 +170,53 @@ def _finding(
 
 def _concerns(entry: _Affected, part: Part) -> bool:
     """Return whether an entry is about a component, whatever its version."""
-    named = entry.package
-    base, _, release = named.ecosystem.partition(":")
+    base, _, release = entry.package.ecosystem.partition(":")
     own, _, own_release = part.ecosystem.partition(":")
+    # Words may follow the number of a release, as in Ubuntu:22.04:LTS. A package URL of a source
+    # package has no release, so it does not count beside an ecosystem.
+    if own and base and (base != own or release.partition(":")[0] not in ("", own_release)):
+        return False
+    names = _names_of_entry(entry)
     if own and base:
-        # The ecosystem has the release, which the package URL of a source package has not.
-        alike = canonicalize_name(named.name) == canonicalize_name(part.known_as or part.name)
-        # Words may follow the number of a release, as in Ubuntu:22.04:LTS.
-        return alike and base == own and release.partition(":")[0] in ("", own_release)
-    if named.purl and part.purl:
-        return means(named.purl.partition("?")[0].partition("@")[0], _of(part))
-    return bool(part.repository) and any(
-        _address(each.repo) == part.repository for each in entry.ranges if each.repo
-    )
+        names = {name for name in names if name[0] == _ECOSYSTEM}
+    return bool(names & _names_of_part(part))
 
 
-def _of(part: Part) -> str:
-    """Return a component's package URL as advisories write it: of the source package."""
-    if not part.known_as:
-        return part.purl
-    purl = PackageURL.from_string(part.purl)
-    return str(PackageURL(purl.type, purl.namespace, part.known_as))
+def _names_of_part(part: Part) -> set[tuple[str, ...]]:
+    """Return the names under which advisories may know a component."""
+    names: set[tuple[str, ...]] = set()
+    if part.ecosystem:
+        base = part.ecosystem.partition(":")[0]
+        names.add((_ECOSYSTEM, base, canonicalize_name(part.known_as or part.name)))
+    if part.purl:
+        names |= _purl_names(part.purl, part.known_as)
+    if part.repository:
+        names.add((_REPOSITORY, part.repository))
+    return names
+
+
+def _names_of_entry(entry: _Affected) -> set[tuple[str, ...]]:
+    """Return the names of the component that an entry is about."""
+    named = entry.package
+    names: set[tuple[str, ...]] = {
+        (_REPOSITORY, _address(each.repo)) for each in entry.ranges if each.repo
+    }
+    if named.ecosystem:
+        base = named.ecosystem.partition(":")[0]
+        names.add((_ECOSYSTEM, base, canonicalize_name(named.name)))
+    if named.purl:
+        names |= _purl_names(named.purl)
+    return names
+
+
+def _purl_names(text: str, known_as: str = "") -> set[tuple[str, ...]]:
+    try:
+        purl = PackageURL.from_string(text)
+    except ValueError:
+        return set()
+    # Advisories name the source package.
+    name = canonicalize_name(known_as or purl.name)
+    return {(_PURL, purl.type, purl.namespace or "", name)}
 
 
 def _address(repository: str) -> str:
@@ -217,7 +252,7 @@ def _inside(given: _Range, version: str, ecosystem: str) -> bool:
         (kind, each[kind])
         for each in given.events
         for kind in ("introduced", "fixed", "last_affected", "limit")
-        if kind in each
+        if each.get(kind, "*") != "*"
     ]
     first = [event for event in events if event[1] == "0"]
     later = sorted((event for event in events if event[1] != "0"), key=lambda each: key(each[1]))

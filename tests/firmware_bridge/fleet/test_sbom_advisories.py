@@ -119,7 +119,13 @@ def test_another_component_or_version_is_not(tmp_path: Path, advisory: dict[str,
 
 
 def test_a_component_that_was_affected_fixed_and_affected_again_is_found(tmp_path: Path) -> None:
-    events = [{"introduced": "2.4"}, {"fixed": "1.2"}, {"introduced": "1.0"}, {"fixed": "3"}]
+    events = [
+        {"introduced": "2.4"},
+        {"limit": "*"},
+        {"fixed": "1.2"},
+        {"introduced": "1.0"},
+        {"fixed": "3"},
+    ]
     assert outcomes(tmp_path, ranged("PyPI", "fast-engine", *events)) == [
         ("fast-engine", "affected")
     ]
