@@ -5,7 +5,7 @@
 # make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64), the unit under systemd
 # make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
 # make failures        docs/failures.md, from what the tests above left in build/rows
-# make pages           the other generated pages: README's table, results, command line, configuration, Python
+# make pages           the other generated pages: README's table, results, command line, configuration, Python, requirements
 # make docs            the documentation as a site in build/site; a broken link fails
 
 PYTHON ?= python3
@@ -54,6 +54,7 @@ pages: $(STAMP)
 	$(BIN)/python tools/cli_page.py docs/cli.md
 	$(BIN)/python tools/config_page.py docs/configuration.md
 	$(BIN)/python tools/python_page.py docs/python.md
+	$(BIN)/python tools/requirements_page.py docs/requirements.md
 
 docs: $(STAMP)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env -b html docs build/site

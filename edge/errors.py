@@ -114,6 +114,12 @@ class BusyError(EdgeDifomError):
     exit_code = 11
 
 
+class AdvisoryError(EdgeDifomError):
+    """A component of the device's software has a known vulnerability, or it cannot be ruled out."""
+
+    exit_code = 12
+
+
 class MachineError(BusyError):
     """The machine is short of descriptors, memory or disk space, or a medium does not answer.
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_difom.cli import console, options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.bundle.reader import Bundle
+    from firmware_bridge.fleet.sbom.advisories import Finding
+    from firmware_bridge.fleet.sbom.parts import Part
+
+_FILE = click.Path(path_type=Path)
 
 
 @click.command(
@@ -14,15 +24,16 @@ from edge_difom.cli import console, options
     short_help="Write a bundle's bill of materials.",
     epilog=console.examples(
         "edge-difom bundle sbom B --out sbom.json",
-        "edge-difom bundle sbom B.difom --out sbom.json --soup soup.md",
+        "edge-difom bundle sbom B.difom --out sbom.json --soup soup.md --vex vex.json",
         "edge-difom bundle sbom B --out sbom.json --extra trust --extra cart",
+        "edge-difom bundle sbom B --check advisories.json --vex vex.json",
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@options.out("CycloneDX 1.6 JSON file to write.")
+@click.option("--out", type=_FILE, help="CycloneDX 1.6 JSON file to write.")
 @click.option(
     "--soup",
-    type=click.Path(path_type=Path),
+    type=_FILE,
     help="Also write a Markdown table of the packages (SOUP) to this file.",
 )
 @click.option(
@@ -31,34 +42,78 @@ from edge_difom.cli import console, options
     multiple=True,
     help="Extra of this project installed on the device, beside those of its engines; repeatable.",
 )
+@click.option("--no-system", is_flag=True, help="Leave out what is below the Python packages.")
+@click.option("--vex", type=_FILE, help="OpenVEX file of statements on vulnerabilities.")
+@click.option(
+    "--support",
+    "support_file",
+    type=_FILE,
+    help="JSON file of support announcements; they precede those of this program.",
+)
+@click.option(
+    "--check",
+    "advisory_file",
+    type=_FILE,
+    help="Compare the software with advisories of this OSV file, without a network; ends with "
+    "code 12 if a component is affected or cannot be decided.",
+)
 @options.force()
-def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], force: bool) -> None:
-    """Write a CycloneDX bill of materials of BUNDLE: engines, data, teachers, installed packages.
+def sbom(
+    path: Path,
+    out: Path | None,
+    soup: Path | None,
+    extras: tuple[str, ...],
+    no_system: bool,
+    vex: Path | None,
+    support_file: Path | None,
+    advisory_file: Path | None,
+    force: bool,
+) -> None:
+    """Write a CycloneDX bill of materials of BUNDLE, or compare its software with advisories.
+
+    The bill has the model with its card, data, teachers, installed Python packages, the libraries
+    inside them, the operating system's packages and the controller's firmware.
 
     Run it where the device's packages are installed: on the device, or in an equal environment.
     """
     from edge.bundle.reader import Bundle
-    from edge.engines.runtimes import find_runtimes
+    from edge.errors import AdvisoryError, UsageError
     from edge.util.files import atomic_write, refuse_existing
-    from firmware_bridge.fleet.sbom import bill, packages
+    from firmware_bridge.fleet.sbom import advisories, bill, binaries, packages, support, system
+    from firmware_bridge.fleet.sbom import vex as vex_file
     from firmware_bridge.fleet.slots.audit import utc_now
 
+    if out is None and advisory_file is None:
+        raise UsageError("nothing to do", expected="--out FILE, --check ADVISORIES, or both")
     for file in (out, soup):
         if file is not None:
             refuse_existing(file, force=force)
+    # All input is read before the slow part and before anything is written.
+    statements = vex_file.read_statements(vex) if vex is not None else []
+    rules = support.read_rules(support_file) if support_file is not None else []
+    known = advisories.read_advisories(advisory_file) if advisory_file is not None else []
     bundle = Bundle.open(path)
-    runtimes = find_runtimes()
-    engines = {entry.runtime for entry in bundle.manifest.engines if runtimes.get(entry.runtime)}
-    # On old systems another package runs the tflite engine; it has its own extra.
-    names = {
-        "tflite-runtime"
-        if (found := runtimes[name]) and found.package == "tflite-runtime"
-        else name
-        for name in engines
-    }
-    needed = packages.needed(names | set(extras))
-    atomic_write(out, bill.make_bill(bundle, needed, utc_now()))
-    console.made(out)
+    needed = packages.needed(_engine_extras(bundle) | set(extras))
+    parts = binaries.scan(needed)
+    if not no_system:
+        parts += [*system.system_parts(), *system.firmware_parts()]
+    if out is not None:
+        text = bill.make_bill(
+            bundle,
+            needed,
+            utc_now(),
+            parts=parts,
+            rules=[*rules, *support.read_rules()],
+            statements=statements,
+        )
+        checked = bill.validate(text)
+        atomic_write(out, text)
+        console.made(out)
+        console.say(
+            "valid by the schema of CycloneDX 1.6"
+            if checked
+            else "not compared with its schema: jsonschema is not installed"
+        )
     if soup is not None:
         atomic_write(soup, bill.soup_table(bundle, needed))
         console.made(soup)
@@ -67,4 +122,55 @@ def sbom(path: Path, out: Path, soup: Path | None, extras: tuple[str, ...], forc
         f"{len(needed)} packages"
         + (f"; no license stated by {', '.join(without)}" if without else "")
     )
+    console.say(_summary(parts))
+    if advisory_file is not None:
+        everything = [*(package.part for package in needed), *parts]
+        findings = advisories.judge(known, everything, statements)
+        _show(findings, len(known))
+        found = [finding for finding in findings if finding.outcome != "cleared"]
+        if found:
+            raise AdvisoryError(
+                f"{len(found)} findings in {advisory_file}",
+                expected="no component that is affected or undecided",
+                got=", ".join(sorted({f"{each.component} {each.version}" for each in found})),
+                hint="update the component, or state in a VEX file why it is not affected",
+            )
     console.next_command(f"edge-difom bundle show {console.quote(path)}")
+
+
+def _engine_extras(bundle: Bundle) -> set[str]:
+    """Return the extras of the engines that are installed here."""
+    from edge.engines.runtimes import find_runtimes
+
+    runtimes = find_runtimes()
+    engines = {entry.runtime for entry in bundle.manifest.engines if runtimes.get(entry.runtime)}
+    # On old systems another package runs the tflite engine; it has its own extra.
+    return {
+        "tflite-runtime"
+        if (found := runtimes[name]) and found.package == "tflite-runtime"
+        else name
+        for name in engines
+    }
+
+
+def _summary(parts: Sequence[Part]) -> str:
+    files = [part for part in parts if part.kind == "file"]
+    named = {file for part in parts if part.kind != "file" for file in part.files}
+    products = [part for part in parts if part.owners and part.kind == "library"]
+    return (
+        f"{len(files)} compiled files, in {sum(part.name in named for part in files)} of them "
+        f"{len(products)} known products; {len(parts) - len(files) - len(products)} parts of the "
+        "system"
+    )
+
+
+def _show(findings: Sequence[Finding], count: int) -> None:
+    console.say(f"{count} advisories compared")
+    if findings:
+        console.table(
+            ["advisory", "component", "version", "result", "reason"],
+            [
+                [each.advisory, each.component, each.version, each.outcome, each.reason]
+                for each in findings
+            ],
+        )

@@ -1,22 +1,33 @@
 """Bill of materials of a bundle (CycloneDX 1.6) and table of its SOUP (IEC 62304, 8.1.2).
 
-SOUP is software of unknown provenance.
+SOUP is software of unknown provenance. The library that writes the bill knows no `modelCard`, so
+that one is put into its JSON.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import TYPE_CHECKING
 
 from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.exception import MissingOptionalDependencyException
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.component_evidence import ComponentEvidence, Occurrence
 from cyclonedx.model.contact import OrganizationalEntity
 from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from edge.errors import DataError
 from edge.util.plain_text import markdown
+from firmware_bridge.fleet.sbom.bill_vulnerabilities import vulnerabilities
+from firmware_bridge.fleet.sbom.model_card import model_card
+from firmware_bridge.fleet.sbom.parts import UNKNOWN
+from firmware_bridge.fleet.sbom.support import support_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +35,9 @@ if TYPE_CHECKING:
 
     from edge.bundle.reader import Bundle
     from firmware_bridge.fleet.sbom.packages import Package
+    from firmware_bridge.fleet.sbom.parts import Part
+    from firmware_bridge.fleet.sbom.support import Rule
+    from firmware_bridge.fleet.sbom.vex import Statement
 
 _PROJECT = "edge-difom"
 """This project itself, which is not software of unknown provenance."""
@@ -31,30 +45,78 @@ _PROJECT = "edge-difom"
 _NAMESPACE = uuid.UUID("6c1e9d52-6a3b-5a54-9d0b-1f8f3f1f7d10")
 
 
-def make_bill(bundle: Bundle, packages: Sequence[Package], now: datetime) -> str:
-    """Write CycloneDX JSON: model, engine files, data, teachers, and the packages that run them.
+def make_bill(
+    bundle: Bundle,
+    packages: Sequence[Package],
+    now: datetime,
+    *,
+    parts: Sequence[Part] = (),
+    rules: Sequence[Rule] = (),
+    statements: Sequence[Statement] = (),
+) -> str:
+    """Write CycloneDX JSON: model with its card, engine files, data, teachers, software.
 
     Args:
         bundle: An open bundle.
         packages: Packages that it runs on, from `packages.needed`.
-        now: Time of the bill, UTC; the same bundle, packages and time give the same bytes.
+        now: Time of the bill, UTC; the same arguments give the same bytes.
+        parts: Other software of the device, from `binaries.scan` and `system`.
+        rules: What is known of the support of components.
+        statements: VEX statements, the oldest first.
     """
     model = _model(bundle)
-    parts = [*_engines(bundle), *_data(bundle), *_teachers(bundle)]
-    libraries = {package.name: _library(package) for package in packages}
-    told = ":".join([bundle.digest, *(f"{each.name}=={each.version}" for each in packages)])
+    contents = [*_engines(bundle), *_data(bundle), *_teachers(bundle)]
+    libraries = {package.ref: _library(package) for package in packages}
+    others = {part.ref: _part(part) for part in parts}
+    software = libraries | others
+    for component in software.values():
+        if component.type is not ComponentType.FILE:
+            component.properties.update(_support(component, rules, now))
+    versions = [f"{each.name}=={each.version}" for each in packages]
+    told = ":".join([bundle.digest, *versions, *(f"{each.ref}={each.sha256}" for each in parts)])
     bill = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, told),
         metadata=BomMetaData(component=model, timestamp=now),
-        components=[*parts, *libraries.values()],
+        components=[*contents, *software.values()],
+        vulnerabilities=vulnerabilities(
+            statements, {ref: str(each.purl) for ref, each in software.items() if each.purl}
+        ),
     )
-    bill.register_dependency(model, [*parts, *libraries.values()])
+    held = {owner for part in parts for owner in part.owners}
+    alone = [others[part.ref] for part in parts if not part.owners]
+    bill.register_dependency(model, [*contents, *libraries.values(), *alone])
+    by_name = {package.name: libraries[package.ref] for package in packages}
     for package in packages:
         bill.register_dependency(
-            libraries[package.name],
-            [libraries[name] for name in package.requires if name in libraries],
+            libraries[package.ref], [by_name[name] for name in package.requires if name in by_name]
         )
-    return JsonV1Dot6(bill).output_as_string(indent=2) + "\n"
+    for ref in sorted(held & software.keys()):
+        inside = [others[part.ref] for part in parts if ref in part.owners]
+        bill.register_dependency(software[ref], inside)
+    content = json.loads(JsonV1Dot6(bill).output_as_string())
+    content["metadata"]["component"]["modelCard"] = model_card(bundle.manifest)
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def validate(text: str) -> bool:
+    """Compare a bill with the schema of CycloneDX 1.6.
+
+    Args:
+        text: A bill in JSON.
+
+    Returns:
+        Whether it was compared: without the package jsonschema it is not.
+
+    Raises:
+        DataError: The bill breaks the schema.
+    """
+    try:
+        error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    except MissingOptionalDependencyException:
+        return False
+    if error is not None:
+        raise DataError("the bill of materials breaks its schema", got=str(error)[:500])
+    return True
 
 
 def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
@@ -86,7 +148,8 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
             f"# Software of unknown provenance: {markdown(bundle.manifest.name)}",
             "",
             f"What runs bundle `{bundle.digest}`, from the metadata of the installed Python "
-            "packages. The interpreter, the operating system and its packages are not in it.",
+            "packages. The bill of materials also has the libraries inside them, the interpreter, "
+            "the operating system's packages and the controller's firmware.",
             "",
             *lines,
             "",
@@ -166,17 +229,47 @@ def _teachers(bundle: Bundle) -> list[Component]:
 
 
 def _library(package: Package) -> Component:
-    url = PackageURL("pypi", None, package.name, package.version)
+    url = PackageURL.from_string(package.ref)
+    properties = [Property(name="edge-difom:record:sha256", value=package.record)]
     return Component(
         type=ComponentType.LIBRARY,
         name=package.name,
         version=package.version,
-        bom_ref=str(url),
+        bom_ref=package.ref,
         purl=url,
         description=package.summary or None,
         supplier=OrganizationalEntity(name=package.supplier),
+        hashes=[_sha256(package.archive)] if package.archive else (),
         licenses=[LicenseFactory().make_from_string(package.licence)],
+        properties=properties if package.record else (),
     )
+
+
+def _part(part: Part) -> Component:
+    told = part.licence != UNKNOWN
+    occurrences = [Occurrence(location=file) for file in part.files if file != part.name]
+    return Component(
+        type=ComponentType(part.kind),
+        name=part.name,
+        version=part.version,
+        bom_ref=part.ref,
+        purl=PackageURL.from_string(part.purl) if part.purl else None,
+        cpe=part.cpe or None,
+        supplier=OrganizationalEntity(name=part.supplier) if part.supplier != UNKNOWN else None,
+        hashes=[_sha256(part.sha256)] if part.sha256 else (),
+        licenses=[LicenseFactory().make_from_string(part.licence)] if told else (),
+        evidence=ComponentEvidence(occurrences=occurrences) if occurrences else None,
+    )
+
+
+def _support(component: Component, rules: Sequence[Rule], now: datetime) -> list[Property]:
+    support = support_of(str(component.purl or ""), rules, now.date())
+    told = {"level": support.level, "end": support.end, "source": support.source}
+    return [
+        Property(name=f"edge-difom:support:{name}", value=value)
+        for name, value in told.items()
+        if value
+    ]
 
 
 def _sha256(digest: str) -> HashType:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import sys
 from typing import TYPE_CHECKING
 
 import msgspec
+from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from edge.errors import MissingDependencyError, UsageError
+from firmware_bridge.fleet.sbom.parts import UNKNOWN, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_UNKNOWN = "unknown"
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "MIT License": "MIT",
@@ -29,6 +31,14 @@ _LONGEST = 60
 """Longest license field in characters; a longer one holds the text of the license."""
 
 
+class _Archive(msgspec.Struct, frozen=True):
+    hashes: dict[str, str] = {}
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    archive_info: _Archive = _Archive()
+
+
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """An installed distribution.
 
@@ -39,6 +49,9 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
         supplier: Publisher, as the metadata state it.
         summary: Summary of the distribution.
         requires: Names of the distributions that it needs here.
+        archive: SHA-256 of the wheel it was installed from; empty if the installer did not keep it.
+        record: SHA-256 of its installed `RECORD`, which lists the hash of each of its files; empty
+            if it has none.
     """
 
     name: str
@@ -47,6 +60,20 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     supplier: str
     summary: str
     requires: list[str]
+    archive: str = ""
+    record: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Package URL, by which a bill refers to it."""
+        return str(PackageURL("pypi", None, self.name, self.version))
+
+    @property
+    def part(self) -> Part:
+        """The package as advisories know it."""
+        return Part(
+            ref=self.ref, name=self.name, version=self.version, purl=self.ref, ecosystem="PyPI"
+        )
 
 
 def needed(
@@ -73,7 +100,7 @@ def needed(
         if name in found and wanted <= known:
             continue
         known |= wanted
-        distribution = _distribution(name, search)
+        distribution = find_distribution(name, search)
         offered = {
             canonicalize_name(extra)
             for extra in distribution.metadata.get_all("Provides-Extra") or []
@@ -92,7 +119,16 @@ def needed(
     return [found[name] for name in sorted(found)]
 
 
-def _distribution(name: str, path: list[str]) -> importlib.metadata.Distribution:
+def find_distribution(name: str, path: list[str]) -> importlib.metadata.Distribution:
+    """Return an installed distribution.
+
+    Args:
+        name: Its name.
+        path: Folders to search.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
     for distribution in importlib.metadata.distributions(name=name, path=path):
         return distribution
     raise MissingDependencyError(
@@ -110,6 +146,7 @@ def _applies(requirement: Requirement, extras: set[str]) -> bool:
 def _package(
     name: str, distribution: importlib.metadata.Distribution, requirements: Sequence[Requirement]
 ) -> Package:
+    record = distribution.read_text("RECORD")
     people = ("Author", "Author-email", "Maintainer", "Maintainer-email")
     about = distribution.metadata
 
@@ -124,10 +161,22 @@ def _package(
         licence=_licence(
             told("License-Expression"), told("License"), about.get_all("Classifier") or []
         ),
-        supplier=told(*people) or _UNKNOWN,
+        supplier=told(*people) or UNKNOWN,
         summary=told("Summary"),
         requires=sorted({canonicalize_name(each.name) for each in requirements} - {name}),
+        archive=_archive(distribution),
+        record=hashlib.sha256(record.encode()).hexdigest() if record else "",
     )
+
+
+def _archive(distribution: importlib.metadata.Distribution) -> str:
+    """Return the SHA-256 of a wheel as its installer recorded it (PEP 610)."""
+    text = distribution.read_text("direct_url.json")
+    try:
+        origin = msgspec.json.decode(text or "{}", type=_Origin)
+    except msgspec.DecodeError:
+        return ""
+    return origin.archive_info.hashes.get("sha256", "")
 
 
 def _licence(expression: str, text: str, classifiers: Sequence[str]) -> str:
@@ -140,4 +189,4 @@ def _licence(expression: str, text: str, classifiers: Sequence[str]) -> str:
     short = text.strip()
     if len(short) > _LONGEST or "\n" in short:
         short = ""
-    return short or next(iter(named), _UNKNOWN)
+    return short or next(iter(named), UNKNOWN)
