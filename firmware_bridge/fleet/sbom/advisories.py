@@ -100,7 +100,7 @@ def read_advisories(path: Path) -> list[Advisory]:
         raise DataError(f"{path} cannot be read", got=failed.strerror or str(failed)) from failed
     for kind in kinds:
         try:
-            found = msgspec.json.decode(data, type=kind)
+            found: Any = msgspec.json.decode(data, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as failed:
             error = error or failed
             continue
