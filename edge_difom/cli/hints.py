@@ -26,6 +26,7 @@ OPTION_HINTS = {
     "no-publisher": "edge-difom device trust ROOT.json",
     "no-room-for-bundle": "edge-difom device gc",
     "no-runtime-fits": "edge-difom doctor",
+    "no-bundle": "edge-difom device install REPOSITORY --state DIR, or choose a --bundle",
     "no-student": "edge-difom doctor",
     "not-a-run": "edge-difom distill --data DIR prints its run's folder",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",

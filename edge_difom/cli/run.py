@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, options
+from edge_difom.cli import console, options, run_summary
 from edge_difom.cli.signals import still_on_signal, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.contracts import BundleStore, CartLink
-    from edge.pipeline.loop import RunSummary
     from edge.pipeline.observers import SignalLock
 
 
@@ -81,7 +80,8 @@ def _keep_stdout(
     metavar="[PORT]",
     is_flag=False,
     flag_value="",
-    help="Serve a page with the live overlay on 127.0.0.1; short for --sink web[:PORT].",
+    help="Serve a page with the live overlay on 127.0.0.1 until the run is stopped; short for "
+    "--sink web[:PORT]. Default port: 8080, or a free one if it is in use.",
 )
 @click.option(
     "--log",
@@ -155,8 +155,9 @@ def command(
 
     Live sources always use the newest frame and drop late ones; clips and folders are processed
     completely. A mask is not drawn on a live frame older than 120 ms. The model runs in a separate
-    process, which is restarted if it hangs or dies. Ctrl-C, SIGTERM or SIGHUP ends the run and
-    completes all outputs.
+    process, which is restarted if it hangs or dies. Each change of a live source's state is printed
+    with its reason. A run that ends by itself and judged no frame fails with the reason. Ctrl-C,
+    SIGTERM or SIGHUP ends the run and completes all outputs.
     """
     if (source is None) == (camera is None):
         raise UsageError(
@@ -175,6 +176,7 @@ def command(
         )
     if view is not None:
         sinks = (*sinks, f"web:{view}" if view else "web")
+    bounded = frames is not None or seconds is not None
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
@@ -186,8 +188,12 @@ def command(
         from edge.sinks.open import open_sinks
         from edge.sources.open import open_source
         from edge.util.files import refuse_existing, refuse_same_file
+        from edge_difom.cli.live_status import LiveStatus
 
-        frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
+        described = f"v4l2:{camera}" if source is None else source
+        if view is not None and not bounded:
+            described = _endless(described)
+        frames_from = open_source(described, realtime=realtime)
         planned = open_sinks(sinks, force=force)  # report a wrong output before a slow start
         files = [path for sink in planned for path in sink.outputs()]
         if json_path and json_path != "-":
@@ -220,6 +226,8 @@ def command(
             guard=guard,
             smooth=smooth,
             stills=stills,
+            bounded=bounded,
+            linger=view is not None and not bounded,
         )
         with frames_from:
             outputs = open_sinks(
@@ -235,16 +243,19 @@ def command(
                 lock=_open_signal(state) if state else None,
                 stop=stop,
                 still=still,
+                followers=[LiveStatus(changes=frames_from.live)],
             ) as loop:
                 summary = loop.run(frames=frames, seconds=seconds)
                 name = loop.engine.name
-    _show(summary)
+                failure = getattr(loop.engine, "failure", None)
+    run_summary.show(summary)
     if json_path:
         console.write_json(json_path, summary)
     written = [str(path) for sink in outputs for path in sink.outputs()]
     console.made(
         *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
     )
+    run_summary.refuse_unjudged(summary, failure)
     if stills is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
@@ -254,6 +265,18 @@ def command(
         )
     elif state is not None:
         console.next_command(f"edge-difom device status --state {console.quote(state)}")
+
+
+def _endless(source: str) -> str:
+    """Let the phantom play until the run is stopped, unless its description says otherwise."""
+    from dataclasses import replace
+
+    from edge.util.spec import parse
+
+    spec = parse(source)
+    if spec.scheme != "synthetic" or {"frames", "live"} & set(spec.options):
+        return source
+    return str(replace(spec, options={**spec.options, "frames": "0"}))
 
 
 def _open_cart(description: str) -> CartLink:
@@ -280,19 +303,3 @@ def _default_bundle() -> Path:
             hint="edge-difom demo --out demo, then --bundle demo/bundle",
         )
     return path
-
-
-def _show(summary: RunSummary) -> None:
-    console.say(
-        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
-        f"{summary.frames_with_mask} with a mask, {summary.dropped} dropped"
-    )
-    for kind, count in summary.reasons.items():
-        console.say(f"no mask on {count} frames: {kind}")
-    rows: list[tuple[object, ...]] = [
-        (name, stage.p50, stage.p90, stage.p99) for name, stage in summary.stages_ms.items()
-    ]
-    if summary.age_ms is not None:
-        age = summary.age_ms
-        rows.append(("age", age.p50, age.p90, age.p99))
-    console.table(["ms", "p50", "p90", "p99"], rows)

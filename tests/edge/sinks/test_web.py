@@ -277,6 +277,20 @@ def test_a_port_that_is_taken_is_one_clear_error() -> None:
             taken.__enter__()
 
 
+def test_without_a_port_the_usual_one_is_taken_or_a_free_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with WebSink() as sink:
+        monkeypatch.setattr("edge.sinks.web.DEFAULT_PORT", int(sink.url.split(":")[-1].strip("/")))
+    caplog.set_level("INFO")
+    with WebSink(None) as first:
+        assert first.url == sink.url
+        with WebSink(None) as second:
+            assert second.url != first.url
+    assert "is in use" in caplog.text
+    assert second.url in caplog.text
+
+
 def test_viewers_and_connections_are_few() -> None:
     with WebSink() as sink:
         held = [viewer(sink) for _ in range(MAX_VIEWERS)]
