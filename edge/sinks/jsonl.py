@@ -44,9 +44,10 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
         captured_ns: Capture time, CLOCK_MONOTONIC nanoseconds.
         stages_ms: Stage to duration, milliseconds; `output` ends when this line is built.
         age_ms: Time from the capture to this line, milliseconds.
-        mask_area: Share of the model's input that the mask covers, 0 to 1.
-        regions: Regions, largest first.
-        reason: Why there is no mask; null if there is one.
+        mask_area: Share of the model's input that the mask covers, 0 to 1; null if nobody judged
+            the frame.
+        regions: Regions, largest first; empty if none was found, null if nobody judged the frame.
+        reason: Why nobody judged the frame; null if it was judged.
         clip_ms: Time of the frame in its clip, milliseconds; left out if the source is no clip.
     """
 
@@ -54,8 +55,8 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
     captured_ns: int
     stages_ms: dict[str, float]
     age_ms: float
-    mask_area: float
-    regions: list[RegionLine]
+    mask_area: float | None
+    regions: list[RegionLine] | None
     reason: str | None
     clip_ms: float | None = None
 
@@ -63,16 +64,19 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
 def frame_line(frame: Frame, result: Result) -> FrameLine:
     """Build the line of a frame."""
     end = max((end for _, end in frame.stamps.values()), default=frame.captured_ns)
+    judged = result.reason is None
     return FrameLine(
         frame=frame.index,
         captured_ns=frame.captured_ns,
         stages_ms={str(stage): round((b - a) / 1e6, 4) for stage, (a, b) in frame.stamps.items()},
         age_ms=round((end - frame.captured_ns) / 1e6, 4),
-        mask_area=round(float(result.mask_area), 6),
+        mask_area=round(float(result.mask_area), 6) if judged else None,
         regions=[
             RegionLine(region.box, region.contour, round(region.area, 6), round(region.score, 4))
             for region in result.regions
-        ],
+        ]
+        if judged
+        else None,
         reason=None if result.reason is None else str(result.reason),
         clip_ms=None if frame.clip_ns is None else round(frame.clip_ns / 1e6, 3),
     )

@@ -60,8 +60,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         frame: Number of the frame; null if none is shown.
         age_ms: Age of the frame when its output began, milliseconds.
         stages_ms: Stage to duration, milliseconds.
-        regions: Number of regions.
-        mask_area: Share of the model's input that the mask covers, 0 to 1.
+        regions: Number of regions; null if nobody judged the frame.
+        mask_area: Share of the model's input that the mask covers, 0 to 1; null likewise.
         fps: Frames per second of the frame loop.
         jpeg: JPEG image in base64; null if none may be shown.
     """
@@ -72,8 +72,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     frame: int | None = None
     age_ms: float | None = None
     stages_ms: dict[str, float] = {}
-    regions: int = 0
-    mask_area: float = 0.0
+    regions: int | None = None
+    mask_area: float | None = None
     fps: float = 0.0
     jpeg: str | None = None
 
@@ -197,8 +197,8 @@ class WebSink(BaseSink):
             stages_ms={
                 str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()
             },
-            regions=len(result.regions),
-            mask_area=round(float(result.mask_area), 4),
+            regions=len(result.regions) if result.reason is None else None,
+            mask_area=round(float(result.mask_area), 4) if result.reason is None else None,
             fps=round(self._fps, 1),
         )
         self._hand_over(view, self._memory.copy(frame.image), result)

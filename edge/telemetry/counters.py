@@ -51,7 +51,9 @@ class Numbers:
     """Counters that only the frame loop writes; a reader may see one frame partly counted."""
 
     def __init__(self) -> None:
-        self.frames = self.dropped = self.with_mask = 0
+        self.frames = self.dropped = self.judged = self.with_mask = 0
+        self.found: int | None = None
+        """Regions on the newest frame; None if nobody judged it."""
         self.state: State | None = State.BOOT
         """None after the run has ended."""
         self.changes = 0
@@ -62,6 +64,6 @@ class Numbers:
         self.gauges: Mapping[str, float] = {}
 
     def withhold(self, kind: str) -> None:
-        """Count a frame without a mask; after 64 kinds of reasons, new ones count as `other`."""
+        """Count a frame that nobody judged; after 64 kinds, new reasons count as `other`."""
         known = kind in self.withheld or len(self.withheld) < _MAX_REASONS
         self.withheld[kind if known else "other"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, write_to_textfile
@@ -47,6 +48,7 @@ class NumbersCollector:
         for name, text, value in (
             ("frames", "Frames that reached the outputs", numbers.frames),
             ("frames_dropped", "Frames of the source that nobody took", numbers.dropped),
+            ("frames_judged", "Frames that the student judged", numbers.judged),
             ("frames_with_mask", "Frames with at least one region", numbers.with_mask),
             ("state_changes", "Changes of state or kind of reason", numbers.changes),
         ):
@@ -61,12 +63,18 @@ class NumbersCollector:
         yield GaugeMetricFamily("edge_difom_up", "1 until the run has ended", value=up)
         withheld = CounterMetricFamily(
             "edge_difom_masks_withheld",
-            "Frames without a mask, by kind of reason",
+            "Frames that nobody judged, by kind of reason",
             labels=["reason"],
         )
         for kind, count in list(numbers.withheld.items()):
             withheld.add_metric([kind], count)
         yield withheld
+        found = math.nan if numbers.found is None else float(numbers.found)
+        yield GaugeMetricFamily(
+            "edge_difom_regions",
+            "Regions on the newest frame; NaN if nobody judged it",
+            value=found,
+        )
         age = HistogramMetricFamily(
             "edge_difom_frame_age_seconds", "Age of a frame when it was done"
         )

@@ -116,6 +116,14 @@ def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None
     assert view["sent_ms"] == clock.now / MS
 
 
+def test_of_a_frame_that_nobody_judged_the_page_gets_no_numbers() -> None:
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.write(frame(7), result(reason=Reason(ReasonKind.LATE, "no scores")))
+        view = event(answer)
+    assert (view["reason"], view["regions"], view["mask_area"]) == ("late: no scores", None, None)
+    assert view["jpeg"]
+
+
 def test_the_loop_hands_over_only_what_viewers_see() -> None:
     clock = FakeClock()
     with WebSink(clock=clock) as sink:

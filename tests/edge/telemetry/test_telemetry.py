@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -286,7 +287,9 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     got = metrics(path)
     assert got["edge_difom_frames_total",] == 5
     assert got["edge_difom_frames_dropped_total",] == 3
+    assert got["edge_difom_frames_judged_total",] == 4
     assert got["edge_difom_frames_with_mask_total",] == 4
+    assert math.isnan(got["edge_difom_regions",]), "of the last frame nobody knows"
     assert {got["edge_difom_state", state.value] for state in State} == {0.0}, "it has ended"
     assert got["edge_difom_up",] == 0
     assert got["edge_difom_masks_withheld_total", "stale"] == 1
