@@ -27,7 +27,7 @@ from edge.imaging.postprocess import regions, to_units
 from edge.imaging.region_masks import region_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,6 +62,12 @@ def read_record(path: Path) -> EvaluationReport:
             code="record-without-froc",
         )
     return report
+
+
+def evaluated_files(pairs: Sequence[Pair], clean: Sequence[CleanFrame]) -> list[Path]:
+    """Return the files of an evaluation that can be read again, for the digest of its data."""
+    given = [path for pair in pairs for path in (pair.image, pair.mask)]
+    return [path for path in (*given, *(frame.image for frame in clean)) if path.is_file()]
 
 
 class _Frame(NamedTuple):

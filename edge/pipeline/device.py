@@ -13,6 +13,7 @@ from edge.errors import UsageError
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.pipeline.frame_guard import FrameGuard
+from edge.pipeline.identity import IdentityObserver
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
     CartObserver,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from edge.frame import Frame, Result
     from edge.pipeline.loop import Observer
     from edge.pipeline.observers import SignalLock
+    from edge.record_header import RecordHeader
     from edge.sources.base import BaseSource
 
 _USUAL_FPS = 25.0
@@ -89,6 +91,7 @@ def open_device(
     still: threading.Event | None = None,
     on_frame: Callable[[Frame, Result], None] | None = None,
     followers: Sequence[Observer] = (),
+    header: RecordHeader | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> Iterator[FrameLoop]:
     """Yield a frame loop that is ready to `run`; student, cart and records end with the block.
@@ -104,6 +107,7 @@ def open_device(
         still: Requests a still when set.
         on_frame: Called after each frame.
         followers: Further observers, such as a display of the status.
+        header: What the run is of, without bundle and engine, for the outputs and the metrics.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
@@ -183,6 +187,8 @@ def open_device(
                 clock=clock,
             )
         )
+        if header is not None:
+            observers.append(IdentityObserver(supervisor, header, (*sinks, telemetry)))
         observers += followers
         if finite:
             supervisor.wait(_PATIENT_MS / 1000)

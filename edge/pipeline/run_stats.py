@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
+
 if TYPE_CHECKING:
     from edge.frame import Frame, Result
 
@@ -39,6 +41,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         age_ms: Age of a frame when its output was done; None without frames.
         max_age_ms: Maximum age; None without frames.
         ended: `source`, `frames`, `seconds` or `stopped`.
+        header: What the run is of; None if nobody told.
     """
 
     frames: int
@@ -52,6 +55,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: Quantiles | None
     max_age_ms: float | None
     ended: str
+    header: RecordHeader | None = None
 
 
 class _Newest:

@@ -1,4 +1,8 @@
-"""`jsonl[:PATH]`: one line of JSON per frame, written to stdout if there is no path."""
+"""`jsonl[:PATH]`: one line of JSON per frame, written to stdout if there is no path.
+
+A line `{"header": {...}}` says what the lines after it are of: it comes first, and again when
+bundle or engine change. Every other line has a `frame`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import UsageError
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.append_file import LineFile
 from edge.util.background import Background
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
     from edge.frame import Frame, Result
     from edge.util.spec import Spec
+
+    _Item = tuple[RecordHeader | None, "FrameLine"]
 
 _CAPACITY = 512
 _CLOSE_S = 1.0
@@ -61,6 +68,21 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
     clip_ms: float | None = None
 
 
+class HeaderLine(msgspec.Struct, frozen=True):
+    """What the lines after it are of."""
+
+    header: RecordHeader
+
+
+def read_frame_lines(path: Path) -> list[FrameLine]:
+    """Read the lines of the frames from a file of this sink, without its headers."""
+    return [
+        msgspec.json.decode(line, type=FrameLine)
+        for line in path.read_bytes().splitlines()
+        if not line.startswith(b'{"header":')
+    ]
+
+
 def frame_line(frame: Frame, result: Result) -> FrameLine:
     """Build the line of a frame."""
     end = max((end for _, end in frame.stamps.values()), default=frame.captured_ns)
@@ -83,7 +105,7 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
 
 
 class JsonlSink(BaseSink):
-    """Writes a `FrameLine` per frame.
+    """Writes a `FrameLine` per frame, and a `HeaderLine` before the first one of each header.
 
     The file has its final name from the start and each line is written as a whole, so that other
     programs can follow it. Lines of a live source are written in a thread: if the disk is full or
@@ -109,8 +131,9 @@ class JsonlSink(BaseSink):
         self.path, self._live = path, options.live
         self._encoder = msgspec.json.Encoder()
         self._file: LineFile | None = None
-        self._queue: Background[FrameLine] | None = None
-        self._pending: tuple[FrameLine, bytes] | None = None
+        self._queue: Background[_Item] | None = None
+        self._pending: tuple[_Item, bytes] | None = None
+        self._written: RecordHeader | None = None
 
     @classmethod
     def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
@@ -150,21 +173,26 @@ class JsonlSink(BaseSink):
         Raises:
             OSError: The line cannot be written; raised only if the source is not live.
         """
-        line = frame_line(frame, result)
+        line = self.header, frame_line(frame, result)
         if self._queue is None:
             self._put(line)
         else:
             self._queue.put(line)
             self._count()
 
-    def _put(self, line: FrameLine) -> None:
+    def _put(self, line: _Item) -> None:
+        header, of_frame = line
         if self._pending is None or self._pending[0] is not line:
-            self._pending = line, self._encoder.encode(line) + b"\n"
+            text = self._encoder.encode(of_frame) + b"\n"
+            if header is not None and header is not self._written:
+                text = self._encoder.encode(HeaderLine(header)) + b"\n" + text
+            self._pending = line, text
         if self._file is not None:
             self._file.append(self._pending[1])
         else:
             sys.stdout.buffer.write(self._pending[1])
             sys.stdout.buffer.flush()
+        self._written = header
 
     def _count(self) -> None:
         if self._queue is not None:

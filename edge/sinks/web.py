@@ -64,6 +64,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         mask_area: Share of the model's input that the mask covers, 0 to 1; null likewise.
         fps: Frames per second of the frame loop.
         jpeg: JPEG image in base64; null if none may be shown.
+        bundle: Name of the bundle; empty before one is open.
+        digest: SHA-256 of its manifest.
+        engine: Engine and precision.
+        source: Source of the frames.
     """
 
     state: str
@@ -76,6 +80,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     mask_area: float | None = None
     fps: float = 0.0
     jpeg: str | None = None
+    bundle: str = ""
+    digest: str = ""
+    engine: str = ""
+    source: str = ""
 
 
 class WebSink(BaseSink):
@@ -225,6 +233,14 @@ class WebSink(BaseSink):
             self._show(*self._last, self.status.text)
 
     def _hand_over(self, view: View, picture: ImageU8 | None, result: Result) -> None:
+        if (header := self.header) is not None:
+            view = msgspec.structs.replace(
+                view,
+                bundle=header.bundle or "",
+                digest=header.digest or "",
+                engine=" ".join(filter(None, (header.engine, header.precision))),
+                source=header.data or "",
+            )
         with self._wake:
             self._pending = view, picture, result, self.status
             self._wake.notify()

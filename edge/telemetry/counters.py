@@ -11,6 +11,8 @@ from edge.status import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge.record_header import RecordHeader
+
 BUCKETS_MS = (
     1.0,
     2.0,
@@ -58,6 +60,8 @@ class Numbers:
         """None after the run has ended."""
         self.changes = 0
         self.withheld: defaultdict[str, int] = defaultdict(int)
+        self.header: RecordHeader | None = None
+        """What the numbers are of."""
         self.age = Histogram()
         self.stages: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.counters: Mapping[str, int] = {}

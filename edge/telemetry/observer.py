@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
+    from edge.record_header import RecordHeader
     from edge.status import Condition, Status
 
 COUNTERS_S = 60.0
@@ -140,6 +141,10 @@ class Telemetry:
         """
         if self._journal is not None:
             self._journal.event(kind, **details)
+
+    def describe(self, header: RecordHeader) -> None:
+        """Receive what the numbers are of."""
+        self.numbers.header = header
 
     def counters(self, values: Mapping[str, int]) -> None:
         """Replace the external counters; the failures of journal and metrics file are added.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from edge.record_header import RecordHeader
     from edge.telemetry.counters import Histogram, Numbers
 
 
@@ -53,6 +54,8 @@ class NumbersCollector:
             ("state_changes", "Changes of state or kind of reason", numbers.changes),
         ):
             yield CounterMetricFamily(f"edge_difom_{name}", text, value=value)
+        if numbers.header is not None:
+            yield _info(numbers.header)
         state = GaugeMetricFamily(
             "edge_difom_state", "1 for the state that holds", labels=["state"]
         )
@@ -99,6 +102,22 @@ class NumbersCollector:
         for name, measured in dict(numbers.gauges).items():
             gauges.add_metric([name], measured)
         yield gauges
+
+
+def _info(header: RecordHeader) -> Metric:
+    """What the numbers are of, as labels of a constant 1."""
+    named = {
+        "bundle": header.bundle,
+        "digest": header.digest,
+        "engine": header.engine,
+        "precision": header.precision,
+        "source": header.data,
+        "version": header.version,
+        "commit": header.commit,
+    }
+    info = GaugeMetricFamily("edge_difom_info", "What the numbers are of", labels=list(named))
+    info.add_metric([value or "" for value in named.values()], 1.0)
+    return info
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:

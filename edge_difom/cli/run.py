@@ -15,8 +15,10 @@ from edge_difom.cli.signals import still_on_signal, stop_on_signal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import BundleStore, CartLink
+    from edge.contracts import BundleStore, CartLink, Engine
     from edge.pipeline.observers import SignalLock
+    from edge.pipeline.run_stats import RunSummary
+    from edge.record_header import RecordHeader
 
 
 def _keep_stdout(
@@ -185,6 +187,7 @@ def command(
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
         from edge.pipeline.device import DeviceOptions, open_device
+        from edge.record_header import make_header
         from edge.sinks.open import open_sinks
         from edge.sources.open import open_source
         from edge.util.files import refuse_existing, refuse_same_file
@@ -234,6 +237,10 @@ def command(
                 sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live
             )
             console.say(frames_from.description)
+            files = [] if frames_from.live else frames_from.inputs()
+            header = make_header(
+                data=frames_from.description, files=(path for path in files if path.is_file())
+            )
             with open_device(
                 frames_from,
                 outputs,
@@ -244,9 +251,11 @@ def command(
                 stop=stop,
                 still=still,
                 followers=[LiveStatus(changes=frames_from.live)],
+                header=header,
             ) as loop:
                 summary = loop.run(frames=frames, seconds=seconds)
                 name = loop.engine.name
+                summary = _with_header(summary, header, loop.engine)
                 failure = getattr(loop.engine, "failure", None)
     run_summary.show(summary)
     if json_path:
@@ -265,6 +274,18 @@ def command(
         )
     elif state is not None:
         console.next_command(f"edge-difom device status --state {console.quote(state)}")
+
+
+def _with_header(summary: RunSummary, header: RecordHeader, engine: Engine) -> RunSummary:
+    """Add to the summary what the run was of: the bundle that ran last."""
+    import msgspec
+
+    from edge.bundle.header import of_bundle
+    from edge.inference.supervisor import Supervisor
+
+    if isinstance(engine, Supervisor) and engine.bundle is not None:
+        header = of_bundle(header, engine.bundle, engine=engine.name)
+    return msgspec.structs.replace(summary, header=header)
 
 
 def _endless(source: str) -> str:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import cv2
 import pytest
 
+from edge.bundle.reader import Bundle
+from edge.sinks.jsonl import read_frame_lines
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
@@ -58,7 +60,15 @@ def test_masks_of_a_phantom_in_every_sink(
     assert f"next: edge-difom bench --bundle {tiny_bundle} --engine tflite" in out
     summary = json.loads(record.read_text())
     assert (summary["frames"], summary["dropped"], summary["ended"]) == (4, 0, "source")
-    frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    header, *frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    of = header["header"]
+    bundle = Bundle.open(tiny_bundle)
+    assert (of["bundle"], of["digest"]) == (bundle.manifest.name, bundle.digest)
+    assert (of["engine"], of["precision"]) == ("tflite", "int8")
+    assert of["threshold"] == bundle.manifest.output.threshold
+    assert of["data"].startswith("phantom 96x64")
+    assert all(of[name] for name in ("machine", "date", "version", "command"))
+    assert summary["header"] == of
     assert [frame["frame"] for frame in frames] == [0, 1, 2, 3]
     assert set(frames[0]) == {
         "frame", "captured_ns", "stages_ms", "age_ms", "mask_area", "regions", "reason",
@@ -87,7 +97,7 @@ def test_a_red_disc_is_found_and_grey_is_not(
         "jsonl"
     ) == 0  # fmt: skip
     captured = capfd.readouterr()
-    frames = [json.loads(line) for line in captured.out.splitlines()]
+    frames = [json.loads(line) for line in captured.out.splitlines()][1:]
     assert [len(frame["regions"]) for frame in frames] == [1, 1, 0, 0]
     assert all(len(frame["regions"][0]["contour"]) > 4 for frame in frames[:2])
     assert "4 frames" in captured.err, "text leaves stdout to the lines"
@@ -180,6 +190,26 @@ def test_a_bounded_live_run_waits_for_the_student(
     source = "synthetic:?width=96&height=64&frames=0"
     assert run("--source", source, "--bundle", tiny_bundle, "--frames", 3, "--no-guard") == 0
     assert "3 judged" in capfd.readouterr().out
+
+
+def test_the_data_of_a_folder_have_a_digest_that_names_do_not_change(
+    tiny_bundle: Path, tmp_path: Path, tiny_scene: Callable[..., NDArray[np.uint8]]
+) -> None:
+    def digest(*names: str) -> str:
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        for number, name in enumerate(names):
+            cv2.imwrite(str(folder / f"{name}.png"), tiny_scene(number))
+        record = tmp_path / "summary.json"
+        source = f"images:{folder}"
+        assert run(
+            "--source", source, "--bundle", tiny_bundle, "--json", record, "--force"
+        ) == 0  # fmt: skip
+        found = json.loads(record.read_text())["header"]["data_digest"]
+        assert isinstance(found, str)
+        return found
+
+    assert digest("a", "b") == digest("c", "d") != digest("e")
 
 
 def test_without_an_installed_bundle_the_hint_says_how_to_install_one(
@@ -330,7 +360,7 @@ def test_a_signal_ends_a_live_run_with_whole_outputs(
     assert "error" not in err.lower()
     assert "Traceback" not in err
     assert f"made: {video}" in out
-    written = [json.loads(line) for line in lines.read_text().splitlines()]
+    written = read_frame_lines(lines)
     capture = cv2.VideoCapture(str(video))
     decoded = 0
     while capture.read()[0]:

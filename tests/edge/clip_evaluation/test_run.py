@@ -247,7 +247,7 @@ def test_what_is_shown_is_what_run_shows(
                 ]
             )
         assert ended.value.code == 0
-        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        lines = [json.loads(line) for line in out.read_text().splitlines()[1:]]
         frames = watched.shown(smoothing)
         assert [[tuple(region["box"]) for region in line["regions"]] for line in lines] == [
             list(frame.shown) for frame in frames

@@ -15,12 +15,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge.errors import UsageError
 from edge.frame import Frame, Region, Result, Stage
 from edge.overlay.paint import overlay
+from edge.record_header import make_header
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
 from edge.status import Reason, ReasonKind, State, Status
@@ -122,6 +124,18 @@ def test_of_a_frame_that_nobody_judged_the_page_gets_no_numbers() -> None:
         view = event(answer)
     assert (view["reason"], view["regions"], view["mask_area"]) == ("late: no scores", None, None)
     assert view["jpeg"]
+
+
+def test_the_page_names_bundle_digest_engine_and_source() -> None:
+    header = msgspec.structs.replace(
+        make_header(data="camera"), bundle="edge-s", digest="abc", engine="tflite", precision="int8"
+    )
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.describe(header)
+        sink.write(frame(7), result())
+        view = event(answer)
+    named = [view[name] for name in ("bundle", "digest", "engine", "source")]
+    assert named == ["edge-s", "abc", "tflite int8", "camera"]
 
 
 def test_the_loop_hands_over_only_what_viewers_see() -> None:
