@@ -42,18 +42,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def read_evaluation(path: Path) -> EvaluationReport:
+    """Read an evaluation's JSON record.
+
+    Raises:
+        DataError: The file cannot be read or is not such a record.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a record of an evaluation", got=str(error)) from error
+
+
 def read_record(path: Path) -> EvaluationReport:
     """Read an evaluation's JSON record, which must contain detection figures.
 
     Raises:
         DataError: The file cannot be read or is not such a record.
     """
-    try:
-        report = msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a record of an evaluation", got=str(error)) from error
+    report = read_evaluation(path)
     if report.detection is None:
         raise DataError(
             f"{path} has no FROC curve",
