@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, options, run_summary
+from edge_difom.cli import console, options, run_config, run_summary
 from edge_difom.cli.signals import still_on_signal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def _keep_stdout(
         "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink "
         "jsonl:frames.jsonl",
         "edge-difom run --camera --view",
+        "edge-difom run --config cart.toml",
         "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
         "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds "
         "10",
@@ -132,6 +133,16 @@ def _keep_stdout(
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=run_config.read_options,
+    help='TOML file with options of this command, such as `engine = "openvino"` or '
+    '`sink = ["shm:edge"]`. Options on the command line take precedence.',
+)
 def command(
     source: str | None,
     camera: str | None,
@@ -161,6 +172,9 @@ def command(
     with its reason. A run that ends by itself and judged no frame fails with the reason. Ctrl-C,
     SIGTERM or SIGHUP ends the run and completes all outputs.
     """
+    given = {"source": source, "camera": camera, "bundle_path": bundle_path, "state": state}
+    given = run_config.drop_replaced(click.get_current_context(), given)
+    source, camera, bundle_path, state = given.values()
     if (source is None) == (camera is None):
         raise UsageError(
             "exactly one source is needed",
