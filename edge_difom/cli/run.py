@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, options, run_config, run_summary
+from edge_difom.cli import console, options, run_config, run_defaults, run_summary
 from edge_difom.cli.signals import still_on_signal, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contracts import BundleStore, CartLink, Engine
+    from edge.contracts import BundleStore, CartLink
     from edge.pipeline.observers import SignalLock
-    from edge.pipeline.run_stats import RunSummary
-    from edge.record_header import RecordHeader
 
 
 def _keep_stdout(
@@ -209,7 +207,7 @@ def command(
 
         described = f"v4l2:{camera}" if source is None else source
         if view is not None and not bounded:
-            described = _endless(described)
+            described = run_defaults.endless(described)
         frames_from = open_source(described, realtime=realtime)
         planned = open_sinks(sinks, force=force)  # report a wrong output before a slow start
         files = [path for sink in planned for path in sink.outputs()]
@@ -227,7 +225,7 @@ def command(
                 console.say(f"using the bundle installed in {state}")
         path = bundle_path
         if state is None:
-            path = bundle_path or _default_bundle()
+            path = bundle_path or run_defaults.default_bundle()
             # And an engine that cannot run here.
             bundle_spec(Bundle.open(path), engine, threads=threads)
             store: BundleStore = SingleBundle(path)
@@ -269,7 +267,7 @@ def command(
             ) as loop:
                 summary = loop.run(frames=frames, seconds=seconds)
                 name = loop.engine.name
-                summary = _with_header(summary, header, loop.engine)
+                summary = run_summary.with_header(summary, header, loop.engine)
                 failure = getattr(loop.engine, "failure", None)
     run_summary.show(summary)
     if json_path:
@@ -290,30 +288,6 @@ def command(
         console.next_command(f"edge-difom device status --state {console.quote(state)}")
 
 
-def _with_header(summary: RunSummary, header: RecordHeader, engine: Engine) -> RunSummary:
-    """Add to the summary what the run was of: the bundle that ran last."""
-    import msgspec
-
-    from edge.bundle.header import of_bundle
-    from edge.inference.supervisor import Supervisor
-
-    if isinstance(engine, Supervisor) and engine.bundle is not None:
-        header = of_bundle(header, engine.bundle, engine=engine.name)
-    return msgspec.structs.replace(summary, header=header)
-
-
-def _endless(source: str) -> str:
-    """Let the phantom play until the run is stopped, unless its description says otherwise."""
-    from dataclasses import replace
-
-    from edge.util.spec import parse
-
-    spec = parse(source)
-    if spec.scheme != "synthetic" or {"frames", "live"} & set(spec.options):
-        return source
-    return str(replace(spec, options={**spec.options, "frames": "0"}))
-
-
 def _open_cart(description: str) -> CartLink:
     from firmware_bridge.cart.link.cart import open_cart
 
@@ -324,17 +298,3 @@ def _open_signal(state: Path) -> SignalLock:
     from firmware_bridge.fleet.slots.signal import open_signal
 
     return open_signal(state)
-
-
-def _default_bundle() -> Path:
-    from edge.bundle.shipped import DEFAULT, default_bundle, shipped_bundles
-
-    path = default_bundle()
-    if path is None:
-        others = " | ".join(shipped_bundles())
-        raise UsageError(
-            f"no bundle is given, and this package ships no {DEFAULT}",
-            expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
-            hint="edge-difom demo --out demo, then --bundle demo/bundle",
-        )
-    return path

@@ -9,8 +9,10 @@ from edge.status import GUARDED
 from edge_difom.cli import console
 
 if TYPE_CHECKING:
+    from edge.contracts import Engine
     from edge.errors import EdgeDifomError
     from edge.pipeline.run_stats import RunSummary
+    from edge.record_header import RecordHeader
 
 
 def show(summary: RunSummary) -> None:
@@ -52,3 +54,15 @@ def refuse_unjudged(summary: RunSummary, failure: EdgeDifomError | None) -> None
         got=", ".join(f"{kind} on {count}" for kind, count in summary.reasons.items()),
         hint="edge-difom doctor",
     )
+
+
+def with_header(summary: RunSummary, header: RecordHeader, engine: Engine) -> RunSummary:
+    """Add to the summary what the run was of: the bundle that ran last."""
+    from msgspec import structs
+
+    from edge.bundle.header import of_bundle
+    from edge.inference.supervisor import Supervisor
+
+    if isinstance(engine, Supervisor) and engine.bundle is not None:
+        header = of_bundle(header, engine.bundle, engine=engine.name)
+    return structs.replace(summary, header=header)
