@@ -173,7 +173,7 @@ def verify_bundle(
         header=bundle_header(
             bundle,
             engine=", ".join(check.engine for check in checks if check.checked),
-            data="golden",
+            data="golden frames",
         ),
     )
 

@@ -11,7 +11,7 @@ from edge_difom.cli import console, options
 from edge_difom.cli.groups import LazyGroup
 
 if TYPE_CHECKING:
-    from edge.bundle.manifest import AccuracyGate
+    from edge.bundle.manifest import AccuracyGate, Calibration
 
 
 @click.group(
@@ -142,12 +142,29 @@ def show(path: Path, json_path: str | None) -> None:
                 for row in manifest.accuracy
             ],
         )
+    _show_clean(manifest.output.calibration)
     _show_gate(manifest.gate)
     if json_path:
         console.write_json(json_path, manifest)
         if json_path != "-":
             console.made(json_path)
     console.next_command(f"edge-difom verify --bundle {console.quote(path)}")
+
+
+def _show_clean(calibration: Calibration | None) -> None:
+    if calibration is None or not calibration.flagged_by_set:
+        return
+    from edge.evaluation.intervals import wilson
+
+    console.say()
+    console.table(
+        ["clean frames at the operating point", "all", "flagged", "share", "95 %"],
+        [
+            [name, held.n, held.count, held.count / held.n, _interval(wilson(held.count, held.n))]
+            for name, held in calibration.flagged_by_set.items()
+            if held.n
+        ],
+    )
 
 
 def _show_gate(gate: AccuracyGate | None) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from distill.config import DistillConfig
     from distill.students.build import Student
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.metrics import EvaluationReport
     from quantize.export.engines import ExportedEngine
@@ -72,6 +73,8 @@ def score_student(
     config: DistillConfig,
     pairs: Sequence[Pair],
     done: Done | None = None,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> AccuracyRow:
     """Measure the accuracy of a plain or quantized student in torch.
 
@@ -80,12 +83,14 @@ def score_student(
         model: The student in evaluation mode.
         config: Configuration of its run, for the input size and the field of view.
         pairs: Images and masks.
-        done: Called with the name of each pair after it was scored.
+        done: Called with the name of each frame after it was scored.
+        clean: Further frames without a polyp.
     """
     student = cast("Student", model)
     report = evaluate(
         pairs,
         lambda image: student_logits(student, image, config.data.size),
+        clean=clean,
         logits=True,
         rule=config.data.field_of_view,
         done=done,
@@ -94,14 +99,20 @@ def score_student(
 
 
 def score_engine(
-    engine: ExportedEngine, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
+    engine: ExportedEngine,
+    config: DistillConfig,
+    pairs: Sequence[Pair],
+    done: Done | None = None,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> AccuracyRow:
-    """Measure the accuracy of an engine, executed as on a device."""
+    """Measure the accuracy of an engine, executed as on a device; arguments as `score_student`."""
     opened = open_engine_files(engine.runtime, engine.contents, None)
     try:
         report = evaluate(
             pairs,
             lambda image: opened.infer(to_input(image, opened.input_size, bgr=False)),
+            clean=clean,
             rule=config.data.field_of_view,
             done=done,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import AccuracyError
+from edge.evaluation.evaluator import evaluated_files
 from edge.frame import DEFAULT_OPERATING_POINT
 from edge.record_header import make_header
 from edge.util.files import sha256
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distill.data.image_store import ImageStore
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.record_header import RecordHeader
     from edge.util.progress import Reporter
@@ -52,6 +54,8 @@ def write_report(
     store: ImageStore,
     start: Start,
     progress: Reporter = silent,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> QatReport:
     """Write the engines, `parity.json` and `report.json` of a quantized run.
 
@@ -61,6 +65,7 @@ def write_report(
         store: The same images at the input size.
         start: The baseline.
         progress: Shows how many frames are scored.
+        clean: Validation frames without a polyp.
     """
     path, source = quantized.path, quantized.source
     engines = export_engines(quantized.canonical)
@@ -73,16 +78,16 @@ def write_report(
     given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
     parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)
     write_record(path / "parity.json", parity)
-    with progress((len(engines) + 2) * len(pairs), "score") as bar:
+    with progress((len(engines) + 2) * (len(pairs) + len(clean)), "score") as bar:
 
         def done(_: str) -> None:
             bar.update()
 
         accuracy = [
-            score_student(F32, source.student, source.config, pairs, done),
+            score_student(F32, source.student, source.config, pairs, done, clean=clean),
             start.accuracy,
-            score_student(QAT, quantized.model, source.config, pairs, done),
-            *(score_engine(engine, source.config, pairs, done) for engine in engines),
+            score_student(QAT, quantized.model, source.config, pairs, done, clean=clean),
+            *(score_engine(engine, source.config, pairs, done, clean=clean) for engine in engines),
         ]
     layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
     low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
@@ -107,7 +112,7 @@ def write_report(
         sqnr=SQNR,
         layers=layers[:WORST_LAYERS],
         parity=parity,
-        header=_header(quantized, pairs),
+        header=_header(quantized, pairs, clean),
     )
     write_record(path / "report.json", report)
     return report
@@ -164,8 +169,10 @@ def judge_again(path: Path, *, max_drop: float | None, max_small_drop: float | N
     return report
 
 
-def _header(quantized: QuantizedRun, pairs: Sequence[Pair]) -> RecordHeader:
-    files = [path for pair in pairs for path in (pair.image, pair.mask)]
+def _header(
+    quantized: QuantizedRun, pairs: Sequence[Pair], clean: Sequence[CleanFrame]
+) -> RecordHeader:
+    files = evaluated_files(pairs, clean)
     header = make_header(data="validation split", files=files, run=quantized.source.path)
     return msgspec.structs.replace(
         header,
