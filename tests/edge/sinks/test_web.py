@@ -41,6 +41,10 @@ RUNNING = Status(State.RUNNING, None, 1)
 FOUND = Region((20, 30, 40, 20), ((20, 30), (59, 30), (59, 49), (20, 49)), 0.065, 0.9)
 
 
+LATE = Reason(ReasonKind.LATE, "no scores")
+GONE = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
+
+
 def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:
     image = np.full((*size, 3), (60, 70, 150), np.uint8)
     stamps = {
@@ -442,12 +446,14 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             if ended.wait(0.02):
                 return
             sink.notify(status[0])
-            if status[0] is RUNNING:
-                sink.write(frame(index, captured_ns=time.monotonic_ns()), result(FOUND))
+            if status[0] is not GONE:
+                seen = result(FOUND) if status[0] is RUNNING else result(reason=LATE)
+                sink.write(frame(index, captured_ns=time.monotonic_ns()), seen)
 
     try:
         page.call("Log.enable")
         with WebSink() as sink:
+            sink.describe(msgspec.structs.replace(make_header(data="camera"), bundle="edge-s"))
             loop = threading.Thread(target=run)
             loop.start()
             page.call("Page.navigate", url=sink.url)
@@ -461,7 +467,12 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert "RESEARCH USE ONLY" in page.value("document.body.innerText")
             first = int(page.value("document.getElementById('frame').textContent"))
             page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
-            status[0] = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
+            assert "edge-s" in page.value("document.getElementById('identity').innerText")
+            status[0] = Status(State.DEGRADED, LATE, 4)
+            page.until(f"{STATE} === 'DEGRADED'")
+            page.until("document.getElementById('regions').textContent === '\u2013'")
+            assert page.value("document.getElementById('area').textContent") == "\u2013"
+            status[0] = GONE
             page.until(f"{STATE} === 'NO SIGNAL' && document.getElementById('picture').hidden")
             assert (
                 page.value("document.getElementById('reason').textContent")
