@@ -37,20 +37,20 @@ F = TypeVar("F", bound="Callable[..., Any]")
 def say(text: str = "") -> None:
     """Print a line for the reader."""
     context = click.get_current_context(silent=True)
-    _erase_status_line()
+    erase_status_line()
     to_stderr = context is not None and _TEXT_TO_STDERR in context.meta
     click.echo(printable(text), err=to_stderr)
 
 
 def step(n: int, total: int, text: str) -> None:
     """Announce step `n` of `total`."""
-    _erase_status_line()
+    erase_status_line()
     click.echo(printable(f"[{n}/{total}] {text}"), err=True)
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    _erase_status_line()
+    erase_status_line()
     click.echo(printable(f"warning: {text}"), err=True)
 
 
@@ -62,7 +62,8 @@ def status_line(text: str) -> None:
     _open_line = True
 
 
-def _erase_status_line() -> None:
+def erase_status_line() -> None:
+    """Remove the status line, if one stands on the terminal."""
     global _open_line
     if _open_line:
         click.echo(_ERASE, err=True, nl=False, color=True)

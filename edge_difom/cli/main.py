@@ -178,5 +178,6 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(text: str, code: int, *, label: str = "error: ") -> int:
+    console.erase_status_line()
     click.echo(printable(f"{label}{text}"), err=True)
     return code
