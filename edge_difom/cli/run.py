@@ -170,9 +170,10 @@ def command(
     with its reason. A run that ends by itself and judged no frame fails with the reason. Ctrl-C,
     SIGTERM or SIGHUP ends the run and completes all outputs.
     """
-    given = {"source": source, "camera": camera, "bundle_path": bundle_path, "state": state}
-    given = run_config.drop_replaced(click.get_current_context(), given)
-    source, camera, bundle_path, state = given.values()
+    source, camera, bundle_path, state = run_config.drop_replaced(
+        click.get_current_context(),
+        {"source": source, "camera": camera, "bundle_path": bundle_path, "state": state},
+    ).values()
     if (source is None) == (camera is None):
         raise UsageError(
             "exactly one source is needed",
