@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     epilog=console.examples(
         "edge-difom compare RUN1 RUN2",
         "edge-difom compare old.json new.json",
-        "edge-difom evaluate compare old.json new.json --json difference.json",
+        "edge-difom compare old.json new.json --json difference.json",
+        "edge-difom evaluate compare old.json new.json",
     ),
 )
 @click.argument("left", metavar="A", type=click.Path(path_type=Path))
