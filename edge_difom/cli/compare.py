@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         "edge-difom compare RUN1 RUN2",
         "edge-difom compare old.json new.json",
         "edge-difom compare old.json new.json --json difference.json",
-        "edge-difom evaluate compare old.json new.json",
     ),
 )
 @click.argument("left", metavar="A", type=click.Path(path_type=Path))
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 def command(left: Path, right: Path, json_path: str | None) -> None:
     """Compare B with A on the images that both have, and exit with code 6 if B is worse.
 
-    A and B are JSON records of `edge-difom evaluate`, or folders of runs, whose best FP32 students
+    The same is `edge-difom evaluate compare A B`. A and B are JSON records of `edge-difom evaluate`, or folders of runs, whose best FP32 students
     are evaluated on their own validation frames first. A figure is better or worse if the bootstrap
     95 % interval of the difference per image excludes zero.
     """

@@ -17,15 +17,19 @@ EXCLUSIVE = (("source", "camera"), ("bundle_path", "state"))
 """Parameters of which the command line's replaces the other one of the file."""
 
 _CONFIG = "config"
+_FILE = "edge_difom.cli.run_config.file"
 
 
 def read_options(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Callback of an eager `--config`: make the values of the file the defaults of the options.
 
+    A missing file is refused by `drop_replaced`, when the command runs.
+
     Raises:
-        UsageError: The file cannot be read, or a key or value does not fit.
+        UsageError: The file is not TOML, or a key or value does not fit.
     """
-    if path is not None:
+    context.meta[_FILE] = path
+    if path is not None and path.exists():
         values = read_config(path, context.command)
         context.default_map = {**(context.default_map or {}), **values}
     return path
@@ -66,7 +70,13 @@ def drop_replaced(context: click.Context, values: Mapping[str, Any]) -> dict[str
     Args:
         context: Context of the command.
         values: Name of the parameter -> value, of `EXCLUSIVE`.
+
+    Raises:
+        UsageError: The file is missing.
     """
+    path = context.meta.get(_FILE)
+    if path is not None and not path.exists():
+        read_config(path, context.command)
     kept = dict(values)
     for pair in EXCLUSIVE:
         for name, other in (pair, pair[::-1]):
