@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 def command(left: Path, right: Path, json_path: str | None) -> None:
     """Compare B with A on the images that both have, and exit with code 6 if B is worse.
 
-    The same is `edge-difom evaluate compare A B`. A and B are JSON records of `edge-difom evaluate`, or folders of runs, whose best FP32 students
+    A and B are JSON records of `edge-difom evaluate`, or folders of runs, whose best FP32 students
     are evaluated on their own validation frames first. A figure is better or worse if the bootstrap
-    95 % interval of the difference per image excludes zero.
+    95 % interval of the difference per image excludes zero. The same command is `edge-difom
+    evaluate compare A B`.
     """
     from edge.evaluation.compare import compare_evaluations
 
