@@ -7,19 +7,18 @@ report.json}
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import platform
 import time
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 
 from distill.config import DistillConfig, dump_config, make_config, read_config_file
+from distill.run_table import runs_root
 from distill.students.build import Student, build_student
 from distill.weight_files import explain_unreadable
 from edge.errors import TrainingError, UsageError
@@ -27,6 +26,7 @@ from edge.util.files import atomic_write, naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 VERSIONED = (
     "edge-difom",
@@ -56,11 +56,6 @@ class LoadedRun:
     config: DistillConfig
     student: Student
     metrics: dict[str, float]
-
-
-def runs_root() -> Path:
-    """Root folder of runs and caches: `EDGE_DIFOM_RUNS`, else ./runs."""
-    return Path(os.environ.get("EDGE_DIFOM_RUNS", "runs"))
 
 
 def new_run_path(verb: str, name: str) -> Path:

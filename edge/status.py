@@ -85,6 +85,16 @@ class ReasonKind(TextEnum):
     """A text whose kind this version does not know; the detail is the whole text."""
 
 
+GUARDED = (
+    ReasonKind.BLACK,
+    ReasonKind.LIGHT,
+    ReasonKind.FREEZE,
+    ReasonKind.OUT_OF_BODY,
+    ReasonKind.BLURRED,
+)
+"""Kinds of reasons for which the frame guard leaves a frame out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a state holds or a mask is missing.

@@ -11,8 +11,9 @@ import msgspec
 from edge.bundle.reader import Bundle
 from edge.bundle.shipped import default_bundle
 from edge.engines.runtimes import Runtime, find_runtimes
-from edge.errors import BundleError
+from edge.errors import BundleError, MissingDependencyError
 from edge.inference.probe import Probe, probe_engines
+from edge.sources import gst_bindings
 
 # msgspec reads the annotations when a report is decoded.
 from edge.sources.camera_discovery import Camera, find_cameras, with_formats
@@ -42,11 +43,25 @@ class GStreamer(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         command: Path of `gst-launch-1.0`, None if it is not installed.
-        python: Whether its Python bindings can be found.
+        python: Whether the sources of this project can use its Python bindings: those of this
+            environment, or the distribution's module.
+        version: Version of the library behind the bindings, None without bindings.
+        problem: Why the bindings cannot be used, empty if they can.
+        elements: Element that a source needs -> whether it is installed; empty without bindings.
+        install: The command that installs what is missing, empty if nothing is.
     """
 
     command: str | None
     python: bool
+    version: str | None = None
+    problem: str = ""
+    elements: dict[str, bool] = {}
+    install: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """Elements that are not installed."""
+        return [name for name, found in self.elements.items() if not found]
 
 
 class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +116,31 @@ def examine(bundle: Path | None = None) -> DoctorReport:
         engines=engines,
         extras=_extras(),
         cameras=[with_formats(camera) for camera in find_cameras()],
-        gstreamer=GStreamer(command=shutil.which("gst-launch-1.0"), python=_found("gi")),
+        gstreamer=find_gstreamer(),
         default_bundle=str(shipped) if shipped else None,
         versions=versions(),
         precisions=precisions,
         problems=problems,
+    )
+
+
+def find_gstreamer() -> GStreamer:
+    """Load GStreamer as the sources do, and look for every element that they use."""
+    command = shutil.which("gst-launch-1.0")
+    try:
+        bindings = gst_bindings.load()
+    except MissingDependencyError as error:
+        return GStreamer(
+            command=command, python=False, problem=error.got.partition("\n")[0], install=error.hint
+        )
+    elements = gst_bindings.elements_found()
+    lacks = [name for name, found in elements.items() if not found]
+    return GStreamer(
+        command=command,
+        python=True,
+        version=".".join(str(part) for part in bindings.gst.version()[:3]),
+        elements=elements,
+        install=f"apt-get install {gst_bindings.PACKAGES}" if lacks else "",
     )
 
 

@@ -27,6 +27,7 @@ from edge.frame import Frame, Stage
 from edge.imaging.crop import cut
 from edge.imaging.preprocess import to_input
 from edge.pipeline.analysis import analyze
+from edge.sinks.jsonl import read_frame_lines
 from edge.util.host import read_text
 from edge_difom.cli.main import VERBS
 
@@ -186,7 +187,7 @@ def device_memory(
             *("--engine", "openvino", "--sink", f"jsonl:{log}", "--force"),
         ]
         _output(command)
-        if (written := len(log.read_text().splitlines())) != frames:
+        if (written := len(read_frame_lines(log))) != frames:
             raise ParityError("run lost frames", expected=f"{frames} lines", got=f"{written}")
         used, imports = interleave(
             lambda: _peak_mib(command),

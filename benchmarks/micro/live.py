@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
 from benchmarks.micro.device import write_clip, write_untrained
 from benchmarks.micro.engines import SIZE
 from benchmarks.record import Comparison, Goal, Side, compare, interleave
 from edge.errors import ParityError
-from edge.sinks.jsonl import FrameLine
+from edge.sinks.jsonl import FrameLine, read_frame_lines
 from edge.util.host import usable_cpus
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def _watch(folder: Path, seconds: float) -> Run:
         folder,
         ["--source", source, "--seconds", f"{seconds + _SETTLE_S:g}", "--sink", f"jsonl:{log}"],
     )
-    return judge(_lines(log))
+    return judge(read_frame_lines(log))
 
 
 def _start_ms(folder: Path, kept: Path) -> float:
@@ -179,7 +178,7 @@ def _start_ms(folder: Path, kept: Path) -> float:
     ]
     begin = time.monotonic_ns()
     _run(folder, arguments, {"CACHE_DIRECTORY": str(kept)})
-    (line,) = _lines(log)
+    (line,) = read_frame_lines(log)
     if line.reason is not None or "infer" not in line.stages_ms:
         raise ParityError("the first frame has no mask", expected="scores", got=f"{line.reason}")
     return (line.captured_ns + line.age_ms * 1e6 - begin) / 1e6
@@ -203,10 +202,6 @@ def _run(folder: Path, arguments: Sequence[str], environment: dict[str, str] | N
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=changed)
     if done.returncode:
         raise ParityError("edge-difom run fails", expected="exit code 0", got=done.stderr.strip())
-
-
-def _lines(path: Path) -> list[FrameLine]:
-    return [msgspec.json.decode(line, type=FrameLine) for line in path.read_bytes().splitlines()]
 
 
 def _check_of(runs: Sequence[Run]) -> str:

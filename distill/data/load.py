@@ -13,7 +13,7 @@ from distill.data.boxed import load_boxed
 from distill.data.checks import check_stores
 from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
 from distill.data.unlabeled import load_unlabeled
-from distill.run_folder import runs_root
+from distill.run_table import runs_root
 from distill.students.build import build_student
 from distill.teachers.build import build_task_teacher, build_teacher
 from distill.teachers.cache.maps import TeacherCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distill.run_folder import runs_root
+from distill.run_table import runs_root
 from edge.datasets.phantom.render import write_dataset
 from edge.util.files import atomic_dir
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from distill.self_training.ensemble import Ensemble
 from edge.errors import DataError, UsageError
+from edge.record_header import RecordHeader, make_header
 from edge.sources.open import open_source
 from edge.util.files import (
     PRIVATE_FOLDER,
@@ -65,6 +66,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
         every: Every n-th frame was scored.
         max_doubt: Largest doubt of a frame that is kept.
         frames: All frames that were scored.
+        header: What the record is of; None in records of older versions.
     """
 
     source: str
@@ -72,6 +74,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     every: int
     max_doubt: float
     frames: list[LabeledFrame]
+    header: RecordHeader | None = None
 
 
 def doubt(scores: NDArray[np.float32]) -> float:
@@ -156,6 +159,9 @@ def label_frames(
             every=every,
             max_doubt=max_doubt,
             frames=rows,
+            header=msgspec.structs.replace(
+                make_header(data=source), engine="torch", precision="f32", threshold=0.5
+            ),
         )
         atomic_write(
             folder / "labels.json", msgspec.json.format(msgspec.json.encode(labels)) + b"\n"

@@ -11,9 +11,12 @@ import torch
 from distill.data.batches import to_tensor
 from distill.run_folder import load_run
 from edge.evaluation.confidence import judge_confidence
-from edge.evaluation.evaluator import evaluate
+from edge.evaluation.evaluator import evaluate, evaluated_files
 from edge.evaluation.protocol_a import sigmoid
+from edge.frame import DEFAULT_OPERATING_POINT
 from edge.imaging.preprocess import to_input
+from edge.record_header import make_header
+from edge.util.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,4 +123,15 @@ def evaluate_run(
         seen=seen,
     )
     confidence = judge_confidence(report.per_image, score.values)
-    return msgspec.structs.replace(report, confidence=confidence)
+    header = make_header(data=dataset, files=evaluated_files(pairs, clean), run=run)
+    return msgspec.structs.replace(
+        report,
+        confidence=confidence,
+        header=msgspec.structs.replace(
+            header,
+            digest=sha256(loaded.path / "checkpoints" / "best.pt"),
+            engine="torch",
+            precision="f32",
+            threshold=DEFAULT_OPERATING_POINT.threshold,
+        ),
+    )

@@ -6,6 +6,8 @@ with every change that an older reader would misread.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from edge.frame import DEFAULT_OPERATING_POINT, FieldOfView, OperatingPoint
@@ -262,6 +264,61 @@ class ParityRow(Strict, frozen=True, kw_only=True):
     dice_difference: float | None
 
 
+class StepAccuracy(Strict, frozen=True, kw_only=True):
+    """One step from the float student to an engine, at threshold 0.5 on the validation frames.
+
+    Attributes:
+        step: `f32`, `ptq` (calibrated), `qat`, or an engine's runtime and precision.
+        n: Number of frames with a polyp.
+        dice: Mean Dice over them; None if there are none.
+        dice_ci95: Bootstrap 95 % interval of that mean.
+        small: Number of frames with a small polyp.
+        small_found: Number of those on which part of the polyp was found.
+        small_ci95: Wilson's 95 % interval of that share; None without small polyps.
+        clean: Number of frames without a polyp.
+        flagged: Number of those that were flagged.
+    """
+
+    step: str
+    n: int
+    dice: float | None
+    dice_ci95: tuple[float, float] | None
+    small: int
+    small_found: int
+    small_ci95: tuple[float, float] | None
+    clean: int
+    flagged: int
+
+
+Verdict = Literal["passed", "undecided", "failed"]
+
+
+class AccuracyGate(Strict, frozen=True, kw_only=True):
+    """What INT8 lost against FP32, and whether that was allowed.
+
+    Attributes:
+        verdict: `failed` if a loss certainly exceeds its limit, `undecided` if one may.
+        max_drop: Dice that INT8 may lose.
+        max_small_drop: Recall of small polyps that INT8 may lose.
+        breaches: One line for each loss that exceeds its limit.
+        undecided: One line for each loss that may exceed its limit.
+        notes: What was not judged, and why.
+        steps: The figures.
+        small_recall: Definition of the recall of small polyps.
+        accepted: Why a failed gate was accepted; None if it did not fail.
+    """
+
+    verdict: Verdict
+    max_drop: float
+    max_small_drop: float
+    breaches: list[str]
+    undecided: list[str]
+    notes: list[str]
+    steps: list[StepAccuracy]
+    small_recall: str
+    accepted: str | None = None
+
+
 class Provenance(Strict, frozen=True, kw_only=True):
     """Origin of the student."""
 
@@ -288,5 +345,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     parity: list[ParityRow]
     accuracy: list[Accuracy]
     provenance: Provenance
+    gate: AccuracyGate | None = None
+    """The accuracy gate; None in bundles that were made without one."""
     files: dict[str, str]
     """Path inside the bundle -> SHA-256 of every file except the manifest."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
+
 
 class PolypRow(msgspec.Struct, frozen=True, kw_only=True):
     """One appearance of a polyp: consecutive frames whose boxes overlap from frame to frame.
@@ -142,6 +144,7 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
         total: All clips together: counts and minutes are sums; rates and medians are computed over
             all clips.
         clips: One row per clip.
+        header: What the record is of; None in records of older versions.
     """
 
     bundle: str
@@ -151,3 +154,4 @@ class VideoReport(msgspec.Struct, frozen=True, kw_only=True):
     smoothing: dict[str, float]
     total: ClipFigures
     clips: list[ClipFigures]
+    header: RecordHeader | None = None

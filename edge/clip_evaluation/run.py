@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edge.bundle.header import bundle_header
 from edge.clip_evaluation.events import ShownFrame, durations_ns
 from edge.clip_evaluation.figures import ShownClip, clip_figures
 from edge.clip_evaluation.records import VideoReport
@@ -277,5 +278,12 @@ def evaluate_video(
         smoothing=asdict(smoothing),
         total=clip_figures("all clips", clips),
         clips=[clip_figures(clip.name, [clip]) for clip in clips],
+        header=bundle_header(
+            bundle,
+            engine=name,
+            precision=precision,
+            data=", ".join(clip.name for clip in clips),
+            files=[survey.source.clip for survey in surveys],
+        ),
     )
     return report, watched

@@ -8,6 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from edge.bundle.header import bundle_header
 from edge.engines.golden_picture import PictureError, decode_png
 from edge.engines.open import open_engine, split_name
 from edge.errors import (
@@ -19,6 +20,7 @@ from edge.errors import (
     ParityError,
 )
 from edge.imaging.postprocess import level
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +92,7 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
         files: Path -> `ok`, `changed`, `missing`, or `unlisted` (never read, so only reported).
         engines: One row per requested INT8 engine.
         problems: Everything that failed; empty if `ok`.
+        header: What the record is of; None if the bundle cannot be opened.
     """
 
     ok: bool
@@ -98,6 +101,7 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     engines: list[EngineCheck]
     problems: list[str]
+    header: RecordHeader | None = None
 
     def raise_for_problems(self) -> None:
         """Raise the error for the first kind of problem; do nothing if `ok`.
@@ -166,6 +170,11 @@ def verify_bundle(
         files=files,
         engines=checks,
         problems=problems,
+        header=bundle_header(
+            bundle,
+            engine=", ".join(check.engine for check in checks if check.checked),
+            data="golden frames",
+        ),
     )
 
 

@@ -5,11 +5,14 @@ It covers labeled images, clean frames and images under appearance shifts.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from edge.bundle.header import bundle_header
 from edge.errors import BundleError, InferenceFault
-from edge.evaluation.evaluator import evaluate, is_flagged
+from edge.evaluation.evaluator import evaluate, evaluated_files, is_flagged
 from edge.evaluation.metrics import EvaluationReport, Negatives, ShiftReport, count_flagged
 from edge.evaluation.shift_report import evaluate_shifts
 from edge.imaging.crop import cut, seen_part
@@ -59,10 +62,14 @@ def evaluate_bundle(
         UsageError: The bundle has no such engine.
         MissingDependencyError: The engine's runtime is not installed.
     """
-    with _open(bundle, engine, threads, precision) as score:
-        return evaluate(
+    from edge.inference.isolated import open_isolated
+
+    opened = open_isolated(bundle, engine, threads=threads, precision=precision)
+    with closing(opened):
+        name = opened.name
+        report = evaluate(
             pairs,
-            score,
+            lambda image: _infer(opened, image),
             clean=clean,
             dataset=dataset,
             point=bundle.manifest.output.point,
@@ -71,6 +78,14 @@ def evaluate_bundle(
             done=done,
             seen=seen,
         )
+    header = bundle_header(
+        bundle,
+        engine=name,
+        precision=precision,
+        data=dataset,
+        files=evaluated_files(pairs, clean),
+    )
+    return msgspec.structs.replace(report, header=header)
 
 
 def count_clean(

@@ -27,7 +27,7 @@ from edge.imaging.postprocess import regions, to_units
 from edge.imaging.region_masks import region_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,18 +42,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def read_evaluation(path: Path) -> EvaluationReport:
+    """Read an evaluation's JSON record.
+
+    Raises:
+        DataError: The file cannot be read or is not such a record.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a record of an evaluation", got=str(error)) from error
+
+
 def read_record(path: Path) -> EvaluationReport:
     """Read an evaluation's JSON record, which must contain detection figures.
 
     Raises:
         DataError: The file cannot be read or is not such a record.
     """
-    try:
-        report = msgspec.json.decode(path.read_bytes(), type=EvaluationReport)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read", got=error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a record of an evaluation", got=str(error)) from error
+    report = read_evaluation(path)
     if report.detection is None:
         raise DataError(
             f"{path} has no FROC curve",
@@ -62,6 +71,12 @@ def read_record(path: Path) -> EvaluationReport:
             code="record-without-froc",
         )
     return report
+
+
+def evaluated_files(pairs: Sequence[Pair], clean: Sequence[CleanFrame]) -> list[Path]:
+    """Return the files of an evaluation that can be read again, for the digest of its data."""
+    given = [path for pair in pairs for path in (pair.image, pair.mask)]
+    return [path for path in (*given, *(frame.image for frame in clean)) if path.is_file()]
 
 
 class _Frame(NamedTuple):

@@ -18,6 +18,7 @@ from edge.evaluation.detection import Detection, FrameFindings, summarize_detect
 from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.intervals import bootstrap_ci, wilson
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,6 +191,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         shifts: Accuracy under every shift of `edge.evaluation.shift_report`; None if not requested.
         detection: Detection figures; None if the rows have no findings.
         confidence: What the student's confidences are worth; only for an FP32 student.
+        header: What the record is of; None in records of older versions.
     """
 
     n: int
@@ -206,6 +208,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     shifts: ShiftReport | None = None
     detection: Detection | None = None
     confidence: ConfidenceReport | None = None
+    header: RecordHeader | None = None
 
 
 def dice_iou(found: MaskBool, true: MaskBool) -> tuple[float, float] | None:

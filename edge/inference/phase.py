@@ -70,10 +70,18 @@ def exhausted_error(last: Exception | None, gave_up: str) -> EdgeDifomError:
             hint=last.hint,
             code=last.code,
         )
+    if not gave_up:
+        return BundleError(
+            "no student can run: no bundle is installed",
+            expected="an active bundle, or a previous one",
+            got="none in the folder that holds the state of installed bundles",
+            hint="install a bundle, or name one",
+            code="no-bundle",
+        )
     return BundleError(
         "no student can run",
         expected="a bundle that opens and passes its self-test on this machine",
-        got=gave_up or "no bundle",
+        got=gave_up,
         hint="check what this machine can run",
         code="no-student",
     )

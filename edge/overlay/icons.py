@@ -87,15 +87,20 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
 def mark_of(result: Result, status: Status | None) -> tuple[State, str]:
     """Choose the icon for a result and the device's status, and its word.
 
-    In RUNNING, an empty word means that nothing was found. Without a status, a result that has a
-    reason counts as DEGRADED.
+    In RUNNING, an empty word means that nothing was found. The word of a frame that nobody judged
+    begins with dashes and gives the reason. Without a status, such a result counts as DEGRADED.
     """
+    reason = result.reason
+    dashes = "" if reason is None else "-- "
     if status is None or status.state is State.RUNNING:
-        if result.reason is None:
+        if reason is None:
             return State.RUNNING, "found" if result.regions else ""
-        return State.DEGRADED, result.reason.kind.value.upper()
+        return State.DEGRADED, dashes + reason.kind.value.upper()
     name = status.state.value.replace("-", " ")
-    return status.state, (name if status.kind is None else f"{name}: {status.kind}").upper()
+    kind = status.kind
+    if reason is not None and status.state is State.DEGRADED:
+        kind = reason.kind  # the state may hold for an older reason
+    return status.state, dashes + (name if kind is None else f"{name}: {kind}").upper()
 
 
 def corners(canvas: ImageU8, view: Box, unit: int) -> list[Box]:

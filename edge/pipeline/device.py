@@ -13,6 +13,7 @@ from edge.errors import UsageError
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.pipeline.frame_guard import FrameGuard
+from edge.pipeline.identity import IdentityObserver
 from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
     CartObserver,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from edge.frame import Frame, Result
     from edge.pipeline.loop import Observer
     from edge.pipeline.observers import SignalLock
+    from edge.record_header import RecordHeader
     from edge.sources.base import BaseSource
 
 _USUAL_FPS = 25.0
@@ -60,6 +62,9 @@ class DeviceOptions:
             images every region is shown.
         stills: Folder for stills that a pedal or `still` of `open_device` requests; None keeps no
             stills.
+        bounded: Whether a run of a live source ends by itself, so that it waits for the student
+            first, and ends with an error if none can run.
+        linger: As in `FrameLoop`.
     """
 
     engine: str = "auto"
@@ -69,6 +74,8 @@ class DeviceOptions:
     guard: bool = True
     smooth: bool = True
     stills: Path | None = None
+    bounded: bool = False
+    linger: bool = False
 
 
 @contextmanager
@@ -83,6 +90,8 @@ def open_device(
     stop: threading.Event | None = None,
     still: threading.Event | None = None,
     on_frame: Callable[[Frame, Result], None] | None = None,
+    followers: Sequence[Observer] = (),
+    header: RecordHeader | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> Iterator[FrameLoop]:
     """Yield a frame loop that is ready to `run`; student, cart and records end with the block.
@@ -97,18 +106,21 @@ def open_device(
         stop: Ends the run when set.
         still: Requests a still when set.
         on_frame: Called after each frame.
+        followers: Further observers, such as a display of the status.
+        header: What the run is of, without bundle and engine, for the outputs and the metrics.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
         UsageError: Stills cannot be kept.
         MissingDependencyError: The metrics need a package that is not installed.
         OSError: The journal cannot be created.
-        EdgeDifomError: The source is not live, and no student can run: the reason, as raised when
-            it was opened.
+        EdgeDifomError: The source is not live or the run is bounded, and no student can run: the
+            reason, as raised when it was opened.
     """
     stop = stop or threading.Event()
     # Frames of a clip are timed by their numbers, so that results are equal on every machine.
     fps = None if source.live else source.fps or _USUAL_FPS
+    finite = not source.live or options.bounded
     with ExitStack() as stack:
         stack.enter_context(one_opencv_thread())
         telemetry = stack.enter_context(Telemetry(options.log, options.metrics, clock=clock))
@@ -144,7 +156,7 @@ def open_device(
             )
         thermal = ThermalMonitor(clock=clock)
         observers: list[Observer] = [
-            SupervisorObserver(supervisor, telemetry, finite=not source.live),
+            SupervisorObserver(supervisor, telemetry, finite=finite),
             ThermalObserver(thermal),
             WatchdogObserver(stack.enter_context(Watchdog(clock=clock))),
             telemetry,
@@ -175,7 +187,10 @@ def open_device(
                 clock=clock,
             )
         )
-        if not source.live:
+        if header is not None:
+            observers.append(IdentityObserver(supervisor, header, (*sinks, telemetry)))
+        observers += followers
+        if finite:
             supervisor.wait(_PATIENT_MS / 1000)
             if supervisor.failure is not None:
                 raise supervisor.failure
@@ -191,6 +206,7 @@ def open_device(
             clock=clock,
             stop=stop,
             on_frame=on_frame,
+            linger=options.linger,
         )
 
 

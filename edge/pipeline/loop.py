@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from edge.pipeline.analysis import analyze
 from edge.pipeline.run_stats import RunStats, RunSummary
 from edge.pipeline.state_machine import StateMachine
 from edge.sources.latest_frame import NewestFrame
-from edge.status import STARTING, Condition, State
+from edge.status import STARTING, Condition, Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameLoop", "Observer", "RunSummary"]
 
+_log = logging.getLogger(__name__)
 _NO_MASK = (State.BOOT, State.SELFTEST, State.NO_SIGNAL, State.PAUSED, State.BYPASS)
+
+_ENDED = Condition(State.NO_SIGNAL, Reason(ReasonKind.CLOSED, "the source has ended"))
 
 POLL_S = 0.05
 """Maximum wait for a frame before sinks and observers get the status again."""
@@ -67,6 +71,8 @@ class FrameLoop:
         clock: CLOCK_MONOTONIC in nanoseconds, the clock of the source.
         stop: Ends the run when set.
         on_frame: Called after each frame, for progress displays.
+        linger: Whether the sinks stay open after the end of the source until `stop` is set, so that
+            a viewer can still look at them.
     """
 
     source: Source
@@ -81,6 +87,7 @@ class FrameLoop:
     clock: Callable[[], int] = time.monotonic_ns
     stop: threading.Event = field(default_factory=threading.Event)
     on_frame: Callable[[Frame, Result], None] | None = None
+    linger: bool = False
     _machine: StateMachine = field(init=False)
     _own: list[Condition] = field(init=False)
 
@@ -123,6 +130,7 @@ class FrameLoop:
                     self._idle()
                     continue
                 if frame is None:
+                    self._linger()
                     return stats.summary("source")
                 taken += 1
                 if taken % self.keep_every():
@@ -132,6 +140,15 @@ class FrameLoop:
                 if self.on_frame is not None:
                     self.on_frame(frame, result)
         return stats.summary("frames")
+
+    def _linger(self) -> None:
+        """After the end of the source, report the status until the run is stopped."""
+        if not self.linger:
+            return
+        _log.info("the source has ended; the outputs stay open until the run is stopped")
+        self._own = [_ENDED]
+        while not self.stop.wait(POLL_S):
+            self._idle()
 
     def _idle(self) -> None:
         """Report the status to sinks and observers while there is no frame."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
+
 if TYPE_CHECKING:
     from edge.frame import Frame, Result
 
@@ -31,24 +33,29 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         dropped: Frames of the source between the first and the last that were not processed.
         seconds: Time from the first capture to the end of the last output.
         fps: Frames per second over this time.
+        judged: Frames that the student judged, with a mask or because nothing was found. On all
+            others nobody looked, and `reasons` says why.
         frames_with_mask: Frames with at least one region.
         reasons: Kind of reason -> frames without a mask for this reason.
         stages_ms: Stage -> quantiles over the newest 20,000 frames.
         age_ms: Age of a frame when its output was done; None without frames.
         max_age_ms: Maximum age; None without frames.
         ended: `source`, `frames`, `seconds` or `stopped`.
+        header: What the run is of; None if nobody told.
     """
 
     frames: int
     dropped: int
     seconds: float
     fps: float
+    judged: int
     frames_with_mask: int
     reasons: dict[str, int]
     stages_ms: dict[str, Quantiles]
     age_ms: Quantiles | None
     max_age_ms: float | None
     ended: str
+    header: RecordHeader | None = None
 
 
 class _Newest:
@@ -75,7 +82,7 @@ class RunStats:
     def __init__(self) -> None:
         self.frames = 0
         self._dropped = 0
-        self._with_mask = 0
+        self._judged = self._with_mask = 0
         self._last_index = -1
         self._begin_ns = self._end_ns = 0
         self._oldest_ms: float | None = None
@@ -91,6 +98,7 @@ class RunStats:
             self._dropped += frame.index - self._last_index - 1
         self.frames += 1
         self._last_index = frame.index
+        self._judged += result.reason is None
         self._with_mask += bool(result.regions)
         if result.reason is not None:
             self._reasons[str(result.reason.kind)] += 1
@@ -113,6 +121,7 @@ class RunStats:
             dropped=self._dropped,
             seconds=seconds,
             fps=self.frames / seconds if seconds > 0 else 0.0,
+            judged=self._judged,
             frames_with_mask=self._with_mask,
             reasons=dict(self._reasons),
             stages_ms={name: values.quantiles() for name, values in self._stages.items()},

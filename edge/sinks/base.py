@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
+    from edge.record_header import RecordHeader
     from edge.util.spec import Spec
 
 
@@ -44,11 +45,13 @@ class BaseSink(ABC):
     Attributes:
         counters: How often something went wrong, such as `dropped` or `failed`.
         status: The status of the last `notify`.
+        header: What the results are of; None if nobody told.
     """
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.status = Status(State.BOOT, STARTING, 0)
+        self.header: RecordHeader | None = None
 
     @classmethod
     @abstractmethod
@@ -77,6 +80,10 @@ class BaseSink(ABC):
     def outputs(self) -> list[Path]:
         """The files that the sink leaves behind; none by default."""
         return []
+
+    def describe(self, header: RecordHeader) -> None:
+        """Receive what the results are of: bundle, engine, source, software."""
+        self.header = header
 
     @abstractmethod
     def write(self, frame: Frame, result: Result) -> None:

@@ -1,7 +1,8 @@
 """`web[:PORT]`: a page on 127.0.0.1 with the newest frame, its overlay, the state and the timing.
 
 The frame loop hands over at most one frame per `PERIOD_MS`, and only while somebody is watching. A
-thread draws, scales and encodes the newest one.
+thread draws, scales and encodes the newest one. After the end of a clip or folder, its last frame
+stays on the page.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 PERIOD_MS = 80.0
 """Minimum time between two images, milliseconds."""
 
+DEFAULT_PORT = 8080
+"""The port that is taken if none is given and it is free."""
+
 MAX_WIDTH = 1280
 """Maximum width of an image that is sent, pixels."""
 
@@ -56,10 +60,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         frame: Number of the frame; null if none is shown.
         age_ms: Age of the frame when its output began, milliseconds.
         stages_ms: Stage to duration, milliseconds.
-        regions: Number of regions.
-        mask_area: Share of the model's input that the mask covers, 0 to 1.
+        regions: Number of regions; null if nobody judged the frame.
+        mask_area: Share of the model's input that the mask covers, 0 to 1; null likewise.
         fps: Frames per second of the frame loop.
         jpeg: JPEG image in base64; null if none may be shown.
+        bundle: Name of the bundle; empty before one is open.
+        digest: SHA-256 of its manifest.
+        engine: Engine and precision.
+        source: Source of the frames.
     """
 
     state: str
@@ -68,17 +76,22 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     frame: int | None = None
     age_ms: float | None = None
     stages_ms: dict[str, float] = {}
-    regions: int = 0
-    mask_area: float = 0.0
+    regions: int | None = None
+    mask_area: float | None = None
     fps: float = 0.0
     jpeg: str | None = None
+    bundle: str = ""
+    digest: str = ""
+    engine: str = ""
+    source: str = ""
 
 
 class WebSink(BaseSink):
     """Serves the page while the context is entered.
 
     Args:
-        port: Port of 127.0.0.1; 0 for a free one.
+        port: Port of 127.0.0.1; 0 for any free one, None for `DEFAULT_PORT` or, if it is in use, a
+            free one.
         live: Whether frames arrive at their own pace; an old frame is then removed from view, while
             a frame of a clip stays.
         clock: CLOCK_MONOTONIC in nanoseconds.
@@ -88,7 +101,11 @@ class WebSink(BaseSink):
     """
 
     def __init__(
-        self, port: int = 0, *, live: bool = True, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        port: int | None = 0,
+        *,
+        live: bool = True,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__()
         self.url = ""
@@ -103,10 +120,11 @@ class WebSink(BaseSink):
         self._picture_ns = self._notified_ns = self._frame_ns = -(1 << 62)
         self._fps = 0.0
         self._notified: Status | None = None
+        self._last: tuple[Frame, Result] | None = None
 
     @classmethod
     def from_spec(cls, spec: Spec, options: SinkOptions) -> Self:
-        """Build the sink of `web:PORT`; without a port it takes a free one.
+        """Build the sink of `web:PORT`; without a port it takes `DEFAULT_PORT` or a free one.
 
         Raises:
             UsageError: The target is not a port. An address is refused too, because pictures are
@@ -121,17 +139,10 @@ class WebSink(BaseSink):
                 f"the web sink takes a port of 127.0.0.1, got {target!r}",
                 expected="web or web:PORT, 1 to 65535; images never leave this machine",
             )
-        return cls(int(target or 0), live=options.live)
+        return cls(int(target) if target else None, live=options.live)
 
     def __enter__(self) -> Self:
-        try:
-            self._server = WebServer(self._port, self._feed)
-        except OSError as error:
-            raise UsageError(
-                f"port {self._port} of 127.0.0.1 cannot be used",
-                got=str(error),
-                hint="web takes a free port",
-            ) from error
+        self._server = self._serve()
         self.url = self._server.url
         logger.info("view: %s", self.url)
         self._thread = threading.Thread(target=self._run, name="web encoder", daemon=True)
@@ -152,7 +163,20 @@ class WebSink(BaseSink):
             self._thread.join(1.0)
         if self._server is not None:
             self._server.close()
-        self._thread = self._server = None
+        self._thread = self._server = self._last = None
+
+    def _serve(self) -> WebServer:
+        try:
+            return WebServer(DEFAULT_PORT if self._port is None else self._port, self._feed)
+        except OSError as error:
+            if self._port is None:
+                logger.info("port %d of 127.0.0.1 is in use; a free one is taken", DEFAULT_PORT)
+                return WebServer(0, self._feed)
+            raise UsageError(
+                f"port {self._port} of 127.0.0.1 cannot be used",
+                got=str(error),
+                hint="web takes a free port",
+            ) from error
 
     def write(self, frame: Frame, result: Result) -> None:
         """Hand over a frame if somebody is watching and the last one is long enough ago."""
@@ -161,21 +185,28 @@ class WebSink(BaseSink):
         self._frame_ns = now
         if 0 < since < 1:
             self._fps += 0.1 * (1 / since - self._fps)
+        if not self._live:
+            self._last = frame, result
         if self._feed.viewers == 0 or now - self._picture_ns < PERIOD_MS * 1e6:
             return
         self._picture_ns = now
+        self._show(frame, result, self.status.text if result.reason is None else str(result.reason))
+
+    def _show(self, frame: Frame, result: Result, reason: str) -> None:
+        """Hand over a frame with its result."""
+        now = self._clock()
         end = max((end for _, end in frame.stamps.values()), default=now)
         view = View(
             state=self.status.state.value,
-            reason=self.status.text if result.reason is None else str(result.reason),
+            reason=reason,
             sent_ms=now / 1e6,
             frame=frame.index,
             age_ms=round((end - frame.captured_ns) / 1e6, 1),
             stages_ms={
                 str(stage): round((b - a) / 1e6, 2) for stage, (a, b) in frame.stamps.items()
             },
-            regions=len(result.regions),
-            mask_area=round(float(result.mask_area), 4),
+            regions=len(result.regions) if result.reason is None else None,
+            mask_area=round(float(result.mask_area), 4) if result.reason is None else None,
             fps=round(self._fps, 1),
         )
         self._hand_over(view, self._memory.copy(frame.image), result)
@@ -184,6 +215,8 @@ class WebSink(BaseSink):
         """Send the status if no image carries it."""
         super().notify(status)
         now = self._clock()
+        if not self._live and status.state is State.NO_SIGNAL:
+            self._repeat(now)
         recent = now - self._frame_ns < WEB_PICTURE_MS * 1e6 and status.state is not State.NO_SIGNAL
         if recent or not self._live or self._feed.viewers == 0:
             return
@@ -193,7 +226,21 @@ class WebSink(BaseSink):
         view = View(state=status.state.value, reason=status.text, sent_ms=now / 1e6)
         self._hand_over(view, None, without_frame(status))
 
+    def _repeat(self, now: int) -> None:
+        """Show the last frame of a source that has ended, also to those who look only now."""
+        if self._feed.viewers and self._last and now - self._picture_ns >= 3 * PERIOD_MS * 1e6:
+            self._picture_ns = now
+            self._show(*self._last, self.status.text)
+
     def _hand_over(self, view: View, picture: ImageU8 | None, result: Result) -> None:
+        if (header := self.header) is not None:
+            view = msgspec.structs.replace(
+                view,
+                bundle=header.bundle or "",
+                digest=header.digest or "",
+                engine=" ".join(filter(None, (header.engine, header.precision))),
+                source=header.data or "",
+            )
         with self._wake:
             self._pending = view, picture, result, self.status
             self._wake.notify()

@@ -11,6 +11,8 @@ from edge.status import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge.record_header import RecordHeader
+
 BUCKETS_MS = (
     1.0,
     2.0,
@@ -51,17 +53,21 @@ class Numbers:
     """Counters that only the frame loop writes; a reader may see one frame partly counted."""
 
     def __init__(self) -> None:
-        self.frames = self.dropped = self.with_mask = 0
+        self.frames = self.dropped = self.judged = self.with_mask = 0
+        self.found: int | None = None
+        """Regions on the newest frame; None if nobody judged it."""
         self.state: State | None = State.BOOT
         """None after the run has ended."""
         self.changes = 0
         self.withheld: defaultdict[str, int] = defaultdict(int)
+        self.header: RecordHeader | None = None
+        """What the numbers are of."""
         self.age = Histogram()
         self.stages: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.counters: Mapping[str, int] = {}
         self.gauges: Mapping[str, float] = {}
 
     def withhold(self, kind: str) -> None:
-        """Count a frame without a mask; after 64 kinds of reasons, new ones count as `other`."""
+        """Count a frame that nobody judged; after 64 kinds, new reasons count as `other`."""
         known = kind in self.withheld or len(self.withheld) < _MAX_REASONS
         self.withheld[kind if known else "other"] += 1

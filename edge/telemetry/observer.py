@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edge import __version__
+from edge.status import State
 from edge.telemetry.counters import Numbers
 from edge.telemetry.journal import Journal
 from edge.telemetry.metrics_file import MetricsFile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Frame, Result
+    from edge.record_header import RecordHeader
     from edge.status import Condition, Status
 
 COUNTERS_S = 60.0
@@ -74,7 +76,8 @@ class Telemetry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.numbers.state = None  # the last file must not say that it still runs
+        # The last file must not say that it still runs.
+        self.numbers.state = self.numbers.found = None
         self.event("stop", error="" if error is None else f"{type(error).__name__}: {error}")
         self.close()
 
@@ -87,6 +90,8 @@ class Telemetry:
         self.status(status)
         if frame is not None and result is not None:
             self.frame(frame, result)
+        elif status.state is State.NO_SIGNAL:
+            self.numbers.found = None
 
     def frame(self, frame: Frame, result: Result) -> None:
         """Count a frame whose stages are all stamped."""
@@ -97,7 +102,11 @@ class Telemetry:
         self._last_index = frame.index
         if result.regions:
             numbers.with_mask += 1
-        if result.reason is not None:
+        numbers.found = None
+        if result.reason is None:
+            numbers.judged += 1
+            numbers.found = len(result.regions)
+        else:
             numbers.withhold(str(result.reason.kind))
         last = frame.captured_ns
         for stage, (begin, end) in frame.stamps.items():
@@ -132,6 +141,10 @@ class Telemetry:
         """
         if self._journal is not None:
             self._journal.event(kind, **details)
+
+    def describe(self, header: RecordHeader) -> None:
+        """Receive what the numbers are of."""
+        self.numbers.header = header
 
     def counters(self, values: Mapping[str, int]) -> None:
         """Replace the external counters; the failures of journal and metrics file are added.
@@ -177,6 +190,7 @@ class Telemetry:
             "counters",
             frames=numbers.frames,
             dropped=numbers.dropped,
+            judged=numbers.judged,
             with_mask=numbers.with_mask,
             withheld=dict(numbers.withheld),
             counters=dict(numbers.counters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, write_to_textfile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from edge.record_header import RecordHeader
     from edge.telemetry.counters import Histogram, Numbers
 
 
@@ -47,10 +49,13 @@ class NumbersCollector:
         for name, text, value in (
             ("frames", "Frames that reached the outputs", numbers.frames),
             ("frames_dropped", "Frames of the source that nobody took", numbers.dropped),
+            ("frames_judged", "Frames that the student judged", numbers.judged),
             ("frames_with_mask", "Frames with at least one region", numbers.with_mask),
             ("state_changes", "Changes of state or kind of reason", numbers.changes),
         ):
             yield CounterMetricFamily(f"edge_difom_{name}", text, value=value)
+        if numbers.header is not None:
+            yield _info(numbers.header)
         state = GaugeMetricFamily(
             "edge_difom_state", "1 for the state that holds", labels=["state"]
         )
@@ -61,12 +66,18 @@ class NumbersCollector:
         yield GaugeMetricFamily("edge_difom_up", "1 until the run has ended", value=up)
         withheld = CounterMetricFamily(
             "edge_difom_masks_withheld",
-            "Frames without a mask, by kind of reason",
+            "Frames that nobody judged, by kind of reason",
             labels=["reason"],
         )
         for kind, count in list(numbers.withheld.items()):
             withheld.add_metric([kind], count)
         yield withheld
+        found = math.nan if numbers.found is None else float(numbers.found)
+        yield GaugeMetricFamily(
+            "edge_difom_regions",
+            "Regions on the newest frame; NaN if nobody judged it",
+            value=found,
+        )
         age = HistogramMetricFamily(
             "edge_difom_frame_age_seconds", "Age of a frame when it was done"
         )
@@ -91,6 +102,22 @@ class NumbersCollector:
         for name, measured in dict(numbers.gauges).items():
             gauges.add_metric([name], measured)
         yield gauges
+
+
+def _info(header: RecordHeader) -> Metric:
+    """What the numbers are of, as labels of a constant 1."""
+    named = {
+        "bundle": header.bundle,
+        "digest": header.digest,
+        "engine": header.engine,
+        "precision": header.precision,
+        "source": header.data,
+        "version": header.version,
+        "commit": header.commit,
+    }
+    info = GaugeMetricFamily("edge_difom_info", "What the numbers are of", labels=list(named))
+    info.add_metric([value or "" for value in named.values()], 1.0)
+    return info
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:

@@ -89,6 +89,15 @@ def read_device() -> Device:
     )
 
 
+def machine() -> str:
+    """Describe this machine in one line: board or processor, cores, architecture, system."""
+    board = read_text("/proc/device-tree/model")
+    name = (board or "").strip("\0\n ") or _field(read_text("/proc/cpuinfo") or "", "model name")
+    cores = f"{len(usable_cpus())} of {os.cpu_count()} cores"
+    system = f"{platform.system()} {platform.release()}"
+    return f"{name or 'unknown processor'}, {cores}, {architecture()}, {system}"
+
+
 def architecture() -> str:
     """Return the architecture as Linux names it, `x86_64` or `aarch64`, on every system."""
     machine = platform.machine()

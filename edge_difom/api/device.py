@@ -231,7 +231,11 @@ def run_loop(
         >>> bundle = ed.open_bundle()
         >>> ed.run_loop("file:clip.mp4", bundle, ["jsonl:frames.jsonl"], frames=100).fps
     """
+    import msgspec
+
+    from edge.bundle.header import bundle_header
     from edge.pipeline.loop import FrameLoop
+    from edge.record_header import Described
 
     opened = open_source(source) if isinstance(source, str) else source
     texts = [sink for sink in sinks if isinstance(sink, str)]
@@ -241,7 +245,11 @@ def run_loop(
         loop = FrameLoop(
             source=opened, engine=student, manifest=lambda: bundle.manifest, sinks=outputs
         )
-        return loop.run(frames=frames, seconds=seconds)
+        header = bundle_header(bundle, engine=student.name, data=opened.description)
+        for sink in outputs:
+            if isinstance(sink, Described):
+                sink.describe(header)
+        return msgspec.structs.replace(loop.run(frames=frames, seconds=seconds), header=header)
 
 
 def evaluate(

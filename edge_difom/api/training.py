@@ -208,6 +208,7 @@ def make_bundle(
     extra: Sequence[str] = (),
     calibrated: bool = False,
     negatives: Sequence[Path] = (),
+    accept: str | None = None,
     threads: int | None = None,
     force: bool = False,
 ) -> Bundle:
@@ -220,6 +221,7 @@ def make_bundle(
         extra: Engines beside the INT8 ones of OpenVINO and TFLite: `f32`, `bf16`, `onnx`.
         calibrated: Choose the operating point on the run's validation frames.
         negatives: Folders of validation frames without a polyp, for that choice.
+        accept: Why a failed accuracy gate is accepted; the reason is recorded in the bundle.
         threads: CPU threads of the engines while they are checked; None uses every core.
         force: Replace an existing directory.
 
@@ -228,6 +230,7 @@ def make_bundle(
 
     Raises:
         UsageError: `out` exists, the run is not quantized, or `extra` names an unknown engine.
+        AccuracyError: The run's accuracy gate failed and `accept` gives no reason.
         ParityError: An engine disagrees with the quantized student; nothing is written.
         DataError: The validation images cannot be used.
 
@@ -243,6 +246,7 @@ def make_bundle(
         extra=extra,
         calibrated=calibrated,
         negatives=negatives,
+        accept=accept,
         threads=threads,
         force=force,
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_difom.cli import console, options
 from edge_difom.cli.groups import LazyGroup
+
+if TYPE_CHECKING:
+    from edge.bundle.manifest import AccuracyGate, Calibration
 
 
 @click.group(
@@ -121,6 +125,7 @@ def show(path: Path, json_path: str | None) -> None:
                 "IoU",
                 "polyp-free",
                 "flagged",
+                "share",
             ],
             [
                 [
@@ -132,15 +137,66 @@ def show(path: Path, json_path: str | None) -> None:
                     row.iou,
                     row.negatives,
                     row.flagged,
+                    row.flagged / row.negatives if row.negatives else None,
                 ]
                 for row in manifest.accuracy
             ],
         )
+    _show_clean(manifest.output.calibration)
+    _show_gate(manifest.gate)
     if json_path:
         console.write_json(json_path, manifest)
         if json_path != "-":
             console.made(json_path)
     console.next_command(f"edge-difom verify --bundle {console.quote(path)}")
+
+
+def _show_clean(calibration: Calibration | None) -> None:
+    if calibration is None or not calibration.flagged_by_set:
+        return
+    from edge.evaluation.intervals import wilson
+
+    console.say()
+    console.table(
+        ["clean frames at the operating point", "all", "flagged", "share", "95 %"],
+        [
+            [name, held.n, held.count, held.count / held.n, _interval(wilson(held.count, held.n))]
+            for name, held in calibration.flagged_by_set.items()
+            if held.n
+        ],
+    )
+
+
+def _show_gate(gate: AccuracyGate | None) -> None:
+    console.say()
+    if gate is None:
+        console.say("accuracy gate: none is recorded")
+        return
+    console.say(f"accuracy gate: {gate.verdict}")
+    for line in (*gate.breaches, *gate.undecided, *gate.notes):
+        console.say(f"  {line}")
+    if gate.accepted:
+        console.say(f"accepted: {gate.accepted}")
+    console.table(
+        ["step", "images", "Dice", "95 %", "small polyps found", "95 %", "flagged", "share"],
+        [
+            [
+                row.step,
+                row.n,
+                row.dice,
+                _interval(row.dice_ci95),
+                f"{row.small_found} of {row.small}",
+                _interval(row.small_ci95),
+                f"{row.flagged} of {row.clean}",
+                row.flagged / row.clean if row.clean else None,
+            ]
+            for row in gate.steps
+        ],
+    )
+
+
+def _interval(ends: tuple[float, float] | None) -> str | None:
+    return None if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 @group.command(

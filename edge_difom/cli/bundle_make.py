@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
 
 
+_ACCEPT = click.option(
+    "--accept",
+    metavar="REASON",
+    help="Accept a failed accuracy gate; the reason is recorded in the bundle.",
+)
+
+
 @click.command(
     "make",
     short_help="Make a bundle from a quantized run.",
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
     help="With --calibrate-threshold: share of the clean validation frames to leave unflagged "
     "(0.95).",
 )
+@_ACCEPT
 @options.threads()
 @options.force()
 def make(
@@ -66,12 +74,14 @@ def make(
     calibrated: bool,
     negatives: tuple[Path, ...],
     specificity: float | None,
+    accept: str | None,
     threads: int | None,
     force: bool,
 ) -> None:
     """Bundle the engines of RUN with golden frames, accuracy, parity and provenance.
 
-    Nothing is written if an engine disagrees with the quantized student on a golden frame.
+    Nothing is written if an engine disagrees with the quantized student on a golden frame, or if
+    the run's accuracy gate failed and --accept gives no reason.
     """
     from edge.errors import UsageError
     from quantize.bundle.make import make_bundle
@@ -90,6 +100,7 @@ def make(
         calibrated=calibrated,
         negatives=negatives,
         specificity=SPECIFICITY if specificity is None else specificity,
+        accept=accept,
         threads=threads,
         force=force,
     )
@@ -151,6 +162,7 @@ def make(
 )
 @options.out("Directory to write.")
 @options.bundle_name()
+@_ACCEPT
 @options.force()
 def train(
     config: Path,
@@ -163,6 +175,7 @@ def train(
     run: Path | None,
     out: Path,
     name: str | None,
+    accept: str | None,
     force: bool,
 ) -> None:
     """Train and quantize a student, choose its operating point, and write its bundle.
@@ -186,6 +199,7 @@ def train(
         run=run or out.with_name(f"{out.name}-run"),
         specificity=specificity,
         name=name,
+        accept=accept,
         force=force,
         report=console.progress,
     )

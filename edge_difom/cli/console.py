@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _TEXT_TO_STDERR = "edge_difom.cli.console.text_to_stderr"
 _LINE_EVERY_S = 5.0
+_ERASE = "\r\x1b[K"
+_open_line = False
+"""Whether a status line stands on the terminal, which the next line has to replace."""
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -33,18 +37,37 @@ F = TypeVar("F", bound="Callable[..., Any]")
 def say(text: str = "") -> None:
     """Print a line for the reader."""
     context = click.get_current_context(silent=True)
+    erase_status_line()
     to_stderr = context is not None and _TEXT_TO_STDERR in context.meta
     click.echo(printable(text), err=to_stderr)
 
 
 def step(n: int, total: int, text: str) -> None:
     """Announce step `n` of `total`."""
+    erase_status_line()
     click.echo(printable(f"[{n}/{total}] {text}"), err=True)
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
+    erase_status_line()
     click.echo(printable(f"warning: {text}"), err=True)
+
+
+def status_line(text: str) -> None:
+    """Show a line on the terminal of stderr that the next line of any kind replaces."""
+    global _open_line
+    width = shutil.get_terminal_size().columns
+    click.echo(f"{_ERASE}{printable(text)[: width - 1]}", err=True, nl=False, color=True)
+    _open_line = True
+
+
+def erase_status_line() -> None:
+    """Remove the status line, if one stands on the terminal."""
+    global _open_line
+    if _open_line:
+        click.echo(_ERASE, err=True, nl=False, color=True)
+        _open_line = False
 
 
 def made(*paths: str | Path) -> None:

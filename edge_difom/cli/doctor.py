@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.inference.probe import Probe
-    from edge_difom.doctor import DoctorReport
+    from edge_difom.doctor import DoctorReport, GStreamer
 
 
 @click.command(
@@ -72,6 +72,16 @@ def _describe(probe: Probe) -> str:
     return f"runs in {probe.executed}{shares}{place}, {probe.settings.get('threads')} threads"
 
 
+def _describe_gstreamer(found: GStreamer) -> str:
+    if not found.python:
+        program = f"{found.command}, but " if found.command else ""
+        return f"{program}no Python bindings ({found.problem}): {found.install}"
+    elements = f"all {len(found.elements)} elements that sources use"
+    if found.missing:
+        elements = f"missing elements: {', '.join(found.missing)} ({found.install})"
+    return f"{found.version} with Python bindings, {elements}"
+
+
 def _show(report: DoctorReport) -> None:
     device = report.device
     rows: list[tuple[str, str]] = [
@@ -107,13 +117,9 @@ def _show(report: DoctorReport) -> None:
             what = "not needed, because [tflite] is installed"
         rows.append((f"extra [{name}]", what))
     cameras = [str(camera) for camera in report.cameras]
-    gstreamer = [
-        report.gstreamer.command or "",
-        "Python bindings" if report.gstreamer.python else "",
-    ]
     rows += [
         ("cameras", ", ".join(cameras) or "none"),
-        ("GStreamer", ", ".join(filter(None, gstreamer)) or "not installed"),
+        ("GStreamer", _describe_gstreamer(report.gstreamer)),
         ("default bundle", report.default_bundle or "none is shipped"),
     ]
     rows += [(name, version) for name, version in report.versions.items() if version]

@@ -25,6 +25,20 @@ F = TypeVar("F", bound="Callable[..., Any]")
 class ClipCommand(click.Command):
     """A command whose `--video` options are each followed by the truth of that clip."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Let `evaluate compare A B` be `compare A B`."""
+        if args[:1] == ["compare"]:
+            from edge_difom.cli.compare import command
+
+            return command.make_context(f"{info_name} compare", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the options, and pair each clip with the truth that follows it.
 

@@ -26,6 +26,15 @@ OPTION_HINTS = {
     "no-publisher": "edge-difom device trust ROOT.json",
     "no-room-for-bundle": "edge-difom device gc",
     "no-runtime-fits": "edge-difom doctor",
+    "gate-both": "{hint} (--epochs, --lr, --calibration, --distill-weight, --bits, --layers), or "
+    "edge-difom qat RUN --judge-again with larger --max-drop and --max-small-drop",
+    "gate-max_drop": "{hint} (--epochs, --lr, --calibration, --distill-weight, --bits, --layers), "
+    "or edge-difom qat RUN --judge-again with a larger --max-drop",
+    "gate-max_small_drop": "{hint} (--epochs, --lr, --calibration, --distill-weight, --bits, "
+    "--layers), or edge-difom qat RUN --judge-again with a larger --max-small-drop",
+    "gate-not-accepted": "edge-difom qat RUN --judge-again with a larger --max-drop or "
+    "--max-small-drop, or edge-difom bundle make RUN --out B --accept REASON",
+    "no-bundle": "edge-difom device install REPOSITORY --state DIR, or choose a --bundle",
     "no-student": "edge-difom doctor",
     "not-a-run": "edge-difom distill --data DIR prints its run's folder",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",
@@ -54,7 +63,10 @@ OPTION_HINTS = {
     "untrusted-metadata": "copy the repository as it was published; "
     "`edge-difom device trust ROOT.json --replace` for a different publisher",
 }
-"""`EdgeDifomError.code` -> hint that replaces the error's own; `{name}` is one of its `values`."""
+"""`EdgeDifomError.code` -> hint that replaces the error's own.
+
+`{name}` is one of its `values`, and `{hint}` its own hint.
+"""
 
 
 def explain(error: EdgeDifomError) -> str:
@@ -62,4 +74,5 @@ def explain(error: EdgeDifomError) -> str:
     if error.code not in OPTION_HINTS:
         return error.message(error.hint)
     values = {name: quote(str(value)) for name, value in error.values.items()}
+    values["hint"] = error.hint
     return error.message(OPTION_HINTS[error.code].format_map(values))

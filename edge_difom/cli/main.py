@@ -50,6 +50,11 @@ VERBS = {
         "edge_difom.cli.evaluate:command",
         "Measure Dice and IoU of a bundle or a run on labeled images.",
     ),
+    "runs": ("edge_difom.cli.runs:command", "List the runs of a folder."),
+    "compare": (
+        "edge_difom.cli.compare:command",
+        "Compare two runs or two evaluations image by image.",
+    ),
     "qat": ("edge_difom.cli.qat:qat", "Fine-tune a student to INT8 and export its engines."),
     "export": ("edge_difom.cli.qat:export", "Export the engines of a run or of a checkpoint."),
     "bundle": (
@@ -78,7 +83,7 @@ VERBS = {
 
 
 SECTIONS = {
-    "Train": ("phantom", "data", "distill", "label", "evaluate"),
+    "Train": ("phantom", "data", "distill", "label", "evaluate", "runs", "compare"),
     "Package": ("qat", "export", "bundle", "verify"),
     "Run": ("demo", "run", "predict", "bench", "doctor", "completion"),
     "Cart": ("device",),
@@ -173,5 +178,6 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(text: str, code: int, *, label: str = "error: ") -> int:
+    console.erase_status_line()
     click.echo(printable(f"{label}{text}"), err=True)
     return code

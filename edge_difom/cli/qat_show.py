@@ -44,6 +44,9 @@ def print_report(path: Path) -> None:
     )
     for note in report.gate.notes:
         console.say(f"note: {note}")
+    console.say(f"accuracy gate: {report.gate.verdict}")
+    for line in (*report.gate.breaches, *report.gate.undecided):
+        console.say(f"  {line}")
     console.say()
     console.table(
         ["engine", "precision", "bytes", "executes", "float operations"],

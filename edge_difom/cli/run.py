@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, options
+from edge_difom.cli import console, options, run_config, run_defaults, run_summary
 from edge_difom.cli.signals import still_on_signal, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.contracts import BundleStore, CartLink
-    from edge.pipeline.loop import RunSummary
     from edge.pipeline.observers import SignalLock
 
 
@@ -36,6 +35,7 @@ def _keep_stdout(
         "edge-difom run --source file:clip.mp4 --bundle B --sink video:overlay.mp4 --sink "
         "jsonl:frames.jsonl",
         "edge-difom run --camera --view",
+        "edge-difom run --config cart.toml",
         "edge-difom run --camera /dev/video0 --bundle B --engine openvino --sink jsonl",
         "edge-difom run --source 'synthetic:?width=1920&height=1080&fps=60' --bundle B --seconds "
         "10",
@@ -81,7 +81,8 @@ def _keep_stdout(
     metavar="[PORT]",
     is_flag=False,
     flag_value="",
-    help="Serve a page with the live overlay on 127.0.0.1; short for --sink web[:PORT].",
+    help="Serve a page with the live overlay on 127.0.0.1 until the run is stopped; short for "
+    "--sink web[:PORT]. Default port: 8080, or a free one if it is in use.",
 )
 @click.option(
     "--log",
@@ -130,6 +131,16 @@ def _keep_stdout(
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @console.json_option("Write the summary as JSON; `-` prints it on stdout.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=run_config.read_options,
+    help='TOML file with options of this command, such as `engine = "openvino"` or '
+    '`sink = ["shm:edge"]`. Options on the command line take precedence.',
+)
 def command(
     source: str | None,
     camera: str | None,
@@ -155,9 +166,14 @@ def command(
 
     Live sources always use the newest frame and drop late ones; clips and folders are processed
     completely. A mask is not drawn on a live frame older than 120 ms. The model runs in a separate
-    process, which is restarted if it hangs or dies. Ctrl-C, SIGTERM or SIGHUP ends the run and
-    completes all outputs.
+    process, which is restarted if it hangs or dies. Each change of a live source's state is printed
+    with its reason. A run that ends by itself and judged no frame fails with the reason. Ctrl-C,
+    SIGTERM or SIGHUP ends the run and completes all outputs.
     """
+    source, camera, bundle_path, state = run_config.drop_replaced(
+        click.get_current_context(),
+        {"source": source, "camera": camera, "bundle_path": bundle_path, "state": state},
+    ).values()
     if (source is None) == (camera is None):
         raise UsageError(
             "exactly one source is needed",
@@ -175,6 +191,7 @@ def command(
         )
     if view is not None:
         sinks = (*sinks, f"web:{view}" if view else "web")
+    bounded = frames is not None or seconds is not None
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
@@ -183,11 +200,16 @@ def command(
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
         from edge.pipeline.device import DeviceOptions, open_device
+        from edge.record_header import make_header
         from edge.sinks.open import open_sinks
         from edge.sources.open import open_source
         from edge.util.files import refuse_existing, refuse_same_file
+        from edge_difom.cli.live_status import LiveStatus
 
-        frames_from = open_source(f"v4l2:{camera}" if source is None else source, realtime=realtime)
+        described = f"v4l2:{camera}" if source is None else source
+        if view is not None and not bounded:
+            described = run_defaults.endless(described)
+        frames_from = open_source(described, realtime=realtime)
         planned = open_sinks(sinks, force=force)  # report a wrong output before a slow start
         files = [path for sink in planned for path in sink.outputs()]
         if json_path and json_path != "-":
@@ -204,7 +226,7 @@ def command(
                 console.say(f"using the bundle installed in {state}")
         path = bundle_path
         if state is None:
-            path = bundle_path or _default_bundle()
+            path = bundle_path or run_defaults.default_bundle()
             # And an engine that cannot run here.
             bundle_spec(Bundle.open(path), engine, threads=threads)
             store: BundleStore = SingleBundle(path)
@@ -220,12 +242,18 @@ def command(
             guard=guard,
             smooth=smooth,
             stills=stills,
+            bounded=bounded,
+            linger=view is not None and not bounded,
         )
         with frames_from:
             outputs = open_sinks(
                 sinks or ("null",), fps=frames_from.fps, force=force, live=frames_from.live
             )
             console.say(frames_from.description)
+            files = [] if frames_from.live else frames_from.inputs()
+            header = make_header(
+                data=frames_from.description, files=(path for path in files if path.is_file())
+            )
             with open_device(
                 frames_from,
                 outputs,
@@ -235,16 +263,21 @@ def command(
                 lock=_open_signal(state) if state else None,
                 stop=stop,
                 still=still,
+                followers=[LiveStatus(changes=frames_from.live)],
+                header=header,
             ) as loop:
                 summary = loop.run(frames=frames, seconds=seconds)
                 name = loop.engine.name
-    _show(summary)
+                summary = run_summary.with_header(summary, header, loop.engine)
+                failure = getattr(loop.engine, "failure", None)
+    run_summary.show(summary)
     if json_path:
         console.write_json(json_path, summary)
     written = [str(path) for sink in outputs for path in sink.outputs()]
     console.made(
         *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
     )
+    run_summary.refuse_unjudged(summary, failure)
     if stills is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
@@ -266,33 +299,3 @@ def _open_signal(state: Path) -> SignalLock:
     from firmware_bridge.fleet.slots.signal import open_signal
 
     return open_signal(state)
-
-
-def _default_bundle() -> Path:
-    from edge.bundle.shipped import DEFAULT, default_bundle, shipped_bundles
-
-    path = default_bundle()
-    if path is None:
-        others = " | ".join(shipped_bundles())
-        raise UsageError(
-            f"no bundle is given, and this package ships no {DEFAULT}",
-            expected="--bundle B, a folder or a .difom file" + (f", or {others}" if others else ""),
-            hint="edge-difom demo --out demo, then --bundle demo/bundle",
-        )
-    return path
-
-
-def _show(summary: RunSummary) -> None:
-    console.say(
-        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
-        f"{summary.frames_with_mask} with a mask, {summary.dropped} dropped"
-    )
-    for kind, count in summary.reasons.items():
-        console.say(f"no mask on {count} frames: {kind}")
-    rows: list[tuple[object, ...]] = [
-        (name, stage.p50, stage.p90, stage.p99) for name, stage in summary.stages_ms.items()
-    ]
-    if summary.age_ms is not None:
-        age = summary.age_ms
-        rows.append(("age", age.p50, age.p90, age.p99))
-    console.table(["ms", "p50", "p90", "p99"], rows)

@@ -19,6 +19,7 @@ from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
     Accuracy,
+    AccuracyGate,
     Calibration,
     Golden,
     GoldenSet,
@@ -31,7 +32,7 @@ from edge.bundle.reader import Bundle, write_bundle
 from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
-from edge.errors import UsageError
+from edge.errors import AccuracyError, UsageError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.run_splits import read_clean_splits, read_splits
 from edge.frame import DEFAULT_OPERATING_POINT
@@ -39,12 +40,14 @@ from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
 from quantize.bundle.model_card import data_card, model_card
+from quantize.certify.gate import gate_record
 from quantize.certify.golden import check_golden, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
 from quantize.certify.parity import FrameSet, hard_frames, parity_rows
 from quantize.export.engines import bf16_engine, export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.runs.folder import load_quantized
+from quantize.runs.record import read_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,6 +78,7 @@ def make_bundle(
     calibrated: bool = False,
     negatives: Sequence[Path] = (),
     specificity: float = SPECIFICITY,
+    accept: str | None = None,
     threads: int | None = None,
     force: bool = False,
 ) -> Bundle:
@@ -92,12 +96,14 @@ def make_bundle(
             validation frames, instead of using `DEFAULT_OPERATING_POINT`.
         negatives: Folders of further clean validation frames for that choice.
         specificity: Share of the clean frames that must stay unflagged, for that choice.
+        accept: Why a failed accuracy gate is accepted; the reason is recorded in the bundle.
         threads: CPU threads of the engines while they are checked; None for every core.
         force: Replace an existing `out`.
 
     Raises:
         UsageError: `out` exists, the run was not quantized, `extra` has an unknown name, or
             `negatives` are given without `calibrated`.
+        AccuracyError: The run's accuracy gate failed and nobody accepted that.
         ParityError: An engine disagrees with the canonical graph on a golden frame, or fewer than
             half of the golden frames give a mask. Nothing is written in that case.
         DataError: The validation images cannot be used, or the run's data have changed.
@@ -111,6 +117,7 @@ def make_bundle(
             code="negatives-need-calibration",
         )
     quantized = load_quantized(run)
+    gate = _gate(quantized, accept)
     source, canonical = quantized.source, quantized.canonical
     plain = export_engines(canonicalize(source.student, canonical.size))
     whole = export_engines(canonical)
@@ -151,6 +158,7 @@ def make_bundle(
         parity=[],
         accuracy=[],
         provenance=_provenance(quantized, splits),
+        gate=gate,
         files={},
     )
     check_golden(manifest, whole, frames, scores, threads=threads)
@@ -173,6 +181,33 @@ def make_bundle(
     files["MODEL_CARD.md"] = model_card(manifest, bits=config.bits, layers=config.layers).encode()
     files["DATA_CARD.md"] = data_card(manifest, _counts(splits)).encode()
     return write_bundle(out, manifest, files, force=force)
+
+
+def _gate(quantized: QuantizedRun, accept: str | None) -> AccuracyGate | None:
+    """Return the run's accuracy gate; None if the run has no report.
+
+    Raises:
+        AccuracyError: It failed and nobody accepted that.
+    """
+    if not (quantized.path / "report.json").exists():
+        logger.warning("%s has no report: the bundle says nothing of a gate", quantized.path)
+        return None
+    report = read_report(quantized.path)
+    failed = report.gate.verdict == "failed"
+    if failed and not accept:
+        raise AccuracyError(
+            f"the accuracy gate of {quantized.path} failed",
+            expected="INT8 within the allowed losses, or the reason why more is acceptable",
+            got="; ".join(report.gate.breaches),
+            hint="judge again by other limits, or accept it with a reason, which is recorded",
+            code="gate-not-accepted",
+        )
+    return gate_record(
+        report.accuracy,
+        report.gate,
+        small_recall=report.small_recall,
+        accepted=accept if failed else None,
+    )
 
 
 def _chosen(

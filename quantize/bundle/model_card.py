@@ -13,7 +13,7 @@ from quantize.certify.tflite_legacy import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edge.bundle.manifest import Calibration, Manifest, Proportion
+    from edge.bundle.manifest import AccuracyGate, Calibration, Manifest, Proportion
     from edge.frame import FieldOfView
 
 _SHOWN: dict[FieldOfView, str] = {
@@ -50,18 +50,20 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         "",
         "## Accuracy",
         "",
-        "| data set | engine | images | Dice | 95 % interval | IoU | polyp-free | flagged |",
-        "|---|---|---|---|---|---|---|---|",
+        "| data set | engine | images | Dice | 95 % interval | IoU | polyp-free | flagged "
+        "| share |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {markdown(row.dataset)} | {row.engine} | {row.n} | {row.dice:.4f} "
             f"| {row.dice_ci95[0]:.4f} to {row.dice_ci95[1]:.4f} | {row.iou:.4f} | {row.negatives} "
-            f"| {row.flagged} |"
+            f"| {row.flagged} | {_share(row.flagged, row.negatives)} |"
             for row in manifest.accuracy
         ),
         "",
         "Protocol B: per image at native mask size, the mask of the kept regions. The validation "
         "split also chose the checkpoint, so these figures flatter the model.",
         "",
+        *_gate(manifest.gate),
         *_operating_point(manifest.output.calibration),
         "## Agreement of the engines",
         "",
@@ -125,6 +127,47 @@ def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str
         "",
     ]
     return "\n".join(lines)
+
+
+def _gate(gate: AccuracyGate | None) -> list[str]:
+    """Report what INT8 lost against FP32, and whether that was allowed."""
+    if gate is None:
+        return []
+    lines = [
+        "## INT8 against FP32",
+        "",
+        f"Accuracy gate: **{gate.verdict}**. INT8 may lose {gate.max_drop:g} of Dice and "
+        f"{gate.max_small_drop:g} of the recall of small polyps; a loss fails if its whole 95 % "
+        "interval is above the limit, and is undecided if the interval holds the limit.",
+        "",
+        *(f"- {line}" for line in (*gate.breaches, *gate.undecided, *gate.notes)),
+    ]
+    if gate.accepted:
+        lines += ["", f"Accepted all the same: {gate.accepted}"]
+    return [
+        *lines,
+        "",
+        "| step | images | Dice | 95 % interval | small polyps found | 95 % interval "
+        "| clean frames flagged | share |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row.step} | {row.n} | {_number(row.dice)} | {_ends(row.dice_ci95)} "
+            f"| {row.small_found} of {row.small} | {_ends(row.small_ci95)} "
+            f"| {row.flagged} of {row.clean} | {_share(row.flagged, row.clean)} |"
+            for row in gate.steps
+        ),
+        "",
+        f"At threshold 0.5. Recall of small polyps: {gate.small_recall}.",
+        "",
+    ]
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def _share(count: int, n: int) -> str:
+    return f"{count / n:.1%}" if n else "-"
 
 
 def _operating_point(made: Calibration | None) -> list[str]:

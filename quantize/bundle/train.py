@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from distill.run_folder import load_config
 from distill.train.runs import can_resume, resume_run, start_run
-from edge.errors import UsageError
+from edge.errors import AccuracyError, UsageError
 from edge.util.files import refuse_existing
 from edge.util.progress import silent
 from quantize.bundle.make import make_bundle
@@ -39,6 +39,7 @@ def train_bundle(
     negatives: Sequence[Path] = (),
     specificity: float = SPECIFICITY,
     name: str | None = None,
+    accept: str | None = None,
     force: bool = False,
     report: Reporter = silent,
 ) -> Bundle:
@@ -53,6 +54,7 @@ def train_bundle(
         negatives: Folders of clean validation frames, in addition to those of `config`.
         specificity: Share of the clean validation frames that must stay unflagged.
         name: Name of the bundle.
+        accept: Why a failed accuracy gate is accepted; the reason is recorded in the bundle.
         force: Replace an existing bundle.
         report: Shows the progress of each part.
 
@@ -61,8 +63,8 @@ def train_bundle(
             configuration, or the student has a confidence.
         TrainingError: Training diverged, or a checkpoint is damaged.
         DataError: The images cannot be used.
-        AccuracyError: INT8 lost more accuracy than is allowed. The run is complete then, but there
-            is no bundle.
+        AccuracyError: INT8 lost more accuracy than is allowed, and nobody accepted that. The run is
+            complete then, but there is no bundle.
         ParityError: An engine disagrees with the student.
     """
     refuse_existing(out, force=force)
@@ -74,7 +76,11 @@ def train_bundle(
     else:
         start_run(config, out=run, force=described, report=report)
     resume = (quantized / "checkpoints" / "last.pt").exists()
-    train_qat(run, qat, resume=resume, force=begun and not resume, report=report)
+    try:
+        train_qat(run, qat, resume=resume, force=begun and not resume, report=report)
+    except AccuracyError:
+        if not accept:
+            raise
     return make_bundle(
         run,
         out,
@@ -82,6 +88,7 @@ def train_bundle(
         calibrated=True,
         negatives=negatives,
         specificity=specificity,
+        accept=accept,
         force=force,
     )
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from distill.config import DistillConfig
     from distill.students.build import Student
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
     from edge.evaluation.metrics import EvaluationReport
     from quantize.export.engines import ExportedEngine
-    from quantize.runs.folder import QatConfig
 
     Done = Callable[[str], None]
 
@@ -31,13 +31,10 @@ F32, PTQ, QAT = "f32", "ptq", "qat"
 
 Calibration alone is post-training quantization.
 """
-MIN_SMALL_POLYPS = 5
-"""With fewer small polyps, their recall is reported but not judged: one of four is a quarter."""
 SMALL_RECALL = (
     "share of the frames whose polyp covers under 1 % of the image in which at least one pixel of "
     "it was found"
 )
-_EPSILON = 1e-9
 
 
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +50,8 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
         small_found: Number of those frames in which part of the polyp was found.
         small_recall: `small_found / small` (see `SMALL_RECALL`); None if there are none.
         flagged: Number of clean frames that were flagged.
+        dices: Dice of each frame with a polyp, in their order; empty in records of older versions.
+        small_hits: Whether part of each small polyp was found, in their order; empty likewise.
     """
 
     step: str
@@ -64,22 +63,8 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     small_found: int
     small_recall: float | None
     flagged: int
-
-
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """Allowed accuracy losses and the limits that were broken.
-
-    Attributes:
-        max_drop: Dice that INT8 may lose against FP32.
-        max_small_drop: Recall of small polyps that INT8 may lose.
-        breaches: One line for each loss that exceeds its limit.
-        notes: What was not judged, and why.
-    """
-
-    max_drop: float
-    max_small_drop: float
-    breaches: list[str]
-    notes: list[str]
+    dices: list[float] = []
+    small_hits: list[bool] = []
 
 
 def score_student(
@@ -88,6 +73,8 @@ def score_student(
     config: DistillConfig,
     pairs: Sequence[Pair],
     done: Done | None = None,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> AccuracyRow:
     """Measure the accuracy of a plain or quantized student in torch.
 
@@ -96,12 +83,14 @@ def score_student(
         model: The student in evaluation mode.
         config: Configuration of its run, for the input size and the field of view.
         pairs: Images and masks.
-        done: Called with the name of each pair after it was scored.
+        done: Called with the name of each frame after it was scored.
+        clean: Further frames without a polyp.
     """
     student = cast("Student", model)
     report = evaluate(
         pairs,
         lambda image: student_logits(student, image, config.data.size),
+        clean=clean,
         logits=True,
         rule=config.data.field_of_view,
         done=done,
@@ -110,14 +99,20 @@ def score_student(
 
 
 def score_engine(
-    engine: ExportedEngine, config: DistillConfig, pairs: Sequence[Pair], done: Done | None = None
+    engine: ExportedEngine,
+    config: DistillConfig,
+    pairs: Sequence[Pair],
+    done: Done | None = None,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> AccuracyRow:
-    """Measure the accuracy of an engine, executed as on a device."""
+    """Measure the accuracy of an engine, executed as on a device; arguments as `score_student`."""
     opened = open_engine_files(engine.runtime, engine.contents, None)
     try:
         report = evaluate(
             pairs,
             lambda image: opened.infer(to_input(image, opened.input_size, bgr=False)),
+            clean=clean,
             rule=config.data.field_of_view,
             done=done,
         )
@@ -126,60 +121,14 @@ def score_engine(
     return _row(f"{engine.runtime} {engine.precision}", report)
 
 
-def judge(rows: Sequence[AccuracyRow], config: QatConfig) -> Gate:
-    """Compare the fine-tuned student and its engines with the FP32 student.
-
-    Args:
-        rows: Rows that include `F32`; `PTQ` is a baseline and is not judged.
-        config: Configuration with the allowed losses.
-    """
-    whole = next(row for row in rows if row.step == F32)
-    judged = [row for row in rows if row.step not in (F32, PTQ)]
-    breaches, notes = [], []
-    if whole.dice is None:
-        notes.append("no validation frame has a polyp: nothing was judged")
-    if 0 < whole.small < MIN_SMALL_POLYPS:
-        notes.append(
-            f"only {whole.small} small polyps: their recall is reported, but judged only from "
-            f"{MIN_SMALL_POLYPS} on"
-        )
-    elif whole.small == 0:
-        notes.append("no small polyps: their recall was not judged")
-    for row in judged:
-        if whole.dice is not None and row.dice is not None:
-            drop = whole.dice - row.dice
-            if drop > config.max_drop + _EPSILON:
-                breaches.append(
-                    f"{row.step}: Dice {row.dice:.4f} against {whole.dice:.4f} in f32, {drop:.4f} "
-                    f"lost and {config.max_drop:g} allowed"
-                )
-        if (
-            whole.small >= MIN_SMALL_POLYPS
-            and whole.small_recall is not None
-            and row.small_recall is not None
-        ):
-            drop = whole.small_recall - row.small_recall
-            if drop > config.max_small_drop + _EPSILON:
-                breaches.append(
-                    f"{row.step}: {row.small_found} of {row.small} small polyps found against "
-                    f"{whole.small_found} in f32, recall {drop:.3f} lost "
-                    f"and {config.max_small_drop:g} allowed"
-                )
-    return Gate(
-        max_drop=config.max_drop,
-        max_small_drop=config.max_small_drop,
-        breaches=breaches,
-        notes=notes,
-    )
-
-
 def _row(step: str, report: EvaluationReport) -> AccuracyRow:
     small = [
         row
         for row in report.per_image
         if row.dice is not None and size_of(row.area_true) == "small"
     ]
-    found = sum(1 for row in small if row.dice)
+    hits = [bool(row.dice) for row in small]
+    found = sum(hits)
     return AccuracyRow(
         step=step,
         frames=len(report.per_image),
@@ -190,4 +139,6 @@ def _row(step: str, report: EvaluationReport) -> AccuracyRow:
         small_found=found,
         small_recall=found / len(small) if small else None,
         flagged=report.negatives.flagged,
+        dices=[row.dice for row in report.per_image if row.dice is not None],
+        small_hits=hits,
     )

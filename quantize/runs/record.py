@@ -8,8 +8,10 @@ import msgspec
 
 from edge.bundle.manifest import ParityRow  # noqa: TC001 - msgspec reads annotations
 from edge.errors import TrainingError
+from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 from edge.util.files import atomic_write
-from quantize.certify.accuracy import AccuracyRow, Gate  # noqa: TC001 - msgspec reads annotations
+from quantize.certify.accuracy import AccuracyRow  # noqa: TC001 - msgspec reads annotations
+from quantize.certify.gate import Gate  # noqa: TC001 - msgspec reads annotations
 from quantize.certify.sensitivity import LayerRow  # noqa: TC001 - msgspec reads annotations
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class QatReport(msgspec.Struct, frozen=True, kw_only=True):
         sqnr: Definition of the ratio in `layers`.
         layers: The layers that lose most, the worst first.
         parity: Every step of the way from the student to the engines.
+        header: What the record is of; None in records of older versions.
     """
 
     student: str
@@ -111,6 +114,7 @@ class QatReport(msgspec.Struct, frozen=True, kw_only=True):
     sqnr: str
     layers: list[LayerRow]
     parity: list[ParityRow]
+    header: RecordHeader | None = None
 
 
 def write_record(path: Path, record: object) -> None:
@@ -119,8 +123,20 @@ def write_record(path: Path, record: object) -> None:
 
 
 def read_report(path: Path) -> QatReport:
-    """Read the report from a quantization's folder."""
-    return msgspec.json.decode((path / "report.json").read_bytes(), type=QatReport)
+    """Read the report from a quantization's folder.
+
+    Raises:
+        TrainingError: It is missing or damaged.
+    """
+    try:
+        return msgspec.json.decode((path / "report.json").read_bytes(), type=QatReport)
+    except (OSError, msgspec.DecodeError) as error:
+        raise TrainingError(
+            f"{path / 'report.json'} cannot be read",
+            expected="the report of a completed quantization",
+            got=str(error).splitlines()[0],
+            hint="quantize the run first",
+        ) from None
 
 
 def read_start(path: Path) -> Start:

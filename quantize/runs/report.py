@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edge.errors import AccuracyError
+from edge.evaluation.evaluator import evaluated_files
+from edge.frame import DEFAULT_OPERATING_POINT
+from edge.record_header import make_header
+from edge.util.files import sha256
 from edge.util.progress import silent
-from quantize.certify.accuracy import F32, QAT, SMALL_RECALL, judge, score_engine, score_student
+from quantize.certify.accuracy import F32, QAT, SMALL_RECALL, score_engine, score_student
+from quantize.certify.gate import judge
 from quantize.certify.parity import PARITY_FRAMES, FrameSet, parity_rows
 from quantize.certify.sensitivity import layer_sqnr
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.low_bits import PAIR_BITS
-from quantize.runs.record import EngineRow, QatReport, Start, WeightBits, write_record
+from quantize.runs.record import (
+    EngineRow,
+    QatReport,
+    Start,
+    WeightBits,
+    read_report,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from distill.data.image_store import ImageStore
+    from edge.datasets.negatives import CleanFrame
     from edge.datasets.pairs import Pair
+    from edge.record_header import RecordHeader
     from edge.util.progress import Reporter
     from quantize.runs.folder import QuantizedRun
 
@@ -37,6 +54,8 @@ def write_report(
     store: ImageStore,
     start: Start,
     progress: Reporter = silent,
+    *,
+    clean: Sequence[CleanFrame] = (),
 ) -> QatReport:
     """Write the engines, `parity.json` and `report.json` of a quantized run.
 
@@ -46,6 +65,7 @@ def write_report(
         store: The same images at the input size.
         start: The baseline.
         progress: Shows how many frames are scored.
+        clean: Validation frames without a polyp.
     """
     path, source = quantized.path, quantized.source
     engines = export_engines(quantized.canonical)
@@ -58,16 +78,16 @@ def write_report(
     given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
     parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)
     write_record(path / "parity.json", parity)
-    with progress((len(engines) + 2) * len(pairs), "score") as bar:
+    with progress((len(engines) + 2) * (len(pairs) + len(clean)), "score") as bar:
 
         def done(_: str) -> None:
             bar.update()
 
         accuracy = [
-            score_student(F32, source.student, source.config, pairs, done),
+            score_student(F32, source.student, source.config, pairs, done, clean=clean),
             start.accuracy,
-            score_student(QAT, quantized.model, source.config, pairs, done),
-            *(score_engine(engine, source.config, pairs, done) for engine in engines),
+            score_student(QAT, quantized.model, source.config, pairs, done, clean=clean),
+            *(score_engine(engine, source.config, pairs, done, clean=clean) for engine in engines),
         ]
     layers = layer_sqnr(quantized.model, store.images[:: -(-len(store) // SQNR_FRAMES)])
     low = sorted(layer.name for layer in layers if layer.bits < PAIR_BITS)
@@ -83,11 +103,16 @@ def write_report(
         emulation=weights.emulation,
         accuracy=accuracy,
         small_recall=SMALL_RECALL,
-        gate=judge(accuracy, quantized.config),
+        gate=judge(
+            accuracy,
+            max_drop=quantized.config.max_drop,
+            max_small_drop=quantized.config.max_small_drop,
+        ),
         engines=[_engine_row(engine, weights) for engine in whole],
         sqnr=SQNR,
         layers=layers[:WORST_LAYERS],
         parity=parity,
+        header=_header(quantized, pairs, clean),
     )
     write_record(path / "report.json", report)
     return report
@@ -117,7 +142,43 @@ def refuse_breach(report: QatReport, quantized: QuantizedRun) -> None:
         expected=f"at most {report.gate.max_drop:g} of Dice and {report.gate.max_small_drop:g} of "
         "the recall of small polyps lost against f32",
         got="; ".join(report.gate.breaches) + f"; lowest signal to rounding noise: {worst}",
-        hint=f"quantize again with {' | '.join(ways)} | a larger max_drop to accept it",
+        hint=f"quantize again with {' | '.join(ways)}",
+        code="gate-" + ("both" if len(report.gate.limits) > 1 else report.gate.limits[0]),
+    )
+
+
+def judge_again(path: Path, *, max_drop: float | None, max_small_drop: float | None) -> QatReport:
+    """Judge a quantization by other limits from its record, without scoring or training anything.
+
+    Args:
+        path: RUN/qat8 or RUN/qat4, whose `report.json` is rewritten.
+        max_drop: Dice that INT8 may lose; None keeps the limit.
+        max_small_drop: Recall of small polyps that INT8 may lose; None keeps the limit.
+
+    Raises:
+        TrainingError: The record cannot be read.
+    """
+    report = read_report(path)
+    gate = judge(
+        report.accuracy,
+        max_drop=report.gate.max_drop if max_drop is None else max_drop,
+        max_small_drop=report.gate.max_small_drop if max_small_drop is None else max_small_drop,
+    )
+    report = msgspec.structs.replace(report, gate=gate)
+    write_record(path / "report.json", report)
+    return report
+
+
+def _header(
+    quantized: QuantizedRun, pairs: Sequence[Pair], clean: Sequence[CleanFrame]
+) -> RecordHeader:
+    files = evaluated_files(pairs, clean)
+    header = make_header(data="validation split", files=files, run=quantized.source.path)
+    return msgspec.structs.replace(
+        header,
+        digest=sha256(quantized.path / "checkpoints" / "best.pt"),
+        precision="int8",
+        threshold=DEFAULT_OPERATING_POINT.threshold,
     )
 
 

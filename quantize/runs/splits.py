@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from distill.data.split_record import read_splits
 from distill.data.splits import load_negatives
+from edge.datasets.negatives import CleanFrame
 
 if TYPE_CHECKING:
     from distill.config import DistillConfig
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 SPLITS = "splits.json"
 """File of a run and of its quantizations that lists their frames."""
+
+
+def clean_validation(splits: Splits) -> list[CleanFrame]:
+    """Return the clean validation frames of a split, as an evaluation takes them."""
+    return [
+        CleanFrame(
+            Path(sample.image), sample.dataset, sample.group.removeprefix(f"{sample.dataset}/")
+        )
+        for sample in splits.clean_validation
+    ]
 
 
 def recorded_splits(

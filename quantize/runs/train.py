@@ -35,7 +35,7 @@ from quantize.runs.folder import (
 )
 from quantize.runs.record import Start, read_start, write_record
 from quantize.runs.report import refuse_breach, write_report
-from quantize.runs.splits import SPLITS, recorded_splits
+from quantize.runs.splits import SPLITS, clean_validation, recorded_splits
 from quantize.runs.uncertainty import refuse_uncertain_run
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def train_qat(
         start = read_start(path)
         tuning.train()
         quantized = load_quantized(path)
-        record = write_report(quantized, pairs, data.validation, start, report)
+        clean = clean_validation(data.splits)
+        record = write_report(quantized, pairs, data.validation, start, report, clean=clean)
     refuse_breach(record, quantized)
     return quantized
 
@@ -167,8 +168,11 @@ def _start(setting: _Setting) -> Finetuning:
     if config.distill_weight:
         objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
         trained = take_heads(objective, loaded, model, samples)
-    with progress(len(pairs), "score the calibrated student") as bar:
-        accuracy = score_student(PTQ, model, loaded.config, pairs, lambda _: bar.update())
+    clean = clean_validation(data.splits)
+    with progress(len(pairs) + len(clean), "score the calibrated student") as bar:
+        accuracy = score_student(
+            PTQ, model, loaded.config, pairs, lambda _: bar.update(), clean=clean
+        )
     if path.exists():
         shutil.rmtree(path)
     describe_run(path, config)

@@ -101,7 +101,7 @@ def test_a_bundle_runs_from_python(
         threads=1,
     )
     assert (summary.frames, summary.ended) == (4, "source")
-    assert len(lines.read_text().splitlines()) == 4
+    assert len(lines.read_text().splitlines()) == 1 + 4, "a header and its frames"
 
 
 def test_shipped_bundles_open_by_name() -> None:

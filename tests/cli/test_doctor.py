@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 
+from edge.errors import MissingDependencyError
+from edge.sources import gst_bindings
 from edge.util import host as device_info
 from edge.util.extras import EXTRA_OF
 from edge_difom import doctor
@@ -64,6 +67,40 @@ def test_an_engine_that_does_not_open_says_why(tiny_bundle: Path, tmp_path: Path
     report = doctor.examine(tmp_path / "nothing")
     assert not report.precisions
     assert f"{tmp_path / 'nothing'} does not exist" in report.problems
+
+
+def test_gstreamer_is_found_as_the_sources_find_it() -> None:
+    found = doctor.find_gstreamer()
+    try:
+        bindings = gst_bindings.load()
+    except MissingDependencyError:
+        pytest.skip("this machine has no GStreamer")
+    assert found.python
+    assert found.version == ".".join(map(str, bindings.gst.version()[:3]))
+    assert set(found.elements) == set(gst_bindings.ELEMENTS)
+
+
+def test_elements_and_bindings_that_are_missing_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gst = SimpleNamespace(
+        version=lambda: (1, 26, 2, 0),
+        ElementFactory=SimpleNamespace(find=lambda name: None if name == "rtspsrc" else name),
+    )
+    monkeypatch.setattr(gst_bindings, "load", lambda: gst_bindings.Bindings(gst, OSError))
+    found = doctor.find_gstreamer()
+    assert (found.version, found.missing) == ("1.26.2", ["rtspsrc"])
+    text = CliRunner().invoke(command, ["--json", "-"], catch_exceptions=False).stderr
+    assert "1.26.2 with Python bindings, missing elements: rtspsrc (apt-get install" in text
+
+    def refuse() -> None:
+        raise MissingDependencyError("no", got="No module named 'gi'", hint="apt-get install x")
+
+    monkeypatch.setattr(gst_bindings, "load", refuse)
+    found = doctor.find_gstreamer()
+    assert not found.python
+    text = CliRunner().invoke(command, ["--json", "-"], catch_exceptions=False).stderr
+    assert "no Python bindings (No module named 'gi'): apt-get install x" in text
 
 
 def test_without_any_extra_it_works_and_says_what_to_install() -> None:

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 LIBRARIES = ("edge", "distill", "quantize", "firmware_bridge")
 PROGRAMS = ("edge/presenter/__main__.py", "firmware_bridge/cart/simcart/__main__.py")
 """Programs of their own with command lines of their own, started as processes."""
+LIMITS = ("both", "max_drop", "max_small_drop")
+"""The codes of the accuracy gate are composed, so that no constant of them is in the source."""
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 COMMAND = re.compile(rf"edge-difom ({'|'.join(VERBS)})\b")
 OTHER_PROGRAMS = re.compile(r"pip install|docker run")
@@ -75,7 +77,13 @@ def test_every_code_of_an_error_has_a_hint_and_every_hint_a_code() -> None:
         for keyword in call.keywords
         if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
     }
-    assert codes == set(OPTION_HINTS)
+    assert codes | {f"gate-{limit}" for limit in LIMITS} == set(OPTION_HINTS)
+
+
+def test_a_hint_of_the_table_can_hold_the_error_s_own() -> None:
+    error = UsageError("lost", hint="quantize again with 10 epochs", code="gate-max_drop")
+    assert "quantize again with 10 epochs (--epochs" in explain(error)
+    assert explain(error).endswith("--judge-again with a larger --max-drop")
 
 
 def test_an_error_has_the_values_that_its_hint_contains() -> None:

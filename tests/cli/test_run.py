@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import pytest
 
+from edge.bundle.reader import Bundle
+from edge.sinks.jsonl import read_frame_lines
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
@@ -56,7 +60,15 @@ def test_masks_of_a_phantom_in_every_sink(
     assert f"next: edge-difom bench --bundle {tiny_bundle} --engine tflite" in out
     summary = json.loads(record.read_text())
     assert (summary["frames"], summary["dropped"], summary["ended"]) == (4, 0, "source")
-    frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    header, *frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    of = header["header"]
+    bundle = Bundle.open(tiny_bundle)
+    assert (of["bundle"], of["digest"]) == (bundle.manifest.name, bundle.digest)
+    assert (of["engine"], of["precision"]) == ("tflite", "int8")
+    assert of["threshold"] == bundle.manifest.output.threshold
+    assert of["data"].startswith("phantom 96x64")
+    assert all(of[name] for name in ("machine", "date", "version", "command"))
+    assert summary["header"] == of
     assert [frame["frame"] for frame in frames] == [0, 1, 2, 3]
     assert set(frames[0]) == {
         "frame", "captured_ns", "stages_ms", "age_ms", "mask_area", "regions", "reason",
@@ -85,7 +97,7 @@ def test_a_red_disc_is_found_and_grey_is_not(
         "jsonl"
     ) == 0  # fmt: skip
     captured = capfd.readouterr()
-    frames = [json.loads(line) for line in captured.out.splitlines()]
+    frames = [json.loads(line) for line in captured.out.splitlines()][1:]
     assert [len(frame["regions"]) for frame in frames] == [1, 1, 0, 0]
     assert all(len(frame["regions"][0]["contour"]) > 4 for frame in frames[:2])
     assert "4 frames" in captured.err, "text leaves stdout to the lines"
@@ -145,6 +157,102 @@ def test_a_clip_that_nothing_can_judge_ends_with_the_reason(
     assert "GPU" in err
     assert run(*arguments, "--state", tmp_path / "nothing") == 4
     assert not lines.exists()
+
+
+@pytest.fixture
+def broken(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle whose golden frames are damaged."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "broken"))
+    frame = min((bundle / "golden").iterdir())
+    frame.write_bytes(frame.read_bytes() + b"x")
+    return bundle
+
+
+def test_a_live_run_that_ends_by_itself_never_succeeds_unjudged(
+    broken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    live = ["--source", "synthetic:?width=96&height=64&frames=150", "--bundle", broken]
+    assert run(*live, "--frames", 5) == 4
+    err = capfd.readouterr().err
+    assert "golden" in err
+    assert "was changed" in err
+    record = tmp_path / "summary.json"
+    assert run(*live, "--json", record) == 4
+    captured = capfd.readouterr()
+    assert "state: bypass, exhausted: " in captured.out
+    assert "was changed" in captured.err
+    assert json.loads(record.read_text())["judged"] == 0
+
+
+def test_a_bounded_live_run_waits_for_the_student(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = "synthetic:?width=96&height=64&frames=0"
+    assert run("--source", source, "--bundle", tiny_bundle, "--frames", 3, "--no-guard") == 0
+    assert "3 judged" in capfd.readouterr().out
+
+
+def test_the_data_of_a_folder_have_a_digest_that_names_do_not_change(
+    tiny_bundle: Path, tmp_path: Path, tiny_scene: Callable[..., NDArray[np.uint8]]
+) -> None:
+    def digest(*names: str) -> str:
+        folder = tmp_path / "-".join(names)
+        folder.mkdir()
+        for number, name in enumerate(names):
+            cv2.imwrite(str(folder / f"{name}.png"), tiny_scene(number))
+        record = tmp_path / "summary.json"
+        source = f"images:{folder}"
+        assert run(
+            "--source", source, "--bundle", tiny_bundle, "--json", record, "--force"
+        ) == 0  # fmt: skip
+        found = json.loads(record.read_text())["header"]["data_digest"]
+        assert isinstance(found, str)
+        return found
+
+    assert digest("a", "b") == digest("c", "d") != digest("e")
+
+
+def test_without_an_installed_bundle_the_hint_says_how_to_install_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--source", PHANTOM, "--state", tmp_path / "state") == 4
+    err = capfd.readouterr().err
+    assert "no bundle is installed" in err
+    assert "edge-difom device install" in err
+
+
+def test_each_change_of_a_live_source_s_state_is_a_line_with_its_reason(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = "synthetic:?width=96&height=64&fps=60&frames=0&fault=black@0.3-1"
+    assert run("--source", source, "--bundle", tiny_bundle, "--seconds", 2) == 0
+    states = [line for line in capfd.readouterr().out.splitlines() if line.startswith("state: ")]
+    assert any(line.startswith("state: paused, black: ") for line in states)
+    assert "state: running" in states
+
+
+def test_a_page_stays_until_the_run_is_stopped(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-m", "edge_difom", "run", "--bundle", str(tiny_bundle)]
+    process = subprocess.Popen(
+        [*command, "--engine", "tflite", "--source", PHANTOM, "--view"],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        url = next(line.split()[1] for line in lines if line.startswith("view: "))
+        assert any("stay open until the run is stopped" in line for line in lines)
+        with urllib.request.urlopen(f"{url}events", timeout=10) as events:
+            shown = next(line for line in events if line.startswith(b"data: "))
+        view = json.loads(shown[6:])
+        assert (view["state"], view["reason"]) == ("no-signal", "closed: the source has ended")
+        assert view["frame"] == 3
+        assert view["jpeg"], "the last picture stays"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_an_output_is_never_the_source_or_another_output(
@@ -252,7 +360,7 @@ def test_a_signal_ends_a_live_run_with_whole_outputs(
     assert "error" not in err.lower()
     assert "Traceback" not in err
     assert f"made: {video}" in out
-    written = [json.loads(line) for line in lines.read_text().splitlines()]
+    written = read_frame_lines(lines)
     capture = cv2.VideoCapture(str(video))
     decoded = 0
     while capture.read()[0]:

@@ -12,6 +12,7 @@ from edge.bench.report.compare import load_reports
 from edge.bench.report.drawing import Chart, Scale
 from edge.bench.report.journal import RECORD_NAME
 from edge.errors import DataError, UsageError
+from edge.record_header import RecordHeader, make_header
 from edge.reports.html import render
 from edge.util.files import atomic_write
 
@@ -59,6 +60,7 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
         dice_ci95: 95 % interval of `dice`.
         dataset: Data set of the report's last accuracy row.
         front: Whether no other valid row of the load has both a higher Dice and less CPU time.
+        digest: SHA-256 of the bundle's manifest; empty in records of older versions.
     """
 
     cell: str
@@ -77,6 +79,7 @@ class MatrixRow(msgspec.Struct, frozen=True, kw_only=True):
     dice_ci95: tuple[float, float] | None
     dataset: str | None
     front: bool = False
+    digest: str = ""
 
 
 class MatrixReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +89,13 @@ class MatrixReport(msgspec.Struct, frozen=True, kw_only=True):
         rows: One row per cell and load.
         failed: Cell -> why it has no row.
         device: Description of the machine.
+        header: What the record is of; its rows name the bundles and engines.
     """
 
     rows: list[MatrixRow]
     failed: dict[str, str]
     device: str
+    header: RecordHeader | None = None
 
 
 def run_cell(command: Sequence[str], cell: Cell, folder: Path, options: Sequence[str]) -> None:
@@ -168,6 +173,7 @@ def run_matrix(
         rows=mark_front([row for cell, found in reports.items() for row in _rows(cell, found)]),
         failed=failed,
         device=f"{device.board or device.cpu or device.architecture}, {device.usable_cores} cores",
+        header=make_header(),
     )
     atomic_write(
         out / "matrix.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
@@ -242,6 +248,7 @@ def _rows(cell: Cell, report: BenchReport) -> list[MatrixRow]:
         MatrixRow(
             cell=cell.name,
             bundle=report.bundle,
+            digest=report.digest,
             engine=report.engine,
             precision=report.precision,
             threads=cell.threads,

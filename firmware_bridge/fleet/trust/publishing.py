@@ -12,7 +12,7 @@ import msgspec
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from edge.bundle.reader import Bundle, pack
-from edge.errors import BundleError, UsageError
+from edge.errors import AccuracyError, BundleError, UsageError
 from firmware_bridge import durable
 from firmware_bridge.fleet.trust import key_files
 from firmware_bridge.fleet.trust import repository as files
@@ -101,10 +101,12 @@ def publish(
 
     Raises:
         BundleError: The bundle does not verify, or the repository's metadata cannot be read.
+        AccuracyError: The bundle's accuracy gate failed, and it holds no reason to accept that.
         UsageError: A key is missing or does not belong to the repository, or the version is not
         new.
     """
     held = Bundle.open(bundle)
+    _refuse_failed_gate(held)
     name = f"{target or held.manifest.name}.difom"
     _refuse_name(name)
     root = files.newest_root(repository, keys)
@@ -139,6 +141,18 @@ def publish(
     return Published(
         target=name.removesuffix(".difom"), version=version, file=file, expires=expires
     )
+
+
+def _refuse_failed_gate(bundle: Bundle) -> None:
+    gate = bundle.manifest.gate
+    if gate is not None and gate.verdict == "failed" and not gate.accepted:
+        raise AccuracyError(
+            f"the accuracy gate of {bundle.path} failed",
+            expected="a gate that passed, or the reason why it was accepted",
+            got="; ".join(gate.breaches),
+            hint="make the bundle again with a reason, which is recorded in it",
+            code="gate-not-accepted",
+        )
 
 
 def renew(

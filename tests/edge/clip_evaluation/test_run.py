@@ -247,7 +247,7 @@ def test_what_is_shown_is_what_run_shows(
                 ]
             )
         assert ended.value.code == 0
-        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        lines = [json.loads(line) for line in out.read_text().splitlines()[1:]]
         frames = watched.shown(smoothing)
         assert [[tuple(region["box"]) for region in line["regions"]] for line in lines] == [
             list(frame.shown) for frame in frames
@@ -292,6 +292,9 @@ def test_clips_are_evaluated_from_the_command_line(
         ("<clean>.mp4", "clean", 0),
         ("clip.mp4", "masks", 1),
     ]
+    assert report.header is not None
+    assert (report.header.bundle, report.header.engine) == (report.bundle, report.engine)
+    assert report.header.data == "clip.mp4, <clean>.mp4, clip.mp4"
     assert report.total.frames == 150
     assert report.total.smoothed.polyps_found == report.total.polyps == 2
     assert [rate.events for rate in report.total.smoothed.event_rates] == [1, 1, 1, 0]

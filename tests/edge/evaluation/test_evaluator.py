@@ -117,7 +117,11 @@ def test_the_command_writes_the_agreed_record(
         "clean",
         "shifts",
         "detection",
+        "header",
     }
+    header = record["header"]
+    assert (header["engine"], header["precision"], header["threshold"]) == ("tflite", "int8", 0.5)
+    assert len(header["digest"]) == len(header["data_digest"]) == 64
     assert set(record["negatives"]) == {"n", "flagged", "ci95"}
     assert {name: group["n"] for name, group in record["by_size"].items()} == {
         "small": 0,

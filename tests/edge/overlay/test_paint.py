@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.frame import Box, Region, Result
+from edge.overlay.icons import mark_of
 from edge.overlay.paint import NOTICE, LayerPainter, layer, overlay, paint, without_frame
 from edge.status import Reason, ReasonKind, State, Status
 
@@ -107,6 +108,28 @@ def test_the_glyph_tells_the_states_apart_without_colour() -> None:
     for i, one in enumerate(shapes):
         for another in shapes[i + 1 :]:
             assert (one != another).sum() > 50
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "word"),
+    [
+        (None, ReasonKind.LATE, "-- LATE"),
+        (Status(State.RUNNING, None, 0), ReasonKind.LATE, "-- LATE"),
+        (Status(State.DEGRADED, Reason(ReasonKind.WARM), 0), ReasonKind.LATE, "-- DEGRADED: LATE"),
+        (Status(State.DEGRADED, Reason(ReasonKind.WARM), 0), None, "DEGRADED: WARM"),
+        (Status(State.PAUSED, Reason(ReasonKind.BLACK), 0), ReasonKind.BLACK, "-- PAUSED: BLACK"),
+        (
+            Status(State.BYPASS, Reason(ReasonKind.EXHAUSTED), 0),
+            ReasonKind.BLACK,
+            "-- BYPASS: EXHAUSTED",
+        ),
+    ],
+)
+def test_a_frame_that_nobody_judged_gets_dashes_and_the_reason(
+    status: Status | None, reason: ReasonKind | None, word: str
+) -> None:
+    result = Result(None, (), 0.0, None if reason is None else Reason(reason))
+    assert mark_of(result, status)[1] == word
 
 
 def test_every_state_has_a_sign_of_its_own() -> None:

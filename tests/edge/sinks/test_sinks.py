@@ -10,13 +10,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge.errors import MissingDependencyError, UsageError
 from edge.frame import Frame, Region, Result, Stage
+from edge.record_header import make_header
 from edge.sinks.base import SinkOptions
-from edge.sinks.jsonl import JsonlSink
+from edge.sinks.jsonl import JsonlSink, read_frame_lines
 from edge.sinks.open import SINKS, open_sinks
 from edge.sinks.video import CODECS, VideoSink
 from edge.status import Reason, ReasonKind, State, Status
@@ -234,7 +236,24 @@ def test_a_line_per_frame_and_each_is_there_at_once(tmp_path: Path) -> None:
         ],
         "reason": None,
     }
-    assert (second["frame"], second["regions"], second["reason"]) == (6, [], "stale: 143 ms old")
+    assert (second["frame"], second["reason"]) == (6, "stale: 143 ms old")
+    assert second["regions"] is second["mask_area"] is None, "nobody judged it"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_header_comes_before_the_lines_it_is_of(tmp_path: Path, live: bool) -> None:
+    path = tmp_path / "frames.jsonl"
+    unknown, known = make_header(data="camera"), make_header(data="rtsp://user:secret@host/live")
+    known = msgspec.structs.replace(known, bundle="edge-s")
+    with JsonlSink(path, SinkOptions(live=live)) as sink:
+        for number, header in enumerate((unknown, known, known)):
+            sink.describe(header)
+            sink.write(frame(number), result())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [next(iter(line)) for line in lines] == ["header", "frame", "header", "frame", "frame"]
+    assert [line["header"]["bundle"] for line in lines if "header" in line] == [None, "edge-s"]
+    assert "secret" not in path.read_text()
+    assert [line.frame for line in read_frame_lines(path)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("target", ["jsonl", "jsonl:-"])

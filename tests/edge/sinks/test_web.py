@@ -15,12 +15,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge.errors import UsageError
 from edge.frame import Frame, Region, Result, Stage
 from edge.overlay.paint import overlay
+from edge.record_header import make_header
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
 from edge.status import Reason, ReasonKind, State, Status
@@ -37,6 +39,10 @@ pytestmark = pytest.mark.timeout(120)  # they wait for sockets and a browser
 MS = 1_000_000
 RUNNING = Status(State.RUNNING, None, 1)
 FOUND = Region((20, 30, 40, 20), ((20, 30), (59, 30), (59, 49), (20, 49)), 0.065, 0.9)
+
+
+LATE = Reason(ReasonKind.LATE, "no scores")
+GONE = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
 
 
 def frame(index: int, *, captured_ns: int = 0, size: tuple[int, int] = (240, 320)) -> Frame:
@@ -114,6 +120,26 @@ def test_a_viewer_gets_the_newest_frame_with_its_overlay_and_the_state() -> None
     assert (view["age_ms"], view["regions"], view["mask_area"]) == (9.0, 1, 0.065)
     assert view["stages_ms"] == {"capture": 3.0, "infer": 6.0}
     assert view["sent_ms"] == clock.now / MS
+
+
+def test_of_a_frame_that_nobody_judged_the_page_gets_no_numbers() -> None:
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.write(frame(7), result(reason=Reason(ReasonKind.LATE, "no scores")))
+        view = event(answer)
+    assert (view["reason"], view["regions"], view["mask_area"]) == ("late: no scores", None, None)
+    assert view["jpeg"]
+
+
+def test_the_page_names_bundle_digest_engine_and_source() -> None:
+    header = msgspec.structs.replace(
+        make_header(data="camera"), bundle="edge-s", digest="abc", engine="tflite", precision="int8"
+    )
+    with WebSink() as sink, viewer(sink) as answer:
+        sink.describe(header)
+        sink.write(frame(7), result())
+        view = event(answer)
+    named = [view[name] for name in ("bundle", "digest", "engine", "source")]
+    assert named == ["edge-s", "abc", "tflite int8", "camera"]
 
 
 def test_the_loop_hands_over_only_what_viewers_see() -> None:
@@ -277,6 +303,20 @@ def test_a_port_that_is_taken_is_one_clear_error() -> None:
             taken.__enter__()
 
 
+def test_without_a_port_the_usual_one_is_taken_or_a_free_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with WebSink() as sink:
+        monkeypatch.setattr("edge.sinks.web.DEFAULT_PORT", int(sink.url.split(":")[-1].strip("/")))
+    caplog.set_level("INFO")
+    with WebSink(None) as first:
+        assert first.url == sink.url
+        with WebSink(None) as second:
+            assert second.url != first.url
+    assert "is in use" in caplog.text
+    assert second.url in caplog.text
+
+
 def test_viewers_and_connections_are_few() -> None:
     with WebSink() as sink:
         held = [viewer(sink) for _ in range(MAX_VIEWERS)]
@@ -406,12 +446,14 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             if ended.wait(0.02):
                 return
             sink.notify(status[0])
-            if status[0] is RUNNING:
-                sink.write(frame(index, captured_ns=time.monotonic_ns()), result(FOUND))
+            if status[0] is not GONE:
+                seen = result(FOUND) if status[0] is RUNNING else result(reason=LATE)
+                sink.write(frame(index, captured_ns=time.monotonic_ns()), seen)
 
     try:
         page.call("Log.enable")
         with WebSink() as sink:
+            sink.describe(msgspec.structs.replace(make_header(data="camera"), bundle="edge-s"))
             loop = threading.Thread(target=run)
             loop.start()
             page.call("Page.navigate", url=sink.url)
@@ -425,7 +467,12 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert "RESEARCH USE ONLY" in page.value("document.body.innerText")
             first = int(page.value("document.getElementById('frame').textContent"))
             page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
-            status[0] = Status(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "<b>gone</b>"), 5)
+            assert "edge-s" in page.value("document.getElementById('identity').innerText")
+            status[0] = Status(State.DEGRADED, LATE, 4)
+            page.until(f"{STATE} === 'DEGRADED'")
+            page.until("document.getElementById('regions').textContent === '\u2013'")
+            assert page.value("document.getElementById('area').textContent") == "\u2013"
+            status[0] = GONE
             page.until(f"{STATE} === 'NO SIGNAL' && document.getElementById('picture').hidden")
             assert (
                 page.value("document.getElementById('reason').textContent")

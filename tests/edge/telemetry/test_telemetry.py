@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge import __version__
 from edge.errors import MissingDependencyError, UsageError
 from edge.frame import Frame, Region, Result, Stage
+from edge.record_header import make_header
 from edge.status import Reason, ReasonKind, State, Status
 from edge.telemetry import prometheus
 from edge.telemetry.counters import BUCKETS_MS, Numbers
@@ -286,7 +290,9 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     got = metrics(path)
     assert got["edge_difom_frames_total",] == 5
     assert got["edge_difom_frames_dropped_total",] == 3
+    assert got["edge_difom_frames_judged_total",] == 4
     assert got["edge_difom_frames_with_mask_total",] == 4
+    assert math.isnan(got["edge_difom_regions",]), "of the last frame nobody knows"
     assert {got["edge_difom_state", state.value] for state in State} == {0.0}, "it has ended"
     assert got["edge_difom_up",] == 0
     assert got["edge_difom_masks_withheld_total", "stale"] == 1
@@ -298,6 +304,20 @@ def test_the_metrics_of_a_run(tmp_path: Path) -> None:
     assert [got[f"{ages}_bucket", limit] for limit in edges] == [0, 1, 2, 4, 5]
     assert got[f"{ages}_count",] == 5
     assert got["edge_difom_stage_seconds_count", "infer"] == 5
+
+
+def test_the_metrics_say_what_they_are_of(tmp_path: Path) -> None:
+    path = tmp_path / "edge.prom"
+    with Telemetry(metrics=path) as telemetry:
+        telemetry.describe(
+            msgspec.structs.replace(make_header(data="camera"), bundle="edge-s", engine="tflite")
+        )
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith("edge_difom_info")]
+    assert 'bundle="edge-s"' in line
+    assert 'engine="tflite"' in line
+    assert 'source="camera"' in line
+    assert f'version="{__version__}"' in line
+    assert line.endswith(" 1.0")
 
 
 def test_the_age_of_a_mask_is_told_on_both_sides_of_its_limit() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from edge.sinks.jsonl import read_frame_lines
 from firmware_bridge.fleet.slots.store import open_store
 from firmware_bridge.fleet.trust import trust_store as believed
 from firmware_bridge.fleet.trust.client import first_trust
@@ -95,7 +96,7 @@ def test_a_device_opens_no_socket(
         f"jsonl:{tmp_path}/f.jsonl",
     )
     call("device", "status", "--state", state)
-    assert len((tmp_path / "f.jsonl").read_text().splitlines()) == 5
+    assert len(read_frame_lines(tmp_path / "f.jsonl")) == 5
 
 
 @pytest.mark.parametrize(

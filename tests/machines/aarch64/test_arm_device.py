@@ -77,7 +77,7 @@ def lines(command: list[str], extra: str, source: str, where: Path) -> list[dict
         *command, "run", "--source", source, "--bundle", BUNDLE, "--engine", ENGINES[extra],
         "--sink", f"jsonl:{record}", "--force", cwd=where,
     )  # fmt: skip
-    return [json.loads(line) for line in record.read_text().splitlines()]
+    return [json.loads(line) for line in record.read_text().splitlines()[1:]]
 
 
 def found(line: dict[str, Any]) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def found(line: dict[str, Any]) -> tuple[Any, ...]:
 def overlap(line: dict[str, Any], other: dict[str, Any], size: tuple[int, int]) -> float:
     """IoU of the regions of two lines; 1 where neither has any."""
     drawn = []
-    for regions in (line["regions"], other["regions"]):
+    for regions in (line["regions"] or [], other["regions"] or []):
         mask = np.zeros(size, np.uint8)
         for region in regions:
             cv2.fillPoly(mask, [np.array(region["contour"], np.int32)], 1)

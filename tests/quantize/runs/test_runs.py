@@ -246,11 +246,31 @@ def test_four_bits_that_cost_too_much_are_written_and_refused(
     assert report.gate.breaches
     assert report.layers[0].name in said.out
     assert report.layers[0].name in said.err
-    assert "bits=8, or layers" in said.err
+    assert "bits=8, or layers without the worst ones (--epochs" in said.err
+    assert "--judge-again with a larger --max-drop" in said.err
     assert "in int8 tensors" in said.out
     assert_four_bits(run, report)
     with pytest.raises(UsageError, match="has not been quantized yet"):
         exported_engines(run, "int8", 8)
+    judged_by_the_record(run, capsys)
+
+
+def judged_by_the_record(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def status(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    folder = str(run / "qat4")
+    assert status("bundle", "make", folder, "--out", str(run / "b")) == AccuracyError.exit_code
+    assert "--accept REASON" in capsys.readouterr().err
+    assert not (run / "b").exists()
+    again = ("qat", folder, "--judge-again", "--max-drop", "1")
+    assert status(*again, "--epochs", "3") == UsageError.exit_code
+    assert status(*again, "--max-small-drop", "1") == 0
+    assert "accuracy gate: passed" in capsys.readouterr().out
+    assert read_report(run / "qat4").gate.max_drop == 1.0
 
 
 def assert_four_bits(run: Path, report: QatReport) -> None:

@@ -1,0 +1,85 @@
+"""The status line and the lines of changes that `run` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.frame import Frame, Region, Result, Stage
+from edge.status import Reason, ReasonKind, State, Status
+from edge_difom.cli import console
+from edge_difom.cli.live_status import EVERY_NS, LiveStatus
+
+if TYPE_CHECKING:
+    import pytest
+
+RUNNING = Status(State.RUNNING, None, 0)
+LATE = Reason(ReasonKind.LATE, "no scores within 86 ms")
+FOUND = Result(None, (Region((1, 2, 3, 4), ((1, 2), (3, 2)), 0.1, 0.9),), 0.1, None)
+
+
+class Clock:
+    now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def frame(at: int) -> Frame:
+    stamps = {Stage.CAPTURE: (at, at + 21_000_000)}
+    return Frame(0, np.zeros((4, 4, 3), np.uint8), at, stamps)
+
+
+def test_one_line_a_second_tells_rate_age_state_and_what_was_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    status = LiveStatus(changes=False, line=True, clock=clock)
+    for number in range(1, 31):
+        clock.now = number * EVERY_NS // 30
+        status.progress(RUNNING, frame(clock.now), FOUND)
+    assert capsys.readouterr().err.split("\x1b[K")[1:] == ["30/s  age 21 ms  running  found 1"]
+    console.say("a line")
+    assert capsys.readouterr().err == "\r\x1b[K", "the next line takes its place"
+
+
+def test_of_a_frame_that_nobody_judged_a_dash_is_told_and_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    status = LiveStatus(changes=False, line=True, clock=clock)
+    clock.now = EVERY_NS
+    status.progress(RUNNING, frame(clock.now), Result(None, (), 0.0, LATE))
+    err = capsys.readouterr().err
+    assert "running (late: no scores within 86 ms)  found -" in err
+    clock.now += 3 * EVERY_NS
+    status.progress(RUNNING, None, None)
+    assert "0/s  age -  running  found -" in capsys.readouterr().err, "nothing old is told"
+    console.say()
+
+
+def test_changes_are_lines_and_details_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    status = LiveStatus(changes=True, line=False)
+    for one in (
+        RUNNING,
+        Status(State.DEGRADED, LATE, 0),
+        Status(State.DEGRADED, Reason(ReasonKind.LATE, "other words"), 0),
+        RUNNING,
+    ):
+        status.progress(one, None, None)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "state: running",
+        f"state: degraded, {LATE}",
+        "state: running",
+    ]
+    assert captured.err == ""
+
+
+def test_no_status_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    status = LiveStatus(changes=False, clock=clock)
+    clock.now = 5 * EVERY_NS
+    status.progress(RUNNING, frame(clock.now), FOUND)
+    assert capsys.readouterr().err == ""
