@@ -38,7 +38,7 @@ PARTS: dict[str, type[Options]] = {
     "run": RunOptions,
 }
 """Attribute of `DistillConfig` -> its struct."""
-PATH_KEYS = ("data", "negatives", "unlabeled", "boxes")
+PATH_KEYS = ("data", "negatives", "unlabeled", "boxes", "images")
 """Options that hold lists of folders, or of files."""
 
 
@@ -71,6 +71,12 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True):
         for part in PARTS:
             values |= msgspec.to_builtins(getattr(self, part))
         return values
+
+    @property
+    def taught_by(self) -> list[str]:
+        """Teachers whose maps the student learns from; empty without any."""
+        taught = self.loss.recipe != "none" or self.data.images
+        return list(self.teachers.specs) if taught else []
 
     def changed(self, **values: Any) -> DistillConfig:
         """A copy with other values of some options.

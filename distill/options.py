@@ -92,6 +92,13 @@ class DataOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "own predictions; needs `ema` over 0."
         ),
     ] = []
+    images: Annotated[
+        list[Folder],
+        Meta(
+            description="Folders of frames without masks that the teachers' maps are learned on "
+            "before the task, together with the training frames; see `image_epochs`."
+        ),
+    ] = []
     unlabeled_share: Annotated[
         Fraction,
         Meta(description="Share of each batch that is drawn from `unlabeled`, if there are any."),
@@ -211,7 +218,8 @@ class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         list[str],
         Meta(
             description="Specifications of the teachers whose feature maps are distilled, as "
-            "`distill.teachers.build.build_teacher` reads them."
+            "`distill.teachers.build.build_teacher` reads them, with `?size=PIXELS` for a size "
+            "other than that of the checkpoint."
         ),
     ] = field(name="teachers", default_factory=lambda: ["efficientnet_lite2"])
     task_specs: Annotated[
@@ -343,10 +351,13 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         Fraction, Meta(description="Probability of leaving a teacher out of a step.")
     ] = 0.0
     schedule: Annotated[
-        Literal["joint", "distil-first"],
+        Literal["joint", "distil-first", "task-first", "teachers-only"],
         Meta(
             description="`joint` trains with all losses at once; `distil-first` trains half of the "
-            "epochs with the teachers alone and the rest with the task alone."
+            "epochs with the teachers alone and the rest with the task alone; `task-first`, the "
+            "order of the paper, trains half of the epochs with the task alone and the rest with "
+            "all losses; `teachers-only` reads no mask and keeps the weights with the smallest "
+            "distillation loss on validation frames."
         ),
     ] = "joint"
 
@@ -435,6 +446,13 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How long a run trains, in which order and precision, and how often it is saved."""
 
     epochs: Annotated[Positive, Meta(description="Number of passes over the training images.")] = 20
+    image_epochs: Annotated[
+        Positive,
+        Meta(
+            description="Number of passes over all frames in the stage without masks that comes "
+            "first if `images` are given."
+        ),
+    ] = 100
     batch_size: Annotated[Positive, Meta(description="Number of images in a step.")] = 16
     precision: Annotated[
         Literal["fp32", "bf16"],
@@ -462,7 +480,7 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Meta(
             description="Trainings of a run that averages their best weights, each a mapping with "
             "`name`, `settings` that differ, `after` (the stage whose weights it starts from) and "
-            "`averaged`; empty for one training."
+            "`averaged`; empty for one training, or two with `images`."
         ),
     ] = []
 

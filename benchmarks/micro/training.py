@@ -159,44 +159,43 @@ def cache_cost(rounds: int, *, size: int = 256, images: int = 32, bound: float =
         images: Number of images.
         bound: Promised ratio.
     """
-    import numpy as np
     import torch
 
-    from distill.data.image_store import decode_images
+    from distill.data.frames import Frames
     from distill.data.splits import load_splits
     from distill.teachers.build import build_teacher
-    from distill.teachers.cache.maps import TeacherCache
+    from distill.teachers.cache.maps import CachePlan
 
-    teacher, grid, group = build_teacher("efficientnet_lite2"), (size // 8, size // 8), 8
+    teacher, group = build_teacher(f"efficientnet_lite2?size={2 * size}"), 8
     with _workplace() as folder:
         write_dataset(
             folder / "data", train=images, validation=2, negatives=0, seed=0, size=(size, size)
         )
         splits = load_splits([folder / "data"], val_sequences=[], val_fraction=0.1, seed=0)
-        store = decode_images(splits.train, (size, size), folder / "images")
+        frames = Frames(splits.train, "full-frame")
+        rows = [slice(begin, begin + group) for begin in range(0, len(frames), group)]
         batches = [
-            torch.from_numpy(np.array(store.images[begin : begin + group])).permute(0, 3, 1, 2)
-            for begin in range(0, len(store), group)
+            torch.from_numpy(frames.batch(part, teacher.size)).permute(0, 3, 1, 2) for part in rows
         ]
         names = iter(range(1000))
 
         def write() -> float:
             target = folder / f"cache-{next(names)}"
             begin = time.perf_counter_ns()
-            TeacherCache.build(teacher, store, grid, target, batch_size=group)
+            CachePlan(teacher, frames, teacher.grid, target, group).build()
             return (time.perf_counter_ns() - begin) / 1e6
 
         def bare() -> float:
             begin = time.perf_counter_ns()
             for batch in batches:
-                teacher.features(batch, grid)
+                teacher.features(batch)
             return (time.perf_counter_ns() - begin) / 1e6
 
         write()
         bare()
         written, passes = interleave(write, bare, rounds=max(2, min(rounds, _CACHE_ROUNDS)))
-        cache = TeacherCache.build(teacher, store, grid, folder / "cache-0")
-        check = _check_targets(cache.batch(list(range(len(store)))))
+        cache = CachePlan(teacher, frames, teacher.grid, folder / "cache-0").build()
+        check = _check_targets(cache.batch(list(range(len(frames)))))
     left, right = (
         Side(what="cache written", samples=written),
         Side(what="bare forward passes", samples=passes),

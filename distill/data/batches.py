@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from distill.data.image_store import ImageStore, Splits
+    from distill.data.teacher_maps import TeacherMaps
     from distill.options import AugmentationOptions, DataOptions, RunOptions
     from distill.teachers.cache.maps import TeacherCache
     from edge.frame import ImageU8
@@ -66,6 +67,9 @@ class TrainingData:
         task_logits: The task teacher's logits on the same images.
         unlabeled: Frames without masks at the student's input size.
         boxed: Frames of `splits.boxed` at the student's input size.
+        images: Frames that only teachers label; the caches hold them behind the training images.
+        held_out: Maps of the validation images, for a training without masks, in which every frame
+            of `train` and `images` comes once in an epoch.
         shuffle_teacher: Give every image the maps of another one.
     """
 
@@ -82,16 +86,22 @@ class TrainingData:
         *,
         unlabeled: ImageStore | None = None,
         boxed: ImageStore | None = None,
+        images: ImageStore | None = None,
+        held_out: TeacherMaps | None = None,
         shuffle_teacher: bool = False,
     ) -> None:
         self.options, self.augmentation, self.seed = options, augmentation, run.seed
         self.splits, self.train, self.validation = splits, train, validation
         self.caches, self.task_logits = caches, task_logits
         self.unlabeled, self.boxed = unlabeled, boxed
+        self.images, self.held_out = images, held_out
         self.labeled = len(train) - len(splits.clean_train)
+        drawn = list(splits.train)
+        if held_out is not None:
+            drawn += [*splits.clean_train, *splits.images]
         self.order = EpochOrder(
-            [sample.dataset for sample in splits.train],
-            clean=len(splits.clean_train),
+            [sample.dataset for sample in drawn],
+            clean=len(splits.clean_train) if held_out is None else 0,
             unlabeled=0 if unlabeled is None else len(unlabeled),
             batch_size=run.batch_size,
             clean_share=options.negative_share,
@@ -106,10 +116,11 @@ class TrainingData:
         self.loaders = (
             min(LOADERS, len(os.sched_getaffinity(0)) - 1) if torch.cuda.is_available() else 0
         )
-        self.shown_to_teachers = np.arange(len(train))
+        shown = len(train) + (0 if images is None else len(images))
+        self.shown_to_teachers = np.arange(shown)
         if shuffle_teacher:
             # A rotation of a random order is a random order in which nothing stays in its place.
-            order = sample_rng(self.seed, 0, SHUFFLE).permutation(len(train))
+            order = sample_rng(self.seed, 0, SHUFFLE).permutation(shown)
             self.shown_to_teachers[order] = np.roll(order, 1)
 
     def batches(self, epoch: int, start: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
@@ -150,7 +161,10 @@ class TrainingData:
 
     def _source(self, index: int, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
         """A frame and its mask, with a polyp removed or pasted in by chance."""
-        image, mask = self.train.images[index], self.train.masks[index]
+        store, row = self.train, index
+        if self.images is not None and index >= len(self.train):
+            store, row = self.images, index - len(self.train)
+        image, mask = store.images[row], store.masks[row]
         options = self.augmentation
         if options.removed_polyps and rng.random() < options.removed_polyps:
             cleaned = remove_polyps(image, mask, rng)
@@ -230,6 +244,19 @@ class TrainingData:
         """Return unchanged training images (1, 3, H, W), normalized, evenly spread over the set."""
         for index in np.linspace(0, len(self.train) - 1, min(count, len(self.train))).astype(int):
             yield to_tensor(self.train.images[index : index + 1])
+
+    def held_out_batches(self) -> Iterator[Batch]:
+        """Validation images as they are, with the maps of `held_out`, which must be given."""
+        assert self.held_out is not None
+        for begin in range(0, len(self.validation), self.batch_size):
+            rows = np.arange(begin, min(begin + self.batch_size, len(self.validation)))
+            logits = self.held_out.logits
+            yield Batch(
+                to_tensor(self.validation.images[rows]),
+                mask_tensor(self.validation.masks[rows]),
+                [cache.batch(rows) for cache in self.held_out.targets],
+                None if logits is None else logits.raw(rows),
+            )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures of the validation frames at the student's input size, threshold .5.

@@ -35,7 +35,7 @@ def check_stores(
         splits: The samples.
         train: Images of `train` and `clean_train`.
         validation: Images of `validation` and `clean_validation`.
-        further: Images of `unlabeled` and of `boxed`, where there are any.
+        further: Images of `unlabeled`, `boxed` and `images`, where they are trained on.
 
     Raises:
         DataError: No frame to train on, or none to validate on, has a polyp.
@@ -44,7 +44,13 @@ def check_stores(
     for samples, store, kind in labeled:
         _warn_inverted(samples, store)
         _refuse_without_polyp(samples, store, kind)
-    learned = [*splits.train, *splits.clean_train, *splits.unlabeled, *splits.boxed]
+    learned = [
+        *splits.train,
+        *splits.clean_train,
+        *splits.unlabeled,
+        *splits.boxed,
+        *splits.images,
+    ]
     images = np.concatenate([thumbnails(store.images) for store in (train, *further)])
     held_out = [*splits.validation, *splits.clean_validation]
     twice = find_same(images, thumbnails(validation.images))

@@ -27,7 +27,7 @@ from edge.util.files import PRIVATE_FOLDER, atomic_dir, locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.frame import FieldOfView, ImageU8
+    from edge.frame import FieldOfView, ImageU8, MaskBool
 
     Progress = Callable[[int, int], None]
     """Called with how many are done and how many there are."""
@@ -42,6 +42,7 @@ __all__ = [
     "decode_images",
     "load_negatives",
     "load_splits",
+    "read_part",
     "require_space",
 ]
 
@@ -188,14 +189,30 @@ def create_rows(
     return rows
 
 
-def _resized(sample: Sample, size: tuple[int, int], rule: FieldOfView) -> tuple[ImageU8, ImageU8]:
+def read_part(sample: Sample, rule: FieldOfView) -> tuple[ImageU8, MaskBool]:
+    """Read a frame and its mask, cut to the part that the student sees.
+
+    Args:
+        sample: The frame; without a mask file its mask is empty.
+        rule: As in `edge.imaging.crop`.
+
+    Returns:
+        (H, W, 3) uint8 RGB and (H, W) bool at the file's own resolution.
+
+    Raises:
+        DataError: A file is unreadable, or the mask does not fit its image or is not a mask.
+    """
     if sample.mask:
         image, inside = read_pair(Path(sample.image), Path(sample.mask))
     else:
         image = read_image(Path(sample.image))
         inside = np.zeros(image.shape[:2], dtype=bool)
     part = seen_part(image, rule)
-    image, inside = cut(image, part), cut(inside, part)
+    return cut(image, part), cut(inside, part)
+
+
+def _resized(sample: Sample, size: tuple[int, int], rule: FieldOfView) -> tuple[ImageU8, ImageU8]:
+    image, inside = read_part(sample, rule)
     shrinks = inside.shape[0] >= size[0] and inside.shape[1] >= size[1]
     mask: ImageU8 = cv2.resize(
         inside.astype(np.uint8) * 255,

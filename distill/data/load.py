@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from accelerate import PartialState
+import msgspec
 
 from distill.data.batches import TrainingData
 from distill.data.boxed import load_boxed
 from distill.data.checks import check_stores
+from distill.data.frames import Frames
 from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
+from distill.data.teacher_maps import HELD_OUT, TRAINING, open_maps
 from distill.data.unlabeled import load_unlabeled
 from distill.run_table import runs_root
 from distill.students.build import build_student
 from distill.teachers.build import build_task_teacher, build_teacher
-from distill.teachers.cache.maps import TeacherCache
 from edge.errors import DataError, UsageError
 from edge.util.progress import counter, silent
 
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from distill.config import DistillConfig
     from distill.data.splits import Sample
     from distill.options import DataOptions
-    from distill.teachers.build import Teacher
     from edge.util.progress import Reporter
 
-GRID_STRIDE = 8
-"""Pixels of the student's input to a cell of the teachers' maps."""
-TASK_STRIDE = 4
-"""Pixels of the student's input to a cell of the task teacher's logits."""
+
+UNLABELED, BOXED, IMAGES = "unlabeled", "boxed", "further"
+"""Names of the frames that the averaged student labels, with and without boxes, and of those that
+only teachers label; in the order of `Splits`."""
 
 
 def open_data(
@@ -57,6 +56,9 @@ def open_data(
     """
     refuse_size(config, build_student(config.student.network, pretrained=False).divisor)
     splits = recorded or draw_splits(config.data)
+    teachers_only = config.loss.schedule == "teachers-only"
+    if not teachers_only:
+        splits = msgspec.structs.replace(splits, images=[])
     taught = with_teachers and config.loss.recipe != "none"
     _refuse_unfit(config)
     teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
@@ -66,12 +68,14 @@ def open_data(
         else None
     )
     stores: dict[str, ImageStore] = {}
-    for label, samples in (
-        ("unlabeled", splits.unlabeled),
-        ("boxed", splits.boxed),
-        ("training", [*splits.train, *splits.clean_train]),
-        ("validation", [*splits.validation, *splits.clean_validation]),
-    ):
+    kinds = {
+        UNLABELED: splits.unlabeled,
+        BOXED: splits.boxed,
+        IMAGES: splits.images,
+        TRAINING: [*splits.train, *splits.clean_train],
+        HELD_OUT: [*splits.validation, *splits.clean_validation],
+    }
+    for label, samples in kinds.items():
         if not samples:
             continue
         with report(len(samples), f"read {label} images") as bar:
@@ -82,13 +86,12 @@ def open_data(
                 counter(bar),
                 rule=config.data.field_of_view,
             )
-    train, validation = stores.pop("training"), stores.pop("validation")
+    train, validation = stores.pop(TRAINING), stores.pop(HELD_OUT)
     check_stores(splits, train, validation, list(stores.values()))
-    caches = [_cached_maps(config, teacher, train, GRID_STRIDE, report) for teacher in teachers]
-    logits = (
-        None
-        if task_teacher is None
-        else _cached_maps(config, task_teacher, train, TASK_STRIDE, report)
+    shown = (TRAINING, IMAGES, HELD_OUT) if teachers_only else (TRAINING,)
+    frames = {kind: Frames(kinds[kind], config.data.field_of_view) for kind in shown if kinds[kind]}
+    maps, held_out = open_maps(
+        teachers, task_teacher, frames, config.data.size, config.teachers, report
     )
     data = TrainingData(
         config.data,
@@ -97,10 +100,12 @@ def open_data(
         splits,
         train,
         validation,
-        caches,
-        logits,
-        unlabeled=stores.get("unlabeled"),
-        boxed=stores.get("boxed"),
+        maps.targets,
+        maps.logits,
+        unlabeled=stores.get(UNLABELED),
+        boxed=stores.get(BOXED),
+        images=stores.get(IMAGES),
+        held_out=held_out,
         shuffle_teacher=config.teachers.shuffle,
     )
     if splits.boxed and not data.order.boxed_in_batch:
@@ -144,6 +149,15 @@ def _refuse_unfit(config: DistillConfig) -> None:
                 expected="recipe none: the teachers' maps show the frame as it was",
                 hint=f"recipe=none, or {key}=0",
             )
+    if config.loss.schedule == "teachers-only" and (
+        recipe != "difom" or not (config.teachers.specs or config.teachers.task_specs)
+    ):
+        raise UsageError(
+            "a training without masks has no teacher to learn from",
+            expected="recipe difom and at least one teacher",
+            got=f"recipe {recipe}, teachers {config.teachers.specs}",
+            hint="recipe=difom, or a different schedule",
+        )
     if config.augmentation.pasted_polyps and not config.data.negatives:
         raise UsageError(
             f"pasted_polyps={config.augmentation.pasted_polyps:g} has no frames to paste into",
@@ -187,13 +201,13 @@ def draw_splits(data: DataOptions) -> Splits:
         val_fraction=data.val_negatives,
         seed=data.split_seed,
     )
-    unlabeled = load_unlabeled(
-        [Path(root) for root in data.unlabeled], [*splits.validation, *validation]
-    )
+    held_out = [*splits.validation, *validation]
+    unlabeled = load_unlabeled([Path(root) for root in data.unlabeled], held_out)
+    images = load_unlabeled([Path(root) for root in data.images], held_out, [*splits.train, *train])
     known = [*splits.train, *splits.validation, *train, *validation]
     boxed = load_boxed([Path(source) for source in data.boxes], known, rule=data.field_of_view)
     _refuse_twice(unlabeled, boxed)
-    return Splits(splits.train, splits.validation, train, validation, unlabeled, boxed)
+    return Splits(splits.train, splits.validation, train, validation, unlabeled, boxed, images)
 
 
 def _refuse_twice(unlabeled: Sequence[Sample], boxed: Sequence[Sample]) -> None:
@@ -205,22 +219,4 @@ def _refuse_twice(unlabeled: Sequence[Sample], boxed: Sequence[Sample]) -> None:
             f"{min(both)} is unlabeled and has boxes",
             expected="each frame in one of the two",
             got=f"{len(both)} frames in both",
-        )
-
-
-def _cached_maps(
-    config: DistillConfig, teacher: Teacher, store: ImageStore, stride: int, report: Reporter
-) -> TeacherCache:
-    """Cache of a teacher's maps with one cell per `stride` pixels."""
-    side = config.data.size // stride
-    teacher.to(PartialState(cpu=not torch.cuda.is_available()).device)
-    megabytes = 2 * len(store) * teacher.channels * side * side / 1e6
-    with report(len(store), f"teacher {teacher.name}, {megabytes:.0f} MB of cache") as bar:
-        return TeacherCache.build(
-            teacher,
-            store,
-            (side, side),
-            runs_root() / "cache" / "teachers",
-            progress=counter(bar),
-            standardize=config.teachers.standardize,
         )

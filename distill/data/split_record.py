@@ -70,6 +70,7 @@ def read_splits(path: Path, *, unlabeled: bool = False) -> Splits:
         record.clean_validation,
         record.unlabeled if unlabeled else [],
         record.boxed if unlabeled else [],
+        record.images if unlabeled else [],
     )
     samples = splits.samples()
     if record.files:

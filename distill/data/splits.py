@@ -57,6 +57,7 @@ class Splits(msgspec.Struct, frozen=True):
         clean_validation: Frames without a polyp that choose the checkpoint and the operating point.
         unlabeled: Frames without masks to train on.
         boxed: Frames with boxes instead of masks to train on.
+        images: Frames without masks that only teachers label.
     """
 
     train: list[Sample]
@@ -65,6 +66,7 @@ class Splits(msgspec.Struct, frozen=True):
     clean_validation: list[Sample] = []
     unlabeled: list[Sample] = []
     boxed: list[Sample] = []
+    images: list[Sample] = []
 
     def samples(self) -> list[Sample]:
         """All of them."""
@@ -75,6 +77,7 @@ class Splits(msgspec.Struct, frozen=True):
             *self.clean_validation,
             *self.unlabeled,
             *self.boxed,
+            *self.images,
         ]
 
 

@@ -138,12 +138,17 @@ class Objective(nn.Module):
             return None
         return consistency_loss(self.maps(batch.pseudo.images).logits, batch.pseudo)
 
-    def maps(self, images: Tensor) -> StudentMaps:
-        """The student's maps in float32, computed in the run's precision."""
+    def maps(self, images: Tensor, student: Student | None = None) -> StudentMaps:
+        """The student's maps in float32, computed in the run's precision.
+
+        Args:
+            images: (B, 3, H, W) float32, normalized.
+            student: A copy with other weights in place of the student.
+        """
         with torch.autocast(
             images.device.type, torch.bfloat16, enabled=self.run.precision == "bf16"
         ):
-            found = self.student.maps(images)
+            found = (student or self.student).maps(images)
         return StudentMaps(
             found.logits.float(),
             found.low.float(),
@@ -234,7 +239,12 @@ class Difom(Objective):
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch."""
         maps = self.maps(batch.images)
-        task = self.task_loss(maps, batch.masks)
+        # Without masks the head gets no gradient at all, so that weight decay leaves it alone.
+        task = (
+            maps.logits.new_zeros(())
+            if self.loss.schedule == "teachers-only"
+            else self.task_loss(maps, batch.masks)
+        )
         task_weight, distill_weight, cwd_weight = self._weights(clock.epoch)
         total = task_weight * task
         pairs = zip(self.heads, batch.targets, strict=True)
@@ -273,13 +283,38 @@ class Difom(Objective):
                 found.append(explained_variance(low, high, target, self.loss.radius))
             return found
 
+    def held_out_loss(self, batch: Batch, student: Student) -> Tensor:
+        """What a training without masks minimizes, of unchanged images and other weights.
+
+        Args:
+            batch: Images and what the teachers give for them.
+            student: A copy of the student, in evaluation mode.
+        """
+        with torch.no_grad():
+            maps = self.maps(batch.images, student)
+            pairs = zip(self.heads, batch.targets, strict=True)
+            distances = [self._distance(head, maps, target) for head, target in pairs]
+            total = torch.stack(distances).mean() if distances else maps.logits.new_zeros(())
+            if batch.task_logits is not None:
+                cwd = channel_wise_loss(maps.logits, batch.task_logits)
+                total = total + self.loss.cwd_weight * cwd
+        return total
+
     def _weights(self, epoch: int) -> tuple[float, float, float]:
-        """Weights of task, maps and task logits: all at once, or teachers first (GKD's order)."""
+        """Weights of task, maps and task logits in an epoch."""
         options = self.loss
-        if options.schedule == "joint":
-            return 1.0, options.distill_weight, options.cwd_weight
-        teachers_first = 2 * epoch < self.run.epochs
-        return (0.0, 1.0, options.cwd_weight) if teachers_first else (1.0, 0.0, 0.0)
+        together = (1.0, options.distill_weight, options.cwd_weight)
+        teachers_alone = (0.0, 1.0, options.cwd_weight)
+        first = 2 * epoch < self.run.epochs
+        match options.schedule:
+            case "joint":
+                return together
+            case "distil-first":  # GKD's order
+                return teachers_alone if first else (1.0, 0.0, 0.0)
+            case "task-first":  # the paper's
+                return (1.0, 0.0, 0.0) if first else together
+            case "teachers-only":
+                return teachers_alone
 
     def _kept(self, losses: list[Tensor], clock: Step) -> Tensor:
         """Drop each teacher with probability p, but never the worst matched (UNIC, ECCV 2024)."""

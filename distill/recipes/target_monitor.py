@@ -79,7 +79,7 @@ class TargetMonitor:
                 name,
                 f"its target has a standard deviation of {deviation:.3g} over {frames} frames",
                 f"{MIN_STD} to {MAX_STD} after standardization",
-                "remove the teacher's cache; check whether the images are blank",
+                "check the teacher's weights, then whether the images are blank",
             )
         loss = sum(look.frames * look.loss for look in looks) / frames
         start = self.start.setdefault(name, loss)

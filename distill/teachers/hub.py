@@ -2,15 +2,84 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import huggingface_hub
 import torch
 import transformers
 
+from distill.teachers.base import IMAGENET
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+
+class Processor(NamedTuple):
+    """What a checkpoint says of its pictures.
+
+    Attributes:
+        mean: Of red, green and blue in 0 to 1; ImageNet's if the checkpoint says nothing.
+        deviation: Of the same.
+        short_side: Pixels of the shorter side; None if the checkpoint says nothing.
+    """
+
+    mean: tuple[float, ...] = IMAGENET[0]
+    deviation: tuple[float, ...] = IMAGENET[1]
+    short_side: int | None = None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars and tables of the libraries of models off the terminal."""
+    shown = transformers.utils.logging
+    verbosity, bars = shown.get_verbosity(), shown.is_progress_bar_enabled()
+    hidden = huggingface_hub.utils.are_progress_bars_disabled()
+    shown.set_verbosity_error()
+    shown.disable_progress_bar()
+    huggingface_hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        shown.set_verbosity(verbosity)
+        if bars:
+            shown.enable_progress_bar()
+        if not hidden:
+            huggingface_hub.utils.enable_progress_bars()
+
+
+def load_processor(source: str) -> Processor:
+    """Read the normalization and size in `preprocessor_config.json` of a loaded checkpoint.
+
+    Args:
+        source: Folder, or name on the hub whose files `load_network` has fetched.
+    """
+    local = Path(source).expanduser()
+    found: dict[str, Any] = {}
+    for offline in (True,) if local.is_dir() else (True, False):
+        with suppress(*UNREADABLE), quiet():
+            found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(
+                str(local) if local.is_dir() else source, local_files_only=offline
+            )
+            break
+    mean, deviation = found.get("image_mean"), found.get("image_std")
+    named = all(_is_color(value) for value in (mean, deviation))
+    size = found.get("size")
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or size.get("height")
+    side = size if isinstance(size, int) and size > 0 else None
+    return Processor(*((tuple(mean), tuple(deviation)) if named else IMAGENET), side)
+
+
+def _is_color(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
 
 
 def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **options: Any) -> Any:
@@ -41,6 +110,7 @@ def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **opt
         return _loaded(cls, name, source, kinds, local_files_only=True, **options)
     except _AbsentError:
         pass
+    logger.info("teacher %s: asks the Hugging Face hub for %s", name, source)
     try:
         return _loaded(cls, name, source, kinds, local_files_only=False, **options)
     except _AbsentError as error:
@@ -80,13 +150,14 @@ def _loaded(
                 got=repr(kind),
             )
         # Pixels are float32, and so is the teacher, whatever precision its file has.
-        network, report = cls.from_pretrained(
-            source,
-            local_files_only=local_files_only,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **options,
-        )
+        with quiet():
+            network, report = cls.from_pretrained(
+                source,
+                local_files_only=local_files_only,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **options,
+            )
     except UNREADABLE as error:
         if not folder and isinstance(error, OSError | ValueError):
             raise _AbsentError(str(error) or type(error).__name__) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import transformers
 
-from distill.teachers.base import Teacher, covering, imagenet_normalized
-from distill.teachers.hub import load_network
+from distill.teachers.base import Teacher, fitting_size, normalized
+from distill.teachers.hub import Processor, load_network, load_processor
+from distill.teachers.segment_anything import min_max, with_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,37 +25,56 @@ HUB = {
     "mask2former": "facebook/mask2former-swin-base-ade-semantic",
 }
 """Default source of each teacher."""
-_IMAGENET = "ImageNet mean and deviation"
+DINOV3_SIZE, DECODER_SIZE = 512, 640
+"""Default sizes: of the last training phase of DINOv3, and of pixel decoders without a processor's
+file."""
 _CONVNEXT_STRIDE = 32
-_PIXELS, _COARSEST = 16, 32
+_DECODER_STRIDE, _COARSEST = 8, 32
+_SAM2_STRIDE = 16
 
 
 class PatchTokens(Teacher):
-    """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025), one per cell.
+    """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025).
 
-    The frame is stretched to the grid times the patch size, and the position embeddings follow; the
-    class token and the registers are dropped. DINOv3's ConvNeXt has patches of 32 pixels.
+    The position embeddings follow the size; the class token and the registers are dropped. DINOv3's
+    ConvNeXt has patches of 32 pixels.
 
     Args:
         network: `Dinov2Model`, `Dinov2WithRegistersModel`, `DINOv3ViTModel` or
             `DINOv3ConvNextModel`.
         name: `dinov2` or `dinov3`.
+        processor: Normalization.
+        size: Height and width of its input, a multiple of the patch; None for the size that
+            DINOv2's configuration names (518), and `DINOV3_SIZE` for DINOv3.
+
+    Raises:
+        UsageError: The size does not fit.
     """
 
-    def __init__(self, network: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        processor: Processor = Processor(),  # noqa: B008 - immutable
+        size: int | None = None,
+    ) -> None:
         config: Any = network.config
         widths = getattr(config, "hidden_sizes", None) or [config.hidden_size]
-        super().__init__(name, int(widths[-1]), f"{_IMAGENET}, one patch a cell, last hidden state")
+        patch = int(getattr(config, "patch_size", _CONVNEXT_STRIDE))
+        trained = int(config.image_size) if name == "dinov2" else DINOV3_SIZE
+        side = fitting_size(name, size or trained, patch)
+        how = f"{_normalization(processor)}, last hidden state"
+        super().__init__(name, int(widths[-1]), how, size=side, cells=side // patch)
         self.network = network
-        self.patch = int(getattr(config, "patch_size", _CONVNEXT_STRIDE))
+        self.processor, self.cells = processor, side // patch
         self.extra_tokens = 1 + int(getattr(config, "num_register_tokens", 0))
         self.freeze()
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        pixels = imagenet_normalized(images, (self.patch * grid[0], self.patch * grid[1]))
-        tokens: Tensor = self.network(pixel_values=pixels).last_hidden_state[:, self.extra_tokens :]
-        return tokens.transpose(1, 2).reshape(len(images), self.channels, *grid)
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, channels, h, h) of (B, 3, size, size) float RGB, one cell a patch."""
+        shown = normalized(pixels, self.processor.mean, self.processor.deviation)
+        tokens: Tensor = self.network(pixel_values=shown).last_hidden_state[:, self.extra_tokens :]
+        return tokens.transpose(1, 2).reshape(len(pixels), self.channels, self.cells, self.cells)
 
 
 class SquareEmbedding(Teacher):
@@ -66,8 +87,10 @@ class SquareEmbedding(Teacher):
         network: `SamVisionModel` or `Sam2VisionModel`.
         name: `sam` or `sam2`.
         channels: Channels of the embedding.
-        side: Pixels of the square.
+        size: Pixels of the square.
+        cells: Cells of the embedding along each axis.
         embedding: Takes it out of the network's answer.
+        processor: Normalization; None for each picture's least and largest value as 0 and 1.
     """
 
     def __init__(
@@ -75,45 +98,68 @@ class SquareEmbedding(Teacher):
         network: nn.Module,
         name: str,
         channels: int,
-        side: int,
+        size: int,
+        cells: int,
         embedding: Callable[[Any], Tensor],
+        processor: Processor | None,
     ) -> None:
-        super().__init__(
-            name, channels, f"{_IMAGENET}, stretched to a square of {side}, neck output"
-        )
-        self.network = network
-        self.side, self._embedding = side, embedding
+        how = "min-max" if processor is None else _normalization(processor)
+        super().__init__(name, channels, f"{how}, neck output", size=size, cells=cells)
+        self.network, self.processor = network, processor
+        self._embedding = embedding
         self.freeze()
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:  # noqa: ARG002 - its own grid
-        """(B, channels, h, h) of (B, 3, H, W) uint8 RGB."""
-        pixels = imagenet_normalized(images, (self.side, self.side))
-        return self._embedding(self.network(pixel_values=pixels))
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, channels, h, h) of (B, 3, size, size) float RGB."""
+        processor = self.processor
+        shown = (
+            min_max(pixels)
+            if processor is None
+            else normalized(pixels, processor.mean, processor.deviation)
+        )
+        return self._embedding(self.network(pixel_values=shown))
 
 
 class PixelDecoder(Teacher):
     """The finest multi-scale map of the pixel decoder of OneFormer or Mask2Former.
 
-    It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2), from an input of 16 pixels
-    per grid cell. The queries, and with them OneFormer's task, come after the pixel decoder and do
-    not change its maps, so that neither is run.
+    It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2). The queries, and with them
+    OneFormer's task, come after the pixel decoder and do not change its maps, so that neither is
+    run.
 
     Args:
         network: `OneFormerModel` or `Mask2FormerModel`.
         name: `oneformer` or `mask2former`.
         channels: Channels of the map.
+        processor: Normalization, and the short side that is the default size.
+        size: Height and width of its input, a multiple of 32; None for the processor's short side,
+            or `DECODER_SIZE` without one.
+
+    Raises:
+        UsageError: The size does not fit.
     """
 
-    def __init__(self, network: Any, name: str, channels: int) -> None:
-        super().__init__(
-            name, channels, f"{_IMAGENET}, {_PIXELS} pixels a cell, pixel decoder's map of stride 8"
+    def __init__(
+        self,
+        network: Any,
+        name: str,
+        channels: int,
+        processor: Processor = Processor(),  # noqa: B008 - immutable
+        size: int | None = None,
+    ) -> None:
+        short = processor.short_side or DECODER_SIZE
+        side = fitting_size(
+            name, size or math.ceil(short / _COARSEST) * _COARSEST, _COARSEST, "coarsest stride"
         )
+        how = f"{_normalization(processor)}, pixel decoder's map of stride {_DECODER_STRIDE}"
+        super().__init__(name, channels, how, size=side, cells=side // _DECODER_STRIDE)
         self.network: nn.Module = network.pixel_level_module
+        self.processor = processor
         self.freeze()
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, channels, about 2 gh, about 2 gw) of (B, 3, H, W) uint8 RGB."""
-        answer = self.network(imagenet_normalized(images, covering(grid, _PIXELS, _COARSEST)))
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, channels, size / 8, size / 8) of (B, 3, size, size) float RGB."""
+        answer = self.network(normalized(pixels, self.processor.mean, self.processor.deviation))
         if hasattr(
             answer, "decoder_features"
         ):  # OneFormer's name for Mask2Former's decoder_hidden_states
@@ -123,57 +169,118 @@ class PixelDecoder(Teacher):
         return finest
 
 
-def sam(network: Any) -> Teacher:
-    """The teacher that a `SamVisionModel` makes."""
+def sam(
+    network: Any,
+    processor: Processor | None = Processor(),  # noqa: B008 - immutable
+    size: int | None = None,
+) -> Teacher:
+    """The teacher that a `SamVisionModel` makes, at its own size (1024) or a multiple of a patch.
+
+    Raises:
+        UsageError: The size does not fit.
+    """
     config = network.config
-    channels, side = int(config.output_channels), int(config.image_size)
-    return SquareEmbedding(network, "sam", channels, side, lambda answer: answer.last_hidden_state)
-
-
-def sam2(network: Any) -> Teacher:
-    """The teacher that a `Sam2VisionModel` makes."""
-    channels, side = network.config.fpn_hidden_size, network.config.backbone_config.image_size
-    side = int(side if isinstance(side, int) else side[0])
+    patch = int(config.patch_size)
+    side = fitting_size("sam", size or int(config.image_size), patch)
+    encoder = network.vision_encoder
+    if side != int(config.image_size):
+        encoder.pos_embed = with_positions(encoder.pos_embed, side // patch)
+        encoder.patch_embed.image_size = (side, side)
     return SquareEmbedding(
-        network, "sam2", int(channels), side, lambda answer: answer.fpn_hidden_states[-1]
+        network,
+        "sam",
+        int(config.output_channels),
+        side,
+        side // patch,
+        lambda answer: answer.last_hidden_state,
+        processor,
     )
 
 
-def load_dinov2(source: str = HUB["dinov2"]) -> Teacher:
+def sam2(
+    network: Any,
+    processor: Processor | None = Processor(),  # noqa: B008 - immutable
+    size: int | None = None,
+) -> Teacher:
+    """The teacher that a `Sam2VisionModel` makes, at its own size (1024) or a different one.
+
+    Raises:
+        UsageError: The size does not fit.
+    """
+    backbone = network.config.backbone_config
+    trained = backbone.image_size
+    trained = int(trained if isinstance(trained, int) else trained[0])
+    # Window position embeddings are laid as tiles on the first map, of stride 4.
+    multiple = math.lcm(32, 4 * int(backbone.window_size_per_stage[0]))
+    side = fitting_size("sam2", size or trained, multiple, "windows")
+    return SquareEmbedding(
+        network,
+        "sam2",
+        int(network.config.fpn_hidden_size),
+        side,
+        side // _SAM2_STRIDE,
+        lambda answer: answer.fpn_hidden_states[-1],
+        processor,
+    )
+
+
+def _normalization(processor: Processor) -> str:
+    return f"mean {processor.mean}, deviation {processor.deviation}"
+
+
+def _chosen(source: str, normalize: str) -> Processor | None:
+    return None if normalize == "min-max" else load_processor(source)
+
+
+def _from(teacher: Teacher, source: str, licence: str) -> Teacher:
+    teacher.source, teacher.licence = source, licence
+    return teacher
+
+
+def load_dinov2(source: str = HUB["dinov2"], size: int | None = None) -> Teacher:
     """DINOv2, with or without registers, from a folder or the hub; errors as `hub.load_network`."""
     kinds = ("dinov2", "dinov2_with_registers")
-    return PatchTokens(load_network(transformers.AutoModel, "dinov2", source, kinds), "dinov2")
+    network = load_network(transformers.AutoModel, "dinov2", source, kinds)
+    teacher = PatchTokens(network, "dinov2", load_processor(source), size)
+    return _from(teacher, source, "Apache-2.0")
 
 
-def load_dinov3(source: str = HUB["dinov3"]) -> Teacher:
+def load_dinov3(source: str = HUB["dinov3"], size: int | None = None) -> Teacher:
     """DINOv3, a ViT or a ConvNeXt, from a folder or the hub; errors as `hub.load_network`."""
     kinds = ("dinov3_vit", "dinov3_convnext")
-    return PatchTokens(load_network(transformers.AutoModel, "dinov3", source, kinds), "dinov3")
+    network = load_network(transformers.AutoModel, "dinov3", source, kinds)
+    teacher = PatchTokens(network, "dinov3", load_processor(source), size)
+    return _from(teacher, source, "DINOv3 License")
 
 
-def load_sam(source: str = HUB["sam"]) -> Teacher:
+def load_sam(
+    source: str = HUB["sam"], size: int | None = None, normalize: str = "published"
+) -> Teacher:
     """Load SAM's encoder from a checkpoint of all of SAM or its encoder; see `hub.load_network`."""
-    return sam(
-        load_network(transformers.SamVisionModel, "sam", source, ("sam", "sam_vision_model"))
-    )
+    kinds = ("sam", "sam_vision_model")
+    network = load_network(transformers.SamVisionModel, "sam", source, kinds)
+    return _from(sam(network, _chosen(source, normalize), size), source, "Apache-2.0")
 
 
-def load_sam2(source: str = HUB["sam2"]) -> Teacher:
+def load_sam2(
+    source: str = HUB["sam2"], size: int | None = None, normalize: str = "published"
+) -> Teacher:
     """Load SAM 2's encoder from an image, video or encoder checkpoint; see `hub.load_network`."""
     kinds = ("sam2", "sam2_video", "sam2_vision_model")
     inside = {r"^vision_encoder\.": ""}  # where the checkpoint is of more than the encoder
-    return sam2(
-        load_network(transformers.Sam2VisionModel, "sam2", source, kinds, key_mapping=inside)
-    )
+    network = load_network(transformers.Sam2VisionModel, "sam2", source, kinds, key_mapping=inside)
+    return _from(sam2(network, _chosen(source, normalize), size), source, "Apache-2.0")
 
 
-def load_oneformer(source: str = HUB["oneformer"]) -> Teacher:
+def load_oneformer(source: str = HUB["oneformer"], size: int | None = None) -> Teacher:
     """OneFormer, from a folder or the hub; errors as `hub.load_network`."""
     network = load_network(transformers.OneFormerModel, "oneformer", source, ("oneformer",))
-    return PixelDecoder(network, "oneformer", int(network.config.conv_dim))
+    channels, processor = int(network.config.conv_dim), load_processor(source)
+    return _from(PixelDecoder(network, "oneformer", channels, processor, size), source, "MIT")
 
 
-def load_mask2former(source: str = HUB["mask2former"]) -> Teacher:
+def load_mask2former(source: str = HUB["mask2former"], size: int | None = None) -> Teacher:
     """Mask2Former, from a folder or the hub; errors as `hub.load_network`."""
     network = load_network(transformers.Mask2FormerModel, "mask2former", source, ("mask2former",))
-    return PixelDecoder(network, "mask2former", int(network.config.feature_size))
+    channels, processor = int(network.config.feature_size), load_processor(source)
+    return _from(PixelDecoder(network, "mask2former", channels, processor, size), source, "MIT")

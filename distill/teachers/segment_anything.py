@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.teachers.base import Teacher, imagenet_normalized
+from distill.teachers.base import IMAGENET, Teacher, fitting_size, normalized
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import explain_unreadable, find_weights
 from edge.errors import DataError, MissingDependencyError
@@ -29,29 +30,59 @@ class SamPth(Teacher):
     Args:
         state: Weights of `segment_anything.modeling.ImageEncoderViT`, which also say how large it
             is.
+        size: Height and width of its input, a multiple of the patch; None for its own (1024).
+        normalize: `published` takes out ImageNet's mean and deviation; `min-max` maps each
+            picture's least and largest value to 0 and 1, as MedSAM does.
 
     Raises:
         MissingDependencyError: `segment-anything` is not installed.
+        UsageError: The size does not fit.
         KeyError, RuntimeError: They are not the weights of such an encoder.
     """
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], size: int | None = None, normalize: str = "published"
+    ) -> None:
         architecture = encoder_architecture(state)
-        size = (architecture["embed_dim"], architecture["depth"])
+        patch = int(architecture["patch_size"])
+        side = fitting_size("sam", size or int(architecture["img_size"]), patch)
+        published = _PUBLISHED.get((architecture["embed_dim"], architecture["depth"]), "vit")
         super().__init__(
-            f"sam-{_PUBLISHED.get(size, 'vit')}",
+            f"sam-{published}",
             architecture["out_chans"],
-            "ImageNet mean and deviation, stretched to a square, neck output",
+            f"{normalize} normalization, neck output",
+            size=side,
+            cells=side // patch,
         )
-        self.side = int(architecture["img_size"])
-        self.network = _encoder(architecture)
-        self.network.load_state_dict(state)
+        self.normalize = normalize
+        network = _encoder(architecture)
+        network.load_state_dict(state)
+        if side != architecture["img_size"]:
+            network.pos_embed = with_positions(network.pos_embed, side // patch)
+        self.network = network
         self.freeze()
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:  # noqa: ARG002 - its own grid
-        """(B, out_chans, side / patch, side / patch) of (B, 3, H, W) uint8 RGB."""
-        embedding: Tensor = self.network(imagenet_normalized(images, (self.side, self.side)))
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, out_chans, size / patch, size / patch) of (B, 3, size, size) float RGB."""
+        shown = min_max(pixels) if self.normalize == "min-max" else normalized(pixels, *IMAGENET)
+        embedding: Tensor = self.network(shown)
         return embedding
+
+
+def min_max(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) with each picture's least and largest value as 0 and 1."""
+    least = pixels.amin(dim=(1, 2, 3), keepdim=True)
+    return (pixels - least) / (pixels.amax(dim=(1, 2, 3), keepdim=True) - least).clamp(min=1e-6)
+
+
+def with_positions(embedding: Any, cells: int) -> nn.Parameter:
+    """Stretch SAM's position embeddings (1, h, w, C) to (1, cells, cells, C).
+
+    The relative positions of its attention follow the map by themselves.
+    """
+    maps = embedding.detach().permute(0, 3, 1, 2)
+    stretched = F.interpolate(maps, size=(cells, cells), mode="bicubic", align_corners=False)
+    return nn.Parameter(stretched.permute(0, 2, 3, 1).contiguous(), requires_grad=False)
 
 
 def encoder_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -81,13 +112,16 @@ def encoder_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def load_sam_pth(source: str) -> Teacher:
+def load_sam_pth(source: str, size: int | None = None, normalize: str = "published") -> Teacher:
     """SAM from `sam_vit_{b,l,h}_*.pth`, or any file of the same form such as MedSAM's.
 
     Args:
         source: The file. Only tensors are read from it; no code in it is run.
+        size: As for `SamPth`.
+        normalize: As for `SamPth`.
 
     Raises:
+        UsageError: The size does not fit.
         DataError: It is missing or holds something else.
         MissingDependencyError: `segment-anything` is not installed.
     """
@@ -102,7 +136,7 @@ def load_sam_pth(source: str) -> Teacher:
             for before, prefix, end in named
             if prefix and (not before or before.endswith("."))
         }
-        return SamPth(state)
+        teacher = SamPth(state, size, normalize)
     except FileNotFoundError:
         raise DataError(f"teacher sam: {path} is not a file", expected=expected) from None
     except UNREADABLE as error:
@@ -113,6 +147,8 @@ def load_sam_pth(source: str) -> Teacher:
             got=got,
             hint=hint,
         ) from error
+    teacher.source, teacher.licence = str(path), "Apache-2.0 if published by Meta"
+    return teacher
 
 
 def _encoder(architecture: dict[str, Any]) -> nn.Module:

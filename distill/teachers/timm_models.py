@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from distill.teachers.alignment import measure_offsets, to_grid
-from distill.teachers.base import Teacher, covering, resample
+from distill.teachers.base import Teacher, fitting_size, normalized
+from distill.teachers.hub import quiet
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError, UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PIXELS = 16
-"""Pixels a cell, about; the map of this stride lies on the grid."""
+"""The map whose stride is nearest to this many pixels lies on the grid."""
 STRIDES = (8, 16)
 """Finest and coarsest stride used if the network has it; coarser maps cannot separate cells."""
 _PROBE = 224
@@ -30,66 +31,69 @@ _CELLS = 9
 
 
 class TimmFeatures(Teacher):
-    """The last map at each stride from 8 to 16, aligned, stretched to the grid and concatenated.
-
-    A network that takes one input size only gets the frame stretched to it.
+    """The last map at each stride from 8 to 16, aligned, stretched to one grid and concatenated.
 
     Args:
         network: A network of timm with `forward_intermediates` and a `pretrained_cfg`.
         name: Its name in timm.
+        size: Height and width of its input, a multiple of its coarsest stride that is used; None
+            for the size that timm names, rounded to one. A network that takes one size only has no
+            choice.
 
     Raises:
-        UsageError: It gives no maps.
+        UsageError: It gives no maps, or the size does not fit.
     """
 
-    def __init__(self, network: nn.Module, name: str) -> None:
+    def __init__(self, network: nn.Module, name: str, size: int | None = None) -> None:
         config: Any = network.pretrained_cfg
         fixed = config.get("fixed_input_size", False) and not getattr(
             network, "dynamic_img_size", False
         )
-        side = int(config["input_size"][-1])
-        levels = _levels(network.eval(), name, side if fixed else _PROBE)
-        self._levels = list(levels)
-        strides = [stride for stride, _ in levels.values()]
+        trained = int(config["input_size"][-1])
+        if fixed and size not in (None, trained):
+            raise UsageError(
+                f"timm's {name} takes one size only",
+                expected=f"size={trained}, or no size",
+                got=f"size={size}",
+            )
+        levels = _levels(network.eval(), name, trained if fixed else _PROBE)
+        taken, strides = list(levels), [stride for stride, _ in levels.values()]
+        divisor = max(strides)
+        near = trained if fixed else max(1, round(trained / divisor)) * divisor
+        title = f"timm-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+        side = fitting_size(title, size or near, 1 if fixed else divisor, "coarsest stride")
+        lying = min(strides, key=lambda stride: abs(stride - PIXELS))
         super().__init__(
-            f"timm-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}", sum(c for _, c in levels.values()), ""
+            title, sum(c for _, c in levels.values()), "", size=side, cells=side // lying
         )
-        self.network = network
-        self.side = side if fixed else None
-        self.divisor = max(strides)
-        self.pixels = min(strides, key=lambda stride: abs(stride - PIXELS))
+        self.network, self._levels = network, taken
         self.mean, self.deviation = tuple(config["mean"]), tuple(config["std"])
+        self.source = str(config.get("hf_hub_id") or config.get("url") or "timm")
+        self.licence = str(config.get("license") or "")
         self.freeze()
-        self.offsets = measure_offsets(self._maps, side if fixed else _CELLS * self.divisor)
+        self.offsets = measure_offsets(self._maps, side if fixed else _CELLS * divisor)
         self.preprocessing = (
-            f"mean {self.mean}, deviation {self.deviation}, side {self.side}, {self.pixels} pixels "
-            f"a cell, maps {self._levels} at strides {strides}, cells {self.offsets}"
+            f"mean {self.mean}, deviation {self.deviation}, maps {self._levels} at strides "
+            f"{strides}, cells {self.offsets}"
         )
 
-    def native_features(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, channels, gh, gw) of (B, 3, H, W) uint8 RGB."""
-        size = (
-            covering(grid, self.pixels, self.divisor)
-            if self.side is None
-            else (self.side, self.side)
-        )
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        deviation = torch.tensor(self.deviation, device=images.device).view(1, 3, 1, 1)
-        maps = self._maps((resample(images.float() / 255, size) - mean) / deviation)
-        return torch.cat(
-            [to_grid(m, grid, offset) for m, offset in zip(maps, self.offsets, strict=True)], dim=1
-        )
+    def native_features(self, pixels: Tensor) -> Tensor:
+        """(B, channels, *grid) of (B, 3, size, size) float RGB."""
+        maps = self._maps(normalized(pixels, self.mean, self.deviation))
+        levels = zip(maps, self.offsets, strict=True)
+        return torch.cat([to_grid(m.float(), self.grid, offset) for m, offset in levels], dim=1)
 
     def _maps(self, pixels: Tensor) -> list[Tensor]:
         return _intermediates(self.network, pixels, self._levels)
 
 
-def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
+def load_timm(source: str, size: int | None = None, *, pretrained: bool = True) -> Teacher:
     """A network of timm.
 
     Args:
         source: `NAME` for the weights that timm names, from its local copy or the network, or
             `NAME@CHECKPOINT` for those in a `.pth` or `.safetensors` file.
+        size: As for `TimmFeatures`.
         pretrained: False builds it with random weights, which teach nothing; for tests.
 
     Raises:
@@ -107,7 +111,7 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
             hint="for example timm:convnext_tiny",
         )
     if not at:
-        return TimmFeatures(_pretrained(name) if pretrained else _create(name), name)
+        return TimmFeatures(_pretrained(name) if pretrained else _create(name), name, size)
     path = Path(checkpoint).expanduser()
     if not path.is_file():
         raise DataError(f"teacher timm: {path} is not a file", expected="a checkpoint of " + name)
@@ -121,12 +125,15 @@ def load_timm(source: str, *, pretrained: bool = True) -> Teacher:
             got=text_instead_of_weights(path) or _first_line(error),
             hint="download the file again, with git lfs if it comes from a Git repository",
         ) from error
-    return TimmFeatures(network, name)
+    teacher = TimmFeatures(network, name, size)
+    teacher.source = str(path)
+    return teacher
 
 
 def _pretrained(name: str) -> nn.Module:
     try:
-        return _create(name, pretrained=True)
+        with quiet():
+            return _create(name, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise MissingDependencyError(
             f"the pretrained weights of timm's {name} could not be had",

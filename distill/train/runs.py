@@ -17,12 +17,13 @@ from distill.data.load import draw_splits, open_data
 from distill.data.split_record import read_splits, write_splits
 from distill.run_folder import describe_run, keep_metrics_before, load_checkpoint, load_config
 from distill.run_lock import owned_run, refuse_busy, refuse_occupied
-from distill.train.stages import average_stages, stage_config, stage_path
+from distill.teachers.build import build_teacher
+from distill.train.stages import average_stages, run_stages, stage_config, stage_path
 from distill.train.trainer import Trainer
 from edge.util.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from distill.config import DistillConfig
@@ -59,7 +60,7 @@ def start_run(
     if out is not None and process.is_main_process:
         refuse_busy(out)
         refuse_occupied(out, force=force)
-    if config.run.stages:
+    if run_stages(config):
         return _start_stages(process, config, out, force=force, report=report)
     # Open before anything is written: an unknown student or unusable data leaves no folder behind.
     data = _open(process, config, None, report)
@@ -93,7 +94,7 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
     config = load_config(run)
     process = _process()
     with _owned(process, run, config.student.network, resume=True):
-        if config.run.stages:
+        if run_stages(config):
             _train_stages(process, run, config, report)
             return run
         state = load_checkpoint(run / "checkpoints" / "last.pt")
@@ -111,7 +112,7 @@ def can_resume(run: Path) -> bool:
     """Whether a folder holds a run that `resume_run` can continue."""
     if not (run / "resolved.yaml").is_file():
         return False
-    return bool(load_config(run).run.stages) or (run / "checkpoints" / "last.pt").is_file()
+    return bool(run_stages(load_config(run))) or (run / "checkpoints" / "last.pt").is_file()
 
 
 def _start_stages(
@@ -123,8 +124,9 @@ def _start_stages(
     report: Reporter,
 ) -> Path:
     """Start a run of several trainings; see `start_run`."""
-    for stage in config.run.stages:
+    for stage in run_stages(config):
         stage_config(config, stage, out)
+    _refuse_missing_teachers([stage_config(config, stage, out) for stage in run_stages(config)])
     splits = draw_splits(config.data)
     with _owned(process, out, config.student.network, force=force) as run:
         if process.is_main_process:
@@ -132,18 +134,31 @@ def _start_stages(
                 (run / name).unlink(missing_ok=True)
             describe_run(run, config)
             write_splits(run / "splits.json", splits)
-            for stage in config.run.stages:
+            for stage in run_stages(config):
                 shutil.rmtree(stage_path(run, stage.name), ignore_errors=True)
         process.wait_for_everyone()
         _train_stages(process, run, config, report)
     return run
 
 
+def _refuse_missing_teachers(stages: Sequence[DistillConfig]) -> None:
+    """Load the teachers that only later stages use, before hours are spent on the first ones.
+
+    Raises:
+        EdgeDifomError: As `build_teacher` raises.
+    """
+    first = set(stages[0].taught_by)
+    later = {spec for stage in stages[1:] for spec in stage.taught_by}
+    for spec in sorted(later - first):
+        if not spec.startswith("run:"):  # perhaps an earlier stage
+            build_teacher(spec)
+
+
 def _train_stages(
     process: accelerate.PartialState, run: Path, config: DistillConfig, report: Reporter
 ) -> None:
     """Begin or continue every stage of a run, and write the mean of their best weights."""
-    for stage in config.run.stages:
+    for stage in run_stages(config):
         path = stage_path(run, stage.name)
         if can_resume(path):
             resume_run(path, report=report)

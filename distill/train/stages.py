@@ -1,5 +1,8 @@
 """Runs of several trainings: what each stage changes, and the mean of their best weights.
 
+A run with `images` has two stages: the teachers' maps are learned on all frames, without masks, and
+the best weights of that start what the run's own settings describe.
+
 Networks that were fine-tuned from the same weights lie close enough together for the mean of their
 weights to be a network of its own, often a better one than each of them (Wortsman et al. 2022,
 "Model soups", ICML).
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from distill.options import Stage
 from distill.run_folder import load_checkpoint, save_checkpoint
 from distill.students.build import build_student
 from distill.train.logit_range import fit_logits
@@ -22,10 +26,43 @@ if TYPE_CHECKING:
 
     from distill.config import DistillConfig
     from distill.data.batches import TrainingData
-    from distill.options import Stage
 
 _COMMON = ("data", "val_sequences", "val_fraction", "split_seed", "negatives", "val_negatives")
 """Options that decide which frames validate, so no stage may change them."""
+
+
+TEACHERS, TASK = "teachers", "task"
+"""Names of the stages of a run with `images`."""
+
+
+def run_stages(config: DistillConfig) -> list[Stage]:
+    """The stages of a run: those that it names, two with `images`, or none for one training.
+
+    Raises:
+        UsageError: Recipe `paper` is to learn from `images`.
+    """
+    alone = config.run.stages or config.loss.schedule == "teachers-only"
+    if alone or not config.data.images:
+        return config.run.stages
+    if config.loss.recipe == "paper":
+        raise UsageError(
+            "recipe paper has no stage without masks",
+            expected="recipe difom or none with images",
+            hint="recipe=difom",
+        )
+    settings: dict[str, Any] = {
+        "recipe": "difom",
+        "schedule": "teachers-only",
+        "epochs": config.run.image_epochs,
+        "unlabeled": [],
+        "boxes": [],
+        "removed_polyps": 0,
+        "pasted_polyps": 0,
+    }
+    return [
+        Stage(name=TEACHERS, settings=settings, averaged=False),
+        Stage(name=TASK, after=TEACHERS),
+    ]
 
 
 def stage_path(run: Path, name: str) -> Path:
@@ -38,7 +75,7 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
 
     Args:
         config: Configuration of the whole run.
-        stage: One of `config.run.stages`.
+        stage: One of `run_stages`.
         run: Folder of the whole run; None if it has no name yet, so that the stage that a stage
             starts from has no path yet either.
 
@@ -46,7 +83,8 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
         UsageError: The stage changes the student or the split, names a stage that is not before
             it, or its weights cannot be averaged.
     """
-    names = [other.name for other in config.run.stages]
+    stages = run_stages(config)
+    names = [other.name for other in stages]
     if len(set(names)) < len(names):
         raise UsageError("two stages have the same name", got=", ".join(names))
     settings = dict(stage.settings)
@@ -59,6 +97,8 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
         settings["start"] = str(stage_path(run, stage.after)) if run else ""
     if "stages" in settings:
         raise UsageError(f"stage {stage.name} has stages of its own", expected="one level")
+    if {"schedule": config.loss.schedule, **settings}["schedule"] != "teachers-only":
+        settings["images"] = []
     made = config.changed(**{"stages": [], **settings})
     flat, base = made.flat(), config.flat()
     changed = [key for key in _COMMON if flat[key] != base[key]]
@@ -69,7 +109,7 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
             f"stage {stage.name} changes {', '.join(changed)}",
             expected="the same student and validation frames in all stages",
         )
-    averaged = [other for other in config.run.stages if other.averaged]
+    averaged = [other for other in stages if other.averaged]
     if not averaged:
         raise UsageError("no stage is averaged", expected="averaged: true in at least one")
     if len(averaged) > 1 and stage.averaged and not made.student.freeze_batchnorm:
@@ -94,13 +134,14 @@ def average_stages(run: Path, config: DistillConfig, data: TrainingData) -> dict
     Raises:
         TrainingError: A checkpoint is missing, damaged, or of another network.
     """
-    kept = [stage for stage in config.run.stages if stage.averaged]
+    stages = run_stages(config)
+    kept = [stage for stage in stages if stage.averaged]
     paths = [stage_path(run, stage.name) / "checkpoints" / "best.pt" for stage in kept]
     student = build_student(config.student.network, pretrained=False)
     mean = mean_weights([load_checkpoint(path)["student"] for path in paths])
     student.load_state_dict(mean)
     factor = fit_logits(student.eval(), data.validation.images)
-    epochs = sum(stage_config(config, stage, run).run.epochs for stage in config.run.stages)
+    epochs = sum(stage_config(config, stage, run).run.epochs for stage in stages)
     figures = {"epoch": float(epochs - 1), **data.validate(student)}
     save_checkpoint(
         run / "checkpoints" / "best.pt",

@@ -96,7 +96,10 @@ class Trainer:
         self, run: Path, config: DistillConfig, data: TrainingData, *, report: Reporter = silent
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
-        unused = DistributedDataParallelKwargs(find_unused_parameters=config.loss.recipe == "paper")
+        self.teachers_only = config.loss.schedule == "teachers-only"
+        unused = DistributedDataParallelKwargs(
+            find_unused_parameters=config.loss.recipe == "paper" or self.teachers_only
+        )
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(), kwargs_handlers=[unused]
         )
@@ -134,7 +137,7 @@ class Trainer:
         self.wrapped = self.accelerator.prepare_model(module)
         self.monitor = TargetMonitor(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
-        self.best: dict[str, float] = {"dice_val": -1.0, "score": -1.0, "epoch": -1.0}
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -math.inf, "epoch": -1.0}
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
 
@@ -182,7 +185,7 @@ class Trainer:
             while self.epoch < self.config.run.epochs and not self._spent():
                 batch = self._train_epoch(bar)
                 self._validate(batch, bar)
-        if main:
+        if main and not self.teachers_only:
             self._fit_logits()
         return self.best
 
@@ -216,8 +219,7 @@ class Trainer:
                 self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update(
                 1,
-                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, "
-                f"best Dice {self.best['dice_val']:.3f}",
+                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best {_figure(self.best)}",
             )
             if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
@@ -304,7 +306,7 @@ class Trainer:
     def _validate(self, batch: Batch | None, bar: Any) -> None:
         """Validate the student or the average of its weights, keep the best, and end the epoch."""
         scored = self.optimizer.scored
-        score = [self.data.validate(scored) if self.accelerator.is_main_process else {}]
+        score = [self._score() if self.accelerator.is_main_process else {}]
         broadcast_object_list(score)
         row = self._mean_losses()
         if batch is not None:
@@ -329,9 +331,27 @@ class Trainer:
         self._save("last.pt", self.state())
         bar.update(
             0,
-            f"epoch {self.epoch}, validation Dice {score[0]['dice_val']:.4f}{_clean(score[0])}, "
-            f"best {self.best['dice_val']:.4f}{_clean(self.best)}",
+            f"epoch {self.epoch}, validation {_figure(score[0])}{_clean(score[0])}, "
+            f"best {_figure(self.best)}{_clean(self.best)}",
         )
+
+    def _score(self) -> dict[str, float]:
+        """Validation figures, whose `score` chooses the best epoch.
+
+        Without masks it is the negative mean distillation loss of the validation frames,
+        `distill_val`.
+        """
+        scored = self.optimizer.scored
+        figures = self.data.validate(scored)
+        if not isinstance(self.objective, Difom) or not self.teachers_only:
+            return figures
+        self.objective.eval()
+        total, frames = 0.0, 0
+        for batch in self.data.held_out_batches():
+            part = batch.part(slice(None), self.accelerator.device)
+            loss = self.objective.held_out_loss(part, scored).item()
+            total, frames = total + loss * len(part.images), frames + len(part.images)
+        return figures | {"distill_val": total / frames, "score": -total / frames}
 
     def _mean_losses(self) -> dict[str, float]:
         """Mean losses of this epoch over all processes."""
@@ -343,6 +363,13 @@ class Trainer:
     def _save(self, name: str, state: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             save_checkpoint(self.run / "checkpoints" / name, state)
+
+
+def _figure(figures: dict[str, float]) -> str:
+    """The figure that chooses the epoch, for the progress bar."""
+    if "distill_val" in figures:
+        return f"held-out loss {figures['distill_val']:.4f}"
+    return f"Dice {figures['dice_val']:.4f}"
 
 
 def _clean(figures: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_difom.cli import options
-from edge_difom.cli.console import examples, made, next_command, progress, say
+from edge_difom.cli.console import examples, made, next_command, progress, quote, say
 
 NUMBERS = "3,8,13"
 
@@ -43,6 +43,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
         "edge-difom distill --data DIR --student edge-s --teacher efficientnet_lite2",
         "edge-difom distill --data DIR1 --data DIR2 --val-sequences 3,8,13 --teacher "
         "dinov2:CHECKPOINT_DIR",
+        "edge-difom distill --data DIR --images FRAMES --teacher sam:DIR?size=1024",
         "edge-difom distill --resume RUN",
         "edge-difom distill --help-config",
     )
@@ -72,6 +73,14 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "without a mask, beside the pictures; needs --set ema=VALUE. Repeatable.",
 )
 @click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of frames without masks; the student first learns the teachers' maps on them and "
+    "on the training frames, for --set image_epochs=100, and then the task. Repeatable.",
+)
+@click.option(
     "--val-sequences",
     type=NumberList(),
     help="Video sequences to validate on, for folders with a sequences.json.",
@@ -91,8 +100,8 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "teachers",
     multiple=True,
     help="Teacher: efficientnet_lite2, dinov2, dinov3, sam, sam2, oneformer or mask2former (or "
-    "NAME:DIR "
-    "with a checkpoint), timm:NAME, run:RUN; repeatable.",
+    "NAME:DIR with a checkpoint), timm:NAME, run:RUN; `?size=PIXELS` sets the size that it is "
+    "shown frames at, such as sam:DIR?size=1024. Repeatable.",
 )
 @click.option(
     "--recipe",
@@ -154,8 +163,8 @@ def distill(
 ) -> None:
     """Distill frozen teachers into a small student.
 
-    Each teacher processes each image once, and training reads its cached feature maps. The
-    checkpoint with the best validation Dice is kept.
+    Each teacher processes each image once, at its own resolution, and training reads its cached
+    feature maps. The checkpoint with the best validation Dice is kept.
     """
     from distill.config import find_config, parse_assignments, read_config_file, resolve_config
     from distill.data.load import refuse_size
@@ -182,6 +191,12 @@ def distill(
             settings.get("data")
             or (config_file and read_config_file(find_config(config_file)).get("data"))
         ):
+            if settings.get("images"):
+                raise UsageError(
+                    "frames without masks teach no task",
+                    expected="folders with masks too, to train on and to validate",
+                    hint="--data DIR",
+                )
             settings["data"] = [_phantom()]
         config = resolve_config(config_file, settings)
         student = build_student(config.student.network, pretrained=False)
@@ -195,9 +210,13 @@ def distill(
         return
     loaded = load_run(run)
     averaged = sum(stage.averaged for stage in loaded.config.run.stages)
-    weights = (
-        f"mean of {averaged} stages" if averaged else f"epoch {loaded.metrics['epoch'] + 1:.0f}"
-    )
+    epoch = f"epoch {loaded.metrics['epoch'] + 1:.0f}"
+    if "distill_val" in loaded.metrics:
+        say(f"held-out distillation loss {loaded.metrics['distill_val']:.4f}, {epoch}")
+        made(run)
+        next_command(f"edge-difom distill --data DIR --set start={quote(run)}")
+        return
+    weights = f"mean of {averaged} stages" if averaged else epoch
     say(
         f"validation Dice {loaded.metrics['dice_val']:.4f}, IoU {loaded.metrics['iou_val']:.4f} "
         f"at {loaded.config.data.size} pixels, {weights}"

@@ -103,7 +103,7 @@ class Demo:
         values = {
             "data": [str(phantom.resolve())],
             "student": self.settings.student,
-            "teachers": [TEACHER],
+            "teachers": [f"{TEACHER}?size={2 * self.settings.size}"],
             "size": self.settings.size,
             "epochs": self.settings.epochs,
             "batch_size": 8,

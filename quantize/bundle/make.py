@@ -347,7 +347,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
     ]
     return Provenance(
         student=config.student.network,
-        teachers=list(config.teachers.specs) if config.loss.recipe != "none" else [],
+        teachers=config.taught_by,
         recipe=_recipe(quantized),
         data={
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
@@ -363,6 +363,8 @@ def _recipe(quantized: QuantizedRun) -> str:
     """Describe in one line how the student was trained."""
     config = quantized.source.config
     parts: list[str] = [config.loss.recipe]
+    if config.data.images:
+        parts.append("teachers' maps without masks first")
     if config.student.start:
         parts.append(f"started from {Path(config.student.start).stem}")
     if averaged := [stage.name for stage in config.run.stages if stage.averaged]:

@@ -99,6 +99,13 @@ def train_qat(
         )
     loaded = load_run(path.parent)
     refuse_uncertain_run(loaded.config, path.parent)
+    if loaded.config.loss.schedule == "teachers-only":
+        raise UsageError(
+            f"{path.parent} has not learned the task",
+            expected="a student that was trained on masks",
+            got="schedule teachers-only",
+            hint=f"train on masks from its weights first, with start={path.parent}",
+        )
     if config.distill_weight:
         refuse_without_recipe(loaded.config)
     if not resume:

@@ -69,6 +69,24 @@ class BlockStore:
         rows = shape[0]
         self.blocks = [slice(begin, min(begin + BLOCK, rows)) for begin in range(0, rows, BLOCK)]
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the maps."""
+        return 2 * int(np.prod(self.shape, dtype=np.int64))
+
+    def is_reserved(self) -> bool:
+        """Whether the disk already holds room for all of its rows."""
+        return any(self.open(folder) is not None for folder in (self.final, self.partial))
+
+    def count(self, blocks: Sequence[int]) -> int:
+        """Return the number of rows of some blocks."""
+        return sum(self.blocks[number].stop - self.blocks[number].start for number in blocks)
+
+    def count_missing(self) -> int:
+        """Return the number of rows that are not on disk."""
+        opened = self.finished() or self.open(self.partial)
+        return self.shape[0] if opened is None else self.count(opened.pending)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Alone with the marker, the statistics and the names of the folders."""
@@ -105,7 +123,7 @@ class BlockStore:
             DataError: The disk is too small.
         """
         shutil.rmtree(self.partial, ignore_errors=True)
-        require_space(self.partial, 2 * int(np.prod(self.shape, dtype=np.int64)) + extra, what)
+        require_space(self.partial, self.nbytes + extra, what)
         (self.partial / _CLAIMS).mkdir()
         maps = create_rows(self.partial / _MAPS, self.shape, np.float16)
         opened = Opened(self.partial, maps, Marker([None] * len(self.blocks)))

@@ -1,8 +1,9 @@
-"""A teacher processes each training image once; training reads its maps from disk.
+"""A teacher processes each training frame once; training reads its maps from disk.
 
-Maps are stored as float16, as the teacher gave them, and standardized when read, so that a target
-has a deviation of about 1 whatever the teacher's scale. What the standardization needs is summed up
-while the maps are written.
+Maps are stored as float16 on the teacher's own grid, as it gave them. If the loss needs a smaller
+grid, they are reduced to it once and stored beside. They are standardized when read, so that a
+target has a deviation of about 1 whatever the teacher's scale. What the standardization needs is
+summed up while the maps are written.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import torch
 
-from distill.teachers.cache.blocks import BLOCK, BlockStore, Opened, checksum
-from distill.teachers.cache.standardize import Kind, Moments, Standardizer
-from edge.errors import DataError, UsageError
+from distill.teachers.cache.blocks import BLOCK, BlockStore
+from distill.teachers.cache.filling import Filling
+from distill.teachers.cache.rows import ReducedRows, TeacherRows
+from distill.teachers.cache.standardize import Kind, Standardizer
+from edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,18 +27,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from distill.data.image_store import ImageStore, Progress
+    from distill.data.image_store import Progress
     from distill.teachers.build import Teacher
     from distill.teachers.cache.blocks import MapArray
+    from distill.teachers.cache.rows import FrameSource, Rows
 
-__all__ = ["BLOCK", "TeacherCache"]
+__all__ = ["BLOCK", "CachePlan", "TeacherCache"]
 
-RULES = "float16 maps, 1"
+RULES = "float16 maps, 2"
 """Version of the files; changes if the same teacher and images would be stored differently."""
 
 
 class TeacherCache:
-    """Standardized teacher maps of a training set. Made by `TeacherCache.build`.
+    """Standardized teacher maps of some frames. Made by `CachePlan.build`.
 
     Attributes:
         channels: C.
@@ -43,182 +47,145 @@ class TeacherCache:
         standardizer: What `batch` does to the teacher's values, and how to undo it.
     """
 
-    def __init__(self, maps: MapArray, standardizer: Standardizer) -> None:
-        self._maps = maps
+    def __init__(self, maps: Sequence[MapArray], standardizer: Standardizer) -> None:
+        self._maps = list(maps)
+        self._ends = np.cumsum([len(part) for part in maps])
         self.standardizer = standardizer
-        self.channels = int(maps.shape[1])
-        self.grid = (int(maps.shape[2]), int(maps.shape[3]))
+        self.channels = int(maps[0].shape[1])
+        self.grid = (int(maps[0].shape[2]), int(maps[0].shape[3]))
 
     def __len__(self) -> int:
-        return len(self._maps)
+        return int(self._ends[-1])
+
+    @classmethod
+    def joined(cls, caches: Sequence[TeacherCache]) -> TeacherCache:
+        """The caches of one teacher over several kinds of frames as one, in their order.
+
+        Args:
+            caches: All with the standardizer of the first.
+        """
+        maps = [part for cache in caches for part in cache._maps]
+        return cls(maps, caches[0].standardizer)
 
     def raw(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Tensor:
         """Maps of some rows of the store as the teacher gave them: (B, C, gh, gw) float32."""
-        return torch.from_numpy(self._maps[np.asarray(indices)].astype(np.float32))
+        rows = np.asarray(indices)
+        if len(self._maps) == 1:
+            return torch.from_numpy(self._maps[0][rows].astype(np.float32))
+        found = np.empty((len(rows), self.channels, *self.grid), np.float32)
+        parts = np.searchsorted(self._ends, rows, side="right")
+        for number, part in enumerate(self._maps):
+            own = parts == number
+            found[own] = part[rows[own] - (self._ends[number] - len(part))]
+        return torch.from_numpy(found)
 
     def batch(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Tensor:
         """Maps of some rows of the store, standardized: (B, C, gh, gw) float32."""
         return self.standardizer.apply(self.raw(indices))
 
-    @classmethod
-    def build(
-        cls,
+
+class CachePlan:
+    """The cache of a teacher, frames and a grid: what of it is on disk, and how the rest is made.
+
+    A kill at any moment costs at most the block at hand: the marker names a block only after its
+    rows are on disk. A block whose checksum does not hold is computed again. Several processes that
+    build the same cache share its blocks, and the files are those that one process would write; a
+    block whose process dies is taken over by another.
+
+    Args:
+        teacher: Frozen teacher, on the device that it shall run on.
+        frames: What it looks at.
+        grid: Largest height and width of the maps that are read; a teacher with fewer cells keeps
+            its own.
+        folder: Where caches live.
+        batch_size: Frames per call of the teacher; None chooses.
+
+    Attributes:
+        grid: Height and width of the maps that are read.
+    """
+
+    def __init__(
+        self,
         teacher: Teacher,
-        store: ImageStore,
+        frames: FrameSource,
         grid: tuple[int, int],
         folder: Path,
-        batch_size: int = 8,
+        batch_size: int | None = None,
+    ) -> None:
+        own = teacher.grid
+        self.grid = (min(grid[0], own[0]), min(grid[1], own[1]))
+        self.teacher, self.frames = teacher, frames
+        self._folder, self._batch_size = folder, batch_size
+        self._own = self._files(own)
+        self._used = self._own if self.grid == own else self._files(self.grid)
+
+    def _files(self, grid: tuple[int, int]) -> BlockStore:
+        device = next(iter(self.teacher.parameters())).device
+        precision = "bfloat16" if device.type == "cuda" else "float32"
+        identity = f"{RULES} | {self.teacher.identity} | {self.frames.key} | {precision}"
+        key = hashlib.sha256(f"{identity} | {grid[0]}x{grid[1]}".encode()).hexdigest()[:20]
+        shape = (len(self.frames), self.teacher.channels, *grid)
+        return BlockStore(self._folder / f"{self.teacher.name}-{key}", shape)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Disk that the maps still need; what another process has reserved is not counted."""
+        if self._used.finished() is not None:
+            return 0
+        stores = [self._own] if self._used is self._own else [self._own, self._used]
+        return sum(store.nbytes for store in stores if not store.is_reserved())
+
+    @property
+    def frames_to_see(self) -> int:
+        """Number of frames that the teacher has not processed yet."""
+        return 0 if self._used.finished() is not None else self._own.count_missing()
+
+    def build(
+        self,
         progress: Progress | None = None,
         *,
         standardize: Kind = "channel",
+        standardizer: Standardizer | None = None,
     ) -> TeacherCache:
-        """Open the cache of a teacher, images and a grid; make or repair what is missing.
-
-        A kill at any moment costs at most the block at hand: the marker names a block only after
-        its rows are on disk. A block whose checksum does not hold is computed again. Several
-        processes that build the same cache share its blocks, and the files are those that one
-        process would write; a block whose process dies is taken over by another.
+        """Open the cache; make or repair what is missing.
 
         Args:
-            teacher: Frozen teacher, on the device that it shall run on.
-            store: Training images.
-            grid: Height and width of the maps.
-            folder: Where caches live.
-            batch_size: Images per call of the teacher; does not change the result.
-            progress: Called with the rows done and the rows in all.
+            progress: Called with the rows done and the rows in all, after each batch.
             standardize: `channel` or `phi-s`; the maps on disk are the same.
+            standardizer: That of other frames, for maps that are compared with theirs; None for
+                these frames' own.
 
         Raises:
-            DataError: The disk is too small, or the teacher gave values that are not finite.
+            DataError: The disk is too small, a frame cannot be read, or the teacher gave values
+                that are not finite or do not depend on the frame.
             UsageError: Another `standardize`.
         """
         if standardize not in get_args(Kind):
             raise UsageError(
                 f"no standardization {standardize!r}", expected=" | ".join(get_args(Kind))
             )
-        identity = f"{RULES} | {teacher.identity} | {store.key} | {grid[0]}x{grid[1]}"
-        key = hashlib.sha256(identity.encode()).hexdigest()[:20]
-        folder.mkdir(parents=True, exist_ok=True)
-        files = BlockStore(folder / f"{teacher.name}-{key}", (len(store), teacher.channels, *grid))
-        work = _Work(teacher, store, grid, batch_size, progress, files, standardize)
-        work.fill()
-        return cls(*work.checked())
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kind = standardize if standardizer is None else None
+        seen = TeacherRows(self.teacher, self.frames, self._batch_size)
+        told = progress or (lambda _done, _total: None)
+        rows: Rows = seen
+        if self._used is not self._own:
+            if self._used.finished() is None:
+                Filling(self._own, seen, self.teacher.name, seen.device, None, told).fill()
+            rows = ReducedRows(self._own, seen, self.grid)
+        filling = Filling(
+            self._used,
+            rows,
+            self.teacher.name,
+            seen.device,
+            kind,
+            told if self._used is self._own else _end_only(told),
+        )
+        filling.fill()
+        maps, found = filling.checked(standardizer)
+        return TeacherCache([maps], found)
 
 
-class _Work:
-    """One process's share of running a teacher over a store."""
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        store: ImageStore,
-        grid: tuple[int, int],
-        batch_size: int,
-        progress: Progress | None,
-        files: BlockStore,
-        kind: Kind,
-    ) -> None:
-        self.teacher, self.store, self.grid = teacher, store, grid
-        self.batch_size, self.progress = batch_size, progress
-        self.files, self.kind, self.sums = files, kind, f"{kind}-sums.npz"
-        self.device = next(iter(teacher.parameters())).device
-
-    def fill(self) -> None:
-        """Compute the blocks that no other process computes, until all are there."""
-        while True:
-            with self.files.lock():
-                if self.files.finished() is not None:
-                    return
-                opened = self.files.open(self.files.partial) or self._begin()
-                self._sum_up(opened)
-                if not opened.pending:
-                    self.files.finish()
-                    return
-            with self.files.claim(opened.pending) as number:
-                if number is not None:
-                    self._compute(number)
-
-    def _begin(self) -> Opened:
-        sums = Moments(self.kind, self.teacher.channels)
-        return self.files.create(f"the maps of {self.teacher.name}", 2 * sums.products.nbytes)
-
-    def _compute(self, number: int) -> None:
-        opened = self.files.open(self.files.partial)
-        if opened is None or number not in opened.pending:
-            return
-        rows = self._rows(self.files.blocks[number])
-        opened.maps[self.files.blocks[number]] = rows
-        opened.maps.flush()
-        with self.files.lock():
-            opened = self.files.open(self.files.partial)
-            if opened is None:
-                raise DataError(
-                    f"{self.files.partial} vanished while it was filled", hint="start again"
-                )
-            opened.mark(number, checksum(rows))
-        if self.progress is not None:
-            todo = sum(
-                block.stop - block.start
-                for block in map(self.files.blocks.__getitem__, opened.pending)
-            )
-            self.progress(len(self.store) - todo, len(self.store))
-
-    def checked(self) -> tuple[MapArray, Standardizer]:
-        """Read-only maps, every block checked and repaired, and their standardization."""
-        with self.files.lock():
-            opened = self.files.finished()
-            if opened is None:
-                raise DataError(
-                    f"{self.files.final} cannot be read back",
-                    hint=f"remove {self.files.final} and try again",
-                )
-            for number, block in enumerate(self.files.blocks):
-                if checksum(opened.maps[block]) != opened.marker.checksums[number]:
-                    rows = self._rows(block)
-                    opened.maps[block] = rows
-                    opened.maps.flush()
-                    opened.mark(number, checksum(rows))
-            standardizer = self._standardizer(opened)
-        if self.progress is not None:
-            self.progress(len(self.store), len(self.store))
-        opened.maps.flags.writeable = False
-        return opened.maps, standardizer
-
-    def _standardizer(self, opened: Opened) -> Standardizer:
-        path = opened.folder / f"{self.kind}.npz"
-        found = Standardizer.load(path, self.teacher.channels)
-        if found is None:
-            found = self._sum_up(opened).standardizer()
-            found.save(path)
-            (opened.folder / self.sums).unlink()
-        return found
-
-    def _sum_up(self, opened: Opened) -> Moments:
-        """Add all blocks that are next in order; a damaged one becomes pending. Needs the lock."""
-        path = opened.folder / self.sums
-        moments = Moments.load(path, self.kind, self.teacher.channels)
-        while moments.blocks < len(self.files.blocks):
-            number = moments.blocks
-            rows = np.array(opened.maps[self.files.blocks[number]])
-            if opened.marker.checksums[number] != checksum(rows):
-                if opened.marker.checksums[number] is not None:
-                    opened.mark(number, None)
-                break
-            moments.add(rows, self.device)
-            moments.save(path)
-        return moments
-
-    def _rows(self, block: slice) -> NDArray[np.float16]:
-        parts = []
-        for begin in range(block.start, block.stop, self.batch_size):
-            images = np.array(self.store.images[begin : min(begin + self.batch_size, block.stop)])
-            batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
-            parts.append(self.teacher.features(batch, self.grid).half().cpu().numpy())
-        rows = np.concatenate(parts)
-        if not np.isfinite(rows).all():
-            raise DataError(
-                f"teacher {self.teacher.name} gave values that float16 cannot hold",
-                got=f"rows {block.start} to {block.stop - 1}",
-                hint="check the teacher's checkpoint",
-            )
-        return rows
+def _end_only(progress: Progress) -> Progress:
+    """Report nothing but the end: reducing maps takes a moment beside making them."""
+    return lambda done, total: progress(done, total) if done == total else None

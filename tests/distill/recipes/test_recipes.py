@@ -209,13 +209,25 @@ def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
         assert bool((grad != 0).any())
 
 
-def test_schedules_weigh_task_and_teacher() -> None:
-    objective = Difom(Small(), *parts(schedule="distil-first", epochs=4), [CHANNELS])
+@pytest.mark.parametrize(
+    ("schedule", "halves"),
+    [
+        ("joint", ("both", "both")),
+        ("distil-first", ("teacher", "task")),
+        ("task-first", ("task", "both")),
+        ("teachers-only", ("teacher", "teacher")),
+    ],
+)
+def test_schedules_weigh_task_and_teacher(schedule: str, halves: tuple[str, str]) -> None:
+    """Each in the same number of epochs, and so of steps."""
+    made = parts(schedule=schedule, epochs=4, distill_weight=0.3)
+    objective = Difom(Small(), *made, [CHANNELS])
     given = batch()
-    for epoch, alone in ((0, "teacher"), (1, "teacher"), (2, "task"), (3, "task")):
+    for epoch in range(4):
         losses = objective(given, Step(epoch, 0))
-        expected = losses.distillation[0] if alone == "teacher" else losses.task
-        torch.testing.assert_close(losses.total, expected)
+        teacher, task = losses.distillation[0], losses.task
+        expected = {"teacher": teacher, "task": task, "both": task + 0.3 * teacher}
+        torch.testing.assert_close(losses.total, expected[halves[epoch // 2]])
 
 
 def test_dropping_is_reproducible_and_keeps_the_worst_teacher() -> None:

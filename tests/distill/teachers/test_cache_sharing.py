@@ -21,33 +21,38 @@ import sys, time
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from distill.teachers.cache.maps import TeacherCache
-from distill.data.image_store import ImageStore
+from distill.teachers.cache.maps import CachePlan
 from distill.teachers.base import Teacher, resample
 
 class Mixed(Teacher):
     """A 1x1 convolution that records its blocks and may hang forever in one of them."""
     def __init__(self, log, hang):
-        super().__init__("mixed", 6, "plain")
+        super().__init__("mixed", 6, "plain", size=12, cells=6)
+        self.grid = GRID
         torch.manual_seed(0)
         self.network = nn.Conv2d(3, 6, 1)
         self.log, self.hang = log, hang
         self.freeze()
-    def native_features(self, images, grid):
+    def native_features(self, pixels):
         with self.log.open("a") as file:
-            file.write(f"{len(images)}\\n")
+            file.write(f"{len(pixels)}\\n")
         if self.hang:
             time.sleep(600)
         time.sleep(0.02)
-        return self.network(resample(images.float() / 255, grid))
+        return self.network(resample(pixels / 255, self.grid))
 
-def images():
-    pictures = np.random.default_rng(0).integers(0, 256, (ROWS, 12, 20, 3), np.uint8)
-    return ImageStore(pictures, pictures[..., 0], "key", (12, 20))
+class Pictures:
+    key = "key"
+    def __init__(self):
+        self.images = np.random.default_rng(0).integers(0, 256, (ROWS, 12, 12, 3), np.uint8)
+    def __len__(self):
+        return ROWS
+    def batch(self, rows, size):
+        return self.images[rows]
 
 def build(folder, log, kind, hang=False):
     teacher = Mixed(Path(log), hang)
-    return TeacherCache.build(teacher, images(), GRID, Path(folder), BLOCK, standardize=kind)
+    return CachePlan(teacher, Pictures(), GRID, Path(folder), BLOCK).build(standardize=kind)
 '''.replace("ROWS", str(ROWS))
     .replace("GRID", str(GRID))
     .replace("BLOCK", str(BLOCK))

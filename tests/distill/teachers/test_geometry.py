@@ -36,24 +36,27 @@ if TYPE_CHECKING:
     from distill.teachers.build import Teacher
 
 
-def tiny_timm(name: str, **options: Any) -> Teacher:
-    return TimmFeatures(timm.create_model(name, **options), name)
+def tiny_timm(name: str, size: int | None = None, **options: Any) -> Teacher:
+    return TimmFeatures(timm.create_model(name, **options), name, size)
 
 
 BUILDERS: dict[str, Callable[[], Teacher]] = {
-    "dinov2": lambda: PatchTokens(dinov2(), "dinov2"),
-    "dinov2 with registers": lambda: PatchTokens(dinov2_with_registers(), "dinov2"),
-    "dinov3 vit": lambda: PatchTokens(dinov3_vit(), "dinov3"),
-    "dinov3 convnext": lambda: PatchTokens(dinov3_convnext(), "dinov3"),
+    "dinov2": lambda: PatchTokens(dinov2(), "dinov2", size=168),
+    "dinov2 with registers": lambda: PatchTokens(dinov2_with_registers(), "dinov2", size=112),
+    "dinov3 vit": lambda: PatchTokens(dinov3_vit(), "dinov3", size=192),
+    "dinov3 convnext": lambda: PatchTokens(dinov3_convnext(), "dinov3", size=256),
     "sam": lambda: huggingface.sam(sam_vision()),
+    "sam smaller": lambda: huggingface.sam(sam_vision(), size=256),
     "sam pth": lambda: SamPth(sam_pth()),
+    "sam pth larger": lambda: SamPth(sam_pth(), 288),
     "sam2": lambda: huggingface.sam2(sam2_vision()),
-    "oneformer": lambda: PixelDecoder(oneformer(), "oneformer", 32),
-    "mask2former": lambda: PixelDecoder(mask2former(), "mask2former", 32),
-    "efficientnet_lite2": EfficientNetLite2,
-    "timm resnet": lambda: tiny_timm("resnet10t", zero_init_last=False),
-    "timm convnext": lambda: tiny_timm("convnext_atto"),
-    "timm vit": lambda: tiny_timm("vit_tiny_patch16_224", depth=2, dynamic_img_size=True),
+    "sam2 larger": lambda: huggingface.sam2(sam2_vision(), size=320),
+    "oneformer": lambda: PixelDecoder(oneformer(), "oneformer", 32, size=128),
+    "mask2former": lambda: PixelDecoder(mask2former(), "mask2former", 32, size=128),
+    "efficientnet_lite2": lambda: EfficientNetLite2(size=128),
+    "timm resnet": lambda: tiny_timm("resnet10t", 128, zero_init_last=False),
+    "timm convnext": lambda: tiny_timm("convnext_atto", 160),
+    "timm vit": lambda: tiny_timm("vit_tiny_patch16_224", 160, depth=2, dynamic_img_size=True),
     "timm swin": lambda: tiny_timm(
         "swin_tiny_patch4_window7_224", embed_dim=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)
     ),
@@ -152,7 +155,7 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
 
 def test_efficientnet_is_centred_on_its_cells() -> None:
     """Around a marker in the middle of a cell, the change is even within .2 of a cell."""
-    teacher, grid = EfficientNetLite2(), (10, 10)
+    teacher, grid = EfficientNetLite2(size=160), (10, 10)
     cells = [(4, 4), (5, 4), (4, 5), (5, 6)]
     images = torch.full((1 + len(cells), 3, 160, 160), 120, dtype=torch.uint8)
     for number, (i, j) in enumerate(cells, 1):

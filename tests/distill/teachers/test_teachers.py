@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ from distill.teachers.student import StudentMapsTeacher
 from distill.teachers.timm_models import load_timm
 from edge.errors import DataError, MissingDependencyError, TrainingError, UsageError
 from edge.util.extras import resolve
+from tests.support.tiny_teachers import mask2former
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +76,74 @@ def test_wrong_images_are_refused() -> None:
 def test_every_row_of_the_table_resolves() -> None:
     assert all(callable(resolve(form.builder)) for form in TEACHERS.values())
     assert callable(resolve(SAM_PTH))
-    assert build_teacher("efficientnet_lite2").channels == 120
+    teacher = build_teacher("efficientnet_lite2")
+    assert (teacher.channels, teacher.size, teacher.grid) == (120, 512, (32, 32))
+
+
+def test_the_size_follows_the_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line tells what was loaded; the default is the size of the checkpoint."""
+    dinov2().save_pretrained(tmp_path)
+    caplog.set_level("INFO")
+    for spec, size, cells in (("", 28, 2), ("?size=70", 70, 5)):
+        caplog.clear()
+        teacher = build_teacher(f"dinov2:{tmp_path}{spec}")
+        assert (teacher.size, teacher.grid) == (size, (cells, cells))
+        (record,) = caplog.records
+        line = record.getMessage()
+        assert f"{size} pixels, {cells}x{cells} cells, {tmp_path}, Apache-2.0" in line
+        assert "M parameters" in line
+    identities = {build_teacher(f"dinov2:{tmp_path}?size={size}").identity for size in (28, 70)}
+    assert len(identities) == 2
+    assert build_teacher("efficientnet_lite2?size=1040").grid == (64, 64), "the stated limit"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("efficientnet_lite2?size=250", "size=240 or size=256"),
+        ("efficientnet_lite2?size=big", "a whole number from 14 to 4096"),
+        ("efficientnet_lite2?side=256", "unknown option 'side'"),
+        ("efficientnet_lite2?normalize=min-max", "unknown option 'normalize'"),
+        ("dinov2:FOLDER?size=500", "a multiple of its patch of 14 pixels"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, spec: str, words: str) -> None:
+    dinov2().save_pretrained(tmp_path)  # type: ignore[operator]
+    with pytest.raises(UsageError) as caught:
+        build_teacher(spec.replace("FOLDER", str(tmp_path)))
+    assert words in str(caught.value)
+
+
+def test_a_checkpoint_says_how_its_pictures_are_normalized(tmp_path: Path) -> None:
+    processor = {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.2, 0.3, 0.4],
+        "size": {"shortest_edge": 100, "longest_edge": 2000},
+    }
+    network = mask2former()
+    network.save_pretrained(tmp_path)
+    plain = build_teacher(f"mask2former:{tmp_path}?size=96")
+    assert build_teacher(f"mask2former:{tmp_path}").size == 640
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    teacher = build_teacher(f"mask2former:{tmp_path}")
+    assert (teacher.size, teacher.grid) == (128, (16, 16)), "a multiple of the coarsest stride"
+    assert "(0.5, 0.4, 0.3)" in teacher.preprocessing
+    small = build_teacher(f"mask2former:{tmp_path}?size=96")
+    images = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
+    assert not torch.allclose(small.features(images), plain.features(images), atol=1e-3)
+
+
+def test_medsams_normalization_is_chosen_by_an_option(tmp_path: Path) -> None:
+    state = {f"image_encoder.{key}": value for key, value in sam_pth_state().items()}
+    torch.save(state, tmp_path / "medsam.pth")
+    teacher = build_teacher(f"sam:{tmp_path / 'medsam.pth'}?normalize=min-max")
+    images = torch.randint(0, 100, (1, 3, 96, 96), dtype=torch.uint8)
+    brighter = images + 100
+    assert torch.allclose(teacher.features(images), teacher.features(brighter), atol=1e-5)
+    published = build_teacher(f"sam:{tmp_path / 'medsam.pth'}")
+    assert not torch.allclose(published.features(images), published.features(brighter), atol=1e-2)
+    assert teacher.identity != published.identity
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from distill.run_folder import load_checkpoint, load_config, load_run
 from distill.train.runs import can_resume, resume_run, start_run
 from distill.train.stages import mean_weights, stage_path
 from distill.train.trainer import Trainer
-from edge.errors import TrainingError, UsageError
+from edge.errors import DataError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +116,16 @@ def test_stages_that_have_no_mean_are_refused_before_anything_is_written(
     folder: Path, tmp_path: Path, stages: list[dict[str, Any]], words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
+        start_run(config(folder, stages=stages), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_a_later_stage_is_missed_before_the_first(
+    folder: Path, tmp_path: Path
+) -> None:
+    later = {"recipe": "difom", "teachers": [f"dinov2:{tmp_path}/nowhere"]}
+    stages = [{"name": "a", "averaged": False}, {"name": "b", "after": "a", "settings": later}]
+    with pytest.raises(DataError, match="nowhere is not a folder"):
         start_run(config(folder, stages=stages), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
