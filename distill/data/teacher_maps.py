@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 
 from distill.data.image_store import require_space
-from distill.run_folder import runs_root
+from distill.run_table import runs_root
 from distill.teachers.cache.maps import CachePlan, TeacherCache
 
 if TYPE_CHECKING:
@@ -127,11 +127,12 @@ def paced(bar: Progress, clock: Callable[[], float] = time.monotonic) -> Callabl
         bar: Counts what is done from the first call on.
         clock: Seconds.
     """
-    first = shown = begin = None
+    first: int | None = None
+    shown, begin = 0, 0.0
 
     def advance(done: int, _total: int) -> None:
         nonlocal first, shown, begin
-        if first is None or shown is None or begin is None:
+        if first is None:
             first, shown, begin = done, done, clock()
             return
         seconds = clock() - begin

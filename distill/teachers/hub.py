@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import huggingface_hub
 import torch
@@ -41,10 +41,10 @@ def quiet() -> Iterator[None]:
     """Keep the progress bars and tables of the libraries of models off the terminal."""
     shown = transformers.utils.logging
     verbosity, bars = shown.get_verbosity(), shown.is_progress_bar_enabled()
-    hidden = huggingface_hub.utils.are_progress_bars_disabled()
+    hidden = huggingface_hub.utils.are_progress_bars_disabled()  # type: ignore[attr-defined] # documented
     shown.set_verbosity_error()
     shown.disable_progress_bar()
-    huggingface_hub.utils.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined] # documented
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
         if bars:
             shown.enable_progress_bar()
         if not hidden:
-            huggingface_hub.utils.enable_progress_bars()
+            huggingface_hub.utils.enable_progress_bars()  # type: ignore[attr-defined] # documented
 
 
 def load_processor(source: str) -> Processor:
@@ -70,15 +70,16 @@ def load_processor(source: str) -> Processor:
             )
             break
     mean, deviation = found.get("image_mean"), found.get("image_std")
-    named = all(_is_color(value) for value in (mean, deviation))
     size = found.get("size")
     if isinstance(size, dict):
         size = size.get("shortest_edge") or size.get("height")
     side = size if isinstance(size, int) and size > 0 else None
-    return Processor(*((tuple(mean), tuple(deviation)) if named else IMAGENET), side)
+    if _is_color(mean) and _is_color(deviation):
+        return Processor(tuple(mean), tuple(deviation), side)
+    return Processor(*IMAGENET, side)
 
 
-def _is_color(value: Any) -> bool:
+def _is_color(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
 
 

@@ -10,7 +10,7 @@ import click
 from edge.errors import BundleError
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
-from firmware_bridge.fleet.slots.state import DEFAULT_STATE
+from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
 
 _STATE = click.option(
     "--state",

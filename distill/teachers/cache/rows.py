@@ -39,8 +39,10 @@ _THUMB = 8
 class FrameSource(Protocol):
     """Frames in a fixed order: `distill.data.frames.Frames`."""
 
-    key: str
-    """Hash of the contents."""
+    @property
+    def key(self) -> str:
+        """Hash of the contents."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of frames."""

@@ -7,7 +7,7 @@ out, or if a statement (`vex`) clears it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from packageurl import PackageURL

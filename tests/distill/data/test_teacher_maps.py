@@ -61,7 +61,7 @@ def test_a_teacher_sees_the_original_in_the_students_field_of_view(
 
 
 def test_the_key_depends_on_the_part_and_not_on_the_students_size(samples: list[Sample]) -> None:
-    keys = {Frames(samples, rule).key for rule in ("view", "full-frame")}  # type: ignore[arg-type]
+    keys = {Frames(samples, rule).key for rule in ("view", "full-frame")}
     assert len(keys) == 2
     assert Frames(samples[:2], "view").key not in keys
 

@@ -345,4 +345,4 @@ def test_larger_frames_are_computed_in_smaller_batches() -> None:
 
 def test_an_unknown_standardization_names_the_legal_ones(tmp_path: Path, store: Pictures) -> None:
     with pytest.raises(UsageError, match="phi-s"):
-        build(Colours(), store, GRID, tmp_path, standardize="whiten")  # type: ignore[arg-type]
+        build(Colours(), store, GRID, tmp_path, standardize="whiten")

@@ -64,6 +64,8 @@ def pyramid(decoder: str, *, dynamic_head: bool = False) -> PyramidStudent:
         pretrained=False,
         dynamic_head=dynamic_head,
         presence=True,
+        uncertainty=False,
+        pooled_attention=False,
     )
 
 
