@@ -45,7 +45,7 @@ def test_doubt_lowers_the_loss_of_wrong_images_alone() -> None:
     logits[1] = 3.0  # the second image is right already
     shown = hinted_logits(logits, masks, torch.sigmoid(doubt), torch.tensor([True, True]))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(shown, masks)
-    gradients = torch.autograd.grad(loss, doubt)
+    (gradient,) = torch.autograd.grad(loss, doubt)
     wrong, right = gradient.flatten().tolist()
     assert wrong > 5 * right > 0
 
@@ -82,7 +82,7 @@ def test_the_confidence_reads_scores_without_a_gradient_and_no_engine_has_it() -
     maps = student.train().maps(x)
     assert maps.confidence is not None
     assert maps.confidence.shape == (2, 1, 1, 1)
-    (gradient,) = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         maps.confidence.sum(), student.head.weight, allow_unused=True, retain_graph=True
     )
     assert gradients == (None,)
