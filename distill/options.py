@@ -175,7 +175,7 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         str,
         Meta(
             description="Weights that the whole student starts from: a file of weights recovered "
-            "from a bundle, or a run. Parts that it lacks start as they would without it."
+            "from a bundle, or a run; parts that it lacks start as they would without it."
         ),
     ] = ""
     frozen_stages: Annotated[

@@ -118,6 +118,7 @@ def test_the_command_writes_the_agreed_record(
         "shifts",
         "detection",
         "header",
+        "confidence",
     }
     header = record["header"]
     assert (header["engine"], header["precision"], header["threshold"]) == ("tflite", "int8", 0.5)
