@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks import templates
-from benchmarks.table import RESULTS, benchmark_table, machine_name, put_between, read_records
-from edge.bench.report.markdown import table
+from benchmarks.table import (
+    RESULTS,
+    benchmark_table,
+    machine_name,
+    put_between,
+    read_records,
+    table,
+)
 from edge.errors import DataError
 from edge.util.files import atomic_write
 from edge.util.host import Device

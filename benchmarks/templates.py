@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.bench.report.markdown import table
+from benchmarks.table import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -88,25 +88,31 @@ def markdown_report(report: BenchReport) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Render a Markdown table; empty without rows; None becomes a dash."""
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, markup: bool = False) -> str:
+    """Render a Markdown table; empty without rows; None becomes a dash.
+
+    Args:
+        headers: Heads of the columns, in Markdown.
+        rows: Cells of each row.
+        markup: Whether text in cells is Markdown already, instead of text to show as it is.
+    """
     if not rows:
         return ""
     lines = [
         list(headers),
         ["---"] * len(headers),
-        *([cell(value) for value in row] for row in rows),
+        *([cell(value, markup=markup) for value in row] for row in rows),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def cell(value: object) -> str:
-    """Format a value for a table."""
+def cell(value: object, *, markup: bool = False) -> str:
+    """Format a value for a table, see `table`."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return markdown(str(value))
+    return str(value) if markup else markdown(str(value))
 
 
 def _load(load: LoadReport) -> str:
