@@ -51,7 +51,7 @@ def group() -> None:
     epilog=console.examples(
         "edge-difom device audit keygen /etc/edge-difom/device.pem",
         "edge-difom device audit keygen device.pem",
-        "sudo edge-difom device audit keygen /root/device.pem",
+        "edge-difom device audit keygen /media/stick/cart-7.pem",
     ),
 )
 @click.argument("key", type=click.Path(path_type=Path))

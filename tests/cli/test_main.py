@@ -114,7 +114,8 @@ def test_an_error_is_one_message_and_its_own_exit_code(
 
 
 def test_exit_codes_are_distinct() -> None:
-    assert len({kind.exit_code for kind in KINDS}) == len(KINDS)
+    own = [kind for kind in KINDS if "exit_code" in vars(kind)]  # others share that of their kind
+    assert len({kind.exit_code for kind in own}) == len(own) > 10
 
 
 def test_interruption_and_operating_system_errors(
