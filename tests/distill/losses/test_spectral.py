@@ -152,8 +152,11 @@ def test_a_low_band_beyond_one_program_takes_the_other_kernel() -> None:
 
 
 @pytest.mark.interpreted
-def test_a_loss_of_many_programs_repeats_to_the_bit() -> None:
-    low, high, target = (m.detach() for m in maps((2, 700, 4, 4)))
+def test_a_loss_of_many_programs_repeats_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernels in (triton_box, triton_weighted):  # more programs than are added at a time
+        monkeypatch.setattr(kernels, "SUM_BLOCK", 16)
+    monkeypatch.setattr(triton_weighted, "BLOCK", 16)
+    low, high, target = (m.detach() for m in maps((1, 20, 4, 4)))
     losses = [
         way.compute(low, high, target, 1, "box", keep=False)[0]
         for way in (triton_box.BOX, triton_weighted.RESIDUAL)
