@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import yaml
@@ -19,12 +19,10 @@ from distill.options import (
     DataOptions,
     LossOptions,
     OptimizerOptions,
-    Option,
     Options,
     RunOptions,
     StudentOptions,
     TeacherOptions,
-    list_options,
 )
 from edge.errors import UsageError
 
@@ -244,3 +242,73 @@ def dump_config(config: msgspec.Struct) -> str:
     """A configuration as YAML with flat keys, for `resolved.yaml`."""
     flat = config.flat() if isinstance(config, DistillConfig) else msgspec.to_builtins(config)
     return yaml.safe_dump(flat, sort_keys=False)
+
+
+class Option(NamedTuple):
+    """One option, as a help text shows it.
+
+    Attributes:
+        key: The flat name that users write.
+        part: The attribute of `DistillConfig` that holds it.
+        type: Values that are accepted, such as `int >= 1`.
+        default: The default as it is written in YAML; None for a required option.
+        help: One full sentence.
+    """
+
+    key: str
+    part: str
+    type: str
+    default: str | None
+    help: str
+
+
+def list_options(parts: dict[str, type[Options]]) -> list[Option]:
+    """All options of the parts of a configuration, in their order.
+
+    Args:
+        parts: Attribute of the configuration -> its struct.
+    """
+    options = []
+    for part, struct in parts.items():
+        info = msgspec.inspect.type_info(struct)
+        assert isinstance(info, msgspec.inspect.StructType)
+        for item in info.fields:
+            described = item.type
+            assert isinstance(described, msgspec.inspect.Metadata)
+            help_text = (described.extra_json_schema or {})["description"]
+            options.append(
+                Option(item.encode_name, part, _type_name(described), _default(item), help_text)
+            )
+    return options
+
+
+def _default(item: msgspec.inspect.Field) -> str | None:
+    if item.default_factory is not msgspec.NODEFAULT:
+        return _yaml(item.default_factory())
+    return None if item.default is msgspec.NODEFAULT else _yaml(item.default)
+
+
+def _yaml(value: Any) -> str:
+    text: str = msgspec.json.encode(value).decode()
+    return text
+
+
+def _type_name(kind: msgspec.inspect.Type) -> str:
+    """Values that a type accepts, in words."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _type_name(kind.type)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return " | ".join(str(value) for value in kind.values)
+    if isinstance(kind, msgspec.inspect.StructType):
+        return "mapping"
+    if isinstance(kind, msgspec.inspect.ListType):
+        return f"list of {_type_name(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        name = "int" if isinstance(kind, msgspec.inspect.IntType) else "float"
+        bounds = [(">=", kind.ge), (">", kind.gt), ("<=", kind.le), ("<", kind.lt)]
+        # Larger bounds only keep numbers computable.
+        limits = [
+            f"{sign} {bound:g}" for sign, bound in bounds if bound is not None and bound < 1e6
+        ]
+        return f"{name} {' and '.join(limits)}".rstrip()
+    return "bool" if isinstance(kind, msgspec.inspect.BoolType) else "str"

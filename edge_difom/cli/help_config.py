@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distill.options import Option
+    from distill.config import Option
 
 _WIDTH = 100
 

@@ -16,56 +16,15 @@ from edge.util.extras import resolve
 from edge.util.files import locked, sha256
 from firmware_bridge import durable
 from firmware_bridge.fleet.slots import state
-from firmware_bridge.fleet.slots.audit import AuditLog
-from firmware_bridge.fleet.slots.state import Held, State
+from firmware_bridge.fleet.slots.state import State
 from firmware_bridge.fleet.slots.status import examine
-from firmware_bridge.fleet.slots.store import SlotStore
 from firmware_bridge.fleet.trust import trust_store as believed
 from firmware_bridge.fleet.trust.folder import open_plain
 from tests.support.signed_slots import Signer
+from tests.support.slot_device import Device
 
 if TYPE_CHECKING:
     from edge.contracts import BundleStore
-
-
-class Device:
-    """A state folder whose slots are filled by hand, and the publisher who signs them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.publisher = folder, Signer()
-        self.publisher.trusted_by(folder)
-
-    def put(self, slot: str, version: int, *, good: bool = False) -> Held:
-        path = self.folder / "slots" / slot / f"{version}.difom"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"bundle {version}".encode())
-        held = Held(
-            file=path.name,
-            sha256=sha256(path),
-            size=path.stat().st_size,
-            name="polyps",
-            version=version,
-            manifest="0" * 64,
-            good=good,
-        )
-        self.publisher.sign(self.folder, slot, held)
-        return held
-
-    def start(self) -> SlotStore:
-        return SlotStore(self.folder)
-
-    def version(self) -> int | None:
-        path = self.start().current()
-        return int(path.stem) if path else None
-
-    def reasons(self, event: str) -> list[object]:
-        records = AuditLog(self.folder).records()
-        return [record.detail["reason"] for record in records if record.event == event]
-
-    def events(self) -> list[str]:
-        log = AuditLog(self.folder)
-        assert log.verify().ok
-        return [record.event for record in log.records()]
 
 
 @pytest.fixture
