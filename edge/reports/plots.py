@@ -91,14 +91,14 @@ def froc_curves(
             ("matched", "--", f"IoU from {report.iou:g}"),
         ):
             shares = [getattr(point, name) for point in report.froc]
-            lowest.append(min(shares))
             plot.axes.plot(along, shares, style, color=color, marker=".", label=f"{label}, {means}")
             share = getattr(report.polyps, name) / report.polyps.n
+            lowest.append(share)
             plot.axes.plot(chosen, share, "D", color=color, markersize=9, markeredgecolor="black")
     if not lowest:
         return ""
     plot.axes.plot([], [], "D", color="none", markeredgecolor="black", label="operating point")
-    # Curves often differ only by a few hundredths near the top.
+    # Curves differ by a few hundredths near the top, and fall to nothing far below what is of use.
     plot.axes.set_ylim(max(0.0, np.floor(10 * min(lowest) - 2) / 10), 1.02)
     plot.axes.set_xlim(left=0)
     plot.axes.set_xlabel(
