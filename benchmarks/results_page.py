@@ -47,6 +47,7 @@ _GROUPED = "quantization"
 TEMPLATES: dict[str, Callable[[Content], str]] = {
     "detection": templates.detection,
     "evaluation": templates.evaluation,
+    "gpu": templates.gpu,
     "study": templates.study,
     "matrix": templates.matrix,
     "latency": templates.latency,
@@ -64,6 +65,7 @@ SECTIONS = {
     "matrix": "Choice of student and input size",
     "latency": "Latency",
     "comparisons": "Speed and memory",
+    "gpu": "Spectral loss on a GPU",
     "peers": "Beside other software",
     "soak": "Half an hour of faults",
     "clips": "Temporal smoothing on clips",
@@ -83,6 +85,7 @@ def kind_of(content: Any) -> str:
     signs = {
         "shipped": {"shipped", "note"},
         "detection": {"detection_rows"},
+        "gpu": {"gpu_rows"},
         "study": {"shared", "seeds"},
         "soak": {"protocol", "checks"},
         "evaluation": {"shifts", "clean"},

@@ -380,6 +380,23 @@ def detection(content: Content) -> str:
     return f"{table(head, lines)}\n\n{sequences}"
 
 
+def gpu(content: Content) -> str:
+    """The spectral loss on a GPU."""
+    head = ["maps", "published ms", "ours ms", "ratio", "95 % of rounds", "share of copy speed"]
+    rows = [
+        [
+            row["what"],
+            row["published_ms"],
+            row["ours_ms"],
+            row["ratio"],
+            span(row["ratio_quantiles"]),
+            row["share_of_copy"],
+        ]
+        for row in content["gpu_rows"]
+    ]
+    return f"Copy: {content['copy_gb_per_s']:.0f} GB/s.\n\n{table(head, rows)}"
+
+
 def verdict(content: Content) -> str:
     """`VALID`, or `INVALID` with the reason."""
     return "`VALID`" if content["valid"] else f"`INVALID` ({content['reason']})"
