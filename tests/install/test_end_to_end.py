@@ -123,6 +123,8 @@ def test_a_packed_bundle_scores_like_its_directory_and_manifest(demo: Path, tmp_
         ]
         assert status("evaluate", *arguments) == 0
         found[name] = json.loads(target.read_text())
+    headers = [record.pop("header") for record in found.values()]
+    assert headers[0]["digest"] == headers[1]["digest"]
     assert found["directory"] == found["packed"]
     assert found["packed"]["n"] == SMALL.validation
     manifest = json.loads((demo / "bundle" / "manifest.json").read_text())

@@ -103,7 +103,7 @@ def test_a_matrix_measures_every_cell_and_names_what_failed(
     assert all(found.front for found in report.rows)
     assert msgspec.json.decode((tmp_path / "matrix.json").read_bytes(), type=MatrixReport) == report
     again = run_matrix(CELLS, tmp_path, options=["--seconds", "5"], execute=execute, resume=True)
-    assert again == report
+    assert msgspec.structs.replace(again, header=report.header) == report
     assert ran[4:] == ["B-tflite-int8-2"]
 
 
