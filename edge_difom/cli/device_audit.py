@@ -8,18 +8,10 @@ from pathlib import Path
 import click
 
 from edge.errors import BundleError
-from edge_difom.cli import console
+from edge_difom.cli import console, options
 from edge_difom.cli.groups import LazyGroup
-from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
 
-_STATE = click.option(
-    "--state",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_STATE,
-    show_default=True,
-    help="State folder of the device.",
-)
+_STATE = options.device_state()
 
 
 @click.group(

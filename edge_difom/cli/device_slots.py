@@ -9,16 +9,8 @@ import click
 from edge.errors import BundleError, UsageError
 from edge_difom.cli import console, options
 from firmware_bridge.fleet.slots.store import SlotStore
-from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
 
-_STATE = click.option(
-    "--state",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_STATE,
-    show_default=True,
-    help="State folder of the device.",
-)
+_STATE = options.device_state()
 
 
 @click.command(

@@ -104,3 +104,17 @@ def student_size() -> Callable[[F], F]:
     return click.option(
         "--size", type=int, help="Height and width of the student's input, in pixels."
     )
+
+
+def device_state() -> Callable[[F], F]:
+    """The option `--state` of a device's verbs, given to the command as `folder: Path`."""
+    from firmware_bridge.fleet.trust.trust_store import DEFAULT_STATE
+
+    return click.option(
+        "--state",
+        "folder",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_STATE,
+        show_default=True,
+        help="State folder of the device.",
+    )

@@ -28,13 +28,13 @@ from distill.recipes.boxes import (
 from distill.recipes.objectives import Objective
 from distill.run_folder import load_checkpoint
 from distill.students.base import Student, StudentMaps
-from distill.train.runs import resume_run, start_run
-from distill.train.trainer import Trainer
+from distill.train.runs import start_run
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import UsageError
 from edge_difom.cli.distill import distill
 from quantize.runs.folder import QatConfig
 from quantize.runs.train import train_qat
+from tests.support.killed_run import kill_and_resume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -269,25 +269,12 @@ def test_a_batch_holds_its_share_of_frames_with_boxes(folders: tuple[Path, Path]
 
 @pytest.mark.slow
 def test_a_killed_run_with_boxes_continues_bit_for_bit_and_is_quantized(
-    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     settings = config(folders, checkpoint_minutes=1e-9)
     whole = start_run(settings, out=tmp_path / "whole")
     assert '"boxes_kept"' in (whole / "metrics.jsonl").read_text()
-    original, steps = Trainer.train_step, 0
-
-    def killed(self: Trainer, batch: Batch) -> dict[str, float]:
-        nonlocal steps
-        steps += 1
-        if steps == 6:
-            raise KeyboardInterrupt
-        return original(self, batch)
-
-    monkeypatch.setattr(Trainer, "train_step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        start_run(settings, out=tmp_path / "cut")
-    monkeypatch.setattr(Trainer, "train_step", original)
-    cut = resume_run(tmp_path / "cut")
+    cut = kill_and_resume(settings, tmp_path / "cut", step=6)
     left, right = (
         load_checkpoint(run / "checkpoints" / "last.pt")["student"] for run in (whole, cut)
     )

@@ -13,12 +13,13 @@ import torch
 from distill.config import make_config
 from distill.data.load import open_data
 from distill.run_folder import load_checkpoint, load_run
-from distill.train.runs import resume_run, start_run
+from distill.train.runs import start_run
 from distill.train.stages import run_stages, stage_path
 from distill.train.trainer import Trainer
 from edge.errors import DataError, UsageError
 from edge_difom.cli.main import main
 from quantize.runs.train import train_qat
+from tests.support.killed_run import kill_and_resume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +125,7 @@ def test_masks_teach_nothing_in_the_stage_without_masks(
 
 
 def test_images_are_learned_first_and_then_the_task(
-    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     settings = config(folders, recipe="none", checkpoint_minutes=1e-9)
     whole = start_run(settings, out=tmp_path / "whole")
@@ -136,20 +137,7 @@ def test_images_are_learned_first_and_then_the_task(
     for name, value in weights(whole, "best.pt").items():
         torch.testing.assert_close(value, weights(task, "best.pt")[name])
     assert load_run(whole).config == settings, "bundle train compares them"
-    original, steps = Trainer.train_step, 0
-
-    def killed(self: Trainer, batch: Any) -> dict[str, float]:
-        nonlocal steps
-        steps += 1
-        if steps == 8:
-            raise KeyboardInterrupt
-        return original(self, batch)
-
-    monkeypatch.setattr(Trainer, "train_step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        start_run(settings, out=tmp_path / "cut")
-    monkeypatch.setattr(Trainer, "train_step", original)
-    cut = resume_run(tmp_path / "cut")
+    cut = kill_and_resume(settings, tmp_path / "cut", step=8)
     for name, value in weights(cut, "best.pt").items():
         assert torch.equal(value, weights(whole, "best.pt")[name]), name
 
