@@ -12,7 +12,8 @@ credentials but with an `@` in its path loses its host in the log, which is the 
 """
 
 _SECRET = re.compile(
-    r"(?P<name>(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|api[-_]?key|auth(?:orization)?|credentials?)\s*=\s*(?:\(\w+\)\s*)?)"
+    r"(?P<name>(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|api[-_]?key"
+    r"|auth(?:orization)?|credentials?)\s*=\s*(?:\(\w+\)\s*)?)"
     r"(?P<value>\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)",
     re.IGNORECASE | re.DOTALL,
 )
