@@ -54,6 +54,12 @@ RECIPES = {
     "edge-s-random": "`edge-s` from random weights",
     "pld-random": "decoder `pld`, from random weights",
     "ssformer-b0": "`ssformer-b0`",
+    "all": "the last stage of the shipped `edge-s`",
+    "no-clean-frames": "without clean frames",
+    "no-loss-of-their-own": "clean frames as empty masks of the task loss",
+    "no-pasted-polyps": "without pasted polyps",
+    "no-pseudo-labels": "without frames without masks",
+    "no-balance": "without balanced hospitals",
 }
 """Maps each recipe of a study to its difference from the baseline."""
 
