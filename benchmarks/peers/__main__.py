@@ -8,7 +8,6 @@ of each runtime.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -26,11 +25,11 @@ from benchmarks.record import interleave, ratio_with_interval
 from edge.bench.measure.environment import Guard
 from edge.bench.measure.stream import phantom_images
 from edge.datasets.pairs import Pair, find_pairs
-from edge.errors import EdgeDifomError, ParityError, UsageError
+from edge.errors import ParityError, UsageError
 from edge.imaging.preprocess import to_input
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -312,9 +311,4 @@ def command(
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from edge.bundle.reader import Bundle, write_bundle
 from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
+from edge.engines.scoring import score_image
 from edge.errors import AccuracyError, UsageError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.run_splits import read_clean_splits, read_splits
@@ -321,7 +323,7 @@ def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
 
 
 def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
-    return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
+    return partial(score_image, engine)
 
 
 def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:

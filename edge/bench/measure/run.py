@@ -7,7 +7,8 @@ import math
 import time
 from contextlib import ExitStack
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from edge.bench.measure.operations import bundle_work
 from edge.bench.measure.sampler import Sampler, Soak
@@ -17,6 +18,7 @@ from edge.bench.report.journal import Aside, End, Header, Journal, Second
 from edge.bench.report.record import BenchReport, GoldenCheck
 from edge.bench.report.summary import summarize
 from edge.bundle.manifest import Accuracy
+from edge.engines.scoring import score_image
 from edge.errors import UsageError
 from edge.util.host import memory_used_mb, read_device, versions
 from edge.util.process_env import one_opencv_thread
@@ -191,14 +193,10 @@ def _accuracy(
     if not pairs:
         return rows
     from edge.evaluation.evaluator import evaluate
-    from edge.imaging.preprocess import to_input
-
-    def infer(image: Any) -> Any:
-        return engine.infer(to_input(image, engine.input_size, bgr=False))
 
     found = evaluate(
         pairs,
-        infer,
+        partial(score_image, engine),
         point=bundle.manifest.output.point,
         rule=bundle.manifest.input.field_of_view,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import BundleError
+from edge.util.files import json_text
 from edge.util.machine_fault import refuse_machine_fault
 from firmware_bridge import durable
 
@@ -179,8 +180,7 @@ def save(folder: Path, state: State) -> None:
     Raises:
         OSError: It cannot be written; the old state remains valid.
     """
-    encoded = msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
-    durable.write(folder / STATE, encoded)
+    durable.write(folder / STATE, json_text(state))
 
 
 def _plain(held: Held) -> bool:

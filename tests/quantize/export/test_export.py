@@ -30,7 +30,7 @@ from quantize.certify.parity import (
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.graph.tracing import quantizers
-from quantize.qat.nncf import quantize_student, quantized_state, restore
+from quantize.qat.nncf import checkpoint_types, quantize_student, quantized_state, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,9 +195,9 @@ def test_scales_are_shared_across_concat_and_shuffle(unet: Made) -> None:
 
 def test_quantized_student_is_restored_bit_for_bit(unet: Made, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "q.pt", quantized_state(unet.quantized))
-    again = restore(
-        UNet(width=8), load_checkpoint(tmp_path / "q.pt"), torch.zeros(1, 3, SIZE, SIZE)
-    )
+    with checkpoint_types():
+        state = load_checkpoint(tmp_path / "q.pt")
+    again = restore(UNet(width=8), state, torch.zeros(1, 3, SIZE, SIZE))
     x = images_tensor(unet.frames)
     with torch.no_grad():
         assert torch.equal(again(x), unet.quantized(x))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.config import make_config
 from distill.data.batch import Batch
-from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
+from distill.run_folder import describe_run, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.build import STUDENTS
 from edge.bundle.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
@@ -23,7 +23,13 @@ from quantize.graph.canonical import Canonical, canonicalize
 from quantize.graph.tracing import quantizers
 from quantize.qat.finetuning import Finetuning
 from quantize.qat.nncf import quantize_student, restore
-from quantize.runs.folder import QatConfig, load_quantized, make_qat_config, qat_path
+from quantize.runs.folder import (
+    QatConfig,
+    load_qat_checkpoint,
+    load_quantized,
+    make_qat_config,
+    qat_path,
+)
 from quantize.runs.train import calibration_images, train_qat
 
 if TYPE_CHECKING:
@@ -102,7 +108,7 @@ def test_resumed_fine_tuning_ends_in_the_same_bits(tmp_path: Path) -> None:
         patch.setattr(Finetuning, "_train_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             cut.train()
-    state = load_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt")
+    state = load_qat_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt", ("quantized",))
     model = restore(plain(), state["quantized"], torch.zeros(1, 3, SIZE, SIZE))
     again = tuned(tmp_path / "cut", model, 2)
     again.restore(state)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.config import make_config
 from distill.data.batch import Batch, Step
 from distill.recipes.objectives import Difom
-from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
+from distill.run_folder import LoadedRun, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
@@ -26,7 +26,7 @@ from quantize.qat.keep_distillation import (
     take_heads,
 )
 from quantize.qat.nncf import quantize_student, quantized_state, restore
-from quantize.runs.folder import QatConfig
+from quantize.runs.folder import QatConfig, load_qat_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,7 +243,7 @@ def test_distilled_fine_tuning_trains_heads_and_resumes_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         cut.train()
     monkeypatch.setattr(Finetuning, "_train_epoch", original)
-    state = load_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt")
+    state = load_qat_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt", ("quantized",))
     model = restore(student(), state["quantized"], torch.zeros(1, 3, SIZE, SIZE))
     again = tuned(tmp_path / "cut", model)
     again.restore(state)
