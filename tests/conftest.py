@@ -147,7 +147,7 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
         schema_version=m.SCHEMA_VERSION,
         name="tiny",
         intended_use=m.RESEARCH_USE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=m.Input(height=SIZE, width=SIZE),
         output=m.Output(height=SIZE // CELL, width=SIZE // CELL),
         engines=[
@@ -347,7 +347,7 @@ class Publisher:
             schema_version=m.SCHEMA_VERSION,
             name=name,
             intended_use=m.RESEARCH_USE,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             input=m.Input(height=8, width=8),
             output=m.Output(height=8, width=8),
             engines=changes.pop("engines", [engine]),

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LICENCE = "research use only (weights trained on research-only data)"
+LICENSE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
 """Largest number of validation frames on which the steps are compared."""
 EXTRA = ("f32", "bf16", "onnx")
@@ -152,7 +152,7 @@ def make_bundle(
         schema_version=SCHEMA_VERSION,
         name=name or f"{network}-{size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
-        licence=LICENCE,
+        license=LICENSE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
         output=_output((scores.shape[1], scores.shape[2]), calibration),
         engines=[engine.entry() for engine in engines],

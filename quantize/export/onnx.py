@@ -91,8 +91,8 @@ class _Writer(GraphWriter):
             self.whole[frame] = planes, INPUT_GRID
             return
         value = self.add("Cast", [planes], "frame/real", to=TensorProto.FLOAT)
-        value = self.add("Sub", [value, self.number(127)], "frame/centred")
-        self.real[frame] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalised")
+        value = self.add("Sub", [value, self.number(127)], "frame/centered")
+        self.real[frame] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalized")
 
     def leave(self, scores: Node) -> None:
         self.shape = scores.meta["shape"]

@@ -24,7 +24,7 @@ MANIFEST = m.Manifest(
     schema_version=m.SCHEMA_VERSION,
     name="fake",
     intended_use="",
-    licence="",
+    license="",
     input=m.Input(height=16, width=16),
     output=m.Output(height=8, width=8),
     engines=[],

@@ -15,7 +15,7 @@ from edge.errors import EdgeDifomError
 from firmware_bridge.cart.simcart import faults
 from firmware_bridge.cart.simcart.faults import Fault, SimCart, parse_command, parse_fault
 
-_COLOURS = ("off", "green", "amber", "red", "blue", "white")
+_COLORS = ("off", "green", "amber", "red", "blue", "white")
 
 
 def _parse_all(
@@ -143,7 +143,7 @@ def _tell(cart: SimCart, told: str) -> str:
     text = f"relay {relay}, faults {cart.controller.faults:#04x}"
     if text != told:
         click.echo(
-            f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLOURS[cart.controller.lamp]}", err=True
+            f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLORS[cart.controller.lamp]}", err=True
         )
     return text
 

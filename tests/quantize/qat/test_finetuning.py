@@ -274,7 +274,7 @@ def golden_manifest(count: int) -> Manifest:
         schema_version=1,
         name="plain",
         intended_use="",
-        licence="",
+        license="",
         input=Input(height=SIZE, width=SIZE),
         output=Output(height=SIZE, width=SIZE),
         engines=[EngineEntry(runtime="tflite", precision="int8", files=["m"], min_version="1")],

@@ -63,10 +63,10 @@ class Taught:
         for step in range(start, self.steps):
             generator = torch.Generator().manual_seed(100 * epoch + step)
             images = 2 * torch.rand(2, 3, SIZE, SIZE, generator=generator) - 1
-            grey = images.mean(1, keepdim=True)
-            small = nn.functional.avg_pool2d(grey, 4)
+            gray = images.mean(1, keepdim=True)
+            small = nn.functional.avg_pool2d(gray, 4)
             yield Batch(
-                images, (grey > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small
+                images, (gray > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small
             )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -167,7 +167,7 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     assert before > alone.total.item()
 
 
-def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
+def test_heads_of_the_run_see_the_equalized_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
     run = loaded(tmp_path)
     trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
@@ -178,7 +178,7 @@ def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: 
     with torch.no_grad():
         grown, whole = quantized.maps(batch.images), run.student.maps(batch.images)  # type: ignore[operator]
         assert float(grown.low[:, 3].amax()) > 5 * float(whole.low[:, 3].amax()), (
-            "this student is equalised"
+            "this student is equalized"
         )
         for mine, theirs in zip(objective.heads, trained.heads, strict=True):
             for found, wanted in zip(mine(grown, (8, 8)), theirs(whole, (8, 8)), strict=True):
