@@ -63,7 +63,7 @@ def new_run_path(verb: str, name: str) -> Path:
     return runs_root() / verb / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
-def versions() -> dict[str, str]:
+def training_versions() -> dict[str, str]:
     """Versions of the packages that decide results; those that are not installed are omitted."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     return found | {name: version for name in VERSIONED if (version := _version(name))}
@@ -79,7 +79,7 @@ def _version(package: str) -> str | None:
 def describe_run(run: Path, config: msgspec.Struct) -> None:
     """Write `resolved.yaml` and `env.json`."""
     atomic_write(run / "resolved.yaml", dump_config(config))
-    write_json(run / "env.json", versions())
+    write_json(run / "env.json", training_versions())
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -227,14 +227,14 @@ def _bench_lines(
         ended: Whether the run came to its end.
         **header: Fields of the header.
     """
-    from edge.bench.measure.environment import Snapshot
+    from edge.bench.measure.environment import MachineSnapshot
     from edge.bench.measure.sensors import Reading
     from edge.bench.report import journal as j
     from edge.bench.report.record import WarmUp
     from edge.util.host import read_device
 
     def machine(at: float) -> j.Sample:
-        snapshot = Snapshot(
+        snapshot = MachineSnapshot(
             at_s=at,
             cores=1,
             busy_s=busy * at,

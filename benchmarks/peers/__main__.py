@@ -22,7 +22,7 @@ from benchmarks.micro.engines import FILED, SIZE, THREADS, student_files
 from benchmarks.peers.checks import FRAME, check_peer, dice_of
 from benchmarks.peers.process import KINDS, Kind, Worker, environments_folder, interpreter
 from benchmarks.record import interleave, ratio_with_interval
-from edge.bench.measure.environment import Guard
+from edge.bench.measure.environment import EnvironmentGuard
 from edge.bench.measure.stream import phantom_images
 from edge.datasets.pairs import Pair, find_pairs
 from edge.errors import ParityError, UsageError
@@ -153,7 +153,7 @@ def run_peers(
         interleave(*sides, rounds=_WARM_ROUNDS)
         for worker in workers:
             worker.cpu_ms.clear()
-        with Guard() as guard:
+        with EnvironmentGuard() as guard:
             walls = interleave(*sides, rounds=rounds)
     rows = []
     for worker, wall, check, found in zip(workers, walls, checks, dice, strict=True):

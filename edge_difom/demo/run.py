@@ -163,10 +163,10 @@ class Demo:
             return loop.run()
 
     def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
-        from edge.bench.measure.run import run_bench
+        from edge.bench.measure.run import BenchOptions, run_bench
 
         reports = {
-            name: run_bench(bundle, engine=name, seconds=self.settings.bench_seconds)
+            name: run_bench(bundle, BenchOptions(engine=name, seconds=self.settings.bench_seconds))
             for name in ENGINES
         }
         samples = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from distill.data.digests import data_digest
 from distill.data.split_record import read_splits as read_run_splits
-from distill.run_folder import versions
+from distill.run_folder import training_versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
@@ -43,7 +43,7 @@ from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
 from quantize.bundle.model_card import data_card, model_card
 from quantize.certify.gate import gate_record
-from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
 from quantize.certify.parity import FrameSet, hard_frames, parity_rows
 from quantize.export.engines import bf16_engine, export_engines
@@ -163,7 +163,7 @@ def make_bundle(
         gate=gate,
         files={},
     )
-    check_golden(manifest, whole, frames, scores, threads=threads)
+    check_golden_scores(manifest, whole, frames, scores, threads=threads)
     manifest = msgspec.structs.replace(
         manifest,
         parity=[
@@ -355,7 +355,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
         },
-        versions=versions(),
+        versions=training_versions(),
         seed=config.run.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

@@ -16,7 +16,7 @@ from distill.students.base import Student, StudentMaps
 from distill.students.build import STUDENTS
 from edge.bundle.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
 from edge.errors import DataError, ParityError, TrainingError, UsageError
-from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.parity import canonical_scores
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import Canonical, canonicalize
@@ -293,8 +293,8 @@ def test_engine_that_strays_from_the_golden_scores_is_refused() -> None:
     engines = export_engines(canonical)
     frames = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     scores = canonical_scores(canonical, frames)
-    check_golden(golden_manifest(2), engines, frames, scores)
+    check_golden_scores(golden_manifest(2), engines, frames, scores)
     with pytest.raises(ParityError, match="2 of 2 golden frames"):
-        check_golden(
+        check_golden_scores(
             golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20)
         )
