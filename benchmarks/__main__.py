@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks.registry import ASKED_FOR, BENCHMARKS, run_benchmark
 from benchmarks.results_page import write
-from edge.errors import EdgeDifomError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from benchmarks.record import Record
@@ -76,9 +74,4 @@ def _show(record: Record) -> None:
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

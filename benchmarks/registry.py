@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from benchmarks.record import Comparison, Record
-from edge.bench.measure.environment import Guard
+from edge.bench.measure.environment import EnvironmentGuard
 from edge.errors import UsageError
 from edge.util.extras import resolve
 from edge.util.host import read_device, versions
@@ -162,7 +162,7 @@ def run_benchmark(name: str, *, rounds: int) -> Record:
         raise UsageError(f"no benchmark {name!r}", expected=", ".join(BENCHMARKS))
     reference, what = BENCHMARKS[name]
     function: Callable[[int], Comparison] = resolve(reference)
-    with Guard() as guard:
+    with EnvironmentGuard() as guard:
         comparison = function(rounds)
     return Record(
         name=name,

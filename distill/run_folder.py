@@ -22,7 +22,7 @@ from distill.run_table import runs_root
 from distill.students.build import Student, build_student
 from distill.weight_files import explain_unreadable
 from edge.errors import TrainingError, UsageError
-from edge.util.files import atomic_write, naming
+from edge.util.files import atomic_write, naming, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def new_run_path(verb: str, name: str) -> Path:
     return runs_root() / verb / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
-def versions() -> dict[str, str]:
+def training_versions() -> dict[str, str]:
     """Versions of the packages that decide results; those that are not installed are omitted."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     return found | {name: version for name in VERSIONED if (version := _version(name))}
@@ -79,7 +79,7 @@ def _version(package: str) -> str | None:
 def describe_run(run: Path, config: msgspec.Struct) -> None:
     """Write `resolved.yaml` and `env.json`."""
     atomic_write(run / "resolved.yaml", dump_config(config))
-    atomic_write(run / "env.json", msgspec.json.format(msgspec.json.encode(versions())))
+    write_json(run / "env.json", training_versions())
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

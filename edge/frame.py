@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """x, y, width, height in frame pixels."""
 
+DEFAULT_FPS = 25.0
+"""Frame rate that is assumed for a source that reports none."""
+
 FieldOfView = Literal["full-frame", "view"]
 """The part of a frame that the model sees: all of it, or the endoscope's image with a margin."""
 

@@ -1,17 +1,15 @@
 """edge-difom: polyp segmentation for endoscopy carts, from training to the device.
 
-Research use only. Not a medical device; not for diagnosis or treatment.
-
 This is the supported Python interface. Names are imported when they are first used, so
 `import edge_difom` loads neither torch nor an engine:
 
     import edge_difom as ed
 
     with ed.load("edge-s") as model:
-        found = model.predict(image)  # (H, W, 3) uint8 RGB
-    found.mask, found.regions, found.reason
+        found = model.predict(image)  # (H, W, 3) uint8 RGB; then found.mask, found.regions
 
-Training and quantization need the extra `train`; every error is an `EdgeDifomError`.
+Training needs the extra `train`; every error is an `EdgeDifomError`. Research use only: not a
+medical device, not for diagnosis or treatment. Imported by programs, not by the libraries below.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def tiny_parts(tiny_engine_files: dict[str, list[bytes]]) -> tuple[m.Manifest, d
         schema_version=m.SCHEMA_VERSION,
         name="tiny",
         intended_use=m.RESEARCH_USE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=m.Input(height=SIZE, width=SIZE),
         output=m.Output(height=SIZE // CELL, width=SIZE // CELL),
         engines=[
@@ -227,14 +227,14 @@ def _bench_lines(
         ended: Whether the run came to its end.
         **header: Fields of the header.
     """
-    from edge.bench.measure.environment import Snapshot
+    from edge.bench.measure.environment import MachineSnapshot
     from edge.bench.measure.sensors import Reading
     from edge.bench.report import journal as j
     from edge.bench.report.record import WarmUp
     from edge.util.host import read_device
 
     def machine(at: float) -> j.Sample:
-        snapshot = Snapshot(
+        snapshot = MachineSnapshot(
             at_s=at,
             cores=1,
             busy_s=busy * at,
@@ -347,7 +347,7 @@ class Publisher:
             schema_version=m.SCHEMA_VERSION,
             name=name,
             intended_use=m.RESEARCH_USE,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             input=m.Input(height=8, width=8),
             output=m.Output(height=8, width=8),
             engines=changes.pop("engines", [engine]),

@@ -1,4 +1,5 @@
 """Paired timings of parts: kernels, engines, frames, training steps.
 
-Each part passes a correctness check before it is timed.
+In: parts of every package. Out: samples for `benchmarks.record`. Each part passes a correctness
+check before it is timed. Imported by `benchmarks.registry`.
 """

@@ -250,7 +250,7 @@ def untrained_manifest(
         schema_version=manifest.SCHEMA_VERSION,
         name="untrained",
         intended_use=manifest.RESEARCH_USE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=manifest.Input(height=size[0], width=size[1], field_of_view=rule),
         output=manifest.Output(height=output[0], width=output[1]),
         engines=list(engines),

@@ -8,7 +8,6 @@ minutes.
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,10 @@ import numpy as np
 import torch
 
 from benchmarks.micro.spectral import RADIUS, SHAPE, losses
-from edge.errors import EdgeDifomError, UsageError
-from edge.util.files import atomic_write
+from edge.errors import UsageError
+from edge.util.files import write_json
 from edge_difom.cli import console
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def main(rounds: int, out: Path) -> None:
             "no CUDA device", expected="a GPU", hint="`python -m benchmarks spectral-6` on a CPU"
         )
     record = measure(torch.device("cuda"), rounds=rounds, shape=SHAPE)
-    atomic_write(out, msgspec.json.format(msgspec.json.encode(record)))
+    write_json(out, record)
     console.table(
         ["what", "published ms", "ours ms", "ratio", "share of copy", "error"],
         [
@@ -231,8 +231,4 @@ def main(rounds: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(main)

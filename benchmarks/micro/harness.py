@@ -12,7 +12,7 @@ from benchmarks.micro.device import Recorded, untrained_manifest
 from benchmarks.record import Comparison, Goal, Side, compare
 from edge.bench.measure.sampler import Sampler
 from edge.bench.measure.stream import Load, Stream, phantom_images, run_load
-from edge.bench.report.journal import Journal, Second
+from edge.bench.report.journal import BenchJournal, Second
 from edge.errors import ParityError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def harness_cost(
     with Sampler() as sampler, tempfile.TemporaryDirectory() as folder:
         for number in range(max(2, min(rounds, _RUNS))):
             stream = Stream(engine, phantom_images(size), untrained_manifest(size, scores.shape))
-            with Journal(Path(folder) / f"{number}.jsonl") as journal:
+            with BenchJournal(Path(folder) / f"{number}.jsonl") as journal:
                 for line in run_load(
                     stream, Load("max", None), seconds, sample=sampler.look, newest=sampler.newest
                 ):

@@ -138,9 +138,9 @@ def published_loss(low: Tensor, high: Tensor, target: Tensor, first: int, last: 
     import torch.nn.functional as F
 
     H, W = target.shape[-2:]
-    centre_h, centre_w = H // 2, W // 2
+    center_h, center_w = H // 2, W // 2
     box = torch.zeros(H, W, device=target.device)
-    box[centre_h + first : centre_h + last + 1, centre_w + first : centre_w + last + 1] = 1
+    box[center_h + first : center_h + last + 1, center_w + first : center_w + last + 1] = 1
     spectrum = torch.fft.fftshift(torch.fft.fft2(target, norm="ortho"), dim=(-2, -1))
     bands = [
         torch.fft.ifft2(torch.fft.ifftshift(spectrum * part, dim=(-2, -1)), norm="ortho").real

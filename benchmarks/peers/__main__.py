@@ -8,7 +8,6 @@ of each runtime.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -23,14 +22,14 @@ from benchmarks.micro.engines import FILED, SIZE, THREADS, student_files
 from benchmarks.peers.checks import FRAME, check_peer, dice_of
 from benchmarks.peers.process import KINDS, Kind, Worker, environments_folder, interpreter
 from benchmarks.record import interleave, ratio_with_interval
-from edge.bench.measure.environment import Guard
+from edge.bench.measure.environment import EnvironmentGuard
 from edge.bench.measure.stream import phantom_images
 from edge.datasets.pairs import Pair, find_pairs
-from edge.errors import EdgeDifomError, ParityError, UsageError
+from edge.errors import ParityError, UsageError
 from edge.imaging.preprocess import to_input
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +153,7 @@ def run_peers(
         interleave(*sides, rounds=_WARM_ROUNDS)
         for worker in workers:
             worker.cpu_ms.clear()
-        with Guard() as guard:
+        with EnvironmentGuard() as guard:
             walls = interleave(*sides, rounds=rounds)
     rows = []
     for worker, wall, check, found in zip(workers, walls, checks, dice, strict=True):
@@ -312,9 +311,4 @@ def command(
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

@@ -7,16 +7,15 @@ soak that was killed can still be judged.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks.soak.soak import Protocol, soak
-from edge.errors import EdgeDifomError, LatencyError, UsageError
+from edge.errors import LatencyError, UsageError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from benchmarks.soak.soak import Soak
@@ -119,9 +118,4 @@ def _save(path: str | None, so_far: Soak) -> None:
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

@@ -194,7 +194,8 @@ def check_lines(events: Sequence[Event], torn: int, *, files: int, ended: bool) 
     failures = [f"line {seq} is lost" for seq in lost] + [
         f"line {seq} is there twice" for seq in double
     ]
-    failures += [f"{torn} lines are torn"] * bool(torn)
+    if torn:
+        failures.append(f"{torn} lines are torn")
     if not events:
         failures.append("there is no line")
     elif ended and events[-1].kind != "stop":

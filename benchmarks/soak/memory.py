@@ -52,11 +52,11 @@ def slope_of(samples: Sequence[tuple[float, float]], *, block_s: float) -> Slope
 
 def _fit(points: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return slopes in MB per hour of (N, K, 2) points, seconds and MB."""
-    centred = points - points.mean(axis=1, keepdims=True)
-    spread = (centred[..., 0] ** 2).sum(axis=1)
+    centered = points - points.mean(axis=1, keepdims=True)
+    spread = (centered[..., 0] ** 2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         fitted: np.ndarray[Any, np.dtype[np.float64]] = (
-            3600 * centred.prod(axis=2).sum(axis=1) / spread
+            3600 * centered.prod(axis=2).sum(axis=1) / spread
         )
     return fitted
 

@@ -169,7 +169,8 @@ class Runtime:
             failures.append(f"away for {worst:.0f} ms")
         if self._metrics_gone_ns is not None:
             away = (time.monotonic_ns() - self._metrics_gone_ns) / 1e6
-            failures += [f"away since {away:.0f} ms"] * (away > _METRICS_BACK_MS)
+            if away > _METRICS_BACK_MS:
+                failures.append(f"away since {away:.0f} ms")
         return Check(
             name="metrics",
             what=f"a removed metrics file is back within {_METRICS_BACK_MS:.0f} ms",
@@ -213,21 +214,26 @@ def check_end(
         errors: Its output on stderr.
         segment_left: Whether the name of its shared memory still exists.
     """
-    failures = [f"{seconds:.2f} s"] * (seconds >= EXIT_S)
-    last = errors.strip().rpartition("\n")[2]
-    failures += [f"exit code {code}: {last}"] * (code != 0)
+    failures = []
+    if seconds >= EXIT_S:
+        failures.append(f"{seconds:.2f} s")
+    if code != 0:
+        last = errors.strip().rpartition("\n")[2]
+        failures.append(f"exit code {code}: {last}")
     found: Mapping[str, Any] = {}
     try:
         found = msgspec.json.decode(summary)
     except msgspec.DecodeError:
         failures.append("the summary is not complete")
     else:
-        failures += [f"ended by {found['ended']!r}"] * (found["ended"] != "stopped")
-        failures += ["the metrics are not the latest"] * (
-            f"edge_difom_frames_total {float(found['frames'])}\n" not in metrics
-        )
-    failures += ["the shared memory is left"] * segment_left
-    failures += ["stderr has a traceback"] * ("Traceback" in errors)
+        if found["ended"] != "stopped":
+            failures.append(f"ended by {found['ended']!r}")
+        if f"edge_difom_frames_total {float(found['frames'])}\n" not in metrics:
+            failures.append("the metrics are not the latest")
+    if segment_left:
+        failures.append("the shared memory is left")
+    if "Traceback" in errors:
+        failures.append("stderr has a traceback")
     keys = (
         "frames",
         "dropped",

@@ -19,7 +19,7 @@ _KEPT = 20
 _SECOND = 1_000_000_000
 
 
-class Screen:
+class ScreenWatch:
     """Follows the stream by a reader's rules: a mask counts as shown until its `valid_until_ns`.
 
     Attributes:

@@ -30,8 +30,8 @@ from benchmarks.soak.checks import (
 )
 from benchmarks.soak.memory import check_leak
 from benchmarks.soak.runtime import Runtime
-from benchmarks.soak.screen import Screen
-from edge.bench.measure.environment import Guard
+from benchmarks.soak.screen import ScreenWatch
+from edge.bench.measure.environment import EnvironmentGuard
 from edge.shm.reader import SegmentReader
 from edge.sources.faults import FAULTS, Timetable
 from edge.util.host import Device, read_device, versions
@@ -135,7 +135,7 @@ def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None])
         save: Receives a record from time to time, and the last one.
     """
     timetable = Timetable(every_s=protocol.every_s, length_s=protocol.length_s)
-    screen, device, software = Screen(protocol.fps), read_device(), versions()
+    screen, device, software = ScreenWatch(protocol.fps), read_device(), versions()
     with (
         tempfile.TemporaryDirectory(prefix="edge-difom-soak-") as folder,
         Runtime(Path(folder), arguments) as runtime,
@@ -163,7 +163,7 @@ def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None])
                 created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )
 
-        with Guard() as guard:
+        with EnvironmentGuard() as guard:
             until = begin + round(60e9 * protocol.minutes)
             _watch(runtime, screen, protocol, until, lambda: save(record()))
             runtime.sample()
@@ -175,7 +175,7 @@ def soak(protocol: Protocol, arguments: list[str], save: Callable[[Soak], None])
 
 
 def _watch(
-    runtime: Runtime, screen: Screen, protocol: Protocol, until: int, save: Callable[[], None]
+    runtime: Runtime, screen: ScreenWatch, protocol: Protocol, until: int, save: Callable[[], None]
 ) -> None:
     """Read the stream until the time is over, and inject faults between those of the source."""
     reader = SegmentReader(runtime.segment)
@@ -212,7 +212,7 @@ class _Judge:
     """
 
     def __init__(
-        self, protocol: Protocol, timetable: Timetable, runtime: Runtime, screen: Screen
+        self, protocol: Protocol, timetable: Timetable, runtime: Runtime, screen: ScreenWatch
     ) -> None:
         self.stopped_ns: int | None = None
         self._protocol, self._timetable = protocol, timetable

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
-import msgspec
 import numpy as np
 
 from edge.datasets.convert.boxes_file import BOXES, BoxedImage, BoxRow
 from edge.datasets.pairs import find_pairs, read_mask
 from edge.datasets.parts import find_parts
 from edge.evaluation.findings import SPECK
-from edge.util.files import atomic_dir, atomic_write
+from edge.util.files import atomic_dir, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +59,7 @@ def write_box_data(source: Path, out: Path) -> BoxData:
             pictures.append(
                 BoxedImage(str(pair.image.resolve()), width, height, component_boxes(mask))
             )
-        atomic_write(folder / BOXES, msgspec.json.format(msgspec.json.encode(pictures)))
+        write_json(folder / BOXES, pictures)
     return made
 
 

@@ -6,7 +6,6 @@ result is one record for `benchmarks/results`, and on request a plot of the FROC
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,13 @@ import click
 import msgspec
 
 from edge.bundle.manifest import FrocPoint  # noqa: TC001 - read at run time
-from edge.errors import EdgeDifomError, UsageError
+from edge.errors import UsageError
 from edge.evaluation.detection import Detection  # noqa: TC001 - read at run time
 from edge.evaluation.evaluator import read_record
 from edge.reports.plots import froc_curves
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, write_json
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from edge.evaluation.metrics import EvaluationReport
@@ -170,14 +169,9 @@ def main(records: tuple[str, ...], title: str, note: str, out: Path, plot: Path 
         held = {name: report.detection for name, report in reports.items() if report.detection}
         atomic_write(plot, froc_curves(held, "flagged"))
         console.made(plot)
-    atomic_write(out, msgspec.json.format(msgspec.json.encode(study)))
+    write_json(out, study)
     console.made(out)
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        main()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(main)

@@ -15,7 +15,7 @@ from edge.datasets.pairs import find_pairs
 from edge.datasets.parts import find_parts
 from edge.errors import UsageError
 from edge.frame import DEFAULT_OPERATING_POINT
-from edge.util.files import atomic_write
+from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
         if not set(CONFIDENCE) <= kept.get(place, {}).keys():
             report = evaluate_run(run, left_out_pairs(folder), dataset=folder.name)
             kept[place] = summarize_left_out(report)
-            atomic_write(path, msgspec.json.format(msgspec.json.encode(kept)))
+            write_json(path, kept)
         figures |= {f"{name}, {folder.name}": value for name, value in kept[place].items()}
     return figures
 

@@ -6,16 +6,15 @@ the end of the schedule are scored, so that no frame selects the weights that it
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmarks.studies.paired import run_study, show_study
-from edge.errors import EdgeDifomError, UsageError
+from edge.errors import UsageError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,9 +183,4 @@ def known_recipes(
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

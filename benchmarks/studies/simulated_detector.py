@@ -114,7 +114,7 @@ def _cells(
 
 def _draw(scores: ImageU8, ellipse: tuple[float, float, float, float], value: int) -> None:
     x, y, a, b = ellipse
-    centre, axes = (round(x * 16), round(y * 16)), (max(8, round(a * 16)), max(8, round(b * 16)))
+    center, axes = (round(x * 16), round(y * 16)), (max(8, round(a * 16)), max(8, round(b * 16)))
     canvas = np.zeros_like(scores)
-    cv2.ellipse(canvas, centre, axes, 0, 0, 360, min(max(value, 0), 255), cv2.FILLED, cv2.LINE_8, 4)
+    cv2.ellipse(canvas, center, axes, 0, 0, 360, min(max(value, 0), 255), cv2.FILLED, cv2.LINE_8, 4)
     cv2.max(scores, canvas, dst=scores)

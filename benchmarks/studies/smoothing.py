@@ -9,7 +9,6 @@ settings under that process and say nothing about a student.
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -25,14 +24,14 @@ from edge.bundle.manifest import Output
 from edge.clip_evaluation.figures import ShownClip, clip_figures, view_figures
 from edge.clip_evaluation.records import EventRate  # noqa: TC001 - a field of the record
 from edge.clip_evaluation.run import Look, Watched, survey_clip, watch_clip
-from edge.errors import DataError, EdgeDifomError, UsageError
+from edge.errors import DataError, UsageError
 from edge.frame import Result
 from edge.imaging.postprocess import UNITS, mask_area, regions
 from edge.pipeline.smoothing import Smoothing
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
 from edge_difom.cli.evaluate_video import ClipCommand, clips_of, video_options
-from edge_difom.runtime_env import configure
+from edge_difom.cli.main import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -331,9 +330,4 @@ def _show(study: Study) -> None:
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

@@ -7,7 +7,6 @@ trained once.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,9 +22,10 @@ from benchmarks.studies.paired import (
     run_study,
     show_study,
 )
-from edge.errors import EdgeDifomError, UsageError
+from edge.errors import UsageError
 from edge_difom.cli import console
-from edge_difom.runtime_env import configure, keep_freed_memory
+from edge_difom.cli.main import run_program
+from edge_difom.runtime_env import keep_freed_memory
 
 if TYPE_CHECKING:
     from benchmarks.studies.paired import Study
@@ -301,9 +301,4 @@ def _figures(run: Path, left_out: tuple[Path, ...], *, confidence: bool) -> dict
 
 
 if __name__ == "__main__":
-    configure()
-    try:
-        command()
-    except EdgeDifomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_program(command)

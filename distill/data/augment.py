@@ -59,7 +59,7 @@ def polyp_free_affine(
     window = polyp_free_window(mask, rng)
     if window is None:
         return None
-    return np.column_stack([np.diag(window.reach * rng.choice([-1.0, 1.0], 2)), window.centre])
+    return np.column_stack([np.diag(window.reach * rng.choice([-1.0, 1.0], 2)), window.center])
 
 
 def warp(image: NDArray[np.uint8], theta: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -108,9 +108,9 @@ def photometric(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     gain = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, size=3)
     table = np.clip(ramp[:, None] ** gamma * gain + rng.uniform(-0.06, 0.06), 0, 1) * 255
     image = cv2.LUT(image, table[None].astype(np.uint8))
-    grey = np.array([0.299, 0.587, 0.114])
+    gray = np.array([0.299, 0.587, 0.114])
     keep = rng.uniform(0.7, 1.3)
-    image = cv2.transform(image, keep * np.eye(3) + (1 - keep) * np.tile(grey, (3, 1)))
+    image = cv2.transform(image, keep * np.eye(3) + (1 - keep) * np.tile(gray, (3, 1)))
     draw = rng.random()
     if draw < 0.15:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5))

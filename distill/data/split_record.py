@@ -11,7 +11,7 @@ import msgspec
 from distill.data.digests import data_digest, file_digests
 from distill.data.splits import Sample, Splits
 from edge.errors import DataError
-from edge.util.files import atomic_write
+from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def write_splits(path: Path, splits: Splits) -> None:
     samples = splits.samples()
     parts = {name: getattr(splits, name) for name in Splits.__struct_fields__}
     record = SplitRecord(**parts, files=file_digests(samples), data_digest=data_digest(samples))
-    atomic_write(path, msgspec.json.format(msgspec.json.encode(record)))
+    write_json(path, record)
 
 
 def read_splits(path: Path, *, unlabeled: bool = False) -> Splits:

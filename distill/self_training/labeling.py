@@ -19,10 +19,10 @@ from edge.sources.open import open_source
 from edge.util.files import (
     PRIVATE_FOLDER,
     atomic_dir,
-    atomic_write,
     naming,
     refuse_existing,
     sha256,
+    write_json,
 )
 from edge.util.redact import redact
 
@@ -163,9 +163,7 @@ def label_frames(
                 make_header(data=source), engine="torch", precision="f32", threshold=0.5
             ),
         )
-        atomic_write(
-            folder / "labels.json", msgspec.json.format(msgspec.json.encode(labels)) + b"\n"
-        )
+        write_json(folder / "labels.json", labels)
     return labels
 
 

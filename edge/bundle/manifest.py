@@ -16,7 +16,7 @@ SCHEMA_VERSION = 2
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
-_STORED = {"min_peak": "least_peak"}
+_STORED = {"min_peak": "least_peak", "color": "colour", "license": "licence"}
 """Python name -> key in the manifest, if the two differ."""
 
 
@@ -24,7 +24,7 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of the manifest's records."""
 
 
-class Input(Strict, frozen=True, kw_only=True):
+class Input(Strict, frozen=True, kw_only=True, rename=_STORED):
     """How a frame becomes the engine's input.
 
     `resize` names a rule of `edge.imaging.preprocess` and `field_of_view` a rule of
@@ -34,7 +34,7 @@ class Input(Strict, frozen=True, kw_only=True):
 
     height: int
     width: int
-    colour: str = "RGB"
+    color: str = "RGB"
     layout: str = "NHWC"
     dtype: str = "uint8"
     resize: str = "stretch-antialiased"
@@ -331,13 +331,13 @@ class Provenance(Strict, frozen=True, kw_only=True):
     created: str
 
 
-class Manifest(Strict, frozen=True, kw_only=True):
+class Manifest(Strict, frozen=True, kw_only=True, rename=_STORED):
     """The whole manifest (`manifest.json`)."""
 
     schema_version: int
     name: str
     intended_use: str
-    licence: str
+    license: str
     input: Input
     output: Output
     engines: list[EngineEntry]

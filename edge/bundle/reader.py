@@ -18,7 +18,7 @@ import msgspec
 from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
 from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
-from edge.util.files import atomic_dir, atomic_write, naming, refuse_existing, sha256
+from edge.util.files import atomic_dir, atomic_write, json_text, naming, refuse_existing, sha256
 from edge.util.plain_text import markdown
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def write_bundle(
         manifest, files={name: sha256(data) for name, data in sorted(files.items())}
     )
     _check(manifest, out_dir)
-    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    encoded = json_text(manifest)
     with atomic_dir(out_dir, force=force) as folder:
         for name, data in files.items():
             atomic_write(folder / name, data)

@@ -1,5 +1,5 @@
 """Labeled images, public test sets, frames without polyps, changed appearance, and the phantom.
 
-In: folders. Out: pairs of image and mask paths, and images. Imports `edge.imaging`; imported by
-evaluation, benchmarks and training.
+In: folders. Out: pairs of image and mask paths, and images. Imports helpers of `edge.util` alone;
+imported by evaluation, the pipeline's sources, benchmarks, training and the shell.
 """

@@ -27,7 +27,7 @@ SHADES = ((235, 235, 235), (235, 220, 60), (90, 230, 90))
 class Spot(NamedTuple):
     """A highlight: an ellipse in pixels, rotated by an angle in degrees."""
 
-    centre: tuple[int, int]
+    center: tuple[int, int]
     axes: tuple[int, int]
     angle: float
 
@@ -81,18 +81,18 @@ def expose(image: ImageU8, stops: float) -> ImageU8:
     return _to_image(image * np.float32(2.0**stops))
 
 
-def light(image: ImageU8, centre: tuple[float, float], gain: float, fall: float) -> ImageU8:
+def light(image: ImageU8, center: tuple[float, float], gain: float, fall: float) -> ImageU8:
     """Simulate light that falls off from a point, or overexposes the image around it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        centre: y and x of the point, as shares of the image.
+        center: y and x of the point, as shares of the image.
         gain: Gain at the point.
         fall: Falloff per squared distance, with the distance in shares of the image.
     """
     H, W = image.shape[:2]
     y, x = np.ogrid[:H, :W]
-    distance = ((y / H - centre[0]) ** 2 + (x / W - centre[1]) ** 2).astype(np.float32)
+    distance = ((y / H - center[0]) ** 2 + (x / W - center[1]) ** 2).astype(np.float32)
     return _to_image(image * np.clip(gain * np.exp(-distance * fall), 0.25, 1.6)[..., None])
 
 
@@ -107,7 +107,7 @@ def add_highlights(image: ImageU8, spots: Sequence[Spot], sigma: float, opacity:
     """
     bright = np.zeros(image.shape[:2], np.uint8)
     for spot in spots:
-        cv2.ellipse(bright, spot.centre, spot.axes, spot.angle, 0, 360, 255, -1)
+        cv2.ellipse(bright, spot.center, spot.axes, spot.angle, 0, 360, 255, -1)
     soft = cv2.GaussianBlur(bright, (0, 0), sigma).astype(np.float32)[..., None] / 255
     return _to_image(image + (255 - image) * soft * opacity)
 
@@ -154,9 +154,9 @@ def octagon(size: tuple[int, int], cut: float) -> ImageU8:
     return cast("ImageU8", cv2.fillPoly(view, [np.array(corners, np.int32)], (255,)))
 
 
-def circle(size: tuple[int, int], centre: tuple[int, int], radius: int) -> ImageU8:
+def circle(size: tuple[int, int], center: tuple[int, int], radius: int) -> ImageU8:
     """Make a round field of view from center (x, y) and radius in pixels: (H, W), 255 inside."""
-    return cast("ImageU8", cv2.circle(np.zeros(size, np.uint8), centre, radius, (255,), -1))
+    return cast("ImageU8", cv2.circle(np.zeros(size, np.uint8), center, radius, (255,), -1))
 
 
 def narrow(image: ImageU8, mask: ImageU8, view: ImageU8, level: int) -> tuple[ImageU8, ImageU8]:

@@ -57,11 +57,11 @@ class Window(NamedTuple):
     """A part of an image, in coordinates from -1 to 1 across the image.
 
     Attributes:
-        centre: x and y of the center.
+        center: x and y of the center.
         reach: Half the width and half the height.
     """
 
-    centre: NDArray[np.float64]
+    center: NDArray[np.float64]
     reach: NDArray[np.float64]
 
 

@@ -2,4 +2,5 @@
 
 In: a bundle or engine files. Out: an open engine that turns a picture into a score map.
 Only this package imports a runtime; `open` chooses, `golden_check` compares with golden frames.
+Imported by inference, evaluation, the latency harness, certification and the shell.
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from edge.engines.closed import closed
 from edge.engines.formats import check_onnx
 from edge.errors import BundleError
 
@@ -87,9 +88,9 @@ class OnnxEngine:
         given, made = self._session.get_inputs(), self._session.get_outputs()
         self._input_size, output_size = _sizes(given, made)
         # Both buffers are bound once: onnxruntime reads the frame and writes the scores in place.
-        self._input = np.empty(given[0].shape, np.uint8)
+        self._input: Any = np.empty(given[0].shape, np.uint8)
         held = np.empty(made[0].shape, np.uint8)
-        self._output = held.reshape(output_size)
+        self._output: Any = held.reshape(output_size)
         self._binding = self._session.io_binding()
         self._binding.bind_cpu_input(given[0].name, self._input)
         self._binding.bind_ortvalue_output(made[0].name, ort.OrtValue.ortvalue_from_numpy(held))
@@ -101,6 +102,8 @@ class OnnxEngine:
 
     def infer(self, image: ImageU8) -> ImageU8:
         """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call."""
+        if self._session is None:
+            raise closed(self.name)
         np.copyto(self._input[0], image, casting="no")
         self._session.run_with_iobinding(self._binding)
         return cast("ImageU8", self._output)
@@ -157,8 +160,9 @@ class OnnxEngine:
 
     def close(self) -> None:
         """Release the session; the engine cannot be used afterwards."""
-        for attribute in ("_binding", "_output", "_input", "_session", "_model"):
-            self.__dict__.pop(attribute, None)
+        # Buffers first: they are bound to the session.
+        self._binding = self._output = self._input = self._session = None
+        self._model = b""
 
     def _options(self) -> Any:
         import onnxruntime as ort

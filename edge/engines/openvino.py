@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from edge.engines.closed import closed
 from edge.engines.formats import check_ir
 from edge.engines.openvino_cache import CompiledCache
 from edge.errors import BundleError, UsageError
@@ -151,6 +152,8 @@ class OpenVinoEngine:
 
     def infer(self, image: ImageU8) -> ImageU8:
         """Score an RGB image: (H, W, 3) uint8 -> (h, w) uint8 in 1/256, until the next call."""
+        if self._request is None:
+            raise closed(self.name)
         np.copyto(self._input[0], image, casting="no")
         self._request.infer()
         return cast("ImageU8", self._output)
@@ -233,8 +236,8 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """Release the compiled model; the engine cannot be used afterwards."""
-        for attribute in ("_output", "_input", "_request", "_compiled", "_core"):
-            self.__dict__.pop(attribute, None)
+        # Buffers first: the request owns their memory.
+        self._output = self._input = self._request = self._compiled = self._core = None
 
 
 def candidates(asked: str, available: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.engines.closed import closed
 from edge.engines.formats import check_tflite
 from edge.engines.runtimes import Runtime, find_runtime
 from edge.errors import BundleError, InferenceFault, MissingDependencyError
@@ -80,6 +81,8 @@ class LiteRtEngine:
         Raises:
             InferenceFault: A float model returned NaN or Inf, which scores in 1/256 would hide.
         """
+        if self._interpreter is None:
+            raise closed(self.name)
         # A view of the interpreter's memory must not outlive this call, so each call makes a new
         # one.
         into = self._interpreter.tensor(self._given)()[0].view(np.uint8)
@@ -116,7 +119,7 @@ class LiteRtEngine:
 
     def close(self) -> None:
         """Release the interpreter; the engine cannot be used afterwards."""
-        self.__dict__.pop("_interpreter", None)
+        self._interpreter = None
 
     def _copy_output(self, made: NDArray[Any]) -> None:
         scores = made.reshape(self._output.shape)

@@ -76,18 +76,18 @@ def field_map(
     )
 
 
-def field_score(grey: ImageU8, true: MaskBool) -> FieldScore:
+def field_score(gray: ImageU8, true: MaskBool) -> FieldScore:
     """Compute the measures of one map.
 
     Args:
-        grey: (H, W) uint8, from `field_map`.
+        gray: (H, W) uint8, from `field_map`.
         true: (H, W) bool with at least one true pixel.
     """
     return FieldScore(
-        threshold_curves(grey, true),
-        weighted_f(grey, true),
-        structure_measure(grey, true),
-        mean_absolute_error(grey, true),
+        threshold_curves(gray, true),
+        weighted_f(gray, true),
+        structure_measure(gray, true),
+        mean_absolute_error(gray, true),
     )
 
 

@@ -1,6 +1,6 @@
 """Salient-object measures of a gray map against a mask, which protocol A uses.
 
-All functions take `grey`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at
+All functions take `gray`, (H, W) uint8 whose value v means v / 255, and `true`, (H, W) bool with at
 least one true pixel. The results equal those of `pysodmetrics`, which follows the authors' MATLAB
 code.
 """
@@ -35,18 +35,18 @@ class Curves(NamedTuple):
     e: F64
 
 
-def threshold_curves(grey: ImageU8, true: MaskBool) -> Curves:
+def threshold_curves(gray: ImageU8, true: MaskBool) -> Curves:
     """Compute Dice, IoU and enhanced-alignment measure of the mask at each of 256 thresholds.
 
     The E-measure (Fan et al., IJCAI 2018, equations 2 to 5) has only four values per threshold, one
     for each combination of found and true, so two histograms of the image are sufficient.
 
     Args:
-        grey: (H, W) uint8.
+        gray: (H, W) uint8.
         true: (H, W) bool.
     """
-    inside = cast("F64", np.bincount(grey[true], minlength=LEVELS).astype(np.float64))
-    total = cast("F64", np.bincount(grey.ravel(), minlength=LEVELS).astype(np.float64))
+    inside = cast("F64", np.bincount(gray[true], minlength=LEVELS).astype(np.float64))
+    total = cast("F64", np.bincount(gray.ravel(), minlength=LEVELS).astype(np.float64))
     hit, found = (np.cumsum(counts[::-1])[::-1] for counts in (inside, total))
     area, pixels = float(hit[0]), float(true.size)
     return Curves(
@@ -72,22 +72,22 @@ def _enhanced_alignment(hit: F64, found: F64, area: float, pixels: float) -> F64
     return total / divisor
 
 
-def mean_absolute_error(grey: ImageU8, true: MaskBool) -> float:
+def mean_absolute_error(gray: ImageU8, true: MaskBool) -> float:
     """Compute the mean of |map - mask|."""
-    return float(np.mean(np.abs(grey / 255.0 - true)))
+    return float(np.mean(np.abs(gray / 255.0 - true)))
 
 
-def structure_measure(grey: ImageU8, true: MaskBool, *, alpha: float = 0.5) -> float:
+def structure_measure(gray: ImageU8, true: MaskBool, *, alpha: float = 0.5) -> float:
     """Compute the S-measure (Fan et al., ICCV 2017).
 
     It is the mean of object-aware and region-aware similarity, weighted by `alpha` and `1 - alpha`.
 
     Args:
-        grey: (H, W) uint8.
+        gray: (H, W) uint8.
         true: (H, W) bool.
         alpha: Weight of the object-aware part.
     """
-    scores = grey / 255.0
+    scores = gray / 255.0
     share = float(true.mean())
     if share == 1:
         return float(scores.mean())
@@ -126,17 +126,17 @@ def _ssim(scores: F64, true: MaskBool) -> float:
     return top / (bottom + _EPS)
 
 
-def weighted_f(grey: ImageU8, true: MaskBool) -> float:
+def weighted_f(gray: ImageU8, true: MaskBool) -> float:
     """Compute the weighted F-measure, beta = 1 (Margolin et al., CVPR 2014, section 4).
 
     An error inside the mask is replaced by the mean error of its neighborhood if that is smaller.
     An error outside the mask is weighted by up to 2 with its distance from the mask.
 
     Args:
-        grey: (H, W) uint8.
+        gray: (H, W) uint8.
         true: (H, W) bool.
     """
-    error = np.abs(grey / 255.0 - true)
+    error = np.abs(gray / 255.0 - true)
     smoothed = _smoothed_error(error, true)
     distance = cv2.distanceTransform((~true).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     far = distance[~true].astype(np.float64)

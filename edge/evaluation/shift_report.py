@@ -162,9 +162,9 @@ def _highlights(given: Given, strength: float, rng: Generator) -> Changed:
     H, W = given.mask.shape
     spots = []
     for _ in range(int(strength)):
-        centre = (int(rng.integers(W)), int(rng.integers(H)))
+        center = (int(rng.integers(W)), int(rng.integers(H)))
         across, down = (int(side) for side in rng.integers(1, max(2, W // 28), 2))
-        spots.append(shifts.Spot(centre, (across, down), float(rng.uniform(0, 180))))
+        spots.append(shifts.Spot(center, (across, down), float(rng.uniform(0, 180))))
     return shifts.add_highlights(
         given.image, spots, sigma=max(0.6, W / 200), opacity=0.9
     ), given.mask
@@ -207,7 +207,7 @@ def _text(given: Given, strength: float, rng: Generator) -> Changed:
 
 
 SHIFTS = {
-    "colours": Shift("share of another picture's colours", (0.3, 0.6, 0.9), _colors),
+    "colours": Shift("share of another picture's colors", (0.3, 0.6, 0.9), _colors),
     "exposure": Shift("stops", (-2.0, -1.0, 0.5, 1.0), _exposure),
     "lighting": Shift("fall of the light off a point", (1.0, 2.0, 4.0), _lighting),
     "highlights": Shift("spots", (4.0, 8.0, 16.0), _highlights),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge.contracts import Counted
 from edge.errors import UsageError
+from edge.frame import DEFAULT_FPS
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.pipeline.frame_guard import FrameGuard
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from edge.record_header import RecordHeader
     from edge.sources.base import BaseSource
 
-_USUAL_FPS = 25.0
 _PATIENT_MS = 30_000.0
 """Maximum inference time of a frame that does not age: under emulation it may take seconds."""
 
@@ -119,7 +119,7 @@ def open_device(
     """
     stop = stop or threading.Event()
     # Frames of a clip are timed by their numbers, so that results are equal on every machine.
-    fps = None if source.live else source.fps or _USUAL_FPS
+    fps = None if source.live else source.fps or DEFAULT_FPS
     finite = not source.live or options.bounded
     with ExitStack() as stack:
         stack.enter_context(one_opencv_thread())

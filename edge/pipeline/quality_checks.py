@@ -60,9 +60,9 @@ def find_quality_problem(picture: Thumbnail, mask: ImageU8) -> Reason | None:
     white = cv2.countNonZero(cv2.bitwise_and(cv2.compare(picture.green, WHITE, cv2.CMP_GE), mask))
     if white > MAX_WHITE * cells:
         return Reason(ReasonKind.LIGHT, f"{100 * white / cells:.0f} % of the view is overexposed")
-    share, mucosa, grey = measure_colors(picture, mask)
+    share, mucosa, gray = measure_colors(picture, mask)
     # Under narrow-band light mucosa is not red, but it is not gray either.
-    if share > MIN_COLORED and mucosa < MIN_MUCOSA and grey > MAX_GRAY:
+    if share > MIN_COLORED and mucosa < MIN_MUCOSA and gray > MAX_GRAY:
         return Reason(
             ReasonKind.OUT_OF_BODY, f"{100 * mucosa:.0f} % of the view has the color of mucosa"
         )
@@ -82,11 +82,11 @@ def measure_colors(picture: Thumbnail, mask: ImageU8) -> tuple[float, float, flo
     redness = cv2.subtract(picture.red, cv2.max(picture.green, picture.blue))
     mucosa = cv2.bitwise_and(cv2.compare(redness, CHROMA, cv2.CMP_GT), told)
     darkest = cv2.min(picture.red, cv2.min(picture.green, picture.blue))
-    grey = cv2.bitwise_and(
+    gray = cv2.bitwise_and(
         cv2.compare(cv2.subtract(picture.bright, darkest), COLOR_SPREAD, cv2.CMP_LT), told
     )
     whole = max(1, cv2.countNonZero(mask))
-    return cells / whole, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(grey) / cells
+    return cells / whole, cv2.countNonZero(mucosa) / cells, cv2.countNonZero(gray) / cells
 
 
 def _detail(green: ImageU8, lit: ImageU8) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""A still from a single image, as `edge-difom run --stills` would keep it from a camera.
+"""A still from a single image, as a running device would keep it from a camera.
 
 It is here instead of in `edge.stills` because it runs the pipeline's analysis, which `edge.stills`
 does not import.

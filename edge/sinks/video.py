@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from edge.errors import DataError, MissingDependencyError, UsageError
+from edge.frame import DEFAULT_FPS
 from edge.imaging.buffer_pool import PictureMemory
 from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
@@ -28,7 +29,7 @@ from edge.util.background import Background
 from edge.util.clip_name import ffmpeg_name, printable
 from edge.util.container import is_whole_mp4
 from edge.util.ffmpeg import quiet
-from edge.util.files import PRIVATE_FILE, full_disk, naming, refuse_existing
+from edge.util.files import PRIVATE_FILE, RESERVE_BYTES, full_disk, naming, refuse_existing
 from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
 """Name to the FourCC code that OpenCV uses for it."""
 
-RESERVE_BYTES = 32 << 20
-"""Free disk space below which a live source is not recorded, bytes."""
-
 MIN_FREE_BYTES = 64 << 10
 """Free disk space below which any other recording ends with an error, bytes."""
 
@@ -57,7 +55,6 @@ MAX_FILL_S = 10.0
 _log = logging.getLogger(__name__)
 _MAX_TICKS = 65535
 """Largest denominator of the time base in MPEG-4 part 2."""
-_DEFAULT_FPS = 25.0
 _CAPACITY = 4
 _CLOSE_S = 1.5
 _CHECK_S = 1.0
@@ -104,7 +101,7 @@ class VideoSink(BaseSink):
             raise UsageError(f"unknown codec {codec!r}", expected=" | ".join(CODECS))
         refuse_existing(path, force=options.force)
         self.path, self._live = path, options.live
-        self.fps = encodable_rate(options.fps or _DEFAULT_FPS)
+        self.fps = encodable_rate(options.fps or DEFAULT_FPS)
         self.codec = codec
         self._stem = f".{printable(path.stem)}.partial"
         self._temporary = path.with_name(f"{self._stem}{os.getpid()}.mp4")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Clock = Callable[[], int]
     Sleep = Callable[[float], None]
 
+MAX_STAMP_AGE_NS = 2_000_000_000
+"""Age from which a driver's time stamp is not believed: the frame gets its time of arrival."""
+
 
 class BaseSource(ABC):
     """A source that opens on enter, closes once, and numbers and stamps its frames.

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.errors import Interruption, SourceError, UsageError
 from edge.imaging.buffer_pool import PictureMemory
+from edge.sources.base import MAX_STAMP_AGE_NS
 from edge.sources.formats import LAYOUTS, VideoFormat, to_bgr
 from edge.sources.gst_bindings import PACKAGES, elements_found, load
 from edge.sources.jpeg import jpeg_damage
@@ -31,7 +32,6 @@ _NEWEST = (
     "enable-last-sample=false wait-on-eos=false qos=false"
 )
 
-_OLDEST_STAMP_NS = 2_000_000_000
 _SAME_CLOCK_NS = 100_000_000
 _SIGNAL_EVERY_NS = 100_000_000
 _SLICE_S, _STOP_S = 0.05, 2.0
@@ -368,7 +368,7 @@ class Pipeline:
             return None
         running = sample.get_segment().to_running_time(self._gst.Format.TIME, pts)
         stamp: int = self.running.get_base_time() + running
-        believable = running != none and 0 <= self._clock() - stamp <= _OLDEST_STAMP_NS
+        believable = running != none and 0 <= self._clock() - stamp <= MAX_STAMP_AGE_NS
         return stamp if believable else None
 
     def _skipped(self, sample: Any, pictures: VideoFormat) -> int:

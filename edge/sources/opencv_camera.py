@@ -14,7 +14,7 @@ import cv2
 
 from edge.errors import SourceError
 from edge.imaging.buffer_pool import PictureMemory
-from edge.sources.base import BaseSource
+from edge.sources.base import MAX_STAMP_AGE_NS, BaseSource
 from edge.sources.camera_discovery import choices, find_cameras, open_trouble, pick_cameras
 from edge.sources.latest_frame import NewestFrame
 from edge.sources.options import CameraOptions
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from edge.frame import Frame
     from edge.util.spec import Spec
 
-_OLDEST_STAMP_NS = 2_000_000_000
 _DEFAULT_STALL_MS = 1000
 
 
@@ -164,7 +163,7 @@ class V4l2Source(BaseSource):
         self._shape = image.shape
         stamp = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         # Some drivers stamp with the wall clock or not at all.
-        self.kernel_stamps = 0 <= now - stamp <= _OLDEST_STAMP_NS
+        self.kernel_stamps = 0 <= now - stamp <= MAX_STAMP_AGE_NS
         return self._frame(
             self._memory.copy(image), captured_ns=stamp if self.kernel_stamps else now
         )

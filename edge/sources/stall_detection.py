@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.errors import Interruption
+from edge.frame import DEFAULT_FPS
 from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ MIN_STALL_S = 0.05
 """Minimum time that a frame may be late, seconds; threads are not scheduled more precisely."""
 
 DAMAGED_IN_A_ROW = 5
-
-_DEFAULT_FPS = 25.0
 
 
 class StallWatch:
@@ -42,7 +41,7 @@ class StallWatch:
 
     def pace(self, fps: float | None) -> None:
         """Set the rate at which frames come from now on."""
-        self.limit_s = self._given_s or max(PERIODS / (fps or _DEFAULT_FPS), MIN_STALL_S)
+        self.limit_s = self._given_s or max(PERIODS / (fps or DEFAULT_FPS), MIN_STALL_S)
 
     def seen(self) -> None:
         """Record that a frame came."""

@@ -12,7 +12,14 @@ import numpy as np
 from edge.errors import DataError
 from edge.imaging.view import View, black_outside
 from edge.stills.still import SCHEMA, Still, StillRecord
-from edge.util.files import PRIVATE_FILE, PRIVATE_FOLDER, atomic_dir, atomic_write, sha256
+from edge.util.files import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    atomic_dir,
+    atomic_write,
+    sha256,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +56,7 @@ def write_still(still: Still, path: Path) -> None:
     with atomic_dir(path, mode=PRIVATE_FOLDER) as folder:
         for name, data in encoded.items():
             atomic_write(folder / name, data, mode=PRIVATE_FILE)
-        text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-        atomic_write(folder / RECORD, text, mode=PRIVATE_FILE)
+        write_json(folder / RECORD, record, mode=PRIVATE_FILE)
     handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

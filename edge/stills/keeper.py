@@ -16,7 +16,7 @@ from edge.errors import EdgeDifomError, UsageError
 from edge.stills.files import write_still
 from edge.stills.still import compose, now
 from edge.util.background import Background
-from edge.util.files import PRIVATE_FOLDER
+from edge.util.files import PRIVATE_FOLDER, RESERVE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,6 @@ MAX_STILLS = 500
 
 MAX_BYTES = 2 << 30
 """Maximum total size of the stills in a folder, bytes."""
-
-RESERVE_BYTES = 32 << 20
-"""Free disk space below which no still is kept, because the journal needs some; bytes."""
 
 PREFIX = "still-"
 

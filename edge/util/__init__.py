@@ -1,4 +1,5 @@
 """Leaf helpers: files, background work, descriptions, plug-ins, extras, the host.
 
-Imports nothing of this project except its errors.
+In: plain values. Out: plain values. Imports nothing of this project except its errors; imported by
+every package.
 """

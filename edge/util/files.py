@@ -11,12 +11,12 @@ import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from edge.errors import BusyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -44,6 +44,9 @@ def naming(path: Path) -> Iterator[None]:
         error.filename = str(path)
         raise
 
+
+RESERVE_BYTES = 32 << 20
+"""Free disk space below which no picture of a live source is kept, bytes; the journal needs it."""
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Permissions of everything that can hold a picture of a patient: its owner's alone."""
@@ -79,6 +82,23 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def json_text(content: object, *, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
+    """Return structs, dataclasses, dicts and lists as indented JSON with a newline at its end.
+
+    Args:
+        content: What to encode.
+        enc_hook: Converts objects that msgspec does not know, as in `msgspec.json.encode`.
+    """
+    import msgspec  # many importers of this module write no JSON
+
+    return msgspec.json.format(msgspec.json.encode(content, enc_hook=enc_hook), indent=2) + b"\n"
+
+
+def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
+    """Write `json_text` of a content with `atomic_write`, whose errors it raises."""
+    atomic_write(path, json_text(content), mode=mode)
 
 
 def _create_beside(path: Path, mode: int) -> tuple[int, Path]:

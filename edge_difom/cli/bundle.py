@@ -79,10 +79,10 @@ def show(path: Path, json_path: str | None) -> None:
             ["student", manifest.provenance.student],
             ["teachers", ", ".join(manifest.provenance.teachers) or "none"],
             ["made", manifest.provenance.created],
-            ["licence", manifest.licence],
+            ["license", manifest.license],
             [
                 "input",
-                f"{manifest.input.width}x{manifest.input.height} {manifest.input.colour} "
+                f"{manifest.input.width}x{manifest.input.height} {manifest.input.color} "
                 f"{manifest.input.dtype}, {manifest.input.field_of_view}",
             ],
             [

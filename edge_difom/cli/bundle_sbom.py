@@ -117,7 +117,7 @@ def sbom(
     if soup is not None:
         atomic_write(soup, bill.soup_table(bundle, needed))
         console.made(soup)
-    without = sorted(package.name for package in needed if package.licence == "unknown")
+    without = sorted(package.name for package in needed if package.license == "unknown")
     console.say(
         f"{len(needed)} packages"
         + (f"; no license stated by {', '.join(without)}" if without else "")

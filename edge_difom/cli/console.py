@@ -165,11 +165,9 @@ def write_json(target: str | Path, record: object) -> None:
         target: A file, written atomically, or `-` for stdout.
         record: msgspec structs, dataclasses, dicts, lists, paths, numpy values; NaN becomes null.
     """
-    import msgspec
+    from edge.util.files import atomic_write, json_text
 
-    from edge.util.files import atomic_write
-
-    text = msgspec.json.format(msgspec.json.encode(record, enc_hook=_plain), indent=2) + b"\n"
+    text = json_text(record, enc_hook=_plain)
     if str(target) == "-":
         click.echo(text, nl=False)
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge.errors import BundleError, UsageError
+from edge.limits import MAX_MASK_AGE_MS, MAX_MEDIAN_INFERENCE_MS
 from edge_difom.cli import console, options
 from firmware_bridge.fleet.slots.store import SlotStore
 
@@ -74,9 +75,8 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
 @click.option(
     "--max-latency-ms",
     type=options.FiniteRange(min=0, min_open=True),
-    help="Fail the self-test if the median inference takes longer. Default: 74, the budget of 120 "
-    "ms "
-    "minus the other stages.",
+    help="Fail the self-test if the median inference takes longer. Default: "
+    f"{MAX_MEDIAN_INFERENCE_MS:.0f}, the {MAX_MASK_AGE_MS:.0f} ms of a mask minus other stages.",
 )
 @_STATE
 @console.json_option()
@@ -95,7 +95,6 @@ def install(
     next start, with two starts to prove itself. Exits with code 11 while a video signal is present.
     """
     from edge.engines.selftest import check_in_process
-    from edge.limits import MAX_MEDIAN_INFERENCE_MS
     from firmware_bridge.fleet.slots.install import install as bring
 
     held = bring(

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -137,17 +137,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A request for a still before `run` is ready must not end the process.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     fill_standard_descriptors()
-    configure()
     show_logs()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # names of files outside UTF-8
-    sys.exit(_status(arguments))
+    run_program(group, arguments, name="edge-difom")
 
 
-def _status(arguments: Sequence[str] | None) -> int:
+def run_program(
+    command: click.Command, arguments: Sequence[str] | None = None, *, name: str | None = None
+) -> NoReturn:
+    """Run a command with the settings, error format and exit codes of this project.
+
+    Args:
+        command: What the program does.
+        arguments: The arguments after the program's name; None reads `sys.argv`.
+        name: The program's name; None lets click find it.
+    """
+    configure()
+    sys.exit(_status(command, arguments, name))
+
+
+def _status(command: click.Command, arguments: Sequence[str] | None, name: str | None) -> int:
     try:
-        result = group.main(args=arguments, prog_name="edge-difom", standalone_mode=False)
+        result = command.main(args=arguments, prog_name=name, standalone_mode=False)
     except EdgeDifomError as error:
         return _fail(explain(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

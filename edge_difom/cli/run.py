@@ -290,7 +290,7 @@ def command(
 
 
 def _open_cart(description: str) -> CartLink:
-    from firmware_bridge.cart.link.cart import open_cart
+    from firmware_bridge.cart.connectors import open_cart
 
     return open_cart(description)
 

@@ -11,7 +11,7 @@ import msgspec
 from edge.datasets.pairs import find_pairs
 from edge.errors import UsageError
 from edge.evaluation.bundle import evaluate_bundle
-from edge.util.files import atomic_write, refuse_existing
+from edge.util.files import atomic_write, refuse_existing, write_json
 from edge_difom.cli import console
 from edge_difom.demo.record import DemoSettings, DemoSummary
 
@@ -93,7 +93,7 @@ class Demo:
             result = self._summary(bundle, accuracy, summary, bench)
             self._report(result, bench, samples, run)
         result = msgspec.structs.replace(result, seconds=self.seconds)
-        atomic_write(self.out / "summary.json", msgspec.json.format(msgspec.json.encode(result)))
+        write_json(self.out / "summary.json", result)
         return result
 
     def _distill(self, phantom: Path) -> Path:
@@ -163,10 +163,10 @@ class Demo:
             return loop.run()
 
     def _bench(self, bundle: Bundle) -> tuple[dict[str, BenchReport], dict[str, list[float]]]:
-        from edge.bench.measure.run import run_bench
+        from edge.bench.measure.run import BenchOptions, run_bench
 
         reports = {
-            name: run_bench(bundle, engine=name, seconds=self.settings.bench_seconds)
+            name: run_bench(bundle, BenchOptions(engine=name, seconds=self.settings.bench_seconds))
             for name in ENGINES
         }
         samples = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from distill.data.digests import data_digest
 from distill.data.split_record import read_splits as read_run_splits
-from distill.run_folder import versions
+from distill.run_folder import training_versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
@@ -32,6 +33,7 @@ from edge.bundle.reader import Bundle, write_bundle
 from edge.datasets.negatives import CleanFrame, clean_frames
 from edge.datasets.pairs import read_pair
 from edge.engines.open import open_engine_files
+from edge.engines.scoring import score_image
 from edge.errors import AccuracyError, UsageError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.run_splits import read_clean_splits, read_splits
@@ -41,7 +43,7 @@ from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
 from quantize.bundle.model_card import data_card, model_card
 from quantize.certify.gate import gate_record
-from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
 from quantize.certify.parity import FrameSet, hard_frames, parity_rows
 from quantize.export.engines import bf16_engine, export_engines
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LICENCE = "research use only (weights trained on research-only data)"
+LICENSE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
 """Largest number of validation frames on which the steps are compared."""
 EXTRA = ("f32", "bf16", "onnx")
@@ -150,7 +152,7 @@ def make_bundle(
         schema_version=SCHEMA_VERSION,
         name=name or f"{network}-{size}-{source.path.resolve().name}",
         intended_use=RESEARCH_USE,
-        licence=LICENCE,
+        license=LICENSE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
         output=_output((scores.shape[1], scores.shape[2]), calibration),
         engines=[engine.entry() for engine in engines],
@@ -161,7 +163,7 @@ def make_bundle(
         gate=gate,
         files={},
     )
-    check_golden(manifest, whole, frames, scores, threads=threads)
+    check_golden_scores(manifest, whole, frames, scores, threads=threads)
     manifest = msgspec.structs.replace(
         manifest,
         parity=[
@@ -321,7 +323,7 @@ def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
 
 
 def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
-    return lambda image: engine.infer(to_input(image, engine.input_size, bgr=False))
+    return partial(score_image, engine)
 
 
 def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:
@@ -353,7 +355,7 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
         },
-        versions=versions(),
+        versions=training_versions(),
         seed=config.run.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

@@ -45,7 +45,7 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         f"mask from {manifest.output.threshold:g}; regions smaller than "
         f"{manifest.output.min_region:.1%} of the shown part or with a peak below "
         f"{manifest.output.min_peak:g} are left out.",
-        f"- License: {manifest.licence}.",
+        f"- License: {manifest.license}.",
         f"- Made {made.created} with seed {made.seed}.",
         "",
         "## Accuracy",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from distill.train.evaluation import student_logits
 from edge.engines.open import open_engine_files
+from edge.engines.scoring import score_image
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.metrics import size_of
-from edge.imaging.preprocess import to_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ def score_engine(
     try:
         report = evaluate(
             pairs,
-            lambda image: opened.infer(to_input(image, opened.input_size, bgr=False)),
+            partial(score_image, opened),
             clean=clean,
             rule=config.data.field_of_view,
             done=done,

@@ -67,7 +67,7 @@ def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[Imag
     return np.stack([frame for frame, _ in chosen]), np.stack([scores for _, scores in chosen])
 
 
-def check_golden(
+def check_golden_scores(
     manifest: Manifest,
     engines: Sequence[ExportedEngine],
     frames: ImageU8,

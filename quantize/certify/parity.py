@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from edge.bundle.manifest import ParityRow
+from edge.engines.golden_check import MIN_PIXELS
 from edge.engines.open import open_engine_files
 from edge.evaluation.metrics import dice_iou
 from edge.imaging.postprocess import level
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 PARITY_FRAMES = 32
 OLD_RUNTIME = "tflite-runtime int8"
 """Name of the TFLite engine in tflite-runtime, the package of older systems."""
-MIN_PIXELS = 50
-"""A frame counts for the mask IoU if either mask has at least this many pixels."""
 
 
 def images_tensor(frames: ImageU8) -> Tensor:

@@ -18,6 +18,7 @@ from edge.imaging.preprocess import to_input
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.nncf import quantize_student, refuse_nonfinite
+from quantize.runs.folder import MIN_CALIBRATION
 from quantize.runs.uncertainty import refuse_uncertainty
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 BATCH_COUNTER = "num_batches_tracked"
 """BatchNorm needs it only without a momentum, and every student has one."""
-MIN_CALIBRATION = 4
 MAX_CALIBRATION = 64
 
 

@@ -39,7 +39,7 @@ def export_onnx(canonical: Canonical) -> bytes:
     Args:
         canonical: Quantized graph (INT8 engine) or plain graph (f32 engine).
     """
-    return _Writer(canonical).write()
+    return _OnnxWriter(canonical).write()
 
 
 def onnx_float_ops(model: bytes) -> list[str]:
@@ -53,7 +53,7 @@ def onnx_float_ops(model: bytes) -> list[str]:
     return [f"{kind} x{count}" for kind, count in sorted(counts.items())]
 
 
-class _Writer(GraphWriter):
+class _OnnxWriter(GraphWriter):
     """The nodes and constants of the file.
 
     `real` holds the float tensor of each node; `whole` holds the uint8 tensor and the grid of each
@@ -91,8 +91,8 @@ class _Writer(GraphWriter):
             self.whole[frame] = planes, INPUT_GRID
             return
         value = self.add("Cast", [planes], "frame/real", to=TensorProto.FLOAT)
-        value = self.add("Sub", [value, self.number(127)], "frame/centred")
-        self.real[frame] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalised")
+        value = self.add("Sub", [value, self.number(127)], "frame/centered")
+        self.real[frame] = self.add("Mul", [value, self.number(1 / 128)], "frame/normalized")
 
     def leave(self, scores: Node) -> None:
         self.shape = scores.meta["shape"]

@@ -36,7 +36,7 @@ def export_openvino(canonical: Canonical) -> tuple[bytes, bytes]:
     Returns:
         Contents of `model.xml` and `model.bin`.
     """
-    model = _Writer(canonical).model()
+    model = _OpenVinoWriter(canonical).model()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         ov.save_model(model, path, compress_to_fp16=False)
@@ -60,7 +60,7 @@ def openvino_float_ops(xml: bytes, weights: bytes) -> list[str]:
     return [f"{kind} x{count}" for kind, count in sorted(counts.items())]
 
 
-class _Writer(GraphWriter):
+class _OpenVinoWriter(GraphWriter):
     """`values` holds the OpenVINO output of every node."""
 
     def __init__(self, canonical: Canonical) -> None:

@@ -39,7 +39,7 @@ def export_tflite(canonical: Canonical) -> bytes:
     Raises:
         UsageError: TFLite cannot express a convolution or a pixel shuffle.
     """
-    return _Writer(canonical).write()
+    return _TfliteWriter(canonical).write()
 
 
 def tflite_float_ops(model: bytes) -> list[str]:
@@ -59,7 +59,7 @@ def tflite_float_ops(model: bytes) -> list[str]:
     return [f"{name} x{count}" for name, count in sorted(counts.items())]
 
 
-class _Writer(GraphWriter):
+class _TfliteWriter(GraphWriter):
     """`values` holds the tensor index of every node, `grids` the grid of every tensor."""
 
     def __init__(self, canonical: Canonical) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import nncf
@@ -30,13 +31,24 @@ from quantize.qat.grid_alignment import align
 from quantize.qat.low_bits import keep_pair_sums, lower_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from nncf.torch.quantization.layers import AsymmetricQuantizer
 
     from distill.students.base import Student
 
-nncf.set_log_level(logging.ERROR)
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Keep NNCF's progress messages out of the log of the process; its level is restored."""
+    logger = logging.getLogger("nncf")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def load_extension() -> None:
@@ -48,14 +60,18 @@ def load_extension() -> None:
         gc.collect()
 
 
-# A quantizer's configuration contains this type; a checkpoint cannot be read without allowing it.
-torch.serialization.add_safe_globals([QuantizationScheme])
+def checkpoint_types() -> AbstractContextManager[None]:
+    """Allow the type in a quantizer's configuration while a checkpoint of quantizers is read."""
+    allowed: AbstractContextManager[None] = torch.serialization.safe_globals([QuantizationScheme])
+    return allowed
+
 
 INPUT_HOOK = "post_hooks.x__0.0"
 INPUT_LOW, INPUT_RANGE = -127 / 128, 255 / 128
 """Range of a uint8 frame as `(x - 127) / 128`: step 1/128, zero point 127."""
 
 
+@_only_errors()
 def quantize_student(
     student: Student, samples: Sequence[Tensor], *, bits: int = 8, layers: Sequence[str] = ()
 ) -> nn.Module:
@@ -100,6 +116,7 @@ def quantized_state(quantized: nn.Module) -> dict[str, Any]:
     return {"model": quantized.state_dict(), "nncf": nncf.torch.get_config(quantized)}
 
 
+@_only_errors()
 def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Module:
     """Rebuild a quantized student from `quantized_state`.
 

@@ -13,7 +13,7 @@ from distill.run_folder import LoadedRun, load_checkpoint, load_config, load_run
 from edge.errors import TrainingError, UsageError
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
-from quantize.qat.nncf import restore
+from quantize.qat.nncf import checkpoint_types, restore
 from quantize.runs.uncertainty import refuse_uncertain_run
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def load_qat_checkpoint(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         TrainingError: It is missing or damaged, or lacks one of `keys`.
     """
-    state = load_checkpoint(path)
+    with checkpoint_types():
+        state = load_checkpoint(path)
     missing = [key for key in keys if key not in state]
     if missing:
         raise TrainingError(

@@ -9,7 +9,6 @@ import msgspec
 from edge.bundle.manifest import ParityRow  # noqa: TC001 - msgspec reads annotations
 from edge.errors import TrainingError
 from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
-from edge.util.files import atomic_write
 from quantize.certify.accuracy import AccuracyRow  # noqa: TC001 - msgspec reads annotations
 from quantize.certify.gate import Gate  # noqa: TC001 - msgspec reads annotations
 from quantize.certify.sensitivity import LayerRow  # noqa: TC001 - msgspec reads annotations
@@ -115,11 +114,6 @@ class QatReport(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[LayerRow]
     parity: list[ParityRow]
     header: RecordHeader | None = None
-
-
-def write_record(path: Path, record: object) -> None:
-    """Write a record as indented JSON."""
-    atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
 
 
 def read_report(path: Path) -> QatReport:

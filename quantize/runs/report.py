@@ -10,7 +10,7 @@ from edge.errors import AccuracyError
 from edge.evaluation.evaluator import evaluated_files
 from edge.frame import DEFAULT_OPERATING_POINT
 from edge.record_header import make_header
-from edge.util.files import sha256
+from edge.util.files import sha256, write_json
 from edge.util.progress import silent
 from quantize.certify.accuracy import F32, QAT, SMALL_RECALL, score_engine, score_student
 from quantize.certify.gate import judge
@@ -25,7 +25,6 @@ from quantize.runs.record import (
     Start,
     WeightBits,
     read_report,
-    write_record,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def write_report(
     names = [pair.name for pair in pairs[spread]]
     given = FrameSet("validation", store.images[spread], names, store.masks[spread] >= 128)
     parity = parity_rows(source.student, quantized.model, quantized.canonical, whole, given)
-    write_record(path / "parity.json", parity)
+    write_json(path / "parity.json", parity)
     with progress((len(engines) + 2) * (len(pairs) + len(clean)), "score") as bar:
 
         def done(_: str) -> None:
@@ -114,7 +113,7 @@ def write_report(
         parity=parity,
         header=_header(quantized, pairs, clean),
     )
-    write_record(path / "report.json", report)
+    write_json(path / "report.json", report)
     return report
 
 
@@ -165,7 +164,7 @@ def judge_again(path: Path, *, max_drop: float | None, max_small_drop: float | N
         max_small_drop=report.gate.max_small_drop if max_small_drop is None else max_small_drop,
     )
     report = msgspec.structs.replace(report, gate=gate)
-    write_record(path / "report.json", report)
+    write_json(path / "report.json", report)
     return report
 
 

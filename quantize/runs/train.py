@@ -14,7 +14,7 @@ from distill.run_folder import describe_run, keep_metrics_before, load_run
 from distill.run_lock import sole_trainer
 from edge.datasets.pairs import Pair
 from edge.errors import DataError, UsageError
-from edge.util.files import refuse_existing
+from edge.util.files import refuse_existing, write_json
 from edge.util.progress import silent
 from quantize.certify.accuracy import PTQ, score_student
 from quantize.export.engines import export_engines
@@ -33,7 +33,7 @@ from quantize.runs.folder import (
     load_quantized,
     qat_path,
 )
-from quantize.runs.record import Start, read_start, write_record
+from quantize.runs.record import Start, read_start
 from quantize.runs.report import refuse_breach, write_report
 from quantize.runs.splits import SPLITS, clean_validation, recorded_splits
 from quantize.runs.uncertainty import refuse_uncertain_run
@@ -186,7 +186,7 @@ def _start(setting: _Setting) -> Finetuning:
     write_splits(path / SPLITS, data.splits)
     heads = None if objective is None else "run" if trained else "fresh"
     start = Start(accuracy=accuracy, images=len(samples), heads=heads)
-    write_record(path / "calibrated.json", start)
+    write_json(path / "calibrated.json", start)
     heads_lr = FRESH_HEADS_LR if heads == "fresh" else None
     task_loss = TASK_LOSSES[loaded.config.loss.task_loss]
     return Finetuning(

@@ -183,7 +183,7 @@ def test_the_engine_and_device_rows_work_on_a_small_student() -> None:
     assert memory.goal is not None
     assert 50 < memory.goal.value < 2000
     assert memory.ratio > 1
-    # Contours run through the outermost cells' centres: on 16 x 16 cells they miss too much of the
+    # Contours run through the outermost cells' centers: on 16 x 16 cells they miss too much of the
     # mask.
     frame = whole.whole_cost(3, size=(128, 128))
     assert frame.goal is not None

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.soak import checks
 from benchmarks.soak.memory import check_leak
 from benchmarks.soak.runtime import check_end
-from benchmarks.soak.screen import Screen
+from benchmarks.soak.screen import ScreenWatch
 from benchmarks.soak.soak import Soak, plan
 from edge.shm.reader import Snapshot
 from edge.sources.faults import FAULTS
@@ -91,8 +91,8 @@ def snapshot(number: int, *, index: int | None, captured_ns: int, **changes: Any
     return Snapshot(number=number, frame_index=index, captured_ns=captured_ns, **(values | changes))
 
 
-def watched(*looks: tuple[int, Snapshot]) -> Screen:
-    screen = Screen(50.0)
+def watched(*looks: tuple[int, Snapshot]) -> ScreenWatch:
+    screen = ScreenWatch(50.0)
     for now, seen in looks:
         screen.look(now, seen, now - 5 * MS)
     return screen
@@ -132,7 +132,7 @@ def test_frames_come_once_and_in_their_order(second: int, passed: bool) -> None:
     assert screen.check_order().passed is passed
 
 
-def running_at(rates: list[int]) -> Screen:
+def running_at(rates: list[int]) -> ScreenWatch:
     """Ten looks a second at a stream of so many publications in each second."""
     looks, number = [], 1
     for second, rate in enumerate(rates, 1):

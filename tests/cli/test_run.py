@@ -82,7 +82,7 @@ def test_masks_of_a_phantom_in_every_sink(
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tflite"])
-def test_a_red_disc_is_found_and_grey_is_not(
+def test_a_red_disc_is_found_and_gray_is_not(
     tiny_bundle: Path,
     tiny_scene: Callable[..., NDArray[np.uint8]],
     tmp_path: Path,

@@ -20,7 +20,7 @@ from firmware_bridge.cart.protocol import messages as m
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cart.md").read_text()
 COMMANDS = re.findall(r"edge-difom (?:bundle|device|run|doctor|bench) ?.*", PAGE)
-COLOURS = {m.GREEN: "green", m.AMBER: "amber", m.RED: "red", m.BLUE: "blue", m.WHITE: "white"}
+COLORS = {m.GREEN: "green", m.AMBER: "amber", m.RED: "red", m.BLUE: "blue", m.WHITE: "white"}
 
 
 def test_every_test_that_the_page_names_exists() -> None:
@@ -71,9 +71,9 @@ def test_the_page_has_the_commands_of_the_whole_way() -> None:
 @pytest.mark.parametrize("state", State)
 def test_a_state_has_its_lamp_on_the_page(state: State) -> None:
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| {state.name} |"))
-    colour, period = LAMPS[state]
+    color, period = LAMPS[state]
     lamp = row.split("|")[4]
-    assert COLOURS[colour] in lamp
+    assert COLORS[color] in lamp
     assert ("blinking" in lamp) is (period > 0)
 
 

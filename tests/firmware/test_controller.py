@@ -26,7 +26,7 @@ before it reads beats of the present, and older ones show nothing."""
 HOST = """
 import sys, time
 from edge.status import State, Status
-from firmware_bridge.cart.link.cart import open_cart
+from firmware_bridge.cart.connectors import open_cart
 with open_cart(sys.argv[1]) as cart:
     while True:
         cart.beat(Status(State.RUNNING, None, 0), frame_age_ms=20.0, mask=True)

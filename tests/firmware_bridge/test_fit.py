@@ -41,7 +41,7 @@ def manifest(*engines: EngineEntry) -> Manifest:
         schema_version=SCHEMA_VERSION,
         name="example",
         intended_use="research",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=Input(height=8, width=8),
         output=Output(height=8, width=8),
         engines=list(engines),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.bench.measure.environment import Snapshot
+from edge.bench.measure.environment import MachineSnapshot
 from edge.bench.measure.sensors import Reading
 from edge.bench.measure.stream import Load, Stream, run_load
 from edge.bench.report import journal as j
@@ -24,7 +24,7 @@ MANIFEST = m.Manifest(
     schema_version=m.SCHEMA_VERSION,
     name="fake",
     intended_use="",
-    licence="",
+    license="",
     input=m.Input(height=16, width=16),
     output=m.Output(height=8, width=8),
     engines=[],
@@ -93,7 +93,7 @@ class FakeEngine:
     def machine(self, **reading: Any) -> j.Sample:
         """A quiet machine at this engine's time: nothing but this process used it."""
         seconds = self.now_ns / 1e9
-        snapshot = Snapshot(
+        snapshot = MachineSnapshot(
             at_s=seconds,
             cores=1,
             busy_s=seconds,

@@ -32,15 +32,15 @@ def redness(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def scene(
     seed: int, *, height: int = SIZE, width: int = SIZE, polyp: bool = True
 ) -> NDArray[np.uint8]:
-    """A grey picture, with a red disc where `polyp`."""
+    """A gray picture, with a red disc where `polyp`."""
     generator = np.random.default_rng(seed)
     image = generator.integers(90, 110, (height, width, 3)).astype(np.uint8)
     if polyp:
-        centre = tuple(
+        center = tuple(
             int(side * share)
             for side, share in zip((width, height), generator.uniform(0.3, 0.7, 2), strict=True)
         )
-        cv2.circle(image, centre, min(height, width) // 5, (220, 60, 50), cv2.FILLED)
+        cv2.circle(image, center, min(height, width) // 5, (220, 60, 50), cv2.FILLED)
     return image
 
 

@@ -29,10 +29,10 @@ def dense_model(
     Raises:
         ModuleNotFoundError: ai-edge-litert is not installed.
     """
-    return _Writer(precision == "int8", highest).write(layers, size)
+    return _DenseWriter(precision == "int8", highest).write(layers, size)
 
 
-class _Writer:
+class _DenseWriter:
     """Collects tensors, buffers and operators of a TFLite file.
 
     Args:

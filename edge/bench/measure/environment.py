@@ -24,7 +24,7 @@ MAX_OTHER_CPU = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class MachineSnapshot:
     """Counters at one moment; None if they cannot be read.
 
     Attributes:
@@ -69,12 +69,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return "VALID" if self.valid else f"INVALID: {self.reason}"
 
 
-def take_snapshot() -> Snapshot:
+def take_snapshot() -> MachineSnapshot:
     """Read the counters of this machine."""
     cpus = usable_cpus()
     used = os.times()
     governor = governors()
-    return Snapshot(
+    return MachineSnapshot(
         at_s=time.monotonic(),
         cores=len(cpus),
         busy_s=busy_seconds(read_text("/proc/stat") or "", cpus, os.sysconf("SC_CLK_TCK")),
@@ -86,12 +86,12 @@ def take_snapshot() -> Snapshot:
     )
 
 
-def judge(before: Snapshot, after: Snapshot) -> Verdict:
+def judge(before: MachineSnapshot, after: MachineSnapshot) -> Verdict:
     """Judge whether a run between two snapshots was undisturbed.
 
     Args:
-        before: Snapshot at the start of the run.
-        after: Snapshot at the end of the run.
+        before: MachineSnapshot at the start of the run.
+        after: MachineSnapshot at the end of the run.
     """
     reasons: list[str] = []
     unknown: list[str] = []
@@ -133,7 +133,7 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
     )
 
 
-class Guard:
+class EnvironmentGuard:
     """Judges the environment during a `with` block.
 
     Args:
@@ -145,10 +145,10 @@ class Guard:
 
     verdict: Verdict
 
-    def __init__(self, snapshot: Callable[[], Snapshot] = take_snapshot) -> None:
+    def __init__(self, snapshot: Callable[[], MachineSnapshot] = take_snapshot) -> None:
         self._snapshot = snapshot
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> EnvironmentGuard:
         self._before = self._snapshot()
         return self
 

@@ -75,7 +75,7 @@ class Marker(NamedTuple):
 
     def is_lit(self, image: ImageU8) -> bool:
         """Whether an image shows the bright marker: above the mean of both levels."""
-        return _grey(image, self.box) > (self.dark + self.lit) / 2
+        return _gray(image, self.box) > (self.dark + self.lit) / 2
 
 
 class GlassReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,6 +277,6 @@ def _find_marker(display: Display, eye: _Eye) -> Marker:
     return Marker((x, y, width, height), *levels)
 
 
-def _grey(image: ImageU8, box: Box) -> float:
+def _gray(image: ImageU8, box: Box) -> float:
     x, y, width, height = box
     return float(cv2.cvtColor(image[y : y + height, x : x + width], cv2.COLOR_BGR2GRAY).mean())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.bench.measure.dense import DENSE, dense_files, dense_work
-from edge.bench.measure.environment import Guard, take_snapshot
+from edge.bench.measure.environment import EnvironmentGuard, take_snapshot
 from edge.bench.measure.sensors import machine_settings
 from edge.bench.report.profile_record import DeviceProfile, Peak
 from edge.errors import DataError, EdgeDifomError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge.bench.measure.environment import Snapshot
+    from edge.bench.measure.environment import MachineSnapshot
 
 PRECISIONS = ("int8", "f32")
 _SIZE = (352, 352)
@@ -37,7 +37,7 @@ def profile_device(
     seconds: float = 3.0,
     size: tuple[int, int] = _SIZE,
     megabytes: int = _MEGABYTES,
-    snapshot: Callable[[], Snapshot] = take_snapshot,
+    snapshot: Callable[[], MachineSnapshot] = take_snapshot,
     done: Callable[[str], None] = lambda _: None,
 ) -> DeviceProfile:
     """Measure the peak performance of this machine.
@@ -52,7 +52,7 @@ def profile_device(
     """
     threads = threads or len(usable_cpus())
     peaks, missing = [], {}
-    with Guard(snapshot) as guard:
+    with EnvironmentGuard(snapshot) as guard:
         copy, triad = memory_bandwidth(threads, megabytes=megabytes)
         done("memory")
         for engine in DENSE:

@@ -6,17 +6,20 @@ import gc
 import math
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from edge.bench.measure.operations import bundle_work
 from edge.bench.measure.sampler import Sampler, Soak
 from edge.bench.measure.sensors import machine_settings
 from edge.bench.measure.stream import Load, Stream, phantom_images, run_load
-from edge.bench.report.journal import Aside, End, Header, Journal, Second
+from edge.bench.report.journal import Aside, BenchJournal, End, Header, Second
 from edge.bench.report.record import BenchReport, GoldenCheck
 from edge.bench.report.summary import summarize
 from edge.bundle.manifest import Accuracy
+from edge.engines.scoring import score_image
 from edge.errors import UsageError
 from edge.util.host import memory_used_mb, read_device, versions
 from edge.util.process_env import one_opencv_thread
@@ -33,22 +36,52 @@ if TYPE_CHECKING:
 _SIDE_RUN_SECONDS = 5.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What is measured, and for how long.
+
+    Attributes:
+        engine: `openvino`, `tflite`, `onnx` or `auto`.
+        precision: `int8`, `f32` or `bf16`.
+        threads: Threads of the engine; by default all usable cores.
+        size: Height and width of the frames.
+        loads: Loads to run, one after the other.
+        seconds: Time to count frames under each load, after its warm-up.
+        soak: End a load early when the machine's temperature has settled.
+        data: Description of the labeled images, for the report.
+        command: Command that repeats the run, for the report.
+
+    Raises:
+        UsageError: `seconds` is not positive, or there is no load.
+    """
+
+    engine: str = "auto"
+    precision: str = "int8"
+    threads: int | None = None
+    size: tuple[int, int] = (1080, 1920)
+    loads: Sequence[Load] = (Load("max", None),)
+    seconds: float = 600.0
+    soak: bool = False
+    data: str = ""
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.loads or not 0 < self.seconds < math.inf:
+            raise UsageError(
+                "the run has no duration",
+                expected="a load, and seconds > 0",
+                got=f"{self.seconds} s",
+            )
+
+
 def run_bench(
     bundle: Bundle,
+    options: BenchOptions,
     *,
-    engine: str = "auto",
-    precision: str = "int8",
-    loads: Sequence[Load] = (Load("max", None),),
-    seconds: float = 600.0,
-    soak: bool = False,
-    threads: int | None = None,
-    size: tuple[int, int] = (1080, 1920),
     sinks: Sequence[Sink] = (),
     pairs: Sequence[Pair] = (),
-    data: str = "",
     profile: DeviceProfile | None = None,
     record: Path | None = None,
-    command: str = "",
     on_second: Callable[[Second], None] | None = None,
     sampler: Sampler | None = None,
 ) -> BenchReport:
@@ -56,24 +89,16 @@ def run_bench(
 
     Args:
         bundle: An opened bundle.
-        engine: `openvino`, `tflite`, `onnx` or `auto`.
-        precision: `int8`, `f32` or `bf16`.
-        loads: Loads to run, one after the other.
-        seconds: Time to count frames under each load, after its warm-up.
-        soak: End a load early when the machine's temperature has settled.
-        threads: Threads of the engine; by default all usable cores.
-        size: Height and width of the frames.
+        options: What is measured, and for how long.
         sinks: Outputs of the results; entered and closed here.
         pairs: Labeled images on which this engine is scored, besides the bundle's own figures.
-        data: Description of these images, for the report.
         profile: Peak performance of the machine.
         record: File to which the run writes its lines as it goes; must not exist.
-        command: Command that repeats the run.
         on_second: Called with the line of every second.
         sampler: Samples the state of the machine.
 
     Raises:
-        UsageError: `seconds` is not positive, there is no load, or there is no such engine.
+        UsageError: There is no such engine.
         MissingDependencyError: The engine's runtime is not installed.
         BundleError: The bundle is damaged or has no such engine.
         DataError: A pair cannot be used.
@@ -81,11 +106,8 @@ def run_bench(
     from edge.engines.open import open_engine
     from edge.inference.isolated import try_out
 
-    if not loads or not 0 < seconds < math.inf:
-        raise UsageError(
-            "the run has no duration", expected="a load, and seconds > 0", got=f"{seconds} s"
-        )
-    images = phantom_images(size)
+    engine, precision, threads = options.engine, options.precision, options.threads
+    images = phantom_images(options.size)
     # The engine runs in this process, so that its times and its memory are its own. A file that
     # crashes its runtime does so before, in a process of its own.
     try_out(bundle, engine, threads=threads, precision=precision)
@@ -102,17 +124,17 @@ def run_bench(
         first_ms = stream.inference_ms()
         name = f"{opened.name} {precision}"
         header = Header(
-            seconds=seconds,
+            seconds=options.seconds,
             bundle=bundle.manifest.name,
             digest=bundle.digest,
             engine=opened.name,
             precision=precision,
             threads=threads,
-            frame_size=size,
+            frame_size=options.size,
             compile_ms=compile_ms,
             first_inference_ms=first_ms,
             settings={**opened.settings(), "python_gc": gc.isenabled()},
-            accuracy=_accuracy(bundle, opened, name, pairs, data),
+            accuracy=_accuracy(bundle, opened, name, pairs, options.data),
             parity=[row for row in bundle.manifest.parity if name in (row.left, row.right)],
             golden=_golden(bundle, opened) if precision == "int8" else None,
             work=bundle_work(bundle),
@@ -122,18 +144,26 @@ def run_bench(
             energy_range=looker.sensors.energy_range,
             device=read_device(),
             versions=versions(),
-            command=command,
+            command=options.command,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        journal = stack.enter_context(Journal(record))
+        journal = stack.enter_context(BenchJournal(record))
         journal.add(header)
-        measure(stream, journal, loads, seconds, looker, soak=soak, on_second=on_second)
+        measure(
+            stream,
+            journal,
+            options.loads,
+            options.seconds,
+            looker,
+            soak=options.soak,
+            on_second=on_second,
+        )
     return summarize(journal.lines)
 
 
 def measure(
     stream: Stream,
-    journal: Journal,
+    journal: BenchJournal,
     loads: Sequence[Load],
     seconds: float,
     sampler: Sampler,
@@ -191,14 +221,10 @@ def _accuracy(
     if not pairs:
         return rows
     from edge.evaluation.evaluator import evaluate
-    from edge.imaging.preprocess import to_input
-
-    def infer(image: Any) -> Any:
-        return engine.infer(to_input(image, engine.input_size, bgr=False))
 
     found = evaluate(
         pairs,
-        infer,
+        partial(score_image, engine),
         point=bundle.manifest.output.point,
         rule=bundle.manifest.input.field_of_view,
     )

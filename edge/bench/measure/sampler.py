@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edge.bench.measure.environment import Snapshot
+    from edge.bench.measure.environment import MachineSnapshot
 
 _STEADY_S, _STEADY_C = 300.0, 0.5
 _MIN_SOAK_S = 600.0
@@ -32,7 +32,7 @@ class Sampler:
 
     def __init__(
         self,
-        snapshot: Callable[[], Snapshot] = take_snapshot,
+        snapshot: Callable[[], MachineSnapshot] = take_snapshot,
         sensors: Sensors | None = None,
         every_s: float = 1.0,
     ) -> None:

@@ -57,7 +57,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-class Pair(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row in both sets.
 
     Attributes:
@@ -86,7 +86,7 @@ class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: str
     margin: float
-    pairs: list[Pair]
+    pairs: list[ComparedRow]
     only_a: list[Key]
     only_b: list[Key]
     notes: list[str]
@@ -201,7 +201,9 @@ def _name(key: Key) -> str:
     return " ".join(part for part in key if part)
 
 
-def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: bool) -> Pair:
+def _pair(
+    key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: bool
+) -> ComparedRow:
     spoilt = [
         f"{side} is INVALID: {row.reason}" for side, row in (("A", a), ("B", b)) if not row.valid
     ]
@@ -237,7 +239,7 @@ def _pair(key: Key, a: LoadReport, b: LoadReport, margin: float, judge_invalid: 
                 verdict=verdict,
             )
         )
-    return Pair(key=key, why=why, ratios=ratios)
+    return ComparedRow(key=key, why=why, ratios=ratios)
 
 
 def _verdict(ratio: float, between: tuple[float, float], margin: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 # msgspec reads the annotations when a line is decoded.
-from edge.bench.measure.environment import Snapshot  # noqa: TC001
+from edge.bench.measure.environment import MachineSnapshot  # noqa: TC001
 from edge.bench.measure.sensors import Reading  # noqa: TC001
 from edge.bench.report.profile_record import DeviceProfile, Work  # noqa: TC001
 from edge.bench.report.record import GoldenCheck, WarmUp  # noqa: TC001
@@ -68,7 +68,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="h
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """The machine at one moment: the counters for the guard and the values of the sensors."""
 
-    snapshot: Snapshot
+    snapshot: MachineSnapshot
     reading: Reading
 
 
@@ -139,7 +139,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="end"
 Line = Header | Begin | Second | Aside | End
 
 
-class Journal:
+class BenchJournal:
     """Collects and writes the lines of a run; a context manager.
 
     Args:

@@ -14,7 +14,7 @@ from edge.bench.report.journal import RECORD_NAME
 from edge.errors import DataError, UsageError
 from edge.record_header import RecordHeader, make_header
 from edge.reports.html import render
-from edge.util.files import atomic_write
+from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,9 +175,7 @@ def run_matrix(
         device=f"{device.board or device.cpu or device.architecture}, {device.usable_cores} cores",
         header=make_header(),
     )
-    atomic_write(
-        out / "matrix.json", msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    )
+    write_json(out / "matrix.json", report)
     return report
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edge.bench.report.record import BenchReport
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, json_text
 
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 
@@ -18,7 +18,7 @@ def schema() -> bytes:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **msgspec.json.schema(BenchReport),
     }
-    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
+    return json_text(found)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import statistics
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from edge.bench.measure import percentiles
@@ -16,6 +15,7 @@ from edge.bench.report.journal import Aside, Begin, End, Header, Second
 from edge.bench.report.record import BenchReport, LoadReport, Moment, Stage
 from edge.bench.report.resampling import blocks_of, interval, quantile_draws
 from edge.errors import DataError
+from edge.util.files import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -255,4 +255,4 @@ def _notes(header: Header, loads: Sequence[LoadReport], *, complete: bool) -> li
 
 def encode_report(report: BenchReport) -> bytes:
     """Return the report as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return json_text(report)

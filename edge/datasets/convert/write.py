@@ -6,14 +6,13 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
-import msgspec
 import numpy as np
 
 from edge.datasets.convert.boxes_file import BOXES, BoxedImage, BoxRow
 from edge.datasets.convert.drawing import Box, Pixels, draw, read_annotated
 from edge.datasets.image_files import read_bytes
 from edge.errors import DataError, UsageError
-from edge.util.files import PRIVATE_FOLDER, atomic_dir, atomic_write, naming
+from edge.util.files import PRIVATE_FOLDER, atomic_dir, naming, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -102,7 +101,7 @@ def write_folder(
             if bar is not None:
                 bar.update()
         for home, pictures in boxed.items():
-            atomic_write(home / BOXES, msgspec.json.format(msgspec.json.encode(pictures)))
+            write_json(home / BOXES, pictures)
     return Converted(len(chosen), with_polyp, as_masks, dict(counts))
 
 

@@ -1,4 +1,8 @@
-"""`edge-difom bench`: measure latency, report it, compare reports."""
+"""`edge-difom bench`: measure latency, report it, compare reports.
+
+In: arguments. Out: records and reports of `edge.bench`, and tables on the console. Imported by the
+table of verbs in `edge_difom.cli.main`.
+"""
 
 from __future__ import annotations
 

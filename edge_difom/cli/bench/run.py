@@ -113,7 +113,7 @@ def command(
     as a dash. The record is written during the run, so `bench report` can report a killed run.
     """
     from edge.bench.measure.profiling import read_profile
-    from edge.bench.measure.run import run_bench
+    from edge.bench.measure.run import BenchOptions, run_bench
     from edge.bench.measure.stream import Load
     from edge.bench.report.journal import RECORD_NAME
     from edge.bundle.reader import Bundle
@@ -128,22 +128,25 @@ def command(
     pairs, named = _pairs(data)
     folder = _prepare(out or _default_folder(bundle.manifest.name, engine), force=force)
     counted = soak * 60 if soak else seconds
+    measured = BenchOptions(
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        size=size,
+        loads=loads,
+        seconds=counted,
+        soak=soak is not None,
+        data=named,
+        command=_command_line(click.get_current_context()),
+    )
     with ExitStack() as stack:
         report = run_bench(
             bundle,
-            engine=engine,
-            precision=precision,
-            loads=loads,
-            seconds=counted,
-            soak=soak is not None,
-            threads=threads,
-            size=size,
+            measured,
             sinks=opened,
             pairs=pairs,
-            data=named,
             profile=profile,
             record=folder / RECORD_NAME,
-            command=_command_line(click.get_current_context()),
             on_second=_watcher(stack, counted * len(loads)),
         )
     show_report(report)

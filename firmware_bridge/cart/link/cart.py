@@ -13,7 +13,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edge.contracts import CartEvent
-from firmware_bridge.cart.link.connectors import parse
 from firmware_bridge.cart.link.session import Beat, Session
 from firmware_bridge.cart.link.transports import drain
 
@@ -29,21 +28,6 @@ if TYPE_CHECKING:
 FAREWELL_S = 0.08
 _POLL_S = 0.02
 _BACKOFF_S = (0.1, 2.0)
-
-
-def open_cart(text: str) -> ThreadedCart:
-    """Open the cart that a text names; the result is a context manager.
-
-    A device that is missing is not an error: the link keeps looking for it.
-
-    Args:
-        text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]`, or `sim[:SECONDS=FAULT,...]`.
-
-    Raises:
-        UsageError: The text does not name a cart.
-        MissingDependencyError: The cart needs a package or a compiler that is not installed.
-    """
-    return ThreadedCart(parse(text))
 
 
 class ThreadedCart:

@@ -88,7 +88,7 @@ class Heartbeat(Message, frozen=True, tag=1):
 class SetLamp(Message, frozen=True, tag=2):
     """Host: set the color of the lamp; `blink_ms` is its period, 0 is steady."""
 
-    colour: Annotated[int, Meta(ge=0, le=5)]
+    color: Annotated[int, Meta(ge=0, le=5)]
     blink_ms: Annotated[int, Meta(ge=0, le=10000)]
 
 
@@ -228,14 +228,14 @@ def decode(payload: bytes) -> Envelope:
     """
     try:
         plain = cbor2.loads(payload)
-        spelt = cbor2.dumps(plain)
+        spelled = cbor2.dumps(plain)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise SchemaError(f"invalid CBOR: {error}") from error
     if not isinstance(plain, list) or len(plain) < 2 or not _is_number(plain[0]):
         raise SchemaError("no envelope")
     if plain[0] != PROTOCOL and _is_number(plain[1]):
         raise VersionError(plain[0])
-    if spelt != payload:
+    if spelled != payload:
         raise SchemaError("not in the shortest encoding")
     return _checked(plain)
 

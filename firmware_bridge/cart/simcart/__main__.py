@@ -13,14 +13,14 @@ import click
 
 from edge.errors import EdgeDifomError
 from firmware_bridge.cart.simcart import faults
-from firmware_bridge.cart.simcart.faults import Fault, SimCart, parse_command, parse_fault
+from firmware_bridge.cart.simcart.faults import CartFault, SimCart, parse_command, parse_fault
 
-_COLOURS = ("off", "green", "amber", "red", "blue", "white")
+_COLORS = ("off", "green", "amber", "red", "blue", "white")
 
 
 def _parse_all(
     context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Fault, ...]:
+) -> tuple[CartFault, ...]:
     try:
         return tuple(map(parse_fault, texts))
     except ValueError as error:
@@ -45,7 +45,7 @@ def _parse_all(
 @click.option("--seed", default=0, help="Random seed of noise and garbage.")
 @click.option("--quiet", is_flag=True, help="Do not report relay and lamp.")
 @click.option("--child", is_flag=True, help="End when standard input ends.")
-def main(link: str | None, at: tuple[Fault, ...], seed: int, quiet: bool, child: bool) -> None:
+def main(link: str | None, at: tuple[CartFault, ...], seed: int, quiet: bool, child: bool) -> None:
     """Simulate the cart's controller with its own firmware and print the device to open.
 
     Faults are also read from standard input.
@@ -143,7 +143,7 @@ def _tell(cart: SimCart, told: str) -> str:
     text = f"relay {relay}, faults {cart.controller.faults:#04x}"
     if text != told:
         click.echo(
-            f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLOURS[cart.controller.lamp]}", err=True
+            f"{cart.now_ms / 1000:9.3f} s  {text}, lamp {_COLORS[cart.controller.lamp]}", err=True
         )
     return text
 

@@ -31,7 +31,7 @@ _PRESS_MS = 80
 _GARBAGE_MAX = 1 << 20
 
 
-class Fault(NamedTuple):
+class CartFault(NamedTuple):
     """A fault and its time.
 
     Attributes:
@@ -61,7 +61,7 @@ _ARITY = {
 }
 
 
-def parse_command(text: str, at_ms: int = 0) -> Fault:
+def parse_command(text: str, at_ms: int = 0) -> CartFault:
     """Parse a fault as it is typed.
 
     Raises:
@@ -79,20 +79,20 @@ def parse_command(text: str, at_ms: int = 0) -> Fault:
     if name == "relay":
         if words[0] not in _RELAY:
             raise ValueError(f"a relay fault is {', '.join(_RELAY)}, not {words[0]!r}")
-        return Fault(at_ms, name, (_RELAY[words[0]],))
+        return CartFault(at_ms, name, (_RELAY[words[0]],))
     if name == "reset" and words:
         if words[0] not in m.RESET_CAUSES:
             raise ValueError(f"a reset cause is {', '.join(m.RESET_CAUSES)}, not {words[0]!r}")
-        return Fault(at_ms, name, (float(m.RESET_CAUSES.index(words[0])),))
+        return CartFault(at_ms, name, (float(m.RESET_CAUSES.index(words[0])),))
     values = tuple(float(word) for word in words)
     if not all(-1e6 < value < 1e6 for value in values) or (
         name == "pedal" and values and not 1 <= values[0] <= 4
     ):
         raise ValueError(f"{text!r} is out of range")
-    return Fault(at_ms, name, values)
+    return CartFault(at_ms, name, values)
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> CartFault:
     """Parse a fault with its time, `SECONDS=FAULT`.
 
     Raises:
@@ -117,7 +117,7 @@ class SimCart:
             acts on it.
     """
 
-    def __init__(self, *, seed: int = 0, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, *, seed: int = 0, faults: tuple[CartFault, ...] = ()) -> None:
         self.controller = Controller()
         self.unplugged_until_ms = 0
         self._random = random.Random(seed)
@@ -170,7 +170,7 @@ class SimCart:
             data = b"".join(map(_as_next_protocol, self._from_controller.feed(data)))
         return garbage + self._noisy(data)
 
-    def order(self, fault: Fault) -> None:
+    def order(self, fault: CartFault) -> None:
         """Apply a fault now."""
         _ORDERS[fault.name](self, *fault.values)
 

@@ -135,7 +135,7 @@ def soup_table(bundle: Bundle, packages: Sequence[Package]) -> str:
             package.name,
             package.version,
             package.supplier,
-            package.licence,
+            package.license,
             ", ".join(needed_by[package.name]),
         ]
         for package in packages
@@ -177,7 +177,7 @@ def _model(bundle: Bundle) -> Component:
         version=bundle.digest[:12],
         bom_ref=f"bundle:{bundle.digest}",
         hashes=[_sha256(bundle.digest)],
-        licenses=[LicenseFactory().make_with_name(bundle.manifest.licence)],
+        licenses=[LicenseFactory().make_with_name(bundle.manifest.license)],
         properties=[
             Property(name=f"edge-difom:{name}", value=value) for name, value in told.items()
         ],
@@ -196,7 +196,7 @@ def _engines(bundle: Bundle) -> list[Component]:
             description=f"{entry.runtime} {entry.precision} engine, from "
             f"version {entry.min_version} on",
             hashes=[_sha256(bundle.manifest.files[file])],
-            licenses=[LicenseFactory().make_with_name(bundle.manifest.licence)],
+            licenses=[LicenseFactory().make_with_name(bundle.manifest.license)],
         )
         for file, entry in sorted(files.items())
     ]
@@ -240,13 +240,13 @@ def _library(package: Package) -> Component:
         description=package.summary or None,
         supplier=OrganizationalEntity(name=package.supplier),
         hashes=[_sha256(package.archive)] if package.archive else (),
-        licenses=[LicenseFactory().make_from_string(package.licence)],
+        licenses=[LicenseFactory().make_from_string(package.license)],
         properties=properties if package.record else (),
     )
 
 
 def _part(part: Part) -> Component:
-    told = part.licence != UNKNOWN
+    told = part.license != UNKNOWN
     occurrences = [Occurrence(location=file) for file in part.files if file != part.name]
     return Component(
         type=ComponentType(part.kind),
@@ -257,7 +257,7 @@ def _part(part: Part) -> Component:
         cpe=part.cpe or None,
         supplier=OrganizationalEntity(name=part.supplier) if part.supplier != UNKNOWN else None,
         hashes=[_sha256(part.sha256)] if part.sha256 else (),
-        licenses=[LicenseFactory().make_from_string(part.licence)] if told else (),
+        licenses=[LicenseFactory().make_from_string(part.license)] if told else (),
         evidence=ComponentEvidence(occurrences=occurrences) if occurrences else None,
     )
 

@@ -32,7 +32,7 @@ def model_card(manifest: Manifest) -> dict[str, Any]:
             "inputs": [
                 {
                     "format": f"{given.dtype} {given.layout} 1x{given.height}x{given.width}x3, "
-                    f"{given.colour}, {given.field_of_view}"
+                    f"{given.color}, {given.field_of_view}"
                 }
             ],
             "outputs": [{"format": f"uint8 score map {made.height}x{made.width}, 1/256"}],

@@ -45,7 +45,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Normalized name.
         version: Version of the distribution.
-        licence: License as an SPDX expression if there is one, else as the metadata state it.
+        license: License as an SPDX expression if there is one, else as the metadata state it.
         supplier: Publisher, as the metadata state it.
         summary: Summary of the distribution.
         requires: Names of the distributions that it needs here.
@@ -56,7 +56,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
-    licence: str
+    license: str
     supplier: str
     summary: str
     requires: list[str]
@@ -158,7 +158,7 @@ def _package(
     return Package(
         name=name,
         version=distribution.version,
-        licence=_licence(
+        license=_license(
             told("License-Expression"), told("License"), about.get_all("Classifier") or []
         ),
         supplier=told(*people) or UNKNOWN,
@@ -179,7 +179,7 @@ def _archive(distribution: importlib.metadata.Distribution) -> str:
     return origin.archive_info.hashes.get("sha256", "")
 
 
-def _licence(expression: str, text: str, classifiers: Sequence[str]) -> str:
+def _license(expression: str, text: str, classifiers: Sequence[str]) -> str:
     if expression:
         return expression
     named = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]

@@ -17,7 +17,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         purl: Package URL.
         kind: Kind of component of CycloneDX, such as `library`.
         supplier: Who makes it, or `unknown`.
-        licence: License as an SPDX expression, or `unknown`.
+        license: License as an SPDX expression, or `unknown`.
         cpe: Name in the Common Platform Enumeration (CPE 2.3); empty if it has none.
         sha256: Hash of the file or of the sources; empty if it is not one thing.
         files: Where it was found.
@@ -35,7 +35,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     purl: str
     kind: str = "library"
     supplier: str = UNKNOWN
-    licence: str = UNKNOWN
+    license: str = UNKNOWN
     cpe: str = ""
     sha256: str = ""
     files: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def generic(
     ref: str = "",
     vendor: str = "",
     supplier: str = UNKNOWN,
-    licence: str = UNKNOWN,
+    license: str = UNKNOWN,
     repository: str = "",
     kind: str = "library",
     sha256: str = "",
@@ -68,7 +68,7 @@ def generic(
         ref: Unique name inside a bill; the package URL by default.
         vendor: Vendor in the CPE dictionary; without one the part has no CPE.
         supplier: Who makes it.
-        licence: License as an SPDX expression.
+        license: License as an SPDX expression.
         repository: Address of its sources without scheme.
         kind: Kind of component.
         sha256: Hash of the file or of the sources.
@@ -85,7 +85,7 @@ def generic(
         purl=purl,
         kind=kind,
         supplier=supplier,
-        licence=licence,
+        license=license,
         cpe=cpe if vendor else "",
         sha256=sha256,
         files=files,

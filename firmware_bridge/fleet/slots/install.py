@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from edge.engines.runtimes import Runtime
     from edge.engines.selftest import SelfTest
     from firmware_bridge.fleet.slots.audit_chain import Value
-    from firmware_bridge.fleet.slots.state import Held, State
+    from firmware_bridge.fleet.slots.state import Held, SlotState
     from firmware_bridge.fleet.trust.folder import Folder
 
 _BLOCK = 1 << 20
@@ -82,7 +82,7 @@ def install(
 
     Args:
         source: Folder or `file://` address of the repository.
-        folder: State folder of this device.
+        folder: SlotState folder of this device.
         target: Name in the repository; required if there are several.
         again: Install a bundle although it was marked bad on this device.
         now: Wall clock, UTC, for expiry and the log.
@@ -163,7 +163,7 @@ def _believe(
     return _Found(plain, f"{digest}.{name}", digest, entry.length, offer, metadata)
 
 
-def _refuse_older(found: _Found, before: State, folder: Path) -> None:
+def _refuse_older(found: _Found, before: SlotState, folder: Path) -> None:
     version, floor = found.offer.version, before.floor.get(found.target, 0)
     if version < floor:
         raise BundleError(
@@ -194,7 +194,7 @@ def _refuse_older(found: _Found, before: State, folder: Path) -> None:
         )
 
 
-def _refuse_bad(found: _Found, before: State, *, again: bool) -> None:
+def _refuse_bad(found: _Found, before: SlotState, *, again: bool) -> None:
     for bad in before.bad:
         if bad.sha256 == found.sha256 and not again:
             raise BundleError(

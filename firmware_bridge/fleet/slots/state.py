@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import BundleError
+from edge.util.files import json_text
 from edge.util.machine_fault import refuse_machine_fault
 from firmware_bridge import durable
 
@@ -65,7 +66,7 @@ class Bad(_Strict, frozen=True, kw_only=True):
     reason: str
 
 
-class State(_Strict, frozen=True, kw_only=True):
+class SlotState(_Strict, frozen=True, kw_only=True):
     """State of both slots.
 
     Attributes:
@@ -94,7 +95,7 @@ class State(_Strict, frozen=True, kw_only=True):
         held = self.slots.get(other)
         return other if held and held.good else None
 
-    def installed(self, slot: str, held: Held) -> State:
+    def installed(self, slot: str, held: Held) -> SlotState:
         """Return the state with a new bundle on trial."""
         return msgspec.structs.replace(
             self,
@@ -104,27 +105,27 @@ class State(_Strict, frozen=True, kw_only=True):
             bad=[bad for bad in self.bad if bad.sha256 != held.sha256],
         )
 
-    def tried(self) -> State:
+    def tried(self) -> SlotState:
         """Return the state with one start less for the trial."""
         assert self.trial is not None
         return msgspec.structs.replace(
             self, trial=Trial(slot=self.trial.slot, tries=self.trial.tries - 1)
         )
 
-    def refunded(self) -> State:
+    def refunded(self) -> SlotState:
         """Return the state with the last start of the trial taken back."""
         assert self.trial is not None
         tries = min(self.trial.tries + 1, TRIES)
         return msgspec.structs.replace(self, trial=Trial(slot=self.trial.slot, tries=tries))
 
-    def proven(self, slot: str) -> State:
+    def proven(self, slot: str) -> SlotState:
         """Return the state with the trial's bundle as the active one."""
         held = msgspec.structs.replace(self.slots[slot], good=True)
         return msgspec.structs.replace(
             self, slots={**self.slots, slot: held}, active=slot, trial=None
         )
 
-    def emptied(self, slot: str, *, bad: str | None = None) -> State:
+    def emptied(self, slot: str, *, bad: str | None = None) -> SlotState:
         """Return the state without a slot's bundle; the other slot is active if it is good.
 
         Args:
@@ -141,7 +142,7 @@ class State(_Strict, frozen=True, kw_only=True):
             bad=[*self.bad, *known],
         )
 
-    def refused(self, held: Held, reason: str) -> State:
+    def refused(self, held: Held, reason: str) -> SlotState:
         """Return the state with a bundle marked bad before it was in a slot."""
         bad = Bad(sha256=held.sha256, version=held.version, reason=reason)
         return msgspec.structs.replace(
@@ -149,7 +150,7 @@ class State(_Strict, frozen=True, kw_only=True):
         )
 
 
-def load(folder: Path) -> State:
+def load(folder: Path) -> SlotState:
     """Load the state of a device; an empty one if nothing was installed yet.
 
     Raises:
@@ -158,9 +159,9 @@ def load(folder: Path) -> State:
     """
     path = folder / STATE
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=State)
+        state = msgspec.json.decode(path.read_bytes(), type=SlotState)
     except FileNotFoundError:
-        return State()
+        return SlotState()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         refuse_machine_fault(f"{path} cannot be read", error)
         raise _damaged(path, str(error)) from error
@@ -173,14 +174,13 @@ def load(folder: Path) -> State:
     return state
 
 
-def save(folder: Path, state: State) -> None:
+def save(folder: Path, state: SlotState) -> None:
     """Replace the state; it survives a power cut after the return.
 
     Raises:
         OSError: It cannot be written; the old state remains valid.
     """
-    encoded = msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
-    durable.write(folder / STATE, encoded)
+    durable.write(folder / STATE, json_text(state))
 
 
 def _plain(held: Held) -> bool:

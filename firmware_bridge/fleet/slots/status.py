@@ -78,7 +78,7 @@ def examine(folder: Path) -> StatusReport:
     try:
         now = state.load(folder)
     except BundleError as error:
-        now = state.State()
+        now = state.SlotState()
         problems.append(error.what)
     slots = [_slot(folder, now, slot) for slot in state.SLOTS]
     problems += [f"slot {slot.slot}: {slot.problem}" for slot in slots if not slot.ok]
@@ -96,7 +96,7 @@ def examine(folder: Path) -> StatusReport:
     )
 
 
-def _slot(folder: Path, now: state.State, slot: str) -> SlotReport:
+def _slot(folder: Path, now: state.SlotState, slot: str) -> SlotReport:
     held = now.slots.get(slot)
     if held is None:
         return SlotReport(slot=slot)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edge.contracts import BundleStore
     from firmware_bridge.fleet.slots.audit_chain import Value
-    from firmware_bridge.fleet.slots.state import Held, State
+    from firmware_bridge.fleet.slots.state import Held, SlotState
 
 LOCK, INSTALLING = "lock", "installing"
 
@@ -46,7 +46,7 @@ class SlotStore:
     the same bundle until `mark_bad`. A bundle is returned only if a trusted publisher signed it.
 
     Args:
-        folder: State folder.
+        folder: SlotState folder.
         now: Wall clock of the audit log.
     """
 
@@ -224,7 +224,7 @@ class SlotStore:
             path = self.folder / state.STATE
             if path.exists():
                 durable.move(path, path.with_suffix(".damaged"))
-            state.save(self.folder, state.State())
+            state.save(self.folder, state.SlotState())
             self._tell("reset")
 
     @contextmanager
@@ -260,7 +260,7 @@ class SlotStore:
             self._tell("unrecorded-start" if found else "no-bundle", reason=self._unrecorded)
             return found
 
-    def _decide(self, now: State) -> Path | None:
+    def _decide(self, now: SlotState) -> Path | None:
         """Choose the bundle of this start, and record what follows from the choice."""
         self._unreadable.clear()
         if now.trial:
@@ -285,7 +285,7 @@ class SlotStore:
             self._tell("no-bundle")
         return self._path(now, active)
 
-    def _empty(self, now: State, slot: str, event: str) -> State:
+    def _empty(self, now: SlotState, slot: str, event: str) -> SlotState:
         """Empty a slot whose bundle must not run, without banning what was published."""
         after = now.emptied(slot)
         state.save(self.folder, after)
@@ -293,7 +293,7 @@ class SlotStore:
         self._tell(event, slot=slot, version=now.slots[slot].version, reason=reason)
         return after
 
-    def _beside(self, now: State, slot: str) -> Path | None:
+    def _beside(self, now: SlotState, slot: str) -> Path | None:
         """Return the other slot's good bundle, while the medium under a slot does not answer."""
         other = now.fallback(slot)
         if other is None or not self._usable(other, now.slots[other]):
@@ -308,14 +308,14 @@ class SlotStore:
             hint="check the disk; nothing is wrong with the bundles themselves",
         )
 
-    def _read(self) -> State:
+    def _read(self) -> SlotState:
         try:
             return state.load(self.folder)
         except BundleError:
-            return state.State()
+            return state.SlotState()
 
     @contextmanager
-    def _changing(self, wait_s: float | None = None) -> Iterator[State]:
+    def _changing(self, wait_s: float | None = None) -> Iterator[SlotState]:
         """Yield the state, locked against other writers while the body runs.
 
         Args:
@@ -331,14 +331,14 @@ class SlotStore:
             self._unrecorded = ""
             yield state.load(self.folder)
 
-    def _path(self, now: State, slot: str | None) -> Path | None:
+    def _path(self, now: SlotState, slot: str | None) -> Path | None:
         held = now.slots.get(slot) if slot else None
         return bundle_path(self.folder, slot, held) if slot and held else None
 
-    def _slot(self, now: State, path: Path) -> str | None:
+    def _slot(self, now: SlotState, path: Path) -> str | None:
         return next((slot for slot in now.slots if self._path(now, slot) == path), None)
 
-    def _on_trial(self, now: State, path: Path) -> bool:
+    def _on_trial(self, now: SlotState, path: Path) -> bool:
         return now.trial is not None and self._path(now, now.trial.slot) == path
 
     def _usable(self, slot: str, held: Held) -> bool:

@@ -115,7 +115,7 @@ def test_the_published_target_collapses_and_ours_stays() -> None:
     ours = descend(Difom(Small(), *parts(), [CHANNELS]), 400, 1, given)
     assert paper[-1][0] < 1e-3 * paper[0][0]
     assert paper[-1][1] < 1e-3 * paper[0][1]
-    assert ours[-1][0] < 0.9 * ours[0][0], "it is learnt"
+    assert ours[-1][0] < 0.9 * ours[0][0], "it is learned"
     assert ours[-1][0] > 1e-3 * ours[0][0]
     assert ours[-1][1] == ours[0][1] == pytest.approx(1, abs=0.01)
 

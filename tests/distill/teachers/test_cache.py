@@ -43,7 +43,7 @@ class Pictures:
         return self.images[rows]
 
 
-class Colours(Teacher):
+class Colors(Teacher):
     """Means of the colors, a constant, and how often it was asked."""
 
     def __init__(
@@ -90,7 +90,7 @@ def exact(teacher: Teacher, store: Pictures) -> Tensor:
 
 
 def test_maps_come_back_standardized(tmp_path: Path, store: Pictures) -> None:
-    teacher = Colours()
+    teacher = Colors()
     seen: list[int] = []
     cache = build(teacher, store, GRID, tmp_path, progress=lambda done, _: seen.append(done))
     assert (len(cache), cache.channels, cache.grid) == (ROWS, 4, GRID)
@@ -106,23 +106,23 @@ def test_maps_come_back_standardized(tmp_path: Path, store: Pictures) -> None:
 
 
 def test_a_silent_channel_stays_silent(tmp_path: Path, store: Pictures) -> None:
-    cache = build(Colours(), store, GRID, tmp_path)
+    cache = build(Colors(), store, GRID, tmp_path)
     assert torch.equal(cache.batch([0, 1])[:, 3], torch.zeros(2, *GRID))
 
 
 def test_a_second_time_the_teacher_is_not_asked(tmp_path: Path, store: Pictures) -> None:
-    first = build(Colours(), store, GRID, tmp_path).batch(range(ROWS))
-    again = Colours(kill_at=0)
+    first = build(Colors(), store, GRID, tmp_path).batch(range(ROWS))
+    again = Colors(kill_at=0)
     assert torch.equal(build(again, store, GRID, tmp_path).batch(range(ROWS)), first)
 
 
 def test_another_teacher_store_or_grid_is_another_cache(tmp_path: Path, store: Pictures) -> None:
     other_store = Pictures("other key")
     for teacher, images, grid in (
-        (Colours(), store, GRID),
-        (Colours(gain=51.0), store, GRID),
-        (Colours(), other_store, GRID),
-        (Colours(grid=(2, 2)), store, (2, 2)),
+        (Colors(), store, GRID),
+        (Colors(gain=51.0), store, GRID),
+        (Colors(), other_store, GRID),
+        (Colors(grid=(2, 2)), store, (2, 2)),
     ):
         build(teacher, images, grid, tmp_path)
         assert teacher.seen == ROWS
@@ -133,10 +133,10 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     tmp_path: Path, store: Pictures, killed_at: int
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(Colours(kill_at=killed_at), store, GRID, tmp_path / "killed", batch_size=1)
-    rest = Colours()
+        build(Colors(kill_at=killed_at), store, GRID, tmp_path / "killed", batch_size=1)
+    rest = Colors()
     resumed = build(rest, store, GRID, tmp_path / "killed", batch_size=5)
-    whole = build(Colours(), store, GRID, tmp_path / "whole")
+    whole = build(Colors(), store, GRID, tmp_path / "whole")
     assert rest.seen == ROWS - killed_at // BLOCK * BLOCK
     assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
     assert torch.equal(resumed.standardizer.scale, whole.standardizer.scale)
@@ -145,42 +145,42 @@ def test_a_killed_run_goes_on_and_ends_the_same(
 
 def test_a_marker_without_its_rows_is_not_believed(tmp_path: Path, store: Pictures) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(Colours(kill_at=BLOCK + 1), store, GRID, tmp_path)
+        build(Colors(kill_at=BLOCK + 1), store, GRID, tmp_path)
     (partial,) = tmp_path.glob("*.partial")
     (partial / "maps.npy").unlink()
-    teacher = Colours()
+    teacher = Colors()
     build(teacher, store, GRID, tmp_path)
     assert teacher.seen == ROWS
 
 
 @pytest.mark.parametrize("block", [0, 1, 2])
 def test_a_damaged_block_is_computed_again(tmp_path: Path, store: Pictures, block: int) -> None:
-    expected = build(Colours(), store, GRID, tmp_path).batch(range(ROWS))
+    expected = build(Colors(), store, GRID, tmp_path).batch(range(ROWS))
     (path,) = tmp_path.glob("*/maps.npy")
     data = bytearray(path.read_bytes())
     row = 2 * 4 * GRID[0] * GRID[1]
     data[len(data) - ROWS * row + block * BLOCK * row + 11] ^= 0x40
     path.write_bytes(data)
-    teacher = Colours()
+    teacher = Colors()
     mended = build(teacher, store, GRID, tmp_path)
     assert teacher.seen == min(BLOCK, ROWS - block * BLOCK)
     assert torch.equal(mended.batch(range(ROWS)), expected)
-    build(Colours(kill_at=0), store, GRID, tmp_path)
+    build(Colors(kill_at=0), store, GRID, tmp_path)
 
 
 @pytest.mark.parametrize("victim", ["maps.npy", "cache.json"])
 def test_a_cache_cut_short_is_made_again(tmp_path: Path, store: Pictures, victim: str) -> None:
-    expected = build(Colours(), store, GRID, tmp_path).batch(range(ROWS))
+    expected = build(Colors(), store, GRID, tmp_path).batch(range(ROWS))
     (path,) = tmp_path.glob(f"*/{victim}")
     path.write_bytes(path.read_bytes()[:60])
-    assert torch.equal(build(Colours(), store, GRID, tmp_path).batch(range(ROWS)), expected)
+    assert torch.equal(build(Colors(), store, GRID, tmp_path).batch(range(ROWS)), expected)
 
 
 def test_a_full_disk_is_told_before_the_work(
     tmp_path: Path, store: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    teacher = Colours()
+    teacher = Colors()
     with pytest.raises(DataError, match="the maps of colors"):
         build(teacher, store, GRID, tmp_path)
     assert teacher.seen == 0
@@ -188,16 +188,16 @@ def test_a_full_disk_is_told_before_the_work(
 
 def test_values_that_float16_cannot_hold_are_refused(tmp_path: Path, store: Pictures) -> None:
     with pytest.raises(DataError, match="float16 cannot hold"):
-        build(Colours(gain=1e6), store, GRID, tmp_path)
+        build(Colors(gain=1e6), store, GRID, tmp_path)
     assert all(path.suffix in {".partial", ".lock"} for path in tmp_path.iterdir())
 
 
 def test_other_rules_are_another_cache(
     tmp_path: Path, store: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(Colours(), store, GRID, tmp_path)
+    build(Colors(), store, GRID, tmp_path)
     monkeypatch.setattr(cache_module, "RULES", "other rules")
-    teacher = Colours()
+    teacher = Colors()
     build(teacher, store, GRID, tmp_path)
     assert teacher.seen == ROWS
 
@@ -205,7 +205,7 @@ def test_other_rules_are_another_cache(
 def test_phi_s_gives_channels_of_equal_variance_and_is_undone(
     tmp_path: Path, store: Pictures
 ) -> None:
-    teacher = Colours()
+    teacher = Colors()
     cache = build(teacher, store, GRID, tmp_path, standardize="phi-s")
     maps = cache.batch(np.arange(ROWS))
     assert torch.allclose(maps.std(dim=(0, 2, 3), correction=0), torch.ones(4), atol=1e-3)
@@ -217,19 +217,19 @@ def test_phi_s_gives_channels_of_equal_variance_and_is_undone(
 def test_the_other_standardization_needs_the_maps_and_not_the_teacher(
     tmp_path: Path, store: Pictures
 ) -> None:
-    at_once = build(Colours(), store, GRID, tmp_path / "a", standardize="phi-s")
-    build(Colours(), store, GRID, tmp_path / "b")
-    later = build(Colours(kill_at=0), store, GRID, tmp_path / "b", standardize="phi-s")
+    at_once = build(Colors(), store, GRID, tmp_path / "a", standardize="phi-s")
+    build(Colors(), store, GRID, tmp_path / "b")
+    later = build(Colors(kill_at=0), store, GRID, tmp_path / "b", standardize="phi-s")
     assert torch.equal(later.batch(range(ROWS)), at_once.batch(range(ROWS)))
 
 
 def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: Pictures) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(Colours(kill_at=BLOCK + 1), store, GRID, tmp_path / "k", standardize="phi-s")
+        build(Colors(kill_at=BLOCK + 1), store, GRID, tmp_path / "k", standardize="phi-s")
     (sums,) = tmp_path.glob("k/*.partial/phi-s-sums.npz")
     assert np.load(sums)["progress"].tolist() == [1, BLOCK * GRID[0] * GRID[1]]
-    resumed = build(Colours(), store, GRID, tmp_path / "k", standardize="phi-s")
-    whole = build(Colours(), store, GRID, tmp_path / "w", standardize="phi-s")
+    resumed = build(Colors(), store, GRID, tmp_path / "k", standardize="phi-s")
+    whole = build(Colors(), store, GRID, tmp_path / "w", standardize="phi-s")
     assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
 
 
@@ -237,21 +237,21 @@ def test_a_block_damaged_before_it_is_summed_up_is_computed_again(
     tmp_path: Path, store: Pictures
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(Colours(kill_at=2 * BLOCK + 1), store, GRID, tmp_path)
+        build(Colors(kill_at=2 * BLOCK + 1), store, GRID, tmp_path)
     (maps,) = tmp_path.glob("*.partial/maps.npy")
     (sums,) = tmp_path.glob("*.partial/channel-sums.npz")
     sums.unlink()
     data = bytearray(maps.read_bytes())
     data[200] ^= 0x40
     maps.write_bytes(data)
-    teacher = Colours()
+    teacher = Colors()
     mended = build(teacher, store, GRID, tmp_path)
     assert teacher.seen == ROWS - BLOCK
-    whole = build(Colours(), store, GRID, tmp_path / "whole")
+    whole = build(Colors(), store, GRID, tmp_path / "whole")
     assert torch.equal(mended.batch(range(ROWS)), whole.batch(range(ROWS)))
 
 
-class Recorded(Colours):
+class Recorded(Colors):
     """Counts its frames and has a size of its own."""
 
     def __init__(self, size: int) -> None:
@@ -271,7 +271,7 @@ FINE = (8, 9)
 
 
 def test_a_large_grid_is_reduced_once(tmp_path: Path, store: Pictures) -> None:
-    teacher = Colours(grid=FINE)
+    teacher = Colors(grid=FINE)
     plan = CachePlan(teacher, store, (4, 40), tmp_path)
     assert plan.grid == (4, 9), "no finer than the teacher's own"
     sizes = 2 * ROWS * 4 * (8 * 9 + 4 * 9)
@@ -288,7 +288,7 @@ def test_a_large_grid_is_reduced_once(tmp_path: Path, store: Pictures) -> None:
     whole = resample(teacher.features(images).half().float(), (4, 9))
     assert torch.allclose(cache.raw(range(ROWS)), whole, atol=0.1)
     # A different grid needs the teacher's own maps and not the teacher.
-    again = Colours(kill_at=0, grid=FINE)
+    again = Colors(kill_at=0, grid=FINE)
     assert build(again, store, (2, 3), tmp_path).grid == (2, 3)
     # The maps that training reads are enough, and a damaged block of theirs is mended.
     for own in tmp_path.glob("*/maps.npy"):
@@ -299,7 +299,7 @@ def test_a_large_grid_is_reduced_once(tmp_path: Path, store: Pictures) -> None:
     data = bytearray(path.read_bytes())
     data[-9] ^= 0x40
     path.write_bytes(data)
-    mended = Colours(grid=FINE)
+    mended = Colors(grid=FINE)
     assert torch.equal(build(mended, store, (4, 40), tmp_path).raw(range(ROWS)), expected)
     assert mended.seen == ROWS - 2 * BLOCK
 
@@ -307,10 +307,10 @@ def test_a_large_grid_is_reduced_once(tmp_path: Path, store: Pictures) -> None:
 def test_other_frames_are_standardized_like_the_training_frames(
     tmp_path: Path, store: Pictures
 ) -> None:
-    first = build(Colours(), store, GRID, tmp_path)
+    first = build(Colors(), store, GRID, tmp_path)
     other = Pictures("other")
     other.images = other.images // 2
-    second = build(Colours(), other, GRID, tmp_path, standardizer=first.standardizer)
+    second = build(Colors(), other, GRID, tmp_path, standardizer=first.standardizer)
     joined = TeacherCache.joined([first, second])
     assert len(joined) == 2 * ROWS
     rows = [ROWS + 3, 2, 2 * ROWS - 1, ROWS]
@@ -319,7 +319,7 @@ def test_other_frames_are_standardized_like_the_training_frames(
     assert not torch.allclose(second.batch(range(ROWS)).std(), torch.tensor(1.0), atol=0.1)
 
 
-class Positions(Colours):
+class Positions(Colors):
     """Maps that depend on the cell and not on the frame, as those of random weights may."""
 
     def native_features(self, pixels: Tensor) -> Tensor:
@@ -345,4 +345,4 @@ def test_larger_frames_are_computed_in_smaller_batches() -> None:
 
 def test_an_unknown_standardization_names_the_legal_ones(tmp_path: Path, store: Pictures) -> None:
     with pytest.raises(UsageError, match="phi-s"):
-        build(Colours(), store, GRID, tmp_path, standardize="whiten")
+        build(Colors(), store, GRID, tmp_path, standardize="whiten")

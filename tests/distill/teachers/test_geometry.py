@@ -153,7 +153,7 @@ def test_a_marker_moves_with_the_augmentation_for_every_teacher(teachers: list[T
         assert (places[0] - places[1]).abs().max() < 0.6
 
 
-def test_efficientnet_is_centred_on_its_cells() -> None:
+def test_efficientnet_is_centered_on_its_cells() -> None:
     """Around a marker in the middle of a cell, the change is even within .2 of a cell."""
     teacher, grid = EfficientNetLite2(size=160), (10, 10)
     cells = [(4, 4), (5, 4), (4, 5), (5, 6)]

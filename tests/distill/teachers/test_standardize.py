@@ -59,7 +59,7 @@ def test_orders_without_a_known_construction_give_none(order: int) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=24))
-def test_levelling_gives_every_channel_the_mean_variance(variances: list[float]) -> None:
+def test_leveling_gives_every_channel_the_mean_variance(variances: list[float]) -> None:
     values = np.array(variances)
     rotation = leveling(values)
     assert np.allclose(rotation @ rotation.T, np.eye(len(values)))

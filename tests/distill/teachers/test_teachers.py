@@ -214,7 +214,7 @@ def test_sams_own_checkpoint_equals_that_of_transformers(
     )
 
 
-def test_published_sam_encoders_are_recognised_by_their_shapes() -> None:
+def test_published_sam_encoders_are_recognized_by_their_shapes() -> None:
     from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
     for build, width, depth, heads, layers in (

@@ -10,7 +10,7 @@ import pytest
 
 from edge.bench.report import compare as c
 from edge.bench.report.compare import Ratio, compare_runs, load_reports
-from edge.bench.report.journal import Journal
+from edge.bench.report.journal import BenchJournal
 from edge.bench.report.resampling import blocks_of, interval, quantile_draws
 from edge.bench.report.summary import summarize
 from edge.errors import DataError, LatencyError
@@ -129,7 +129,7 @@ def test_the_command_ends_with_the_exit_code_of_its_verdict(
         ("c", 3, 1.0, 1.0),
         ("d", 4, 1.3, 1.5),
     ):
-        with Journal(tmp_path / name / "record.jsonl") as journal:
+        with BenchJournal(tmp_path / name / "record.jsonl") as journal:
             for line in bench_lines(latencies(seed, factor), busy=busy):
                 journal.add(line)
 

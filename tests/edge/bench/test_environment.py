@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 
-from edge.bench.measure.environment import Guard, Snapshot, busy_seconds, judge, take_snapshot
+from edge.bench.measure.environment import (
+    EnvironmentGuard,
+    MachineSnapshot,
+    busy_seconds,
+    judge,
+    take_snapshot,
+)
 from edge.util.host import usable_cpus
 
-BEFORE = Snapshot(
+BEFORE = MachineSnapshot(
     at_s=100.0,
     cores=4,
     busy_s=5000.0,
@@ -92,7 +98,7 @@ def test_busy_seconds_counts_use_and_theft_on_the_usable_processors() -> None:
 
 def test_the_guard_brackets_its_block() -> None:
     snapshots = iter([BEFORE, QUIET])
-    with Guard(lambda: next(snapshots)) as guard:
+    with EnvironmentGuard(lambda: next(snapshots)) as guard:
         pass
     assert guard.verdict == judge(BEFORE, QUIET)
 
@@ -113,7 +119,7 @@ def test_real_load_of_other_processes_is_seen() -> None:
     spinners = [subprocess.Popen([sys.executable, "-c", code]) for _ in usable_cpus()]
     try:
         time.sleep(0.5)
-        with Guard() as guard:
+        with EnvironmentGuard() as guard:
             time.sleep(1.5)
     finally:
         for spinner in spinners:

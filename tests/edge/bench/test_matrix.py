@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from edge.bench.report.journal import Journal
+from edge.bench.report.journal import BenchJournal
 from edge.bench.report.matrix import (
     Cell,
     MatrixReport,
@@ -81,7 +81,7 @@ def execute_into(
         accuracy = [
             m.Accuracy(dataset="d", engine="e", n=3, dice=0.8, iou=0.7, dice_ci95=(0.7, 0.9))
         ]
-        with Journal(folder / "record.jsonl") as journal:
+        with BenchJournal(folder / "record.jsonl") as journal:
             for line in bench_lines(
                 [[2.0] * 40] * 5, engine=cell.engine, threads=cell.threads, accuracy=accuracy
             ):
@@ -110,7 +110,7 @@ def test_a_matrix_measures_every_cell_and_names_what_failed(
 def test_a_run_that_was_killed_is_measured_again(
     bench_lines: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
-    with Journal(tmp_path / CELLS[0].name / "record.jsonl") as journal:
+    with BenchJournal(tmp_path / CELLS[0].name / "record.jsonl") as journal:
         for line in bench_lines([[2.0] * 40] * 2, ended=False):
             journal.add(line)
     ran: list[str] = []

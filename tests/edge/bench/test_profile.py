@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edge.bench.measure import profiling
 from edge.bench.measure.dense import DENSE, dense_files, dense_work
-from edge.bench.measure.environment import Snapshot
+from edge.bench.measure.environment import MachineSnapshot
 from edge.bench.measure.operations import bundle_work, ir_work
 from edge.bench.measure.profiling import memory_bandwidth, profile_device, read_profile
 from edge.bench.report.profile_record import DeviceProfile, Work
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SIZE = (64, 64)
 
 
-def quiet() -> Snapshot:
-    return Snapshot(at_s=0.0, cores=1, own_s=0.0)
+def quiet() -> MachineSnapshot:
+    return MachineSnapshot(at_s=0.0, cores=1, own_s=0.0)
 
 
 @pytest.mark.parametrize("engine", DENSE)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.bench.report.journal import RECORD_NAME, Journal, read_journal
+from edge.bench.report.journal import RECORD_NAME, BenchJournal, read_journal
 from edge.bench.report.record import BenchReport
 from edge.bench.report.summary import summarize
 from edge.errors import DataError
@@ -31,7 +31,7 @@ SECONDS = [[2.0, 2.5, 3.0, 2.0] * 10] * 5
 
 
 def write(path: Path, lines: list[Any]) -> Path:
-    with Journal(path) as journal:
+    with BenchJournal(path) as journal:
         for line in lines:
             journal.add(line)
     return path
@@ -49,7 +49,7 @@ def test_every_line_is_in_the_file_before_the_run_ends(
     bench_lines: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     lines = bench_lines(SECONDS)
-    with Journal(tmp_path / RECORD_NAME) as journal:
+    with BenchJournal(tmp_path / RECORD_NAME) as journal:
         for number, line in enumerate(lines, 1):
             journal.add(line)
             assert len((tmp_path / RECORD_NAME).read_bytes().splitlines()) == number
@@ -78,7 +78,7 @@ def test_a_record_is_never_overwritten(
     bench_lines: Callable[..., list[Any]], tmp_path: Path
 ) -> None:
     write(tmp_path / RECORD_NAME, bench_lines(SECONDS))
-    with pytest.raises(FileExistsError), Journal(tmp_path / RECORD_NAME):
+    with pytest.raises(FileExistsError), BenchJournal(tmp_path / RECORD_NAME):
         pass
 
 

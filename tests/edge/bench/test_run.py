@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge.bench.measure.environment import Snapshot
-from edge.bench.measure.run import measure, run_bench
+from edge.bench.measure.environment import MachineSnapshot
+from edge.bench.measure.run import BenchOptions, measure, run_bench
 from edge.bench.measure.sampler import Sampler
 from edge.bench.measure.stream import Stream
 from edge.bench.report import journal as j
@@ -110,12 +110,8 @@ def test_the_accuracy_of_the_same_engine_stands_beside_its_speed(
             cv2.imwrite(str(tmp_path / "data" / folder / f"{number}.png"), image)
     report = run_bench(
         bundle,
-        engine="openvino",
-        seconds=0.05,
-        threads=1,
-        size=(120, 160),
+        BenchOptions(engine="openvino", seconds=0.05, threads=1, size=(120, 160), data="data"),
         pairs=find_pairs(tmp_path / "data"),
-        data="data",
     )
     assert report.accuracy[:1] == rows[:1]
     scored = report.accuracy[1]
@@ -135,9 +131,9 @@ def test_the_sampler_looks_by_itself_and_ends_with_its_block() -> None:
 
     seen = threading.Event()
 
-    def snapshot() -> Snapshot:
+    def snapshot() -> MachineSnapshot:
         seen.set()
-        return Snapshot(at_s=1.0, cores=1, own_s=0.0)
+        return MachineSnapshot(at_s=1.0, cores=1, own_s=0.0)
 
     with Sampler(snapshot, every_s=0.001) as sampler:
         assert seen.wait(10)
@@ -149,7 +145,7 @@ def test_frames_without_a_mask_are_named() -> None:
     engine = FakeEngine()
     # Scores of 200 of 256 everywhere: the mask covers the whole frame.
     stream = Stream(engine, IMAGES[1:], MANIFEST, clock=engine.clock, cpu_clock=engine.clock)
-    journal = j.Journal()
+    journal = j.BenchJournal()
     journal.add(header())
     with Sampler(every_s=60) as sampler:
         measure(stream, journal, [MAX], 0.05, sampler)

@@ -60,7 +60,7 @@ def manifest() -> m.Manifest:
         schema_version=m.SCHEMA_VERSION,
         name="oracle",
         intended_use=m.RESEARCH_USE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=m.Input(height=SIZE[0], width=SIZE[1]),
         output=m.Output(height=MAP[0], width=MAP[1]),
         engines=[],

@@ -1,4 +1,4 @@
-"""The phantom: reproducible, varied, with exact masks, and not separable by colour."""
+"""The phantom: reproducible, varied, with exact masks, and not separable by color."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_polyp_changes_the_picture_where_the_mask_is() -> None:
     assert visible >= 10
 
 
-def test_no_colour_threshold_finds_the_polyps() -> None:
+def test_no_color_threshold_finds_the_polyps() -> None:
     """The best threshold on any channel or ratio, chosen with the truth, has a Dice below .5."""
     frames = [phantom.render(seed, size=SIZE, polyp=True) for seed in range(30)]
     truth = np.stack([frame.mask for frame in frames])

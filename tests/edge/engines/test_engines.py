@@ -85,6 +85,14 @@ class EngineContract:
         engine.infer(image)
         np.testing.assert_array_equal(image, before)
 
+    def test_a_closed_engine_says_that_it_is_closed(
+        self, engine: Engine, tiny_scene: Callable[..., U8]
+    ) -> None:
+        engine.close()
+        with pytest.raises(UsageError, match=f"the {self.name} engine is closed"):
+            engine.infer(tiny_scene(0))
+        engine.close()
+
     def test_a_read_only_or_strided_picture_is_taken(
         self, engine: Engine, tiny_scene: Callable[..., U8]
     ) -> None:

@@ -103,7 +103,7 @@ def cases() -> dict[str, tuple[U8, Bool]]:
     found: dict[str, tuple[U8, Bool]] = {}
     y, x = np.mgrid[:90, :120]
     wave = 20 * np.sin(x / 3.0) * np.cos(y / 5.0)
-    for name, centre, axes, shift, soft in (
+    for name, center, axes, shift, soft in (
         ("soft", (60, 45), (30, 20), 0, 5.0),
         ("shifted", (50, 40), (25, 25), 12, 3.0),
         ("border", (3, 88), (22, 16), 4, 2.0),
@@ -112,17 +112,17 @@ def cases() -> dict[str, tuple[U8, Bool]]:
         ("full", (60, 45), (400, 400), 0, 1.0),
     ):
         true = np.zeros((90, 120), np.uint8)
-        cv2.ellipse(true, centre, axes, 0, 0, 360, 1, cv2.FILLED)
-        grey = np.zeros((90, 120), np.uint8)
-        cv2.ellipse(grey, (centre[0] + shift, centre[1]), axes, 20, 0, 360, 200, cv2.FILLED)
-        values = cv2.GaussianBlur(grey.astype(np.float64), (0, 0), soft) + wave
+        cv2.ellipse(true, center, axes, 0, 0, 360, 1, cv2.FILLED)
+        gray = np.zeros((90, 120), np.uint8)
+        cv2.ellipse(gray, (center[0] + shift, center[1]), axes, 20, 0, 360, 200, cv2.FILLED)
+        values = cv2.GaussianBlur(gray.astype(np.float64), (0, 0), soft) + wave
         scaled = (values - values.min()) / (values.max() - values.min())
         found[name] = ((scaled * 255 + 0.5).astype(np.uint8), true > 0)
     return found
 
 
-def measured(grey: U8, true: Bool) -> dict[str, float]:
-    curves = threshold_curves(grey, true)
+def measured(gray: U8, true: Bool) -> dict[str, float]:
+    curves = threshold_curves(gray, true)
     return {
         "mean_dice": float(curves.dice.mean()),
         "max_dice": float(curves.dice.max()),
@@ -130,9 +130,9 @@ def measured(grey: U8, true: Bool) -> dict[str, float]:
         "max_iou": float(curves.iou.max()),
         "mean_e": float(curves.e.mean()),
         "max_e": float(curves.e.max()),
-        "weighted_f": weighted_f(grey, true),
-        "s_measure": structure_measure(grey, true),
-        "mae": mean_absolute_error(grey, true),
+        "weighted_f": weighted_f(gray, true),
+        "s_measure": structure_measure(gray, true),
+        "mae": mean_absolute_error(gray, true),
     }
 
 
@@ -163,26 +163,26 @@ def test_a_map_of_two_levels_by_hand() -> None:
     # Half of the polyp at 255, the other half and as much outside at 100, the rest at 0.
     true = np.zeros((10, 10), bool)
     true[:2] = True
-    grey = np.zeros((10, 10), np.uint8)
-    grey[0], grey[1:3] = 255, 100
-    curves = threshold_curves(grey, true)
+    gray = np.zeros((10, 10), np.uint8)
+    gray[0], gray[1:3] = 255, 100
+    curves = threshold_curves(gray, true)
     assert curves.dice[[0, 1, 100, 101, 255]] == pytest.approx(
         [40 / 120, 40 / 50, 40 / 50, 20 / 30, 20 / 30]
     )
     assert curves.iou[[0, 1, 101]] == pytest.approx([0.2, 20 / 30, 0.5])
-    assert mean_absolute_error(grey, true) == pytest.approx(
+    assert mean_absolute_error(gray, true) == pytest.approx(
         (10 * (1 - 100 / 255) + 10 * 100 / 255) / 100
     )
 
 
 @pytest.mark.parametrize("true", [square(), square(60, 80, 9)])
 def test_a_perfect_map_has_the_best_measures(true: Bool) -> None:
-    grey = true * np.uint8(255)
-    assert weighted_f(grey, true) == pytest.approx(1)
-    assert structure_measure(grey, true) == pytest.approx(1)
-    assert mean_absolute_error(grey, true) == 0
+    gray = true * np.uint8(255)
+    assert weighted_f(gray, true) == pytest.approx(1)
+    assert structure_measure(gray, true) == pytest.approx(1)
+    assert mean_absolute_error(gray, true) == 0
     # The authors divide by one pixel less than there are.
-    assert threshold_curves(grey, true).e[1:] == pytest.approx(true.size / (true.size - 1))
+    assert threshold_curves(gray, true).e[1:] == pytest.approx(true.size / (true.size - 1))
 
 
 def test_an_error_far_from_the_polyp_costs_more() -> None:
@@ -223,7 +223,7 @@ def test_extreme_logits_do_not_overflow() -> None:
 
 
 def rows() -> list[FieldScore]:
-    return [field_score(grey, true) for name, (grey, true) in cases().items() if name != "full"]
+    return [field_score(gray, true) for name, (gray, true) in cases().items() if name != "full"]
 
 
 def test_means_are_taken_over_images_before_the_maximum_over_thresholds() -> None:
@@ -251,7 +251,7 @@ def test_no_polyp_no_figures() -> None:
     assert summarize_field([], logits=True) is None
 
 
-def _reference(grey: U8, true: Bool) -> dict[str, float]:
+def _reference(gray: U8, true: Bool) -> dict[str, float]:
     import py_sod_metrics as sod  # type: ignore[import-not-found]
 
     mask = true * np.uint8(255)
@@ -264,7 +264,7 @@ def _reference(grey: U8, true: Bool) -> dict[str, float]:
         sod.MAE(),
     )
     for measure in (curves, e, weighted, structure, error):
-        measure.step(grey, mask)
+        measure.step(gray, mask)
     values = {name: curve["dynamic"] for name, curve in curves.get_results().items()}
     values["e"] = e.get_results()["em"]["curve"]
     found = {

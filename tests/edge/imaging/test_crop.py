@@ -231,7 +231,7 @@ def test_a_bundle_is_scored_by_its_own_rule(
         assert bundle.manifest.input.field_of_view == rule
         found[rule] = evaluate_bundle(bundle, pairs, engine="openvino", threads=1).dice or 0.0
         clean = count_clean(
-            bundle, [("grey", np.full((*SCREEN, 3), 90, np.uint8))], engine="openvino"
+            bundle, [("gray", np.full((*SCREEN, 3), 90, np.uint8))], engine="openvino"
         )
         assert (clean.n, clean.flagged) == (1, 0)
     assert found["view"] > found["full-frame"] + 0.02

@@ -175,9 +175,9 @@ def test_another_frame_size_begins_anew(bowel: list[Image]) -> None:
     assert iou(view, np.asarray(cv2.resize(circle(), (960, 540)), np.uint8)) > 0.95
 
 
-@pytest.mark.parametrize("grey", [0, 5, 255])
-def test_an_even_frame_is_all_view(grey: int) -> None:
-    assert estimate(np.full((270, 480, 3), grey, np.uint8)).box == (0, 0, 480, 270)
+@pytest.mark.parametrize("gray", [0, 5, 255])
+def test_an_even_frame_is_all_view(gray: int) -> None:
+    assert estimate(np.full((270, 480, 3), gray, np.uint8)).box == (0, 0, 480, 270)
 
 
 def square(x: int, y: int, side: int) -> Region:

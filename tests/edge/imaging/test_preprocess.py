@@ -51,7 +51,7 @@ def test_close_to_a_true_area_resize(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (720, 1280)])
-def test_a_fine_chequered_pattern_becomes_grey_not_moire(size: tuple[int, int]) -> None:
+def test_a_fine_checkered_pattern_becomes_gray_not_moire(size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     small = to_input(image, (256, 256), bgr=False)
@@ -75,7 +75,7 @@ def test_a_quarter_is_the_mean_of_columns_in_two_of_four_lines(
 
 @pytest.mark.parametrize("period", [3, 4, 6, 8])
 @pytest.mark.parametrize("side", [192, 224, 256])
-def test_fine_columns_become_greyer_than_by_the_linear_step_alone(period: int, side: int) -> None:
+def test_fine_columns_become_grayer_than_by_the_linear_step_alone(period: int, side: int) -> None:
     image = np.zeros((1080, 1920, 3), np.uint8)
     image[:, np.arange(1920) % period < period / 2] = 255
     lines = cv2.resize(image[::2], (960, 270), interpolation=cv2.INTER_AREA)
@@ -92,12 +92,12 @@ def test_of_an_interlaced_frame_a_quarter_shows_one_field() -> None:
     )
 
 
-@pytest.mark.parametrize(("height", "grey"), [(1080, 255), (1078, 128), (720, 128)])
-def test_lines_that_alternate_become_grey_but_in_a_quarter(height: int, grey: int) -> None:
+@pytest.mark.parametrize(("height", "gray"), [(1080, 255), (1078, 128), (720, 128)])
+def test_lines_that_alternate_become_gray_but_in_a_quarter(height: int, gray: int) -> None:
     image = np.zeros((height, 1920, 3), np.uint8)
     image[::2] = 255
     small = to_input(image, (256, 256), bgr=False)
-    assert np.abs(small.astype(int) - grey).max() <= 1
+    assert np.abs(small.astype(int) - gray).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,16 @@ def test_the_right_size_passes_unchanged_and_is_a_copy() -> None:
     st.integers(0, 255),
 )
 @settings(max_examples=60)
-def test_any_size_gives_the_input_and_keeps_a_flat_colour(
-    height: int, width: int, h: int, w: int, bgr: bool, grey: int
+def test_any_size_gives_the_input_and_keeps_a_flat_color(
+    height: int, width: int, h: int, w: int, bgr: bool, gray: int
 ) -> None:
     # A crop of a larger buffer, as a camera's padded rows are.
-    image = np.full((height + 3, width + 5, 3), grey, np.uint8)[1:-2, 2:-3]
+    image = np.full((height + 3, width + 5, 3), gray, np.uint8)[1:-2, 2:-3]
     small = to_input(image, (h, w), bgr=bgr)
     assert small.shape == (h, w, 3)
     assert small.dtype == np.uint8
     assert small.flags.c_contiguous
-    assert (small == grey).all()
+    assert (small == gray).all()
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_any_size_gives_the_input_and_keeps_a_flat_colour(
         np.zeros((0, 10, 3), np.uint8),
         np.zeros((10, 10, 3), np.float32),
     ],
-    ids=["grey", "alpha", "empty", "float"],
+    ids=["gray", "alpha", "empty", "float"],
 )
-def test_what_is_no_colour_picture_is_an_error(image: NDArray[np.uint8]) -> None:
+def test_what_is_no_color_picture_is_an_error(image: NDArray[np.uint8]) -> None:
     with pytest.raises(DataError, match="uint8"):
         to_input(image, (8, 8), bgr=False)
 
@@ -201,7 +201,7 @@ def test_an_empty_input_size_is_an_error() -> None:
         to_input(natural(8, 8), (0, 8), bgr=False)
 
 
-def test_normalisation_is_exact_around_its_zero() -> None:
+def test_normalization_is_exact_around_its_zero() -> None:
     values = normalize(np.array([0, 127, 128, 255], np.uint8))
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, np.array([-127, 0, 1, 128], np.float32) / 128)

@@ -79,9 +79,9 @@ def room(number: int) -> Image:
     image = np.full((*SIZE, 3), 150, np.uint8)
     for _ in range(40):
         x, y = generator.integers(0, SIZE[1]), generator.integers(0, SIZE[0])
-        grey = int(generator.integers(70, 220))
+        gray = int(generator.integers(70, 220))
         cv2.rectangle(
-            image, (int(x), int(y)), (int(x) + 60, int(y) + 40), (grey, grey, grey - 4), -1
+            image, (int(x), int(y)), (int(x) + 60, int(y) + 40), (gray, gray, gray - 4), -1
         )
     return noisy(np.roll(image, 3 * number, axis=1), number)
 
@@ -184,7 +184,7 @@ def test_a_room_is_out_of_the_body(bowel: list[Image]) -> None:
     feed = Feed()
     feed(bowel)
     judged = feed(room(number) for number in range(30))
-    assert judged[10].fit, "the scope may pass something grey"
+    assert judged[10].fit, "the scope may pass something gray"
     assert judged[-1].kind == "out-of-body"
 
 

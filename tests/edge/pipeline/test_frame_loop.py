@@ -122,7 +122,7 @@ def play(
     return run
 
 
-def grey(value: int) -> ImageU8:
+def gray(value: int) -> ImageU8:
     return np.full((135, 240, 3), value, np.uint8)
 
 
@@ -158,7 +158,7 @@ def test_the_student_is_shown_the_view_that_the_guard_holds(
 def test_unfit_frames_pause_the_device_and_are_not_inferred(
     bowel: list[ImageU8], play: Callable[..., tuple[CountingEngine, Kept]], value: int, kind: str
 ) -> None:
-    engine, kept = play(bowel + [grey(value)] * 30 + bowel, guard=FrameGuard())
+    engine, kept = play(bowel + [gray(value)] * 30 + bowel, guard=FrameGuard())
     paused = [result for result in kept.results if result.reason is not None]
     assert len(paused) >= 25
     assert engine.calls == len(kept.results) - len(paused)

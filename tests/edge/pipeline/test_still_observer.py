@@ -26,7 +26,7 @@ from edge.sources.open import open_source
 from edge.stills.files import read_still
 from edge.stills.keeper import StillKeeper
 from edge_difom.cli.main import main
-from firmware_bridge.cart.link.cart import open_cart
+from firmware_bridge.cart.connectors import open_cart
 from tests.support.stills import RUNNING, circle, frame, result
 
 if TYPE_CHECKING:

@@ -232,8 +232,8 @@ def test_backgrounds_for_keyers() -> None:
         views["key"], np.repeat(255 * alpha[..., None].astype(np.uint8), 3, axis=2)
     )
     large = compose(layer, None, DisplayOptions(background="chroma"), (800, 480))
-    colours = {tuple(colour) for colour in large.reshape(-1, 3).tolist()}
-    assert colours == {tuple(colour) for colour in views["chroma"].reshape(-1, 3).tolist()}, (
+    colors = {tuple(color) for color in large.reshape(-1, 3).tolist()}
+    assert colors == {tuple(color) for color in views["chroma"].reshape(-1, 3).tolist()}, (
         "none between"
     )
     assert (large[:, :80] == CHROMA).all()

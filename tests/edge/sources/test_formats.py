@@ -19,13 +19,13 @@ BT709 = np.array(
 
 @pytest.mark.parametrize("layout", ["YUY2", "UYVY", "NV12", "I420"])
 @pytest.mark.parametrize(
-    "colour", [(255, 0, 0), (150, 8, 8), (200, 90, 70), (0, 255, 0), (10, 60, 200), (0, 0, 0)]
+    "color", [(255, 0, 0), (150, 8, 8), (200, 90, 70), (0, 255, 0), (10, 60, 200), (0, 0, 0)]
 )
-def test_colours_of_hd_are_exact_also_where_they_are_strong(
-    layout: str, colour: tuple[int, int, int]
+def test_colors_of_hd_are_exact_also_where_they_are_strong(
+    layout: str, color: tuple[int, int, int]
 ) -> None:
     height, width = 720, 1280
-    y, blue, red = np.rint(BT709 @ colour / 255 * (219, 224, 224) + (16, 128, 128)).astype(np.uint8)
+    y, blue, red = np.rint(BT709 @ color / 255 * (219, 224, 224) + (16, 128, 128)).astype(np.uint8)
     quarter = height * width // 4
     pictures = {
         "YUY2": np.tile([y, blue, y, red], 2 * quarter),
@@ -36,7 +36,7 @@ def test_colours_of_hd_are_exact_also_where_they_are_strong(
     data = pictures[layout].astype(np.uint8).tobytes()
     image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"), PictureMemory())
     assert image.shape == (height, width, 3)
-    assert np.abs(image.reshape(-1, 3)[:, ::-1].astype(int) - colour).max() <= 2
+    assert np.abs(image.reshape(-1, 3)[:, ::-1].astype(int) - color).max() <= 2
 
 
 @pytest.mark.parametrize("layout", ["YUY2", "UYVY", "NV12", "I420"])
@@ -56,8 +56,8 @@ def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
             with suppress(TimeoutError):
                 frame = source.read()
     assert layout in source.description
-    for columns, colour in ((slice(0, 630), (0, 0, 255)), (slice(650, 1280), (255, 0, 0))):
-        assert np.abs(frame.image[:, columns].reshape(-1, 3).astype(int) - colour).max() <= 4
+    for columns, color in ((slice(0, 630), (0, 0, 255)), (slice(650, 1280), (255, 0, 0))):
+        assert np.abs(frame.image[:, columns].reshape(-1, 3).astype(int) - color).max() <= 4
 
 
 def test_bytes_that_are_too_few_are_no_picture() -> None:

@@ -77,7 +77,7 @@ def test_a_live_pipeline_is_stamped_at_the_source_and_young() -> None:
 
 
 @pytest.mark.parametrize("layout", ["BGR", "YUY2", "UYVY", "NV12", "I420", "RGBA"])
-def test_colours_come_through_every_layout(layout: str) -> None:
+def test_colors_come_through_every_layout(layout: str) -> None:
     text = (
         f"videotestsrc is-live=true pattern=red ! video/x-raw,format={layout},width=320,height=240"
     )
@@ -90,7 +90,7 @@ def test_jpeg_is_decoded_here() -> None:
     with open_source("gst:videotestsrc is-live=true pattern=blue ! jpegenc?reopen=0") as source:
         (frame,) = frames_of(source, 1)
     assert "JPEG" in source.description
-    # The encoder takes colours of studio range for full ones, so that they come back paler.
+    # The encoder takes colors of studio range for full ones, so that they come back paler.
     assert np.abs(frame.image.reshape(-1, 3).astype(int) - (255, 0, 0)).max() <= 20
 
 

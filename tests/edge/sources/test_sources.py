@@ -35,7 +35,7 @@ HEIGHT, WIDTH, COUNT = 48, 64, 8
 
 
 def picture(number: int) -> NDArray[np.uint8]:
-    """A soft picture whose grey level tells its number; blue stands out."""
+    """A soft picture whose gray level tells its number; blue stands out."""
     image = np.full((HEIGHT, WIDTH, 3), 40 + 20 * (number % 8), np.uint8)
     image[..., 0] = 250
     return image
@@ -267,7 +267,7 @@ def test_a_near_option_is_suggested() -> None:
         open_source("synthetic:?wdth=640")
 
 
-def test_a_clip_keeps_colours_and_order(tmp_path: Path) -> None:
+def test_a_clip_keeps_colors_and_order(tmp_path: Path) -> None:
     with open_source(f"file:{write_clip(tmp_path / 'clip.mp4')}") as source:
         assert source.fps == 25
         for number in range(COUNT):

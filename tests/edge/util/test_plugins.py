@@ -37,12 +37,12 @@ from edge.sinks.base import BaseSink
 from edge.sources.base import BaseSource
 
 
-class Grey(BaseSource):
+class Gray(BaseSource):
     live, reopens = True, True
 
     def __init__(self, target):
         super().__init__()
-        self.description = f"grey {target}"
+        self.description = f"gray {target}"
 
     @classmethod
     def from_spec(cls, spec):
@@ -119,10 +119,10 @@ def refused(source):
 """
 ENTRY_POINTS = f"""
 [edge_difom.sources]
-grey = {MODULE}:Grey
+gray = {MODULE}:Gray
 number = {MODULE}:not_a_source
 gone = {MODULE}:Nothing
-absent = {MODULE}_absent:Grey
+absent = {MODULE}_absent:Gray
 
 [edge_difom.sinks]
 numbers = {MODULE}:Numbers
@@ -160,9 +160,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_a_plugin_of_each_kind_is_used(installed: Path) -> None:
-    source = open_source("grey:scale")
+    source = open_source("gray:scale")
     assert isinstance(source, ReopeningSource)
-    assert source.description == "grey scale"
+    assert source.description == "gray scale"
     sinks = open_sinks(["jsonl", f"numbers:{installed}/numbers.txt", "web"], force=True)
     assert [type(sink).__name__ for sink in sinks] == ["WebSink", "Numbers", "JsonlSink"]
     with source, sinks[1] as sink:
@@ -206,14 +206,14 @@ def test_a_broken_plugin_names_its_distribution(
 
 def test_a_plugin_may_refuse_its_arguments(installed: Path) -> None:
     with pytest.raises(UsageError, match="no option"):
-        open_source("grey:x?a=1")
+        open_source("gray:x?a=1")
     with pytest.raises(UsageError, match="not this one"):
         build_teacher("refused:x")
 
 
 def test_an_unknown_name_lists_the_plugins(installed: Path) -> None:
     asked: list[tuple[Callable[[], object], str]] = [
-        (lambda: open_source("gray:x"), "grey:..."),
+        (lambda: open_source("grai:x"), "gray:..."),
         (lambda: open_sinks(["gray"]), "numbers"),
         (lambda: split_name("hal"), "half"),
         (lambda: build_student("tin"), "tiny"),
@@ -228,7 +228,7 @@ def test_an_unknown_name_lists_the_plugins(installed: Path) -> None:
 def test_a_name_of_two_distributions_is_refused(installed: Path) -> None:
     install(installed, "another-plugin")
     with pytest.raises(MissingDependencyError) as caught:
-        open_source("grey:x")
+        open_source("gray:x")
     assert caught.value.got == "another-plugin, edge-difom-test-plugin"
 
 

@@ -413,7 +413,7 @@ def test_a_press_before_the_greeting_is_no_event() -> None:
 
 
 def test_the_lamp(cart: Cart) -> None:
-    def colours(milliseconds: int = 1000) -> set[int]:
+    def colors(milliseconds: int = 1000) -> set[int]:
         seen = set()
         for i in range(milliseconds):
             if i % 100 == 0 and beating:
@@ -423,15 +423,15 @@ def test_the_lamp(cart: Cart) -> None:
         return seen
 
     beating = False
-    assert colours() == {m.AMBER, m.OFF}, "waiting for the host"
+    assert colors() == {m.AMBER, m.OFF}, "waiting for the host"
     beating = True
     cart.say(cart.heartbeat(), m.SetLamp(m.GREEN, 0))
-    assert colours() == {m.GREEN}
+    assert colors() == {m.GREEN}
     cart.say(m.SetLamp(m.BLUE, 200))
-    assert colours() == {m.BLUE, m.OFF}
+    assert colors() == {m.BLUE, m.OFF}
     beating = False
     cart.run(450)
-    assert colours() == {m.RED, m.OFF}, "the host fell silent"
+    assert colors() == {m.RED, m.OFF}, "the host fell silent"
 
 
 def legal_overlay(history: Sequence[tuple[int, str]], now_ms: int) -> bool:

@@ -15,8 +15,10 @@ import pytest
 from edge.contracts import CartLink, CartReport, PedalEvent
 from edge.errors import UsageError
 from edge.status import State, Status
-from firmware_bridge.cart.link import connectors, transports
-from firmware_bridge.cart.link.cart import ThreadedCart, open_cart
+from firmware_bridge.cart import connectors
+from firmware_bridge.cart.connectors import open_cart
+from firmware_bridge.cart.link import transports
+from firmware_bridge.cart.link.cart import ThreadedCart
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer
 from firmware_bridge.cart.simcart.controller import Controller

@@ -30,7 +30,7 @@ TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, m
 MESSAGES: st.SearchStrategy[Any] = st.one_of(
     st.builds(m.Hello, role=st.integers(0, 1), proto=U8, fw=TEXT),
     st.builds(m.Heartbeat, boot_id=U32, clock_ms=U32, state=U8, frame_age_ms=U16),
-    st.builds(m.SetLamp, colour=st.integers(0, 5), blink_ms=st.integers(0, 10000)),
+    st.builds(m.SetLamp, color=st.integers(0, 5), blink_ms=st.integers(0, 10000)),
     st.builds(m.SetRoute, route=st.integers(0, 1), lease_ms=st.integers(0, 500)),
     st.builds(m.Ack, ack_seq=U16, code=st.integers(0, 7)),
     st.builds(m.Greeting, hw_rev=U8, reset_cause=st.integers(0, 5), boot_id=U32, clock_ms=U32),

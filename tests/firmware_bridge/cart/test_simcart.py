@@ -13,7 +13,7 @@ import pytest
 
 from edge.errors import MissingDependencyError
 from edge.status import State, Status
-from firmware_bridge.cart.link.cart import open_cart
+from firmware_bridge.cart.connectors import open_cart
 from firmware_bridge.cart.link.session import Beat, Session
 from firmware_bridge.cart.simcart import build
 from firmware_bridge.cart.simcart.faults import SimCart, parse_command, parse_fault

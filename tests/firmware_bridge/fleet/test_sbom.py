@@ -58,7 +58,7 @@ def site(tmp_path: Path) -> Path:
     install(
         place,
         "fast-engine",
-        "License: Licence of our own",
+        "License: License of our own",
         "Provides-Extra: quick",
         "Requires-Dist: numerics",
         "Requires-Dist: quickener; extra == 'quick'",
@@ -74,9 +74,9 @@ def test_what_is_needed_is_followed(site: Path) -> None:
     found = {package.name: package for package in needed(["engine"], path=[str(site)])}
     assert list(found) == ["edge-difom", "fast-engine", "numerics", "quickener"]
     assert found["fast-engine"].requires == ["numerics", "quickener"]
-    assert [package.licence for package in found.values()] == [
+    assert [package.license for package in found.values()] == [
         "Apache-2.0",
-        "Licence of our own",
+        "License of our own",
         "BSD License",
         "unknown",
     ]
@@ -106,7 +106,7 @@ def test_the_bill_is_valid_whole_and_the_same_again(site: Path, publisher: Any) 
         components["file:model.xml"]["hashes"][0]["content"] == bundle.manifest.files["model.xml"]
     )
     assert components["pkg:pypi/fast-engine@2.5"]["licenses"] == [
-        {"license": {"name": "Licence of our own"}}
+        {"license": {"name": "License of our own"}}
     ]
     needs = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
     assert needs["pkg:pypi/fast-engine@2.5"] == ["pkg:pypi/numerics@1.0", "pkg:pypi/quickener@1.0"]
@@ -179,13 +179,13 @@ def test_the_card_states_the_accuracy_with_its_interval() -> None:
 def test_the_table_has_a_row_for_each_package(publisher: Any) -> None:
     bundle = Bundle.open(publisher.bundle(b"<net/>"))
     one = Package(
-        name="a", version="1", licence="MIT", supplier="A | B", summary="", requires=["b"]
+        name="a", version="1", license="MIT", supplier="A | B", summary="", requires=["b"]
     )
     two = Package(
-        name="b", version="2", licence="unknown", supplier="unknown", summary="", requires=[]
+        name="b", version="2", license="unknown", supplier="unknown", summary="", requires=[]
     )
     own = Package(
-        name="edge-difom", version="3", licence="MIT", supplier="us", summary="", requires=["a"]
+        name="edge-difom", version="3", license="MIT", supplier="us", summary="", requires=["a"]
     )
     table = soup_table(bundle, [one, two, own])
     assert "| us |" not in table

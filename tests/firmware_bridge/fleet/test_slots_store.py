@@ -16,7 +16,7 @@ from edge.util.extras import resolve
 from edge.util.files import locked, sha256
 from firmware_bridge import durable
 from firmware_bridge.fleet.slots import state
-from firmware_bridge.fleet.slots.state import State
+from firmware_bridge.fleet.slots.state import SlotState
 from firmware_bridge.fleet.slots.status import examine
 from firmware_bridge.fleet.trust import trust_store as believed
 from firmware_bridge.fleet.trust.folder import open_plain
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def device(tmp_path: Path) -> Device:
     """Version 1 is good in slot a, version 2 on trial in slot b."""
     made = Device(tmp_path)
-    now = State(slots={"a": made.put("a", 1, good=True)}, active="a", floor={"polyps": 1})
+    now = SlotState(slots={"a": made.put("a", 1, good=True)}, active="a", floor={"polyps": 1})
     state.save(tmp_path, now.installed("b", made.put("b", 2)))
     return made
 

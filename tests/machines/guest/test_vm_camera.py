@@ -208,12 +208,12 @@ def test_dropped_buffers_are_counted_as_gaps(vivid: Vivid) -> None:
         assert last.index > first.index
 
 
-class Grey:
+class Gray:
     """A student that finds a polyp on the right half of every picture."""
 
     input_buffer = None
 
-    name = "grey"
+    name = "gray"
     input_size = (64, 64)
 
     def infer(self, _: ImageU8) -> ImageU8:
@@ -278,7 +278,7 @@ def running(tiny_bundle: Path) -> Iterator[Callable[[BaseSource], Shown]]:
         shown = Shown()
         # On an emulated processor every frame is old; how old a mask may be is tested elsewhere.
         loop = FrameLoop(
-            source=source, engine=Grey(), manifest=lambda: manifest, sinks=[shown], stop=stop,
+            source=source, engine=Gray(), manifest=lambda: manifest, sinks=[shown], stop=stop,
             max_age_ms=20 * MAX_MASK_AGE_MS,
         )  # fmt: skip
         thread = threading.Thread(target=loop.run)

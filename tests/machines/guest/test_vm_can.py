@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from firmware_bridge.cart.link.connectors import parse
+from firmware_bridge.cart.connectors import parse
 from firmware_bridge.cart.link.transports import CAN_IDS, IsoTpTransport
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from edge.engines.open import open_engine
 from edge.errors import MachineError
 from edge.util.files import sha256
 from firmware_bridge.fleet.slots import state
-from firmware_bridge.fleet.slots.state import Held, State
+from firmware_bridge.fleet.slots.state import Held, SlotState
 from firmware_bridge.fleet.slots.store import SlotStore
 from tests.support.signed_slots import Signer
 
@@ -129,7 +129,7 @@ def test_a_slot_on_bad_sectors_is_bad_and_the_other_one_is_used(
             manifest="0" * 64, good=True,
         )  # fmt: skip
         publisher.sign(given, slot, slots[slot])
-    state.save(given, State(slots=slots, active="b", floor={"polyps": 2}))
+    state.save(given, SlotState(slots=slots, active="b", floor={"polyps": 2}))
     disk = make_disk(given)
     assert SlotStore(disk.mounted).current() == disk.mounted / "slots/b/2.difom"
     disk.spoil("slots/b/2.difom")

@@ -36,9 +36,9 @@ def random_scores(seed: int, smooth: bool) -> U8:
 def random_mask(seed: int) -> NDArray[np.bool_]:
     generator = np.random.default_rng(seed)
     mask = np.zeros((GRID, GRID), np.uint8)
-    centre = generator.integers(8, GRID - 8, 2)
+    center = generator.integers(8, GRID - 8, 2)
     cv2.circle(
-        mask, (int(centre[0]), int(centre[1])), int(generator.integers(1, 20)), 1, cv2.FILLED
+        mask, (int(center[0]), int(center[1])), int(generator.integers(1, 20)), 1, cv2.FILLED
     )
     return mask > 0
 

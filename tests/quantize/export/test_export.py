@@ -30,7 +30,7 @@ from quantize.certify.parity import (
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.graph.tracing import quantizers
-from quantize.qat.nncf import quantize_student, quantized_state, restore
+from quantize.qat.nncf import checkpoint_types, quantize_student, quantized_state, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,11 +50,11 @@ class Made(NamedTuple):
 
 
 def discs(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], Tensor]:
-    """Red discs on grey noise, and their masks (N, 1, H, W)."""
+    """Red discs on gray noise, and their masks (N, 1, H, W)."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1)
-    centres, radii = rng.uniform(16, 48, (count, 1, 1, 2)), rng.uniform(8, 20, (count, 1, 1))
-    inside = np.linalg.norm(grid - centres, axis=-1) < radii
+    centers, radii = rng.uniform(16, 48, (count, 1, 1, 2)), rng.uniform(8, 20, (count, 1, 1))
+    inside = np.linalg.norm(grid - centers, axis=-1) < radii
     frames = rng.integers(60, 160, (count, SIZE, SIZE, 3)).astype(np.uint8)
     frames[inside] = frames[inside] // 2 + np.array([110, 10, 10], np.uint8)
     return frames, torch.from_numpy(inside[:, None].astype(np.float32))
@@ -195,9 +195,9 @@ def test_scales_are_shared_across_concat_and_shuffle(unet: Made) -> None:
 
 def test_quantized_student_is_restored_bit_for_bit(unet: Made, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "q.pt", quantized_state(unet.quantized))
-    again = restore(
-        UNet(width=8), load_checkpoint(tmp_path / "q.pt"), torch.zeros(1, 3, SIZE, SIZE)
-    )
+    with checkpoint_types():
+        state = load_checkpoint(tmp_path / "q.pt")
+    again = restore(UNet(width=8), state, torch.zeros(1, 3, SIZE, SIZE))
     x = images_tensor(unet.frames)
     with torch.no_grad():
         assert torch.equal(again(x), unet.quantized(x))
@@ -318,11 +318,11 @@ class Plain(Student):
 def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
     torch.manual_seed(1)
     made = make(Plain(nn.ReLU6(), stride=stride))
-    grey = np.full((1, SIZE, SIZE, 3), 127, np.uint8)
+    gray = np.full((1, SIZE, SIZE, 3), 127, np.uint8)
     bright = np.full((1, SIZE, SIZE, 3), 250, np.uint8)
     for name, engine in made.engines.items():
-        # 127 is zero after normalisation, so a border of zeros cannot be told from the picture.
-        assert len(np.unique(engine_scores(engine, grey))) == 1, name
+        # 127 is zero after normalization, so a border of zeros cannot be told from the picture.
+        assert len(np.unique(engine_scores(engine, gray))) == 1, name
         scores = engine_scores(engine, bright).astype(int)
         quantized = name.endswith("int8")
         expected = (
@@ -332,7 +332,7 @@ def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
         )
         assert np.abs(scores - expected).max() <= (0 if quantized else 1), name
         assert len(np.unique(scores[0])) > 1, "a border of zeros beside a bright picture shows"
-    assert len(np.unique(canonical_scores(made.canonical, grey))) == 1
+    assert len(np.unique(canonical_scores(made.canonical, gray))) == 1
 
 
 def test_mask_is_where_the_logit_is_not_negative() -> None:

@@ -294,10 +294,10 @@ class Plain(Student):
 def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
     torch.manual_seed(1)
     made = make(Plain(nn.ReLU6(), stride))
-    grey, bright = (np.full((1, SIZE, SIZE, 3), value, np.uint8) for value in (127, 250))
+    gray, bright = (np.full((1, SIZE, SIZE, 3), value, np.uint8) for value in (127, 250))
     for model in (made.int8, made.f32):
-        # 127 is zero after normalisation, so a border of zeros cannot be told from the picture.
-        assert len(np.unique(scores_of(model, grey))) == 1
+        # 127 is zero after normalization, so a border of zeros cannot be told from the picture.
+        assert len(np.unique(scores_of(model, gray))) == 1
         assert len(np.unique(scores_of(model, bright)[0])) > 1
     np.testing.assert_array_equal(
         scores_of(made.int8, bright), canonical_scores(made.canonical, bright)

@@ -11,19 +11,25 @@ from torch import Tensor, nn
 
 from distill.config import make_config
 from distill.data.batch import Batch
-from distill.run_folder import describe_run, load_checkpoint, save_checkpoint
+from distill.run_folder import describe_run, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.build import STUDENTS
 from edge.bundle.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
 from edge.errors import DataError, ParityError, TrainingError, UsageError
-from quantize.certify.golden import check_golden, choose_golden
+from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.parity import canonical_scores
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.graph.tracing import quantizers
 from quantize.qat.finetuning import Finetuning
 from quantize.qat.nncf import quantize_student, restore
-from quantize.runs.folder import QatConfig, load_quantized, make_qat_config, qat_path
+from quantize.runs.folder import (
+    QatConfig,
+    load_qat_checkpoint,
+    load_quantized,
+    make_qat_config,
+    qat_path,
+)
 from quantize.runs.train import calibration_images, train_qat
 
 if TYPE_CHECKING:
@@ -102,7 +108,7 @@ def test_resumed_fine_tuning_ends_in_the_same_bits(tmp_path: Path) -> None:
         patch.setattr(Finetuning, "_train_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             cut.train()
-    state = load_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt")
+    state = load_qat_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt", ("quantized",))
     model = restore(plain(), state["quantized"], torch.zeros(1, 3, SIZE, SIZE))
     again = tuned(tmp_path / "cut", model, 2)
     again.restore(state)
@@ -268,7 +274,7 @@ def golden_manifest(count: int) -> Manifest:
         schema_version=1,
         name="plain",
         intended_use="",
-        licence="",
+        license="",
         input=Input(height=SIZE, width=SIZE),
         output=Output(height=SIZE, width=SIZE),
         engines=[EngineEntry(runtime="tflite", precision="int8", files=["m"], min_version="1")],
@@ -287,8 +293,8 @@ def test_engine_that_strays_from_the_golden_scores_is_refused() -> None:
     engines = export_engines(canonical)
     frames = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     scores = canonical_scores(canonical, frames)
-    check_golden(golden_manifest(2), engines, frames, scores)
+    check_golden_scores(golden_manifest(2), engines, frames, scores)
     with pytest.raises(ParityError, match="2 of 2 golden frames"):
-        check_golden(
+        check_golden_scores(
             golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20)
         )

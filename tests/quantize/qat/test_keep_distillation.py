@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill.config import make_config
 from distill.data.batch import Batch, Step
 from distill.recipes.objectives import Difom
-from distill.run_folder import LoadedRun, load_checkpoint, save_checkpoint
+from distill.run_folder import LoadedRun, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.pranet import PraNet
 from distill.students.unet import UNet
@@ -26,7 +26,7 @@ from quantize.qat.keep_distillation import (
     take_heads,
 )
 from quantize.qat.nncf import quantize_student, quantized_state, restore
-from quantize.runs.folder import QatConfig
+from quantize.runs.folder import QatConfig, load_qat_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +63,10 @@ class Taught:
         for step in range(start, self.steps):
             generator = torch.Generator().manual_seed(100 * epoch + step)
             images = 2 * torch.rand(2, 3, SIZE, SIZE, generator=generator) - 1
-            grey = images.mean(1, keepdim=True)
-            small = nn.functional.avg_pool2d(grey, 4)
+            gray = images.mean(1, keepdim=True)
+            small = nn.functional.avg_pool2d(gray, 4)
             yield Batch(
-                images, (grey > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small
+                images, (gray > 0).float(), [small.repeat(1, CHANNELS, 1, 1)] * 2, 4 * small
             )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -167,7 +167,7 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     assert before > alone.total.item()
 
 
-def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
+def test_heads_of_the_run_see_the_equalized_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
     run = loaded(tmp_path)
     trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
@@ -178,7 +178,7 @@ def test_heads_of_the_run_see_the_equalised_maps_as_they_saw_the_maps(tmp_path: 
     with torch.no_grad():
         grown, whole = quantized.maps(batch.images), run.student.maps(batch.images)  # type: ignore[operator]
         assert float(grown.low[:, 3].amax()) > 5 * float(whole.low[:, 3].amax()), (
-            "this student is equalised"
+            "this student is equalized"
         )
         for mine, theirs in zip(objective.heads, trained.heads, strict=True):
             for found, wanted in zip(mine(grown, (8, 8)), theirs(whole, (8, 8)), strict=True):
@@ -243,7 +243,7 @@ def test_distilled_fine_tuning_trains_heads_and_resumes_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         cut.train()
     monkeypatch.setattr(Finetuning, "_train_epoch", original)
-    state = load_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt")
+    state = load_qat_checkpoint(tmp_path / "cut" / "checkpoints" / "last.pt", ("quantized",))
     model = restore(student(), state["quantized"], torch.zeros(1, 3, SIZE, SIZE))
     again = tuned(tmp_path / "cut", model)
     again.restore(state)

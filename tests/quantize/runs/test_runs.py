@@ -26,7 +26,13 @@ from edge_difom.cli.main import main
 from quantize.bundle.make import make_bundle
 from quantize.export.engines import export_engines
 from quantize.qat.finetuning import Finetuning
-from quantize.runs.folder import QatConfig, QuantizedRun, exported_engines, load_quantized
+from quantize.runs.folder import (
+    QatConfig,
+    QuantizedRun,
+    exported_engines,
+    load_qat_checkpoint,
+    load_quantized,
+)
 from quantize.runs.record import QatReport, read_report
 from quantize.runs.train import train_qat
 
@@ -177,7 +183,7 @@ def steps_of(run: Path) -> list[dict[str, Tensor]]:
     """Everything in the last checkpoint, and in the best."""
     found = []
     for name in ("last.pt", "best.pt"):
-        state = load_checkpoint(run / "qat8" / "checkpoints" / name)
+        state = load_qat_checkpoint(run / "qat8" / "checkpoints" / name, ("quantized",))
         leaves = {**state["quantized"]["model"], **state.get("objective", {})}
         found.append({key: leaf for key, leaf in leaves.items() if isinstance(leaf, Tensor)})
     return found

@@ -81,8 +81,8 @@ static bool decode_set_lamp(
 	zcbor_log("%s\r\n", __func__);
 
 	bool res = (((zcbor_list_start_decode(state) && ((((zcbor_uint32_expect(state, (2))))
-	&& ((zcbor_uint32_decode(state, (&(*result).set_lamp_colour)))
-	&& ((((*result).set_lamp_colour <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
+	&& ((zcbor_uint32_decode(state, (&(*result).set_lamp_color)))
+	&& ((((*result).set_lamp_color <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))
 	&& ((zcbor_uint32_decode(state, (&(*result).set_lamp_blink_ms)))
 	&& ((((*result).set_lamp_blink_ms <= 10000)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false)))) || (zcbor_list_map_end_force_decode(state), false)) && zcbor_list_end_decode(state))));
 

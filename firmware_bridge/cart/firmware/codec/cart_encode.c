@@ -81,8 +81,8 @@ static bool encode_set_lamp(
 	zcbor_log("%s\r\n", __func__);
 
 	bool res = (((zcbor_list_start_encode(state, 3) && ((((zcbor_uint32_put(state, (2))))
-	&& (((((*input).set_lamp_colour <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
-	&& (zcbor_uint32_encode(state, (&(*input).set_lamp_colour))))
+	&& (((((*input).set_lamp_color <= 5)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
+	&& (zcbor_uint32_encode(state, (&(*input).set_lamp_color))))
 	&& (((((*input).set_lamp_blink_ms <= 10000)) || (zcbor_error(state, ZCBOR_ERR_WRONG_RANGE), false))
 	&& (zcbor_uint32_encode(state, (&(*input).set_lamp_blink_ms))))) || (zcbor_list_map_end_force_encode(state), false)) && zcbor_list_end_encode(state, 3))));
 

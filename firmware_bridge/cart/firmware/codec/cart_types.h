@@ -39,7 +39,7 @@ struct heartbeat {
 };
 
 struct set_lamp {
-	uint32_t set_lamp_colour;
+	uint32_t set_lamp_color;
 	uint32_t set_lamp_blink_ms;
 };
 

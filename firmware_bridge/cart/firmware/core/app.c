@@ -193,7 +193,7 @@ static enum message_code take(struct app *app, const struct message_r *message, 
         code = take_heartbeat(app, &message->message_heartbeat_m, now_ms);
         break;
     case message_set_lamp_m_c:
-        app->colour = (uint8_t)message->message_set_lamp_m.set_lamp_colour;
+        app->color = (uint8_t)message->message_set_lamp_m.set_lamp_color;
         app->blink_ms = message->message_set_lamp_m.set_lamp_blink_ms;
         break;
     case message_set_route_m_c:
@@ -268,25 +268,25 @@ static void drive(struct app *app, uint32_t now_ms)
 /* The host's lamp while it is heard; otherwise the controller's own. */
 static uint8_t lamp(const struct app *app, uint32_t now_ms)
 {
-    uint32_t colour = app->colour;
+    uint32_t color = app->color;
     uint32_t period = app->blink_ms;
 
     if ((app->route.faults & (FAULT_RELAY | FAULT_SUPPLY | FAULT_HOT)) != 0u) {
-        colour = (uint32_t)LAMP_RED;
+        color = (uint32_t)LAMP_RED;
         period = 250u;
     } else if ((app->route.faults & (FAULT_HEARTBEAT | FAULT_VERSION)) != 0u) {
-        colour = (uint32_t)LAMP_RED;
+        color = (uint32_t)LAMP_RED;
         period = 1000u;
     } else if (!app->route.beating) {
-        colour = (uint32_t)LAMP_AMBER;
+        color = (uint32_t)LAMP_AMBER;
         period = 1000u;
     } else {
         /* as the host said */
     }
     if ((period > 1u) && ((now_ms % period) >= (period / 2u))) {
-        colour = (uint32_t)LAMP_OFF;
+        color = (uint32_t)LAMP_OFF;
     }
-    return (uint8_t)colour;
+    return (uint8_t)color;
 }
 
 void app_start(struct app *app, uint32_t boot_id, enum message_cause cause, uint32_t now_ms)

@@ -34,7 +34,7 @@ struct app {
     uint16_t heard;    /* of the newest message of the host */
     uint32_t refused;  /* whole frames that were no message for the controller */
     uint32_t lost;     /* frames that did not fit into the board's buffer */
-    uint8_t colour;    /* the lamp, as the host wants it */
+    uint8_t color;    /* the lamp, as the host wants it */
     uint32_t blink_ms;
     uint32_t status_ms;
     uint32_t told_faults;

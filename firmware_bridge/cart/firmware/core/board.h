@@ -15,8 +15,8 @@ void board_relay(bool overlay);
 /* What the relay's auxiliary contact says: true is overlay. */
 bool board_relay_feedback(void);
 
-/* A colour of message.h. */
-void board_lamp(uint8_t colour);
+/* A color of message.h. */
+void board_lamp(uint8_t color);
 
 /* Pedals as they are now, bit 0 is pedal 0, set while pressed; not debounced. */
 uint8_t board_pedals(void);

@@ -38,7 +38,7 @@ static void draw_message(const struct host *host, struct envelope *envelope)
         break;
     case 1:
         message->message_choice = message_set_lamp_m_c;
-        message->message_set_lamp_m.set_lamp_colour = draw(6u);
+        message->message_set_lamp_m.set_lamp_color = draw(6u);
         message->message_set_lamp_m.set_lamp_blink_ms = draw(10001u);
         break;
     case 2:

@@ -41,9 +41,9 @@ bool board_relay_feedback(void)
     return current->contact;
 }
 
-void board_lamp(uint8_t colour)
+void board_lamp(uint8_t color)
 {
-    current->colour = colour;
+    current->color = color;
 }
 
 uint8_t board_pedals(void)
@@ -140,7 +140,7 @@ bool host_contact(const struct host *host)
 
 uint32_t host_lamp(const struct host *host)
 {
-    return host->colour;
+    return host->color;
 }
 
 uint32_t host_faults(const struct host *host)

@@ -27,7 +27,7 @@ struct host {
     uint32_t moved_ms; /* when the coil last changed */
     bool coil;
     bool contact;
-    uint8_t colour;
+    uint8_t color;
 };
 
 size_t host_size(void);

@@ -2,7 +2,7 @@
  *
  * The board has no relay, pedals or sensors of its own. Its first user LED stands for the relay's coil, the LED's
  * register for the auxiliary contact, the controller's LEDs for the lamp and its two buttons for pedals; there is no
- * analogue input, so temperature and supply read nominal and never fault. A cart's own board has a port of its own. */
+ * analog input, so temperature and supply read nominal and never fault. A cart's own board has a port of its own. */
 #include "board.h"
 
 #include "mps2_an385.h"
@@ -218,9 +218,9 @@ bool board_relay_feedback(void)
     return (FPGA->leds & RELAY_LED) != 0u;
 }
 
-void board_lamp(uint8_t colour)
+void board_lamp(uint8_t color)
 {
-    LAMP_LEDS = colour;
+    LAMP_LEDS = color;
 }
 
 uint8_t board_pedals(void)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge.errors import UsageError
 from edge.util.spec import option, whole
 from edge.util.spec import parse as parse_spec
+from firmware_bridge.cart.link.cart import ThreadedCart
 from firmware_bridge.cart.link.transports import BAUD, CAN_IDS, IsoTpTransport, SerialTransport
 
 if TYPE_CHECKING:
@@ -91,3 +92,18 @@ def parse(text: str) -> Connector:
         expected="serial:DEVICE[,BAUD], can:INTERFACE[,SEND,RECEIVE], sim[:SECONDS=FAULT,...]",
         hint="sim is a simulated cart",
     )
+
+
+def open_cart(text: str) -> ThreadedCart:
+    """Open the cart that a text names; the result is a context manager.
+
+    A device that is missing is not an error: the link keeps looking for it.
+
+    Args:
+        text: `serial:DEVICE[,BAUD]`, `can:INTERFACE[,SEND,RECEIVE]`, or `sim[:SECONDS=FAULT,...]`.
+
+    Raises:
+        UsageError: The text does not name a cart.
+        MissingDependencyError: The cart needs a package or a compiler that is not installed.
+    """
+    return ThreadedCart(parse(text))

@@ -1,0 +1,73 @@
+"""What `docs/style.md` says about spelling and about the docstrings of packages."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BRITISH = re.compile(
+    r"colour|grey|centre|licence|behaviour|favour|neighbour|analogue|catalogue|judgement|chequered"
+    r"|learnt|spelt|levelling|labelled|labelling|modelling|cancelling|travell|towards\b"
+    r"|(?:normal|optim|summar|material|recogn|organ|equal|general|initial|energ|synchron|minim"
+    r"|maxim|util|categor|character|author|visual|serial|local|final|standard|quant)is(?:e|ing|ation)"
+    r"|analys(?:e[drs]?\b|ing)",
+    re.IGNORECASE,
+)
+SKIPPED = ("benchmarks/results/", "edge/bundles/", "docs/results.md", "docs/style.md")
+"""Records and what is made from them keep what was written; the style page lists such names."""
+
+KEPT = {
+    "edge/bundle/manifest.py": {"colour", "licence"},  # keys of the manifest
+    "edge/evaluation/shift_report.py": {"colour"},  # the name of a change in records
+    "distill/train/trainer.py": {"optimisation"},  # a key of checkpoints
+    "firmware_bridge/cart/firmware/codec/zcbor_common.c": {"towards"},  # another project's
+    "distill/teachers/": {"licence"},
+    "edge/engines/golden_picture.py": {"colour"},
+    "edge/evaluation/page.py": {"colour"},
+    "edge/overlay/icons.py": {"colour", "grey"},
+    "tests/": {"colour", "licence", "grey"},
+}
+"""Start of a path -> words that it keeps."""
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [name for name in done.stdout.splitlines() if not name.startswith(SKIPPED)]
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
+
+
+def british(name: str, text: str) -> list[str]:
+    kept = set[str]().union(*(words for start, words in KEPT.items() if name.startswith(start)))
+    return [word for word in BRITISH.findall(text) if word.lower() not in kept]
+
+
+@pytest.mark.parametrize("word", ["Colour", "normalised", "analyse", "labelled", "towards"])
+def test_a_british_spelling_is_seen(word: str) -> None:
+    assert british("a.py", f"a {word} here") != []
+
+
+def test_spelling_is_american() -> None:
+    found = {}
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        name = path.relative_to(ROOT).as_posix()
+        if name != "tests/docs/test_style.py" and (words := british(name, text)):
+            found[name] = sorted(set(words))
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in tracked() if path.name == "__init__.py"],
+    ids=lambda path: path.parent.relative_to(ROOT).as_posix(),
+)
+def test_a_package_says_in_twelve_lines_what_it_is(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert text is not None
+    assert len(text.splitlines()) <= 12
