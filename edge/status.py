@@ -32,6 +32,46 @@ class State(TextEnum):
     DEGRADED = "degraded"
     BYPASS = "bypass"
 
+    @property
+    def word(self) -> str:
+        """The word that overlay and page show, such as `NO SIGNAL`."""
+        return str(self.value).replace("-", " ").upper()
+
+
+class Light(TextEnum):
+    """The five colors of the lamp, by which overlay and page show a state too."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+    BLUE = "blue"
+    WHITE = "white"
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The color on a display, 0 to 255."""
+        return _RGB[self]
+
+
+_RGB = {
+    Light.GREEN: (0, 230, 120),
+    Light.AMBER: (255, 190, 0),
+    Light.RED: (255, 93, 93),
+    Light.BLUE: (88, 180, 255),
+    Light.WHITE: (235, 235, 235),
+}
+
+LIGHTS = {
+    State.BOOT: Light.BLUE,
+    State.SELFTEST: Light.BLUE,
+    State.NO_SIGNAL: Light.WHITE,
+    State.RUNNING: Light.GREEN,
+    State.PAUSED: Light.BLUE,
+    State.DEGRADED: Light.AMBER,
+    State.BYPASS: Light.RED,
+}
+"""Color of each state on lamp, overlay and page; a state is also told by its word and its shape."""
+
 
 class ReasonKind(TextEnum):
     """Why the device is not running, or why a frame has no mask; the screen shows the value."""

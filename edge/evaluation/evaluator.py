@@ -21,6 +21,7 @@ from edge.evaluation.detection import is_kept
 from edge.evaluation.findings import FLAG_AREA, Findings, frame_findings
 from edge.evaluation.metrics import EvaluationReport, ImageScore, dice_iou, summarize
 from edge.evaluation.protocol_a import field_map, field_score, sigmoid, summarize_field
+from edge.evaluation.threshold_curve import dice_curve, summarize_curves
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import regions, to_units
@@ -120,7 +121,7 @@ def evaluate(
     Raises:
         DataError: A frame cannot be used, or there are no frames.
     """
-    rows, field = [], []
+    rows, field, curves = [], [], []
     swapped: dict[str, float] = {}
     for frame in _frames(pairs, clean, dataset):
         if looks_inverted(frame.true):
@@ -131,6 +132,8 @@ def evaluate(
         row, found = _judge(frame.name, scores, frame.true, point, part)
         row = msgspec.structs.replace(row, dataset=frame.dataset, sequence=frame.sequence)
         rows.append(row)
+        if row.dice is not None:
+            curves.append(dice_curve(scores, frame.true, part))
         if protocol_a and row.dice is not None:
             size = (frame.true.shape[0], frame.true.shape[1])
             field.append(field_score(field_map(output, size, logits=logits, part=part), frame.true))
@@ -141,7 +144,12 @@ def evaluate(
     if swapped:
         with_polyp = sum(row.area_true > 0 for row in rows)
         logger.warning("%s", inversion_note(list(swapped), swapped.values(), with_polyp))
-    return summarize(rows, protocol_a=summarize_field(field, logits=logits), point=point)
+    return summarize(
+        rows,
+        protocol_a=summarize_field(field, logits=logits),
+        point=point,
+        dice_by_threshold=summarize_curves(curves),
+    )
 
 
 def _frames(pairs: Iterable[Pair], clean: Iterable[CleanFrame], dataset: str) -> Iterator[_Frame]:

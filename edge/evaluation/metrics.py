@@ -17,6 +17,7 @@ from edge.evaluation.confidence import ConfidenceReport  # noqa: TC001 - msgspec
 from edge.evaluation.detection import Detection, FrameFindings, summarize_detection
 from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.intervals import bootstrap_ci, wilson
+from edge.evaluation.threshold_curve import ThresholdPoint  # noqa: TC001 - msgspec reads annotations
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 
@@ -190,6 +191,8 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
             many of them were flagged.
         shifts: Accuracy under every shift of `edge.evaluation.shift_report`; None if not requested.
         detection: Detection figures; None if the rows have no findings.
+        dice_by_threshold: Mean Dice over the images with a polyp at other thresholds, of all pixels
+            that reach them; empty in records of older versions.
         confidence: What the student's confidences are worth; only for an FP32 student.
         header: What the record is of; None in records of older versions.
     """
@@ -207,6 +210,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     clean: dict[str, Negatives] = {}
     shifts: ShiftReport | None = None
     detection: Detection | None = None
+    dice_by_threshold: list[ThresholdPoint] = []
     confidence: ConfidenceReport | None = None
     header: RecordHeader | None = None
 
@@ -245,6 +249,7 @@ def summarize(
     seed: int = 0,
     protocol_a: ProtocolA | None = None,
     point: OperatingPoint = DEFAULT_OPERATING_POINT,
+    dice_by_threshold: Sequence[ThresholdPoint] = (),
 ) -> EvaluationReport:
     """Compute the report from its rows: means, intervals and counts.
 
@@ -253,6 +258,7 @@ def summarize(
         seed: Seed of the bootstrap.
         protocol_a: The field's figures of the same images, if they were measured.
         point: The operating point of the rows.
+        dice_by_threshold: Mean Dice of the same images at other thresholds.
 
     Raises:
         DataError: There are no rows.
@@ -277,6 +283,7 @@ def summarize(
         },
         protocol_a=protocol_a,
         detection=_detection(rows, point, seed),
+        dice_by_threshold=list(dice_by_threshold),
     )
 
 

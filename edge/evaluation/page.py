@@ -1,19 +1,14 @@
-"""The HTML page of an evaluation: figures of both protocols, plots, and best and worst frames."""
+"""The HTML page of an evaluation: figures of both protocols, charts, and best and worst frames."""
 
 from __future__ import annotations
 
-import base64
-import re
-from bisect import insort
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import msgspec
-import numpy as np
 
 from edge.errors import DataError
+from edge.evaluation import page_charts as charts
 from edge.evaluation.intervals import bootstrap_ci
-from edge.evaluation.metrics import SIZES, EvaluationReport, size_of
 from edge.reports import plots
 from edge.reports.html import render
 from edge.util.extras import resolve
@@ -23,79 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.evaluation.detection import GroupCounts
-    from edge.evaluation.metrics import ImageScore
-    from edge.frame import ImageU8, MaskBool
-
-_KEPT = 4
-_WIDTH = 440
-_BINS = 20
-_TRUE, _FOUND = (64, 200, 255), (255, 176, 0)
-"""RGB of the contours; color-blind readers can distinguish blue and orange."""
-
-_FIGURES = (
-    ("mean Dice", "mean_dice", "dice"),
-    ("max Dice", "max_dice", None),
-    ("mean IoU", "mean_iou", "iou"),
-    ("max IoU", "max_iou", None),
-    ("weighted F", "weighted_f", None),
-    ("S-measure", "s_measure", None),
-    ("mean E", "mean_e", None),
-    ("max E", "max_e", None),
-    ("MAE (smaller is better)", "mae", None),
-)
-
-
-class Picture(NamedTuple):
-    """A frame on the page: its row, and the drawing as a data URL."""
-
-    row: ImageScore
-    url: str
-
-
-class Gallery:
-    """Collects the frames to show during an evaluation; pass `add` as its `seen`."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
-
-    def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
-        """Keep the frame if it is among the best, the worst or the false alarms.
-
-        Args:
-            row: Figures of the frame.
-            image: (H, W, 3) uint8 RGB.
-            true: (H, W) bool.
-            found: (H, W) bool.
-        """
-        if row.dice is not None:
-            ranks = {"best": -row.dice, "worst": row.dice}
-        else:
-            ranks = {"alarms": -row.area_found} if row.flagged else {}
-        places = [
-            (self._kept[kind], rank)
-            for kind, rank in ranks.items()
-            if len(self._kept[kind]) < _KEPT or rank < self._kept[kind][-1][0]
-        ]
-        if places:
-            picture = Picture(row, _jpeg_url(_drawing(image, true, found)))
-            for kept, rank in places:
-                insort(kept, (rank, picture), key=lambda item: item[0])
-                del kept[_KEPT:]
-
-    @property
-    def worst(self) -> list[Picture]:
-        """Return the frames with the lowest Dice, the lowest first."""
-        return [picture for _, picture in self._kept["worst"]]
-
-    @property
-    def best(self) -> list[Picture]:
-        """Return the frames with the highest Dice, the highest first, without the worst ones."""
-        return [picture for _, picture in self._kept["best"] if picture not in self.worst]
-
-    @property
-    def alarms(self) -> list[Picture]:
-        """Return flagged polyp-free frames, the largest predicted area first."""
-        return [picture for _, picture in self._kept["alarms"]]
+    from edge.evaluation.gallery import Gallery
+    from edge.evaluation.metrics import EvaluationReport
 
 
 def require_extras() -> None:
@@ -142,97 +66,35 @@ def evaluation_page(
         subject: Name of the evaluated model, for the heading.
         data: Name of the data, for the heading.
         metrics: Rows of a run's `metrics.jsonl`.
-        compare: Name and report of an earlier evaluation; its FROC curve is drawn too.
+        compare: Name and report of an earlier evaluation, whose curves are drawn too.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
     """
     curves = [row for row in metrics if {"epoch", "dice_val"} <= row.keys()]
-    quality = fit_curves(curves)
+    detection, field, shifts = report.detection, report.protocol_a, report.shifts
     return render(
         "evaluation.html.j2",
         report=report,
         gallery=gallery,
         subject=subject,
         data=data,
+        compared=compare[0] if compare and compare[1].dice_by_threshold else "",
         figures=_rows(report),
-        sizes=_size_names(),
-        froc=_froc(report, compare),
+        sizes=charts.size_names(),
+        by_size=charts.dice_by_size(report),
+        found=charts.found_by_size(detection) if detection else "",
+        over_threshold=charts.dice_over_threshold(report, compare),
+        froc=charts.froc(report, compare),
         sequences=_clean_sequences(report),
-        strengths={row.shift: row.means for row in report.shifts.rows} if report.shifts else {},
-        distribution=dice_histogram(report.per_image),
+        measures=charts.measures(field) if field else "",
+        engines=list(shifts.rows[0].engines) if shifts else [],
+        shift_chart=charts.shift_chart(shifts) if shifts else "",
+        strengths={row.shift: row.means for row in shifts.rows if row.strength} if shifts else {},
+        distribution=charts.dice_histogram(report.per_image),
         curve=plots.training_curve(curves) if curves else "",
-        quality=quality,
+        quality=charts.fit_curves(curves),
     )
-
-
-def dice_histogram(rows: Sequence[ImageScore]) -> str:
-    """Draw a histogram of Dice by polyp size, as SVG; empty if no image has a polyp."""
-    columns = {
-        name: [row.dice for row in rows if row.dice is not None and size_of(row.area_true) == name]
-        for name in SIZES
-    }
-    if not any(columns.values()):
-        return ""
-    plot = plots.Plot()
-    edges = np.linspace(0, 1, _BINS + 1)
-    bottom = np.zeros(_BINS)
-    for name, values in columns.items():
-        if not values:
-            continue
-        counts = np.histogram(values, bins=edges)[0]
-        plot.axes.bar(
-            edges[:-1],
-            counts,
-            width=1 / _BINS,
-            align="edge",
-            bottom=bottom,
-            label=f"{name}, {len(values)}",
-        )
-        bottom += counts
-    plot.axes.set_xlim(0, 1)
-    plot.axes.set_xlabel("Dice of an image, protocol B")
-    plot.axes.set_ylabel("images")
-    plot.axes.legend(loc="upper left")
-    return plot.svg()
-
-
-def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Draw R^2 per teacher and band over the epochs, as SVG; empty if the run has no R^2.
-
-    Args:
-        metrics: Rows; each key that contains the word `r2` is a curve.
-    """
-    keys = sorted(
-        {key for row in metrics for key in row if "r2" in re.split(r"[^a-z0-9]+|_", key.lower())}
-    )
-    if not keys:
-        return ""
-    plot = plots.Plot()
-    for key in keys:
-        points = [
-            (row["epoch"] + 1, row[key]) for row in metrics if isinstance(row.get(key), int | float)
-        ]
-        plot.axes.plot([x for x, _ in points], [y for _, y in points], ".-", label=key)
-    plot.axes.axhline(0, color="0.5", linewidth=0.8)
-    plot.axes.set_xlabel("epoch")
-    plot.axes.set_ylabel("R² of the teacher's bands")
-    plot.axes.legend()
-    return plot.svg()
-
-
-def _froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None) -> list[str]:
-    """Draw the FROC curves over false regions and over flagged clean frames, if possible."""
-    curves = {"this evaluation": report.detection} | (
-        {compare[0]: compare[1].detection} if compare else {}
-    )
-    held = {label: detection for label, detection in curves.items() if detection is not None}
-    drawn = (
-        [plots.froc_curves(held, "false_regions"), plots.froc_curves(held, "flagged")]
-        if held
-        else []
-    )
-    return [curve for curve in drawn if curve]
 
 
 def _clean_sequences(report: EvaluationReport) -> list[tuple[str, GroupCounts]]:
@@ -257,38 +119,6 @@ def _rows(report: EvaluationReport) -> list[dict[str, Any]]:
             "b": getattr(report, ours) if ours else None,
             "b_ci95": intervals[ours] if ours else None,
         }
-        for label, name, ours in _FIGURES
+        for label, name, ours in charts.MEASURES
         if field or ours
     ]
-
-
-def _size_names() -> dict[str, str]:
-    """Return size -> name with its bounds."""
-    names, low = {}, 0.0
-    for name, bound in SIZES.items():
-        over = f"{100 * low:g} % or more" if low else ""
-        under = f"under {100 * bound:g} %" if bound < 1 else ""
-        names[name] = f"{name}: {', '.join(filter(None, (over, under)))}"
-        low = bound
-    return names
-
-
-def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
-    """Draw the outlines of both masks on the frame at the page's width, BGR."""
-    height, width = true.shape
-    size = (_WIDTH, max(1, round(height * _WIDTH / width)))
-    canvas = cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_LINEAR
-    )
-    for mask, colour in ((true, _TRUE), (found, _FOUND)):
-        small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, outlines, -1, (0, 0, 0), 4)
-        cv2.drawContours(canvas, outlines, -1, colour, 2)
-    bgr: ImageU8 = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)
-    return bgr
-
-
-def _jpeg_url(picture: ImageU8) -> str:
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""Icons, text and corners of the overlay; icons of states differ by shape and word, not by color.
+"""Icons, text and corners of the overlay; states differ by shape and word, not by color alone.
 
 Everything is drawn in whole, opaque pixels on a BGR or BGRA canvas, and each function returns the
 box that it touched.
@@ -7,12 +7,12 @@ box that it touched.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from edge.status import State
+from edge.status import LIGHTS, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 DARK = (24, 16, 16, 255)
 FOUND = (120, 255, 0, 255)
 READY = (235, 235, 235, 255)
-TROUBLE = (0, 190, 255, 255)
 
 _SHAPES: dict[State, tuple[tuple[tuple[float, float], ...], ...]] = {
     State.BOOT: (((0, 0), (1, 0), (1, 0.25), (0, 0.25)), ((0, 0.75), (1, 0.75), (1, 1), (0, 1))),
@@ -47,14 +46,17 @@ and one pointing right.
 """
 
 
-def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: int) -> Box:
-    """Draw the icon of a state and its word.
+def sign(
+    canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: int, height: float
+) -> Box:
+    """Draw the icon of a state and its word in the color of the state (`edge.status.LIGHTS`).
 
     Args:
         canvas: (H, W, 3 or 4) uint8.
         mark: State and word, from `mark_of`.
         at: Upper left corner of the icon.
         unit: Line width in pixels.
+        height: Height of a capital letter in pixels.
     """
     (x, y), side = at, 10 * unit
     state, word = mark
@@ -70,16 +72,16 @@ def sign(canvas: ImageU8, mark: tuple[State, str], at: tuple[int, int], unit: in
         )
         for shape in _SHAPES[state]
     ]
+    red, green, blue = LIGHTS[state].rgb
+    colour = (blue, green, red, 255)
     cv2.polylines(canvas, polygons, True, DARK, 2 * unit + 1, cv2.LINE_8)
     for polygon in polygons:
-        cv2.fillPoly(canvas, [polygon], TROUBLE, cv2.LINE_8)
+        cv2.fillPoly(canvas, [polygon], colour, cv2.LINE_8)
     room = canvas.shape[1] - x - side - 8 * unit
     where = (x + side + 2 * unit, y + side // 2)
-    _, top, wide, tall = letters(
-        canvas, word, where, max(9.0, 4.5 * unit), room, TROUBLE, middle=True
-    )
-    left, upper, _, height = around(np.concatenate(polygons), 2 * unit + 1)
-    lower = max(upper + height, top + tall)
+    _, top, wide, tall = letters(canvas, word, where, height, room, colour, middle=True)
+    left, upper, _, reach = around(np.concatenate(polygons), 2 * unit + 1)
+    lower = max(upper + reach, top + tall)
     upper = min(upper, top)
     return left, upper, x + side + 2 * unit + wide - left, lower - upper
 
@@ -132,27 +134,23 @@ def letters(
     *,
     middle: bool = False,
 ) -> Box:
-    """Draw text with a dark outline, clipped to the canvas.
+    """Draw text on a dark plate, clipped to the canvas.
 
     Args:
         canvas: (H, W, 3 or 4) uint8.
         text: ASCII text.
-        at: Left end of the baseline, or of the vertical center if `middle`.
+        at: Lower left corner of the plate, or the middle of its left edge if `middle`.
         height: Height of a capital letter in pixels.
-        most: Maximum width in pixels; the text shrinks to fit.
+        most: Maximum width of the plate in pixels; the text shrinks to fit.
         colour: BGR and opacity.
         middle: Whether `at` is vertically centered.
     """
-    patch, mask = _patch(text, height, most, colour, canvas.shape[2])
-    x, y = max(at[0], 0), max(at[1] - mask.shape[0] // (2 if middle else 1), 0)
-    window = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
-    if window.size:
-        cv2.copyTo(
-            patch[: window.shape[0], : window.shape[1]],
-            mask[: window.shape[0], : window.shape[1]],
-            window,
-        )
-    return x, y, mask.shape[1], mask.shape[0]
+    plate = _plate(text, height, most, colour, canvas.shape[2])
+    tall, wide = plate.shape[:2]
+    x, y = max(at[0], 0), max(at[1] - tall // (2 if middle else 1), 0)
+    window = canvas[y : y + tall, x : x + wide]
+    window[:] = plate[: window.shape[0], : window.shape[1]]
+    return x, y, wide, tall
 
 
 def around(points: NDArray[np.int32], line: int) -> Box:
@@ -163,23 +161,20 @@ def around(points: NDArray[np.int32], line: int) -> Box:
 
 
 @lru_cache(maxsize=64)
-def _patch(
+def _plate(
     text: str, height: float, most: int, colour: tuple[int, int, int, int], channels: int
-) -> tuple[ImageU8, ImageU8]:
-    """Render text with its outline, and its mask, without the smoothing of OpenCV's own text.
+) -> ImageU8:
+    """Render text on its plate, without the smoothing of OpenCV's own text.
 
-    Smoothed text would blend with the image.
+    Whole pixels alone keep the layer opaque or transparent, with nothing in between.
     """
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, tall), _ = cv2.getTextSize(text, font, 1.0, 1)
-    scale = min(height / tall, max(most, 8) / max(wide, 1))
-    (wide, tall), below = cv2.getTextSize(text, font, scale, 1)
-    grey = np.zeros((tall + below + 4, wide + 4), np.uint8)
-    cv2.putText(grey, text, (2, tall + 2), font, scale, 255, 1, cv2.LINE_8)
-    inner = grey > 96
-    patch = np.empty((*grey.shape, channels), np.uint8)
-    patch[:] = DARK[:channels]
-    patch[inner] = colour[:channels]
-    return patch, cast(
-        "ImageU8", cv2.dilate(inner.astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
-    )
+    margin = max(2, round(0.4 * height))
+    scale = min(height / tall, max(most - 2 * margin, 8) / max(wide, 1))
+    line = max(1, round(scale * tall / 9))
+    (wide, tall), _ = cv2.getTextSize(text, font, scale, line)
+    plate = np.empty((tall + 2 * margin, wide + 2 * margin, channels), np.uint8)
+    plate[:] = DARK[:channels]
+    cv2.putText(plate, text, (margin, tall + margin), font, scale, colour, line, cv2.LINE_8)
+    return plate

@@ -7,7 +7,7 @@ transparent layer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from edge.frame import Result
 from edge.imaging.buffer_pool import blank
 from edge.overlay.icons import DARK, FOUND, READY, around, corners, letters, mark_of, sign
+from edge.overlay.outlines import smooth_outline
 from edge.status import State
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from edge.status import Status
 
 NOTICE = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
+
+_WORD, _NOTICE, _SMALLEST = 0.03, 0.02, 9.0
+"""Height of a capital letter of the state and of the notice, shares of the frame; least pixels."""
 
 _OUTLINED = (State.RUNNING, State.DEGRADED)
 """States in which a result may show outlines."""
@@ -84,7 +88,7 @@ def paint(
     """Draw the overlay on a BGR or BGRA canvas in place, and return it."""
     view = field_of_view or result.field_of_view or (0, 0, canvas.shape[1], canvas.shape[0])
     unit = _unit(view)
-    _outline(canvas, _outlines(result, status, unit), unit)
+    _outline(canvas, _outlines(result, status, view), unit)
     _surround(canvas, result, status, view)
     return canvas
 
@@ -116,7 +120,7 @@ class LayerPainter:
         """
         view = result.field_of_view or (0, 0, self.size[1], self.size[0])
         unit = _unit(view)
-        outlines = _outlines(result, status, unit)
+        outlines = _outlines(result, status, view)
         inside = [around(outline, 2 * unit + 1) for outline in outlines]
         shown = (view, mark_of(result, status))
         keep = shown == self._shown and not any(
@@ -140,13 +144,16 @@ def _unit(view: Box) -> int:
     return max(1, round(min(view[2:]) / 240))
 
 
-def _outlines(result: Result, status: Status | None, unit: int) -> list[NDArray[np.int32]]:
-    """Return the outlines that may be drawn."""
+def _outlines(result: Result, status: Status | None, view: Box) -> list[NDArray[np.int32]]:
+    """Return the outlines that may be drawn, smoothed by about two cells of the score map."""
     if result.reason is not None or (status is not None and status.state not in _OUTLINED):
         return []
-    lines = [np.array(region.contour, np.int32) for region in result.regions if region.contour]
-    # Simplify within half a line width: the cost of a thick line grows with its corners.
-    return [cast("NDArray[np.int32]", cv2.approxPolyDP(line, unit / 2, True)) for line in lines]
+    sigma, tolerance = min(view[2:]) / 120, _unit(view) / 2
+    return [
+        smooth_outline(region.contour, sigma, tolerance)
+        for region in result.regions
+        if region.contour
+    ]
 
 
 def _outline(canvas: ImageU8, outlines: list[NDArray[np.int32]], unit: int) -> None:
@@ -159,9 +166,11 @@ def _surround(canvas: ImageU8, result: Result, status: Status | None, view: Box)
     x, y, w, h = view
     unit = _unit(view)
     touched = corners(canvas, view, unit)
-    touched.append(sign(canvas, mark_of(result, status), (x + 6 * unit, y + 6 * unit), unit))
-    lower_left = (x + 6 * unit, y + h - 6 * unit)
-    touched.append(letters(canvas, NOTICE, lower_left, max(9.0, 4.0 * unit), w - 12 * unit, READY))
+    word, notice = (max(_SMALLEST, share * canvas.shape[0]) for share in (_WORD, _NOTICE))
+    upper_left, lower_left = (x + 6 * unit, y + 6 * unit), (x + 6 * unit, y + h - 6 * unit)
+    touched.append(sign(canvas, mark_of(result, status), upper_left, unit, word))
+    # It ends before the corner at the right begins.
+    touched.append(letters(canvas, NOTICE, lower_left, notice, w - 21 * unit, READY))
     return touched
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.public_sets import LabeledFrames
     from edge.evaluation.metrics import EvaluationReport, Negatives
-    from edge.evaluation.page import Gallery
+    from edge.evaluation.gallery import Gallery
 
 
 @click.command(
@@ -248,7 +248,8 @@ def _count_clean(
 
 
 def _gallery() -> Gallery:
-    from edge.evaluation.page import Gallery, require_extras
+    from edge.evaluation.gallery import Gallery
+    from edge.evaluation.page import require_extras
 
     require_extras()
     return Gallery()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.bench.report.drawing import Chart, Scale, number
+from edge.reports.drawing import Chart, Scale, number
 from edge.bench.report.profile_record import BYTES
 
 if TYPE_CHECKING:

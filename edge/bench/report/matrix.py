@@ -9,7 +9,7 @@ import msgspec
 
 from edge.bench.report.charts import KINDS
 from edge.bench.report.compare import load_reports
-from edge.bench.report.drawing import Chart, Scale
+from edge.reports.drawing import Chart, Scale
 from edge.bench.report.journal import RECORD_NAME
 from edge.errors import DataError, UsageError
 from edge.record_header import RecordHeader, make_header

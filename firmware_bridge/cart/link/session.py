@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from edge import __version__
 from edge.contracts import CartEvent, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
-from edge.status import State
+from edge.status import LIGHTS, Light, State
 from firmware_bridge.cart.link.controller_clock import ControllerClock
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
@@ -41,15 +41,17 @@ STATES = {
 }
 """Numbers of the states in the schema."""
 
-LAMPS = {
-    State.BOOT: (m.BLUE, 1000),
-    State.SELFTEST: (m.BLUE, 500),
-    State.NO_SIGNAL: (m.WHITE, 1000),
-    State.RUNNING: (m.GREEN, 0),
-    State.PAUSED: (m.GREEN, 1000),
-    State.DEGRADED: (m.AMBER, 0),
-    State.BYPASS: (m.RED, 0),
+_COLORS = {
+    Light.GREEN: m.GREEN,
+    Light.AMBER: m.AMBER,
+    Light.RED: m.RED,
+    Light.BLUE: m.BLUE,
+    Light.WHITE: m.WHITE,
 }
+
+_PERIODS_MS = {State.BOOT: 1000, State.SELFTEST: 500, State.NO_SIGNAL: 1000}
+
+LAMPS = {state: (_COLORS[light], _PERIODS_MS.get(state, 0)) for state, light in LIGHTS.items()}
 """Color and blink period in milliseconds; 0 is steady."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bench.report.drawing import Chart, Scale, number
+from edge.reports.drawing import Chart, Scale, number
 from edge.bench.report.markdown import cell, markdown_report, table
 from edge.bench.report.page import report_page
 from edge.bench.report.profile_record import DeviceProfile, Peak, Work

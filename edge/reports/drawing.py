@@ -1,6 +1,6 @@
 """Charts as SVG text with the page's own colors, so that one drawing suits light, dark and print.
 
-Every mark has a CSS class; `edge/reports/templates/bench.css` gives the classes their colors.
+Every mark has a CSS class; `edge/reports/templates/page.css` gives the classes their colors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Points = Sequence[tuple[float, float]]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 14, 42
-_LETTER = 6.6
+LETTER = 6.6
 """Width of a letter of a note in units of the drawing."""
 _TICKS = 6
 
@@ -75,6 +75,7 @@ class Chart:
         width: Width in units of the drawing.
         height: Height in units of the drawing.
         y_ticks: Value -> text; replaces the round numbers.
+        left: Room for the text of the vertical axis in units of the drawing.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class Chart:
         width: int = 760,
         height: int = 260,
         y_ticks: dict[float, str] | None = None,
+        left: int = _LEFT,
     ) -> None:
-        self.x, self.y, self.width, self.height = x, y, width, height
+        self.x, self.y, self.width, self.height, self._left = x, y, width, height, left
         self._marks: list[str] = []
         right, bottom = width - _RIGHT, height - _BOTTOM
         for value in x.ticks():
@@ -101,11 +103,11 @@ class Chart:
         for value, text in rows.items():
             at = self._py(value)
             self._marks.append(
-                f'<line class="grid" x1="{_LEFT}" y1="{at}" x2="{right}" y2="{at}"/>'
+                f'<line class="grid" x1="{left}" y1="{at}" x2="{right}" y2="{at}"/>'
             )
-            self._write(_LEFT - 8, at + 4, text, "tick end")
-        self._marks.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>')
-        self._write((_LEFT + right) / 2, height - 6, x_label, "label middle")
+            self._write(left - 8, at + 4, text, "tick end")
+        self._marks.append(f'<path class="axis" d="M{left} {_TOP}V{bottom}H{right}"/>')
+        self._write((left + right) / 2, height - 6, x_label, "label middle")
         if y_label:
             middle = (_TOP + bottom) / 2
             self._marks.append(
@@ -147,7 +149,7 @@ class Chart:
     def note(self, x: float, y: float, text: str, *, lift: float = -6, push: float = 0) -> None:
         """Write text `push` to the right of a point and `lift` below; to its left near the edge."""
         at, end = self._px(x), self.width - _RIGHT
-        if at + push + _LETTER * len(text) <= end:
+        if at + push + LETTER * len(text) <= end:
             self._write(at + push, self._py(y) + lift, text, "note")
         else:
             self._write(at - push, self._py(y) + lift, text, "note end")
@@ -164,7 +166,9 @@ class Chart:
         self._marks.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
 
     def _px(self, value: float) -> float:
-        return round(_LEFT + self.x.at(value) * (self.width - _LEFT - _RIGHT), 1)
+        return round(
+            self._left + self.x.at(value) * (self.width - self._left - _RIGHT), 1
+        )
 
     def _py(self, value: float) -> float:
         return round(self.height - _BOTTOM - self.y.at(value) * (self.height - _TOP - _BOTTOM), 1)
