@@ -168,13 +168,23 @@ def _plate(
 
     Whole pixels alone keep the layer opaque or transparent, with nothing in between.
     """
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (wide, tall), _ = cv2.getTextSize(text, font, 1.0, 1)
-    margin = max(2, round(0.4 * height))
-    scale = min(height / tall, max(most - 2 * margin, 8) / max(wide, 1))
-    line = max(1, round(scale * tall / 9))
-    (wide, tall), _ = cv2.getTextSize(text, font, scale, line)
-    plate = np.empty((tall + 2 * margin, wide + 2 * margin, channels), np.uint8)
+    margin = max(2, round(0.3 * height))
+    wide, tall = _ink(text, 1.0).shape[1], _ink("H", 1.0).shape[0]
+    ink = _ink(text, min(height / tall, max(most - 2 * margin, 8) / max(wide, 1)))
+    grey = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    plate = np.empty((*grey.shape, channels), np.uint8)
     plate[:] = DARK[:channels]
-    cv2.putText(plate, text, (margin, tall + margin), font, scale, colour, line, cv2.LINE_8)
+    plate[grey > 0] = colour[:channels]
     return plate
+
+
+def _ink(text: str, scale: float) -> ImageU8:
+    """Render text without a margin, 255 on 0; at least one pixel."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    line = max(1, round(scale * 2))
+    (wide, tall), below = cv2.getTextSize(text, font, scale, line)
+    grey = np.zeros((2 * (tall + below) + 8, wide + 2 * line + 8), np.uint8)
+    cv2.putText(grey, text, (line, tall + below), font, scale, 255, line, cv2.LINE_8)
+    ink = (grey > 96).astype(np.uint8) * 255
+    x, y, width, height = cv2.boundingRect(ink)
+    return ink[y : max(y + height, y + 1), x : max(x + width, x + 1)]

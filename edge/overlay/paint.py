@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NOTICE = "RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
 
-_WORD, _NOTICE, _SMALLEST = 0.03, 0.02, 9.0
+_WORD, _NOTICE, _SMALLEST = 0.03, 0.016, 7.0
 """Height of a capital letter of the state and of the notice, shares of the frame; least pixels."""
 
 _OUTLINED = (State.RUNNING, State.DEGRADED)
@@ -148,7 +148,7 @@ def _outlines(result: Result, status: Status | None, view: Box) -> list[NDArray[
     """Return the outlines that may be drawn, smoothed by about two cells of the score map."""
     if result.reason is not None or (status is not None and status.state not in _OUTLINED):
         return []
-    sigma, tolerance = min(view[2:]) / 120, _unit(view) / 2
+    sigma, tolerance = min(view[2:]) / 120, _unit(view) / 4
     return [
         smooth_outline(region.contour, sigma, tolerance)
         for region in result.regions

@@ -102,9 +102,7 @@ class Chart:
         rows = {value: number(value) for value in y.ticks()} if y_ticks is None else y_ticks
         for value, text in rows.items():
             at = self._py(value)
-            self._marks.append(
-                f'<line class="grid" x1="{left}" y1="{at}" x2="{right}" y2="{at}"/>'
-            )
+            self._marks.append(f'<line class="grid" x1="{left}" y1="{at}" x2="{right}" y2="{at}"/>')
             self._write(left - 8, at + 4, text, "tick end")
         self._marks.append(f'<path class="axis" d="M{left} {_TOP}V{bottom}H{right}"/>')
         self._write((left + right) / 2, height - 6, x_label, "label middle")
@@ -166,9 +164,7 @@ class Chart:
         self._marks.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
 
     def _px(self, value: float) -> float:
-        return round(
-            self._left + self.x.at(value) * (self.width - self._left - _RIGHT), 1
-        )
+        return round(self._left + self.x.at(value) * (self.width - self._left - _RIGHT), 1)
 
     def _py(self, value: float) -> float:
         return round(self.height - _BOTTOM - self.y.at(value) * (self.height - _TOP - _BOTTOM), 1)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
     from edge.datasets.negatives import CleanFrame
     from edge.datasets.public_sets import LabeledFrames
-    from edge.evaluation.metrics import EvaluationReport, Negatives
     from edge.evaluation.gallery import Gallery
+    from edge.evaluation.metrics import EvaluationReport, Negatives
 
 
 @click.command(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.reports.drawing import Chart, Scale, number
 from edge.bench.report.profile_record import BYTES
+from edge.reports.drawing import Chart, Scale, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

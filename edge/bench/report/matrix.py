@@ -9,10 +9,10 @@ import msgspec
 
 from edge.bench.report.charts import KINDS
 from edge.bench.report.compare import load_reports
-from edge.reports.drawing import Chart, Scale
 from edge.bench.report.journal import RECORD_NAME
 from edge.errors import DataError, UsageError
 from edge.record_header import RecordHeader, make_header
+from edge.reports.drawing import Chart, Scale
 from edge.reports.html import render
 from edge.util.files import write_json
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.reports.drawing import Chart, Scale, number
 from edge.bench.report.markdown import cell, markdown_report, table
 from edge.bench.report.page import report_page
 from edge.bench.report.profile_record import DeviceProfile, Peak, Work
@@ -19,6 +18,7 @@ from edge.bench.report.schema import SCHEMA_FILE, schema
 from edge.bench.report.summary import summarize
 from edge.bundle import manifest as m
 from edge.errors import MissingDependencyError
+from edge.reports.drawing import Chart, Scale, number
 from edge.util.host import read_device
 from edge_difom.cli.bench.show import write_reports
 

@@ -82,7 +82,9 @@ def test_scores_are_compared_at_native_size(data: Path) -> None:
         if true.any():
             assert row.dice == pytest.approx(2 * (true & half).sum() / (true.sum() + half.sum()))
     assert report.negatives.flagged == 2
-    assert report == summarize(report.per_image)
+    curve = report.dice_by_threshold
+    assert len(curve) == 19
+    assert report == summarize(report.per_image, dice_by_threshold=curve)
 
 
 @pytest.mark.parametrize(("cells", "flagged"), [(1, False), (3, True)])
@@ -112,6 +114,7 @@ def test_the_command_writes_the_agreed_record(
     assert set(record) == agreed | {
         "by_size",
         "protocol_a",
+        "dice_by_threshold",
         "benchmark",
         "notes",
         "clean",
@@ -195,7 +198,7 @@ def test_clean_folders_are_counted_by_folder_and_sequence(
     text = page.read_text()
     assert "What is flagged and what is missed" in text
     assert "ward/s01" in text
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 7
     assert status(*command, "--compare", out) == 2, "without a page there is nothing to draw on"
     out.write_text(json.dumps(record | {"detection": None}))
     assert status(*command, "--report", page, "--compare", out) == 3

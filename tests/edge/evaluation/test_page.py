@@ -15,8 +15,10 @@ import pytest
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import DataError, MissingDependencyError
 from edge.evaluation.evaluator import evaluate
+from edge.evaluation.gallery import Gallery
 from edge.evaluation.metrics import ImageScore, summarize
-from edge.evaluation.page import Gallery, dice_histogram, evaluation_page, fit_curves, read_metrics
+from edge.evaluation.page import evaluation_page, read_metrics
+from edge.evaluation.page_charts import dice_histogram, fit_curves
 from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
@@ -71,12 +73,17 @@ def test_of_a_few_frames_none_is_shown_twice() -> None:
     assert names(gallery.best) == ["0.9"]
 
 
-def test_a_frame_shows_both_outlines() -> None:
+def decoded(url: str) -> NDArray[np.uint8]:
+    data = base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))
+    bgr: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def test_a_frame_shows_both_outlines_beside_the_original() -> None:
     (picture,) = gallery_of(row("a", 0.5)).worst
-    data = base64.b64decode(picture.url.removeprefix("data:image/jpeg;base64,"))
-    drawn = cv2.cvtColor(
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
-    )
+    drawn, original = decoded(picture.url), decoded(picture.original)
+    assert original.shape == drawn.shape
+    assert np.abs(original.astype(int) - 90).max() <= 2, "nothing is drawn on it"
     assert drawn.shape == (330, 440, 3)
     for colour in ((64, 200, 255), (255, 176, 0)):
         assert np.count_nonzero(np.abs(drawn.astype(int) - colour).max(axis=2) < 60) > 200
@@ -90,10 +97,10 @@ def test_the_page_is_one_file_with_the_figures_and_the_warning() -> None:
     assert "not measured" in page
     assert "a&lt;b&gt;" in page
     assert "a<b>" not in page
-    assert f"{(0.8123 + 0.25) / 2:.4f}" in page
+    assert f"{(0.8123 + 0.25) / 2:.3f}" in page
     assert "medium: 1 % or more, under 10 %" in page
-    assert page.count("<img") == 2
-    assert page.count("<svg") == 1
+    assert page.count("<img") == 4
+    assert page.count("<svg") == 2
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
 
 
@@ -111,7 +118,7 @@ def test_a_run_brings_its_curves() -> None:
     ]
     rows = [row("a", 0.5)]
     page = evaluation_page(summarize(rows), Gallery(), subject="RUN", data="DIR", metrics=metrics)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert "Training" in page
     assert fit_curves(metrics)
     assert fit_curves([{"epoch": 0, "dice_val": 0.5}]) == ""
@@ -167,7 +174,9 @@ def test_the_command_writes_the_page_of_a_run(
     assert ended.value.code == 0
     text = page.read_text()
     assert "logits brought to native size" in text
-    assert text.count("<img") == 4
+    assert text.count("<img") == 8
+    for part in ("sensitivity: polyps found", "false alarms", "FROC", "Dice over the threshold"):
+        assert part in text
     assert "must not leave this machine" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge.frame import Box, Region, Result
 from edge.overlay.icons import mark_of
 from edge.overlay.paint import NOTICE, LayerPainter, layer, overlay, paint, without_frame
-from edge.status import Reason, ReasonKind, State, Status
+from edge.status import LIGHTS, Reason, ReasonKind, State, Status
 
 
 def region(x: int, y: int, w: int, h: int) -> Region:
@@ -215,3 +215,16 @@ def test_a_strange_letter_in_a_reason_does_not_break_the_picture() -> None:
     drawn = overlay(noise(), Result(None, (), 0.0, Reason(ReasonKind.UNKNOWN, "überbelichtet: µ")))
     assert drawn.shape == (480, 640, 3)
     assert cv2.imencode(".png", drawn)[0]
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
+def test_a_state_has_its_light_and_letters_of_three_percent_on_a_plate(state: State) -> None:
+    status = Status(state, Reason(ReasonKind.HANG), 0)
+    drawn = layer((1080, 1920), without_frame(status), status)[:120, 70:900]
+    red, green, blue = LIGHTS[state].rgb
+    letters = (drawn == (blue, green, red, 255)).all(axis=-1)
+    rows, columns = np.flatnonzero(letters.any(axis=1)), np.flatnonzero(letters.any(axis=0))
+    assert 0.03 * 1080 - 3 <= rows[-1] - rows[0] + 1 <= 0.03 * 1080 + 6
+    plate = drawn[rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]
+    dark = (plate == (24, 16, 16, 255)).all(axis=-1)
+    assert (dark | letters[rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]).all()

@@ -21,11 +21,12 @@ import pytest
 
 from edge.errors import UsageError
 from edge.frame import Frame, Region, Result, Stage
+from edge.limits import MAX_MASK_AGE_MS
 from edge.overlay.paint import overlay
 from edge.record_header import make_header
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
-from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS
-from edge.status import Reason, ReasonKind, State, Status
+from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS, PAGE
+from edge.status import LIGHTS, Light, Reason, ReasonKind, State, Status
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -357,6 +358,16 @@ def test_a_viewer_that_stops_reading_holds_nobody_up() -> None:
     assert sink._thread is None
 
 
+def test_the_page_has_the_lights_and_the_limit_of_the_device() -> None:
+    page = PAGE.read_text()
+    for light in Light:
+        assert f"--{light}: #{bytes(light.rgb).hex()};" in page
+    for state in State:
+        assert f"[data-state={state}] {{ --state: var(--{LIGHTS[state]}); }}" in page
+    assert f"LIMIT_MS = {MAX_MASK_AGE_MS:.0f};" in page
+    assert f"{MAX_MASK_AGE_MS:.0f} ms: no mask" in page
+
+
 def browser() -> str:
     found = shutil.which("chromium")
     assert found is not None, "chromium is in system-packages.txt"
@@ -463,6 +474,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert (red > blue + 40, green > 50) == (True, True), "the frame's own colour"
             assert page.value("document.getElementById('regions').textContent") == "1"
             assert page.value("document.getElementById('area').textContent") == "6.5"
+            assert page.value("document.getElementById('found').innerText") == "FOUND"
+            page.until("document.getElementById('ages').getAttribute('d').includes('L')")
             assert page.value("document.querySelectorAll('#stages tr').length") == 2
             assert "RESEARCH USE ONLY" in page.value("document.body.innerText")
             first = int(page.value("document.getElementById('frame').textContent"))
@@ -470,6 +483,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert "edge-s" in page.value("document.getElementById('identity').innerText")
             status[0] = Status(State.DEGRADED, LATE, 4)
             page.until(f"{STATE} === 'DEGRADED'")
+            assert page.value("document.getElementById('found').hidden") is True
             page.until("document.getElementById('regions').textContent === '\u2013'")
             assert page.value("document.getElementById('area').textContent") == "\u2013"
             status[0] = GONE
