@@ -53,6 +53,18 @@ def size_names() -> dict[str, str]:
     return names
 
 
+def _short_names() -> dict[str, str]:
+    """Return size -> name with its bounds, short enough for the label of a row."""
+    bounds = [f"{100 * bound:g}" for bound in SIZES.values()]
+    first, *middle, last = SIZES
+    names = {first: f"{first}, under {bounds[0]} %"}
+    names |= {
+        name: f"{name}, {low} to {high} %"
+        for name, low, high in zip(middle, bounds, bounds[1:], strict=False)
+    }
+    return names | {last: f"{last}, from {bounds[-2]} %"}
+
+
 def froc(report: EvaluationReport, compare: tuple[str, EvaluationReport] | None) -> list[str]:
     """Draw the FROC curves over false regions and over flagged clean frames, if possible."""
     curves = {"this evaluation": report.detection} | (
@@ -82,8 +94,8 @@ def dice_over_threshold(
         Scale(0.0, 1.0),
         x_label="threshold of the score",
         y_label="mean Dice of an image",
-        width=620,
-        height=300,
+        width=480,
+        height=260,
     )
     if report.detection is not None:
         chart.line([(report.detection.threshold, 0.0), (report.detection.threshold, 1.0)], "front")
@@ -95,11 +107,11 @@ def dice_over_threshold(
 
 def dice_by_size(report: EvaluationReport) -> str:
     """Draw mean Dice with its interval, of all images and by the size of the polyp."""
-    rows = [DotRow(f"all, {report.n}", [_dot(report.dice, report.dice_ci95)])] if report.n else []
-    for name, label in size_names().items():
+    rows = [DotRow(f"all ({report.n})", [_dot(report.dice, report.dice_ci95)])] if report.n else []
+    for name, label in _short_names().items():
         group = report.by_size.get(name)
         if group is not None and group.n:
-            rows.append(DotRow(f"{label}, {group.n}", [_dot(group.dice, group.dice_ci95)]))
+            rows.append(DotRow(f"{label} ({group.n})", [_dot(group.dice, group.dice_ci95)]))
     return interval_plot(rows, "Dice by polyp size", x_label="mean Dice, protocol B", x=_UNIT)
 
 
@@ -108,13 +120,13 @@ def found_by_size(detection: Detection) -> str:
     rows = [_found_row("all polyps", detection.polyps)]
     rows += [
         _found_row(label, detection.by_size[name])
-        for name, label in size_names().items()
+        for name, label in _short_names().items()
         if detection.by_size[name].n
     ]
-    if len(detection.by_set) > 1:
+    if sum(group.polyps > 0 for group in detection.by_set.values()) > 1:
         rows += [
             DotRow(
-                f"{name}, {group.polyps}",
+                f"{name} ({group.polyps})",
                 [
                     Dot(count / group.polyps, wilson(count, group.polyps))
                     for count in (group.overlapped, group.matched)
@@ -210,7 +222,7 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 def _found_row(label: str, counts: PolypCounts) -> DotRow:
     n = counts.n or 1
     return DotRow(
-        f"{label}, {counts.n}",
+        f"{label} ({counts.n})",
         [
             Dot(counts.overlapped / n, counts.overlapped_ci95),
             Dot(counts.matched / n, counts.matched_ci95),

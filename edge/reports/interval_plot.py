@@ -46,7 +46,7 @@ def interval_plot(
     kinds: Sequence[str] = ("a", "b", "c", "d", "e"),
     x: Scale | None = None,
     zero: bool = False,
-    width: int = 620,
+    width: int = 480,
 ) -> str:
     """Draw rows of dots with their intervals, the first row at the top.
 

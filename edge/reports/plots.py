@@ -101,6 +101,7 @@ def froc_curves(
     # Curves differ by a few hundredths near the top, and fall to nothing far below what is of use.
     plot.axes.set_ylim(max(0.0, np.floor(10 * min(lowest) - 2) / 10), 1.02)
     plot.axes.set_xlim(left=0)
+    plot.axes.locator_params(axis="x", nbins=6)  # more labels would touch each other
     plot.axes.set_xlabel(
         "false regions per frame" if against == "false_regions" else "share of clean frames flagged"
     )

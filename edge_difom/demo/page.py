@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.reports import plots
 from edge.reports.html import render, video_stills
+from edge.reports.parity import parity_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ def demo_report(
         "demo.html.j2",
         summary=summary,
         bench=bench,
+        plain={name: report.first.latency_empirical_ms for name, report in bench.items()},
+        parity=parity_view(summary.parity),
         settings=settings,
         stills=video_stills(overlay, STILLS),
         curve=plots.training_curve(metrics),

@@ -129,8 +129,8 @@ def _load(load: LoadReport) -> str:
     latency = table(
         ["latency, ms", *load.latency_ms],
         [
-            ["with 99 % confidence at most", *load.latency_ms.values()],
             ["plain quantile", *load.latency_empirical_ms.values()],
+            ["with 99 % confidence at most", *load.latency_ms.values()],
             ["its 95 % interval", *intervals],
         ],
     )

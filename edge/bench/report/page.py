@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge.bench.measure.percentiles import PERCENTILES, min_samples
 from edge.bench.report import charts
 from edge.reports.html import render
+from edge.reports.parity import parity_view
 
 if TYPE_CHECKING:
     from edge.bench.report.record import BenchReport
@@ -30,4 +31,5 @@ def report_page(report: BenchReport) -> str:
         distribution=charts.distribution(report.loads),
         series={name: drawn for name in _SERIES if (drawn := charts.series(report.loads, name))},
         roofline=charts.roofline(report),
+        parity=parity_view(report.parity),
     )

@@ -365,7 +365,7 @@ def test_the_page_has_the_lights_and_the_limit_of_the_device() -> None:
     for state in State:
         assert f"[data-state={state}] {{ --state: var(--{LIGHTS[state]}); }}" in page
     assert f"LIMIT_MS = {MAX_MASK_AGE_MS:.0f};" in page
-    assert f"{MAX_MASK_AGE_MS:.0f} ms: no mask" in page
+    assert f"{MAX_MASK_AGE_MS:.0f} ms, no mask" in page
 
 
 def browser() -> str:
