@@ -475,6 +475,10 @@ class RunOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seed: Annotated[
         Seed, Meta(description="Random seed (initial weights, sample order, augmentation).")
     ] = 0
+    track: Annotated[
+        list[Literal["tensorboard", "mlflow", "wandb"]],
+        Meta(description="Trackers of experiments that get the figures of every epoch."),
+    ] = []
     stages: Annotated[
         list[Stage],
         Meta(

@@ -1,17 +1,19 @@
 """Run folders: where they are, what they hold, and how checkpoints are written and read.
 
-RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, checkpoints/{best.pt, last.pt},
-report.json}
+RUN/{resolved.yaml, env.json, splits.json, metrics.jsonl, train.log, results.html, batch.jpg,
+worst.jpg, checkpoints/{best.pt, last.pt}, report.json}; epochs count from 1 in all of them.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import platform
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,12 +23,12 @@ from distill.config import DistillConfig, dump_config, make_config, read_config_
 from distill.run_table import runs_root
 from distill.students.build import Student, build_student
 from distill.weight_files import explain_unreadable
-from edge.errors import TrainingError, UsageError
+from edge.errors import DataError, TrainingError, UsageError
+from edge.record_header import make_header
 from edge.util.files import atomic_write, naming, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 VERSIONED = (
     "edge-difom",
@@ -39,6 +41,9 @@ VERSIONED = (
     "ai-edge-litert",
     "numpy",
 )
+
+SHELL = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "EDGE_DIFOM_RUNS", "TRITON_INTERPRET")
+"""Environment variables that decide how a training runs."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,36 @@ def _version(package: str) -> str | None:
 
 
 def describe_run(run: Path, config: msgspec.Struct) -> None:
-    """Write `resolved.yaml` and `env.json`."""
+    """Write `resolved.yaml` and `env.json`: command, machine, versions and what the shell sets."""
     atomic_write(run / "resolved.yaml", dump_config(config))
-    write_json(run / "env.json", training_versions())
+    header = make_header()
+    found = {
+        "command": header.command,
+        "folder": str(Path.cwd()),
+        "date": header.date,
+        "machine": header.machine,
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "version": header.version,
+        "commit": header.commit,
+        **training_versions(),
+        **{name: os.environ[name] for name in SHELL if name in os.environ},
+    }
+    write_json(run / "env.json", found)
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """Read `env.json`; empty if the run has none.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    path = run / "env.json"
+    if not path.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", got=str(error)) from error
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

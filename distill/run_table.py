@@ -29,7 +29,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         size: Height and width of its input, pixels.
         epochs: Epochs that were completed.
         of: Epochs that were asked for.
-        best: Epoch of the best weights.
+        best: Epoch of the best weights, from 1.
         dice: Validation Dice of the best weights.
         flagged: Share of the clean validation frames that they flag; None without such frames.
         int8: Lowest Dice of an INT8 engine on the validation frames; None if not quantized.

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from distill.data.appearance import shift_domain
 from distill.data.augment import (
@@ -25,13 +23,14 @@ from distill.data.made_ahead import made_ahead
 from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
 from distill.data.sampling import BOXED, UNLABELED, EpochOrder, StepViews, View
-from edge.evaluation.findings import FLAG_AREA
-from edge.imaging.preprocess import normalize
+from distill.data.tensors import mask_tensor, to_tensor
+from distill.data.validation import FrameScores, score_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from distill.data.image_store import ImageStore, Splits
     from distill.data.teacher_maps import TeacherMaps
@@ -47,8 +46,6 @@ DEPTH = 0xFFFFFFFC
 """Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
 """Maximum number of threads that make batches while a GPU computes; none without a GPU."""
-SPECIFICITY = 0.95
-"""Share of the clean validation frames that must stay unflagged when epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
 """Smallest and largest visible share of each axis, for a plain and for a shifted view."""
 
@@ -258,76 +255,15 @@ class TrainingData:
                 None if logits is None else logits.raw(rows),
             )
 
+    def score_frames(self, model: nn.Module) -> FrameScores:
+        """Compare the model with the validation masks; see `distill.data.validation`."""
+        return score_frames(model, self.validation, self.batch_size)
+
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the validation frames at the student's input size, threshold .5.
-
-        Returns:
-            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses
-            the best epoch. It is the mean Dice; if there are clean frames, a frame with a polyp
-            counts 0 unless its peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean
-            frames also add `flagged_val`, the share of them with a mask.
-        """
-        model.eval()
-        device = next(model.parameters()).device
-        dice, iou, peaks, with_polyp = [], [], [], []
-        with torch.inference_mode():
-            for begin in range(0, len(self.validation), self.batch_size):
-                rows = slice(begin, begin + self.batch_size)
-                logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
-                truth = mask_tensor(self.validation.masks[rows]) >= 0.5
-                found = (
-                    F.interpolate(
-                        logits, size=truth.shape[-2:], mode="bilinear", align_corners=False
-                    )
-                    >= 0
-                )
-                both = (truth & found).sum(dim=(1, 2, 3)).float()
-                sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
-                polyp = truth.any(dim=3).any(dim=2).any(dim=1)
-                dice.append((2 * both / sizes)[polyp])
-                iou.append((both / (sizes - both))[polyp])
-                peaks.append(_peaks(logits))
-                with_polyp.append(polyp)
-        return _figures(torch.cat(dice), torch.cat(iou), torch.cat(peaks), torch.cat(with_polyp))
-
-
-def _peaks(logits: Tensor) -> Tensor:
-    """Return peak logits (B,) of (B, 1, h, w) that `FLAG_AREA` of the cells reach."""
-    cells = logits.flatten(1)
-    return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
-
-
-def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
-    """Figures that `TrainingData.validate` returns.
-
-    Args:
-        dice: (n,) Dice of the frames with a polyp, in their order.
-        iou: (n,) IoU of the same frames.
-        peaks: (N,) peak logit of all frames.
-        polyp: (N,) bool, whether a frame has one.
-    """
-    figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
-    clean = peaks[~polyp]
-    if len(clean) == 0:
-        return figures | {"score": figures["dice_val"]}
-    least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
-    kept = dice * (peaks[polyp] > least)
-    return figures | {
-        "flagged_val": (clean >= 0).float().mean().item(),
-        "score": kept.mean().item(),
-    }
+        """Figures of the validation frames, as `FrameScores.figures` returns them."""
+        return self.score_frames(model).figures()
 
 
 def step_seed(seed: int, epoch: int, step: int, process: int) -> int:
     """Seed of what one process draws in one step, besides its images."""
     return int(np.random.default_rng([seed, epoch, DEPTH, step, process]).integers(2**63 - 1))
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) normalized float32, channels last in memory."""
-    return torch.from_numpy(normalize(images)).permute(0, 3, 1, 2)
-
-
-def mask_tensor(masks: np.ndarray) -> Tensor:
-    """(B, H, W) uint8 coverage to (B, 1, H, W) float32, 0 to 1."""
-    return torch.from_numpy(masks.astype(np.float32) / 255)[:, None]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import torch
 
-from distill.data.batches import to_tensor
+from distill.data.tensors import to_tensor
 from distill.run_folder import load_run
 from edge.evaluation.confidence import judge_confidence
 from edge.evaluation.evaluator import evaluate, evaluated_files

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from distill.data.batches import to_tensor
+from distill.data.tensors import to_tensor
 
 if TYPE_CHECKING:
     from distill.students.base import Student

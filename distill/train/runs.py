@@ -18,6 +18,7 @@ from distill.data.split_record import read_splits, write_splits
 from distill.run_folder import describe_run, keep_metrics_before, load_checkpoint, load_config
 from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.teachers.build import build_teacher
+from distill.train.followers import make_callbacks
 from distill.train.stages import average_stages, run_stages, stage_config, stage_path
 from distill.train.trainer import Trainer
 from edge.util.progress import silent
@@ -55,6 +56,7 @@ def start_run(
         BusyError: A different process trains in `out`.
         TrainingError: Training diverged.
         DataError: The images cannot be used.
+        MissingDependencyError: A tracker is not installed.
     """
     process = _process()
     if out is not None and process.is_main_process:
@@ -62,10 +64,11 @@ def start_run(
         refuse_occupied(out, force=force)
     if run_stages(config):
         return _start_stages(process, config, out, force=force, report=report)
+    callbacks = make_callbacks(config)
     # Open before anything is written: an unknown student or unusable data leaves no folder behind.
     data = _open(process, config, None, report)
     with _owned(process, out, config.student.network, force=force) as run:
-        trainer = Trainer(run, config, data, report=report)
+        trainer = Trainer(run, config, data, report=report, callbacks=callbacks)
         if process.is_main_process:
             (run / "metrics.jsonl").unlink(missing_ok=True)
             describe_run(run, config)
@@ -99,10 +102,11 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
             return run
         state = load_checkpoint(run / "checkpoints" / "last.pt")
         recorded = read_splits(run / "splits.json", unlabeled=True)
-        trainer = Trainer(run, config, _open(process, config, recorded, report), report=report)
+        data = _open(process, config, recorded, report)
+        trainer = Trainer(run, config, data, report=report, callbacks=make_callbacks(config))
         trainer.restore(state)
         if process.is_main_process:
-            keep_metrics_before(run, trainer.epoch)
+            keep_metrics_before(run, trainer.epoch + 1)
         process.wait_for_everyone()
         trainer.train()
     return run

@@ -129,7 +129,7 @@ def average_stages(run: Path, config: DistillConfig, data: TrainingData) -> dict
         data: Validation images.
 
     Returns:
-        Validation figures of the mean; its `epoch` counts all epochs of all stages, less one.
+        Validation figures of the mean; its `epoch` counts all epochs of all stages.
 
     Raises:
         TrainingError: A checkpoint is missing, damaged, or of another network.
@@ -142,7 +142,7 @@ def average_stages(run: Path, config: DistillConfig, data: TrainingData) -> dict
     student.load_state_dict(mean)
     factor = fit_logits(student.eval(), data.validation.images)
     epochs = sum(stage_config(config, stage, run).run.epochs for stage in stages)
-    figures = {"epoch": float(epochs - 1), **data.validate(student)}
+    figures = {"epoch": float(epochs), **data.validate(student)}
     save_checkpoint(
         run / "checkpoints" / "best.pt",
         {"student": student.state_dict(), "metrics": figures, "logit_scale": factor},

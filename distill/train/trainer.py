@@ -34,13 +34,20 @@ from distill.run_folder import (
 )
 from distill.students.build import Student, build_student
 from distill.students.efficientnet_lite import drop_paths
+from distill.train.callbacks import Followers, RunContext
 from distill.train.logit_range import fit_logits
 from distill.train.optimizer import Optimizer, frozen_stages
+from distill.train.pictures import batch_picture, worst_picture
 from edge.errors import TrainingError, UsageError
 from edge.util.progress import silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distill.config import DistillConfig
+    from distill.data.validation import FrameScores
+    from distill.train.callbacks import RunCallback
+    from edge.frame import ImageU8
     from edge.util.progress import Reporter
 
 CHECKED_EVERY = 10
@@ -86,6 +93,7 @@ class Trainer:
         config: Configuration of the run.
         data: Training and validation images.
         report: Shows the progress of the steps.
+        callbacks: Follow the training in the main process.
 
     Raises:
         UsageError: The batch cannot be divided equally among the processes and parts, or an option
@@ -93,7 +101,13 @@ class Trainer:
     """
 
     def __init__(
-        self, run: Path, config: DistillConfig, data: TrainingData, *, report: Reporter = silent
+        self,
+        run: Path,
+        config: DistillConfig,
+        data: TrainingData,
+        *,
+        report: Reporter = silent,
+        callbacks: Sequence[RunCallback] = (),
     ) -> None:
         self.run, self.config, self.data, self.report = run, config, data, report
         self.teachers_only = config.loss.schedule == "teachers-only"
@@ -103,6 +117,8 @@ class Trainer:
         self.accelerator = accelerate.Accelerator(
             cpu=not torch.cuda.is_available(), kwargs_handlers=[unused]
         )
+        main = self.accelerator.is_main_process
+        self.followers = Followers(callbacks if main else ())
         shares = self.accelerator.num_processes * config.run.accumulate
         if data.batch_size % shares:
             raise UsageError(
@@ -137,9 +153,10 @@ class Trainer:
         self.wrapped = self.accelerator.prepare_model(module)
         self.monitor = TargetMonitor(only_warn=config.loss.recipe == "paper")
         self.epoch = self.step = 0
-        self.best: dict[str, float] = {"dice_val": -1.0, "score": -math.inf, "epoch": -1.0}
+        self.best: dict[str, float] = {"dice_val": -1.0, "score": -math.inf, "epoch": 0.0}
         self.sums: dict[str, float] = {}
-        self.seconds = 0.0
+        self.seconds = self.speed = 0.0
+        self.frames: FrameScores | None = None
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -180,13 +197,21 @@ class Trainer:
         left = self.config.run.epochs * self.data.steps - done
         label = f"distill {self.config.student.network}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
-        # The remaining time is estimated from these steps, not from those before a resume.
-        with (self.report if main else silent)(left, label) as bar:
-            while self.epoch < self.config.run.epochs and not self._spent():
-                batch = self._train_epoch(bar)
-                self._validate(batch, bar)
-        if main and not self.teachers_only:
-            self._fit_logits()
+        context = RunContext(self.run, self.config, self.epoch)
+        self.followers.tell(lambda one: one.begin(context))
+        try:
+            # The remaining time is estimated from these steps, not from those before a resume.
+            with (self.report if main else silent)(left, label) as bar:
+                while self.epoch < self.config.run.epochs and not self._spent():
+                    batch = self._train_epoch(bar)
+                    self._validate(batch, bar)
+            if main and not self.teachers_only:
+                self._fit_logits()
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            self.followers.tell(lambda one: one.fail(reason))
+            raise
+        self.followers.tell(lambda one: one.end(self.best))
         return self.best
 
     def _fit_logits(self) -> None:
@@ -201,7 +226,7 @@ class Trainer:
             save_checkpoint(path, {**state, "student": student.state_dict(), "logit_scale": scale})
 
     def _spent(self) -> bool:
-        return 0 < self.config.run.patience <= self.epoch - 1 - self.best["epoch"]
+        return 0 < self.config.run.patience <= self.epoch - self.best["epoch"]
 
     def _train_epoch(self, bar: Any) -> Batch | None:
         """The rest of epoch `self.epoch`.
@@ -210,16 +235,21 @@ class Trainer:
             Its last batch.
         """
         self.prepare_epoch()
-        begin = saved = time.monotonic()
-        batch = None
+        begin = saved = first = time.monotonic()
+        batch, images = None, 0
         for batch in self.data.batches(self.epoch, start=self.step, part=self.share()):
+            if self.followers and self.epoch == self.step == 0:
+                self._show("batch", batch_picture(batch))
             losses = self.train_step(batch)
             self.step += 1
+            images += self.data.batch_size
+            self.speed = images / (time.monotonic() - first)
             for name, value in losses.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update(
                 1,
-                f"epoch {self.epoch + 1}, loss {losses['loss']:.3f}, best {_figure(self.best)}",
+                f"epoch {self.epoch + 1}, {self.speed:.0f} images/s, loss {losses['loss']:.3f}, "
+                f"best {_figure(self.best)}",
             )
             if time.monotonic() - saved > 60 * self.config.run.checkpoint_minutes:
                 now = time.monotonic()
@@ -317,16 +347,19 @@ class Trainer:
             ):
                 row |= {f"r2_low/{name}": low, f"r2_high/{name}": high}
         row |= {
-            "epoch": self.epoch,
+            "epoch": self.epoch + 1,
             "lr": self.optimizer.lr,
             "seconds": self.seconds,
+            "images_per_second": round(self.speed, 1),
             **score[0],
         }
         if score[0]["score"] > self.best["score"]:
-            self.best = {"epoch": float(self.epoch), **score[0]}
+            self.best = {"epoch": float(self.epoch + 1), **score[0]}
             self._save("best.pt", {"student": scored.state_dict(), "metrics": self.best})
+            self._show_worst(scored)
         if self.accelerator.is_main_process:
             append_metrics(self.run, row)
+            self.followers.tell(lambda one: one.epoch(row))
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self._save("last.pt", self.state())
         bar.update(
@@ -335,6 +368,21 @@ class Trainer:
             f"best {_figure(self.best)}{_clean(self.best)}",
         )
 
+    def _show_worst(self, model: nn.Module) -> None:
+        """Draw the validation frames with the lowest Dice for whoever follows the training."""
+        if not self.followers or self.frames is None:
+            return
+        names = [
+            Path(sample.image).stem
+            for sample in (*self.data.splits.validation, *self.data.splits.clean_validation)
+        ]
+        shown = worst_picture(model, self.data.validation, self.frames.dice_of_each(), names)
+        if shown is not None:
+            self._show("worst", shown)
+
+    def _show(self, name: str, picture: ImageU8) -> None:
+        self.followers.tell(lambda one: one.picture(name, picture))
+
     def _score(self) -> dict[str, float]:
         """Validation figures, whose `score` chooses the best epoch.
 
@@ -342,7 +390,8 @@ class Trainer:
         `distill_val`.
         """
         scored = self.optimizer.scored
-        figures = self.data.validate(scored)
+        self.frames = self.data.score_frames(scored)
+        figures = self.frames.figures()
         if not isinstance(self.objective, Difom) or not self.teachers_only:
             return figures
         self.objective.eval()

@@ -209,7 +209,7 @@ def fit_curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     plot = plots.Plot()
     for key in keys:
         points = [
-            (row["epoch"] + 1, row[key]) for row in metrics if isinstance(row.get(key), int | float)
+            (row["epoch"], row[key]) for row in metrics if isinstance(row.get(key), int | float)
         ]
         plot.axes.plot([x for x, _ in points], [y for _, y in points], ".-", label=key)
     plot.axes.axhline(0, color="0.5", linewidth=0.8)

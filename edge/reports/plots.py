@@ -51,7 +51,7 @@ class Plot:
 def training_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Plot loss and validation Dice over the epochs of `metrics.jsonl`."""
     plot = Plot()
-    epochs = [row["epoch"] + 1 for row in metrics]
+    epochs = [row["epoch"] for row in metrics]
     plot.axes.plot(epochs, [row["dice_val"] for row in metrics], "o-", label="validation Dice")
     for name, label in (("task", "task loss"), ("distill", "spectral loss")):
         if all(name in row for row in metrics):

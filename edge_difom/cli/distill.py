@@ -120,6 +120,19 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
 )
 @click.option("--seed", type=int, help="Random seed (initial weights, sample order, augmentation).")
 @click.option(
+    "--track",
+    multiple=True,
+    type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+    help="Send the figures of every epoch to a tracker of experiments, too; repeatable.",
+)
+@click.option(
+    "--export-trial/--no-export-trial",
+    default=True,
+    show_default=True,
+    help="Before the training, quantize and export the untrained student for every engine, so that "
+    "a student that cannot be exported is refused at once.",
+)
+@click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
@@ -159,6 +172,7 @@ def distill(
     out: Path | None,
     resume: Path | None,
     force: bool,
+    export_trial: bool,
     **options: Any,
 ) -> None:
     """Distill frozen teachers into a small student.
@@ -205,12 +219,17 @@ def distill(
             f"{config.student.network} at {config.data.size}x{config.data.size}: "
             f"{student_size(student, config.data.size)}"
         )
+        if export_trial and is_main_process():
+            from quantize.runs.export_trial import try_export
+
+            if try_export(config):
+                say("the untrained student can be quantized and exported for every engine")
         run = start_run(config, out=out, force=force, report=progress)
     if not is_main_process():
         return
     loaded = load_run(run)
     averaged = sum(stage.averaged for stage in loaded.config.run.stages)
-    epoch = f"epoch {loaded.metrics['epoch'] + 1:.0f}"
+    epoch = f"epoch {loaded.metrics['epoch']:.0f}"
     if "distill_val" in loaded.metrics:
         say(f"held-out distillation loss {loaded.metrics['distill_val']:.4f}, {epoch}")
         made(run)

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from distill.data.batches import to_tensor
+from distill.data.tensors import to_tensor
 from distill.run_folder import load_checkpoint
 from distill.students.build import build_student
 from distill.weight_files import NESTED, explain_unreadable, find_weights, strip_wrappers

@@ -21,7 +21,7 @@ def refuse_uncertainty(network: str) -> None:
     Raises:
         UsageError: It has one.
     """
-    if _is_uncertain(network):
+    if is_uncertain(network):
         raise UsageError(
             f"{network} has a confidence, which is for training and evaluation alone",
             expected="a student without uncertainty",
@@ -35,7 +35,7 @@ def refuse_uncertain_run(config: DistillConfig, run: Path) -> None:
     Raises:
         UsageError: It has one.
     """
-    if _is_uncertain(config.student.network):
+    if is_uncertain(config.student.network):
         raise UsageError(
             f"{config.student.network} has a confidence, which is for training and evaluation "
             "alone",
@@ -47,5 +47,6 @@ def refuse_uncertain_run(config: DistillConfig, run: Path) -> None:
         )
 
 
-def _is_uncertain(network: str) -> bool:
+def is_uncertain(network: str) -> bool:
+    """Whether a network, named in full, has a learned confidence."""
     return "uncertainty" in network.split("+")

@@ -25,7 +25,7 @@ def write_run(folder: Path, *dice: float, student: str = "edge-s", cut: str = ""
     )
     rows = [
         {"epoch": epoch, "dice_val": value, "score": value, "seconds": 2.0 * epoch}
-        for epoch, value in enumerate(dice)
+        for epoch, value in enumerate(dice, start=1)
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "metrics.jsonl").write_text(text + cut)
@@ -56,8 +56,8 @@ def test_runs_are_found_with_their_figures(runs: Path) -> None:
     rows = {row.run: row for row in read_runs(runs)}
     assert set(rows) == {"distill/a", "distill/b", "c"}
     first = rows["distill/a"]
-    assert (first.student, first.epochs, first.of, first.best) == ("edge-s", 3, 9, 1)
-    assert (first.dice, first.seconds, first.data) == (0.6, 4.0, "kvasir")
+    assert (first.student, first.epochs, first.of, first.best) == ("edge-s", 3, 9, 2)
+    assert (first.dice, first.seconds, first.data) == (0.6, 6.0, "kvasir")
     assert (first.int8, first.gate) == (0.7, "undecided")
     assert (rows["distill/b"].epochs, rows["distill/b"].gate) == (1, ""), "the last line is cut"
     assert rows["c"].dice is None

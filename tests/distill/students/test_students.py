@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data.batches import to_tensor
+from distill.data.tensors import to_tensor
 from distill.students.build import STUDENTS, build_student
 from distill.students.edge import EdgeXS
 from distill.students.efficientnet_lite import drop_paths, lite_features

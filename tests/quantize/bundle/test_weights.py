@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data.batches import to_tensor
+from distill.data.tensors import to_tensor
 from distill.students.build import build_student
 from edge.bundle.reader import Bundle
 from edge.bundle.shipped import shipped_bundles
