@@ -174,10 +174,12 @@ def test_tensorboard_holds_the_curves(settings: dict[str, Any], tmp_path: Path) 
     assert events.Images("batch")
 
 
+@pytest.mark.filterwarnings("ignore")  # of other packages, with every release anew
 def test_mlflow_holds_the_curves(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy", reason="stores runs in a local file")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     followed("mlflow", settings, tmp_path / "run")
     run = mlflow.get_run((tmp_path / "run" / "mlflow-run-id").read_text())
@@ -188,6 +190,7 @@ def test_mlflow_holds_the_curves(
     assert [point.step for point in history] == [1, 2]
 
 
+@pytest.mark.filterwarnings("ignore")  # of other packages, with every release anew
 def test_wandb_holds_the_curves(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
