@@ -85,7 +85,7 @@ class AccuracyError(EdgeDifomError):
 
 
 class LatencyError(EdgeDifomError):
-    """A latency bound was exceeded."""
+    """A latency bound was exceeded, or a measurement that must be valid was disturbed."""
 
     exit_code = 7
 

@@ -33,7 +33,12 @@ def batch_picture(batch: Batch) -> ImageU8:
     images = pixels.round().clamp(0, 255).to(torch.uint8).numpy()
     masks = F.interpolate(batch.masks[:SHOWN].cpu(), images.shape[1:3])[:, 0].numpy() >= 0.5
     empty = np.zeros(images.shape[1:3], bool)
-    return _grid([outlined(image, mask, empty) for image, mask in zip(images, masks, strict=True)])
+    return _grid(
+        [
+            outlined(fit_width(image, _TILE), mask, empty)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+    )
 
 
 def worst_picture(
@@ -62,7 +67,7 @@ def worst_picture(
     tiles = []
     for row, mask in zip(rows, found.numpy(), strict=True):
         truth: MaskBool = validation.masks[row] >= 128
-        drawn = fit_width(outlined(validation.images[row], truth, mask), _TILE)
+        drawn = outlined(fit_width(validation.images[row], _TILE), truth, mask)
         text = f"{dice[row]:.3f} {names[row][-24:]}"
         cv2.rectangle(drawn, (0, 0), (_TILE, 18), _DARK, cv2.FILLED)
         cv2.putText(

@@ -28,9 +28,18 @@ from edge_difom.cli import console
     type=click.Path(path_type=Path),
     help="Profile of `edge-difom bench device`, instead of the record's own.",
 )
+@click.option(
+    "--require-valid",
+    is_flag=True,
+    help="End with exit code 7 if the measurement was disturbed; everything is written before.",
+)
 @console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
 def command(
-    record: Path, out: Path | None, profile_path: Path | None, json_path: str | None
+    record: Path,
+    out: Path | None,
+    profile_path: Path | None,
+    require_valid: bool,
+    json_path: str | None,
 ) -> None:
     """Make report.json, report.html and report.md from RECORD, a record.jsonl or its folder.
 
@@ -41,7 +50,7 @@ def command(
     from edge.bench.measure.profiling import read_profile
     from edge.bench.report.journal import read_journal
     from edge.bench.report.summary import summarize
-    from edge_difom.cli.bench.show import show_report, write_reports
+    from edge_difom.cli.bench.show import refuse_invalid, show_report, write_reports
 
     report = summarize(read_journal(record))
     if profile_path:
@@ -52,4 +61,6 @@ def command(
     if json_path:
         console.write_json(json_path, report)
     console.made(*written, *([json_path] if json_path and json_path != "-" else []))
+    if require_valid:
+        refuse_invalid(report)
     console.next_command(f"edge-difom bench compare OTHER {console.quote(folder)}")

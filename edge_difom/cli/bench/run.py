@@ -89,6 +89,11 @@ if TYPE_CHECKING:
     "runs/bench/TIME-BUNDLE-ENGINE.",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier run in this folder.")
+@click.option(
+    "--require-valid",
+    is_flag=True,
+    help="End with exit code 7 if the measurement was disturbed; everything is written before.",
+)
 @console.json_option("Write the report as JSON here too; `-` prints it on stdout.")
 def command(
     bundle_path: Path,
@@ -104,6 +109,7 @@ def command(
     profile_path: Path | None,
     out: Path | None,
     force: bool,
+    require_valid: bool,
     json_path: str | None,
 ) -> None:
     """Measure full frames in a single stream: 1080p in, regions out.
@@ -118,7 +124,7 @@ def command(
     from edge.bench.report.journal import RECORD_NAME
     from edge.bundle.reader import Bundle
     from edge.sinks.open import open_sinks
-    from edge_difom.cli.bench.show import show_report, write_reports
+    from edge_difom.cli.bench.show import refuse_invalid, show_report, write_reports
 
     loads = [Load.parse(rate) for rate in rates]
     size = _frame_size(frame)
@@ -156,6 +162,8 @@ def command(
     console.made(
         folder / RECORD_NAME, *written, *([json_path] if json_path and json_path != "-" else [])
     )
+    if require_valid:
+        refuse_invalid(report)
     console.next_command(_next(report, bundle_path, folder))
 
 
@@ -230,7 +238,11 @@ def _command_line(context: click.Context) -> str:
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name)
-        if given is None or given.name == "DEFAULT" or name in ("out", "json_path", "force"):
+        if (
+            given is None
+            or given.name == "DEFAULT"
+            or name in (*("out", "json_path", "force", "require_valid"),)
+        ):
             continue
         value = context.params[name]
         for item in value if isinstance(value, tuple) else (value,):

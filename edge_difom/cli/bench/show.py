@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge.errors import MissingDependencyError
+from edge.errors import LatencyError, MissingDependencyError
 from edge.util.files import atomic_write
 from edge_difom.cli import console
 
@@ -82,6 +82,21 @@ def show_report(report: BenchReport) -> None:
     console.table(["figure", "value"], rows)
 
 
+def refuse_invalid(report: BenchReport) -> None:
+    """Refuse a measurement that was disturbed, once everything is written.
+
+    Raises:
+        LatencyError: The report is not valid.
+    """
+    if not report.valid:
+        raise LatencyError(
+            "the measurement is not valid",
+            expected="nothing that spoils the figures",
+            got=report.reason or "an unknown disturbance",
+            hint="measure again on an idle machine",
+        )
+
+
 def _show_load(load: LoadReport) -> None:
     console.say()
     pace = "highest rate" if load.load == "max" else f"{load.load} frames per second"
@@ -91,8 +106,8 @@ def _show_load(load: LoadReport) -> None:
     console.table(
         ["latency, ms", *load.latency_ms],
         [
-            ["upper bound, 99 % confidence", *load.latency_ms.values()],
             ["plain quantile", *load.latency_empirical_ms.values()],
+            ["upper bound, 99 % confidence", *load.latency_ms.values()],
         ],
     )
     console.table(

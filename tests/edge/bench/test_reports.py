@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.bench.report.journal import Journal
 from edge.bench.report.markdown import cell, markdown_report, table
 from edge.bench.report.page import report_page
 from edge.bench.report.profile_record import DeviceProfile, Peak, Work
@@ -21,6 +22,7 @@ from edge.errors import MissingDependencyError
 from edge.reports.drawing import Chart, Scale, number
 from edge.util.host import read_device
 from edge_difom.cli.bench.show import write_reports
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +189,18 @@ def test_a_title_or_note_cannot_break_the_drawing() -> None:
 )
 def test_numbers_on_axes_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(("busy", "code"), [(1.0, 0), (1.5, 7)])
+def test_a_disturbed_measurement_that_must_be_valid_ends_with_7(
+    bench_lines: Callable[..., list[Any]], tmp_path: Path, busy: float, code: int
+) -> None:
+    with Journal(tmp_path / "record.jsonl") as journal:
+        for line in bench_lines([[2.0] * 40] * 30, busy=busy):
+            journal.add(line)
+    for options, expected in (([], 0), (["--require-valid"], code)):
+        with pytest.raises(SystemExit) as ended:
+            main(["bench", "report", str(tmp_path), *options])
+        assert ended.value.code == expected
+        assert (tmp_path / "report.html").is_file(), "everything is written before"
+        (tmp_path / "report.html").unlink()
