@@ -33,7 +33,7 @@ _KINDS = "abcde"
 _LOSSES = ("loss", "task", "distill", "cwd", "consistency", "boxes", "distill_val")
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a training is.
 
     Attributes:
@@ -94,7 +94,7 @@ class RunPage(RunCallback):
         done, epochs = len(rows), config.run.epochs
         seconds = rows[-1].get("seconds") if rows else None
         left = None if seconds is None else seconds / done * (epochs - done) / 60
-        progress = Progress(
+        progress = RunProgress(
             state=state,
             reason=reason,
             epoch=done,
@@ -107,7 +107,7 @@ class RunPage(RunCallback):
 
 def run_page(
     run: Path,
-    progress: Progress,
+    progress: RunProgress,
     rows: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
 ) -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from distill.config import make_config
 from distill.run_folder import load_run
-from distill.train import runs as runs_module
 from distill.train.callbacks import Followers, RunCallback, RunContext
 from distill.train.followers import TRACKERS, make_callbacks
 from distill.train.run_page import curves
@@ -73,8 +72,9 @@ def test_a_run_keeps_log_page_and_pictures(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Recorder()
-    make = runs_module.make_callbacks
-    monkeypatch.setattr(runs_module, "make_callbacks", lambda config: [*make(config), seen])
+    monkeypatch.setattr(
+        "distill.train.runs.make_callbacks", lambda config: [*make_callbacks(config), seen]
+    )
     run = start_run(make_config(settings), out=tmp_path / "run")
     names = [name for name, _ in seen.calls]
     assert names[:2] == ["begin", "batch"]
@@ -92,7 +92,8 @@ def test_a_run_keeps_log_page_and_pictures(
     assert 'http-equiv="refresh"' not in page
     for name in ("results.html", "batch.jpg", "worst.jpg"):
         assert (run / name).stat().st_mode & 0o777 == 0o600
-    assert cv2.imread(str(run / "batch.jpg")).std() > 10
+    drawn: Any = cv2.imread(str(run / "batch.jpg"))
+    assert drawn.std() > 10
     environment = json.loads((run / "env.json").read_text())
     assert {"command", "machine", "torch", "commit", "date"} <= environment.keys()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

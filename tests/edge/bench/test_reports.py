@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bench.report.journal import Journal
+from edge.bench.report.journal import BenchJournal
 from edge.bench.report.markdown import cell, markdown_report, table
 from edge.bench.report.page import report_page
 from edge.bench.report.profile_record import DeviceProfile, Peak, Work
@@ -195,7 +195,7 @@ def test_numbers_on_axes_are_short(value: float, text: str) -> None:
 def test_a_disturbed_measurement_that_must_be_valid_ends_with_7(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, busy: float, code: int
 ) -> None:
-    with Journal(tmp_path / "record.jsonl") as journal:
+    with BenchJournal(tmp_path / "record.jsonl") as journal:
         for line in bench_lines([[2.0] * 40] * 30, busy=busy):
             journal.add(line)
     for options, expected in (([], 0), (["--require-valid"], code)):

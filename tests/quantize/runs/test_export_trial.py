@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from distill.config import make_config
+from distill.students.build import build_student
 from edge.errors import UsageError
 from edge_difom.cli.hints import explain
-from quantize.runs import export_trial
 from quantize.runs.export_trial import try_export
 
 
@@ -25,7 +25,6 @@ def test_a_student_with_a_confidence_is_for_evaluation_alone() -> None:
 
 
 def test_an_operation_without_an_engine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = export_trial.build_student
 
     class Odd(torch.nn.Module):
         def __init__(self, inner: torch.nn.Module) -> None:
@@ -35,7 +34,9 @@ def test_an_operation_without_an_engine_is_refused(monkeypatch: pytest.MonkeyPat
         def forward(self, images: Tensor) -> Tensor:
             return torch.erf(self.inner(images))
 
-    monkeypatch.setattr(export_trial, "build_student", lambda *a, **k: Odd(build(*a, **k)))
+    monkeypatch.setattr(
+        "quantize.runs.export_trial.build_student", lambda *a, **k: Odd(build_student(*a, **k))
+    )
     with pytest.raises(UsageError, match="can be trained, but not exported") as caught:
         try_export(make_config({"data": ["x"], "student": "edge-xs", "size": 64}))
     assert "--no-export-trial" in explain(caught.value)
