@@ -14,6 +14,7 @@ from distill.config import DistillConfig, make_config, parse_assignments, read_c
 from distill.data import batches
 from distill.data.load import open_data
 from distill.data.made_ahead import made_ahead
+from distill.data.validation import FrameScores
 from distill.run_folder import load_checkpoint, load_run
 from distill.students.build import build_student
 from distill.train.optimizer import parameter_groups
@@ -262,12 +263,12 @@ def test_early_stop_waits_for_as_many_epochs_as_it_was_told(
     (tmp_path / "checkpoints").mkdir()
     trainer = Trainer(tmp_path, settings, data)
     scores = iter([0.5, 0.4, 0.3, 0.9])
+    one, polyp = torch.ones(1), torch.ones(1, dtype=torch.bool)
     monkeypatch.setattr(
-        data,
-        "validate",
-        lambda _: {"dice_val": (dice := next(scores)), "iou_val": 0.0, "score": dice},
+        data, "score_frames", lambda _: FrameScores(one * next(scores), one, one, polyp)
     )
-    assert trainer.train()["dice_val"] == 0.5
+    best = trainer.train()
+    assert (best["dice_val"], best["epoch"]) == (0.5, 1)
     assert trainer.epoch == 3
 
 
