@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,9 @@ from edge.bundle.reader import Bundle
 from edge.errors import ParityError
 from edge.sandbox.enter import support
 from edge.sandbox.grants import Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.skipif(bool(support().missing), reason="this kernel has no whole sandbox")
