@@ -37,7 +37,9 @@ def shared(make_publisher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         publishing,
         "create_keys",
-        lambda *given: make(*given, quorums=quorums_of(["root=2/3", "targets=2"])),
+        lambda keys, secrets, now: make(
+            keys, secrets, now, quorums=quorums_of(["root=2/3", "targets=2"])
+        ),
     )
     publisher = make_publisher(tmp_path / "shared")
     publisher.publish(b"first")
@@ -144,6 +146,6 @@ def test_each_root_key_may_have_its_passphrase(tmp_path: Path) -> None:
     publishing.create_keys(tmp_path / "b", [b"1", b"2", b"3"], now, quorums=quorums)
     for number in (1, 2, 3):
         path = tmp_path / "b" / f"root-{number}.pem"
-        assert key_files.load(path, str(number).encode())
+        key_files.load(path, str(number).encode())
         with pytest.raises(UsageError):
             key_files.load(path, str(number + 1).encode())
