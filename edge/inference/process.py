@@ -185,7 +185,7 @@ class ProcessEngine:
             PictureError: It is no such picture, or far larger than it need be.
             InferenceFault: As in `infer`.
         """
-        into = self._buffers.input if kind == "RGB" else self._buffers.output
+        into: ImageU8 = self._buffers.input if kind == "RGB" else self._buffers.output
         if into.shape[:2] != size or len(data) > len(self._buffers.file):
             raise PictureError(f"{len(data)} bytes for {into.shape[1]}x{into.shape[0]} pixels")
         left_ms = self._discard_late()
@@ -195,7 +195,8 @@ class ProcessEngine:
             raise PictureError(answer.detail)
         if not isinstance(answer, Decoded):
             raise self._nonsense(answer)
-        return into.copy()
+        picture: ImageU8 = into.copy()
+        return picture
 
     def settings(self) -> dict[str, Any]:
         """Effective settings as the runtime reported them."""
