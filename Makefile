@@ -4,6 +4,7 @@
 # make test-firmware   the controller's firmware: checked, fuzzed, and run in an emulator against this host
 # make test-vm         what needs a kernel of its own: a camera, a hung kernel, sectors that cannot be read (x86_64), the unit under systemd
 # make test-arm        the device's wheel on emulated aarch64, masks compared with those of this machine
+# make fuzz MINUTES=5  coverage-guided fuzzing of everything that reads bytes from outside; a record as JSON
 # make failures        docs/failures.md, from what the tests above left in build/rows
 # make pages           the other generated pages: README's table, results, command line, configuration, Python, requirements
 # make docs            the documentation as a site in build/site; a broken link fails
@@ -15,9 +16,10 @@ STAMP := $(VENV)/.complete
 OLD_VENV := .venv-tflite
 OLD_STAMP := $(OLD_VENV)/.complete
 OUT ?= demo
+MINUTES ?= 5
 export NNCF_EXTENSION_LOAD_TIMEOUT = 0
 
-.PHONY: env demo test test-firmware test-vm test-arm failures pages docs lint clean
+.PHONY: env demo test test-firmware test-vm test-arm fuzz failures pages docs lint clean
 
 env: $(STAMP) $(OLD_STAMP)
 
@@ -45,6 +47,11 @@ test-vm: $(STAMP)
 
 test-arm: $(STAMP)
 	$(BIN)/python -m tests.machines.arm --rows build/rows/arm.json
+
+# Not in the environment of the tests: atheris has wheels for few systems.
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 failures:
 	$(BIN)/python tools/failures.py build/rows docs/failures.md

@@ -47,6 +47,14 @@ BENCHMARKS = {
         "benchmarks.micro.live:start_time",
         "ms from start of `edge-difom run` to the first mask: cached compiled model over none",
     ),
+    "sandbox": (
+        "benchmarks.micro.sandbox:latency_cost",
+        "Inference of edge-s in INT8 in the student's process, ms: in its sandbox over outside",
+    ),
+    "sandbox-start": (
+        "benchmarks.micro.sandbox:start_cost",
+        "ms until the student's process is ready, edge-s in INT8: in its sandbox over outside",
+    ),
     "guard": (
         "benchmarks.micro.frames:guard_cost",
         "Frame guard at 1080p, CPU ms, beside resizing the frame for a student",

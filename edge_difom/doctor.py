@@ -13,6 +13,8 @@ from edge.bundle.shipped import default_bundle
 from edge.engines.runtimes import Runtime, find_runtimes
 from edge.errors import BundleError, MissingDependencyError
 from edge.inference.probe import Probe, probe_engines
+from edge.sandbox.enter import support
+from edge.sandbox.grants import Sandbox  # noqa: TC001 - msgspec reads annotations
 from edge.sources import gst_bindings
 
 # msgspec reads the annotations when a report is decoded.
@@ -75,6 +77,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
         gstreamer: What GStreamer offers here.
         default_bundle: Folder of the shipped default bundle, None if there is none.
         versions: Software -> version, None if it is not installed.
+        sandbox: What this kernel has to confine the processes that run engines.
         precisions: The precision and device each engine of a bundle uses; empty without a bundle.
         problems: What prevents `edge-difom run`, with the command that fixes it.
     """
@@ -86,6 +89,7 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     gstreamer: GStreamer
     default_bundle: str | None
     versions: dict[str, str | None]
+    sandbox: Sandbox
     precisions: list[Probe] = []
     problems: list[str]
 
@@ -119,6 +123,7 @@ def examine(bundle: Path | None = None) -> DoctorReport:
         gstreamer=find_gstreamer(),
         default_bundle=str(shipped) if shipped else None,
         versions=versions(),
+        sandbox=support(),
         precisions=precisions,
         problems=problems,
     )

@@ -336,7 +336,7 @@ class Publisher:
 
         self.folder, self.keys, self.repository = folder, folder / "keys", folder / "repository"
         self.now = now or datetime(2031, 5, 1, 12, tzinfo=timezone.utc)
-        self.root = create_keys(self.keys, self.passphrase, self.now)
+        self.root = create_keys(self.keys, [self.passphrase], self.now)
 
     def bundle(self, weights: bytes, name: str = "polyps", **changes: Any) -> Path:
         """A bundle with one INT8 engine of OpenVINO and no golden frame."""

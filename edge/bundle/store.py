@@ -315,7 +315,8 @@ def _refuse_kind(info: zipfile.ZipInfo, path: Path) -> None:
 def _refuse_overlap(entries: Sequence[zipfile.ZipInfo], end: int, path: Path) -> None:
     """Refuse entries that share bytes, with which a small file can unpack to a huge one."""
     ordered = sorted(entries, key=lambda info: info.header_offset)
-    starts = [info.header_offset for info in ordered[1:]] + [end]
+    # An archive may have no entry at all; it then lacks its manifest.
+    starts = [*(info.header_offset for info in ordered), end][1:]
     for info, following in zip(ordered, starts, strict=True):
         if info.header_offset + _LOCAL_HEADER + info.compress_size > following:
             raise BundleError(f"{path}: {info.filename} lies over another entry", hint=MEND)

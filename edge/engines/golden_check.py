@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import msgspec
 import numpy as np
 
 from edge.bundle.header import bundle_header
-from edge.engines.golden_picture import PictureError, decode_png
+from edge.engines.golden_picture import PictureDecoder, PictureError, decode_png
 from edge.engines.open import open_engine, split_name
 from edge.errors import (
     BundleError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge.bundle.manifest import Golden, Manifest
     from edge.bundle.reader import Bundle
     from edge.contracts import Engine
+    from edge.engines.golden_picture import PictureKind
     from edge.frame import ImageU8
 
     Opener = Callable[[Bundle, str], Engine]
@@ -220,9 +221,11 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
         BundleError: The golden frame is damaged, or its scores and the engine's differ in size.
     """
     manifest = bundle.manifest
-    frame = _decode(bundle, golden.frame, (manifest.input.height, manifest.input.width), "RGB")
+    decode = engine.decode_png if isinstance(engine, PictureDecoder) else decode_png
+    shape = manifest.input.height, manifest.input.width
+    frame = _decode(bundle, golden.frame, shape, "RGB", decode)
     size = manifest.output.height, manifest.output.width
-    wanted = _decode(bundle, golden.scores, size, "gray")
+    wanted = _decode(bundle, golden.scores, size, "gray", decode)
     got = engine.infer(frame)
     if got.shape != wanted.shape:
         raise BundleError(
@@ -262,10 +265,14 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
 
 
 def _decode(
-    bundle: Bundle, name: str, size: tuple[int, int], kind: Literal["gray", "RGB"]
+    bundle: Bundle,
+    name: str,
+    size: tuple[int, int],
+    kind: PictureKind,
+    decode: Callable[[bytes, tuple[int, int], PictureKind], ImageU8],
 ) -> ImageU8:
     try:
-        return decode_png(bundle.read(name), size, kind)
+        return decode(bundle.read(name), size, kind)
     except PictureError as error:
         raise BundleError(
             f"{bundle.path}: {name} is not a golden image",

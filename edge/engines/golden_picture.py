@@ -6,7 +6,7 @@ colour profile and text. A golden picture has none of these: it is a plain PNG o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -24,11 +24,23 @@ _COLOURS = {0: "gray", 2: "RGB"}
 """Colour types of PNG -> name."""
 
 
+PictureKind = Literal["gray", "RGB"]
+
+
 class PictureError(ValueError):
     """A picture that is not the expected one."""
 
 
-def decode_png(data: bytes, size: tuple[int, int], kind: Literal["gray", "RGB"]) -> ImageU8:
+@runtime_checkable
+class PictureDecoder(Protocol):
+    """An engine whose process decodes pictures, so that no other process parses them."""
+
+    def decode_png(self, data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8:
+        """Decode as the function of the same name."""
+        ...
+
+
+def decode_png(data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8:
     """Decode an 8-bit PNG.
 
     Args:

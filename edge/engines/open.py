@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from edge.contracts import Engine
-from edge.engines.runtimes import find_runtime, find_runtimes
+from edge.engines.runtimes import find_runtime, find_runtimes, has_device_providers
 from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.util import plugins
 from edge.util.extras import missing, resolve
@@ -65,6 +65,18 @@ def split_name(name: str) -> tuple[str, str]:
             expected=" | ".join(["auto", *BACKENDS, *devices, *plugin_names(plugins.ENGINES)]),
         )
     return runtime, device
+
+
+def needs_drivers(name: str) -> bool:
+    """Return whether an engine may use devices whose drivers need files and calls of their own.
+
+    Args:
+        name: As in `open_engine_files`.
+    """
+    runtime, device = split_name(name)
+    if runtime == "onnx":
+        return has_device_providers()
+    return runtime not in BACKENDS or device not in ("", "CPU")
 
 
 def available() -> dict[str, str | None]:

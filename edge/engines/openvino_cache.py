@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,37 @@ def cache_folder() -> Path | None:
     except RuntimeError:
         return None
     return Path(home) / "edge-difom" / "openvino"
+
+
+def claim_cache(digest: str) -> Path | None:
+    """Return the folder of one bundle's compiled models, made if it is missing.
+
+    Each bundle has a folder of its own, so that what runs one bundle cannot leave anything for a
+    different one. Folders of the bundles that were opened longest ago are removed.
+
+    Args:
+        digest: SHA-256 of the bundle's manifest.
+
+    Returns:
+        None if there is no such folder and it cannot be made.
+    """
+    root = cache_folder()
+    if root is None:
+        return None
+    folder = root / digest
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.utime(folder)
+        held = [(path.lstat().st_mtime_ns, path) for path in root.iterdir() if path != folder]
+    except OSError:
+        return None
+    for _, path in sorted(held)[: -_KEPT + 1]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+    return folder
 
 
 class CompiledCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -90,6 +91,20 @@ def find_runtime(name: str) -> Runtime | None:
             package=package.distribution, version=version, least=package.least, conflict=conflict
         )
     return None
+
+
+def has_device_providers() -> bool:
+    """Return whether the installed onnxruntime has providers other than the CPU's.
+
+    Each is a library of its own beside the one that all of them share.
+    """
+    spec = importlib.util.find_spec("onnxruntime")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return any(
+        not path.name.endswith("_shared.so")
+        for folder in folders
+        for path in Path(folder).glob("capi/libonnxruntime_providers_*.so")
+    )
 
 
 def find_runtimes() -> dict[str, Runtime | None]:

@@ -1,15 +1,17 @@
 """Self-test of a bundle on this machine: golden frames, valid scores and latency.
 
-`check_in_process` runs this module in a process of its own, so that an engine that hangs or crashes
-its process only fails the test.
+`check_in_process` runs this module in a sandboxed process of its own, so that an engine that hangs,
+crashes its process or takes it over only fails the test.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from edge.errors import EdgeDifomError
 from edge.limits import MAX_MEDIAN_INFERENCE_MS
+from edge.sandbox.grants import MEMORY_MB, Grants
 from edge.util.machine_fault import machine_fault
 from edge.util.process_env import configure_worker
 from edge.util.python_child import python_command
@@ -111,9 +114,23 @@ def check_in_process(
         limit_ms: Maximum median inference time.
         timeout_s: Maximum time for the whole test.
     """
-    command = python_command("edge.engines.selftest", str(path.absolute()), str(limit_ms))
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, cwd="/")
+        with tempfile.TemporaryDirectory(prefix="edge-difom-") as scratch:
+            grants = _grants(path.absolute(), scratch)
+            command = python_command(
+                "edge.engines.selftest",
+                str(path.absolute()),
+                str(limit_ms),
+                msgspec.json.encode(grants).decode(),
+            )
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                cwd="/",
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "TMPDIR": scratch},
+            )
     except subprocess.TimeoutExpired:
         return SelfTest(ok=False, problems=[f"no answer within {timeout_s:g} s"])
     except OSError as error:
@@ -129,6 +146,24 @@ def check_in_process(
         if machine_fault(RuntimeError(said)) is not None:
             return SelfTest(ok=False, machine=ended)
         return SelfTest(ok=False, problems=[ended])
+
+
+def _grants(path: Path, scratch: str) -> Grants:
+    """Return what the process needs that opens every engine of a bundle."""
+    from edge.bundle.reader import Bundle
+    from edge.engines.open import needs_drivers
+
+    try:
+        engines = [entry.runtime for entry in Bundle.open(path).manifest.engines]
+        drivers = any(needs_drivers(name) for name in engines)
+    except EdgeDifomError:
+        drivers = False  # the process opens nothing either, and says why
+    return Grants(
+        reads=[str(path)],
+        writes=[scratch],
+        drivers=drivers,
+        memory_mb=None if drivers else MEMORY_MB,
+    )
 
 
 def _failure(error: Exception) -> SelfTest:
@@ -161,12 +196,14 @@ def main(arguments: list[str]) -> None:
     """Test a bundle and print the outcome as a line of JSON.
 
     Args:
-        arguments: Path of the bundle and, optionally, the limit in ms.
+        arguments: Path of the bundle, the limit in ms, and `edge.sandbox.grants.Grants` as JSON.
     """
     from edge.bundle.reader import Bundle
+    from edge.sandbox.enter import enter
 
     configure_worker()
-    path, limit = arguments
+    path, limit, grants = arguments
+    enter(msgspec.json.decode(grants, type=Grants))
     try:
         outcome = self_test(Bundle.open(path), limit_ms=float(limit))
     except (EdgeDifomError, OSError, MemoryError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.bundle.reader import Bundle
-from edge.engines.open import choose_engine, open_engine
-from edge.engines.openvino_cache import cache_folder
+from edge.engines.open import choose_engine, needs_drivers, open_engine, split_name
+from edge.engines.openvino_cache import claim_cache
 from edge.inference.messages import EngineSpec
+from edge.sandbox.grants import MEMORY_MB, Grants
 
 if TYPE_CHECKING:
     from edge.contracts import Engine
@@ -35,28 +37,42 @@ def bundle_spec(
             `edge.engines.open.choose_engine`.
     """
     chosen = choose_engine(bundle, engine, precision)
-    declared = bundle.manifest
+    runtime, declared = split_name(chosen)[0], bundle.manifest
+    path, drivers = str(bundle.path.absolute()), needs_drivers(chosen)
+    cache = claim_cache(bundle.digest) if cached and runtime == "openvino" else None
     return EngineSpec(
         factory="edge.inference.engine_spec:open_bundle_engine",
         arguments={
-            "path": str(bundle.path.absolute()),
+            "path": path,
             "digest": bundle.digest,
             "engine": chosen,
             "threads": threads,
             "precision": precision,
-            "cached": cached,
+            "cache": None if cache is None else str(cache),
         },
         input_size=(declared.input.height, declared.input.width),
         output_size=(declared.output.height, declared.output.width),
+        grants=Grants(
+            reads=[path],
+            writes=[] if cache is None else [str(cache)],
+            drivers=drivers,
+            memory_mb=None if drivers else MEMORY_MB,
+        ),
+        scratch=runtime == "onnx",
     )
 
 
 def open_bundle_engine(
-    path: str, digest: str, engine: str, threads: int | None, precision: str, cached: bool = True
+    path: str,
+    digest: str,
+    engine: str,
+    threads: int | None,
+    precision: str,
+    cache: str | None = None,
 ) -> Engine:
     """Open an engine of the bundle at a path, provided that it still has the given digest."""
     bundle = Bundle.open(path)
     if bundle.digest != digest:
         raise RuntimeError(f"{path} was replaced while it was being opened")
-    cache = cache_folder() if cached else None
-    return open_engine(bundle, engine, threads=threads, precision=precision, cache=cache)
+    folder = None if cache is None else Path(cache)
+    return open_engine(bundle, engine, threads=threads, precision=precision, cache=folder)

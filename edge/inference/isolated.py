@@ -19,6 +19,7 @@ from edge.status import ReasonKind
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
+    from edge.engines.golden_picture import PictureKind
     from edge.frame import ImageU8
     from edge.inference.messages import EngineSpec
 
@@ -86,6 +87,19 @@ class IsolatedEngine:
         except InferenceFault as fault:
             if fault.kind == ReasonKind.DAMAGED:
                 raise
+            raise self._error(fault) from fault
+
+    def decode_png(self, data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8:
+        """Decode a golden picture in the process, as `edge.engines.golden_picture.decode_png`.
+
+        Raises:
+            PictureError: It is no such picture.
+            BundleError: The process crashed or hung.
+            MachineError: The machine has no memory left for it.
+        """
+        try:
+            return self._process.decode_png(data, size, kind)
+        except InferenceFault as fault:
             raise self._error(fault) from fault
 
     def settings(self) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Messages between the runtime and the student's process, as msgpack over a socket pair.
 
-A frame takes four bytes each way, its number; the image and the scores are in the shared buffers.
+A frame takes four bytes each way, its number; images, scores and files are in the shared buffers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from edge.sandbox.grants import Grants, Sandbox
 from edge.status import ReasonKind  # noqa: TC001 - msgspec reads it at run time
 
 
@@ -20,19 +21,27 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
         arguments: Keyword arguments of that function, plain values.
         input_size: Height and width of the engine's input.
         output_size: Height and width of its score map.
-        memory_mb: Address space in MiB that the process may add after its start; None sets no
-            limit.
+        grants: What the process may use.
+        scratch: Whether the engine writes temporary files while it opens; the process then gets an
+            empty folder for them.
     """
 
     factory: str
     arguments: dict[str, Any]
     input_size: tuple[int, int]
     output_size: tuple[int, int]
-    memory_mb: int | None = None
+    grants: Grants = Grants()
+    scratch: bool = False
 
 
 class Begun(msgspec.Struct, frozen=True, tag=True):
-    """The process runs and has imported all it needs; from here on it handles the bundle."""
+    """The process runs in its sandbox; from here on it handles the bundle.
+
+    Attributes:
+        sandbox: The parts of the sandbox that this kernel applied.
+    """
+
+    sandbox: Sandbox = Sandbox()
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -83,10 +92,37 @@ class Damaged(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Answer = Begun | Ready | Refused | Failed | Damaged
+class Picture(msgspec.Struct, frozen=True, tag=True):
+    """Asks the process to decode a golden picture: a frame into the input, scores into the output.
+
+    Attributes:
+        length: Bytes of the file in the shared buffers.
+        kind: Colors of the picture; `RGB` is a frame, `gray` scores.
+    """
+
+    length: int
+    kind: Literal["gray", "RGB"]
+
+
+class Decoded(msgspec.Struct, frozen=True, tag=True):
+    """Answer to a `Picture`: it is in the shared buffers."""
+
+
+class Undecodable(msgspec.Struct, frozen=True, tag=True):
+    """Answer to a `Picture` that is none.
+
+    Attributes:
+        detail: What it is instead.
+    """
+
+    detail: str
+
+
+Answer = Begun | Ready | Refused | Failed | Damaged | Decoded | Undecodable
 FRAME_BYTES = 4
 """A message of this length is the number of a frame; every msgpack message is longer."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode_spec = msgspec.msgpack.Decoder(EngineSpec).decode
+decode_picture = msgspec.msgpack.Decoder(Picture).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode

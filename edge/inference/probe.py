@@ -11,6 +11,7 @@ from edge.engines.open import DEVICES
 from edge.errors import EdgeDifomError, InferenceFault
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.process import ProcessEngine
+from edge.sandbox.grants import Sandbox  # noqa: TC001 - msgspec reads annotations
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
@@ -27,6 +28,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         device: Device that runs the engine; empty if its runtime has only one kind of device.
         settings: All settings that the runtime reports.
         problem: Why the engine does not open; empty if it does.
+        sandbox: What this kernel applied of its process's sandbox; None if it did not open.
     """
 
     engine: str
@@ -35,6 +37,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     settings: dict[str, Any] = {}
     problem: str = ""
+    sandbox: Sandbox | None = None
 
 
 def probe_engines(bundle: Bundle, *, threads: int | None = None) -> list[Probe]:
@@ -58,7 +61,7 @@ def _probe(bundle: Bundle, name: str, precision: str, threads: int | None) -> Pr
         spec = bundle_spec(bundle, name, threads=threads, precision=precision)
         with closing(ProcessEngine(spec)) as engine:
             engine.wait_ready()
-            settings = engine.settings()
+            settings, sandbox = engine.settings(), engine.sandbox
     except (EdgeDifomError, InferenceFault, OSError) as error:
         return Probe(engine=name, declared=precision, problem=str(error).partition("\n")[0])
     device = settings.get("device") or ", ".join(settings.get("providers", ()))
@@ -68,4 +71,5 @@ def _probe(bundle: Bundle, name: str, precision: str, threads: int | None) -> Pr
         executed=settings["precision"],
         device=device,
         settings=settings,
+        sandbox=sandbox,
     )

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 
+from edge.engines.golden_picture import PictureError
 from edge.errors import BundleError, EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
     Answer,
     Begun,
     Damaged,
+    Decoded,
     EngineSpec,
     Failed,
+    Picture,
     Ready,
     Refused,
+    Undecodable,
     decode_answer,
     encode,
 )
@@ -34,7 +40,9 @@ from edge.status import ReasonKind
 from edge.util.python_child import python_command
 
 if TYPE_CHECKING:
+    from edge.engines.golden_picture import PictureKind
     from edge.frame import ImageU8
+    from edge.sandbox.grants import Sandbox
 
 HANG_MS = 1000.0
 """Waiting time after which a process counts as hung; before, it counts as late.
@@ -45,6 +53,7 @@ A machine that is short of CPU time makes answers late without any hang.
 START_S = 60.0
 """Maximum time to open an engine, including compilation."""
 
+_Reply = Begun | Ready | Refused | Decoded | Undecodable | bytes
 _ERRORS = {kind.__name__: kind for kind in EdgeDifomError.__subclasses__()}
 _MESSAGE_BYTES = 1 << 16
 _DYING_S = 0.05
@@ -67,6 +76,7 @@ class ProcessEngine:
 
     Attributes:
         input_buffer: (H, W, 3) uint8 shared memory; an image written here is not copied by `infer`.
+        sandbox: What this kernel applied of the process's sandbox; None before it has begun.
 
     Raises:
         OSError: No process can be started.
@@ -83,8 +93,17 @@ class ProcessEngine:
         self.timeout_ms, self.hang_ms = timeout_ms, hang_ms
         self._settings: dict[str, Any] = {}
         self._number, self._waited_ms, self._owed, self._closed = 0, 0.0, False, False
-        self._begun = False
+        self._begun, self.sandbox = False, cast("Sandbox | None", None)
+        self._scratch = ""
         with ExitStack() as failed, ExitStack() as handed:
+            variables = {"OPENBLAS_NUM_THREADS": "1"}
+            if spec.scratch:
+                self._scratch = variables["TMPDIR"] = tempfile.mkdtemp(prefix="edge-difom-")
+                failed.callback(self._remove_scratch)
+                grants = spec.grants
+                writes = [*grants.writes, self._scratch]
+                grants = msgspec.structs.replace(grants, writes=writes)
+                spec = msgspec.structs.replace(spec, grants=grants)
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             failed.callback(self._channel.close)
             handed.callback(theirs.close)
@@ -100,8 +119,9 @@ class ProcessEngine:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
-                # numpy would start one thread per core for linear algebra that is never used.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                # numpy would start one thread per core for linear algebra that is never used, and
+                # threads that run already are outside a sandbox.
+                env={**os.environ, **variables},
             )
             failed.pop_all()
 
@@ -122,7 +142,7 @@ class ProcessEngine:
             EdgeDifomError: The error that the engine raised while it opened, often a `BundleError`.
         """
         end = time.monotonic() + start_s
-        answer: Begun | Ready | Refused | bytes = Begun()
+        answer: _Reply = Begun()
         while isinstance(answer, Begun):
             if not self._readable(1000 * max(0.0, end - time.monotonic())):
                 raise InferenceFault(
@@ -131,6 +151,9 @@ class ProcessEngine:
                 )
             answer = self._receive()
             self._begun = True
+            if isinstance(answer, Begun):
+                self.sandbox = answer.sandbox
+        self._remove_scratch()
         if isinstance(answer, Refused):
             raise _ERRORS.get(answer.error, BundleError)(answer.detail)
         if not isinstance(answer, Ready):
@@ -145,25 +168,35 @@ class ProcessEngine:
             InferenceFault: `late` and `damaged` lose only this frame; after `hang`, `crash` or
                 `memory` only `close` is possible.
         """
-        left_ms = self.timeout_ms
-        if self._owed:
-            # Discard the late answer to an older frame.
-            begin = time.monotonic()
-            self._answer(left_ms)
-            left_ms = max(0.0, left_ms - 1000 * (time.monotonic() - begin))
+        left_ms = self._discard_late()
         self._number = (self._number + 1) % (1 << 32)
         if image is not self.input_buffer:
             np.copyto(self.input_buffer, image, casting="no")
         number = self._number.to_bytes(FRAME_BYTES, "little")
-        try:
-            self._channel.send(number)
-        except OSError:
-            raise self._death() from None
-        self._owed, self._waited_ms = True, 0.0
-        answer = self._answer(left_ms)
+        answer = self._ask(number, left_ms)
         if answer != number:
-            raise InferenceFault(ReasonKind.CRASH, f"the student's process answered {answer!r}")
+            raise self._nonsense(answer)
         return self._buffers.output
+
+    def decode_png(self, data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8:
+        """Decode a golden picture in the process, as `edge.engines.golden_picture.decode_png`.
+
+        Raises:
+            PictureError: It is no such picture, or far larger than it need be.
+            InferenceFault: As in `infer`.
+        """
+        into: ImageU8 = self._buffers.input if kind == "RGB" else self._buffers.output
+        if into.shape[:2] != size or len(data) > len(self._buffers.file):
+            raise PictureError(f"{len(data)} bytes for {into.shape[1]}x{into.shape[0]} pixels")
+        left_ms = self._discard_late()
+        self._buffers.file[: len(data)] = np.frombuffer(data, np.uint8)
+        answer = self._ask(encode(Picture(len(data), kind)), left_ms)
+        if isinstance(answer, Undecodable):
+            raise PictureError(answer.detail)
+        if not isinstance(answer, Decoded):
+            raise self._nonsense(answer)
+        picture: ImageU8 = into.copy()
+        return picture
 
     def settings(self) -> dict[str, Any]:
         """Effective settings as the runtime reported them."""
@@ -182,9 +215,36 @@ class ProcessEngine:
         self.kill()
         self._closed = True
         self._channel.close()
-        threading.Thread(target=self._child.wait, name="reaper", daemon=True).start()
+        threading.Thread(target=self._reap, name="reaper", daemon=True).start()
 
-    def _answer(self, timeout_ms: float) -> Begun | Ready | Refused | bytes:
+    def _reap(self) -> None:
+        self._child.wait()
+        self._remove_scratch()
+
+    def _remove_scratch(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _discard_late(self) -> float:
+        """Wait for the late answer to an older frame; return the time that is left, ms."""
+        if not self._owed:
+            return self.timeout_ms
+        begin = time.monotonic()
+        self._answer(self.timeout_ms)
+        return max(0.0, self.timeout_ms - 1000 * (time.monotonic() - begin))
+
+    def _ask(self, message: bytes, timeout_ms: float) -> _Reply:
+        try:
+            self._channel.send(message)
+        except OSError:
+            raise self._death() from None
+        self._owed, self._waited_ms = True, 0.0
+        return self._answer(timeout_ms)
+
+    def _nonsense(self, answer: _Reply) -> InferenceFault:
+        return InferenceFault(ReasonKind.CRASH, f"the student's process answered {answer!r}")
+
+    def _answer(self, timeout_ms: float) -> _Reply:
         """Return the child's next answer, or raise if it is late."""
         if self._readable(timeout_ms):
             return self._receive()
@@ -202,7 +262,7 @@ class ProcessEngine:
         poll.register(self._channel, select.POLLIN)
         return bool(poll.poll(timeout_ms))
 
-    def _receive(self) -> Begun | Ready | Refused | bytes:
+    def _receive(self) -> _Reply:
         """Receive the message of the child that is ready to be read."""
         self._owed = False
         try:

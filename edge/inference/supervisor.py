@@ -370,6 +370,8 @@ class Supervisor:
                 if self._closing:
                     engine.kill()
             engine.wait_ready()
+            if engine.sandbox is not None:
+                self._news += [News("sandbox", lacks) for lacks in engine.sandbox.missing]
             if self.phase is Phase.BOOT:
                 self._enter(Phase.SELFTEST)
             _self_test(bundle, engine)

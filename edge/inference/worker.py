@@ -1,14 +1,14 @@
 """The student's process, started by `edge.inference.process` with the arguments SOCKET MEMORY.
 
 Both arguments are inherited file descriptors. The process ends with its parent, is the first that
-the kernel kills when memory runs out, and only holds an engine, one image and one score map.
+the kernel kills when memory runs out, and only holds an engine, one image and one score map. It
+enters its sandbox before it reads the bundle.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import socket
 import sys
@@ -18,20 +18,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge.engines.golden_picture import PictureError, decode_png
 from edge.errors import EdgeDifomError, InferenceFault
 from edge.inference.messages import (
     FRAME_BYTES,
     Begun,
     Damaged,
-    EngineSpec,
+    Decoded,
     Failed,
+    Picture,
     Ready,
     Refused,
+    Undecodable,
+    decode_picture,
     decode_spec,
     encode,
 )
 from edge.inference.score_check import damage
 from edge.inference.shared_buffers import SharedBuffers
+from edge.sandbox.enter import enter
 from edge.status import ReasonKind
 from edge.util.extras import resolve
 from edge.util.machine_fault import machine_fault
@@ -58,11 +63,12 @@ def main(arguments: list[str]) -> int:
     memory = int(arguments[1])
     with channel:
         spec = decode_spec(channel.recv(_MESSAGE_BYTES))
-        _settle(spec)
+        _settle()
         buffers = SharedBuffers(memory, spec.input_size, spec.output_size)
-        channel.send(encode(Begun()))
         try:
-            engine: Engine = resolve(spec.factory)(**spec.arguments)
+            factory = resolve(spec.factory)
+            channel.send(encode(Begun(enter(spec.grants))))
+            engine: Engine = factory(**spec.arguments)
             channel.send(encode(Ready(engine.name, engine.settings())))
             _serve(channel, engine, buffers, spec.output_size)
         except MemoryError:
@@ -87,7 +93,10 @@ def _describe(error: Exception) -> Failed | Refused:
 def _serve(
     channel: socket.socket, engine: Engine, buffers: SharedBuffers, output_size: tuple[int, int]
 ) -> None:
-    while number := channel.recv(FRAME_BYTES):
+    while number := channel.recv(_MESSAGE_BYTES):
+        if len(number) != FRAME_BYTES:
+            channel.send(encode(_decode(decode_picture(number), buffers)))
+            continue
         try:
             scores = engine.infer(buffers.input)
         except InferenceFault as fault:
@@ -102,7 +111,18 @@ def _serve(
             channel.send(encode(Damaged(int.from_bytes(number, "little"), problem)))
 
 
-def _settle(spec: EngineSpec) -> None:
+def _decode(asked: Picture, buffers: SharedBuffers) -> Decoded | Undecodable:
+    into = buffers.input if asked.kind == "RGB" else buffers.output
+    height, width = into.shape[:2]
+    try:
+        picture = decode_png(buffers.file[: asked.length].tobytes(), (height, width), asked.kind)
+    except PictureError as error:
+        return Undecodable(str(error))
+    np.copyto(into, picture)
+    return Decoded()
+
+
+def _settle() -> None:
     """End with the parent, be the first to be killed, leave signals and stdout to the parent."""
     # A service manager signals every process of a service to end, but this process must live until
     # its parent kills it.
@@ -114,10 +134,6 @@ def _settle(spec: EngineSpec) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    if spec.memory_mb is not None:
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit = held + (spec.memory_mb << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _report(channel: socket.socket, failed: Failed | Refused) -> None:

@@ -1,5 +1,8 @@
 """`web[:PORT]`: a page on 127.0.0.1 with the newest frame, its overlay, the state and the timing.
 
+Its address contains a token, new in each run, without which other users of the machine do not see
+the pictures; `web?token=none` leaves it out.
+
 The frame loop hands over at most one frame per `PERIOD_MS`, and only while somebody is watching. A
 thread draws, scales and encodes the newest one. After the end of a clip or folder, its last frame
 stays on the page.
@@ -9,8 +12,10 @@ from __future__ import annotations
 
 import base64
 import logging
+import secrets
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,6 +29,7 @@ from edge.overlay.paint import without_frame
 from edge.sinks.base import BaseSink
 from edge.sinks.web_server import Feed, WebServer
 from edge.status import State
+from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +54,7 @@ MAX_WIDTH = 1280
 """Maximum width of an image that is sent, pixels."""
 
 _QUALITY = 80
+_TOKEN_BYTES = 16
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +93,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WebOptions:
+    """Options of `web`.
+
+    Attributes:
+        token: `new` for an address that cannot be guessed, `none` for one that everybody knows.
+    """
+
+    token: str = option(choice("new", "none"), "new")
+
+
 class WebSink(BaseSink):
     """Serves the page while the context is entered.
 
@@ -94,6 +112,7 @@ class WebSink(BaseSink):
             free one.
         live: Whether frames arrive at their own pace; an old frame is then removed from view, while
             a frame of a clip stays.
+        token: First part of the page's path; empty without one. By default it is made up.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Attributes:
@@ -105,10 +124,12 @@ class WebSink(BaseSink):
         port: int | None = 0,
         *,
         live: bool = True,
+        token: str | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__()
         self.url = ""
+        self._token = secrets.token_urlsafe(_TOKEN_BYTES) if token is None else token
         self._port, self._live, self._clock = port, live, clock
         self._feed = Feed()
         self._server: WebServer | None = None
@@ -130,8 +151,7 @@ class WebSink(BaseSink):
             UsageError: The target is not a port. An address is refused too, because pictures are
                 served to this machine only.
         """
-        spec.refuse_options()
-        target = spec.target
+        target, token = spec.target, spec.read(WebOptions).token
         if target and (
             not target.isascii() or not target.isdigit() or not 1 <= int(target) <= 65535
         ):
@@ -139,7 +159,11 @@ class WebSink(BaseSink):
                 f"the web sink takes a port of 127.0.0.1, got {target!r}",
                 expected="web or web:PORT, 1 to 65535; images never leave this machine",
             )
-        return cls(int(target) if target else None, live=options.live)
+        return cls(
+            int(target) if target else None,
+            live=options.live,
+            token="" if token == "none" else None,
+        )
 
     def __enter__(self) -> Self:
         self._server = self._serve()
@@ -167,11 +191,12 @@ class WebSink(BaseSink):
 
     def _serve(self) -> WebServer:
         try:
-            return WebServer(DEFAULT_PORT if self._port is None else self._port, self._feed)
+            port = DEFAULT_PORT if self._port is None else self._port
+            return WebServer(port, self._feed, self._token)
         except OSError as error:
             if self._port is None:
                 logger.info("port %d of 127.0.0.1 is in use; a free one is taken", DEFAULT_PORT)
-                return WebServer(0, self._feed)
+                return WebServer(0, self._feed, self._token)
             raise UsageError(
                 f"port {self._port} of 127.0.0.1 cannot be used",
                 got=str(error),

@@ -2,13 +2,15 @@
 
 Pages of other sites cannot read it: requests must name 127.0.0.1 or localhost as their host, which
 prevents DNS rebinding, and browsers mark requests of other sites by `Sec-Fetch-Site` (Fetch
-Metadata, W3C).
+Metadata, W3C). Other users of this machine cannot read it either: both routes lie below a token
+that only whoever reads the address knows.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import io
 import re
 import socket
@@ -108,13 +110,14 @@ class WebServer:
     Args:
         port: Port of 127.0.0.1; 0 for a free one.
         feed: Events for the viewers.
+        token: First part of the path of both routes; empty without one.
 
     Raises:
         OSError: The port is in use.
     """
 
-    def __init__(self, port: int, feed: Feed) -> None:
-        self._server = _Server(port, feed, PAGE.read_bytes())
+    def __init__(self, port: int, feed: Feed, token: str = "") -> None:
+        self._server = _Server(port, feed, PAGE.read_bytes(), f"/{token}/" if token else "/")
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="web server", daemon=True
         )
@@ -122,8 +125,8 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Address of the page."""
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        """Address of the page, with the token."""
+        return f"http://127.0.0.1:{self._server.server_port}{self._server.base}"
 
     def close(self) -> None:
         """End all connections."""
@@ -137,8 +140,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 2 * MAX_CONNECTIONS
 
-    def __init__(self, port: int, feed: Feed, page: bytes) -> None:
+    def __init__(self, port: int, feed: Feed, page: bytes, base: str) -> None:
         self.feed, self.page, self.policy = feed, page, _policy(page)
+        self.base = base
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -200,9 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._allowed():
             self._answer(HTTPStatus.FORBIDDEN)
-        elif self.path == "/":
+        elif self._asks_for(""):
             self._answer(HTTPStatus.OK, self.server.page)
-        elif self.path == "/events":
+        elif self._asks_for("events"):
             self._follow()
         else:
             self._answer(HTTPStatus.NOT_FOUND)
@@ -219,6 +223,11 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get_all("Host", [])
         site = self.headers.get("Sec-Fetch-Site", "none")
         return len(given) == 1 and given[0].lower() in hosts and site in ("none", "same-origin")
+
+    def _asks_for(self, name: str) -> bool:
+        """Return whether the request has the token and names a route; in constant time."""
+        route = f"{self.server.base}{name}"
+        return hmac.compare_digest(self.path.encode("latin-1", "replace"), route.encode())
 
     def _answer(self, status: HTTPStatus, body: bytes | None = None) -> None:
         content = f"{status.value} {status.phrase}\n".encode() if body is None else body

@@ -7,9 +7,13 @@ caller learns which.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from edge.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,25 +44,46 @@ class LineFile:
         self._handle: int | None = None
         self._identity = (0, 0)
         self._size = 0
-        self._torn = False
+        self._torn = self._exclusive = False
 
     def open(self, *, fresh: bool = False) -> None:
         """Open the file.
 
         Args:
-            fresh: Whether the file is emptied; otherwise it is continued, also after a partial line
-                that a dead writer left.
+            fresh: Whether the file is emptied and belongs to this object alone; otherwise it is
+                continued, also after a partial line that a dead writer left.
 
         Raises:
+            BusyError: `fresh`, and a different process or object is writing the file.
             OSError: The file cannot be created or written.
         """
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._handle = os.open(self.path, flags, 0o640)
+        self._exclusive = self._exclusive or fresh
+        if self._exclusive:
+            self._own(self._handle, fresh=fresh)
         found = os.fstat(self._handle)
         self._identity, self._size = (found.st_dev, found.st_ino), found.st_size
         self._torn = self._size > 0 and os.pread(self._handle, 1, self._size - 1) != b"\n"
+
+    def _own(self, handle: int, *, fresh: bool) -> None:
+        """Lock a file for this object alone until it is closed or its process ends."""
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if fresh and isinstance(error, BlockingIOError):
+                self.close()
+                raise BusyError(
+                    f"{self.path} is being written by a different run",
+                    expected="one writer for each file",
+                    hint="choose a different file, or end the other run",
+                ) from error
+        if fresh:
+            os.ftruncate(handle, 0)
 
     def append(self, line: bytes) -> None:
         """Write a line completely, or nothing.

@@ -9,16 +9,27 @@ import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console
-from firmware_bridge.fleet.trust.roles import DAYS, ROLES, days_of
+from firmware_bridge.fleet.trust.roles import DAYS, ROLES, days_of, quorums_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 _PASSPHRASE = click.option(
     "--passphrase-file",
+    "passphrase_files",
     type=click.Path(path_type=Path),
-    help="File whose first line is the passphrase of the root key. Default: ask for it.",
+    multiple=True,
+    help="File whose first line is the passphrase of the root key; repeatable if the root keys "
+    "have different ones. Default: ask for it.",
+)
+_THRESHOLD = click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="ROLE=NEEDED[/KEYS]",
+    help="How many keys of a role must sign, and how many it has; repeatable. Default: 1/1 for a "
+    "new role, as before for one that is rotated.",
 )
 _EXPIRES = click.option(
     "--expires",
@@ -48,28 +59,38 @@ _REPOSITORY = click.option(
     epilog=console.examples(
         "edge-difom bundle keygen KEYS",
         "edge-difom bundle keygen KEYS --passphrase-file /run/secrets/root",
+        "edge-difom bundle keygen KEYS --threshold root=2/3 --threshold targets=2",
         "edge-difom bundle keygen KEYS --expires root=3650",
     ),
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_PASSPHRASE
+@_THRESHOLD
 @_EXPIRES
-def keygen(folder: Path, passphrase_file: Path | None, expires: tuple[str, ...]) -> None:
+def keygen(
+    folder: Path,
+    passphrase_files: tuple[Path, ...],
+    thresholds: tuple[str, ...],
+    expires: tuple[str, ...],
+) -> None:
     """Create the keys of the four roles in DIR, and the root metadata for devices to trust.
 
     The root key, DIR/root.pem, only signs other keys. Move it off this machine, and bring it back
-    to rotate a key.
+    to rotate a key. With a threshold a role has several keys, DIR/ROLE-1.pem and so on: keep each
+    root key in a different place, and bring as many of them together as must sign.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust import client, publishing
+    from firmware_bridge.fleet.trust import client, key_files, publishing
     from firmware_bridge.fleet.trust import trust_store as believed
 
-    days = days_of(expires)
-    root = publishing.create_keys(folder, _passphrase(passphrase_file, new=True), utc_now(), days)
+    days, quorums = days_of(expires), quorums_of(thresholds)
+    secrets = _passphrases(passphrase_files, new=True)
+    root = publishing.create_keys(folder, secrets, utc_now(), days, quorums)
     for keyid in believed.root_keys(client.first_trust(root.read_bytes())):
         console.say(f"root key {keyid}")
     console.made(folder)
-    console.say(f"keep offline: {folder / 'root.pem'}")
+    for path in key_files.key_paths(folder, "root"):
+        console.say(f"keep offline: {path}")
     console.say(f"for devices:  edge-difom device trust {root}")
     console.next_command(
         f"edge-difom bundle publish B --repository DIR --keys {console.quote(folder)}"
@@ -151,17 +172,22 @@ def publish(
 @_PASSPHRASE
 @click.option(
     "--new-passphrase-file",
+    "new_passphrase_files",
     type=click.Path(path_type=Path),
-    help="File with the passphrase of a new root key. Default: the old passphrase.",
+    multiple=True,
+    help="File with the passphrase of the new root keys; repeatable, one for each. Default: the "
+    "old passphrase.",
 )
+@_THRESHOLD
 @_EXPIRES
 def sign(
     repository: Path,
     keys: Path,
     roles: tuple[str, ...],
     renew_root: bool,
-    passphrase_file: Path | None,
-    new_passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
+    new_passphrase_files: tuple[Path, ...],
+    thresholds: tuple[str, ...],
     expires: tuple[str, ...],
 ) -> None:
     """Re-sign the contents of a repository before they expire; with --rotate, by new keys.
@@ -171,15 +197,21 @@ def sign(
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import publishing
 
-    days = days_of(expires)
+    days, quorums = days_of(expires), quorums_of(thresholds)
+    if others := [role for role in quorums if role not in roles]:
+        raise UsageError(
+            f"a threshold of {', '.join(others)} comes with new keys only",
+            expected=" ".join(f"--rotate {role}" for role in others),
+        )
     if roles or renew_root:
         root = publishing.rotate(
             repository,
             keys,
             roles,
-            _passphrase(passphrase_file),
+            _passphrases(passphrase_files),
             utc_now(),
-            new_passphrase=_passphrase(new_passphrase_file) if new_passphrase_file else None,
+            new_passphrases=_passphrases(new_passphrase_files) if new_passphrase_files else (),
+            quorums=quorums,
             days=days,
         )
         console.made(root)
@@ -189,12 +221,16 @@ def sign(
     console.next_command(f"edge-difom device install {console.quote(repository)}")
 
 
-def _passphrase(path: Path | None, *, new: bool = False) -> bytes:
-    if path is None:
+def _passphrases(paths: Sequence[Path], *, new: bool = False) -> list[bytes]:
+    if not paths:
         text: str = click.prompt(
             "passphrase of the root key", hide_input=True, confirmation_prompt=new, err=True
         )
-        return text.encode()
+        return [text.encode()]
+    return [_first_line(path) for path in paths]
+
+
+def _first_line(path: Path) -> bytes:
     lines = path.read_text().splitlines()
     if not lines or not lines[0]:
         raise UsageError(f"{path} contains no passphrase", expected="a non-empty first line")

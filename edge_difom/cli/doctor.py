@@ -72,6 +72,17 @@ def _describe(probe: Probe) -> str:
     return f"runs in {probe.executed}{shares}{place}, {probe.settings.get('threads')} threads"
 
 
+def _describe_sandbox(report: DoctorReport) -> str:
+    kernel = report.sandbox
+    parts = [f"Landlock {kernel.landlock}"] if kernel.landlock else []
+    parts += ["system call filter"] if kernel.filtered else []
+    lacks = dict.fromkeys(kernel.missing)
+    for probe in report.precisions:
+        if probe.sandbox is not None:
+            lacks |= dict.fromkeys(probe.sandbox.missing)
+    return "; ".join([*([", ".join(parts)] if parts else []), *lacks])
+
+
 def _describe_gstreamer(found: GStreamer) -> str:
     if not found.python:
         program = f"{found.command}, but " if found.command else ""
@@ -116,6 +127,7 @@ def _show(report: DoctorReport) -> None:
         if name == "tflite-runtime" and report.extras["tflite"].installed:
             what = "not needed, because [tflite] is installed"
         rows.append((f"extra [{name}]", what))
+    rows.append(("sandbox of engines", _describe_sandbox(report)))
     cameras = [str(camera) for camera in report.cameras]
     rows += [
         ("cameras", ", ".join(cameras) or "none"),
@@ -124,5 +136,7 @@ def _show(report: DoctorReport) -> None:
     ]
     rows += [(name, version) for name, version in report.versions.items() if version]
     console.table(["what", "here"], rows)
+    for lacks in report.sandbox.missing:
+        console.warn(f"a hostile bundle could do more here than elsewhere: {lacks}")
     for problem in report.problems:
         console.say(f"problem: {problem}")

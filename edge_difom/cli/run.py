@@ -85,6 +85,14 @@ def _keep_stdout(
     "--sink web[:PORT]. Default port: 8080, or a free one if it is in use.",
 )
 @click.option(
+    "--view-token",
+    type=click.Choice(["new", "none"]),
+    default="new",
+    show_default=True,
+    help="Whether the address of the page contains a token, new in each run, without which other "
+    "users of this machine cannot see the pictures.",
+)
+@click.option(
     "--log",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -149,6 +157,7 @@ def command(
     engine: str,
     sinks: tuple[str, ...],
     view: str | None,
+    view_token: str,
     log: Path | None,
     metrics: Path | None,
     cart: str,
@@ -190,7 +199,7 @@ def command(
             "only one record can go to stdout", expected="a file for --sink jsonl: or for --json"
         )
     if view is not None:
-        sinks = (*sinks, f"web:{view}" if view else "web")
+        sinks = (*sinks, f"web:{view}?token={view_token}")
     bounded = frames is not None or seconds is not None
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.

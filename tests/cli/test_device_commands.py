@@ -148,6 +148,23 @@ def test_the_passphrase_is_asked_for(tmp_path: Path) -> None:
     assert b"ENCRYPTED" in (tmp_path / "keys" / "root.pem").read_bytes()
 
 
+def test_keys_with_a_threshold(tmp_path: Path, call: Any) -> None:
+    (tmp_path / "secret").write_text("secret\n")
+    secret = ("--passphrase-file", tmp_path / "secret")
+    keys = tmp_path / "keys"
+    shown = call("bundle", "keygen", keys, *secret, "--threshold", "root=2/3")
+    assert [line for line in shown.splitlines() if line.startswith("keep offline")] == [
+        f"keep offline: {keys / f'root-{number}.pem'}" for number in (1, 2, 3)
+    ]
+    assert "invalid threshold" in call(
+        "bundle", "keygen", tmp_path / "k", *secret, "--threshold", "root=3/2", code=2
+    )
+    common = ("--repository", tmp_path / "r", "--keys", keys)
+    assert "--rotate targets" in call(
+        "bundle", "sign", *common, "--threshold", "targets=2", *secret, code=2
+    )
+
+
 def test_rollback_and_gc_tell_what_is_missing(tmp_path: Path, call: Any) -> None:
     for verb in ("rollback", "gc", "status"):
         assert "does not exist" in call("device", verb, code=4)

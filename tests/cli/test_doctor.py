@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from edge.errors import MissingDependencyError
+from edge.sandbox.enter import support
+from edge.sandbox.grants import Sandbox
 from edge.sources import gst_bindings
 from edge.util import host as device_info
 from edge.util.extras import EXTRA_OF
@@ -56,6 +58,27 @@ def test_with_a_bundle_each_engine_tells_what_it_really_does(tiny_bundle: Path) 
     }
     assert {probe.device for probe in report.precisions if probe.engine == "openvino"} == {"CPU"}
     assert "runs in f32 (1 x f32) on CPU" in result.stderr
+
+
+def test_the_sandbox_is_told_and_what_it_lacks_is_a_warning(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = support()
+    result = CliRunner().invoke(command, ["--bundle", str(tiny_bundle), "--json", "-"])
+    report = msgspec.json.decode(result.stdout, type=DoctorReport, strict=True)
+    assert report.sandbox == kernel
+    applied = {probe.engine: probe.sandbox for probe in report.precisions}
+    assert applied["tflite"] == applied["onnx"] == applied["openvino"] == kernel
+    assert applied["openvino:AUTO"] == msgspec.structs.replace(kernel, drivers=True)
+    if not kernel.missing:
+        told = " ".join(result.stderr.split())
+        assert f"sandbox of engines Landlock {kernel.landlock}, system call filter" in told
+        assert "a hostile bundle" not in told
+    lacks = "files are not withheld (Landlock: this kernel does not have it)"
+    monkeypatch.setattr(doctor, "support", lambda: Sandbox(filtered=True, missing=[lacks]))
+    result = CliRunner().invoke(command, ["--bundle", str(tiny_bundle)])
+    assert f"system call filter; {lacks}" in result.output
+    assert f"a hostile bundle could do more here than elsewhere: {lacks}" in result.output
 
 
 def test_an_engine_that_does_not_open_says_why(tiny_bundle: Path, tmp_path: Path) -> None:

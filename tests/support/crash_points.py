@@ -13,18 +13,14 @@ import sys
 import traceback
 from collections import Counter
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.bundle.reader import Bundle
-from edge.engines.runtimes import Runtime
-from edge.engines.selftest import SelfTest
 from edge.errors import UsageError
 from firmware_bridge.fleet.slots.audit import AuditLog
-from firmware_bridge.fleet.slots.install import install
 from firmware_bridge.fleet.slots.store import SlotStore
 from firmware_bridge.fleet.trust import client
+from tests.support.slot_operations import NOW, bring, model, operations, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +33,6 @@ EVENTS = {
 CRASHED, WRONG = 42, 1
 IMPORTED = client  # before the first fork, so that no import is a point
 OPERATION, BEGIN, REPOSITORY, SCRATCH = sys.argv[1], *map(Path, sys.argv[2:5])
-NOW = datetime(2031, 5, 2, tzinfo=timezone.utc)
 
 
 def fsync(fd: object) -> None:
@@ -45,47 +40,7 @@ def fsync(fd: object) -> None:
     sys.audit("os.fsync", fd)
 
 
-def bring(folder: Path) -> None:
-    install(
-        str(REPOSITORY),
-        folder,
-        now=lambda: NOW,
-        runtimes={"openvino": Runtime(package="openvino", version="2026.1")},
-        architecture="x86_64",
-        check=lambda _: SelfTest(ok=True),
-    )
-
-
-def start(folder: Path) -> tuple[SlotStore, Path]:
-    store = SlotStore(folder, now=lambda: NOW)
-    path = store.current()
-    assert path is not None, "no bundle"
-    return store, path
-
-
-def model(path: Path) -> str:
-    bundle = Bundle.open(path)
-    assert set(bundle.verify_hashes().values()) == {"ok"}
-    return bundle.read("model.xml").decode()
-
-
-def mark_good(folder: Path) -> None:
-    store, path = start(folder)
-    store.mark_good(path)
-
-
-def mark_bad(folder: Path) -> None:
-    store, path = start(folder)
-    store.mark_bad(path, "a test")
-
-
-OPERATIONS: dict[str, Callable[[Path], object]] = {
-    "install": bring,
-    "mark_good": mark_good,
-    "mark_bad": mark_bad,
-    "rollback": lambda folder: SlotStore(folder, now=lambda: NOW).roll_back(),
-    "gc": lambda folder: SlotStore(folder, now=lambda: NOW).collect(),
-}
+OPERATIONS = operations(REPOSITORY)
 
 
 def in_process(work: Callable[[], object]) -> int:
@@ -122,7 +77,7 @@ def look(folder: Path, outcome: Path) -> None:
     report = AuditLog(folder).verify()
     assert report.ok, report.problems
     with suppress(UsageError):  # it is installed already
-        bring(folder)
+        bring(REPOSITORY, folder)
     after = model(start(folder)[1])
     assert after == "second" or OPERATION != "install", after
     SlotStore(folder, now=lambda: NOW).collect()

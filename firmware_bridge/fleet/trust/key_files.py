@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
@@ -13,12 +14,39 @@ from edge.errors import UsageError
 from firmware_bridge import durable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
-def key_path(folder: Path, role: str) -> Path:
-    """Return the path of a role's private key."""
-    return folder / f"{role}.pem"
+def key_path(folder: Path, role: str, number: int = 1, count: int = 1) -> Path:
+    """Return the path of a role's private key.
+
+    Args:
+        folder: Folder of the keys.
+        role: A role.
+        number: Which of the role's keys, from 1.
+        count: Number of the role's keys.
+    """
+    return folder / (f"{role}.pem" if count == 1 else f"{role}-{number}.pem")
+
+
+def key_paths(folder: Path, role: str) -> list[Path]:
+    """Return the paths of the role's private keys that are there."""
+    # A replaced key is `ROLE-NUMBER.VERSION.pem`.
+    numbered = [path for path in folder.glob(f"{role}-*.pem") if path.stem.count(".") == 0]
+    return [path for path in (folder / f"{role}.pem", *sorted(numbered)) if path.is_file()]
+
+
+def load_any(path: Path, passphrases: Sequence[bytes]) -> CryptoSigner:
+    """Read a private key whose passphrase is one of several.
+
+    Raises:
+        UsageError: The file is not an Ed25519 key, or none of them is its passphrase.
+    """
+    for passphrase in passphrases[:-1]:
+        with suppress(UsageError):
+            return load(path, passphrase)
+    return load(path, passphrases[-1] if passphrases else None)
 
 
 def generate(path: Path, passphrase: bytes | None = None) -> CryptoSigner:

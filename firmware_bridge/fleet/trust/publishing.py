@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +24,7 @@ from firmware_bridge.fleet.trust.offer import (
     make_offer,
     read_offer,
 )
-from firmware_bridge.fleet.trust.roles import DAYS, ONLINE, expiry
+from firmware_bridge.fleet.trust.roles import DAYS, ONLINE, ROLES, Quorum, expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,34 +49,57 @@ class Published:
 
 
 def create_keys(
-    folder: Path, passphrase: bytes, now: datetime, days: Mapping[str, int] = DAYS
+    folder: Path,
+    passphrases: Sequence[bytes],
+    now: datetime,
+    days: Mapping[str, int] = DAYS,
+    quorums: Mapping[str, Quorum] = MappingProxyType({}),
 ) -> Path:
     """Make the keys of the four roles, and the root metadata for devices to trust.
 
     Args:
-        folder: Folder for the keys; move its `root.pem` off the machine afterwards.
-        passphrase: Passphrase of the root key.
+        folder: Folder for the keys; move its root keys off the machine afterwards, each to a
+            different place.
+        passphrases: Passphrase of the root keys, or one for each of them.
         now: Wall clock, UTC.
         days: Maps roles to days until expiry.
+        quorums: Maps roles to how many keys they have and need; one by default.
 
     Returns:
         The root metadata, `1.root.json`.
 
     Raises:
-        UsageError: The folder already has keys, or the passphrase is empty.
+        UsageError: The folder already has keys, or a passphrase is empty or missing.
     """
-    if not passphrase:
-        raise UsageError("the root key has no passphrase", expected="one that is not empty")
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} exists already", expected="a new folder", hint="another DIR")
-    signer = key_files.generate(key_files.key_path(folder, "root"), passphrase)
     root = Root(version=1, expires=expiry("root", now, days), consistent_snapshot=True)
-    root.add_key(signer.public_key, "root")
-    for role in ONLINE:
-        root.add_key(key_files.generate(key_files.key_path(folder, role)).public_key, role)
+    signers = []
+    for role in ROLES:
+        quorum = quorums.get(role, Quorum())
+        secrets = _secrets(passphrases, quorum.keys) if role == "root" else [None] * quorum.keys
+        for number, secret in enumerate(secrets, 1):
+            path = key_files.key_path(folder, role, number, quorum.keys)
+            signer = key_files.generate(path, secret)
+            root.add_key(signer.public_key, role)
+            signers += [signer] if role == "root" else []
+        root.roles[role].threshold = quorum.needed
     path = folder / "1.root.json"
-    durable.write(path, files.sign(root, [signer]))
+    durable.write(path, files.sign(root, signers))
     return path
+
+
+def _secrets(passphrases: Sequence[bytes], count: int) -> list[bytes | None]:
+    """Return the passphrase of each root key."""
+    if not passphrases or not all(passphrases):
+        raise UsageError("the root key has no passphrase", expected="one that is not empty")
+    if len(passphrases) not in (1, count):
+        raise UsageError(
+            "the number of passphrases does not fit",
+            expected=f"1, or {count}: one for each root key",
+            got=str(len(passphrases)),
+        )
+    return [*passphrases] if len(passphrases) == count else [passphrases[0]] * count
 
 
 def publish(
@@ -110,7 +134,7 @@ def publish(
     name = f"{target or held.manifest.name}.difom"
     _refuse_name(name)
     root = files.newest_root(repository, keys)
-    signers = {role: files.load_signer(keys, role, root) for role in ONLINE}
+    signers = {role: files.load_signers(keys, role, root) for role in ONLINE}
     targets = files.latest(repository, Targets) or Targets()
     last = read_offer(targets.targets[name].custom, name).version if name in targets.targets else 0
     version = last + 1 if version is None else version
@@ -185,7 +209,7 @@ def renew(
         repository,
         keys,
         targets,
-        {role: files.load_signer(keys, role, root) for role in ONLINE},
+        {role: files.load_signers(keys, role, root) for role in ONLINE},
         now,
         days,
     )
@@ -195,21 +219,25 @@ def rotate(
     repository: Path,
     keys: Path,
     roles: Sequence[str],
-    passphrase: bytes,
+    passphrases: Sequence[bytes],
     now: datetime,
     *,
-    new_passphrase: bytes | None = None,
+    new_passphrases: Sequence[bytes] = (),
+    quorums: Mapping[str, Quorum] = MappingProxyType({}),
     days: Mapping[str, int] = DAYS,
 ) -> Path:
     """Sign a new root, with new keys for some roles, and re-sign everything else.
 
     Args:
         repository: Folder with at least one publication.
-        keys: Folder of all four keys; a replaced key is kept there as `ROLE.VERSION.pem`.
-        roles: Roles that get a new key; without any, only the root's expiry is renewed.
-        passphrase: Passphrase of the root key.
+        keys: Folder of the keys of all roles, and of as many root keys as are needed; a replaced
+            key is kept there as `NAME.VERSION.pem`.
+        roles: Roles that get new keys; without any, only the root's expiry is renewed.
+        passphrases: Each root key has one of these.
         now: Wall clock, UTC.
-        new_passphrase: Passphrase of a new root key; the same by default.
+        new_passphrases: Passphrase of the new root keys, or one for each; the first of
+            `passphrases` by default.
+        quorums: Maps roles to how many keys they have and need from now on; as before by default.
         days: Maps roles to days until expiry.
 
     Returns:
@@ -222,28 +250,34 @@ def rotate(
         wrong.
     """
     root = files.newest_root(repository, keys)
-    signers = [files.load_signer(keys, "root", root, passphrase)]
+    signers = files.load_signers(keys, "root", root, passphrases)
     if files.latest(repository, Targets) is None:
         raise BundleError(f"{repository} holds no publication", hint="publish first")
-    version, fresh = root.version + 1, {}
+    version, fresh, replaced = root.version + 1, dict[Path, Path](), list[Path]()
     for role in dict.fromkeys(roles):
-        path = keys / f".{role}.{version}.new.pem"
-        path.unlink(missing_ok=True)
-        signer = key_files.generate(
-            path, (new_passphrase or passphrase) if role == "root" else None
-        )
+        quorum = quorums.get(role, Quorum(root.roles[role].threshold, len(root.roles[role].keyids)))
+        secrets: list[bytes | None] = [None] * quorum.keys
+        if role == "root":
+            secrets = _secrets(new_passphrases or passphrases[:1], quorum.keys)
+        replaced += key_files.key_paths(keys, role)
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
-        root.add_key(signer.public_key, role)
-        fresh[role] = path
-        if role == "root":
-            signers.append(signer)
+        for number, secret in enumerate(secrets, 1):
+            final = key_files.key_path(keys, role, number, quorum.keys)
+            path = keys / f".{final.stem}.{version}.new.pem"
+            path.unlink(missing_ok=True)
+            signer = key_files.generate(path, secret)
+            root.add_key(signer.public_key, role)
+            fresh[path] = final
+            signers += [signer] if role == "root" else []
+        root.roles[role].threshold = quorum.needed
     root.version, root.expires = version, expiry("root", now, days)
     path = keys / f"{version}.root.json"
     encoded = files.sign(root, signers)
-    for role, new in fresh.items():
-        key_files.key_path(keys, role).rename(keys / f"{role}.{version - 1}.pem")
-        durable.move(new, key_files.key_path(keys, role))
+    for old in replaced:
+        old.rename(old.with_name(f"{old.stem}.{version - 1}.pem"))
+    for new, final in fresh.items():
+        durable.move(new, final)
     durable.write(path, encoded)
     renew(repository, keys, now, days=days)
     return path

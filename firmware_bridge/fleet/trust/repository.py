@@ -31,7 +31,7 @@ def write(
     repository: Path,
     keys: Path,
     targets: Targets,
-    signers: Mapping[str, CryptoSigner],
+    signers: Mapping[str, Sequence[CryptoSigner]],
     now: datetime,
     days: Mapping[str, int],
 ) -> dict[str, datetime]:
@@ -60,13 +60,13 @@ def write(
     for part in signed:
         part.version = 1 if first else part.version + 1
         part.expires = expiry(part.type, now, days)
-    data = sign(targets, [signers["targets"]])
+    data = sign(targets, signers["targets"])
     durable.write(folder / f"{targets.version}.targets.json", data)
     snapshot.meta["targets.json"] = MetaFile.from_data(targets.version, data, ["sha256"])
-    data = sign(snapshot, [signers["snapshot"]])
+    data = sign(snapshot, signers["snapshot"])
     durable.write(folder / f"{snapshot.version}.snapshot.json", data)
     timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
-    durable.write(folder / "timestamp.json", sign(timestamp, [signers["timestamp"]]))
+    durable.write(folder / "timestamp.json", sign(timestamp, signers["timestamp"]))
     root = newest_root(repository, keys)
     return {part.type: part.expires for part in (root, *signed)}
 
@@ -134,19 +134,39 @@ def _load(path: Path, kind: type[S]) -> S:
     return document.signed
 
 
-def load_signer(keys: Path, role: str, root: Root, passphrase: bytes | None = None) -> CryptoSigner:
-    """Load the key of a role.
+def load_signers(
+    keys: Path, role: str, root: Root, passphrases: Sequence[bytes] = ()
+) -> list[CryptoSigner]:
+    """Load the keys of a role that are there; as many as the role needs suffice.
+
+    Args:
+        keys: Folder of the keys.
+        role: A role.
+        root: The root that names the role's keys.
+        passphrases: Each key has one of these; none for keys without one.
 
     Raises:
-        UsageError: The key is missing or not the one in the root, or its passphrase is wrong.
+        UsageError: Too few keys are there, one is not in the root, or its passphrase is not given.
     """
-    signer = key_files.load(key_files.key_path(keys, role), passphrase)
-    if signer.public_key.keyid not in root.roles[role].keyids:
+    paths = key_files.key_paths(keys, role) or [key_files.key_path(keys, role)]
+    signers, asked = [], root.roles[role]
+    for path in paths:
+        signer = key_files.load_any(path, passphrases)
+        if signer.public_key.keyid not in asked.keyids:
+            raise UsageError(
+                f"{path} is not a {role} key of version {root.version} of the root",
+                expected=f"one of its {len(asked.keyids)} {role} keys",
+            )
+        signers.append(signer)
+    found = {signer.public_key.keyid for signer in signers}
+    if len(found) < asked.threshold:
         raise UsageError(
-            f"{key_files.key_path(keys, role)} is not the {role} key of version {root.version} of "
-            "the root"
+            f"{keys} has too few {role} keys",
+            expected=f"{asked.threshold} of {len(asked.keyids)}",
+            got=str(len(found)),
+            hint="bring the key files of the others into this folder",
         )
-    return signer
+    return signers
 
 
 def sign(signed: S, signers: Sequence[CryptoSigner]) -> bytes:

@@ -5,8 +5,9 @@ Expiry only prevents installation: a device keeps running what is installed.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge.errors import UsageError
 
@@ -23,6 +24,46 @@ DAYS = {"root": 1825, "targets": 365, "snapshot": 90, "timestamp": 90}
 
 A USB stick travels to carts for weeks, so even the timestamp must be valid for months.
 """
+
+
+class Quorum(NamedTuple):
+    """How many of a role's keys must sign.
+
+    Attributes:
+        needed: Signatures that a device asks for.
+        keys: Keys that the role has.
+    """
+
+    needed: int = 1
+    keys: int = 1
+
+
+MAX_KEYS = 16
+"""Maximum number of keys of one role."""
+
+
+def quorums_of(texts: Sequence[str]) -> dict[str, Quorum]:
+    """Return the quorum of each role that is named.
+
+    Args:
+        texts: `ROLE=NEEDED` or `ROLE=NEEDED/KEYS`.
+
+    Raises:
+        UsageError: A role is unknown, or fewer keys exist than are needed.
+    """
+    found: dict[str, Quorum] = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)=(\d{1,2})(?:/(\d{1,2}))?", text, re.ASCII)
+        role, needed, keys = match.groups() if match else ("", "0", None)
+        quorum = Quorum(int(needed), int(keys or needed))
+        if role not in ROLES or not 1 <= quorum.needed <= quorum.keys <= MAX_KEYS:
+            raise UsageError(
+                f"invalid threshold {text!r}",
+                expected=f"ROLE=NEEDED or ROLE=NEEDED/KEYS with a role of {', '.join(ROLES)} and "
+                f"1 <= NEEDED <= KEYS <= {MAX_KEYS}",
+            )
+        found[role] = quorum
+    return found
 
 
 def days_of(texts: Sequence[str]) -> dict[str, int]:

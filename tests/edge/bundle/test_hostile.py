@@ -38,6 +38,15 @@ def entries(publisher: Any) -> list[Entry]:
     ]
 
 
+def test_an_archive_without_entries_is_an_error(tmp_path: Path) -> None:
+    """An empty directory of entries, and one of folders only; found by `make fuzz`."""
+    for number, entries in enumerate(([], [Entry(b"engines/", b"")])):
+        path = tmp_path / f"{number}.difom"
+        path.write_bytes(zip_of(entries))
+        with pytest.raises(BundleError):
+            Bundle.open(path)
+
+
 def try_everything(path: Path, out: Path) -> bool:
     """Open, read and unpack; returns whether it is a bundle. Only a BundleError is allowed."""
     before = {file for file in out.parent.rglob("*") if out not in file.parents and file != out}

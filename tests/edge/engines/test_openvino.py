@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -15,7 +16,7 @@ import pytest
 from edge.bundle.reader import Bundle
 from edge.engines.open import open_engine, open_engine_files, split_name
 from edge.engines.openvino import candidates, openvino_core
-from edge.engines.openvino_cache import CompiledCache, cache_folder
+from edge.engines.openvino_cache import CompiledCache, cache_folder, claim_cache
 from edge.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -220,6 +221,28 @@ def test_the_oldest_entries_go(tmp_path: Path) -> None:
     assert sorted(int(path.stem) for path in tmp_path.glob("*.blob")) == [3, 4, 5, 6, 7, 8, 9, 10]
     assert cache.take("10") == b"model"
     assert cache.take("0") is None
+
+
+def test_each_bundle_keeps_its_models_apart_and_few_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
+    root = tmp_path / "openvino"
+    root.mkdir()
+    (root / "old.blob").write_bytes(b"of an older version")
+    os.utime(root / "old.blob", (1, 1))
+    for number in range(10):
+        folder = claim_cache(f"{number}")
+        assert folder == root / f"{number}"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "a.blob").write_bytes(b"model")
+        os.utime(folder, (10 + number, 10 + number))
+    assert claim_cache("5") == root / "5"
+    assert sorted(path.name for path in root.iterdir()) == [*"23456789"]
+    assert (root / "5" / "a.blob").exists()
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "file"))
+    assert claim_cache("5") is None
 
 
 def test_the_cache_lies_where_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from edge.bundle.reader import Bundle, write_bundle
 from edge.engines.golden_check import verify_bundle
+from edge.engines.golden_picture import PictureError
 from edge.errors import BundleError, InferenceFault, UsageError
 from edge.evaluation.bundle import count_clean
 from edge.inference import isolated
@@ -73,6 +74,35 @@ def test_it_scores_as_the_engine_in_this_process(
         assert (engine.name, engine.input_size) == ("tflite", (64, 64))
         assert engine.settings()["runtime"] == "tflite"
         assert np.abs(engine.infer(image).astype(int) - tiny_student(image)).max() <= 1
+
+
+def test_golden_pictures_are_parsed_in_the_process_alone(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(*_: object) -> None:
+        raise AssertionError("parsed here")
+
+    monkeypatch.setattr(cv2, "imdecode", parse)
+    report = verify_bundle(bundle, ("tflite",), opener=open_isolated)
+    assert report.ok, report.problems
+    assert len(report.engines[0].frames) == 3
+
+
+def test_a_picture_comes_back_as_it_was_or_as_an_error(bundle: Bundle) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    plain = cv2.imencode(".png", noise[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+    assert len(plain) > noise.size, "larger than the image itself"
+    scores = cv2.imencode(".png", noise[:16, :16, 0])[1].tobytes()
+    with closing(open_isolated(bundle, "tflite", threads=1)) as engine:
+        assert (engine.decode_png(plain, (64, 64), "RGB") == noise).all()
+        assert (engine.decode_png(scores, (16, 16), "gray") == noise[:16, :16, 0]).all()
+        for data, size in ((plain[:99], (64, 64)), (plain, (64, 32)), (bytes(1 << 20), (64, 64))):
+            with pytest.raises(PictureError):
+                engine.decode_png(data, size, "RGB")
+        assert engine.infer(noise).shape == (16, 16), "it runs on"
+        os.kill(engine._process.pid, signal.SIGSEGV)
+        with pytest.raises(BundleError, match="does not run"):
+            engine.decode_png(plain, (64, 64), "RGB")
 
 
 @pytest.mark.row(20, "a model that crashes its runtime, judged before it is trusted")

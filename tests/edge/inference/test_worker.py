@@ -20,6 +20,7 @@ from edge.errors import BundleError, InferenceFault, MissingDependencyError, Usa
 from edge.inference.engine_spec import bundle_spec
 from edge.inference.messages import EngineSpec
 from edge.inference.process import ProcessEngine
+from edge.sandbox.grants import Grants
 from edge.util import python_child
 from tests.support.processes import alive, handles, until
 
@@ -38,7 +39,7 @@ def fake(size: int = SIZE, *, memory_mb: int | None = None, **arguments: Any) ->
         arguments={"size": size, **arguments},
         input_size=(size, size),
         output_size=(size, size),
-        memory_mb=memory_mb,
+        grants=Grants(memory_mb=memory_mb),
     )
 
 

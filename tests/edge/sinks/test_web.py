@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import cv2
 import msgspec
@@ -21,6 +22,7 @@ from edge.frame import Frame, Region, Result, Stage
 from edge.limits import MAX_MASK_AGE_MS
 from edge.overlay.paint import overlay
 from edge.record_header import make_header
+from edge.sinks.open import open_sinks
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
 from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS, PAGE
 from edge.status import LIGHTS, Light, Reason, ReasonKind, State, Status
@@ -57,14 +59,19 @@ def result(*regions: Region, reason: Reason | None = None) -> Result:
     return Result(None, regions, sum(region.area for region in regions), reason)
 
 
+def port_of(sink: WebSink) -> int:
+    port = urlsplit(sink.url).port
+    assert port is not None
+    return port
+
+
 def ask(
     sink: WebSink, path: str = "/", method: str = "GET", **headers: str
 ) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(
-        "127.0.0.1", int(sink.url.split(":")[-1].strip("/")), timeout=10
-    )
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
+    route = urlsplit(sink.url).path + path.removeprefix("/")
     connection.request(
-        method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        method, route, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
     answer = connection.getresponse()
     if path != "/events" or answer.status != 200:
@@ -239,7 +246,7 @@ def test_an_answer_to_another_method_has_the_same_policy(method: str) -> None:
 def test_requests_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.sinks.web_server._STALLED_S", 0.4)
     with WebSink() as sink, ExitStack() as stack:
-        port, ended = int(sink.url.split(":")[-1].strip("/")), threading.Event()
+        port, ended = port_of(sink), threading.Event()
 
         def drip(connection: socket.socket) -> None:
             with suppress(OSError):
@@ -265,7 +272,7 @@ def test_requests_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.row(45, "requests as another site or a rebound name would send them")
 def test_only_this_machine_s_own_pages_are_answered() -> None:
     with WebSink() as sink:
-        port = sink.url.split(":")[-1].strip("/")
+        port = port_of(sink)
         assert ask(sink, Host=f"localhost:{port}").status == 200
         assert ask(sink, Sec_Fetch_Site="same-origin").status == 200
         for path in ("/", "/events"):
@@ -289,15 +296,13 @@ def test_only_this_machine_s_own_pages_are_answered() -> None:
     "target", ["0.0.0.0", "0.0.0.0:8080", "::1", "localhost:80", "0", "-1", "65536", "\uff18\uff10"]
 )
 def test_no_other_address_can_be_asked_for(target: str) -> None:
-    from edge.sinks.open import open_sinks
-
     with pytest.raises(UsageError, match="a port of 127"):
         open_sinks([f"web:{target}"])
 
 
 def test_a_port_that_is_taken_is_one_clear_error() -> None:
     with WebSink() as sink:
-        taken = WebSink(int(sink.url.split(":")[-1].strip("/")))
+        taken = WebSink(port_of(sink))
         with pytest.raises(UsageError, match="cannot be used"):
             taken.__enter__()
 
@@ -306,14 +311,43 @@ def test_without_a_port_the_usual_one_is_taken_or_a_free_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with WebSink() as sink:
-        monkeypatch.setattr("edge.sinks.web.DEFAULT_PORT", int(sink.url.split(":")[-1].strip("/")))
+        monkeypatch.setattr("edge.sinks.web.DEFAULT_PORT", port_of(sink))
     caplog.set_level("INFO")
     with WebSink(None) as first:
-        assert first.url == sink.url
+        assert port_of(first) == port_of(sink)
+        assert first.url != sink.url, "a token of its own"
         with WebSink(None) as second:
             assert second.url != first.url
     assert "is in use" in caplog.text
     assert second.url in caplog.text
+
+
+def test_only_who_knows_the_address_sees_the_pictures() -> None:
+    """Every local user can open the port; the first run's token does not open the second one."""
+    with WebSink() as sink, WebSink(token="") as bare:
+        token = urlsplit(sink.url).path.strip("/")
+        assert len(token) >= 20
+        assert ask(sink).status == ask(bare).status == 200
+        with viewer(sink) as answer:
+            assert answer.status == 200
+        for path in ("/", "/events", f"/{token}", f"/{token[:-1]}/", f"/{token}x/events", "//"):
+            connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == 404, path
+            assert token.encode() not in answer.read()
+            connection.close()
+        assert urlsplit(bare.url).path == "/"
+
+
+def test_the_token_is_an_option_of_the_sink() -> None:
+    (bare, other) = open_sinks(["web?token=none", "web:8099"])
+    assert isinstance(bare, WebSink)
+    assert isinstance(other, WebSink)
+    assert not bare._token
+    assert other._token
+    with pytest.raises(UsageError, match=r"new \| none"):
+        open_sinks(["web?token=1234"])
 
 
 def test_viewers_and_connections_are_few() -> None:
@@ -331,7 +365,7 @@ def test_viewers_and_connections_are_few() -> None:
             assert event(answer)["frame"] == 3
         for one in held[1:]:
             one.__exit__(None, None, None)
-        port = int(sink.url.split(":")[-1].strip("/"))
+        port = port_of(sink)
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS + 4)]
         idle[-1].settimeout(10)
         assert idle[-1].recv(1) == b"", "one too many is closed at once"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.errors import BusyError
 from edge.util.append_file import LineFile
 from edge.util.background import Background
 
@@ -144,6 +145,34 @@ def test_a_file_that_others_move_or_remove_is_opened_again(tmp_path: Path) -> No
     file.append(b"c\n")
     file.close()
     assert (lines(tmp_path / "moved"), lines(path)) == (["a"], ["c"])
+
+
+def test_a_file_of_one_run_has_one_writer(tmp_path: Path) -> None:
+    """With `--force`, a second run emptied the file of the first one and wrote into it."""
+    path = tmp_path / "frames.jsonl"
+    first, second = LineFile(path), LineFile(path)
+    first.open(fresh=True)
+    first.append(b"1\n")
+    with pytest.raises(BusyError, match="written by a different run"):
+        second.open(fresh=True)
+    first.append(b"2\n")
+    assert path.read_bytes() == b"1\n2\n"
+    path.rename(tmp_path / "moved")
+    first.append(b"3\n")
+    with pytest.raises(BusyError):
+        second.open(fresh=True)
+    first.close()
+    second.open(fresh=True)
+    second.append(b"4\n")
+    second.close()
+    assert path.read_bytes() == b"4\n"
+    nothing = tmp_path / "nothing"
+    nothing.symlink_to("/dev/null")
+    one, other = LineFile(nothing), LineFile(nothing)
+    one.open(fresh=True)
+    other.open(fresh=True)  # a device is nobody's own
+    one.close()
+    other.close()
 
 
 def test_a_line_that_a_dead_writer_left_by_half_is_ended_first(tmp_path: Path) -> None:

@@ -9,15 +9,11 @@ import stat
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Timestamp
-from tuf.ngclient import Updater
-from tuf.ngclient.fetcher import FetcherInterface
 
 from edge.errors import BundleError, UsageError
 from firmware_bridge.fleet.trust import key_files, publishing
@@ -25,71 +21,12 @@ from firmware_bridge.fleet.trust import trust_store as believed
 from firmware_bridge.fleet.trust.client import first_trust, refresh
 from firmware_bridge.fleet.trust.folder import open_folder
 from firmware_bridge.fleet.trust.roles import DAYS, days_of
+from tests.support.tuf_devices import Both
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from firmware_bridge.fleet.trust.trust_store import Trusted
-
-
-class Files(FetcherInterface):
-    """python-tuf's fetcher for a folder."""
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        try:
-            yield Path(url.removeprefix("file://")).read_bytes()
-        except FileNotFoundError as error:
-            raise DownloadHTTPError("no such file", 404) from error
-
-
-class Both:
-    """A device of ours and one of python-tuf, side by side."""
-
-    def __init__(self, publisher: Any, folder: Path) -> None:
-        self.publisher, self.folder = publisher, folder
-        self.root = publisher.root.read_bytes()
-        self.trusted: Trusted = first_trust(self.root)
-        self.now = publisher.now
-        folder.mkdir()
-
-    def ours(self) -> int:
-        """Version of the bundle offered."""
-        source = open_folder(str(self.publisher.repository))
-        self.trusted, targets = refresh(source.metadata, self.trusted, self.now, self.keep)
-        return int(targets.targets["polyps.difom"].custom["version"])
-
-    def keep(self, trusted: Trusted) -> None:
-        self.trusted = trusted
-
-    def theirs(self) -> int:
-        with mock.patch("tuf.ngclient._internal.trusted_metadata_set.datetime") as clock:
-            clock.datetime.now.return_value = self.now
-            address = self.publisher.repository.resolve().as_uri()
-            updater = Updater(
-                str(self.folder),
-                f"{address}/metadata/",
-                str(self.folder),
-                f"{address}/targets/",
-                fetcher=Files(),
-                bootstrap=self.root,
-            )
-            updater.refresh()
-        found = updater.get_targetinfo("polyps.difom")
-        assert found is not None
-        return int(found.custom["version"])
-
-    def refresh(self) -> int | None:
-        """The version that both offer, None where both refuse."""
-        try:
-            ours: int | None = self.ours()
-        except BundleError:
-            ours = None
-        try:
-            theirs: int | None = self.theirs()
-        except (RepositoryError, DownloadError):
-            theirs = None
-        assert ours == theirs
-        return ours
 
 
 @pytest.fixture
@@ -154,7 +91,7 @@ def test_each_role_expires(both: Both, role: str) -> None:
             both.publisher.repository,
             both.publisher.keys,
             [],
-            b"secret",
+            [b"secret"],
             both.publisher.now,
             days=days,
         )
@@ -172,11 +109,11 @@ def test_an_unknown_key_is_refused(both: Both, role: str, monkeypatch: pytest.Mo
     path = key_files.key_path(both.publisher.keys, role)
     path.unlink()
     key_files.generate(path)
-    with pytest.raises(UsageError, match=f"is not the {role} key"):
+    with pytest.raises(UsageError, match=f"is not a {role} key"):
         both.publisher.publish(b"second")
     monkeypatch.setattr(
-        "firmware_bridge.fleet.trust.repository.load_signer",
-        lambda keys, role, *_: key_files.load(key_files.key_path(keys, role)),
+        "firmware_bridge.fleet.trust.repository.load_signers",
+        lambda keys, role, *_: [key_files.load(key_files.key_path(keys, role))],
     )
     both.publisher.publish(b"second")
     assert both.refresh() is None
@@ -189,7 +126,7 @@ def test_new_keys_are_followed_from_the_first_root_on(both: Both, roles: list[st
     assert both.refresh() == 1
     for _ in range(2):
         publishing.rotate(
-            both.publisher.repository, both.publisher.keys, roles, b"secret", both.publisher.now
+            both.publisher.repository, both.publisher.keys, roles, [b"secret"], both.publisher.now
         )
         assert both.refresh() == 1
     both.publisher.publish(b"second")
@@ -203,7 +140,7 @@ def test_new_keys_are_followed_from_the_first_root_on(both: Both, roles: list[st
 def test_a_strangers_root_is_refused(both: Both, make_publisher: Any, tmp_path: Path) -> None:
     other = make_publisher(tmp_path / "other")
     other.publish(b"other")
-    publishing.rotate(other.repository, other.keys, ["root"], b"secret", other.now)
+    publishing.rotate(other.repository, other.keys, ["root"], [b"secret"], other.now)
     shutil.copy(other.repository / "metadata/2.root.json", both.publisher.repository / "metadata")
     assert both.refresh() is None
 
@@ -221,7 +158,11 @@ def test_a_stolen_timestamp_key_is_revoked(both: Both) -> None:
     path.write_bytes(good)
     assert both.refresh() is None
     publishing.rotate(
-        both.publisher.repository, both.publisher.keys, ["timestamp"], b"secret", both.publisher.now
+        both.publisher.repository,
+        both.publisher.keys,
+        ["timestamp"],
+        [b"secret"],
+        both.publisher.now,
     )
     assert both.refresh() == 1
 
@@ -235,7 +176,7 @@ def test_a_revoked_key_stays_revoked_whatever_else_fails(both: Both, broken: str
         publisher.repository,
         publisher.keys,
         ["root", "timestamp", "snapshot", "targets"],
-        b"secret",
+        [b"secret"],
         publisher.now,
     )
     timestamp = publisher.repository / "metadata" / "timestamp.json"
@@ -363,9 +304,9 @@ def test_keys_are_their_owners_alone_and_the_root_has_its_passphrase(publisher: 
         with pytest.raises(UsageError, match="cannot be used"):
             key_files.load(publisher.keys / "root.pem", wrong)
     with pytest.raises(UsageError, match="exists already"):
-        publishing.create_keys(publisher.keys, b"secret", publisher.now)
+        publishing.create_keys(publisher.keys, [b"secret"], publisher.now)
     with pytest.raises(UsageError, match="no passphrase"):
-        publishing.create_keys(publisher.folder / "new", b"", publisher.now)
+        publishing.create_keys(publisher.folder / "new", [b""], publisher.now)
 
 
 def test_publishing_needs_no_root_key(publisher: Any) -> None:
@@ -396,7 +337,7 @@ def test_a_repository_has_one_publisher(
 def test_keys_left_behind_by_a_rotation_are_told(publisher: Any, tmp_path: Path) -> None:
     publisher.publish(b"first")
     shutil.copytree(publisher.keys, tmp_path / "old")
-    publishing.rotate(publisher.repository, publisher.keys, ["targets"], b"secret", publisher.now)
+    publishing.rotate(publisher.repository, publisher.keys, ["targets"], [b"secret"], publisher.now)
     with pytest.raises(UsageError, match="is older than"):
         publishing.renew(publisher.repository, tmp_path / "old", publisher.now)
 

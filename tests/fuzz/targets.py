@@ -1,0 +1,188 @@
+"""What is fuzzed: each target takes any bytes and may only raise an error of this project."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge.bundle import reader
+from edge.engines import formats
+from edge.engines.golden_picture import PictureError, decode_png
+from edge.errors import EdgeDifomError
+from edge.shm.reader import SegmentReader
+from edge.stills.files import read_still
+from edge.util.files import sha256
+from edge_difom.cli import run_config
+from firmware_bridge.cart.link.session import Session
+from firmware_bridge.cart.protocol.framing import PAYLOAD_MAX, Deframer, frame
+from firmware_bridge.fleet.slots import audit_chain, state
+from firmware_bridge.fleet.trust.client import first_trust
+from tests.support.hostile_zip import Entry, zip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALLOWED = (EdgeDifomError, PictureError)
+"""Errors that tell a user what is wrong; anything else is a finding."""
+
+CORPUS = Path(__file__).with_name("corpus")
+PICTURE_SIZE = (16, 16)
+
+COUNTS = struct.Struct("=QQQ")
+"""Cases, refused cases, largest memory that one case took beyond its own size, bytes."""
+
+
+@cache
+def _folder() -> Path:
+    """A folder in memory, if there is one."""
+    root = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="edge-difom-fuzz-", dir=root))
+
+
+def clean() -> None:
+    """Remove what the targets wrote."""
+    shutil.rmtree(_folder(), ignore_errors=True)
+    _folder.cache_clear()
+
+
+def _written(name: str, data: bytes) -> Path:
+    path = _folder() / name
+    path.write_bytes(data)
+    return path
+
+
+def archive(data: bytes) -> None:
+    """Open a packed bundle, read everything in it and unpack it; nothing lands outside."""
+    path, out = _written("b.difom", data), _folder() / "out"
+    before = set(_folder().iterdir()) | {out}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns of what it reads past
+        try:
+            bundle = reader.Bundle.open(path)
+            bundle.verify_hashes()
+            reader.unpack(path, out, force=True)
+        finally:
+            assert set(_folder().iterdir()) <= before, "a file outside the bundle"
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def manifest(data: bytes) -> None:
+    """Open a bundle with this manifest and the right hash of it."""
+    entries = [
+        Entry(b"manifest.json", data),
+        Entry(b"manifest.sha256", f"{sha256(data)}  manifest.json\n".encode()),
+        Entry(b"model.xml", b"<net/>"),
+    ]
+    bundle = reader.Bundle.open(_written("m.difom", zip_of(entries)))
+    bundle.verify_hashes()
+
+
+def engine_onnx(data: bytes) -> None:
+    """Check an ONNX model before its runtime sees it."""
+    formats.check_onnx(data)
+
+
+def engine_tflite(data: bytes) -> None:
+    """Check a TFLite model before its runtime sees it."""
+    formats.check_tflite(data)
+
+
+def engine_ir(data: bytes) -> None:
+    """Check an OpenVINO IR before its runtime sees it."""
+    formats.check_ir([data, b""])
+
+
+def picture(data: bytes) -> None:
+    """Decode a golden picture."""
+    decode_png(data, PICTURE_SIZE, "RGB")
+
+
+def link(data: bytes) -> None:
+    """Receive bytes from the controller in pieces, and go on."""
+    session = Session()
+    session.connect(0)
+    for step, at in enumerate(range(0, len(data), 61)):
+        session.receive(data[at : at + 61], 10 * step)
+        session.poll(None, 10 * step + 5)
+    list(session.take_reported())
+    assert len(session.farewell()) < 4096
+
+
+def message(data: bytes) -> None:
+    """Receive one whole frame with this payload and the right checksum."""
+    session = Session()
+    session.connect(0)
+    sent = data[:PAYLOAD_MAX] or b"\0"
+    (payload,) = Deframer().feed(frame(sent))
+    assert payload == sent
+    session.receive(frame(payload), 1)
+    session.poll(None, 2)
+
+
+def root(data: bytes) -> None:
+    """Trust a root that was delivered by hand."""
+    first_trust(data)
+
+
+def slots(data: bytes) -> None:
+    """Load the state of a device's slots."""
+    _written(state.STATE, data)
+    state.load(_folder())
+
+
+def audit(data: bytes) -> None:
+    """Check an audit log."""
+    lines = data.splitlines()
+    audit_chain.check(lines, None)
+    audit_chain.digests(lines)
+
+
+def still(data: bytes) -> None:
+    """Read a still whose record is this."""
+    folder = _folder() / "still"
+    folder.mkdir(exist_ok=True)
+    (folder / "still.json").write_bytes(data)
+    read_still(folder)
+
+
+def options(data: bytes) -> None:
+    """Read the options of `edge-difom run` from a TOML file."""
+    from edge_difom.cli.run import command
+
+    run_config.read_config(_written("run.toml", data), command)
+
+
+def training(data: bytes) -> None:
+    """Read a training configuration, and one setting of the command line."""
+    from distill.config import make_config, parse_assignments, read_config_file
+
+    values = read_config_file(_written("c.yaml", data))
+    make_config({str(key): value for key, value in values.items()})
+    parse_assignments((data.decode(errors="replace"),))
+
+
+def segment(data: bytes) -> None:
+    """Read an overlay from shared memory that holds these bytes."""
+    held = SegmentReader(_written("overlay", data))
+    held.news()
+    held.read()
+    held.close()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__.replace("_", "-"): target
+    for target in (
+        *(archive, manifest, engine_onnx, engine_tflite, engine_ir, picture),
+        *(link, message, root, slots, audit, still, segment, options, training),
+    )
+}
+
+
+def seeds(name: str) -> list[Path]:
+    """Return the files of a target's corpus."""
+    return sorted((CORPUS / name).iterdir())
