@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.data.appearance import shift_domain
@@ -25,7 +24,7 @@ from distill.data.made_ahead import made_ahead
 from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
 from distill.data.sampling import BOXED, UNLABELED, EpochOrder, StepViews, View
-from edge.evaluation.findings import FLAG_AREA
+from distill.data.validation import validation_figures
 from edge.imaging.preprocess import normalize
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ DEPTH = 0xFFFFFFFC
 """Stands in for a sample's index in the random numbers that choose the blocks a step skips."""
 LOADERS = 4
 """Maximum number of threads that make batches while a GPU computes; none without a GPU."""
-SPECIFICITY = 0.95
-"""Share of the clean validation frames that must stay unflagged when epochs are compared."""
 ZOOM, WIDE_ZOOM = (0.75, 1.25), (0.6, 1.7)
 """Smallest and largest visible share of each axis, for a plain and for a shifted view."""
 
@@ -259,63 +256,17 @@ class TrainingData:
             )
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Figures of the validation frames at the student's input size, threshold .5.
-
-        Returns:
-            `dice_val` and `iou_val`, means over the frames with a polyp, and `score`, which chooses
-            the best epoch. It is the mean Dice; if there are clean frames, a frame with a polyp
-            counts 0 unless its peak exceeds the peaks of `SPECIFICITY` of the clean frames. Clean
-            frames also add `flagged_val`, the share of them with a mask.
-        """
+        """Figures of the validation frames at the student's size; see `validation_figures`."""
         model.eval()
-        device = next(model.parameters()).device
-        dice, iou, peaks, with_polyp = [], [], [], []
         with torch.inference_mode():
-            for begin in range(0, len(self.validation), self.batch_size):
-                rows = slice(begin, begin + self.batch_size)
-                logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
-                truth = mask_tensor(self.validation.masks[rows]) >= 0.5
-                found = (
-                    F.interpolate(
-                        logits, size=truth.shape[-2:], mode="bilinear", align_corners=False
-                    )
-                    >= 0
-                )
-                both = (truth & found).sum(dim=(1, 2, 3)).float()
-                sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
-                polyp = truth.any(dim=3).any(dim=2).any(dim=1)
-                dice.append((2 * both / sizes)[polyp])
-                iou.append((both / (sizes - both))[polyp])
-                peaks.append(_peaks(logits))
-                with_polyp.append(polyp)
-        return _figures(torch.cat(dice), torch.cat(iou), torch.cat(peaks), torch.cat(with_polyp))
+            return validation_figures(self._scored(model))
 
-
-def _peaks(logits: Tensor) -> Tensor:
-    """Return peak logits (B,) of (B, 1, h, w) that `FLAG_AREA` of the cells reach."""
-    cells = logits.flatten(1)
-    return cells.topk(max(1, round(FLAG_AREA * cells.shape[1])), dim=1).values[:, -1]
-
-
-def _figures(dice: Tensor, iou: Tensor, peaks: Tensor, polyp: Tensor) -> dict[str, float]:
-    """Figures that `TrainingData.validate` returns.
-
-    Args:
-        dice: (n,) Dice of the frames with a polyp, in their order.
-        iou: (n,) IoU of the same frames.
-        peaks: (N,) peak logit of all frames.
-        polyp: (N,) bool, whether a frame has one.
-    """
-    figures = {"dice_val": dice.mean().item(), "iou_val": iou.mean().item()}
-    clean = peaks[~polyp]
-    if len(clean) == 0:
-        return figures | {"score": figures["dice_val"]}
-    least = max(torch.quantile(clean, SPECIFICITY).item(), 0.0)
-    kept = dice * (peaks[polyp] > least)
-    return figures | {
-        "flagged_val": (clean >= 0).float().mean().item(),
-        "score": kept.mean().item(),
-    }
+    def _scored(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        device = next(model.parameters()).device
+        for begin in range(0, len(self.validation), self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
+            yield logits, mask_tensor(self.validation.masks[rows])
 
 
 def step_seed(seed: int, epoch: int, step: int, process: int) -> int:

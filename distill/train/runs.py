@@ -20,6 +20,7 @@ from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.teachers.build import build_teacher
 from distill.train.stages import average_stages, run_stages, stage_config, stage_path
 from distill.train.trainer import Trainer
+from edge.errors import UsageError
 from edge.util.progress import silent
 
 if TYPE_CHECKING:
@@ -113,6 +114,42 @@ def can_resume(run: Path) -> bool:
     if not (run / "resolved.yaml").is_file():
         return False
     return bool(run_stages(load_config(run))) or (run / "checkpoints" / "last.pt").is_file()
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a folder holds a run that needs no further training."""
+    if not can_resume(run) or not (run / "checkpoints" / "best.pt").is_file():
+        return False
+    config = load_config(run)
+    if run_stages(config):
+        return True  # the mean of the stages is written last
+    path = run / "metrics.jsonl"
+    return path.is_file() and len(path.read_bytes().splitlines()) >= config.run.epochs
+
+
+def ensure_trained(config: DistillConfig, run: Path, *, report: Reporter = silent) -> Path:
+    """Train a run, continue one that was stopped, or keep one that is finished.
+
+    Args:
+        config: Everything that decides the outcome.
+        run: Folder of the run.
+        report: As in `start_run`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: The folder holds a run with different settings.
+        EdgeDifomError: As `start_run` and `resume_run` raise.
+    """
+    if not can_resume(run):
+        return start_run(config, out=run, force=True, report=report)
+    if load_config(run) != config:
+        raise UsageError(
+            f"{run} was trained with different settings",
+            hint="remove it, or choose a different folder of runs",
+        )
+    return run if is_finished(run) else resume_run(run, report=report)
 
 
 def _start_stages(
