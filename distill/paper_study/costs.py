@@ -121,7 +121,8 @@ class Forecast(NamedTuple):
     @property
     def bytes(self) -> int:
         """Disk of all rows."""
-        return sum(row.bytes for row in (*self.students, *self.teachers))
+        runs = sum(row.bytes for row in self.students)
+        return runs + sum(row.bytes for row in self.teachers)
 
 
 def forecast(study: PaperStudy, sets: Mapping[str, LabeledFrames], out: Path) -> Forecast:

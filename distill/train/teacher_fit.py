@@ -151,7 +151,7 @@ def _fitted(
                         hint=f"lr={options.lr / 3:g}",
                     )
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call] # torch annotates only part of it
+                loss.backward()
                 optimizer.step()
                 schedule.step()
                 total += loss.item()
