@@ -112,8 +112,7 @@ def _teachers_of(folder: Path) -> list[str]:
     ]
     found = []
     for made in (config, *stages):
-        found += made.taught_by
-        found += made.teachers.task_specs if made.loss.recipe == "difom" else []
+        found += made.all_teachers
         if made.student.start and Path(made.student.start).is_dir():
             found.append(f"run:{made.student.start}")
     return found

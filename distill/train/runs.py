@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from distill.data.load import draw_splits, open_data
 from distill.data.split_record import read_splits, write_splits
+from distill.data.teacher_splits import refuse_seen_validation
 from distill.run_folder import describe_run, keep_metrics_before, load_checkpoint, load_config
 from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.teachers.build import build_teacher
@@ -22,6 +23,7 @@ from distill.train.stages import average_stages, run_stages, stage_config, stage
 from distill.train.trainer import Trainer
 from edge.errors import UsageError
 from edge.util.progress import silent
+from edge.util.spec import expand, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,10 +163,13 @@ def _start_stages(
     report: Reporter,
 ) -> Path:
     """Start a run of several trainings; see `start_run`."""
-    for stage in run_stages(config):
-        stage_config(config, stage, out)
-    _refuse_missing_teachers([stage_config(config, stage, out) for stage in run_stages(config)])
+    stages = [stage_config(config, stage, out) for stage in run_stages(config)]
+    _refuse_missing_teachers(stages)
     splits = draw_splits(config.data)
+    later = {spec for stage in stages for spec in stage.all_teachers}
+    # A teacher that an earlier stage makes is not there yet, and sees the same split.
+    present = [spec for spec in sorted(later) if expand(parse(spec).target).exists()]
+    refuse_seen_validation(present, splits)
     with _owned(process, out, config.student.network, force=force) as run:
         if process.is_main_process:
             for name in ("metrics.jsonl", "checkpoints/best.pt"):

@@ -224,3 +224,19 @@ def test_the_command_writes_a_teacher_and_names_the_next_one(
         main(["distill", "--data", str(data), "--teacher", f"fitted:{tmp_path}"])
     assert ended.value.code == 2
     assert "edge-difom teacher fit" in capsys.readouterr().err
+
+
+def test_teachers_of_a_later_stage_are_refused_before_the_first(
+    fitted: Path, data: Path, tmp_path: Path
+) -> None:
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    (swapped / "train").symlink_to(data / "validation")
+    (swapped / "validation").symlink_to(data / "train")
+    stages = [
+        {"name": "first", "settings": {"recipe": "none"}, "averaged": False},
+        {"name": "second", "settings": {"teachers": [f"fitted:{fitted}"]}, "after": "first"},
+    ]
+    with pytest.raises(DataError, match="has learned from frames"):
+        start_run(student(swapped, stages=stages), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
