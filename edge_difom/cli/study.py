@@ -50,7 +50,11 @@ class Numbers(click.ParamType[list[int]]):
     cls=LazyGroup,
     table={},
     short_help="Train and evaluate the cells of a published table.",
-    epilog=console.examples("edge-difom study paper --data TRAIN --test TestDataset --dry-run"),
+    epilog=console.examples(
+        "edge-difom study paper --data TRAIN --test TestDataset --dry-run",
+        "edge-difom study paper --data TRAIN --test TestDataset --out STUDY",
+        "edge-difom study paper --data TRAIN --test TestDataset --random-teachers --set epochs=1",
+    ),
 )
 def group() -> None:
     """Train and evaluate the cells of a published table."""
