@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks.studies.left_out import left_out_pairs
-from edge.util.files import atomic_write
+from edge.util.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def int8_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
         if place not in kept:
             engine = engine or _engine(run)
             kept[place] = score_engine(engine, load_config(run), left_out_pairs(folder)).dice
-            atomic_write(path, msgspec.json.format(msgspec.json.encode(kept)))
+            write_json(path, kept)
     found = {f"Dice INT8, {folder.name}": kept[str(folder.resolve())] for folder in folders}
     return {name: value for name, value in found.items() if value is not None}
 

@@ -64,7 +64,7 @@ class Teaching(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, int]
 
 
-class Plan(NamedTuple):
+class SharePlan(NamedTuple):
     """The runs of one share of the labels.
 
     Attributes:
@@ -90,7 +90,7 @@ def plan_share(
     settings: dict[str, Any],
     fits: Path,
     teacher: str = EMBEDDED,
-) -> Plan:
+) -> SharePlan:
     """Plan the runs of one share of the labels.
 
     Args:
@@ -128,7 +128,7 @@ def plan_share(
     for arm, count in MEMBERS.items():
         heads = [f"fitted:{fit_path(fits, share, seed)}" for seed in range(count)]
         known[arm] = taught | {"teachers": heads, "task_teachers": heads}
-    return Plan(
+    return SharePlan(
         share,
         given,
         {BASELINE: {"epochs": config.run.epochs + more}} | {arm: known[arm] for arm in arms},
@@ -142,7 +142,7 @@ def fit_path(fits: Path, share: int, seed: int) -> Path:
     return (fits / f"labels-{share}-{seed}").resolve()
 
 
-def _fit(plan: Plan, fits: Path, teacher: str, epochs: int) -> None:
+def _fit(plan: SharePlan, fits: Path, teacher: str, epochs: int) -> None:
     """Fit the teachers that a share's arms need and that are not there."""
     from distill.train.teacher_fit import fit_config, fit_teacher
 
@@ -158,7 +158,7 @@ def _fit(plan: Plan, fits: Path, teacher: str, epochs: int) -> None:
 
 
 def compare_teaching(
-    plans: Sequence[Plan],
+    plans: Sequence[SharePlan],
     seeds: range,
     runs: Path,
     *,
@@ -326,7 +326,7 @@ def command(
         console.made(json_path)
 
 
-def _show_costs(plans: Sequence[Plan], seeds: int) -> None:
+def _show_costs(plans: Sequence[SharePlan], seeds: int) -> None:
     """Print the steps of each share and the hours that they take here."""
     from distill.config import make_config
     from distill.paper_study.costs import measured_student

@@ -49,7 +49,7 @@ class PaperStudy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settings: dict[str, Any] = {}
 
 
-class Cell(NamedTuple):
+class StudyCell(NamedTuple):
     """One training of the table.
 
     Attributes:
@@ -68,7 +68,7 @@ class Cell(NamedTuple):
         return f"{self.student}-{self.foundations}f-{self.seed}"
 
 
-def study_cells(study: PaperStudy) -> list[Cell]:
+def study_cells(study: PaperStudy) -> list[StudyCell]:
     """All cells, row by row.
 
     Raises:
@@ -84,14 +84,14 @@ def study_cells(study: PaperStudy) -> list[Cell]:
             got=", ".join(map(str, study.foundations)),
         )
     return [
-        Cell(student, count, seed)
+        StudyCell(student, count, seed)
         for student in study.students
         for count in study.foundations
         for seed in range(study.seeds)
     ]
 
 
-def cell_config(study: PaperStudy, cell: Cell) -> DistillConfig:
+def cell_config(study: PaperStudy, cell: StudyCell) -> DistillConfig:
     """Configuration of one cell.
 
     Raises:
@@ -116,6 +116,6 @@ def is_random(spec: str) -> bool:
     return bool(target) and (expand(target) / RANDOM_MARK).is_file()
 
 
-def has_no_result(study: PaperStudy, cell: Cell) -> bool:
+def has_no_result(study: PaperStudy, cell: StudyCell) -> bool:
     """Whether a cell only shows that it runs, because a teacher of it is random."""
     return any(is_random(spec) for spec in study.teachers[: cell.foundations])

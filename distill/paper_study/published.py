@@ -8,7 +8,7 @@ FIELD = "A, mean Dice"
 NOTEBOOK = "Dice pooled over batches of 6 at threshold 0.5, neither A nor B"
 
 
-class Published(NamedTuple):
+class PublishedRow(NamedTuple):
     """Figures of one method.
 
     Attributes:
@@ -26,25 +26,25 @@ class Published(NamedTuple):
 
 _PRANET = "Fan et al., MICCAI 2020"
 PUBLISHED = (
-    Published(
+    PublishedRow(
         "U-Net",
         _PRANET,
         FIELD,
         {"kvasir": 0.818, "clinicdb": 0.823, "cvc300": 0.710, "colondb": 0.512, "etis": 0.398},
     ),
-    Published(
+    PublishedRow(
         "U-Net++",
         _PRANET,
         FIELD,
         {"kvasir": 0.821, "clinicdb": 0.794, "cvc300": 0.707, "colondb": 0.483, "etis": 0.401},
     ),
-    Published(
+    PublishedRow(
         "PraNet",
         _PRANET,
         FIELD,
         {"kvasir": 0.898, "clinicdb": 0.899, "cvc300": 0.871, "colondb": 0.709, "etis": 0.628},
     ),
-    Published(
+    PublishedRow(
         "Polyp-DiFoM, U-Net++, 3F",
         "outputs stored in the released notebook",
         NOTEBOOK,

@@ -15,7 +15,7 @@ from distill.train.evaluation import evaluate_run
 from distill.train.runs import ensure_trained, is_finished
 from edge.errors import DataError, UsageError
 from edge.evaluation.evaluator import read_evaluation
-from edge.util.files import atomic_write, locked
+from edge.util.files import atomic_write, json_text, locked, write_json
 from edge.util.host import Device, read_device, versions
 from edge.util.progress import silent
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from distill.config import DistillConfig
-    from distill.paper_study.cells import Cell, PaperStudy
+    from distill.paper_study.cells import PaperStudy, StudyCell
     from edge.datasets.public_sets import LabeledFrames
     from edge.evaluation.metrics import EvaluationReport
     from edge.util.progress import Reporter
@@ -93,7 +93,7 @@ class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str | None]
 
 
-def run_study(
+def run_paper_study(
     study: PaperStudy,
     sets: Mapping[str, LabeledFrames],
     out: Path,
@@ -143,11 +143,11 @@ def run_study(
         device=read_device(),
         versions=versions(),
     )
-    atomic_write(out / RECORD, msgspec.json.format(msgspec.json.encode(record)))
+    write_json(out / RECORD, record)
     return record
 
 
-def is_trained(out: Path, cell: Cell, config: DistillConfig) -> bool:
+def is_trained(out: Path, cell: StudyCell, config: DistillConfig) -> bool:
     """Whether the folder of a study holds the finished run of a cell with these settings."""
     run = out / RUNS / cell.name
     return is_finished(run) and load_config(run) == config
@@ -156,7 +156,7 @@ def is_trained(out: Path, cell: Cell, config: DistillConfig) -> bool:
 def _keep_settings(study: PaperStudy, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTINGS
-    wanted = msgspec.json.format(msgspec.json.encode(study))
+    wanted = json_text(study)
     with locked(out / ".lock"):
         if not path.is_file():
             atomic_write(path, wanted)
@@ -205,7 +205,7 @@ def _evaluated(
                 done=lambda done: bar.update(1, done),
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, msgspec.json.format(msgspec.json.encode(found)))
+        write_json(path, found)
     return _figures(found, frames)
 
 

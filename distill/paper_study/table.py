@@ -44,7 +44,7 @@ def table_rows(record: StudyRecord) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def markdown(record: StudyRecord) -> str:
+def study_markdown(record: StudyRecord) -> str:
     """The table with what its figures mean."""
     head, rows = table_rows(record)
     lines = ["# Students by foundation models", ""]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import torch
 
 from distill.config import dump_config, resolve_config
@@ -16,11 +15,11 @@ from distill.data.load import open_data
 from distill.data.split_record import write_splits
 from distill.data.validation import validation_figures
 from distill.losses import TASK_LOSSES, segmentation_loss
-from distill.run_folder import append_metrics, save_checkpoint, versions
+from distill.run_folder import append_metrics, save_checkpoint, training_versions
 from distill.teachers.build import make_teacher
 from distill.teachers.fitted import CONFIG, HEAD, TaskHead
 from edge.errors import TrainingError
-from edge.util.files import atomic_dir, atomic_write, refuse_existing
+from edge.util.files import atomic_dir, atomic_write, refuse_existing, write_json
 from edge.util.progress import silent
 from edge.util.spec import Spec, expand, parse
 
@@ -108,7 +107,7 @@ def fit_teacher(
             },
         )
         atomic_write(folder / CONFIG, dump_config(config))
-        atomic_write(folder / "env.json", msgspec.json.format(msgspec.json.encode(versions())))
+        write_json(folder / "env.json", training_versions())
         write_splits(folder / "splits.json", data.splits)
         for row in rows:
             append_metrics(folder, row)

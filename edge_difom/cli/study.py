@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from distill.paper_study.costs import Forecast
 
 
-class Names(click.ParamType[list[str]]):
-    """Names, separated by commas."""
+class NameSeries(click.ParamType[list[str]]):
+    """NameSeries, separated by commas."""
 
     name = "NAME,NAME"
 
@@ -30,8 +30,8 @@ class Names(click.ParamType[list[str]]):
         return names
 
 
-class Numbers(click.ParamType[list[int]]):
-    """Numbers from 0, separated by commas."""
+class NumberSeries(click.ParamType[list[int]]):
+    """NumberSeries from 0, separated by commas."""
 
     name = "N,N"
 
@@ -91,7 +91,7 @@ def group() -> None:
 )
 @click.option(
     "--students",
-    type=Names(),
+    type=NameSeries(),
     default="unet,unetpp,pranet,emcad",
     show_default=True,
     help="Students; emcad is its decoder on the encoder of edge-s. A student of `distill --student`"
@@ -99,10 +99,10 @@ def group() -> None:
 )
 @click.option(
     "--foundations",
-    type=Numbers(),
+    type=NumberSeries(),
     default="0,2,3,4",
     show_default=True,
-    help="Numbers of teachers; 0 trains on the task alone.",
+    help="NumberSeries of teachers; 0 trains on the task alone.",
 )
 @click.option(
     "--teacher",
@@ -157,8 +157,8 @@ def paper(
     from distill.config import parse_assignments
     from distill.paper_study.cells import FOUNDATIONS, RANDOM_MARK, PaperStudy
     from distill.paper_study.costs import forecast
-    from distill.paper_study.run import RECORD, run_study
-    from distill.paper_study.table import markdown, table_rows
+    from distill.paper_study.run import RECORD, run_paper_study
+    from distill.paper_study.table import study_markdown, table_rows
     from distill.run_table import runs_root
     from edge.datasets.public_sets import find_test_sets
     from edge.util.files import atomic_write
@@ -193,9 +193,9 @@ def paper(
         _show_forecast(forecast(study, sets, folder))
         console.next_command("the same command without --dry-run")
         return
-    record = run_study(study, sets, folder, announce=console.step, report=console.progress)
+    record = run_paper_study(study, sets, folder, announce=console.step, report=console.progress)
     table = folder / "table.md"
-    atomic_write(table, markdown(record))
+    atomic_write(table, study_markdown(record))
     console.table(*table_rows(record))
     console.made(folder / RECORD, table)
 

@@ -17,8 +17,8 @@ from distill.paper_study.cells import (
     has_no_result,
     study_cells,
 )
-from distill.paper_study.run import run_study
-from distill.paper_study.table import NO_RESULT, markdown
+from distill.paper_study.run import run_paper_study
+from distill.paper_study.table import NO_RESULT, study_markdown
 from distill.students.build import build_student
 from distill.teachers.build import build_teacher
 from distill.teachers.random_networks import write_random
@@ -153,7 +153,7 @@ def test_costs_follow_epochs_and_teachers_and_what_is_done(
     assert row.train_h == pytest.approx(2 * 2.03)  # two steps an epoch, with and without a teacher
     (teacher,) = found.teachers
     assert (teacher.frames, teacher.hours, teacher.bytes) == (6, 6.0, 2 * 6 * 120 * 4 * 4)
-    run_study(table, sets, tmp_path / "study")
+    run_paper_study(table, sets, tmp_path / "study")
     done = costs.forecast(table, sets, tmp_path / "study")
     assert (done.students[0].cells, done.hours, done.bytes) == (0, 0.0, 0)
     absent = costs.forecast(study(data, foundations=[1]), sets, tmp_path / "other").teachers[0]
@@ -168,24 +168,26 @@ def test_a_stopped_study_goes_on_and_gives_the_same_table(
     settings = TINY | {"checkpoint_minutes": 1e-9}
     teachers = ["efficientnet_lite2?size=64"]
     table = study(data, foundations=[0, 1], teachers=teachers, settings=settings)
-    whole = run_study(table, sets, tmp_path / "whole")
+    whole = run_paper_study(table, sets, tmp_path / "whole")
     assert [set(cell.sets) for cell in whole.cells] == [{"etis", "kvasir"}] * 2
     with killed_in_step(4):  # the last one of the second cell
-        run_study(table, sets, tmp_path / "cut")
+        run_paper_study(table, sets, tmp_path / "cut")
     assert not (tmp_path / "cut" / "study.json").exists()
     assert (tmp_path / "cut" / "evaluations" / "edge-xs-0f-0" / "kvasir.json").is_file()
     announced: list[tuple[int, int, str]] = []
-    cut = run_study(table, sets, tmp_path / "cut", announce=lambda *step: announced.append(step))
+    cut = run_paper_study(
+        table, sets, tmp_path / "cut", announce=lambda *step: announced.append(step)
+    )
     assert announced == [(2, 2, "edge-xs-1f-0")]
     assert cut.cells == whole.cells
     with pytest.raises(UsageError, match="different settings"):
-        run_study(study(data, settings=TINY | {"epochs": 2}), sets, tmp_path / "cut")
+        run_paper_study(study(data, settings=TINY | {"epochs": 2}), sets, tmp_path / "cut")
 
 
 def test_test_frames_that_are_trained_on_are_refused(data: Path, tmp_path: Path) -> None:
     sets = find_test_sets([str(data / "validation")])
     with pytest.raises(DataError, match="among the frames to train on"):
-        run_study(study(data), sets, tmp_path / "study")
+        run_paper_study(study(data), sets, tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
 
@@ -215,7 +217,7 @@ def test_all_cells_of_the_papers_table_run(
 
 
 def test_several_seeds_are_shown_with_their_range(data: Path, tests: Path, tmp_path: Path) -> None:
-    record = run_study(study(data, seeds=2), find_test_sets([str(tests)]), tmp_path / "study")
-    table = markdown(record)
+    record = run_paper_study(study(data, seeds=2), find_test_sets([str(tests)]), tmp_path / "study")
+    table = study_markdown(record)
     assert "Means of 2 seeds" in table
     assert " to 0." in next(line for line in table.splitlines() if line.startswith("| edge-xs"))
