@@ -191,7 +191,6 @@ def paper(
     sets = find_test_sets(tests)
     if dry_run:
         _show_forecast(forecast(study, sets, folder))
-        console.next_command("the same command without --dry-run")
         return
     record = run_paper_study(study, sets, folder, announce=console.step, report=console.progress)
     table = folder / "table.md"
