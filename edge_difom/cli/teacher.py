@@ -19,6 +19,7 @@ from edge_difom.cli.groups import LazyGroup
     short_help="Fit a frozen network to the task before it teaches.",
     epilog=console.examples(
         "edge-difom teacher fit efficientnet_lite2 --data DIR --out FITTED",
+        "edge-difom teacher fit 'efficientnet_lite2?layers=3,4' --data DIR --out FITTED",
         "edge-difom teacher fit run:RUN --data DIR --out FITTED --seed 1",
         "edge-difom distill --data DIR --teacher fitted:FITTED",
     ),
