@@ -76,6 +76,12 @@ class DistillConfig(msgspec.Struct, frozen=True, kw_only=True):
         taught = self.loss.recipe != "none" or self.data.images
         return list(self.teachers.specs) if taught else []
 
+    @property
+    def all_teachers(self) -> list[str]:
+        """Teachers of maps and of logits that the student learns from."""
+        by_logits = self.loss.recipe == "difom" and self.teachers.task_specs
+        return [*self.taught_by, *(by_logits or [])]
+
     def changed(self, **values: Any) -> DistillConfig:
         """A copy with other values of some options.
 

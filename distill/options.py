@@ -219,14 +219,14 @@ class TeacherOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         Meta(
             description="Specifications of the teachers whose feature maps are distilled, as "
             "`distill.teachers.build.build_teacher` reads them, with `?size=PIXELS` for a size "
-            "other than that of the checkpoint."
+            "other than that of the checkpoint and `?layers=NAME,NAME` for other layers."
         ),
     ] = field(name="teachers", default_factory=lambda: ["efficientnet_lite2"])
     task_specs: Annotated[
         list[str],
         Meta(
-            description="Trained students, each `run:RUN`, whose averaged logits are distilled; "
-            "an empty list disables this."
+            description="Networks that segment, each `run:RUN` or `fitted:DIR`, whose averaged "
+            "logits are distilled; an empty list disables this."
         ),
     ] = field(name="task_teachers", default_factory=list)
     standardize: Annotated[

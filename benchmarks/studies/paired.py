@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edge.errors import UsageError
 from edge.util.host import Device, read_device, versions
 from edge_difom.cli import console
 
@@ -116,6 +115,7 @@ def run_study(
         TrainingError: A run diverged.
         DataError: The images cannot be used.
     """
+    from distill.train.runs import is_finished
     from edge.util.files import locked
 
     dice: dict[str, list[float]] = {name: [] for name in arms}
@@ -128,7 +128,7 @@ def run_study(
         for number, (seed, name) in enumerate(wanted):
             run = runs / f"{name}-{seed}"
             with suppress(BlockingIOError), locked(runs / f"{run.name}.lock", wait=wait):
-                if not _finished(run, shared["epochs"]):
+                if not is_finished(run):
                     console.step(number + 1, len(wanted), f"{name}, seed {seed}")
                 found, spent = _trained(run, shared | arms[name] | {"seed": seed})
                 figures = {} if score is None else score(run)
@@ -275,32 +275,26 @@ def _verdict(interval: tuple[float, float], above: str, below: str) -> str:
 def _trained(run: Path, values: Settings) -> tuple[float, float]:
     """Return the last validation Dice and the seconds of a run; trains or resumes it if needed."""
     from distill.config import make_config
-    from distill.run_folder import load_config
-    from distill.train.runs import resume_run, start_run
+    from distill.train.runs import ensure_trained
 
-    config = make_config(values)
-    if not (run / "checkpoints" / "last.pt").is_file():
-        start_run(config, out=run, force=True)
-    elif load_config(run) != config:
-        raise UsageError(
-            f"{run} was trained with different settings", hint="remove it, or use different --runs"
-        )
-    elif not _finished(run, config.run.epochs):
-        resume_run(run)
-    last = last_metrics(run)
-    return last["dice_val"], last["seconds"]
+    ensure_trained(make_config(values), run)
+    return last_metrics(run)["dice_val"], sum(_metrics(part)[-1]["seconds"] for part in _parts(run))
 
 
 def last_metrics(run: Path) -> dict[str, float]:
-    """Return the figures of a run's last epoch."""
-    return _metrics(run)[-1]
+    """Return the figures of a run's last epoch; of its last stage, if it has stages."""
+    return _metrics(_parts(run)[-1])[-1]
 
 
-def _finished(run: Path, epochs: int) -> bool:
-    return len(_metrics(run)) >= epochs
+def _parts(run: Path) -> list[Path]:
+    """Return the folders of a run's trainings, in their order."""
+    from distill.run_folder import load_config
+    from distill.train.stages import run_stages, stage_path
+
+    stages = run_stages(load_config(run))
+    return [stage_path(run, stage.name) for stage in stages] or [run]
 
 
 def _metrics(run: Path) -> list[dict[str, float]]:
-    path = run / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []
+    lines = (run / "metrics.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line) for line in lines if line]

@@ -13,6 +13,7 @@ from distill.data.checks import check_stores
 from distill.data.frames import Frames
 from distill.data.image_store import ImageStore, Splits, decode_images, load_negatives, load_splits
 from distill.data.teacher_maps import HELD_OUT, TRAINING, open_maps
+from distill.data.teacher_splits import refuse_seen_validation
 from distill.data.unlabeled import load_unlabeled
 from distill.run_table import runs_root
 from distill.students.build import build_student
@@ -52,7 +53,8 @@ def open_data(
     Raises:
         UsageError: The size does not fit the student, a name is unknown, or options contradict each
             other.
-        DataError: The images cannot be used, or no training or no validation frame has a polyp.
+        DataError: The images cannot be used, no training or no validation frame has a polyp, or a
+            teacher has learned from a validation frame.
     """
     refuse_size(config, build_student(config.student.network, pretrained=False).divisor)
     splits = recorded or draw_splits(config.data)
@@ -61,12 +63,11 @@ def open_data(
         splits = msgspec.structs.replace(splits, images=[])
     taught = with_teachers and config.loss.recipe != "none"
     _refuse_unfit(config)
-    teachers = [build_teacher(spec) for spec in config.teachers.specs] if taught else []
-    task_teacher = (
-        build_task_teacher(config.teachers.task_specs)
-        if taught and config.loss.recipe == "difom" and config.teachers.task_specs
-        else None
-    )
+    specs = config.teachers.specs if taught else []
+    task_specs = config.teachers.task_specs if taught and config.loss.recipe == "difom" else []
+    refuse_seen_validation([*specs, *task_specs], splits)
+    teachers = [build_teacher(spec) for spec in specs]
+    task_teacher = build_task_teacher(task_specs) if task_specs else None
     stores: dict[str, ImageStore] = {}
     kinds = {
         UNLABELED: splits.unlabeled,

@@ -86,12 +86,24 @@ def open_maps(
     if needed:
         logger.info("teachers' maps take %.1f MB more in %s", needed / 1e6, folder)
         require_space(folder, needed, "the teachers' maps")
+    _probe(plans)
     opened = [_opened(kinds, options, report) for kinds in plans]
     trained = [kind for kind in frames if kind != HELD_OUT]
     return (
         _chosen(opened, trained, task_teacher is not None),
         _chosen(opened, [HELD_OUT], task_teacher is not None) if HELD_OUT in frames else None,
     )
+
+
+def _probe(plans: Sequence[Mapping[str, CachePlan]]) -> None:
+    """Refuse a useless teacher before the ones before it spend hours."""
+    waiting = [
+        next(plan for plan in kinds.values() if plan.frames_to_see)
+        for kinds in plans
+        if any(plan.frames_to_see for plan in kinds.values())
+    ]
+    for plan in waiting[1:]:  # the first one is the first to be run
+        plan.probe()
 
 
 def _opened(

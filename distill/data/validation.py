@@ -11,6 +11,8 @@ from distill.data.tensors import mask_tensor, to_tensor
 from edge.evaluation.findings import FLAG_AREA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from torch import Tensor, nn
 
     from distill.data.image_store import ImageStore
@@ -70,23 +72,36 @@ def score_frames(model: nn.Module, frames: ImageStore, batch_size: int) -> Frame
     """
     model.eval()
     device = next(model.parameters()).device
-    dice, iou, peaks, with_polyp = [], [], [], []
-    with torch.inference_mode():
+
+    def scored() -> Iterator[tuple[Tensor, Tensor]]:
         for begin in range(0, len(frames), batch_size):
             rows = slice(begin, begin + batch_size)
             logits = model(to_tensor(frames.images[rows]).to(device)).cpu()
-            truth = mask_tensor(frames.masks[rows]) >= 0.5
-            found = (
-                F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)
-                >= 0
-            )
-            both = (truth & found).sum(dim=(1, 2, 3)).float()
-            sizes = truth.sum(dim=(1, 2, 3)) + found.sum(dim=(1, 2, 3))
-            polyp = truth.any(dim=3).any(dim=2).any(dim=1)
-            dice.append((2 * both / sizes)[polyp])
-            iou.append((both / (sizes - both))[polyp])
-            peaks.append(_peaks(logits))
-            with_polyp.append(polyp)
+            yield logits, mask_tensor(frames.masks[rows])
+
+    with torch.inference_mode():
+        return compare_frames(scored())
+
+
+def compare_frames(found: Iterable[tuple[Tensor, Tensor]]) -> FrameScores:
+    """Compare logits with masks at threshold .5, at the size of the masks.
+
+    Args:
+        found: Batches of logits (B, 1, h, w), upsampled bilinearly, and masks (B, 1, H, W), 0 to 1,
+            on the CPU; at least one mask shows a polyp.
+    """
+    dice, iou, peaks, with_polyp = [], [], [], []
+    for logits, masks in found:
+        truth = masks >= 0.5
+        shown = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)
+        mask = shown >= 0
+        both = (truth & mask).sum(dim=(1, 2, 3)).float()
+        sizes = truth.sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2, 3))
+        polyp = truth.any(dim=3).any(dim=2).any(dim=1)
+        dice.append((2 * both / sizes)[polyp])
+        iou.append((both / (sizes - both))[polyp])
+        peaks.append(_peaks(logits))
+        with_polyp.append(polyp)
     return FrameScores(torch.cat(dice), torch.cat(iou), torch.cat(peaks), torch.cat(with_polyp))
 
 

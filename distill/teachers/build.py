@@ -7,25 +7,39 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from distill.teachers.base import Teacher
+from distill.teachers.layers import choose_layers, read_layers
 from edge.errors import UsageError
 from edge.util import plugins
 from edge.util.extras import resolve
 from edge.util.plugins import find_plugin, plugin_names
-from edge.util.spec import choice, expand, option, parse, whole
+from edge.util.spec import Spec, choice, expand, option, parse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.util.spec import Spec
-
-__all__ = ["TEACHERS", "Form", "Teacher", "build_task_teacher", "build_teacher", "spec_forms"]
+__all__ = [
+    "TEACHERS",
+    "Form",
+    "Teacher",
+    "build_task_teacher",
+    "build_teacher",
+    "make_teacher",
+    "spec_forms",
+]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Options of every built-in teacher: height and width of its input in pixels."""
+class LayerSettings:
+    """Options of a teacher whose size is fixed: which of its layers are distilled."""
+
+    layers: tuple[str, ...] | None = option(read_layers, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(LayerSettings):
+    """Options of other built-in teachers: height and width of the input in pixels, and layers."""
 
     size: int | None = option(whole(14, 4096), None)
 
@@ -50,7 +64,7 @@ class Form(NamedTuple):
 
     source: str
     builder: str
-    options: type[Settings] = Settings
+    options: type[LayerSettings] = Settings
 
     def accepts(self, spec: Spec) -> bool:
         """Whether a description has a source exactly where this form takes one."""
@@ -71,9 +85,10 @@ TEACHERS = {
     "mask2former": Form(_FOLDER, f"{_HF}:load_mask2former"),
     "timm": Form("NAME[@CHECKPOINT]", "distill.teachers.timm_models:load_timm"),
     "run": Form("RUN", "distill.teachers.student:load_student_maps"),
+    "fitted": Form("DIR", "distill.teachers.fitted:load_fitted", LayerSettings),
 }
 SAM_PTH = "distill.teachers.segment_anything:load_sam_pth"
-TASK_TEACHER = "distill.teachers.student:load_task_teacher"
+TASK_TEACHER = "distill.teachers.task:load_task_teacher"
 
 
 def spec_forms() -> list[str]:
@@ -87,17 +102,25 @@ def spec_forms() -> list[str]:
 
 
 def build_teacher(text: str) -> Teacher:
-    """Build a frozen teacher in eval mode, and log one line about it.
+    """Build a frozen teacher in eval mode, and log one line about it; see `make_teacher`."""
+    made = make_teacher(text)
+    logger.info("%s", made.describe())
+    return made
+
+
+def make_teacher(text: str) -> Teacher:
+    """Build a frozen teacher in eval mode.
 
     Args:
         text: One of `spec_forms`. A folder is a local checkpoint of transformers, a hub name is one
             on the Hugging Face hub; `sam:FILE.pth` is a checkpoint of the segment-anything package,
-            `timm:NAME` any network of timm, and `run:RUN` a student trained here. A leading `~` of
-            a path is expanded. `?size=PIXELS` at the end sets the size of the network's input.
+            `timm:NAME` any network of timm, `run:RUN` a student trained here, and `fitted:DIR` a
+            teacher fitted here. A leading `~` of a path is expanded. `?size=PIXELS` at the end sets
+            the size of the network's input, `?layers=NAME,NAME` the layers that are distilled.
 
     Raises:
-        UsageError: The name is unknown, its source is missing, it takes none, or the size does not
-            fit.
+        UsageError: The name is unknown, its source is missing, it takes none, or the size or the
+            layers do not fit.
         MissingDependencyError: A package is not installed, or the weights cannot be loaded.
         DataError: The source holds no such model.
     """
@@ -113,12 +136,13 @@ def build_teacher(text: str) -> Teacher:
             expected=" | ".join([*spec_forms(), *plugin_names(plugins.TEACHERS)]),
         )
     else:
-        settings = vars(spec.read(form.options))
+        settings = dict(vars(spec.read(form.options)))
         is_pth = spec.scheme == "sam" and spec.target.endswith((".pth", ".pt"))
         build: Callable[..., Teacher] = resolve(SAM_PTH if is_pth else form.builder)
+        layers = settings.pop("layers")
         given = {name: value for name, value in settings.items() if value is not None}
         made = build(*sources, **given)
-    logger.info("%s", made.describe())
+        made = made if layers is None else choose_layers(made, layers)
     return made
 
 
@@ -130,24 +154,25 @@ def _expanded(source: str) -> str:
 
 
 def build_task_teacher(specs: Sequence[str]) -> Teacher:
-    """Trained students as one teacher of one channel, the logit of their mean probability.
+    """Networks that segment as one teacher of one channel, the logit of their mean probability.
 
     Args:
-        specs: Each `run:RUN`.
+        specs: Each `run:RUN` or `fitted:DIR`.
 
     Raises:
-        UsageError: A specification has another form, or its folder is not a run directory.
+        UsageError: A specification has another form, or its folder is neither of the two.
         TrainingError: Its checkpoint is missing or damaged.
+        DataError: The network under a fitted teacher has changed.
     """
-    sources = []
+    members = []
     for spec in specs:
         parsed = parse(spec)
-        if parsed.scheme != "run" or not parsed.target or parsed.options:
+        if parsed.scheme not in ("run", "fitted") or not parsed.target or parsed.options:
             raise UsageError(
                 f"task teacher {spec!r} has no logits",
-                expected="run:RUN, a student trained here; no other teacher segments polyps",
+                expected="run:RUN, a student trained here, or fitted:DIR, a fitted teacher",
                 hint="task_teachers=[run:RUN]",
             )
-        sources.append(_expanded(parsed.target))
-    build: Callable[[Sequence[str]], Teacher] = resolve(TASK_TEACHER)
-    return build(sources)
+        members.append(Spec(parsed.scheme, _expanded(parsed.target)))
+    build: Callable[[Sequence[Spec]], Teacher] = resolve(TASK_TEACHER)
+    return build(members)

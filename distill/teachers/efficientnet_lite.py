@@ -8,9 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from distill.students.efficientnet_lite import lite_features
-from distill.teachers.base import Teacher, fitting_size
+from distill.teachers.base import fitting_size
+from distill.teachers.layers import LayeredTeacher, numbered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 STRIDE = 16
@@ -26,7 +29,7 @@ gradient of output cell i has its center of mass near input pixel 16 i + 9.7 (ra
 """
 
 
-class EfficientNetLite2(Teacher):
+class EfficientNetLite2(LayeredTeacher):
     """The stride-16 map of EfficientNet-Lite2, 120 channels.
 
     Args:
@@ -37,6 +40,8 @@ class EfficientNetLite2(Teacher):
         UsageError: The size does not fit.
         MissingDependencyError: The package with the weights is not installed.
     """
+
+    measured_on = 9 * STRIDE
 
     def __init__(self, *, pretrained: bool = True, size: int = SIZE) -> None:
         name = "efficientnet_lite2"
@@ -56,6 +61,19 @@ class EfficientNetLite2(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, 120, size / 16, size / 16) of (B, 3, size, size) float RGB."""
+        return self._levels(pixels)[STAGE]
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The maps at strides 2, 4, 8 and 16."""
+        return numbered(STAGE + 1)
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Maps of some stages; see `LayeredTeacher`."""
+        levels = self._levels(pixels)
+        return [levels[int(name) - 1] for name in names]
+
+    def _levels(self, pixels: Tensor) -> list[Tensor]:
+        height, width = pixels.shape[-2:]
         moved = F.pad((pixels - 127) / 128, [SHIFT, 0, SHIFT, 0], mode="replicate")
-        maps: Tensor = self.network(moved[..., : self.size, : self.size])[STAGE]
-        return maps
+        levels: list[Tensor] = self.network(moved[..., :height, :width])
+        return levels

@@ -9,10 +9,11 @@ import transformers
 
 from distill.teachers.base import Teacher, fitting_size, normalized
 from distill.teachers.hub import Processor, load_network, load_processor
+from distill.teachers.layers import LayeredTeacher, numbered, tapped
 from distill.teachers.segment_anything import min_max, with_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
@@ -30,10 +31,12 @@ DINOV3_SIZE, DECODER_SIZE = 512, 640
 file."""
 _CONVNEXT_STRIDE = 32
 _DECODER_STRIDE, _COARSEST = 8, 32
+_STRIDES = ("8", "16", "32")
 _SAM2_STRIDE = 16
+_NECK = "neck"
 
 
-class PatchTokens(Teacher):
+class PatchTokens(LayeredTeacher):
     """Patch tokens of DINOv2 (Oquab et al., 2023) or DINOv3 (Simeoni et al., 2025).
 
     The position embeddings follow the size; the class token and the registers are dropped. DINOv3's
@@ -72,12 +75,39 @@ class PatchTokens(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, channels, h, h) of (B, 3, size, size) float RGB, one cell a patch."""
+        return self._as_map(self._run(pixels).last_hidden_state)
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The blocks of a ViT, or the stages of ConvNeXt."""
+        return numbered(len(self._blocks()))
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Maps of some blocks, normalized as the last one is; those of stages as they are."""
+        blocks = self._blocks()
+        taken = {name: blocks[int(name) - 1] for name in names}
+        found = tapped(taken, lambda: self._run(pixels))
+        if hasattr(self.network.config, "hidden_sizes"):
+            return found
+        network: Any = self.network
+        norm = network.norm if self.name == "dinov3" else network.layernorm
+        return [self._as_map(norm(tokens)) for tokens in found]
+
+    def _run(self, pixels: Tensor) -> Any:
         shown = normalized(pixels, self.processor.mean, self.processor.deviation)
-        tokens: Tensor = self.network(pixel_values=shown).last_hidden_state[:, self.extra_tokens :]
-        return tokens.transpose(1, 2).reshape(len(pixels), self.channels, self.cells, self.cells)
+        return self.network(pixel_values=shown)
+
+    def _blocks(self) -> Any:
+        network: Any = self.network
+        if hasattr(network.config, "hidden_sizes"):
+            return network.model.stages
+        return network.model.layer if self.name == "dinov3" else network.encoder.layer
+
+    def _as_map(self, tokens: Tensor) -> Tensor:
+        kept = tokens[:, self.extra_tokens :].transpose(1, 2)
+        return kept.reshape(len(kept), kept.shape[1], self.cells, self.cells)
 
 
-class SquareEmbedding(Teacher):
+class SquareEmbedding(LayeredTeacher):
     """Image embedding of SAM (Kirillov et al., 2023) or SAM 2 (Ravi et al., 2024), from its neck.
 
     SAM's own preprocessing pads a frame to a square; here the frame is stretched to it, as for
@@ -111,16 +141,39 @@ class SquareEmbedding(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, channels, h, h) of (B, 3, size, size) float RGB."""
+        return self._embedding(self._run(pixels))
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The blocks and the neck of SAM, or the levels of the neck of SAM 2, the finest first."""
+        network: Any = self.network
+        if self.name == "sam2":
+            return numbered(int(network.num_feature_levels))
+        return (*numbered(len(network.vision_encoder.layers)), _NECK)
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Maps of some blocks or levels; see `LayeredTeacher`."""
+        network: Any = self.network
+        if self.name == "sam2":
+            levels = self._run(pixels).fpn_hidden_states
+            return [levels[int(name) - 1] for name in names]
+        encoder = network.vision_encoder
+        modules = {
+            name: encoder.neck if name == _NECK else encoder.layers[int(name) - 1] for name in names
+        }
+        found = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
+        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in found]
+
+    def _run(self, pixels: Tensor) -> Any:
         processor = self.processor
         shown = (
             min_max(pixels)
             if processor is None
             else normalized(pixels, processor.mean, processor.deviation)
         )
-        return self._embedding(self.network(pixel_values=shown))
+        return self.network(pixel_values=shown)
 
 
-class PixelDecoder(Teacher):
+class PixelDecoder(LayeredTeacher):
     """The finest multi-scale map of the pixel decoder of OneFormer or Mask2Former.
 
     It has stride 8 (Jain et al., 2023; Cheng et al., 2022, section 3.2). The queries, and with them
@@ -159,14 +212,26 @@ class PixelDecoder(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, channels, size / 8, size / 8) of (B, 3, size, size) float RGB."""
+        return self._scales(pixels)[-1]
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Strides of the maps in pixels."""
+        return _STRIDES
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Maps of some strides; see `LayeredTeacher`."""
+        scales = self._scales(pixels)
+        return [scales[-1 - _STRIDES.index(name)] for name in names]
+
+    def _scales(self, pixels: Tensor) -> Sequence[Tensor]:
+        """The multi-scale maps, the coarsest first."""
         answer = self.network(normalized(pixels, self.processor.mean, self.processor.deviation))
-        if hasattr(
-            answer, "decoder_features"
-        ):  # OneFormer's name for Mask2Former's decoder_hidden_states
-            finest: Tensor = answer.decoder_features[-1]
-        else:
-            finest = answer.decoder_hidden_states[-1]
-        return finest
+        # OneFormer has a different name for Mask2Former's decoder_hidden_states.
+        name = (
+            "decoder_features" if hasattr(answer, "decoder_features") else "decoder_hidden_states"
+        )
+        scales: Sequence[Tensor] = getattr(answer, name)
+        return scales
 
 
 def sam(

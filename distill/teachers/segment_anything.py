@@ -12,19 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.teachers.base import IMAGENET, Teacher, fitting_size, normalized
+from distill.teachers.layers import LayeredTeacher, numbered, tapped
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import explain_unreadable, find_weights
 from edge.errors import DataError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-_PREFIX = "image_encoder."
+_PREFIX, _NECK = "image_encoder.", "neck"
 _PUBLISHED = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 """Width and depth of the published encoders (Kirillov et al., 2023)."""
 
 
-class SamPth(Teacher):
+class SamPth(LayeredTeacher):
     """Image embedding of SAM's encoder, from its neck; the frame is stretched to a square.
 
     Args:
@@ -64,6 +65,23 @@ class SamPth(Teacher):
 
     def native_features(self, pixels: Tensor) -> Tensor:
         """(B, out_chans, size / patch, size / patch) of (B, 3, size, size) float RGB."""
+        return self._run(pixels)
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The blocks and the neck."""
+        network: Any = self.network
+        return (*numbered(len(network.blocks)), _NECK)
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Maps of some blocks; see `LayeredTeacher`."""
+        network: Any = self.network
+        modules = {
+            name: network.neck if name == _NECK else network.blocks[int(name) - 1] for name in names
+        }
+        found = zip(names, tapped(modules, lambda: self._run(pixels)), strict=True)
+        return [maps if name == _NECK else maps.permute(0, 3, 1, 2) for name, maps in found]
+
+    def _run(self, pixels: Tensor) -> Tensor:
         shown = min_max(pixels) if self.normalize == "min-max" else normalized(pixels, *IMAGENET)
         embedding: Tensor = self.network(shown)
         return embedding

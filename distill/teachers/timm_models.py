@@ -13,11 +13,14 @@ from torch import Tensor
 from distill.teachers.alignment import measure_offsets, to_grid
 from distill.teachers.base import Teacher, fitting_size, normalized
 from distill.teachers.hub import quiet
+from distill.teachers.layers import LayeredTeacher, numbered
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
 PIXELS = 16
@@ -30,7 +33,7 @@ _CELLS = 9
 """Cells of the coarsest map along each axis of the image that offsets are measured on."""
 
 
-class TimmFeatures(Teacher):
+class TimmFeatures(LayeredTeacher):
     """The last map at each stride from 8 to 16, aligned, stretched to one grid and concatenated.
 
     Args:
@@ -56,7 +59,7 @@ class TimmFeatures(Teacher):
                 expected=f"size={trained}, or no size",
                 got=f"size={size}",
             )
-        levels = _levels(network.eval(), name, trained if fixed else _PROBE)
+        levels, depth = _levels(network.eval(), name, trained if fixed else _PROBE)
         taken, strides = list(levels), [stride for stride, _ in levels.values()]
         divisor = max(strides)
         near = trained if fixed else max(1, round(trained / divisor)) * divisor
@@ -66,12 +69,13 @@ class TimmFeatures(Teacher):
         super().__init__(
             title, sum(c for _, c in levels.values()), "", size=side, cells=side // lying
         )
-        self.network, self._levels = network, taken
+        self.network, self._levels, self._depth = network, taken, depth
         self.mean, self.deviation = tuple(config["mean"]), tuple(config["std"])
         self.source = str(config.get("hf_hub_id") or config.get("url") or "timm")
         self.licence = str(config.get("license") or "")
         self.freeze()
-        self.offsets = measure_offsets(self._maps, side if fixed else _CELLS * divisor)
+        self.measured_on = side if fixed else _CELLS * divisor
+        self.offsets = measure_offsets(self._maps, self.measured_on)
         self.preprocessing = (
             f"mean {self.mean}, deviation {self.deviation}, maps {self._levels} at strides "
             f"{strides}, cells {self.offsets}"
@@ -82,6 +86,17 @@ class TimmFeatures(Teacher):
         maps = self._maps(normalized(pixels, self.mean, self.deviation))
         levels = zip(maps, self.offsets, strict=True)
         return torch.cat([to_grid(m.float(), self.grid, offset) for m, offset in levels], dim=1)
+
+    def layer_names(self) -> tuple[str, ...]:
+        """The maps of timm's `forward_intermediates`."""
+        return numbered(self._depth)
+
+    def layer_maps(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Some of the maps; see `LayeredTeacher`."""
+        shown = normalized(pixels, self.mean, self.deviation)
+        wanted = sorted({int(name) - 1 for name in names})
+        found = dict(zip(wanted, _intermediates(self.network, shown, wanted), strict=True))
+        return [found[int(name) - 1] for name in names]
 
     def _maps(self, pixels: Tensor) -> list[Tensor]:
         return _intermediates(self.network, pixels, self._levels)
@@ -152,8 +167,8 @@ def _create(name: str, **options: Any) -> nn.Module:
     return network
 
 
-def _levels(network: nn.Module, name: str, side: int) -> dict[int, tuple[int, int]]:
-    """Index of the last map of each stride that is taken -> its stride and channels."""
+def _levels(network: nn.Module, name: str, side: int) -> tuple[dict[int, tuple[int, int]], int]:
+    """Index of the last map of each stride taken -> stride and channels, and number of maps."""
     try:
         with torch.no_grad():
             maps = _intermediates(network, torch.zeros(1, 3, side, side), None)
@@ -163,7 +178,8 @@ def _levels(network: nn.Module, name: str, side: int) -> dict[int, tuple[int, in
         ) from error
     last = {round(side / m.shape[-1]): (index, m.shape[1]) for index, m in enumerate(maps)}
     taken = [stride for stride in last if STRIDES[0] <= stride <= STRIDES[1]] or [max(last)]
-    return {last[stride][0]: (stride, last[stride][1]) for stride in sorted(taken)}
+    levels = {last[stride][0]: (stride, last[stride][1]) for stride in sorted(taken)}
+    return levels, len(maps)
 
 
 def _intermediates(network: Any, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:

@@ -15,13 +15,16 @@ from accelerate.utils import broadcast_object_list
 
 from distill.data.load import draw_splits, open_data
 from distill.data.split_record import read_splits, write_splits
+from distill.data.teacher_splits import refuse_seen_validation
 from distill.run_folder import describe_run, keep_metrics_before, load_checkpoint, load_config
 from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.teachers.build import build_teacher
 from distill.train.followers import make_callbacks
 from distill.train.stages import average_stages, run_stages, stage_config, stage_path
 from distill.train.trainer import Trainer
+from edge.errors import UsageError
 from edge.util.progress import silent
+from edge.util.spec import expand, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,6 +122,42 @@ def can_resume(run: Path) -> bool:
     return bool(run_stages(load_config(run))) or (run / "checkpoints" / "last.pt").is_file()
 
 
+def is_finished(run: Path) -> bool:
+    """Whether a folder holds a run that needs no further training."""
+    if not can_resume(run) or not (run / "checkpoints" / "best.pt").is_file():
+        return False
+    config = load_config(run)
+    if run_stages(config):
+        return True  # the mean of the stages is written last
+    path = run / "metrics.jsonl"
+    return path.is_file() and len(path.read_bytes().splitlines()) >= config.run.epochs
+
+
+def ensure_trained(config: DistillConfig, run: Path, *, report: Reporter = silent) -> Path:
+    """Train a run, continue one that was stopped, or keep one that is finished.
+
+    Args:
+        config: Everything that decides the outcome.
+        run: Folder of the run.
+        report: As in `start_run`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UsageError: The folder holds a run with different settings.
+        EdgeDifomError: As `start_run` and `resume_run` raise.
+    """
+    if not can_resume(run):
+        return start_run(config, out=run, force=True, report=report)
+    if load_config(run) != config:
+        raise UsageError(
+            f"{run} was trained with different settings",
+            hint="remove it, or choose a different folder of runs",
+        )
+    return run if is_finished(run) else resume_run(run, report=report)
+
+
 def _start_stages(
     process: accelerate.PartialState,
     config: DistillConfig,
@@ -128,10 +167,13 @@ def _start_stages(
     report: Reporter,
 ) -> Path:
     """Start a run of several trainings; see `start_run`."""
-    for stage in run_stages(config):
-        stage_config(config, stage, out)
-    _refuse_missing_teachers([stage_config(config, stage, out) for stage in run_stages(config)])
+    stages = [stage_config(config, stage, out) for stage in run_stages(config)]
+    _refuse_missing_teachers(stages)
     splits = draw_splits(config.data)
+    later = {spec for stage in stages for spec in stage.all_teachers}
+    # A teacher that an earlier stage makes is not there yet, and sees the same split.
+    present = [spec for spec in sorted(later) if expand(parse(spec).target).exists()]
+    refuse_seen_validation(present, splits)
     with _owned(process, out, config.student.network, force=force) as run:
         if process.is_main_process:
             for name in ("metrics.jsonl", "checkpoints/best.pt"):

@@ -125,6 +125,48 @@ def find_labeled(where: str, names: Path | None = None) -> LabeledFrames:
     return _find_benchmark(spec.scheme, spec.path, names)
 
 
+def find_test_sets(given: Sequence[str]) -> dict[str, LabeledFrames]:
+    """Find the test sets of several places.
+
+    Args:
+        given: `SET:DIR` or a folder as `find_labeled` takes it, TestDataset, or a folder with
+            folders named like the sets, of which those that are there are taken.
+
+    Returns:
+        Name in `SETS`, or name of a plain folder -> its frames.
+
+    Raises:
+        UsageError: A set is unknown, or two places have one name.
+        DataError: A folder cannot be used.
+    """
+    found: dict[str, LabeledFrames] = {}
+    for where in given:
+        spec = parse(where)
+        folder = expand(where)
+        plain = spec.bare or (spec.scheme not in SETS and folder.exists())
+        inside = _present(folder) if plain and folder.is_dir() else {}
+        if not inside:
+            frames = find_labeled(where)
+            inside = {frames.benchmark or folder.resolve().name: frames}
+        both = sorted(found.keys() & inside.keys())
+        if both:
+            raise UsageError(f"two folders of test frames are named {both[0]}", got=where)
+        found |= inside
+    return found
+
+
+def _present(root: Path) -> dict[str, LabeledFrames]:
+    """Find the sets whose folders are in `root` or in its TestDataset."""
+    base = _inside(root, "TestDataset") or root
+    homes = {
+        name: home
+        for name, known in SETS.items()
+        for home in [next(filter(None, (_inside(base, item) for item in known.folders)), None)]
+        if home is not None
+    }
+    return {name: _find_benchmark(name, home, None) for name, home in homes.items()}
+
+
 def _find_benchmark(name: str, root: Path, names: Path | None) -> LabeledFrames:
     known = SETS[name]
     if not root.is_dir():

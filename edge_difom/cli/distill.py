@@ -100,8 +100,9 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "teachers",
     multiple=True,
     help="Teacher: efficientnet_lite2, dinov2, dinov3, sam, sam2, oneformer or mask2former (or "
-    "NAME:DIR with a checkpoint), timm:NAME, run:RUN; `?size=PIXELS` sets the size that it is "
-    "shown frames at, such as sam:DIR?size=1024. Repeatable.",
+    "NAME:DIR with a checkpoint), timm:NAME, run:RUN, or fitted:DIR of `teacher fit`; "
+    "`?size=PIXELS` sets the size that it is shown frames at, such as sam:DIR?size=1024, and "
+    "`?layers=NAME,NAME` the layers that are distilled. Repeatable.",
 )
 @click.option(
     "--recipe",

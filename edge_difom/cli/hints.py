@@ -36,6 +36,7 @@ OPTION_HINTS = {
     "--max-small-drop, or edge-difom bundle make RUN --out B --accept REASON",
     "no-bundle": "edge-difom device install REPOSITORY --state DIR, or choose a --bundle",
     "no-student": "edge-difom doctor",
+    "not-a-fitted-teacher": "edge-difom teacher fit NAME --data DIR --out DIR",
     "not-exportable": "choose a different student, or train without the trial: --no-export-trial",
     "not-a-run": "edge-difom distill --data DIR prints its run's folder",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",

@@ -42,6 +42,10 @@ VERBS = {
         "Check and convert labeled images before a training.",
     ),
     "distill": ("edge_difom.cli.distill:distill", "Train a student from teachers and masks."),
+    "teacher": (
+        "edge_difom.cli.teacher:group",
+        "Fit a frozen network to the task before it teaches.",
+    ),
     "label": (
         "edge_difom.cli.label:label",
         "Pseudo-label unlabeled frames with an ensemble of trained students.",
@@ -49,6 +53,10 @@ VERBS = {
     "evaluate": (
         "edge_difom.cli.evaluate:command",
         "Measure Dice and IoU of a bundle or a run on labeled images.",
+    ),
+    "study": (
+        "edge_difom.cli.study:group",
+        "Train and evaluate the cells of a published table.",
     ),
     "runs": ("edge_difom.cli.runs:command", "List the runs of a folder."),
     "compare": (
@@ -83,7 +91,17 @@ VERBS = {
 
 
 SECTIONS = {
-    "Train": ("phantom", "data", "distill", "label", "evaluate", "runs", "compare"),
+    "Train": (
+        "phantom",
+        "data",
+        "teacher",
+        "distill",
+        "label",
+        "evaluate",
+        "study",
+        "runs",
+        "compare",
+    ),
     "Package": ("qat", "export", "bundle", "verify"),
     "Run": ("demo", "run", "predict", "bench", "doctor", "completion"),
     "Cart": ("device",),

@@ -8,30 +8,25 @@ from typing import Any
 import transformers
 from torch import Tensor, nn
 
-TINY = {"num_hidden_layers": 2, "num_attention_heads": 2}
-SWIN = {
-    "model_type": "swin",
-    "image_size": 64,
-    "embed_dim": 8,
-    "depths": [1, 1, 1, 1],
-    "num_heads": [1, 1, 2, 2],
-    "window_size": 4,
-    "out_features": ["stage1", "stage2", "stage3", "stage4"],
-}
-DECODER = {
-    "hidden_dim": 32,
-    "encoder_feedforward_dim": 32,
-    "dim_feedforward": 32,
-    "num_attention_heads": 4,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "num_queries": 4,
-}
+from distill.teachers.random_networks import (
+    TINY,
+    dinov2,
+    mask2former,
+    oneformer,
+    sam_vision,
+)
 
-
-def dinov2() -> Any:
-    config = transformers.Dinov2Config(hidden_size=32, image_size=28, patch_size=14, **TINY)
-    return transformers.Dinov2Model(config)
+__all__ = [
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_convnext",
+    "dinov3_vit",
+    "mask2former",
+    "oneformer",
+    "sam2_vision",
+    "sam_pth",
+    "sam_vision",
+]
 
 
 def dinov2_with_registers() -> Any:
@@ -53,21 +48,6 @@ def dinov3_convnext() -> Any:
     return transformers.DINOv3ConvNextModel(config)
 
 
-def sam_vision() -> Any:
-    config = transformers.SamVisionConfig(
-        hidden_size=32,
-        output_channels=16,
-        image_size=384,
-        patch_size=16,
-        mlp_dim=32,
-        window_size=4,
-        global_attn_indexes=[],
-        initializer_range=0.05,
-        **TINY,
-    )
-    return transformers.SamVisionModel(config)
-
-
 def sam2_vision() -> Any:
     config = transformers.Sam2VisionConfig(
         backbone_config={
@@ -84,25 +64,6 @@ def sam2_vision() -> Any:
         fpn_hidden_size=16,
     )
     return transformers.Sam2VisionModel(config)
-
-
-def oneformer() -> Any:
-    config = transformers.OneFormerConfig(
-        backbone_config=SWIN,
-        conv_dim=32,
-        mask_dim=32,
-        query_dec_layers=1,
-        task_seq_len=7,
-        **DECODER,
-    )
-    return transformers.OneFormerModel(config)
-
-
-def mask2former() -> Any:
-    config = transformers.Mask2FormerConfig(
-        backbone_config=SWIN, feature_size=32, mask_feature_size=32, **DECODER
-    )
-    return transformers.Mask2FormerModel(config)
 
 
 def sam_pth() -> dict[str, Tensor]:

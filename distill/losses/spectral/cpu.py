@@ -100,8 +100,9 @@ def _residuals(
         torch.sub(high, target, out=second).add_(smooth).mul_(scale)
         return
     rows, columns = basis(H, radius, low.device), basis(W, radius, low.device)
-    half = (target.reshape(-1, W) @ columns).view(count, H, -1)
-    small = (rows @ (rows.T @ half)).view(count * H, -1)
+    # A product with as few rows as the basis has is much faster than one with as few columns.
+    half = (columns.T @ target.reshape(-1, W).T).view(-1, H)
+    small = ((half @ rows) @ rows.T).view(-1, count * H).T
     torch.addmm(
         low.reshape(-1, W), small, columns.T, beta=scale, alpha=-scale, out=first.view(-1, W)
     )

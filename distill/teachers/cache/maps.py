@@ -140,6 +140,14 @@ class CachePlan:
         """Number of frames that the teacher has not processed yet."""
         return 0 if self._used.finished() is not None else self._own.count_missing()
 
+    def probe(self) -> None:
+        """Let the teacher look at a few frames, so that a useless one is found at once.
+
+        Raises:
+            DataError: A frame cannot be read, or the maps are not finite or do not depend on it.
+        """
+        TeacherRows(self.teacher, self.frames, self._batch_size).probe()
+
     def build(
         self,
         progress: Progress | None = None,

@@ -14,7 +14,7 @@ from distill.teachers.cache.blocks import BLOCK, checksum
 from edge.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ MIN_CHANGE = 2e-3
 own; twice the precision of float16."""
 MIN_FRAME_CHANGE = 2.0
 """Difference between frames, in gray levels, from which they count as different frames."""
+PROBED = 8
+"""Frames at which a teacher looks before another teacher spends hours."""
 CPU_BATCH, CPU_SIDE = 8, 512
 """Frames of `CPU_SIDE` pixels that a CPU computes together; fewer of larger ones."""
 MEMORY_SHARE = 0.5
@@ -84,13 +86,18 @@ class TeacherRows:
         if self._batch_size is None:
             self._batch_size = _fitting_batch(self.teacher, self.device)
         edges = [*range(block.start, block.stop, self._batch_size), block.stop]
+        return self._computed([slice(*edge) for edge in pairwise(edges)], done)
+
+    def probe(self) -> None:
+        """Look at a few frames and raise as `make` does, without keeping their rows."""
+        step = max(1, len(self.frames) // PROBED)
+        places = range(0, len(self.frames), step)[:PROBED]
+        self._computed([slice(place, place + 1) for place in places], lambda _: None)
+
+    def _computed(self, batches: Sequence[slice], done: Callable[[int], None]) -> MapRows:
         parts, thumbs = [], []
         # The next frames are read while the teacher computes.
-        read = made_ahead(
-            lambda part: self.frames.batch(part, self.teacher.size),
-            (slice(*edge) for edge in pairwise(edges)),
-            1,
-        )
+        read = made_ahead(lambda part: self.frames.batch(part, self.teacher.size), iter(batches), 1)
         for images in read:
             batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
             parts.append(self.teacher.features(batch).half().cpu().numpy())
@@ -100,7 +107,7 @@ class TeacherRows:
         if not np.isfinite(rows).all():
             raise DataError(
                 f"teacher {self.teacher.name} gave values that float16 cannot hold",
-                got=f"rows {block.start} to {block.stop - 1}",
+                got=f"rows {batches[0].start} to {batches[-1].stop - 1}",
                 hint="check the teacher's checkpoint",
             )
         self._refuse_constant(rows, np.concatenate(thumbs))

@@ -81,6 +81,22 @@ def test_the_cpu_path_gives_the_reference(
     )
 
 
+@pytest.mark.parametrize("shape", [(2, 40, 64, 64), (1, 70, 48, 80), (3, 5, 17, 31)])
+def test_the_cpu_path_is_exact_to_five_digits(shape: tuple[int, ...]) -> None:
+    low, high, target = maps(shape)
+    double = [m.detach().double().requires_grad_(m.requires_grad) for m in (low, high, target)]
+    spectrum = torch.fft.fft2(double[2])
+    inside = [torch.fft.fftfreq(side, 1 / side).abs() <= 4 for side in shape[2:]]
+    smooth = torch.fft.ifft2(spectrum * (inside[0][:, None] & inside[1])).real
+    rest = double[2] - smooth
+    wanted = (double[0] - smooth).square().mean() + (double[1] - rest).square().mean()
+    loss = spectral_loss(low, high, target, radius=4)
+    assert abs(loss.item() - wanted.item()) <= 1e-5 * wanted.item()
+    exact = torch.autograd.grad(wanted, double[:2])
+    for mine, reference in zip(torch.autograd.grad(loss, (low, high)), exact, strict=True):
+        assert (mine - reference).norm() <= 1e-5 * reference.norm()
+
+
 def test_the_cpu_path_ignores_memory_layout_and_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
