@@ -76,7 +76,8 @@ def test_the_made_up_detector_follows_its_process() -> None:
     assert np.mean(np.array(lasted) < 3) == pytest.approx(0.51, abs=0.12)
 
 
-def test_smoothing_never_shows_more_than_none_and_spares_false_events() -> None:
+def test_smoothing_shows_no_more_and_spares_false_events() -> None:
+    """Smoothing never shows more than none and spares false events."""
     clip = draw_clip(1, 30.0, seconds=12.0)
     output = Output(height=0, width=0)
     study = compare([made_up(clip, seed) for seed in range(2)], {"made up": ""}, output)

@@ -55,7 +55,8 @@ def test_sides_are_measured_in_turn_and_in_both_orders() -> None:
     assert right == [2, 3, 6, 7]
 
 
-def test_the_interval_covers_a_known_ratio_and_drift_does_not_widen_it() -> None:
+def test_the_interval_covers_a_known_ratio_despite_drift() -> None:
+    """The interval covers a known ratio and drift does not widen it."""
     generator = np.random.default_rng(3)
     drift = np.linspace(1, 3, 60)
     covered, widths = 0, []

@@ -217,7 +217,8 @@ def test_frames_of_another_size_are_an_answer() -> None:
     )
 
 
-def test_while_something_else_is_wrong_a_fault_is_answered_all_the_same() -> None:
+def test_a_fault_is_answered_while_something_else_is_wrong() -> None:
+    """While something else is wrong, a fault is answered all the same."""
     disturbed = [(900 * MS, 3000 * MS)]
     assert judged("black", BLACK, disturbed=disturbed).passed
     assert judged("black", disturbed=disturbed).passed is False

@@ -31,9 +31,10 @@ def frame(at: int) -> Frame:
     return Frame(0, np.zeros((4, 4, 3), np.uint8), at, stamps)
 
 
-def test_one_line_a_second_tells_rate_age_state_and_what_was_found(
+def test_one_line_a_second_tells_rate_age_state_and_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """One line a second tells rate, age, state and what was found."""
     clock = Clock()
     status = LiveStatus(changes=False, line=True, clock=clock)
     for number in range(1, 31):
@@ -44,9 +45,10 @@ def test_one_line_a_second_tells_rate_age_state_and_what_was_found(
     assert capsys.readouterr().err == "\r\x1b[K", "the next line takes its place"
 
 
-def test_of_a_frame_that_nobody_judged_a_dash_is_told_and_the_reason(
+def test_a_frame_that_nobody_judged_is_a_dash_with_its_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A frame that nobody judged is shown as a dash and its reason."""
     clock = Clock()
     status = LiveStatus(changes=False, line=True, clock=clock)
     clock.now = EVERY_NS

@@ -161,9 +161,10 @@ def test_resolving_reports_a_missing_package_and_nothing_else(
     assert cli.resolve("edge_difom.cli.main:main") is cli.main
 
 
-def test_a_verb_that_misses_a_package_while_it_runs_names_the_extra(
+def test_a_verb_that_misses_a_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A verb that misses a package while it runs names the extra."""
     with_verb(monkeypatch, ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert status("doctor") == 8
     assert "pip install 'edge-difom[train]'" in capsys.readouterr().err

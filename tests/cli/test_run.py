@@ -192,9 +192,11 @@ def test_a_bounded_live_run_waits_for_the_student(
     assert "3 judged" in capfd.readouterr().out
 
 
-def test_the_data_of_a_folder_have_a_digest_that_names_do_not_change(
+def test_names_do_not_change_the_digest_of_a_folder(
     tiny_bundle: Path, tmp_path: Path, tiny_scene: Callable[..., NDArray[np.uint8]]
 ) -> None:
+    """The data of a folder have a digest that names do not change."""
+
     def digest(*names: str) -> str:
         folder = tmp_path / "-".join(names)
         folder.mkdir()
@@ -212,18 +214,20 @@ def test_the_data_of_a_folder_have_a_digest_that_names_do_not_change(
     assert digest("a", "b") == digest("c", "d") != digest("e")
 
 
-def test_without_an_installed_bundle_the_hint_says_how_to_install_one(
+def test_the_hint_says_how_to_install_a_missing_bundle(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Without an installed bundle, the hint says how to install one."""
     assert run("--source", PHANTOM, "--state", tmp_path / "state") == 4
     err = capfd.readouterr().err
     assert "no bundle is installed" in err
     assert "edge-difom device install" in err
 
 
-def test_each_change_of_a_live_source_s_state_is_a_line_with_its_reason(
+def test_each_change_of_state_is_a_line_with_its_reason(
     tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Each change of a live source's state is a line with its reason."""
     source = "synthetic:?width=96&height=64&fps=60&frames=0&fault=black@0.3-1"
     assert run("--source", source, "--bundle", tiny_bundle, "--seconds", 2) == 0
     states = [line for line in capfd.readouterr().out.splitlines() if line.startswith("state: ")]

@@ -13,9 +13,10 @@ from edge.errors import UsageError
 FILES = sorted((Path(config.__file__).parent / "configs").glob("*.yaml"))
 
 
-def test_a_configuration_is_found_by_its_name_and_a_file_comes_first(
+def test_a_configuration_is_found_by_name_after_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A configuration is found by its name and a file comes first."""
     monkeypatch.chdir(tmp_path)
     assert config.find_config(Path("edge-xs")) in FILES
     (tmp_path / "edge-xs").write_text("student: edge-s")

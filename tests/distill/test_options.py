@@ -95,7 +95,8 @@ def test_every_option_reaches_its_part() -> None:
     assert config.run.seed == 9
 
 
-def test_every_option_has_a_type_a_default_and_one_sentence_of_help() -> None:
+def test_every_option_has_type_default_and_one_sentence() -> None:
+    """Every option has a type, a default and one sentence of help."""
     options = config_options()
     assert len({option.key for option in options}) == len(options)
     assert {option.part for option in options} == set(PARTS)

@@ -133,7 +133,9 @@ def test_prose_is_wrapped_and_code_is_not() -> None:
     assert table == f"| {words} |"
 
 
-def test_a_page_of_the_command_line_names_options_groups_and_exit_codes() -> None:
+def test_the_command_line_page_names_options_and_exit_codes() -> None:
+    """A page of the command line names options, groups and exit codes."""
+
     @click.group()
     def root() -> None:
         pass
@@ -202,7 +204,8 @@ def test_links_of_the_files_beside_the_site_exist() -> None:
 
 
 @pytest.mark.slow
-def test_the_site_builds_strictly_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+def test_the_site_builds_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+    """The site builds strictly and loads nothing from the network."""
     pytest.importorskip("sphinx", reason="the documentation group is not installed")
     site = tmp_path / "site"
     options = [

@@ -37,7 +37,8 @@ def test_the_page_is_made_from_the_requirements(tool: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ROWS)
-def test_a_requirement_is_one_sentence_with_tests_and_records_that_exist(key: str) -> None:
+def test_a_requirement_is_a_sentence_with_tests_and_records(key: str) -> None:
+    """A requirement is one sentence with tests and records that exist."""
     row = ROWS[key]
     assert re.fullmatch(r"[A-Z]{3}-\d+", key)
     assert key.partition("-")[0] in CONTENT["areas"]

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_digest_is_of_the_files_and_not_of_their_names_or_order(tmp_path: Path) -> None:
+def test_a_digest_does_not_depend_on_names_or_order(tmp_path: Path) -> None:
+    """A digest is of the files and not of their names or order."""
     paths = []
     for name, content in (("b", b"1"), ("a", b"2"), ("c", b"1")):
         paths.append(tmp_path / name)

@@ -33,7 +33,8 @@ def test_the_codec_s_one_recursive_function_is_not_in_it(elf: Path) -> None:
     assert "zcbor_any_skip" not in symbols(elf)
 
 
-def test_no_function_takes_more_of_the_stack_than_the_codec_s_states(elf: Path) -> None:
+def test_no_function_takes_more_stack_than_the_codec(elf: Path) -> None:
+    """No function takes more of the stack than the codec's states."""
     used = {}
     for path in elf.parent.rglob("*.su"):
         for line in path.read_text().splitlines():

@@ -132,9 +132,8 @@ def test_a_packed_bundle_scores_like_its_directory_and_manifest(demo: Path, tmp_
     assert stated["dice"] == pytest.approx(found["packed"]["dice"])
 
 
-def test_a_checkpoint_is_scored_on_the_validation_pairs_of_its_run(
-    demo: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_is_scored_on_its_run_s_validation_pairs(demo: Path, tmp_path: Path) -> None:
+    """A checkpoint is scored on the validation pairs of its run."""
     run, target = demo / "work" / "run", tmp_path / "f32.json"
     arguments = ["--run", str(run), "--pairs", str(run / "splits.json"), "--json", str(target)]
     assert status("evaluate", *arguments) == 0

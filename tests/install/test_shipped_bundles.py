@@ -21,7 +21,8 @@ def test_the_default_bundle_is_shipped() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_bundle_agrees_with_its_golden_frames_in_every_engine(name: str) -> None:
+def test_a_shipped_bundle_agrees_with_its_golden_frames(name: str) -> None:
+    """A shipped bundle agrees with its golden frames in every engine."""
     bundle = Bundle.open(SHIPPED[name])
     assert {(entry.runtime, entry.precision) for entry in bundle.manifest.engines} >= {
         ("openvino", "int8"),

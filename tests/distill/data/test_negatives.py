@@ -158,7 +158,8 @@ def test_without_negatives_a_batch_is_what_it_was(folders: tuple[Path, Path]) ->
     assert (data.order.clean_in_batch, data.steps) == (0, 3)
 
 
-def test_the_loss_of_a_clean_image_falls_with_its_highest_logits_alone() -> None:
+def test_a_clean_image_s_loss_falls_with_its_highest_logits() -> None:
+    """The loss of a clean image falls with its highest logits alone."""
     quiet = torch.full((2, 1, 20, 20), -8.0)
     peak = quiet.clone()
     peak[:, :, :2, :4] = 3.0
@@ -176,7 +177,8 @@ def test_without_a_weight_the_task_loss_judges_every_image() -> None:
     assert torch.equal(found, structure_loss(logits, masks))
 
 
-def test_the_segmentation_loss_is_the_mean_of_both_kinds_of_images() -> None:
+def test_the_loss_is_the_mean_of_both_kinds_of_images() -> None:
+    """The segmentation loss is the mean of both kinds of images."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 1, 16, 16, generator=generator, requires_grad=True)
     masks = torch.zeros(4, 1, 32, 32)
@@ -222,9 +224,10 @@ def test_presence_is_part_of_every_logit(name: str) -> None:
     assert torch.allclose(after.logits, before.logits + 2, atol=1e-5)
 
 
-def test_a_student_that_flags_clean_frames_loses_to_one_that_does_not(
+def test_a_student_that_flags_clean_frames_loses(
     folders: tuple[Path, Path],
 ) -> None:
+    """A student that flags clean frames loses to one that does not."""
     data = open_data(config(folders, val_negatives=0.3))
 
     class Everywhere(torch.nn.Module):

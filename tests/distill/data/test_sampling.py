@@ -79,7 +79,8 @@ def test_every_step_holds_its_shares() -> None:
         assert all(view.index < 40 for view in unlabeled)
 
 
-def test_frames_with_boxes_have_their_share_and_all_come_before_one_comes_again() -> None:
+def test_frames_with_boxes_have_their_share_and_all_come() -> None:
+    """Frames with boxes have their share and all come before one comes again."""
     made = order(clean=12, boxed=44, clean_share=0.2, box_share=0.4)
     assert (made.boxed_in_batch, made.clean_in_batch, made.steps) == (4, 2, 22)
     rows = [view.index for step in made.epoch(1) for view in step.boxed]

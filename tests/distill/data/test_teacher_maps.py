@@ -46,9 +46,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [32, 512])
-def test_a_teacher_sees_the_original_in_the_students_field_of_view(
+def test_a_teacher_sees_the_student_s_field_of_view(
     samples: list[Sample], tmp_path: Path, size: int
 ) -> None:
+    """A teacher sees the original in the student's field of view."""
     shown = Frames(samples, "view").batch(slice(0, 3), size)
     for sample, image in zip(samples, shown, strict=True):
         original = cv2.cvtColor(cv2.imread(sample.image), cv2.COLOR_BGR2RGB)
@@ -60,7 +61,8 @@ def test_a_teacher_sees_the_original_in_the_students_field_of_view(
         assert np.array_equal(shown, store.images), "the same part as the student's"
 
 
-def test_the_key_depends_on_the_part_and_not_on_the_students_size(samples: list[Sample]) -> None:
+def test_the_key_depends_on_the_part_and_not_on_the_size(samples: list[Sample]) -> None:
+    """The key depends on the part and not on the student's size."""
     keys = {Frames(samples, rule).key for rule in ("view", "full-frame")}
     assert len(keys) == 2
     assert Frames(samples[:2], "view").key not in keys

@@ -76,7 +76,8 @@ def test_the_price_follows_the_budget() -> None:
     assert "price" in hints.state_dict()
 
 
-def test_the_confidence_reads_scores_without_a_gradient_and_no_engine_has_it() -> None:
+def test_the_confidence_takes_no_gradient_and_no_engine_has_it() -> None:
+    """The confidence reads scores without a gradient, and no engine has it."""
     student = EdgeXS(pretrained=False, uncertainty=True)
     x = torch.randn(2, 3, 64, 64)
     maps = student.train().maps(x)

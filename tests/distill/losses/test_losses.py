@@ -96,7 +96,8 @@ def test_only_the_structure_loss_counts_the_outline_more() -> None:
     assert ratios["bce"] == pytest.approx(1)
 
 
-def test_the_region_term_raises_the_cost_of_a_missed_small_region() -> None:
+def test_the_region_term_raises_a_missed_region_s_cost() -> None:
+    """The region term raises the cost of a missed small region."""
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 30:34, 30:34] = 1
     missed = torch.full_like(mask, -6.0)

@@ -186,7 +186,8 @@ def test_a_loss_of_many_programs_repeats_to_the_bit(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.interpreted
 @pytest.mark.parametrize("way", [triton_box.BOX, CPU, PLAIN], ids=["triton", "cpu", "plain"])
-def test_an_incoming_gradient_scales_in_place_and_one_changes_nothing(way: Way) -> None:
+def test_an_incoming_gradient_scales_in_place(way: Way) -> None:
+    """An incoming gradient scales in place and one changes nothing."""
     low, high, target = maps((2, 3, 16, 16))
     loss = SpectralLoss.apply(low, high, target, 2, "box", way)
     kept = torch.autograd.grad(loss, (low, high), retain_graph=True)

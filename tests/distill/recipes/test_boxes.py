@@ -125,7 +125,8 @@ def _frames(disc: NDArray[np.uint8], theta: Tensor = IDENTITY) -> Unlabeled:
     return Unlabeled(weak, torch.zeros_like(weak), theta, torch.ones(1, 1, *disc.shape))
 
 
-def test_targets_are_background_outside_of_boxes_and_fitting_masks_inside() -> None:
+def test_targets_are_masks_inside_boxes_and_background_outside() -> None:
+    """Targets are background outside of boxes and fitting masks inside."""
     disc = cv2.circle(np.zeros((64, 64), np.uint8), (40, 24), 12, 255, -1)
     disc[50:54, 4:8] = 255  # a false alarm outside of the box
     box = torch.tensor([[28 / 64, 12 / 64, 53 / 64, 37 / 64]])
@@ -148,7 +149,8 @@ def test_targets_are_background_outside_of_boxes_and_fitting_masks_inside() -> N
     assert not nothing.masks.any()
 
 
-def test_targets_follow_the_view_and_what_it_blacked_out_is_background() -> None:
+def test_targets_follow_the_view_and_its_black_parts() -> None:
+    """Targets follow the view and what it blacked out is background."""
     disc = cv2.circle(np.zeros((64, 64), np.uint8), (36, 28), 14, 255, -1)
     box = torch.tensor([[22 / 64, 14 / 64, 51 / 64, 43 / 64]])
     theta = theta_batch([random_affine(np.random.default_rng(0), (0.9, 1.1))])
@@ -268,9 +270,10 @@ def test_a_batch_holds_its_share_of_frames_with_boxes(folders: tuple[Path, Path]
 
 
 @pytest.mark.slow
-def test_a_killed_run_with_boxes_continues_bit_for_bit_and_is_quantized(
+def test_a_killed_run_with_boxes_continues_bit_for_bit(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    """A killed run with boxes continues bit for bit and is quantized."""
     settings = config(folders, checkpoint_minutes=1e-9)
     whole = start_run(settings, out=tmp_path / "whole")
     assert '"boxes_kept"' in (whole / "metrics.jsonl").read_text()

@@ -40,7 +40,8 @@ class Redness(Student):
         return StudentMaps(logits, logits, logits)
 
 
-def test_pseudo_labels_follow_the_geometry_and_count_where_they_are_sure() -> None:
+def test_pseudo_labels_follow_the_geometry_and_count_if_sure() -> None:
+    """Pseudo labels follow the geometry and count where they are sure."""
     rng = np.random.default_rng(0)
     disc = cv2.circle(np.zeros((64, 64), np.uint8), (40, 24), 12, 255, -1)
     theta = random_affine(rng, (0.9, 1.1))

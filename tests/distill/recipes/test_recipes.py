@@ -194,7 +194,8 @@ def test_under_the_paper_a_guard_warns_once(caplog: pytest.LogCaptureFixture) ->
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_distilled_maps_lie_on_the_way_to_the_logits_and_no_head_does() -> None:
+def test_distilled_maps_lie_on_the_way_to_the_logits() -> None:
+    """Distilled maps lie on the way to the logits and no head does."""
     torch.manual_seed(0)
     objective = Difom(Small(), *parts(), [CHANNELS])
     images = batch().images

@@ -13,7 +13,8 @@ from distill.students.edge import EdgeXS
 from edge.errors import UsageError
 
 
-def test_the_product_is_a_convolution_with_the_pictures_own_kernel() -> None:
+def test_the_product_convolves_with_the_picture_s_own_kernel() -> None:
+    """The product is a convolution with the picture's own kernel."""
     torch.manual_seed(0)
     head, static = DynamicHead(7, 4), torch.nn.Conv2d(4, 1, 1)
     torch.nn.init.normal_(head.kernel.weight)

@@ -8,7 +8,7 @@ from distill.students.decoders.pld import PldDecoder
 CHANNELS = {"x4": 3, "x8": 5, "x16": 4, "x32": 6}
 
 
-def test_fusing_at_each_stride_is_the_papers_fusion_at_stride_four() -> None:
+def test_fusing_at_each_stride_is_the_paper_s_fusion() -> None:
     """SSFormer brings every map to stride 4 first; a 1x1 convolution does not care."""
     torch.manual_seed(0)
     decoder = PldDecoder(CHANNELS, 8).eval()

@@ -79,7 +79,8 @@ def test_a_student_begins_almost_as_without_attention() -> None:
         assert float((plain(x) - attended(x)).abs().max()) < 0.2
 
 
-def test_the_setting_names_the_network_and_unfit_students_are_refused() -> None:
+def test_the_setting_names_the_network_or_is_refused() -> None:
+    """The setting names the network and unfit students are refused."""
     made = make_config({"data": ["x"], "pooled_attention": True, "decoder": "pld"})
     assert made.student.network == "edge-s+pld+pooled-attention"
     with pytest.raises(UsageError, match="does not fit student pranet"):

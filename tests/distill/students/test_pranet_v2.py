@@ -36,7 +36,8 @@ def test_the_published_softmax_over_one_class_is_one_everywhere() -> None:
     assert torch.count_nonzero(gradient) == 0
 
 
-def test_the_sigmoid_raises_logits_where_the_polyp_leads_the_background() -> None:
+def test_the_sigmoid_raises_logits_where_the_polyp_leads() -> None:
+    """The sigmoid raises logits where the polyp leads the background."""
     torch.manual_seed(1)
     stage = DualAttention(5, 4, 3, 1, "sigmoid").eval()
     features, polyp, background = (torch.randn(2, n, 6, 6) for n in (5, 1, 1))

@@ -21,7 +21,7 @@ def test_local_mean_is_the_mean_of_17_by_17_cells() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_round_is_the_papers_with_the_sign_of_the_object_turned(first: bool) -> None:
+def test_a_round_is_the_paper_s_with_the_object_s_sign_turned(first: bool) -> None:
     """B = R + P with R = D - T; X = D - B; T' = X - shrink(...), all with T itself."""
     torch.manual_seed(1)
     step = Round(6).eval()
@@ -38,7 +38,7 @@ def test_a_round_is_the_papers_with_the_sign_of_the_object_turned(first: bool) -
     torch.testing.assert_close(got_negative, -thing, rtol=1e-4, atol=1e-4)
 
 
-def test_background_and_object_make_up_the_picture_without_shrinking() -> None:
+def test_background_and_object_make_up_the_picture() -> None:
     """D = B + T holds until the object is shrunk."""
     torch.manual_seed(2)
     step = Round(6).eval()

@@ -122,7 +122,8 @@ def test_auxiliary_logits_and_distilled_maps(name: str, sizes: list[int]) -> Non
     assert all(gradient.abs().sum() > 0 for gradient in gradients), "they lie on the inference path"
 
 
-def test_auxiliary_heads_of_unetpp_are_no_part_of_what_is_exported() -> None:
+def test_auxiliary_heads_of_unetpp_are_not_exported() -> None:
+    """Auxiliary heads of a U-Net++ are not exported."""
     student = TINY["unetpp"]().eval()
     called: list[nn.Module] = []
     assert isinstance(student, UNetPP)

@@ -214,9 +214,8 @@ def test_phi_s_gives_channels_of_equal_variance_and_is_undone(
     )
 
 
-def test_the_other_standardization_needs_the_maps_and_not_the_teacher(
-    tmp_path: Path, store: Pictures
-) -> None:
+def test_another_standardization_needs_no_teacher(tmp_path: Path, store: Pictures) -> None:
+    """The other standardization needs the maps and not the teacher."""
     at_once = build(Colors(), store, GRID, tmp_path / "a", standardize="phi-s")
     build(Colors(), store, GRID, tmp_path / "b")
     later = build(Colors(kill_at=0), store, GRID, tmp_path / "b", standardize="phi-s")
@@ -233,9 +232,8 @@ def test_sums_of_a_killed_run_go_on(tmp_path: Path, store: Pictures) -> None:
     assert torch.equal(resumed.batch(range(ROWS)), whole.batch(range(ROWS)))
 
 
-def test_a_block_damaged_before_it_is_summed_up_is_computed_again(
-    tmp_path: Path, store: Pictures
-) -> None:
+def test_a_block_damaged_before_its_sum_is_computed_again(tmp_path: Path, store: Pictures) -> None:
+    """A block damaged before it is summed up is computed again."""
     with pytest.raises(KeyboardInterrupt):
         build(Colors(kill_at=2 * BLOCK + 1), store, GRID, tmp_path)
     (maps,) = tmp_path.glob("*.partial/maps.npy")

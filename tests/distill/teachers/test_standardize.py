@@ -45,7 +45,8 @@ def covariance(maps: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "order", [1, 2, 4, 12, 20, 28, 36, 48, 60, 112, 120, 192, 240, 256, 384, 768, 1024]
 )
-def test_hadamard_matrices_are_orthogonal_with_entries_of_one_size(order: int) -> None:
+def test_hadamard_matrices_are_orthogonal(order: int) -> None:
+    """Hadamard matrices are orthogonal with entries of one size."""
     matrix = hadamard(order)
     assert matrix is not None
     assert np.allclose(matrix @ matrix.T, np.eye(order))

@@ -158,9 +158,10 @@ def test_a_training_without_masks_needs_a_teacher(
         open_data(alone(folders, **changes))
 
 
-def test_training_frames_count_once_and_validation_frames_are_refused(
+def test_training_frames_count_once_and_validation_is_refused(
     folders: tuple[Path, Path],
 ) -> None:
+    """Training frames count once and validation frames are refused."""
     both = [str(folders[1]), str(folders[0] / "train")]
     assert open_data(alone(folders, images=both, batch_size=1)).steps == TRAIN + FURTHER
     with pytest.raises(DataError, match="is a validation frame"):

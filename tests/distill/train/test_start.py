@@ -62,7 +62,8 @@ def status(*arguments: object) -> int:
     return ended.value.code
 
 
-def test_a_validation_set_without_a_polyp_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_validation_set_without_a_polyp_is_refused(tmp_path: Path) -> None:
+    """A validation set without a polyp is refused before training."""
     fill(tmp_path / "data" / "train", [True] * 4)
     fill(tmp_path / "data" / "validation", [False, False], seed=1)
     with pytest.raises(DataError, match="no validation frame has a polyp") as caught:

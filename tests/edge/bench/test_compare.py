@@ -45,9 +45,10 @@ def ratios(report: c.CompareReport) -> dict[str, Ratio]:
     return {ratio.percentile: ratio for ratio in report.pairs[0].ratios}
 
 
-def test_a_slower_run_is_a_regression_and_its_opposite_an_improvement(
+def test_a_slower_run_is_a_regression(
     make: Callable[..., BenchReport],
 ) -> None:
+    """A slower run is a regression, and its opposite is an improvement."""
     found = compare_runs([make(1)], [make(2, 1.3)])
     assert found.verdict == c.REGRESSION
     assert list(ratios(found)) == ["p50", "p90", "p99"]
@@ -166,7 +167,8 @@ def test_reports_are_found_in_files_and_folders(
         load_reports(tmp_path / "empty")
 
 
-def test_the_interval_covers_the_true_quantile_of_samples_that_wander() -> None:
+def test_the_interval_covers_a_wandering_quantile() -> None:
+    """The interval covers the true quantile of samples that wander."""
     # Seconds at a level of their own: drawing single frames would give far too narrow intervals.
     generator = np.random.default_rng(0)
     truth = float(

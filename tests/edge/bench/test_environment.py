@@ -83,7 +83,8 @@ def test_what_cannot_be_read_is_unknown_and_does_not_invalidate(name: str) -> No
     assert len(verdict.unknown) == 1
 
 
-def test_busy_seconds_counts_use_and_theft_on_the_usable_processors() -> None:
+def test_busy_seconds_counts_use_and_theft_on_usable_cores() -> None:
+    """Busy seconds counts use and theft on the usable processors."""
     stat = (
         "cpu  9 9 9 9 9 9 9 9 9 9\n"
         "cpu0 100 10 20 5000 300 1 2 4 50 0\n"

@@ -25,7 +25,8 @@ def measure(pulses: int, **loopback: Any) -> Any:
     return measure_glass(display, display.source, pulses=pulses, clock=clock, sleep=clock.sleep)
 
 
-def test_a_known_delay_is_found_with_the_wait_for_the_next_picture() -> None:
+def test_a_known_delay_is_found_with_the_wait_for_a_picture() -> None:
+    """A known delay is found with the wait for the next picture."""
     report = measure(700, delay_s=0.05, fps=50)
     assert (report.pulses, report.lost) == (700, 0)
     assert report.period_ms == pytest.approx(20, abs=0.1)
@@ -56,7 +57,9 @@ def test_a_camera_that_does_not_see_the_marker_is_an_error() -> None:
         measure_glass(shown, seen.source, pulses=5, clock=clock, sleep=clock.sleep)
 
 
-def test_pulses_that_are_lost_too_often_are_an_error_and_a_few_are_noted() -> None:
+def test_many_lost_pulses_are_an_error_and_a_few_are_noted() -> None:
+    """Pulses that are lost too often are an error and a few are noted."""
+
     def lossy(every: int) -> Any:
         clock = FakeClock(step_ns=1000)
         display = Loopback(clock=clock, sleep=clock.sleep)

@@ -60,9 +60,8 @@ def test_long_runs_neither_underflow_nor_drift(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "samples"), [("p50", 200), ("p90", 200), ("p99", 1000), ("p99.9", 7000)]
 )
-def test_the_true_quantile_is_exceeded_in_at_most_one_run_of_a_hundred(
-    name: str, samples: int
-) -> None:
+def test_one_run_of_a_hundred_exceeds_the_true_quantile(name: str, samples: int) -> None:
+    """The true quantile is exceeded in at most one run of a hundred."""
     p, runs = PERCENTILES[name], 1000
     drawn = np.random.default_rng(7).exponential(size=(runs, samples))
     truth = -log(1 - p)

@@ -56,9 +56,10 @@ def test_every_line_is_in_the_file_before_the_run_ends(
 
 
 @pytest.mark.parametrize(("whole", "left"), [(0, 0), (3, 3)])
-def test_a_full_disk_names_the_record_and_leaves_none_without_a_header(
+def test_a_full_disk_names_the_record(
     bench_lines: Callable[..., list[Any]], tmp_path: Path, whole: int, left: int
 ) -> None:
+    """A full disk names the record and leaves none without a header."""
     lines, path = bench_lines(SECONDS), tmp_path / RECORD_NAME
     room = sum(len(msgspec.json.encode(line)) + 1 for line in lines[:whole]) + 10
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -132,9 +133,10 @@ def test_report_gives_what_the_run_gave(
     }
 
 
-def test_a_run_that_is_killed_leaves_a_record_that_makes_a_report(
+def test_a_killed_run_leaves_a_record_that_makes_a_report(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
+    """A run that is killed leaves a record that makes a report."""
     out = tmp_path / "run"
     arguments = [
         "--bundle",

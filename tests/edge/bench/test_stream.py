@@ -65,7 +65,8 @@ def test_a_rare_stall_shows_in_p999_but_not_in_p99() -> None:
     assert all(row.max_ms > 20 > 2 > row.p50_ms for row in report.series[:11])
 
 
-def test_a_camera_waits_for_its_pictures_and_a_fast_engine_drops_none() -> None:
+def test_a_fast_engine_drops_no_picture_of_a_camera() -> None:
+    """A camera waits for its pictures and a fast engine drops none."""
     report = run(FakeEngine(), seconds=2.0, load=Load.parse("60"))
     assert report.samples == pytest.approx(120, abs=1)
     assert report.fps == pytest.approx(60, rel=0.01)
@@ -75,7 +76,8 @@ def test_a_camera_waits_for_its_pictures_and_a_fast_engine_drops_none() -> None:
     assert report.latency_ms["p50"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_stall_counts_against_the_pictures_that_wait_for_its_end() -> None:
+def test_a_stall_counts_against_the_pictures_that_wait() -> None:
+    """A stall counts against the pictures that wait for its end."""
     # 20 ms of stall at 100 fps: the picture itself, and the newest of those that came meanwhile.
     report = run(FakeEngine(stall_every=50, stall_ms=25), seconds=5.0, load=Load.parse("100"))
     slow = [value for value in report.samples_us if value > 5000]
@@ -84,7 +86,8 @@ def test_a_stall_counts_against_the_pictures_that_wait_for_its_end() -> None:
     assert report.dropped == pytest.approx(len(stalled), abs=1)
 
 
-def test_a_slow_engine_takes_the_newest_picture_and_counts_others() -> None:
+def test_a_slow_engine_takes_the_newest_picture() -> None:
+    """A slow engine takes the newest picture and counts others."""
     report = run(FakeEngine(base_ms=40), seconds=4.0, load=Load.parse("60"))
     assert report.fps == pytest.approx(25, abs=2)
     assert report.dropped + report.samples == pytest.approx(240, abs=4)
@@ -116,7 +119,8 @@ def test_a_warm_up_that_does_not_settle_ends_and_says_so() -> None:
     assert warmup.seconds == pytest.approx(3.0, abs=0.1)
 
 
-def test_a_short_run_shortens_the_warm_up_and_never_below_ten_frames() -> None:
+def test_a_short_run_warms_up_for_ten_frames_or_more() -> None:
+    """A short run shortens the warm up and never below ten frames."""
     warmup = run(FakeEngine(), seconds=0.002).warmup
     assert warmup.shortened
     assert warmup.runs >= 10

@@ -156,7 +156,8 @@ def test_a_missing_and_an_extra_file_are_reported(copy: Path) -> None:
         Bundle.open(copy).read("notes.txt")
 
 
-def test_another_schema_is_named_with_both_versions_before_anything_else(copy: Path) -> None:
+def test_another_schema_is_named_with_both_versions(copy: Path) -> None:
+    """Another schema is named with both versions before anything else."""
     rewrite(copy, {"schema_version": 7, "from_the_future": True})
     with pytest.raises(
         BundleError, match=r"schema 7, this edge-difom reads schema 2[\s\S]*upgrade"

@@ -376,9 +376,10 @@ def folder(publisher: Any) -> Path:
     "name",
     ["", "\x1b[31mred", "a\nb", "a|b", "[a](http://b)", "`a`", "abc\u202edcba", "a" * 101],
 )
-def test_a_name_that_would_act_on_a_terminal_or_a_report_is_refused(
+def test_a_name_that_acts_on_a_terminal_is_refused(
     name: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
+    """A name that would act on a terminal or a report is refused."""
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "b"))
     manifest = json.loads((folder / MANIFEST).read_bytes()) | {"name": name}
     encoded = json.dumps(manifest).encode()

@@ -52,9 +52,10 @@ def test_a_folder_that_is_dropped_in_is_shipped(ship: Callable[[str], Path], fol
     assert find_bundle("edge-xs") == small
 
 
-def test_what_lies_in_the_working_folder_comes_before_a_shipped_bundle(
+def test_the_working_folder_comes_before_shipped_bundles(
     ship: Callable[[str], Path],
 ) -> None:
+    """What lies in the working folder comes before a shipped bundle."""
     shipped = ship("edge-s")
     assert find_bundle("edge-s") == shipped
     Path("edge-s").mkdir()

@@ -83,7 +83,8 @@ def test_boxes_that_only_touch_share_nothing() -> None:
     assert box_iou(HERE, NEAR) == pytest.approx(1 / 3)
 
 
-def test_a_polyp_is_found_from_the_first_frame_on_which_it_is_shown() -> None:
+def test_a_polyp_is_found_from_its_first_shown_frame() -> None:
+    """A polyp is found from the first frame on which it is shown."""
     found = counted("....xx..xx", "..xxxxxxxx")
     (polyp,) = found.polyps
     assert (polyp.begin_s, polyp.seconds) == pytest.approx((0.08, 0.32))
@@ -110,7 +111,8 @@ def test_overlap_and_iou_are_counted_apart() -> None:
     assert (found.frames_hit, found.frames_hit_iou, found.share_hit_iou) == (2, 1, 0.5)
 
 
-def test_appearances_are_linked_by_the_largest_overlap_one_to_one() -> None:
+def test_appearances_are_linked_by_the_largest_overlap() -> None:
+    """Appearances are linked by the largest overlap one to one."""
     # Two boxes that cross keep their own appearances, a jump begins a new one.
     moved = [
         ShownFrame(n * 40 * MS, boxes, ())
@@ -121,7 +123,8 @@ def test_appearances_are_linked_by_the_largest_overlap_one_to_one() -> None:
     assert tracks[0] == [(0, HERE), (1, NEAR), (2, NEAR)]
 
 
-def test_frames_that_were_not_judged_are_in_no_share_and_end_events() -> None:
+def test_frames_that_were_not_judged_end_events() -> None:
+    """Frames that were not judged are in no share and end events."""
     clip = frames("ffpfpp..", "....xxxx")
     both = clip_figures("sum", [ShownClip("clip", "boxes", clip, clip)])
     assert both.not_judged == {"blurred": 3}
@@ -134,7 +137,8 @@ def test_frames_that_were_not_judged_are_in_no_share_and_end_events() -> None:
     assert view.polyps[0].judged_frames == 2
 
 
-def test_a_polyp_without_a_judged_frame_is_neither_found_nor_missed() -> None:
+def test_a_polyp_without_a_judged_frame_does_not_count() -> None:
+    """A polyp without a judged frame is neither found nor missed."""
     clip = frames("..ppp..", "..xxx..")
     both = clip_figures("sum", [ShownClip("clip", "boxes", clip, clip)])
     assert (both.polyps, both.polyps_not_judged, both.smoothed.polyps_found) == (1, 1, 0)
@@ -190,9 +194,8 @@ def test_least_durations_bear_the_rounding_of_stamps() -> None:
         ("..xxx", 0),
     ],
 )
-def test_a_flicker_is_a_region_that_comes_back_within_half_a_second(
-    shown: str, flickers: int
-) -> None:
+def test_a_flicker_comes_back_within_half_a_second(shown: str, flickers: int) -> None:
+    """A flicker is a region that comes back within half a second."""
     assert count_flickers(frames(shown)) == flickers
 
 
@@ -233,7 +236,8 @@ def sampled(scene: Scene, stamps: list[float]) -> list[ShownFrame]:
 
 @given(scene=scenes)
 @settings(max_examples=60)
-def test_a_scene_gives_the_same_events_at_25_and_at_50_frames_a_second(scene: Scene) -> None:
+def test_a_scene_gives_the_same_events_at_25_and_50_fps(scene: Scene) -> None:
+    """A scene gives the same events at 25 and at 50 frames a second."""
     total = sum(map(sum, scene)) + 0.5
     slow = sampled(scene, [n / 25 for n in range(round(total * 25))])
     fast = sampled(scene, [n / 50 for n in range(round(total * 50))])

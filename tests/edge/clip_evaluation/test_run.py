@@ -347,9 +347,10 @@ def test_a_clean_count_still_takes_a_number(capsys: pytest.CaptureFixture[str]) 
     assert "--data or --pairs" in capsys.readouterr().err
 
 
-def test_a_truth_that_does_not_fit_stops_before_anything_is_written(
+def test_a_truth_that_does_not_fit_stops_before_writing(
     tiny_bundle: Path, phantom: tuple[Path, Path, list[NDArray[np.bool_]]], tmp_path: Path
 ) -> None:
+    """A truth that does not fit stops before anything is written."""
     boxes = tmp_path / "boxes.json"
     boxes.write_text('{"frames": {"100": [[1, 2, 3, 4]]}}')
     report = tmp_path / "video.json"

@@ -42,7 +42,8 @@ def folder(root: Path, stems: list[str]) -> Path:
     return root
 
 
-def test_pairs_share_a_stem_across_formats_and_come_in_natural_order(tmp_path: Path) -> None:
+def test_pairs_share_a_stem_and_come_in_natural_order(tmp_path: Path) -> None:
+    """Pairs share a stem across formats and come in natural order."""
     root = folder(tmp_path, ["10", "2", "b", "a1"])
     (root / "images" / "notes.txt").write_text("not an image")
     (root / "images" / ".hidden.png").write_bytes(b"")
@@ -246,9 +247,8 @@ def test_a_folder_of_another_layout_is_named_with_what_it_holds(tmp_path: Path) 
         ("{}", "p{}"),
     ],
 )
-def test_names_of_masks_may_differ_by_words_that_say_what_they_are(
-    image: str, mask: str, tmp_path: Path
-) -> None:
+def test_names_of_masks_may_say_that_they_are_masks(image: str, mask: str, tmp_path: Path) -> None:
+    """Names of masks may differ by words that say what they are."""
     for number in ("1", "10", "2"):
         write(tmp_path / "images" / f"{image.format(number)}.jpg", photo())
         write(tmp_path / "masks" / f"{mask.format(number)}.png", disc())

@@ -123,7 +123,8 @@ def test_the_fields_frames_are_found_in_an_archive_by_name(name: str, tmp_path: 
     assert find_labeled(f"{name}:{tmp_path}").notes == ()
 
 
-def test_an_archive_of_other_names_needs_a_list_of_the_test_frames(tmp_path: Path) -> None:
+def test_an_archive_of_other_names_needs_a_list(tmp_path: Path) -> None:
+    """An archive of other names needs a list of the test frames."""
     fill(tmp_path / "Original", tmp_path / "Ground Truth", 70)
     with pytest.raises(DataError, match="more than the test set of CVC-ClinicDB") as caught:
         find_labeled(f"clinicdb:{tmp_path}")

@@ -63,9 +63,8 @@ def test_what_only_looks_like_an_ir_is_refused(xml: bytes) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 8, 20])
-def test_a_tflite_model_that_is_cut_or_names_outside_buffers_is_refused(
-    at: int, tiny_engine_files: Files
-) -> None:
+def test_a_cut_or_outside_tflite_buffer_is_refused(at: int, tiny_engine_files: Files) -> None:
+    """A tflite model that is cut or names outside buffers is refused."""
     model = tiny_engine_files["tflite"][0]
     with pytest.raises(BundleError):
         check_tflite(model[:at])

@@ -145,9 +145,10 @@ def test_a_bundle_without_golden_frames_proves_nothing(tiny_parts: Parts, tmp_pa
         verify_bundle(write_bundle(tmp_path / "b", bare, files)).raise_for_problems()
 
 
-def test_a_runtime_that_is_not_installed_is_passed_over_unless_asked_for(
+def test_a_runtime_that_is_not_installed_is_passed_over(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A runtime that is not installed is passed over unless asked for."""
     real = backends.open_engine
 
     def without(*names: str) -> None:

@@ -40,7 +40,8 @@ def report(
     return summarize(rows)
 
 
-def test_the_verdict_follows_the_interval_of_the_paired_difference() -> None:
+def test_the_verdict_follows_the_paired_interval() -> None:
+    """The verdict follows the interval of the paired difference."""
     equal = compare_evaluations(report(), report())
     assert equal.verdict == "no difference shown"
     assert [figure.name for figure in equal.figures] == ["dice", "iou", "flagged"]

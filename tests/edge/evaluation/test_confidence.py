@@ -44,7 +44,8 @@ def test_the_figures_are_the_plain_ones(count: int) -> None:
     assert quality_at(confidence, quality, 0.5) == pytest.approx(np.mean([q for _, q in half]))
 
 
-def test_a_confidence_that_ranks_the_images_has_the_smallest_area() -> None:
+def test_a_ranking_confidence_has_the_smallest_area() -> None:
+    """A confidence that ranks the images has the smallest area."""
     quality = np.array([0.9, 0.2, 0.7, 0.5])
     best, worst = risk_coverage_area(quality, quality), risk_coverage_area(-quality, quality)
     assert best == pytest.approx(np.mean([0.1, 0.2, 0.3, 0.425]))
@@ -52,7 +53,8 @@ def test_a_confidence_that_ranks_the_images_has_the_smallest_area() -> None:
     assert risk_coverage_area(np.ones(4), quality) == pytest.approx(1 - quality.mean())
 
 
-def test_equal_confidences_do_not_depend_on_the_order_of_the_images() -> None:
+def test_equal_confidences_do_not_depend_on_the_order() -> None:
+    """Equal confidences do not depend on the order of the images."""
     confidence, quality = np.array([0.5, 0.5, 0.1]), np.array([1.0, 0.0, 0.5])
     for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
         assert quality_at(confidence[order], quality[order], 1 / 3) == pytest.approx(0.5)

@@ -192,7 +192,8 @@ def test_an_error_far_from_the_polyp_costs_more() -> None:
     assert weighted_f(far, true) < weighted_f(near, true) < 1
 
 
-def test_a_map_that_is_the_mask_upside_down_has_the_worst_measures() -> None:
+def test_an_inverted_mask_has_the_worst_measures() -> None:
+    """A map that is the mask upside down has the worst measures."""
     true = square()
     assert weighted_f(~true * np.uint8(255), true) == pytest.approx(0, abs=1e-9)
     assert structure_measure(~true * np.uint8(255), true) < 0.1
@@ -226,7 +227,8 @@ def rows() -> list[FieldScore]:
     return [field_score(gray, true) for name, (gray, true) in cases().items() if name != "full"]
 
 
-def test_means_are_taken_over_images_before_the_maximum_over_thresholds() -> None:
+def test_means_over_images_come_before_the_maximum() -> None:
+    """Means are taken over images before the maximum over thresholds."""
     scores = rows()
     report = summarize_field(scores, logits=True)
     assert isinstance(report, ProtocolA)

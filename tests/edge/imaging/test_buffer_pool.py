@@ -80,7 +80,8 @@ def test_opencv_writes_into_it() -> None:
     assert (room == 9).all()
 
 
-def test_another_size_leaves_what_is_held_alone_and_takes_no_more_memory() -> None:
+def test_another_size_leaves_held_buffers_alone() -> None:
+    """Another size leaves held buffers alone and takes no more memory."""
     memory = PictureMemory()
     places = {address(memory.take(shape)) for shape in [(8, 8, 3), (4, 4, 3)] * 20}
     assert len(places) == 1

@@ -200,9 +200,10 @@ def screens(tmp_path: Path, tiny_scene: Any) -> Path:
     return tmp_path / "data"
 
 
-def test_evaluation_shows_what_the_rule_says_and_scores_whole_frames(
+def test_evaluation_shows_the_part_and_scores_whole_frames(
     screens: Path, tiny_student: Any
 ) -> None:
+    """Evaluation shows what the rule says and scores whole frames."""
     pairs = find_pairs(screens)
 
     def score(image: ImageU8) -> ImageU8:

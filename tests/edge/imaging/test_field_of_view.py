@@ -109,7 +109,8 @@ def feed(
     11,
     "the view changes from an octagon to a smaller circle to the whole frame; text comes and goes",
 )
-def test_a_change_of_shape_is_followed_and_nothing_else_moves_the_view(bowel: list[Image]) -> None:
+def test_only_a_change_of_shape_moves_the_view(bowel: list[Image]) -> None:
+    """A change of shape is followed and nothing else moves the view."""
     estimator = ViewEstimator()
     held = feed(estimator, bowel, octagon(), 2 * WINDOW)[-1]
     assert iou(held, octagon()) > 0.95
@@ -150,7 +151,8 @@ def test_a_dark_start_grows_with_the_light(bowel: list[Image]) -> None:
     assert iou(feed(estimator, bowel, octagon(), 4 * WINDOW)[-1], octagon()) > 0.95
 
 
-def test_a_panel_beside_the_view_is_left_out_once_it_has_stood_still(bowel: list[Image]) -> None:
+def test_a_panel_that_stood_still_is_left_out_of_the_view(bowel: list[Image]) -> None:
+    """A panel beside the view is left out once it has stood still."""
     estimator = ViewEstimator()
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[:, 150:] = 255
@@ -206,9 +208,10 @@ def test_regions_are_kept_by_the_share_that_lies_inside() -> None:
     st.lists(st.tuples(st.integers(-60, 540), st.integers(-60, 330)), max_size=8),
     st.floats(0.01, 1),
 )
-def test_any_outline_is_inside_the_whole_frame_as_far_as_it_lies_in_it(
+def test_an_outline_is_clipped_to_the_whole_frame(
     points: list[tuple[int, int]], share: float
 ) -> None:
+    """Any outline is inside the whole frame as far as it lies in it."""
     xs, ys = [x for x, _ in points] or [5], [y for _, y in points] or [5]
     box = (min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1)
     region = Region(box, tuple(points), 0.1, 0.9)

@@ -82,7 +82,8 @@ def test_small_regions_are_dropped_and_the_largest_comes_first() -> None:
     assert mask_area(every) == pytest.approx(sum(found.area for found in every))
 
 
-def test_a_region_that_nowhere_reaches_the_least_peak_is_left_out() -> None:
+def test_a_region_below_the_minimum_peak_is_left_out() -> None:
+    """A region that reaches the minimum peak nowhere is left out."""
     scores = block(64, 64, slice(5, 25), slice(5, 25), 180) | block(
         64, 64, slice(40, 50), slice(40, 50), 200
     )

@@ -75,7 +75,8 @@ def test_a_quarter_is_the_mean_of_columns_in_two_of_four_lines(
 
 @pytest.mark.parametrize("period", [3, 4, 6, 8])
 @pytest.mark.parametrize("side", [192, 224, 256])
-def test_fine_columns_become_grayer_than_by_the_linear_step_alone(period: int, side: int) -> None:
+def test_fine_columns_become_grayer_than_by_one_linear_step(period: int, side: int) -> None:
+    """Fine columns become grayer than by the linear step alone."""
     image = np.zeros((1080, 1920, 3), np.uint8)
     image[:, np.arange(1920) % period < period / 2] = 255
     lines = cv2.resize(image[::2], (960, 270), interpolation=cv2.INTER_AREA)

@@ -143,9 +143,10 @@ def test_a_machine_without_descriptors_condemns_nothing(
 
 @pytest.mark.row(51, "a read error of the bundle that ends")
 @pytest.mark.parametrize("lasts", [False, True])
-def test_a_read_error_that_lasts_leads_to_the_other_bundle_and_condemns_none(
+def test_a_lasting_read_error_leads_to_the_other_bundle(
     slots: TwoSlots, lasts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A read error that lasts leads to the other bundle and condemns none."""
     monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     real, left = Bundle.open, 99 if lasts else backoff.TRIES - 1
 
@@ -166,9 +167,10 @@ def test_a_read_error_that_lasts_leads_to_the_other_bundle_and_condemns_none(
 
 
 @pytest.mark.row(51, "a student's process that dies before it handles the bundle")
-def test_a_process_that_never_begins_says_nothing_about_the_bundle(
+def test_a_process_that_never_begins_condemns_no_bundle(
     slots: TwoSlots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A process that never begins says nothing about the bundle."""
     monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 1\n")
@@ -185,9 +187,10 @@ def test_a_process_that_never_begins_says_nothing_about_the_bundle(
         watched.supervisor.close()
 
 
-def test_a_source_that_needs_every_frame_is_given_an_error_in_the_end(
+def test_a_source_that_needs_every_frame_gets_an_error(
     slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A source that needs every frame is given an error in the end."""
     monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     monkeypatch.setattr(backoff, "PATIENCE_S", 0.05)
     slots.shipped = slots.paths[1]

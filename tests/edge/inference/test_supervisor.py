@@ -15,9 +15,10 @@ from tests.support.processes import alive, until
 from tests.support.supervised import CRASH, HANG, NAN, SHAPE, TwoSlots, Watched, fake, picture
 
 
-def test_a_crash_is_followed_by_another_process_of_the_same_bundle(
+def test_a_crash_is_followed_by_another_process(
     slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A crash is followed by another process of the same bundle."""
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:
         assert watched.suffers(CRASH).kind == "crash"
@@ -35,9 +36,10 @@ def test_a_crash_is_followed_by_another_process_of_the_same_bundle(
 
 @pytest.mark.row(20, "three crashes within a minute by an injected clock")
 @pytest.mark.row(39, "both slots crash: exhausted")
-def test_a_crash_loop_leads_to_the_previous_slot_and_then_to_none(
+def test_a_crash_loop_leads_to_the_previous_slot_then_none(
     slots: TwoSlots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A crash loop leads to the previous slot and then to none."""
     first, second = slots.paths
     watched = Watched(slots, monkeypatch)
     with watched.supervisor as supervisor:

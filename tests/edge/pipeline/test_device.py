@@ -244,7 +244,8 @@ def test_heartbeats_have_the_frames_age_and_masks_a_lease() -> None:
     ]
 
 
-def test_a_failing_supply_ends_the_run_in_bypass_and_a_pedal_is_noted() -> None:
+def test_a_failing_supply_ends_the_run_in_bypass() -> None:
+    """A failing supply ends the run in bypass and a pedal is noted."""
     link, stop, notes = Link(), threading.Event(), Notes()
     observer = CartObserver(link, notes, stop)  # type: ignore[arg-type] # the journal's part of it
     link.waiting = [PedalEvent(1, True)]

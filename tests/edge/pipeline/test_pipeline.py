@@ -215,9 +215,10 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
 
 
 @pytest.mark.row(15, "an engine slower than the source")
-def test_a_slow_engine_gets_the_newest_frame_and_the_gap_is_counted(
+def test_a_slow_engine_gets_the_newest_frame(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
+    """A slow engine gets the newest frame and the gap is counted."""
     engine = FakeEngine(tiny_student, work=lambda _: time.sleep(0.05))
     sink = KeepSink()
     summary = run_loop(ListSource(pictures * 10, live=True, period=0.005), engine, [sink], manifest)
@@ -461,9 +462,10 @@ class Interrupted(ListSource):
     lost = 8
 
 
-def test_without_a_signal_everybody_is_told_and_masks_come_back_with_it(
+def test_masks_come_back_with_the_signal(
     manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
 ) -> None:
+    """Without a signal everybody is told, and masks come back with it."""
     watcher, sink = Watcher(), KeepSink()
     summary = run_loop(
         Interrupted(pictures[:1] * 6, live=True), engine, [sink], manifest, observers=[watcher]

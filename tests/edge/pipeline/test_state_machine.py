@@ -35,7 +35,8 @@ def test_the_gravest_condition_holds(states: list[State]) -> None:
     assert status.reason == BECAUSE[status.state]
 
 
-def test_since_tells_when_state_or_kind_changed_and_not_the_detail() -> None:
+def test_since_changes_with_state_or_kind_and_not_with_detail() -> None:
+    """Since tells when state or kind changed and not the detail."""
     clock = FakeClock()
     machine = StateMachine(clock)
     first = machine.settle(

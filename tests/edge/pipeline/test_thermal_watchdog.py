@@ -100,7 +100,8 @@ def test_a_machine_without_sensors_never_overheats(tmp_path: Path) -> None:
     assert (thermal.celsius, thermal.keep_every()) == (None, 1)
 
 
-def test_a_sensor_that_cannot_be_read_any_more_keeps_what_it_led_to(oven: Oven) -> None:
+def test_a_sensor_that_fails_keeps_its_last_effect(oven: Oven) -> None:
+    """A sensor that cannot be read anymore keeps the state that it led to."""
     oven.at(96)
     for zone in oven.zones:
         zone.write_text("")

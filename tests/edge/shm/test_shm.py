@@ -104,7 +104,8 @@ def test_what_may_not_be_drawn_is_not_in_the_stream(tmp_path: Path) -> None:
     assert got.overlay[..., 3].any(), "the glyph says why"
 
 
-def test_without_frames_the_status_is_published_and_the_mask_taken_away(tmp_path: Path) -> None:
+def test_without_frames_the_mask_is_taken_away(tmp_path: Path) -> None:
+    """Without frames the status is published and the mask taken away."""
     clock = FakeClock()
     with ShmSink(tmp_path / "s", SinkOptions(), clock=clock) as sink:
         assert read(tmp_path / "s").state is State.BOOT
@@ -255,7 +256,8 @@ def test_it_is_its_owner_s_alone_and_lies_in_shared_memory() -> None:
     assert not made.exists()
 
 
-def test_a_name_has_one_living_writer_and_a_dead_one_s_is_taken_over(tmp_path: Path) -> None:
+def test_a_name_has_one_living_writer(tmp_path: Path) -> None:
+    """A name has one living writer and a dead one's is taken over."""
     path = tmp_path / "s"
     code = "import sys; from edge.sinks.open import open_sinks\n"
     code += (

@@ -373,9 +373,10 @@ def test_a_recording_stops_before_the_disk_is_full(
     )
 
 
-def test_a_live_run_goes_on_without_its_recording_and_ends_in_the_error(
+def test_a_live_run_goes_on_without_its_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A live run goes on without its recording and ends in the error."""
     monkeypatch.setitem(CODECS, "h264", "zzzz")
     monkeypatch.setitem(CODECS, "mp4v", "yyyy")
 

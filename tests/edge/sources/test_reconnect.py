@@ -48,7 +48,8 @@ class Flaky(BaseSource):
 
 @pytest.mark.row(1, "a source that fails, and is away for five attempts by an injected clock")
 @pytest.mark.row(2, "a source that comes back at another attempt")
-def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None:
+def test_a_lost_source_is_tried_again_and_goes_on_counting() -> None:
+    """A lost source is reported, tried with backoff, and goes on counting."""
     clock = FakeClock(step_ns=1)
     away = [False, True, True, True, True, True, False]
     source = ReopeningSource(lambda _: Flaky(away, 3, clock=clock), clock=clock, sleep=clock.sleep)
@@ -77,7 +78,8 @@ def test_a_lost_source_is_told_tried_with_backoff_and_goes_on_counting() -> None
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_source_that_is_closed_while_it_opens_leaves_no_device_open(again: bool) -> None:
+def test_a_source_closed_while_opening_leaves_nothing_open(again: bool) -> None:
+    """A source that is closed while it opens leaves no device open."""
     opening, go = threading.Event(), threading.Event()
     made: list[BaseSource] = []
 
@@ -120,9 +122,8 @@ def test_a_source_that_was_never_there_is_an_error() -> None:
         (Reason(ReasonKind.NO_SIGNAL, "no input"), False),
     ],
 )
-def test_a_silence_is_looked_into_unless_the_device_tells_its_cause(
-    reason: Reason, made_anew: bool
-) -> None:
+def test_a_silence_is_explained_by_the_device_or_examined(reason: Reason, made_anew: bool) -> None:
+    """A silence is examined unless the device tells its cause."""
     clock = FakeClock(step_ns=1)
     made: list[Silent] = []
 

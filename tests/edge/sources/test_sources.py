@@ -373,7 +373,8 @@ def test_synthetic_frames_repeat_by_seed_and_turn_to_bgr() -> None:
     assert (frame.image != different.image).any()
 
 
-def test_a_paced_phantom_keeps_its_rate_and_size_beyond_what_it_drew() -> None:
+def test_a_paced_phantom_keeps_its_rate_and_size() -> None:
+    """A paced phantom keeps its rate and size beyond what it drew."""
     clock = FakeClock()
     with SyntheticSource(
         width=700, height=64, fps=50, frames=0, clock=clock, sleep=clock.sleep

@@ -107,7 +107,8 @@ def test_a_still_becomes_an_image_and_its_segmentation(
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_segmentation_names_its_image_its_maker_and_what_it_shows() -> None:
+def test_the_segmentation_names_image_maker_and_finding() -> None:
+    """The segmentation names its image, its maker and what it shows."""
     made = still()
     image = dicom.secondary_capture(made)
     found = dicom.segmentation(made, image)

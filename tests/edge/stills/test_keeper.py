@@ -140,7 +140,8 @@ def test_without_a_view_there_is_no_still(tmp_path: Path) -> None:
     assert list((tmp_path / "s").iterdir()) == []
 
 
-def test_a_folder_that_others_may_enter_is_refused_and_leftovers_go(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    """A folder that others may enter is refused and leftovers go."""
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(UsageError, match="chmod 700"):
         StillKeeper(tmp_path / "open")

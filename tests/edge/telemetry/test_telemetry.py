@@ -146,7 +146,8 @@ def newest(path: Path) -> bytes:
 
 
 @pytest.mark.row(42, "the log is rotated by size, renamed and removed while it is written")
-def test_no_line_is_lost_or_written_twice_however_the_log_is_rotated(tmp_path: Path) -> None:
+def test_no_rotation_loses_or_repeats_a_line(tmp_path: Path) -> None:
+    """No line is lost or written twice, however the log is rotated."""
     path = tmp_path / "log"
     journal = Journal(path, max_bytes=4000, keep=50)
     moved = 0

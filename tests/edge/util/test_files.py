@@ -52,7 +52,8 @@ def test_files_and_folders_keep_what_the_umask_withholds(umask: int, tmp_path: P
     assert permissions(tmp_path / "pictures") == 0o700
 
 
-def test_files_of_killed_writers_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
+def test_only_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    """Files of killed writers are removed and those of living ones kept."""
     code = (
         "import os, signal, sys; from pathlib import Path; from edge.util import files; "
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL); "

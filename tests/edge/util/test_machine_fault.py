@@ -62,9 +62,10 @@ def test_a_fault_of_a_file_is_none_of_the_machine(error: Exception) -> None:
         MemoryError(),
     ],
 )
-def test_a_library_without_numbers_is_understood_and_others_have_their_turn(
+def test_a_library_without_numbers_is_understood(
     error: Exception,
 ) -> None:
+    """A library without version numbers is understood, and others are tried too."""
     fault = machine_fault(error)
     assert fault is not None
     assert fault.spares_others

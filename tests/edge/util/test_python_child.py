@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[3]
 HOME = "edge/util/python_child.py"
 
 
-def test_a_child_runs_the_module_of_its_parent_with_its_arguments() -> None:
+def test_a_child_runs_its_parent_s_module() -> None:
+    """A child runs the module of its parent with its arguments."""
     command = python_command("edge.engines.selftest", "/nowhere", "1")
     assert command[1] == "-I"
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")

@@ -25,7 +25,8 @@ def test_late_messages_and_drift_leave_the_estimate_good(start: int, drift: floa
         assert -20 <= late(clock, at_ms, controller_ms) <= 20
 
 
-def test_a_host_that_was_suspended_learns_it_from_the_first_message() -> None:
+def test_a_suspended_host_learns_it_from_the_first_message() -> None:
+    """A host that was suspended learns it from the first message."""
     clock = ControllerClock()
     for at_ms in range(0, 10_000, 250):
         clock.observe(at_ms, at_ms)

@@ -98,7 +98,8 @@ def test_a_heartbeat_of_the_future_makes_no_longer_lease(
     assert not cart.controller.coil
 
 
-def test_a_heartbeat_for_the_controller_before_its_reset_is_refused(cart: Cart) -> None:
+def test_a_heartbeat_from_before_a_reset_is_refused(cart: Cart) -> None:
+    """A heartbeat for the controller before its reset is refused."""
     cart.boot_id += 1
     cart.say(cart.heartbeat(), m.SetRoute(1, 120))
     assert codes(cart) == [m.GREET_FIRST, m.REFUSED]

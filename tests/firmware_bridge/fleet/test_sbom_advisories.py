@@ -118,7 +118,8 @@ def test_another_component_or_version_is_not(tmp_path: Path, advisory: dict[str,
     assert outcomes(tmp_path, advisory) == []
 
 
-def test_a_component_that_was_affected_fixed_and_affected_again_is_found(tmp_path: Path) -> None:
+def test_a_component_that_is_affected_again_is_found(tmp_path: Path) -> None:
+    """A component that was affected, fixed and affected again is found."""
     events = [
         {"introduced": "2.4"},
         {"limit": "*"},
@@ -217,7 +218,8 @@ def test_a_vex_statement_counts_for_its_product_alone(tmp_path: Path) -> None:
     assert outcomes(tmp_path, advisory, vex=other) == [("openssl", "affected")]
 
 
-def test_an_alias_is_the_same_vulnerability_and_the_newest_statement_holds(tmp_path: Path) -> None:
+def test_an_alias_is_the_same_vulnerability(tmp_path: Path) -> None:
+    """An alias is the same vulnerability and the newest statement holds."""
     advisory = from_commits("OpenSSL_1_1_1k") | {"id": "OSV-7", "aliases": ["CVE-1"]}
     older = stated("not_affected", "pkg:generic/openssl", timestamp="2031-01-01T00:00:00Z", **NOT)
     newer = stated("affected", "pkg:generic/openssl", timestamp="2031-02-01T00:00:00Z")

@@ -72,9 +72,8 @@ def test_a_missing_head_is_found(log: AuditLog, tmp_path: Path) -> None:
     assert not log.verify().ok
 
 
-def test_what_was_tampered_with_stays_found_after_the_next_record(
-    log: AuditLog, tmp_path: Path
-) -> None:
+def test_tampering_stays_found_after_the_next_record(log: AuditLog, tmp_path: Path) -> None:
+    """What was tampered with stays found after the next record."""
     path = tmp_path / LOG
     path.write_bytes(path.read_bytes().replace(b'"version":3', b'"version":9'))
     log.append("installed", version=6)

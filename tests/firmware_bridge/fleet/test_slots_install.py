@@ -216,7 +216,8 @@ def test_a_name_that_is_no_file_name_is_refused(device: Device, name: str) -> No
 
 
 @pytest.mark.row(54, "a slot whose signed description is gone")
-def test_a_slot_without_its_description_is_replaced_by_the_same_version(device: Device) -> None:
+def test_a_slot_without_description_is_replaced(device: Device) -> None:
+    """A slot without its description is replaced by the same version."""
     (description,) = device.folder.glob("slots/*/*.signed.json")
     with pytest.raises(UsageError, match="is installed already"):
         device.install()
@@ -289,9 +290,8 @@ def test_an_unknown_publisher_is_refused(
 
 @pytest.mark.row(35, "the device's clock past the expiry of each role")
 @pytest.mark.parametrize("days", [91, 366, 1826])
-def test_an_expired_repository_is_refused_and_what_is_installed_runs_on(
-    device: Device, days: int
-) -> None:
+def test_an_expired_repository_is_refused(device: Device, days: int) -> None:
+    """An expired repository is refused and what is installed runs on."""
     device.publisher.publish(b"second")
     device.now += timedelta(days=days)
     refused(device, BundleError, "expired")
@@ -325,9 +325,8 @@ def test_another_architecture_is_refused_before_anything_is_read(device: Device)
 
 @pytest.mark.row(36, "a runtime that is missing or too old")
 @pytest.mark.parametrize("runtime", [None, Runtime(package="openvino", version="2025.1")])
-def test_a_missing_or_old_runtime_is_refused_before_anything_is_read(
-    device: Device, runtime: Runtime | None
-) -> None:
+def test_a_missing_or_old_runtime_is_refused_first(device: Device, runtime: Runtime | None) -> None:
+    """A missing or old runtime is refused before anything is read."""
     device.publisher.publish(b"second").file.unlink()
     refused(device, MissingDependencyError, "cannot run", runtimes={"openvino": runtime})
 
@@ -349,7 +348,8 @@ def test_a_bundle_that_is_not_what_was_offered_is_refused(
 
 
 @pytest.mark.row(38, "a self-test that fails before the bundle is on trial")
-def test_a_bundle_that_fails_its_self_test_is_refused_and_remembered(device: Device) -> None:
+def test_a_bundle_that_fails_its_self_test_is_refused(device: Device) -> None:
+    """A bundle that fails its self test is refused and remembered."""
     device.publisher.publish(b"second")
     wrong = SelfTest(ok=False, problems=["openvino: 3 golden frames beyond tolerance"])
     with pytest.raises(ParityError, match="fails its self-test"):

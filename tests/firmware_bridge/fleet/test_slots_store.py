@@ -54,7 +54,8 @@ def test_one_start_counts_one_try_however_often_it_asks(device: Device) -> None:
 
 @pytest.mark.row(38, "a trial whose starts end without a clean stop")
 @pytest.mark.row(52, "starts of a trial that end without a clean stop")
-def test_a_trial_whose_starts_do_not_end_is_rolled_back_and_not_banned(device: Device) -> None:
+def test_a_trial_whose_starts_do_not_end_is_rolled_back(device: Device) -> None:
+    """A trial whose starts do not end is rolled back and not banned."""
     assert [device.version() for _ in range(4)] == [2, 2, 1, 1]
     assert device.events() == ["trial-started", "trial-started", "rolled-back"]
     assert device.reasons("rolled-back") == ["2 starts that did not end cleanly"]
@@ -174,9 +175,10 @@ def test_an_anchor_outlives_a_root_that_was_replaced(
 
 @pytest.mark.row(55, "a different process holds the lock of the state folder, or of its log")
 @pytest.mark.parametrize("name", ["lock", "audit.lock"])
-def test_a_lock_that_is_held_elsewhere_costs_a_record_and_no_bundle(
+def test_a_lock_held_elsewhere_costs_a_record_and_no_bundle(
     device: Device, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A lock that is held elsewhere costs a record and no bundle."""
     monkeypatch.setattr(durable, "LOCK_WAIT_S", 0.2)
     monkeypatch.setattr("firmware_bridge.fleet.slots.store._SOON_S", 0.1)
     before = (device.folder / state.STATE).read_bytes()
@@ -219,9 +221,10 @@ def test_a_machine_that_cannot_read_the_slots_empties_none(
 
 
 @pytest.mark.row(51, "the state of the slots cannot be read for a while")
-def test_a_state_that_the_machine_cannot_read_is_not_an_empty_one(
+def test_a_state_that_cannot_be_read_is_not_empty(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A state that the machine cannot read is not an empty one."""
     real = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
@@ -409,7 +412,8 @@ def test_a_full_disk_loses_records_and_no_bundle(
     assert store.current() is None
 
 
-def test_a_rollback_by_hand_gives_the_trial_up_and_then_changes_slots(device: Device) -> None:
+def test_a_rollback_by_hand_gives_the_trial_up_first(device: Device) -> None:
+    """A rollback by hand gives the trial up and then changes slots."""
     assert device.start().roll_back().version == 1
     assert device.version() == 1
     with pytest.raises(UsageError, match="no bundle to return to"):
@@ -448,9 +452,8 @@ DAMAGES = [
 
 @pytest.mark.row(39, "a state file that cannot be read")
 @pytest.mark.parametrize("content", DAMAGES)
-def test_a_state_that_cannot_be_read_is_no_bundle_and_can_be_reset(
-    device: Device, content: bytes
-) -> None:
+def test_a_damaged_state_is_no_bundle_and_can_be_reset(device: Device, content: bytes) -> None:
+    """A state that cannot be read is no bundle and can be reset."""
     (device.folder / state.STATE).write_bytes(content)
     store = device.start()
     assert store.current() is None

@@ -296,7 +296,8 @@ def test_a_clock_that_goes_back_does_not_count(both: Both) -> None:
     assert both.trusted.seen == int(both.publisher.now.timestamp())
 
 
-def test_keys_are_their_owners_alone_and_the_root_has_its_passphrase(publisher: Any) -> None:
+def test_keys_are_private_and_the_root_has_a_passphrase(publisher: Any) -> None:
+    """Keys belong to their owner alone, and the root has its passphrase."""
     for path in publisher.keys.glob("*.pem"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert b"ENCRYPTED" in (publisher.keys / "root.pem").read_bytes()

@@ -52,7 +52,8 @@ def test_a_message_of_any_length_arrives_as_it_was_sent(bus: str, length: int) -
 
 
 @pytest.mark.row(26, "CAN interface taken down and up again")
-def test_a_bus_that_goes_down_is_an_error_and_another_connection_works(bus: str) -> None:
+def test_a_bus_that_goes_down_is_an_error(bus: str) -> None:
+    """A bus that goes down is an error and another connection works."""
     host, controller = parse(f"can:{bus}").open(), IsoTpTransport(bus, CAN_IDS[::-1])
     try:
         subprocess.run(["ip", "link", "set", bus, "down"], check=True)

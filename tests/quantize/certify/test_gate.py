@@ -34,7 +34,8 @@ def breaches(*rows: AccuracyRow, **limits: float) -> list[str]:
     return gate(*rows, **limits).breaches
 
 
-def test_gate_judges_the_student_and_its_engines_and_not_the_baseline() -> None:
+def test_gate_judges_student_and_engines_not_the_baseline() -> None:
+    """The gate judges the student and its engines, not the baseline."""
     found = breaches(row(F32, 0.8), row(PTQ, 0.1), row(QAT, 0.795), row("tflite int8", 0.7949))
     assert len(found) == 1
     assert found[0].startswith("tflite int8: Dice 0.7949 against 0.8000 in f32, 0.0051 lost")
@@ -70,7 +71,8 @@ def per_image(step: str, dices: list[float], hits: list[bool]) -> AccuracyRow:
     return msgspec.structs.replace(plain, dices=dices, small_hits=hits)
 
 
-def test_one_lost_polyp_of_five_is_chance_and_all_of_them_are_not() -> None:
+def test_one_lost_polyp_of_five_is_chance_and_all_are_not() -> None:
+    """One lost polyp of five is chance and all of them are not."""
     dices = [0.8] * 20
     whole = per_image(F32, dices, [True] * 5)
     chance = gate(whole, per_image(QAT, dices, [True] * 4 + [False]))
@@ -83,7 +85,8 @@ def test_one_lost_polyp_of_five_is_chance_and_all_of_them_are_not() -> None:
     assert (lost.verdict, lost.limits) == ("failed", ["max_small_drop"])
 
 
-def test_a_loss_of_dice_fails_only_where_its_whole_interval_is_above_the_limit() -> None:
+def test_a_loss_fails_if_its_whole_interval_exceeds_the_limit() -> None:
+    """A loss of dice fails only where its whole interval is above the limit."""
     random = np.random.default_rng(0)
     dices = random.uniform(0.5, 0.9, 200)
     whole = per_image(F32, dices.tolist(), [])
@@ -98,7 +101,8 @@ def test_a_loss_of_dice_fails_only_where_its_whole_interval_is_above_the_limit()
     assert (failed.verdict, failed.limits) == ("failed", ["max_drop"])
 
 
-def test_the_record_for_a_manifest_has_the_figures_and_the_reason() -> None:
+def test_the_record_for_a_manifest_has_figures_and_reason() -> None:
+    """The record for a manifest has the figures and the reason."""
     whole, cut = per_image(F32, [0.8] * 4, [True] * 5), per_image(QAT, [0.5] * 4, [True] * 5)
     whole = msgspec.structs.replace(whole, frames=10, flagged=2)
     record = gate_record(

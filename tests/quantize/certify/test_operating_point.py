@@ -125,9 +125,10 @@ def test_a_useful_peak_close_to_one_is_among_the_candidates(
     assert found.froc[0].flagged == 1.0
 
 
-def test_what_no_candidate_reaches_is_told_and_the_fewest_are_flagged(
+def test_what_no_candidate_reaches_is_told(
     polyps: MakePairs, clean: Callable[..., list[CleanFrame]]
 ) -> None:
+    """A goal that no candidate reaches is reported, and the fewest are flagged."""
     # Three of four clean frames have the peak of the polyps; to flag none, no polyp could be found.
     found = calibrate(score, polyps(20, 30), clean(200, 200, 200, 120), engine="openvino int8")
     assert found.fell_short

@@ -156,7 +156,8 @@ def test_unet_engines_give_the_scores_of_the_canonical_graph(unet: Made) -> None
     same_scores(unet, np.concatenate([unet.frames, hard_frames(4)]))
 
 
-def test_canonical_graph_gives_the_masks_of_the_fine_tuned_student(unet: Made) -> None:
+def test_canonical_graph_gives_the_student_s_masks(unet: Made) -> None:
+    """The canonical graph gives the masks of the fine-tuned student."""
     row = compare_maps(
         "torch",
         "canonical",
@@ -212,7 +213,8 @@ def test_state_of_another_student_is_refused(unet: Made) -> None:
         restore(UNet(width=4), quantized_state(unet.quantized), torch.zeros(1, 3, SIZE, SIZE))
 
 
-def test_edge_s_engines_are_the_canonical_graph_and_hold_its_integers(edge_s: Made) -> None:
+def test_edge_s_engines_hold_the_canonical_graph_s_integers(edge_s: Made) -> None:
+    """Engines of edge-s are the canonical graph and hold its integers."""
     same_scores(edge_s, np.concatenate([edge_s.frames, hard_frames(4)]))
     same_integers(edge_s)
     assert edge_s.engines["tflite int8"].float_ops == []

@@ -51,9 +51,10 @@ def pictures(folder: Path, count: int) -> Path:
 
 @pytest.mark.parametrize("key", ["", *NESTED])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_weights_are_found_under_the_names_that_programs_give_them(
+def test_weights_are_found_under_their_usual_names(
     key: str, prefix: str, student: Student, tmp_path: Path
 ) -> None:
+    """Weights are found under the names that programs give them."""
     state = {prefix + name: value for name, value in student.state_dict().items()}
     torch.save({key: state, "epoch": 3} if key else state, tmp_path / "w.pt")
     loaded = load_student_file(tmp_path / "w.pt", "edge-xs")
@@ -127,7 +128,8 @@ def test_engines_of_a_foreign_checkpoint_give_its_scores(student: Student, tmp_p
         assert far.max() <= (1 if engine.precision == "f32" else 16), engine
 
 
-def test_a_folder_takes_no_settings_of_a_file_and_a_file_needs_them(tmp_path: Path) -> None:
+def test_a_file_needs_settings_and_a_folder_takes_none(tmp_path: Path) -> None:
+    """A folder takes no settings of a file and a file needs them."""
     for arguments in (
         [str(tmp_path), "--student", "unet"],
         [str(tmp_path / "w.pt"), "--student", "unet"],
@@ -174,9 +176,10 @@ def test_weights_are_found_in_what_wraps_them(wrap: Any, student: Student, tmp_p
     assert all(torch.equal(value, loaded[name]) for name, value in student.state_dict().items())
 
 
-def test_of_several_networks_in_a_file_the_one_that_is_used_is_said(
+def test_the_network_that_is_used_of_several_is_named(
     student: Student, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """If a file holds several networks, the one that is used is named."""
     state = student.state_dict()
     other = {name: torch.zeros_like(value) for name, value in state.items()}
     for content in (
@@ -228,9 +231,8 @@ def test_other_objects_and_text_are_named(student: Student, tmp_path: Path) -> N
     assert "Git LFS" in caught.value.got
 
 
-def test_an_engine_that_litert_would_not_open_is_refused_with_its_layer(
-    student: Student, tmp_path: Path
-) -> None:
+def test_an_engine_that_litert_refuses_names_its_layer(student: Student, tmp_path: Path) -> None:
+    """An engine that litert would not open is refused with its layer."""
     for module in student.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             assert module.running_var is not None

@@ -123,7 +123,8 @@ def unet() -> Made:
     return make(teach(UNet(width=8)))
 
 
-def test_unet_scores_are_the_canonical_graphs_on_every_kind_of_frame(unet: Made) -> None:
+def test_unet_scores_are_the_canonical_graph_s(unet: Made) -> None:
+    """Scores of a U-Net are the canonical graph's on every kind of frame."""
     same_scores(unet, all_frames())
 
 
@@ -304,7 +305,8 @@ def test_zero_padding_is_exact_at_the_border(stride: int) -> None:
     )
 
 
-def test_an_activation_that_ends_inside_its_grid_clamps_the_integers() -> None:
+def test_an_activation_that_ends_inside_its_grid_clamps() -> None:
+    """An activation that ends inside its grid clamps the integers."""
     torch.manual_seed(3)
     # The sum's grid holds negative values and those beyond the clamp, and every branch shares it.
     made = make(teach(Clamped()))

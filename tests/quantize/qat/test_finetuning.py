@@ -233,9 +233,10 @@ class Unexportable(Plain):
         return found._replace(logits=torch.erf(found.logits))
 
 
-def test_an_unexportable_student_is_refused_before_images_are_read(
+def test_an_unexportable_student_is_refused_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An unexportable student is refused before images are read."""
     monkeypatch.setitem(STUDENTS, "odd", Unexportable)
     describe_run(tmp_path, make_config({"data": ["nowhere"], "size": SIZE, "student": "odd"}))
     state = {"student": Unexportable().state_dict(), "metrics": {"dice_val": 0.5}}

@@ -167,7 +167,8 @@ def test_gradients_of_every_term_reach_the_quantized_weights(tmp_path: Path) -> 
     assert before > alone.total.item()
 
 
-def test_heads_of_the_run_see_the_equalized_maps_as_they_saw_the_maps(tmp_path: Path) -> None:
+def test_the_run_s_heads_see_equalized_maps_as_before(tmp_path: Path) -> None:
+    """Heads of the run see the equalized maps as they saw the maps."""
     run = loaded(tmp_path)
     trained = Difom(run.student, CONFIG.loss, CONFIG.run, [CHANNELS, CHANNELS])
     save_checkpoint(tmp_path / "checkpoints" / "last.pt", {"objective": trained.state_dict()})
@@ -185,7 +186,8 @@ def test_heads_of_the_run_see_the_equalized_maps_as_they_saw_the_maps(tmp_path: 
                 assert float((found - wanted).abs().max()) < 0.05 * float(wanted.std())
 
 
-def test_heads_start_anew_without_a_checkpoint_and_refuse_a_wrong_one(tmp_path: Path) -> None:
+def test_heads_start_anew_without_a_checkpoint(tmp_path: Path) -> None:
+    """Heads start anew without a checkpoint and refuse a wrong one."""
     run = loaded(tmp_path)
     quantized = quantize_student(run.student, samples())
     objective = kept_objective(run, quantized, [CHANNELS], 0.3)
@@ -218,9 +220,10 @@ def tuned(path: Path, model: nn.Module) -> Finetuning:
     )
 
 
-def test_distilled_fine_tuning_trains_heads_and_resumes_to_the_same_bits(
+def test_distilled_fine_tuning_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Distilled fine tuning trains heads and resumes to the same bits."""
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     whole = tuned(tmp_path / "whole", quantize_student(student(), samples()))

@@ -191,7 +191,7 @@ def test_coarse_layers_have_the_worst_ratio_and_are_named() -> None:
     assert ratios[0] < 25 < 30 < ratios[1]
 
 
-def test_ratio_is_that_of_the_layer_alone_against_the_equalized_student() -> None:
+def test_ratio_is_of_the_layer_against_the_equalized_student() -> None:
     """Computed once more by hand, from the student of before quantization."""
     quantized = quantize_student(three(), samples(), bits=4, layers=["wide.*"])
     images = images_tensor(frames())

@@ -141,9 +141,10 @@ def test_from_a_run_to_a_bundle_that_verifies(
     assert "Research use only" in bundle.read("MODEL_CARD.md").decode()
 
 
-def test_a_calibrated_bundle_is_made_and_verified_at_its_own_threshold(
+def test_a_calibrated_bundle_is_verified_at_its_threshold(
     distilled: Distilled, tuned: QuantizedRun, tmp_path: Path
 ) -> None:
+    """A calibrated bundle is made and verified at its own threshold."""
     clean = tmp_path / "more"
     clean.mkdir()
     cv2.imwrite(str(clean / "0.png"), np.full((96, 96, 3), 120, np.uint8))
