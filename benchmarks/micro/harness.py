@@ -47,7 +47,7 @@ def harness_cost(
             stream = Stream(engine, phantom_images(size), untrained_manifest(size, scores.shape))
             with BenchJournal(Path(folder) / f"{number}.jsonl") as journal:
                 for line in run_load(
-                    stream, Load("max", None), seconds, sample=sampler.look, newest=sampler.newest
+                    stream, Load("max", None), seconds, sample=sampler.sample, newest=sampler.newest
                 ):
                     journal.add(line)
             lines = [line for line in journal.lines if isinstance(line, Second)]

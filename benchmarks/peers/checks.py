@@ -70,7 +70,7 @@ def dice_of(worker: Worker, pairs: Sequence[Pair]) -> float | None:
         return None
 
     def score(image: ImageU8) -> np.ndarray:
-        shown = worker.look(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        shown = worker.segment(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         assert shown is not None
         # A mask of the whole picture becomes a map of certain scores.
         return shown.astype(np.float32) if shown.shape == image.shape[:2] else shown

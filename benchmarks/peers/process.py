@@ -147,7 +147,7 @@ class Worker:
         self.cpu_ms.append(answer["cpu_ms"])
         return answer["wall_ms"]
 
-    def look(self, frame: np.ndarray) -> np.ndarray | None:
+    def segment(self, frame: np.ndarray) -> np.ndarray | None:
         """Return the output for a picture, (H, W, 3) uint8 BGR, in the form of `shown`."""
         assert self._process.stdin is not None
         np.save(self.folder / "look.npy", frame)

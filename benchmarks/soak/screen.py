@@ -41,7 +41,7 @@ class ScreenWatch:
         self._disorder: list[str] = []
         self._seconds: dict[int, list[int]] = {}
 
-    def look(self, now: int, snapshot: Snapshot | None, news_ns: int) -> None:
+    def observe(self, now: int, snapshot: Snapshot | None, news_ns: int) -> None:
         """Read the stream once.
 
         Args:

@@ -186,7 +186,7 @@ def _watch(
         number, news = reader.news()
         if snapshot is None or number != snapshot.number:
             snapshot = reader.read(pixels=False) or snapshot
-        screen.look(time.monotonic_ns(), snapshot, news)
+        screen.observe(time.monotonic_ns(), snapshot, news)
         if now - sampled >= _SECOND:
             sampled = now
             runtime.sample()

@@ -186,12 +186,12 @@ class OpenVinoEngine:
         refused: RuntimeError | None = None
         for device in devices:
             try:
-                return self._take(files, device, _options(device, threads, bf16))
+                return self._load(files, device, _options(device, threads, bf16))
             except RuntimeError as error:  # noqa: PERF203 - each device may refuse by itself
                 refused = error
         raise BundleError("OpenVINO cannot load the engine", got=str(refused).strip()) from refused
 
-    def _take(self, files: Sequence[bytes], device: str, options: dict[str, Any]) -> Any:
+    def _load(self, files: Sequence[bytes], device: str, options: dict[str, Any]) -> Any:
         """Load the model on a device, from the cache or by compiling it."""
         key, self._from_cache = "", False
         if self._cache is not None:

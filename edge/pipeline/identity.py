@@ -35,7 +35,7 @@ class IdentityObserver:
         self._plain = header
         self._outputs = [output for output in outputs if isinstance(output, Described)]
         self._told = ("", "")
-        self._tell()
+        self._notify()
 
     def conditions(self) -> Iterable[Condition]:
         """Tell the outputs what is new; return no conditions."""
@@ -43,12 +43,12 @@ class IdentityObserver:
         if bundle is not None and engine and self._told != (bundle.digest, engine):
             self._told = (bundle.digest, engine)
             self.header = of_bundle(self._plain, bundle, engine=engine)
-            self._tell()
+            self._notify()
         return ()
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
         """Nothing."""
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for output in self._outputs:
             output.describe(self.header)

@@ -45,7 +45,7 @@ class Observer(Protocol):
     """Follows the loop and may ask for a state; no method may block."""
 
     def conditions(self) -> Iterable[Condition]:
-        """Return everything that is wrong at this moment, for `StateMachine.settle`."""
+        """Return everything that is wrong at this moment, for `StateMachine.resolve`."""
         ...
 
     def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
@@ -206,4 +206,4 @@ class FrameLoop:
     def _update_status(self) -> Status:
         """The status that follows from the last frame, the source and the observers."""
         seen = [condition for observer in self.observers for condition in observer.conditions()]
-        return self._machine.settle([*self._own, *seen])
+        return self._machine.resolve([*self._own, *seen])

@@ -52,7 +52,7 @@ class StateMachine:
         """Current state and reason."""
         return self._status
 
-    def settle(self, conditions: Iterable[Condition]) -> Status:
+    def resolve(self, conditions: Iterable[Condition]) -> Status:
         """Update the state from everything that is wrong at this moment.
 
         Args:

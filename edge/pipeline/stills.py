@@ -72,7 +72,7 @@ class StillObserver:
         try:
             self._keeper.close()
         finally:
-            self._tell()
+            self._notify()
 
     def conditions(self) -> Iterable[Condition]:
         """Stills never influence the device state."""
@@ -99,9 +99,9 @@ class StillObserver:
         elif self._by and self._clock() >= self._until_ns:
             self._keeper.refuse(f"no frame: {status.text or status.state.value}")
             self._by = ""
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for news in self._keeper.news():
             self.counters["kept" if news.kind == "still" else "refused"] += 1
             self._telemetry.event(news.kind, detail=news.detail, frame=news.frame, mask=news.mask)

@@ -95,7 +95,7 @@ class ThermalMonitor:
         return 2 if self._level else 1
 
     def conditions(self) -> Iterable[Condition]:
-        """Return the conditions for `edge.pipeline.state_machine.StateMachine.settle`."""
+        """Return the conditions for `edge.pipeline.state_machine.StateMachine.resolve`."""
         level, celsius = self._level, self.celsius
         if not level:
             return ()

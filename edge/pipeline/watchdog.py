@@ -62,7 +62,7 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -73,14 +73,14 @@ class Watchdog:
         if now < self._next_ns:
             return
         self._next_ns = now + self._every_ns
-        self._tell("WATCHDOG=1" if self._ready else "READY=1\nWATCHDOG=1")
+        self._send("WATCHDOG=1" if self._ready else "READY=1\nWATCHDOG=1")
         self._ready = True
 
     def status(self, text: str) -> None:
         """Set the one-line status that the service manager shows."""
-        self._tell(f"STATUS={text}")
+        self._send(f"STATUS={text}")
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.sendto(message.encode(), self._address)

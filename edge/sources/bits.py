@@ -15,7 +15,7 @@ class Bits:
         self._value = int.from_bytes(data[begin : begin + _MOST], "big")
         self._left = 8 * min(_MOST, max(0, len(data) - begin))
 
-    def take(self, count: int) -> int:
+    def read(self, count: int) -> int:
         """Return the next bits as an unsigned number.
 
         Raises:
@@ -33,11 +33,11 @@ class Bits:
             ValueError: The data ends before, or the code is none.
         """
         zeros = 0
-        while not self.take(1):
+        while not self.read(1):
             zeros += 1
             if zeros > 32:
                 raise ValueError("not an Exp-Golomb code")
-        return (1 << zeros) - 1 + self.take(zeros)
+        return (1 << zeros) - 1 + self.read(zeros)
 
     def signed_golomb(self) -> int:
         """Return the next number in the signed Exp-Golomb code.

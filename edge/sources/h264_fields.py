@@ -95,9 +95,9 @@ class H264Fields:
         if sequence.frames_only:
             return bool(told)
         if sequence.planes:
-            bits.take(2)
-        bits.take(sequence.number_bits)
-        fields = bool(bits.take(1))
+            bits.read(2)
+        bits.read(sequence.number_bits)
+        fields = bool(bits.read(1))
         if told is not None:
             return told or fields
         return fields or sequence.adaptive
@@ -106,12 +106,12 @@ class H264Fields:
 def _told(timing: bytes, sequence: _Sequence) -> bool | None:
     """Return what a picture timing message says, None if it leaves it open."""
     bits = Bits(timing)
-    bits.take(sequence.delay_bits)
-    structure = bits.take(4)
+    bits.read(sequence.delay_bits)
+    structure = bits.read(4)
     if structure >= len(_TIMESTAMPS):
         return None
-    if bits.take(1):
-        scan = bits.take(2)
+    if bits.read(1):
+        scan = bits.read(2)
         if scan < 2:
             return scan == 1
     # One or two fields; a frame of which a field is shown twice (5, 6) is film.
@@ -161,40 +161,40 @@ def _message(data: bytes, wanted: int) -> bytes:
 
 def _sequence(body: bytes) -> tuple[int, _Sequence]:
     bits = Bits(body)
-    profile = bits.take(8)
-    bits.take(16)
+    profile = bits.read(8)
+    bits.read(16)
     number, planes = bits.golomb(), False
     if profile in _HIGH:
         chroma = bits.golomb()
-        planes = chroma == 3 and bool(bits.take(1))
+        planes = chroma == 3 and bool(bits.read(1))
         bits.golomb()
         bits.golomb()
-        bits.take(1)
-        if bits.take(1):
+        bits.read(1)
+        if bits.read(1):
             for index in range(12 if chroma == 3 else 8):
-                if bits.take(1):
+                if bits.read(1):
                     _skip_scaling(bits, 16 if index < 6 else 64)
     number_bits = bits.golomb() + 4
     order = bits.golomb()
     if order == 0:
         bits.golomb()
     elif order == 1:
-        bits.take(1)
+        bits.read(1)
         bits.signed_golomb()
         bits.signed_golomb()
         for _ in range(bits.golomb()):
             bits.signed_golomb()
     bits.golomb()
-    bits.take(1)
+    bits.read(1)
     bits.golomb()
     bits.golomb()
-    frames_only = bool(bits.take(1))
-    adaptive = not frames_only and bool(bits.take(1))
-    bits.take(1)
-    if bits.take(1):
+    frames_only = bool(bits.read(1))
+    adaptive = not frames_only and bool(bits.read(1))
+    bits.read(1)
+    if bits.read(1):
         for _ in range(4):
             bits.golomb()
-    delay_bits, structured = _usability(bits) if bits.take(1) else (0, False)
+    delay_bits, structured = _usability(bits) if bits.read(1) else (0, False)
     return number, _Sequence(frames_only, adaptive, planes, number_bits, delay_bits, structured)
 
 
@@ -208,38 +208,38 @@ def _skip_scaling(bits: Bits, count: int) -> None:
 
 def _usability(bits: Bits) -> tuple[int, bool]:
     """Return the bits of the delays in a picture timing message, and whether it has a structure."""
-    if bits.take(1) and bits.take(8) == 255:
-        bits.take(32)
-    if bits.take(1):
-        bits.take(1)
-    if bits.take(1):
-        bits.take(4)
-        if bits.take(1):
-            bits.take(24)
-    if bits.take(1):
+    if bits.read(1) and bits.read(8) == 255:
+        bits.read(32)
+    if bits.read(1):
+        bits.read(1)
+    if bits.read(1):
+        bits.read(4)
+        if bits.read(1):
+            bits.read(24)
+    if bits.read(1):
         bits.golomb()
         bits.golomb()
-    if bits.take(1):
-        bits.take(32 + 32 + 1)
+    if bits.read(1):
+        bits.read(32 + 32 + 1)
     delays = 0
     decoders = 0
     for _ in range(2):
-        if bits.take(1):
+        if bits.read(1):
             decoders += 1
             delays = _decoder_delays(bits)
     if decoders:
-        bits.take(1)
-    return delays, bool(bits.take(1))
+        bits.read(1)
+    return delays, bool(bits.read(1))
 
 
 def _decoder_delays(bits: Bits) -> int:
     count = bits.golomb() + 1
-    bits.take(8)
+    bits.read(8)
     for _ in range(count):
         bits.golomb()
         bits.golomb()
-        bits.take(1)
-    bits.take(5)
-    removal, output = bits.take(5) + 1, bits.take(5) + 1
-    bits.take(5)
+        bits.read(1)
+    bits.read(5)
+    removal, output = bits.read(5) + 1, bits.read(5) + 1
+    bits.read(5)
     return removal + output

@@ -113,28 +113,28 @@ class _Mpeg4:
 
 
 def _layer_interlaced(bits: Bits) -> bool:
-    bits.take(1 + 8)
+    bits.read(1 + 8)
     version = 1
-    if bits.take(1):
-        version = bits.take(4)
-        bits.take(3)
-    if bits.take(4) == 15:
-        bits.take(16)
-    if bits.take(1):
-        bits.take(3)
-        if bits.take(1):
-            bits.take(79)
-    shape = bits.take(2)
+    if bits.read(1):
+        version = bits.read(4)
+        bits.read(3)
+    if bits.read(4) == 15:
+        bits.read(16)
+    if bits.read(1):
+        bits.read(3)
+        if bits.read(1):
+            bits.read(79)
+    shape = bits.read(2)
     if shape == 3 and version != 1:
-        bits.take(4)
-    bits.take(1)
-    resolution = bits.take(16)
-    bits.take(1)
-    if bits.take(1):
-        bits.take(max(1, (resolution - 1).bit_length()))
+        bits.read(4)
+    bits.read(1)
+    resolution = bits.read(16)
+    bits.read(1)
+    if bits.read(1):
+        bits.read(max(1, (resolution - 1).bit_length()))
     if shape == 0:
-        bits.take(1 + 13 + 1 + 13 + 1)
-    return bool(bits.take(1))
+        bits.read(1 + 13 + 1 + 13 + 1)
+    return bool(bits.read(1))
 
 
 class _Hevc:

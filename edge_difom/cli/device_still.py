@@ -82,7 +82,7 @@ def command(
             )
         still = read_still(path)
     else:
-        still = _look_at(path, bundle_path, engine)
+        still = _segment(path, bundle_path, engine)
     # Imported late: it takes most of a second.
     from edge.stills import dicom
 
@@ -106,7 +106,7 @@ def command(
     console.made(out)
 
 
-def _look_at(path: Path, bundle_path: Path | None, engine: str) -> Still:
+def _segment(path: Path, bundle_path: Path | None, engine: str) -> Still:
     """Make the still of an image file."""
     if bundle_path is None:
         if not path.exists():

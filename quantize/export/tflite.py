@@ -131,7 +131,7 @@ class _TfliteWriter(GraphWriter):
         self.grids[index] = grid
         return index
 
-    def settle(self, node: Node, inherit: int | None = None) -> tuple[int, int]:
+    def resolve_output(self, node: Node, inherit: int | None = None) -> tuple[int, int]:
         """Return output tensor and fused activation of `node`.
 
         An activation and a quantizer that follow it are absorbed.
@@ -190,7 +190,7 @@ class _TfliteWriter(GraphWriter):
             inputs.append(self.file.constant(f"{node.name}/weight", weight, scale=scale, axis=axis))
             inputs.append(self.file.constant(f"{node.name}/bias", accumulated, scale=step, axis=0))
         inputs[0], padding = self.pad(node, given, source)
-        made, activation = self.settle(node)
+        made, activation = self.resolve_output(node)
         options = (schema.DepthwiseConv2DOptionsT if depthwise else schema.Conv2DOptionsT)()
         options.padding, options.fusedActivationFunction = padding, activation
         options.strideH, options.strideW = given["stride"]
@@ -238,7 +238,7 @@ class _TfliteWriter(GraphWriter):
         return padded
 
     def _add(self, node: Node, given: dict[str, Any]) -> None:
-        made, activation = self.settle(node)
+        made, activation = self.resolve_output(node)
         options = schema.AddOptionsT()
         options.fusedActivationFunction = activation
         self.file.add(
@@ -249,14 +249,14 @@ class _TfliteWriter(GraphWriter):
         )
 
     def _mul(self, node: Node, given: dict[str, Any]) -> None:
-        made, activation = self.settle(node)
+        made, activation = self.resolve_output(node)
         options = schema.MulOptionsT()
         options.fusedActivationFunction = activation
         factors = [self.values[given["self"]], self.values[given["other"]]]
         self.file.add(BuiltinOperator.MUL, factors, made, options)
 
     def _rsub(self, node: Node, given: dict[str, Any]) -> None:
-        made, _ = self.settle(node)
+        made, _ = self.resolve_output(node)
         if self.quantized:
             # XNNPACK accepts scales of up to 2^8 times the output's, and a step of 1 would just
             # exceed that.
@@ -268,7 +268,7 @@ class _TfliteWriter(GraphWriter):
         self.file.add(BuiltinOperator.SUB, sources, made, schema.SubOptionsT())
 
     def _sigmoid(self, node: Node, given: dict[str, Any]) -> None:
-        made, _ = self.settle(node)
+        made, _ = self.resolve_output(node)
         self.file.add(BuiltinOperator.LOGISTIC, [self.values[given["self"]]], made, None)
 
     def _max_pool2d(self, node: Node, given: dict[str, Any]) -> None:
@@ -288,7 +288,7 @@ class _TfliteWriter(GraphWriter):
     def pool(
         self, node: Node, code: int, source: int, kernel: list[int], stride: list[int]
     ) -> None:
-        made, activation = self.settle(node, source)
+        made, activation = self.resolve_output(node, source)
         options = schema.Pool2DOptionsT()
         options.padding, options.fusedActivationFunction = _VALID, activation
         options.filterHeight, options.filterWidth = kernel
@@ -297,7 +297,7 @@ class _TfliteWriter(GraphWriter):
 
     def _slice(self, node: Node, given: dict[str, Any]) -> None:
         source = self.values[given["self"]]
-        made, _ = self.settle(node, source)
+        made, _ = self.resolve_output(node, source)
         begin = self.file.constant(
             f"{node.name}/begin", np.array([0, 0, 0, given["start"]], np.int32)
         )
@@ -312,14 +312,14 @@ class _TfliteWriter(GraphWriter):
                 f"{node.name} joins along axis {given['dim']}", expected="the channels"
             )
         sources = [self.values[source] for source in given["tensors"]]
-        made, activation = self.settle(node, sources[0])
+        made, activation = self.resolve_output(node, sources[0])
         options = schema.ConcatenationOptionsT()
         options.axis, options.fusedActivationFunction = 3, activation
         self.file.add(BuiltinOperator.CONCATENATION, sources, made, options)
 
     def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:
         source = self.values[given["self"]]
-        made, _ = self.settle(node, source)
+        made, _ = self.resolve_output(node, source)
         options = schema.DepthToSpaceOptionsT()
         options.blockSize = given["upscale_factor"]
         self.file.add(BuiltinOperator.DEPTH_TO_SPACE, [source], made, options)
@@ -340,7 +340,7 @@ class _TfliteWriter(GraphWriter):
 
     def resize(self, node: Node, given: dict[str, Any], code: int, options: Any) -> None:
         source = self.values[given["input"]]
-        made, _ = self.settle(node, source)
+        made, _ = self.resolve_output(node, source)
         size = self.file.constant(f"{node.name}/size", np.array(node.meta["shape"][2:], np.int32))
         self.file.add(code, [source, size], made, options)
 

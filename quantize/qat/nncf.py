@@ -103,7 +103,7 @@ def quantize_student(
             overflow_fix=nncf.OverflowFix.DISABLE, activations_quantization_params=per_tensor
         ),
     )
-    quantized = _settle(quantized, samples[0][:1])
+    quantized = _fix_grids(quantized, samples[0][:1])
     keep_pair_sums(quantized, samples[0][:1])
     if bits < 8:
         lower_weights(quantized, samples[0][:1], bits, layers)
@@ -131,7 +131,7 @@ def restore(student: Student, state: dict[str, Any], example: Tensor) -> nn.Modu
     load_extension()
     try:
         quantized = nncf.torch.load_from_config(student.eval(), state["nncf"])
-        quantized = _settle(quantized, example)
+        quantized = _fix_grids(quantized, example)
         quantized.load_state_dict(state["model"])
     except (KeyError, RuntimeError, nncf.ValidationError) as unfit:
         raise TrainingError(
@@ -162,7 +162,7 @@ def refuse_nonfinite(model: nn.Module) -> None:
             )
 
 
-def _settle(quantized: nn.Module, example: Tensor) -> nn.Module:
+def _fix_grids(quantized: nn.Module, example: Tensor) -> nn.Module:
     """Fix the input's grid and share the quantizers whose scales must stay equal."""
     found = quantizers(quantized)
     frame = found[INPUT_HOOK]

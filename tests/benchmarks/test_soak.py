@@ -94,7 +94,7 @@ def snapshot(number: int, *, index: int | None, captured_ns: int, **changes: Any
 def watched(*looks: tuple[int, Snapshot]) -> ScreenWatch:
     screen = ScreenWatch(50.0)
     for now, seen in looks:
-        screen.look(now, seen, now - 5 * MS)
+        screen.observe(now, seen, now - 5 * MS)
     return screen
 
 

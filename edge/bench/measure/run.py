@@ -187,7 +187,7 @@ def measure(
         settled = Soak().settled if soak else lambda *_: False
         elapsed = 0.0
         for line in run_load(
-            stream, load, seconds, sample=sampler.look, newest=sampler.newest, settled=settled
+            stream, load, seconds, sample=sampler.sample, newest=sampler.newest, settled=settled
         ):
             journal.add(line)
             if isinstance(line, Second):

@@ -58,17 +58,17 @@ class Sampler:
         if self._thread is not None:
             self._thread.join()
 
-    def look(self) -> Sample:
+    def sample(self) -> Sample:
         """Sample the machine now."""
         return Sample(snapshot=self._snapshot(), reading=self.sensors.read())
 
     def newest(self) -> Sample:
         """Return the newest sample of the thread."""
-        return self._newest or self.look()
+        return self._newest or self.sample()
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
-            self._newest = self.look()
+            self._newest = self.sample()
 
 
 class Soak:

@@ -77,7 +77,7 @@ class AuditLog:
             BusyError: A different process holds the lock of the log.
         """
         with durable.held(self._folder / LOCK):
-            head = self._mend()
+            head = self._repair()
             path = self._folder / LOG
             if path.exists() and path.stat().st_size >= self._limit:
                 head = self._put_aside(head)
@@ -127,7 +127,7 @@ class AuditLog:
         durable.write(self._folder / HEAD, msgspec.json.encode(written))
         return written
 
-    def _mend(self) -> Head:
+    def _repair(self) -> Head:
         """Return the last record, after removing a line that a power cut left incomplete.
 
         An end that differs from the stored head is recorded, because the head is about to be

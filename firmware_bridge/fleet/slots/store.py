@@ -90,7 +90,7 @@ class SlotStore:
         path = default_bundle()
         if path is not None and not self._fell_back:
             self._fell_back = True
-            self._tell("shipped-bundle", file=path.name, reason=self.trouble())
+            self._audit("shipped-bundle", file=path.name, reason=self.trouble())
         return path
 
     def digest(self, path: Path) -> str | None:
@@ -116,13 +116,13 @@ class SlotStore:
         with suppress(*_UNRECORDED), self._changing() as now:
             slot = self._slot(now, path)
             if slot is None:
-                self._tell("bad-unknown", file=path.name, reason=reason)
+                self._audit("bad-unknown", file=path.name, reason=reason)
             else:
                 self._problems[f"slot {slot}"] = reason
                 # A copy that was damaged or exchanged says nothing about what was published.
                 damage = find_problem(self.folder, slot, now.slots[slot])
                 state.save(self.folder, now.emptied(slot, bad=None if damage else reason))
-                self._tell(
+                self._audit(
                     "damaged" if damage else "marked-bad",
                     slot=slot,
                     version=now.slots[slot].version,
@@ -132,7 +132,7 @@ class SlotStore:
             self._current = None
             with suppress(MachineError):
                 self._current = self.previous()
-            self._tell("rolled-back" if self._current else "no-bundle", reason=reason)
+            self._audit("rolled-back" if self._current else "no-bundle", reason=reason)
 
     def mark_good(self, path: Path) -> None:
         """Make a trial the active bundle after its self-test and a clean running period.
@@ -149,7 +149,7 @@ class SlotStore:
             if slot is None or now.trial is None or now.trial.slot != slot:
                 return
             state.save(self.folder, now.proven(slot))
-            self._tell("marked-good", slot=slot, version=now.slots[slot].version)
+            self._audit("marked-good", slot=slot, version=now.slots[slot].version)
 
     def refund(self, path: Path) -> None:
         """Take the counted start of a trial back: it ended without a fault of the bundle."""
@@ -159,7 +159,7 @@ class SlotStore:
             if now.trial is not None and self._on_trial(now, path):
                 state.save(self.folder, now.refunded())
                 slot = now.trial.slot
-                self._tell("trial-refunded", slot=slot, version=now.slots[slot].version)
+                self._audit("trial-refunded", slot=slot, version=now.slots[slot].version)
             self._counted = False
 
     def roll_back(self) -> Held:
@@ -182,7 +182,7 @@ class SlotStore:
                 )
             after = now.emptied(now.trial.slot) if now.trial else now.proven(slot)
             state.save(self.folder, after)
-            self._tell("rolled-back", slot=slot, version=now.slots[slot].version, reason="by hand")
+            self._audit("rolled-back", slot=slot, version=now.slots[slot].version, reason="by hand")
             return now.slots[slot]
 
     def collect(self) -> list[Path]:
@@ -211,7 +211,7 @@ class SlotStore:
             for path in removed:
                 durable.remove(path)
         if removed:
-            self._tell("collected", files=len(removed))
+            self._audit("collected", files=len(removed))
         return removed
 
     def reset(self) -> None:
@@ -225,7 +225,7 @@ class SlotStore:
             if path.exists():
                 durable.move(path, path.with_suffix(".damaged"))
             state.save(self.folder, state.SlotState())
-            self._tell("reset")
+            self._audit("reset")
 
     @contextmanager
     def installing(self) -> Iterator[None]:
@@ -257,7 +257,7 @@ class SlotStore:
                 told = error.what if isinstance(error, BusyError) else str(error)
                 self._unrecorded = f"{told}; this start records nothing"
             found = self.previous()
-            self._tell("unrecorded-start" if found else "no-bundle", reason=self._unrecorded)
+            self._audit("unrecorded-start" if found else "no-bundle", reason=self._unrecorded)
             return found
 
     def _decide(self, now: SlotState) -> Path | None:
@@ -269,7 +269,7 @@ class SlotStore:
             if tries > 0 and self._usable(slot, held):
                 state.save(self.folder, now.tried())
                 self._counted = True
-                self._tell("trial-started", slot=slot, version=held.version, tries_left=tries - 1)
+                self._audit("trial-started", slot=slot, version=held.version, tries_left=tries - 1)
                 return self._path(now, slot)
             if tries <= 0:
                 self._problems[f"slot {slot}"] = f"{state.TRIES} starts that did not end cleanly"
@@ -282,7 +282,7 @@ class SlotStore:
         if active is None and self._unreadable:
             raise self._unreadable_error()
         if active is None:
-            self._tell("no-bundle")
+            self._audit("no-bundle")
         return self._path(now, active)
 
     def _empty(self, now: SlotState, slot: str, event: str) -> SlotState:
@@ -290,7 +290,7 @@ class SlotStore:
         after = now.emptied(slot)
         state.save(self.folder, after)
         reason = self._problems[f"slot {slot}"]
-        self._tell(event, slot=slot, version=now.slots[slot].version, reason=reason)
+        self._audit(event, slot=slot, version=now.slots[slot].version, reason=reason)
         return after
 
     def _beside(self, now: SlotState, slot: str) -> Path | None:
@@ -298,7 +298,7 @@ class SlotStore:
         other = now.fallback(slot)
         if other is None or not self._usable(other, now.slots[other]):
             raise self._unreadable_error()
-        self._tell("unreadable", slot=slot, reason=self._problems[f"slot {slot}"])
+        self._audit("unreadable", slot=slot, reason=self._problems[f"slot {slot}"])
         return self._path(now, other)
 
     def _unreadable_error(self) -> MachineError:
@@ -364,7 +364,7 @@ class SlotStore:
         self._digests[path] = held.manifest
         return True
 
-    def _tell(self, event: str, **detail: Value) -> None:
+    def _audit(self, event: str, **detail: Value) -> None:
         """Write to the audit log; on a full or read-only disk only the record is lost."""
         with suppress(OSError, BusyError):
             self.audit.append(event, **detail)

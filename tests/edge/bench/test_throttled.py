@@ -45,7 +45,7 @@ summary._RETENTION_NS = {WINDOW_S} * 10**9
 lines = [header(seconds={SECONDS})]
 with Sampler() as sampler:
     stream = Stream(Spinning(), IMAGES, MANIFEST)
-    for line in run_load(stream, Load("max", None), {SECONDS}, sample=sampler.look):
+    for line in run_load(stream, Load("max", None), {SECONDS}, sample=sampler.sample):
         lines.append(line)
         if isinstance(line, Second):
             print("second", flush=True)

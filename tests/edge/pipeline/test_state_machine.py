@@ -18,7 +18,7 @@ BECAUSE = {state: Reason(kind) for state, kind in zip(State, ReasonKind, strict=
 def test_it_begins_in_boot_and_runs_where_nothing_is_wrong() -> None:
     machine = StateMachine(FakeClock())
     assert machine.status.state is State.BOOT
-    assert machine.settle([]).state is State.RUNNING
+    assert machine.resolve([]).state is State.RUNNING
     assert machine.status.reason is None
 
 
@@ -28,7 +28,7 @@ def test_every_state_has_its_gravity() -> None:
 
 @given(st.lists(st.sampled_from(GRAVITY), min_size=1))
 def test_the_gravest_condition_holds(states: list[State]) -> None:
-    status = StateMachine(FakeClock()).settle(
+    status = StateMachine(FakeClock()).resolve(
         [Condition(state, BECAUSE[state]) for state in states]
     )
     assert status.state is max(states, key=GRAVITY.index)
@@ -39,16 +39,16 @@ def test_since_changes_with_state_or_kind_and_not_with_detail() -> None:
     """Since tells when state or kind changed and not the detail."""
     clock = FakeClock()
     machine = StateMachine(clock)
-    first = machine.settle(
+    first = machine.resolve(
         [Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 1 time"))]
     )
     clock.spend(100)
     assert (
-        machine.settle([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))])
+        machine.resolve([Condition(State.NO_SIGNAL, Reason(ReasonKind.UNPLUGGED, "tried 2 times"))])
         is first
     )
     clock.spend(100)
-    stalled = machine.settle(
+    stalled = machine.resolve(
         [Condition(State.NO_SIGNAL, Reason(ReasonKind.STALLED, "no frame for 50 ms"))]
     )
     assert stalled.since_ns == clock.now
@@ -57,20 +57,20 @@ def test_since_changes_with_state_or_kind_and_not_with_detail() -> None:
 def test_degraded_ends_only_after_a_clean_while() -> None:
     clock = FakeClock()
     machine = StateMachine(clock)
-    machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
+    machine.resolve([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
     for _ in range(int(RECOVERY_MS // 100) - 1):
         clock.spend(100)
-        assert machine.settle([]).state is State.DEGRADED
+        assert machine.resolve([]).state is State.DEGRADED
     clock.spend(100)
-    assert machine.settle([]).state is State.RUNNING
+    assert machine.resolve([]).state is State.RUNNING
 
 
 @pytest.mark.parametrize("graver", [State.NO_SIGNAL, State.PAUSED, State.BYPASS])
 def test_a_graver_state_does_not_wait(graver: State) -> None:
     machine = StateMachine(FakeClock())
-    machine.settle([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
-    assert machine.settle([Condition(graver, Reason(ReasonKind.HOT))]).state is graver
-    assert machine.settle([]).state is State.RUNNING
+    machine.resolve([Condition(State.DEGRADED, Reason(ReasonKind.HANG, "100 ms"))])
+    assert machine.resolve([Condition(graver, Reason(ReasonKind.HOT))]).state is graver
+    assert machine.resolve([]).state is State.RUNNING
 
 
 def test_faults_on_every_other_frame_are_one_state() -> None:
@@ -80,7 +80,7 @@ def test_faults_on_every_other_frame_are_one_state() -> None:
     for number in range(40):
         clock.spend(16.7)
         seen.append(
-            machine.settle(
+            machine.resolve(
                 [Condition(State.DEGRADED, Reason(ReasonKind.STALE, "130 ms old"))]
                 if number % 2 == 0
                 else []

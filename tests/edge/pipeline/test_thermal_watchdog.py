@@ -49,7 +49,7 @@ class Oven:
         self.set(celsius)
         self.clock.sleep(1)
         self.observer.progress(RUNNING, None, None)
-        return self.machine.settle(self.observer.conditions())
+        return self.machine.resolve(self.observer.conditions())
 
 
 @pytest.fixture

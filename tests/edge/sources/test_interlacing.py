@@ -125,6 +125,6 @@ def test_other_codecs(codec: str, packet: bytes, interlaced: bool) -> None:
 
 def test_a_header_that_ends_early_is_an_error_of_its_own() -> None:
     with pytest.raises(ValueError, match="ends early"):
-        Bits(b"\x01").take(9)
+        Bits(b"\x01").read(9)
     with pytest.raises(ValueError, match="ends early"):
         Bits(b"\x00").golomb()
