@@ -21,7 +21,7 @@ MAX_BUFFERS = 12
 """Maximum number of pooled buffers; beyond it, buffers come from malloc."""
 
 
-class PictureMemory:
+class BufferPool:
     """Lends image buffers. One thread calls it; any thread may hold the images."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from edge.errors import DataError, MissingDependencyError, UsageError
 from edge.frame import DEFAULT_FPS
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.background import Background
@@ -110,7 +110,7 @@ class VideoSink(BaseSink):
         self._written, self._begin_ns = 0, 0
         self._newest: ImageU8 | None = None
         self._size = (0, 0)
-        self._memory = PictureMemory()
+        self._memory = BufferPool()
         self._checked_s = -math.inf
         self._full = False
         self._missed = self._unrecorded = 0

@@ -22,7 +22,7 @@ import cv2
 import msgspec
 
 from edge.errors import UsageError
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.limits import WEB_PICTURE_MS
 from edge.overlay.layer_cache import paint_on
 from edge.overlay.paint import without_frame
@@ -134,7 +134,7 @@ class WebSink(BaseSink):
         self._feed = Feed()
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
-        self._memory = PictureMemory()
+        self._memory = BufferPool()
         self._pending: tuple[View, ImageU8 | None, Result, Status] | None = None
         self._wake = threading.Condition()
         self._closing = False

@@ -13,7 +13,7 @@ from edge.status import Reason, ReasonKind, State
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
-    from edge.imaging.buffer_pool import PictureMemory
+    from edge.imaging.buffer_pool import BufferPool
     from edge.sources.stall_detection import StallWatch
 
 FAULTS = (
@@ -137,7 +137,7 @@ def refuse_frame(kind: str, watch: StallWatch) -> None:
         raise Interruption(State.DEGRADED, reason)
 
 
-def spoil(image: ImageU8, kind: str, memory: PictureMemory) -> ImageU8:
+def spoil(image: ImageU8, kind: str, memory: BufferPool) -> ImageU8:
     """Return an image with a fault, or the same object if the fault does not change it.
 
     Args:

@@ -16,7 +16,7 @@ from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8
-    from edge.imaging.buffer_pool import PictureMemory
+    from edge.imaging.buffer_pool import BufferPool
 
 MIN_SIZE, MAX_SIZE = (16, 16), (4096, 4096)
 """Smallest and largest accepted (width, height), pixels."""
@@ -135,7 +135,7 @@ class VideoFormat:
 
 
 def to_bgr(
-    data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: PictureMemory
+    data: bytes | memoryview | ImageU8, pictures: VideoFormat, memory: BufferPool
 ) -> ImageU8:
     """Convert a raw image to BGR.
 

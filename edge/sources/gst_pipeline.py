@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edge.errors import Interruption, SourceError, UsageError
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.sources.base import MAX_STAMP_AGE_NS
 from edge.sources.formats import LAYOUTS, VideoFormat, to_bgr
 from edge.sources.gst_bindings import PACKAGES, elements_found, load
@@ -119,7 +119,7 @@ class Pipeline:
         self._ask_signal_problem = signal_problem
         self._settings = settings or {}
         self._clock, self._counters = clock, counters
-        self._raw, self._memory = PictureMemory(), PictureMemory()
+        self._raw, self._memory = BufferPool(), BufferPool()
         self._stall, self._damage = StallWatch(clock, limit_s=stall_s), DamageWatch(counters)
         self.running: Any = None
         self._sink: Any = None

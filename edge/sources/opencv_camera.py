@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from edge.errors import SourceError
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.sources.base import MAX_STAMP_AGE_NS, BaseSource
 from edge.sources.camera_discovery import choices, find_cameras, open_trouble, pick_cameras
 from edge.sources.latest_frame import NewestFrame
@@ -72,7 +72,7 @@ class V4l2Source(BaseSource):
         self._capture = capture or (lambda node: cv2.VideoCapture(node, cv2.CAP_V4L2))
         self._root = root
         self._newest: NewestFrame | None = None
-        self._memory = PictureMemory()
+        self._memory = BufferPool()
         self._shape: tuple[int, ...] | None = None
         self.kernel_stamps = False
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge.errors import UsageError
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.sources.base import BaseSource, Pacer
 from edge.sources.faults import Timetable, refuse_frame, spoil
 from edge.sources.options import SyntheticOptions
@@ -80,7 +80,7 @@ class SyntheticSource(BaseSource):
         self._watch = StallWatch(self._clock, fps=fps)
         pace = "paced" if live else "drawn as read"
         self.description = f"phantom {width}x{height}, {fps:g} fps {pace}, seed {seed}"
-        self._memory = PictureMemory()
+        self._memory = BufferPool()
         self._pictures: Iterator[ImageU8] = iter(())
         self._ready: list[ImageU8] = []
         self._pacer: Pacer | None = None

@@ -6,7 +6,7 @@ FFmpeg reports a file that was cut and the regular end of a file in the same way
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +69,22 @@ def holds_its_video(path: Path) -> bool:
     return any(found == bytes([_SYNC] * 5) for found in packets)
 
 
+def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska", ""]]:
+    """Return the size of an open file and its container; empty for any other.
+
+    Args:
+        file: The clip, opened for reading; its position changes.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(12)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return size, "mp4"
+    if head[:4] == b"RIFF":
+        return size, "riff"
+    return size, "matroska" if int.from_bytes(head[:4], "big") == EBML else ""
+
+
 def missing_bytes(path: Path) -> int:
     """Return how many bytes are missing at the end of a clip; 0 if none are known to be.
 
@@ -82,14 +98,12 @@ def missing_bytes(path: Path) -> int:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        head = file.read(12)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        size, kind = container_of(file)
+        if kind == "mp4":
             end = _end_of_boxes(file, size)
-        elif head[:4] == b"RIFF":
+        elif kind == "riff":
             end = _end_of_riff(file, size)
-        elif int.from_bytes(head[:4], "big") == EBML:
+        elif kind == "matroska":
             end = _end_of_elements(file, size)
         else:
             return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from edge.util.container import EBML, SEGMENT, boxes, vint
+from edge.util.container import SEGMENT, boxes, container_of, vint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +30,10 @@ def declares_fields(path: Path) -> bool:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        head = file.read(12)
-        if int.from_bytes(head[:4], "big") == EBML:
+        size, kind = container_of(file)
+        if kind == "matroska":
             return _matroska(file, size)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        if kind == "mp4":
             return _quicktime(file, 0, size)
     return False
 

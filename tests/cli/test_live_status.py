@@ -10,6 +10,7 @@ from edge.frame import Frame, Region, Result, Stage
 from edge.status import Reason, ReasonKind, State, Status
 from edge_difom.cli import console
 from edge_difom.cli.live_status import EVERY_NS, LiveStatus
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     import pytest
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 RUNNING = Status(State.RUNNING, None, 0)
 LATE = Reason(ReasonKind.LATE, "no scores within 86 ms")
 FOUND = Result(None, (Region((1, 2, 3, 4), ((1, 2), (3, 2)), 0.1, 0.9),), 0.1, None)
-
-
-class Clock:
-    now = 0
-
-    def __call__(self) -> int:
-        return self.now
 
 
 def frame(at: int) -> Frame:
@@ -35,7 +29,7 @@ def test_one_line_a_second_tells_rate_age_state_and_finds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One line a second tells rate, age, state and what was found."""
-    clock = Clock()
+    clock = FakeClock(start_ns=0)
     status = LiveStatus(changes=False, line=True, clock=clock)
     for number in range(1, 31):
         clock.now = number * EVERY_NS // 30
@@ -49,7 +43,7 @@ def test_a_frame_that_nobody_judged_is_a_dash_with_its_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A frame that nobody judged is shown as a dash and its reason."""
-    clock = Clock()
+    clock = FakeClock(start_ns=0)
     status = LiveStatus(changes=False, line=True, clock=clock)
     clock.now = EVERY_NS
     status.progress(RUNNING, frame(clock.now), Result(None, (), 0.0, LATE))
@@ -80,7 +74,7 @@ def test_changes_are_lines_and_details_are_not(capsys: pytest.CaptureFixture[str
 
 
 def test_no_status_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = Clock()
+    clock = FakeClock(start_ns=0)
     status = LiveStatus(changes=False, clock=clock)
     clock.now = 5 * EVERY_NS
     status.progress(RUNNING, frame(clock.now), FOUND)

@@ -40,7 +40,7 @@ IMAGES = [np.full((40, 60, 3), value, np.uint8) for value in (10, 200)]
 MAX = Load("max", None)
 
 
-class FakeEngine:
+class TimedEngine:
     """An engine with a clock of its own: an inference takes 1 ms, and more on some calls.
 
     Args:
@@ -132,7 +132,7 @@ def header(**changes: Any) -> j.Header:
     return j.Header(**(values | changes))
 
 
-def lines_of(engine: FakeEngine, seconds: float, load: Load = MAX, **more: Any) -> list[Any]:
+def lines_of(engine: TimedEngine, seconds: float, load: Load = MAX, **more: Any) -> list[Any]:
     stream = Stream(
         engine,
         IMAGES,
@@ -145,5 +145,5 @@ def lines_of(engine: FakeEngine, seconds: float, load: Load = MAX, **more: Any) 
     return list(run_load(stream, load, seconds, **more))
 
 
-def run(engine: FakeEngine, seconds: float = 0.2, load: Load = MAX, **more: Any) -> LoadReport:
+def run(engine: TimedEngine, seconds: float = 0.2, load: Load = MAX, **more: Any) -> LoadReport:
     return summarize([header(seconds=seconds), *lines_of(engine, seconds, load, **more)]).first

@@ -8,10 +8,11 @@ class FakeClock:
 
     Args:
         step_ns: How much each reading moves it.
+        start_ns: Its first reading.
     """
 
-    def __init__(self, *, step_ns: int = 0) -> None:
-        self.now = 1_000_000_000_000
+    def __init__(self, *, step_ns: int = 0, start_ns: int = 1_000_000_000_000) -> None:
+        self.now = start_ns
         self._step_ns = step_ns
 
     def __call__(self) -> int:

@@ -18,7 +18,7 @@ from edge.bench.report.record import BenchReport
 from edge.bench.report.summary import summarize
 from edge.bundle import manifest as m
 from edge.errors import UsageError
-from tests.support.bench_stream import IMAGES, MANIFEST, MAX, FakeEngine, header
+from tests.support.bench_stream import IMAGES, MANIFEST, MAX, TimedEngine, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def test_the_sampler_looks_by_itself_and_ends_with_its_block() -> None:
 
 
 def test_frames_without_a_mask_are_named() -> None:
-    engine = FakeEngine()
+    engine = TimedEngine()
     # Scores of 200 of 256 everywhere: the mask covers the whole frame.
     stream = Stream(engine, IMAGES[1:], MANIFEST, clock=engine.clock, cpu_clock=engine.clock)
     journal = j.BenchJournal()

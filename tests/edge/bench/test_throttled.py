@@ -32,9 +32,9 @@ from edge.bench.report import summary
 from edge.bench.report.journal import Second
 from edge.bench.measure.sampler import Sampler
 from edge.bench.measure.stream import Load, Stream, run_load
-from tests.support.bench_stream import IMAGES, MANIFEST, FakeEngine, header
+from tests.support.bench_stream import IMAGES, MANIFEST, TimedEngine, header
 
-class Spinning(FakeEngine):
+class Spinning(TimedEngine):
     def infer(self, image):
         until = time.thread_time_ns() + 4_000_000
         while time.thread_time_ns() < until:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.imaging.buffer_pool import MAX_BUFFERS, PictureMemory, blank
+from edge.imaging.buffer_pool import MAX_BUFFERS, BufferPool, blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def address(image: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_picture_is_safe_for_as_long_as_any_view_of_it_is_held(name: str) -> None:
-    memory = PictureMemory()
+    memory = BufferPool()
     image = memory.copy(np.full((4, 6, 3), 7, np.uint8))
     where, held = address(image), VIEWS[name](image)
     del image
@@ -53,7 +53,7 @@ def test_a_picture_is_safe_for_as_long_as_any_view_of_it_is_held(name: str) -> N
 def test_whatever_is_held_keeps_what_was_in_it(
     steps: list[tuple[tuple[int, int, int], int]],
 ) -> None:
-    memory = PictureMemory()
+    memory = BufferPool()
     held: dict[int, tuple[int, np.ndarray]] = {}
     for value, (shape, dropped) in enumerate(steps):
         held.pop(dropped, None)
@@ -62,7 +62,7 @@ def test_whatever_is_held_keeps_what_was_in_it(
 
 
 def test_pictures_that_nobody_holds_take_no_more_memory() -> None:
-    memory = PictureMemory()
+    memory = BufferPool()
     assert len({address(memory.take((8, 8, 3))) for _ in range(100)}) == 1
     held = [memory.take((8, 8, 3)) for _ in range(MAX_BUFFERS + 5)]
     assert len({address(image) for image in held}) == MAX_BUFFERS + 5
@@ -73,7 +73,7 @@ def test_pictures_that_nobody_holds_take_no_more_memory() -> None:
 
 
 def test_opencv_writes_into_it() -> None:
-    memory = PictureMemory()
+    memory = BufferPool()
     room = memory.take((8, 12, 3))
     found = cv2.resize(np.full((2, 3, 3), 9, np.uint8), (12, 8), dst=room)
     assert address(np.asarray(found)) == address(room)
@@ -82,7 +82,7 @@ def test_opencv_writes_into_it() -> None:
 
 def test_another_size_leaves_held_buffers_alone() -> None:
     """Another size leaves held buffers alone and takes no more memory."""
-    memory = PictureMemory()
+    memory = BufferPool()
     places = {address(memory.take(shape)) for shape in [(8, 8, 3), (4, 4, 3)] * 20}
     assert len(places) == 1
     large = memory.copy(np.full((8, 8, 3), 1, np.uint8))
@@ -94,7 +94,7 @@ def test_another_size_leaves_held_buffers_alone() -> None:
 
 
 def test_a_picture_may_be_let_go_in_another_thread() -> None:
-    memory, box = PictureMemory(), []
+    memory, box = BufferPool(), []
     box.append(memory.take((8, 8, 3)))
     where = address(box[0])
     thread = threading.Thread(target=box.clear)

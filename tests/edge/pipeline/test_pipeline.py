@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edge.status import Status
 
 
-class FakeEngine:
+class StudentEngine:
     """The tiny student in numpy, slow by the fake clock or the real one."""
 
     input_buffer = None
@@ -129,7 +129,7 @@ class KeepSink:
 
 def run_loop(
     source: BaseSource,
-    engine: FakeEngine,
+    engine: StudentEngine,
     sinks: list[KeepSink],
     manifest: Manifest,
     *,
@@ -147,8 +147,8 @@ def manifest(tiny_parts: tuple[Manifest, dict[str, bytes]]) -> Manifest:
 
 
 @pytest.fixture
-def engine(tiny_student: Any) -> FakeEngine:
-    return FakeEngine(tiny_student)
+def engine(tiny_student: Any) -> StudentEngine:
+    return StudentEngine(tiny_student)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def pictures(tiny_scene: Any) -> list[ImageU8]:
 
 
 def test_every_frame_of_a_clip_is_taken_in_order(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     sink, source = KeepSink(), ListSource(pictures)
     summary = run_loop(source, engine, [sink], manifest)
@@ -175,7 +175,7 @@ def test_every_frame_of_a_clip_is_taken_in_order(
 
 
 def test_regions_are_in_pixels_of_the_frame(
-    manifest: Manifest, engine: FakeEngine, tiny_scene: Any
+    manifest: Manifest, engine: StudentEngine, tiny_scene: Any
 ) -> None:
     image = tiny_scene(3, height=480, width=640)
     red = image[..., 0] > image[..., 1].astype(int) + 60
@@ -194,7 +194,7 @@ def test_stages_follow_each_other_and_sum_to_the_whole(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
     clock = FakeClock(step_ns=1000)
-    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(30))
+    engine = StudentEngine(tiny_student, work=lambda _: clock.spend(30))
     slow, record = KeepSink(lambda: clock.spend(7)), KeepSink()
     summary = run_loop(
         ListSource(pictures, clock=clock), engine, [slow, record], manifest, clock=clock
@@ -219,7 +219,7 @@ def test_a_slow_engine_gets_the_newest_frame(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
     """A slow engine gets the newest frame and the gap is counted."""
-    engine = FakeEngine(tiny_student, work=lambda _: time.sleep(0.05))
+    engine = StudentEngine(tiny_student, work=lambda _: time.sleep(0.05))
     sink = KeepSink()
     summary = run_loop(ListSource(pictures * 10, live=True, period=0.005), engine, [sink], manifest)
     indices = [frame.index for frame in sink.frames]
@@ -244,7 +244,7 @@ def test_a_mask_that_is_too_old_is_not_drawn(
     reason: str | None,
 ) -> None:
     clock, sink = FakeClock(step_ns=1000), KeepSink()
-    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(spent))
+    engine = StudentEngine(tiny_student, work=lambda _: clock.spend(spent))
     source = ListSource(pictures[:1], clock=clock, live=live)
     summary = run_loop(source, engine, [sink], manifest, clock=clock)
     (result,) = sink.results
@@ -271,7 +271,7 @@ def test_an_answer_that_cannot_be_is_not_drawn(
     manifest: Manifest, pictures: list[ImageU8], scores: Any, says: str
 ) -> None:
     sink = KeepSink()
-    summary = run_loop(ListSource(pictures), FakeEngine(lambda _: scores), [sink], manifest)
+    summary = run_loop(ListSource(pictures), StudentEngine(lambda _: scores), [sink], manifest)
     for result in sink.results:
         assert result.reason is not None
         assert str(result.reason).startswith(says)
@@ -282,7 +282,7 @@ def test_an_answer_that_cannot_be_is_not_drawn(
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_failing_source_ends_the_run_with_whole_outputs(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], live: bool
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8], live: bool
 ) -> None:
     sink = KeepSink()
     source = ListSource(pictures, live=live, period=0.01, fail=True)
@@ -301,13 +301,13 @@ def test_an_engine_that_fails_closes_everything(
 
     sink, source = KeepSink(), ListSource(pictures, live=True, period=0.001)
     with pytest.raises(ZeroDivisionError):
-        run_loop(source, FakeEngine(fail), [sink], manifest)
+        run_loop(source, StudentEngine(fail), [sink], manifest)
     assert sink.closed
     assert source.closed == 1
 
 
 def test_it_ends_after_so_many_frames(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     summary = run_loop(ListSource(pictures), engine, [], manifest, frames=2)
     assert (summary.frames, summary.ended) == (2, "frames")
@@ -317,14 +317,14 @@ def test_it_ends_after_its_time(
     manifest: Manifest, tiny_student: Any, pictures: list[ImageU8]
 ) -> None:
     clock = FakeClock(step_ns=1000)
-    engine = FakeEngine(tiny_student, work=lambda _: clock.spend(400))
+    engine = StudentEngine(tiny_student, work=lambda _: clock.spend(400))
     summary = run_loop(
         ListSource(pictures, clock=clock), engine, [], manifest, seconds=1, clock=clock
     )
     assert (summary.frames, summary.ended) == (3, "seconds")
 
 
-def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: FakeEngine) -> None:
+def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: StudentEngine) -> None:
     class Silent(ListSource):
         def _next(self) -> Frame | None:
             time.sleep(1)
@@ -337,7 +337,7 @@ def test_it_ends_in_time_though_no_frame_comes(manifest: Manifest, engine: FakeE
 
 
 def test_it_ends_when_it_is_told_to(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     stop, seen = threading.Event(), []
 
@@ -355,7 +355,7 @@ def test_it_ends_when_it_is_told_to(
 
 
 def test_the_summary_is_a_record(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     import msgspec
 
@@ -404,7 +404,7 @@ class Watcher:
 
 @pytest.mark.parametrize("state", [State.BOOT, State.SELFTEST, State.BYPASS])
 def test_no_mask_is_drawn_in_a_state_that_an_observer_asks_for(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8], state: State
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8], state: State
 ) -> None:
     watcher, sink = Watcher(), KeepSink()
     watcher.wishes = [Condition(state, BECAUSE)]
@@ -416,7 +416,7 @@ def test_no_mask_is_drawn_in_a_state_that_an_observer_asks_for(
 
 
 def test_masks_are_still_drawn_while_degraded(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     watcher, sink = Watcher(), KeepSink()
     watcher.wishes = [Condition(State.DEGRADED, Reason(ReasonKind.WARM, "90 C, every 2nd frame"))]
@@ -438,7 +438,9 @@ def test_a_fault_of_the_engine_costs_the_mask_and_not_the_loop(
             raise InferenceFault(ReasonKind.HANG, "no answer for 100 ms")
 
     sink = KeepSink()
-    summary = run_loop(ListSource(pictures), FakeEngine(tiny_student, work=work), [sink], manifest)
+    summary = run_loop(
+        ListSource(pictures), StudentEngine(tiny_student, work=work), [sink], manifest
+    )
     assert [result.reason for result in sink.results] == [None] * 2 + [
         Reason(ReasonKind.HANG, "no answer for 100 ms")
     ] + [None] * 3
@@ -463,7 +465,7 @@ class Interrupted(ListSource):
 
 
 def test_masks_come_back_with_the_signal(
-    manifest: Manifest, engine: FakeEngine, pictures: list[ImageU8]
+    manifest: Manifest, engine: StudentEngine, pictures: list[ImageU8]
 ) -> None:
     """Without a signal everybody is told, and masks come back with it."""
     watcher, sink = Watcher(), KeepSink()

@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from edge.imaging.buffer_pool import PictureMemory
+from edge.imaging.buffer_pool import BufferPool
 from edge.sources.formats import VideoFormat, to_bgr
 from edge.sources.open import open_source
 
@@ -34,7 +34,7 @@ def test_colors_of_hd_are_exact_also_where_they_are_strong(
         "I420": np.repeat([y, blue, red], [4 * quarter, quarter, quarter]),
     }
     data = pictures[layout].astype(np.uint8).tobytes()
-    image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"), PictureMemory())
+    image = to_bgr(data, VideoFormat(layout, width, height, colorimetry="bt709"), BufferPool())
     assert image.shape == (height, width, 3)
     assert np.abs(image.reshape(-1, 3)[:, ::-1].astype(int) - color).max() <= 2
 
@@ -62,4 +62,4 @@ def test_chroma_lands_on_its_own_pixels(layout: str) -> None:
 
 def test_bytes_that_are_too_few_are_no_picture() -> None:
     with pytest.raises(ValueError, match="reshape"):
-        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240), PictureMemory())
+        to_bgr(bytes(100), VideoFormat("YUY2", 320, 240), BufferPool())
