@@ -32,6 +32,11 @@ class _CleanSample(msgspec.Struct):
 
 
 class _Splits(msgspec.Struct):
+    """The lists that evaluation reads; `distill.data.split_record.SplitRecord` is the whole record.
+
+    A file that somebody wrote by hand, with `validation` alone, is accepted too.
+    """
+
     validation: list[_Sample]
     clean_validation: list[_CleanSample] = []
     files: dict[str, str] = {}

@@ -9,6 +9,7 @@ import numpy as np
 from edge.datasets.phantom.render import render
 from edge.engines.golden_check import compare
 from edge.errors import ParityError
+from edge.frame import DEFAULT_OPERATING_POINT
 from edge.imaging.postprocess import level
 from edge.imaging.preprocess import to_input
 from quantize.certify.parity import canonical_scores, engine_scores
@@ -27,7 +28,9 @@ MIN_AREA, MAX_AREA = 0.005, 0.5
 """Smallest and largest share of the image that the mask of a telling golden frame covers."""
 
 
-def choose_golden(canonical: Canonical, *, threshold: float = 0.5) -> tuple[ImageU8, ImageU8]:
+def choose_golden(
+    canonical: Canonical, *, threshold: float = DEFAULT_OPERATING_POINT.threshold
+) -> tuple[ImageU8, ImageU8]:
     """Choose phantom frames and the canonical graph's scores; at least half of them have a mask.
 
     Frames are chosen in the order of their seeds by the area of their masks alone, never by how

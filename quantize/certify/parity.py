@@ -13,6 +13,7 @@ from edge.bundle.manifest import ParityRow
 from edge.engines.golden_check import MIN_PIXELS
 from edge.engines.open import open_engine_files
 from edge.evaluation.metrics import dice_iou
+from edge.frame import DEFAULT_OPERATING_POINT
 from edge.imaging.postprocess import level
 from edge.imaging.preprocess import normalize
 from quantize.certify.tflite_legacy import old_runtime_scores
@@ -113,7 +114,7 @@ def compare_maps(
     b: Maps,
     given: FrameSet | None = None,
     *,
-    threshold: float = 0.5,
+    threshold: float = DEFAULT_OPERATING_POINT.threshold,
 ) -> ParityRow:
     """Compare the scores of two steps: differences, mask IoU and Dice difference.
 
@@ -172,7 +173,7 @@ def parity_rows(
     engines: Sequence[ExportedEngine],
     given: FrameSet,
     *,
-    threshold: float = 0.5,
+    threshold: float = DEFAULT_OPERATING_POINT.threshold,
 ) -> list[ParityRow]:
     """Compare the steps from the FP32 student to the engines.
 

@@ -6,16 +6,13 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 
 from edge.status import State
-from edge.util.extras import resolve
-from edge_difom.cli.bench import BenchGroup
 from edge_difom.cli.device_provision import NEXT
-from edge_difom.cli.main import VERBS
 from firmware_bridge.cart.link.session import LAMPS
 from firmware_bridge.cart.protocol import messages as m
+from tests.support.command_lines import parse_command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/cart.md").read_text()
@@ -49,16 +46,7 @@ def test_a_command_of_the_page_is_understood(line: str) -> None:
         for n, word in enumerate(words)
         if word.rpartition("/")[2] == "edge-difom" and words[n - 1] != "-u"
     )
-    verb, *arguments = words[at + 1 :]
-    command: click.Command = resolve(VERBS[verb][0])
-    while isinstance(command, click.Group):
-        if isinstance(command, BenchGroup):
-            arguments = command.with_default(arguments)
-        name, *arguments = arguments
-        inner = command.get_command(click.Context(command), name)
-        assert inner is not None, name
-        command = inner
-    command.make_context(command.name, arguments)
+    parse_command(words[at + 1 :])
 
 
 def test_the_page_has_the_commands_of_the_whole_way() -> None:

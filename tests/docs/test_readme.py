@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -11,8 +10,8 @@ import click
 import pytest
 
 from edge.util.extras import resolve
-from edge_difom.cli.bench import BenchGroup
 from edge_difom.cli.main import VERBS
+from tests.support.command_lines import parse_command
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -57,17 +56,7 @@ WRITTEN = sorted(
 
 
 def parse(line: str) -> None:
-    _, verb, *arguments = shlex.split(line)
-    command: click.Command = resolve(VERBS[verb][0])
-    while isinstance(command, click.Group):
-        if isinstance(command, BenchGroup):
-            arguments = command.with_default(arguments)
-        name, *arguments = arguments
-        inner = command.get_command(click.Context(command), name)
-        assert inner is not None, name
-        command = inner
-    with contextlib.suppress(click.exceptions.Exit):  # of an option such as --help-config
-        command.make_context(command.name, arguments)
+    parse_command(shlex.split(line)[1:])
 
 
 def test_the_readme_has_the_commands_of_the_whole_path() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill.config import DistillConfig, make_config
 from distill.data.augment import random_affine, theta_batch
@@ -27,7 +27,6 @@ from distill.recipes.boxes import (
 )
 from distill.recipes.objectives import Objective
 from distill.run_folder import load_checkpoint
-from distill.students.base import Student, StudentMaps
 from distill.train.runs import start_run
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import UsageError
@@ -35,6 +34,7 @@ from edge_difom.cli.distill import distill
 from quantize.runs.folder import QatConfig
 from quantize.runs.train import train_qat
 from tests.support.killed_run import kill_and_resume
+from tests.support.redness import Redness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,20 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IDENTITY = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
-
-
-class Redness(Student):
-    """A student whose logit is the first channel of its input."""
-
-    stride = divisor = low_channels = high_channels = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(()))
-
-    def maps(self, x: Tensor) -> StudentMaps:
-        logits = self.factor * x[:, :1]
-        return StudentMaps(logits, logits, logits)
 
 
 def plain_filter(

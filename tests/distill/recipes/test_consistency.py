@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from distill.config import DistillConfig, make_config
 from distill.data.augment import random_affine, theta_batch, warp
@@ -17,27 +16,14 @@ from distill.data.load import open_data
 from distill.recipes.consistency import SURE, consistency_loss, pseudo_label
 from distill.recipes.objectives import Objective
 from distill.run_folder import load_checkpoint
-from distill.students.base import Student, StudentMaps
 from distill.train.runs import start_run
 from edge.errors import DataError, UsageError
+from tests.support.discs import write_discs
 from tests.support.killed_run import kill_and_resume
+from tests.support.redness import Redness
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Redness(Student):
-    """A student whose logit is the first channel of its input."""
-
-    stride = divisor = low_channels = high_channels = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(()))
-
-    def maps(self, x: Tensor) -> StudentMaps:
-        logits = self.factor * x[:, :1]
-        return StudentMaps(logits, logits, logits)
 
 
 def test_pseudo_labels_follow_the_geometry_and_count_if_sure() -> None:
@@ -90,16 +76,7 @@ def test_the_objective_adds_the_weighted_loss() -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Bright discs with their masks, and discs without any."""
     root = tmp_path_factory.mktemp("consistency")
-    rng = np.random.default_rng(0)
-    for part, count in (("discs/train", 8), ("discs/validation", 3), ("more", 6)):
-        for kind in ("images", "masks"):
-            (root / part / kind).mkdir(parents=True)
-        for index in range(count):
-            mask = np.zeros((72, 80), np.uint8)
-            cv2.circle(mask, (int(rng.integers(20, 60)), int(rng.integers(20, 52))), 14, 255, -1)
-            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
-            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
-            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    write_discs(root, {"discs/train": 8, "discs/validation": 3, "more": 6}, rows=(20, 52))
     return root / "discs", root / "more"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +18,7 @@ from distill.train.trainer import Trainer
 from edge.errors import DataError, UsageError
 from edge_difom.cli.main import main
 from quantize.runs.train import train_qat
+from tests.support.discs import write_discs
 from tests.support.killed_run import kill_and_resume
 
 if TYPE_CHECKING:
@@ -37,20 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Bright discs with their masks, and discs without any."""
     root = tmp_path_factory.mktemp("frames")
-    rng = np.random.default_rng(0)
-    for part, count in (
-        ("discs/train", TRAIN),
-        ("discs/validation", VALIDATION),
-        ("further", FURTHER),
-    ):
-        for kind in ("images", "masks"):
-            (root / part / kind).mkdir(parents=True)
-        for index in range(count):
-            mask = np.zeros((72, 80), np.uint8)
-            cv2.circle(mask, (int(rng.integers(20, 60)), 36), 14, 255, -1)
-            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
-            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
-            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    write_discs(root, {"discs/train": TRAIN, "discs/validation": VALIDATION, "further": FURTHER})
     return root / "discs", root / "further"
 
 

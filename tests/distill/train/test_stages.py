@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -15,6 +13,7 @@ from distill.train.runs import can_resume, resume_run, start_run
 from distill.train.stages import mean_weights, stage_path
 from distill.train.trainer import Trainer
 from edge.errors import DataError, TrainingError, UsageError
+from tests.support.discs import write_discs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,16 +31,7 @@ STAGES: list[dict[str, Any]] = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bright discs with their masks."""
     root = tmp_path_factory.mktemp("discs")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 6), ("validation", 3)):
-        for kind in ("images", "masks"):
-            (root / part / kind).mkdir(parents=True)
-        for index in range(count):
-            mask = np.zeros((72, 80), np.uint8)
-            cv2.circle(mask, (int(rng.integers(20, 60)), 36), 14, 255, -1)
-            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
-            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
-            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    write_discs(root, {"train": 6, "validation": 3})
     return root
 
 

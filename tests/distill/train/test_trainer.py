@@ -5,8 +5,6 @@ import time
 from typing import TYPE_CHECKING
 from unittest.mock import Mock, call
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -22,6 +20,7 @@ from distill.train.runs import resume_run, start_run
 from distill.train.trainer import Trainer, build_objective
 from edge.errors import DataError, TrainingError, UsageError
 from edge.util.progress import silent
+from tests.support.discs import write_discs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,16 +38,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bright discs on a dark ground: a task that a few steps can begin to learn."""
     root = tmp_path_factory.mktemp("discs")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 10), ("validation", 4)):
-        for kind in ("images", "masks"):
-            (root / part / kind).mkdir(parents=True)
-        for index in range(count):
-            mask = np.zeros((72, 80), np.uint8)
-            cv2.circle(mask, (int(rng.integers(20, 60)), int(rng.integers(20, 52))), 14, 255, -1)
-            image = cv2.merge([mask // 3, mask // 4, mask // 2]) + rng.integers(0, 60, (72, 80, 3))
-            cv2.imwrite(str(root / part / "images" / f"{index}.png"), image.astype(np.uint8))
-            cv2.imwrite(str(root / part / "masks" / f"{index}.png"), mask)
+    write_discs(root, {"train": 10, "validation": 4}, rows=(20, 52))
     return root
 
 
