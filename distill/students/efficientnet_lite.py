@@ -39,11 +39,11 @@ def lite_features(
         pretrained: Load the ImageNet weights.
         padding: `same` pads as the weights were trained: more at the right and bottom edge of a
             strided convolution. `symmetric` pads alike on all sides, at no cost in any runtime.
-            Kernels loaded into it are turned by half a turn: a strided convolution of an even map
-            that is padded alike starts where TensorFlow's, seen from the opposite corner, ends, so
-            the network gives exactly the original features of a picture turned by half a turn, and
-            an endoscope has no upright. Loaded as they are, the kernels sit half a cell further off
-            with every halving, and little of the features is left.
+            Kernels loaded into it are rotated by 180 degrees: a strided convolution of an even map
+            with equal padding starts where TensorFlow's ends if seen from the opposite corner. So
+            the network gives exactly the original features of a rotated picture, and an endoscope
+            has no upright. Without the rotation each halving shifts the kernels by half a cell
+            more, and little of the features is left.
 
     Raises:
         MissingDependencyError: The package with the weights is not installed.

@@ -31,7 +31,7 @@ class PairedFigure(msgspec.Struct, frozen=True, kw_only=True):
         right: Mean of the second evaluation.
         difference: `right - left`.
         ci95: Bootstrap 95 % interval of the difference over images.
-        verdict: Of the second evaluation, by the interval alone.
+        verdict: Whether the second evaluation is better, by the interval alone.
     """
 
     name: str

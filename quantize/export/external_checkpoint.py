@@ -55,7 +55,7 @@ def load_student_file(path: Path, name: str) -> Student:
     found = strip_wrappers(found, list(wanted), path)
     counted = {key for key in wanted if key.endswith(BATCH_COUNTER)}
     problems = [f"{key} is missing" for key in wanted if key not in found and key not in counted]
-    problems += [f"{key} is none of its weights" for key in found if key not in wanted]
+    problems += [f"unexpected key {key}" for key in found if key not in wanted]
     problems += [
         f"{key} is {tuple(found[key].shape)} instead of {tuple(value.shape)}"
         for key, value in wanted.items()

@@ -117,7 +117,7 @@ PRODUCTS = (
     ),
     _by_name("openjpeg", "uclouvain", "UCLouvain", "github.com/uclouvain/openjpeg", "libopenjp2"),
 )
-"""Products that are recognized; a library that is none of them is listed with its hash alone."""
+"""Products that are recognized; any other library is listed with its hash alone."""
 
 
 def told(product: Product, data: bytes) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 1 << 16
 _PURPOSE = b"edge-difom audit checkpoint\n"
-"""Precedes what is signed, so that the signature is none of anything else."""
+"""Precedes what is signed, so that the signature cannot pass for one of anything else."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

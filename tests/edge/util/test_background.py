@@ -1,4 +1,4 @@
-"""Work behind the frame loop's back, and files of whole lines."""
+"""The background worker, and files of whole lines."""
 
 from __future__ import annotations
 
