@@ -80,13 +80,12 @@ def keygen(
     root key in a different place, and bring as many of them together as must sign.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust import client, key_files, publishing
-    from firmware_bridge.fleet.trust import trust_store as believed
+    from firmware_bridge.fleet.trust import client, key_files, publishing, trust_store
 
     days, quorums = days_of(expires), quorums_of(thresholds)
     secrets = _passphrases(passphrase_files, new=True)
     root = publishing.create_keys(folder, secrets, utc_now(), days, quorums)
-    for keyid in believed.root_keys(client.first_trust(root.read_bytes())):
+    for keyid in trust_store.root_keys(client.first_trust(root.read_bytes())):
         console.say(f"root key {keyid}")
     console.made(folder)
     for path in key_files.key_paths(folder, "root"):

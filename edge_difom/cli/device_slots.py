@@ -32,8 +32,7 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
     Do this once, by hand, and compare the printed key with the publisher's. Installed bundles stay.
     """
     from firmware_bridge import durable
-    from firmware_bridge.fleet.trust import client
-    from firmware_bridge.fleet.trust import trust_store as believed
+    from firmware_bridge.fleet.trust import client, trust_store
 
     try:
         trusted = client.first_trust(root.read_bytes())
@@ -41,18 +40,18 @@ def trust(root: Path, replace: bool, folder: Path) -> None:
         raise UsageError(
             f"{root} cannot be read", expected="root metadata", got=error.strerror or str(error)
         ) from error
-    keys = believed.root_keys(trusted)
+    keys = trust_store.root_keys(trusted)
     durable.make_folder(folder)
     store = SlotStore(folder)
     with store.installing():
-        if (folder / believed.TRUST).exists() and not replace:
+        if (folder / trust_store.TRUST).exists() and not replace:
             raise UsageError(
                 f"{folder} already trusts a publisher",
                 expected="a device without one",
                 hint=f"edge-difom device trust {root} --replace",
             )
         store.audit.append("trusted", root=root.name, keys=", ".join(keys))
-        believed.save(folder, trusted)
+        trust_store.save(folder, trusted)
     for key in keys:
         console.say(f"root key {key}")
     console.next_command("edge-difom device install SOURCE")

@@ -25,7 +25,7 @@ from edge.errors import UsageError
 from firmware_bridge.fleet.slots.audit import AuditLog
 from firmware_bridge.fleet.slots.install import install
 from firmware_bridge.fleet.slots.store import SlotStore
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def make_image() -> Path:
 def first_bundle(place: Path) -> Path:
     folder = place / "state"
     folder.mkdir()
-    believed.save(folder, first_trust(ROOT.read_bytes()))
+    trust_store.save(folder, first_trust(ROOT.read_bytes()))
     bring(FIRST, folder)
     prove(folder)
     return folder

@@ -9,7 +9,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from firmware_bridge.fleet.slots.slot_files import bundle_path, metadata_path
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Signer:
     def trusted_by(self, folder: Path) -> None:
         """Let a device trust this publisher."""
         folder.mkdir(parents=True, exist_ok=True)
-        believed.save(folder, first_trust(self.root))
+        trust_store.save(folder, first_trust(self.root))
 
     def sign(self, folder: Path, slot: str, held: Held) -> None:
         """Put the signed description of a slot's bundle beside it."""

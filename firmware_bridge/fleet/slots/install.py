@@ -33,7 +33,7 @@ from firmware_bridge.fleet.slots.audit import utc_now
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
 from firmware_bridge.fleet.slots.slot_files import find_problem, metadata_path
 from firmware_bridge.fleet.slots.store import LOCK, SlotStore
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.folder import open_folder
 from firmware_bridge.fleet.trust.offer import Offer, differences, is_target_name, read_offer
 from firmware_bridge.fleet.trust.signed_target import read_signed_target
@@ -130,9 +130,9 @@ def _believe(
 ) -> _Found:
     from firmware_bridge.fleet.trust.client import LARGEST, refresh
 
-    known = believed.load(folder)
+    known = trust_store.load(folder)
     _, targets = refresh(
-        repository.metadata, known, now(), lambda trusted: believed.save(folder, trusted)
+        repository.metadata, known, now(), lambda trusted: trust_store.save(folder, trusted)
     )
     metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
     names = sorted(name.removesuffix(".difom") for name in targets.targets)
@@ -155,7 +155,7 @@ def _believe(
         )
     plain, offer = name.removesuffix(".difom"), read_offer(entry.custom, name)
     # Read again to be kept with the slot, so it must say the same once more.
-    signed = read_signed_target(metadata, plain, [believed.load(folder).root])
+    signed = read_signed_target(metadata, plain, [trust_store.load(folder).root])
     if (signed.sha256, signed.size) != (digest, entry.length) or (
         (signed.version, signed.manifest) != (offer.version, offer.manifest)
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge.errors import BundleError, MissingDependencyError
 from edge.util.machine_fault import machine_fault, refuse_machine_fault
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.folder import open_plain
 from firmware_bridge.fleet.trust.signed_target import SignedTarget, read_signed_target
 
@@ -72,7 +72,7 @@ def _signed(folder: Path, path: Path, held: Held) -> SignedTarget:
         raise BundleError(
             "it has no signed description", got=error.strerror or str(error)
         ) from error
-    return read_signed_target(metadata, held.name, believed.trusted_roots(folder))
+    return read_signed_target(metadata, held.name, trust_store.trusted_roots(folder))
 
 
 def _digest(path: Path, size: int, pauses_s: Sequence[float] = _PAUSES_S) -> str:

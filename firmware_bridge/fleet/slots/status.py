@@ -14,7 +14,7 @@ from firmware_bridge.fleet.slots.audit import AuditLog
 from firmware_bridge.fleet.slots.audit_chain import AuditReport, Record  # noqa: TC001
 from firmware_bridge.fleet.slots.signal import refuse_under_signal
 from firmware_bridge.fleet.slots.slot_files import find_problem
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,9 +118,9 @@ def _slot(folder: Path, now: state.SlotState, slot: str) -> SlotReport:
 
 
 def _keys(folder: Path) -> list[str]:
-    if not (folder / believed.TRUST).exists():
+    if not (folder / trust_store.TRUST).exists():
         return []
-    return believed.root_keys(believed.load(folder))
+    return trust_store.root_keys(trust_store.load(folder))
 
 
 def _signal(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 from tests.support.slot_operations import bring, mark_good
 
@@ -24,7 +24,7 @@ def replay(publisher: Any, folder: Path, operation: str, flush: str = "flush") -
     device, scratch = folder / "device", folder / "scratch"
     for made in (device, scratch):
         made.mkdir()
-    believed.save(device, first_trust(publisher.root.read_bytes()))
+    trust_store.save(device, first_trust(publisher.root.read_bytes()))
     publisher.publish(b"first")
     bring(publisher.repository, device)
     mark_good(device)

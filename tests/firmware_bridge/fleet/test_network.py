@@ -12,7 +12,7 @@ import pytest
 
 from edge.sinks.jsonl import read_frame_lines
 from firmware_bridge.fleet.slots.store import open_store
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 from firmware_bridge.fleet.trust.publishing import publish
 
@@ -76,7 +76,7 @@ def test_a_device_opens_no_socket(
     publish(tiny_bundle, publisher.repository, publisher.keys, datetime.now(timezone.utc))
     state = tmp_path / "state"
     state.mkdir()
-    believed.save(state, first_trust(publisher.root.read_bytes()))
+    trust_store.save(state, first_trust(publisher.root.read_bytes()))
     edge = ("-m", "edge_difom")
 
     def call(*arguments: object) -> None:

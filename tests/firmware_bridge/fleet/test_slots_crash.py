@@ -14,7 +14,7 @@ from edge.engines.runtimes import Runtime
 from edge.engines.selftest import SelfTest
 from firmware_bridge.fleet.slots.install import install
 from firmware_bridge.fleet.slots.store import SlotStore
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 
 SCRIPT = Path(__file__).parents[2] / "support/crash_points.py"
@@ -37,7 +37,7 @@ def test_every_point_leaves_a_whole_bundle(
 ) -> None:
     device = tmp_path / "device"
     device.mkdir()
-    believed.save(device, first_trust(publisher.root.read_bytes()))
+    trust_store.save(device, first_trust(publisher.root.read_bytes()))
 
     def bring() -> None:
         install(

@@ -31,7 +31,7 @@ from firmware_bridge.fleet.slots.audit import AuditLog
 from firmware_bridge.fleet.slots.install import install
 from firmware_bridge.fleet.slots.signal import SignalLock
 from firmware_bridge.fleet.slots.store import SlotStore
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.client import first_trust
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Device:
     def __init__(self, folder: Path, publisher: Any) -> None:
         self.folder, self.publisher, self.now = folder, publisher, publisher.now
         folder.mkdir()
-        believed.save(folder, first_trust(publisher.root.read_bytes()))
+        trust_store.save(folder, first_trust(publisher.root.read_bytes()))
 
     def install(self, **options: Any) -> state.Held:
         given: dict[str, Any] = {

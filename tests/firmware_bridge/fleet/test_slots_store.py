@@ -18,7 +18,7 @@ from firmware_bridge import durable
 from firmware_bridge.fleet.slots import state
 from firmware_bridge.fleet.slots.state import SlotState
 from firmware_bridge.fleet.slots.status import examine
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import trust_store
 from firmware_bridge.fleet.trust.folder import open_plain
 from tests.support.signed_slots import Signer
 from tests.support.slot_device import Device
@@ -152,8 +152,8 @@ def test_an_anchor_outlives_a_root_that_was_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     anchor = tmp_path_factory.mktemp("etc") / "root.json"
-    monkeypatch.setattr(believed, "ANCHOR", anchor)
-    monkeypatch.setattr(believed, "DEFAULT_STATE", device.folder)
+    monkeypatch.setattr(trust_store, "ANCHOR", anchor)
+    monkeypatch.setattr(trust_store, "DEFAULT_STATE", device.folder)
     anchor.write_bytes(device.publisher.root)
     for _ in range(rotations):
         device.publisher.next_root(new_online=True, new_top=True)

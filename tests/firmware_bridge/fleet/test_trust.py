@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from tuf.api.metadata import Metadata, Timestamp
 
 from edge.errors import BundleError, UsageError
-from firmware_bridge.fleet.trust import key_files, publishing
-from firmware_bridge.fleet.trust import trust_store as believed
+from firmware_bridge.fleet.trust import key_files, publishing, trust_store
 from firmware_bridge.fleet.trust.client import first_trust, refresh
 from firmware_bridge.fleet.trust.folder import open_folder
 from firmware_bridge.fleet.trust.roles import DAYS, days_of
@@ -389,8 +388,8 @@ def test_days_until_expiry_are_checked() -> None:
 
 def test_what_is_believed_is_read_back(tmp_path: Path, publisher: Any) -> None:
     trusted = first_trust(publisher.root.read_bytes())
-    believed.save(tmp_path, trusted)
-    assert believed.load(tmp_path) == trusted
-    (tmp_path / believed.TRUST).write_bytes(b"\xff")
+    trust_store.save(tmp_path, trusted)
+    assert trust_store.load(tmp_path) == trusted
+    (tmp_path / trust_store.TRUST).write_bytes(b"\xff")
     with pytest.raises(BundleError, match="trust the publisher again"):
-        believed.load(tmp_path)
+        trust_store.load(tmp_path)
