@@ -111,7 +111,7 @@ def count_clean(
     """
     point, rule = bundle.manifest.output.point, bundle.manifest.input.field_of_view
     flags = []
-    with _open(bundle, engine, threads, precision) as score:
+    with open_score(bundle, engine, threads, precision) as score:
         for name, image in images:
             size, part = (image.shape[0], image.shape[1]), seen_part(image, rule)
             flags.append(is_flagged(score(cut(image, part)), size, point, part=part))
@@ -147,7 +147,9 @@ def evaluate_bundle_shifts(
     held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
     with ExitStack() as stack:
         scores = {
-            f"{runtime} {precision}": stack.enter_context(_open(bundle, chosen, threads, precision))
+            f"{runtime} {precision}": stack.enter_context(
+                open_score(bundle, chosen, threads, precision)
+            )
             for precision in ("int8", "f32")
             if precision in held
         }
@@ -161,7 +163,17 @@ def evaluate_bundle_shifts(
 
 
 @contextmanager
-def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+def open_score(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+    """Open an engine in a process of its own, as a function from an image to its scores.
+
+    Args:
+        bundle: An open bundle.
+        engine: As in `evaluate_bundle`.
+        threads: As in `evaluate_bundle`.
+        precision: As in `evaluate_bundle`.
+
+    Raises the errors of `evaluate_bundle`.
+    """
     from edge.inference.isolated import open_isolated
 
     opened = open_isolated(bundle, engine, threads=threads, precision=precision)

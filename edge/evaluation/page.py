@@ -77,7 +77,7 @@ class Gallery:
             if len(self._kept[kind]) < _KEPT or rank < self._kept[kind][-1][0]
         ]
         if places:
-            picture = Picture(row, _jpeg_url(_drawing(image, true, found)))
+            picture = Picture(row, jpeg_url(draw_outlines(image, true, found)))
             for kept, rank in places:
                 insort(kept, (rank, picture), key=lambda item: item[0])
                 del kept[_KEPT:]
@@ -273,7 +273,7 @@ def _size_names() -> dict[str, str]:
     return names
 
 
-def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
+def draw_outlines(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
     """Draw the outlines of both masks on the frame at the page's width, BGR."""
     height, width = true.shape
     size = (_WIDTH, max(1, round(height * _WIDTH / width)))
@@ -289,6 +289,7 @@ def _drawing(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
     return bgr
 
 
-def _jpeg_url(picture: ImageU8) -> str:
+def jpeg_url(picture: ImageU8) -> str:
+    """A BGR picture (H, W, 3) as a data URL of a JPEG file."""
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
