@@ -168,6 +168,13 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "ssformer-b0 in training and evaluation; such a student is not quantized."
         ),
     ] = False
+    detection: Annotated[
+        bool,
+        Meta(
+            description="Give boxes beside the mask (ECC-PolypDet), for edge students and "
+            "ssformer-b0: heat map, size and offset at stride 4."
+        ),
+    ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -207,7 +214,8 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         attention = self.attention if self.attention != "sigmoid" else ""
         unsure = "uncertainty" if self.uncertainty else ""
         pooled = "pooled-attention" if self.pooled_attention else ""
-        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure)
+        boxes = "detection" if self.detection else ""
+        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure, boxes)
         return "+".join(filter(None, parts))
 
 
@@ -294,6 +302,24 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "`uncertainty`; a larger one gives more hints."
         ),
     ] = 0.3
+    detection_weight: Annotated[
+        Weight,
+        Meta(description="Weight of the loss of the boxes beside that of the mask."),
+    ] = 1.0
+    contrast_weight: Annotated[
+        Weight,
+        Meta(
+            description="Weight, within the loss of the boxes, of the contrast between the "
+            "features of boxes and background."
+        ),
+    ] = 0.3
+    hard_frames: Annotated[
+        bool,
+        Meta(
+            description="Weigh each view in the loss of the boxes by 1 less the IoU of the boxes "
+            "that the student finds in it."
+        ),
+    ] = False
     reconstruction_weight: Annotated[
         Weight,
         Meta(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from distill.students.detection import BoxMaps
 
 
 class StudentMaps(NamedTuple):
@@ -25,6 +28,7 @@ class StudentMaps(NamedTuple):
             None for students that rebuild none.
         confidence: (B, 1, 1, 1) logit of how sure the student is of its mask, which engines lack;
             None for students without one.
+        boxes: Logits of a detection head; None for students without one.
     """
 
     logits: Tensor
@@ -35,6 +39,7 @@ class StudentMaps(NamedTuple):
     background: tuple[Tensor, ...] = ()
     reconstruction: Tensor | None = None
     confidence: Tensor | None = None
+    boxes: BoxMaps | None = None
 
 
 class Student(nn.Module, ABC):
@@ -52,10 +57,12 @@ class Student(nn.Module, ABC):
         high_channels: Channels of `StudentMaps.high`.
         has_background: Whether it gives logits of the background.
         has_confidence: Whether it gives a confidence, which no engine expresses.
+        has_boxes: Whether it has a detection head.
     """
 
     has_background = False
     has_confidence = False
+    has_boxes = False
     stride: int
     divisor: int
     low_channels: int

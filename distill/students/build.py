@@ -45,6 +45,7 @@ _PARTS: dict[str, tuple[str, Any]] = {
     "pooled-attention": ("pooled_attention", True),
     "softmax": ("attention", "softmax"),
     "uncertainty": ("uncertainty", True),
+    "detection": ("detection", True),
 }
 """Part of a network's name -> argument of the student and its value."""
 

@@ -15,6 +15,7 @@ from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
+from distill.students.detection import DetectionHead
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 from distill.students.pooled_attention import AttendedMaps
@@ -62,6 +63,7 @@ class PyramidStudent(Student):
         presence: Add the logit "is there a polyp" to every pixel's.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
 
     Raises:
         UsageError: The decoder is unknown or does not fit the encoder.
@@ -81,6 +83,7 @@ class PyramidStudent(Student):
         presence: bool,
         uncertainty: bool,
         pooled_attention: bool,
+        detection: bool = False,
     ) -> None:
         super().__init__()
         made = ENCODERS[encoder](pretrained)
@@ -100,6 +103,8 @@ class PyramidStudent(Student):
         self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
         self.confidence = Confidence(deepest) if uncertainty else None
         self.has_confidence = uncertainty
+        self.detection = DetectionHead(decode.width) if detection else None
+        self.has_boxes = detection
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
@@ -124,6 +129,7 @@ class PyramidStudent(Student):
             maps = self.attended(maps)
         decoded: Decoded = self._decode(maps, training=training)
         low, high, last, reconstruction = decoded
+        boxes = None if self.detection is None or not training else self.detection(last)
         auxiliary: tuple[Tensor, ...] = ()
         if self.dynamic is not None:
             last, auxiliary = self.dynamic(deepest, low, high, last)
@@ -142,6 +148,7 @@ class PyramidStudent(Student):
             presence,
             reconstruction=reconstruction,
             confidence=confidence,
+            boxes=boxes,
         )
 
 
@@ -157,6 +164,7 @@ class EdgeS(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
     """
 
     def __init__(
@@ -169,6 +177,7 @@ class EdgeS(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
     ) -> None:
         super().__init__(
             variant,
@@ -179,6 +188,7 @@ class EdgeS(PyramidStudent):
             presence=True,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
         )
 
 
@@ -192,6 +202,7 @@ class EdgeXS(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
     """
 
     def __init__(
@@ -203,6 +214,7 @@ class EdgeXS(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
     ) -> None:
         super().__init__(
             "lite0-cut",
@@ -213,6 +225,7 @@ class EdgeXS(PyramidStudent):
             presence=True,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
         )
 
 
@@ -225,6 +238,7 @@ class SSFormerB0(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
     """
 
     def __init__(
@@ -235,6 +249,7 @@ class SSFormerB0(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
     ) -> None:
         super().__init__(
             "mit-b0",
@@ -245,4 +260,5 @@ class SSFormerB0(PyramidStudent):
             presence=False,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
         )

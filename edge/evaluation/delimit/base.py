@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.frame import Box, ImageU8, MaskBool
+    from edge.imaging.box_maps import Edges
 
 
 class Proposal(NamedTuple):
@@ -92,17 +93,15 @@ def mask_box(mask: MaskBool) -> Box:
     return int(x), int(y), int(width), int(height)
 
 
-def clip_box(left: float, top: float, right: float, low: float, size: tuple[int, int]) -> Box:
+def clip_box(edges: Edges, size: tuple[int, int]) -> Box:
     """The box of whole pixels inside a frame that is closest to given edges, at least one pixel.
 
     Args:
-        left: Left edge in pixels.
-        top: Upper edge.
-        right: Right edge.
-        low: Lower edge.
+        edges: Left, upper, right and lower edge in pixels.
         size: Height and width of the frame.
     """
     height, width = size
+    left, top, right, low = edges
     x, y = min(max(round(left), 0), width - 1), min(max(round(top), 0), height - 1)
     return x, y, min(max(round(right), x + 1), width) - x, min(max(round(low), y + 1), height) - y
 
@@ -132,9 +131,14 @@ class OracleDetector:
     def _moved(self, box: Box, true: MaskBool) -> Box:
         x, y, width, height = box
         rng = np.random.default_rng([self._seed, *box])
-        moves = rng.uniform(-self._jitter, self._jitter, 4) * (width, height, width, height)
-        edges = np.array([x, y, x + width, y + height]) + moves
-        return clip_box(*edges.tolist(), (true.shape[0], true.shape[1]))
+        left, top, right, low = rng.uniform(-self._jitter, self._jitter, 4).tolist()
+        edges = (
+            x + left * width,
+            y + top * height,
+            x + width + right * width,
+            y + height + low * height,
+        )
+        return clip_box(edges, (true.shape[0], true.shape[1]))
 
 
 class WholeFrameDetector:

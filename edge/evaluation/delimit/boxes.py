@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edge.imaging.box_maps import edge_iou
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -102,10 +104,9 @@ def average_precision(scores: NDArray[np.float64], hits: NDArray[np.bool_], coun
 
 def box_iou(one: Box, other: Box) -> float:
     """IoU of two boxes of x, y, width and height."""
-    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    both = max(across, 0) * max(down, 0)
-    return both / (one[2] * one[3] + other[2] * other[3] - both)
+    x, y, width, height = one
+    u, v, across, down = other
+    return edge_iou((x, y, x + width, y + height), (u, v, u + across, v + down))
 
 
 def _hits(found: Sequence[Proposal], boxes: Sequence[Box]) -> list[tuple[float, bool]]:

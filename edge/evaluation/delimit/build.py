@@ -140,6 +140,12 @@ DETECTORS: dict[str, Form] = {
         lambda spec, opening: StudentDetector(open_scorer(spec.target, opening)),
         "The regions of a student's mask.",
     ),
+    "detection": Form(
+        "RUN",
+        NoOptions,
+        lambda spec, _: resolve("distill.delimit.runs:open_head")(spec.path),
+        "The boxes of a student with `detection=true`.",
+    ),
 }
 """Detectors by name."""
 DELINEATORS: dict[str, Form] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -179,12 +180,16 @@ def summarize_delimit(
         recall=matched / polyps if polyps else None,
         f1=2 * matched / (objects + polyps) if polyps else None,
         polyps=everything,
-        by_size={name: _outcome(rows, lambda area, n=name: size_of(area) == n) for name in SIZES},
+        by_size={name: _outcome(rows, partial(_has_size, name)) for name in SIZES},
         clean=len(clean),
         clean_flagged=sum(row.objects > 0 for row in clean),
         boxes=boxes,
         per_frame=list(rows),
     )
+
+
+def _has_size(name: str, area: float) -> bool:
+    return size_of(area) == name
 
 
 def _outcome(rows: Sequence[FrameOutcome], held: Callable[[float], bool]) -> SizeOutcome:

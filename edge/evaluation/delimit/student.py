@@ -52,7 +52,7 @@ class StudentDetector:
         found = regions(scores, size, self._student.point, part=part)
         boxes = [(x, y, x + width, y + height) for x, y, width, height in (r.box for r in found)]
         return [
-            Proposal(clip_box(*edges, size), region.score)
+            Proposal(clip_box(edges, size), region.score)
             for edges, region in zip(boxes, found, strict=True)
         ]
 
@@ -110,4 +110,4 @@ class StudentDelineator:
         )
         if across * down >= wide * high:
             return left, top, wide, high
-        return clip_box(*edges, (height, width))
+        return clip_box(edges, (height, width))

@@ -174,7 +174,7 @@ def test_parts_without_a_network() -> None:
     (drawn,) = BoxDelineator().delineate(image, [Proposal((0, 0, 100, 60), 1.0)], true)
     assert drawn.mean() == pytest.approx(0.6 * np.pi / 4, abs=0.002)
     assert ellipse((3, 4, 1, 1), true).sum() == 1
-    assert clip_box(-5, 98.6, 7.2, 140, (100, 100)) == (0, 99, 7, 1)
+    assert clip_box((-5, 98.6, 7.2, 140), (100, 100)) == (0, 99, 7, 1)
     specks = rectangles((0, 0, 50, 50), (99, 99, 1, 1), size=(200, 200))
     assert len(polyp_masks(specks)) == 1
 
