@@ -110,6 +110,8 @@ class Result:
         reason: Why no mask may be drawn; None if it may be drawn.
         field_of_view: Box of the endoscope's image in the frame; None if it was not estimated.
         part: Part of the frame that the model saw and the scores cover; None for the whole frame.
+        boxes: Boxes of a detection head where there is no region, as regions whose outlines are
+            rectangles; empty for models without one. They are no part of the mask.
     """
 
     scores: ImageU8 | None
@@ -118,3 +120,4 @@ class Result:
     reason: Reason | None
     field_of_view: Box | None = None
     part: Box | None = None
+    boxes: tuple[Region, ...] = ()

@@ -25,6 +25,7 @@ from distill.data.made_ahead import made_ahead
 from distill.data.polyp_pasting import paste_polyp
 from distill.data.polyp_removal import remove_polyps
 from distill.data.sampling import BOXED, UNLABELED, EpochOrder, StepViews, View
+from distill.students.base import mask_logits
 from edge.evaluation.findings import FLAG_AREA
 from edge.imaging.preprocess import normalize
 
@@ -273,7 +274,8 @@ class TrainingData:
         with torch.inference_mode():
             for begin in range(0, len(self.validation), self.batch_size):
                 rows = slice(begin, begin + self.batch_size)
-                logits = model(to_tensor(self.validation.images[rows]).to(device)).cpu()
+                images = to_tensor(self.validation.images[rows]).to(device)
+                logits = mask_logits(model, images).cpu()
                 truth = mask_tensor(self.validation.masks[rows]) >= 0.5
                 found = (
                     F.interpolate(

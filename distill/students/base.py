@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from distill.students.detection import BoxMaps
 
 
@@ -58,11 +60,14 @@ class Student(nn.Module, ABC):
         has_background: Whether it gives logits of the background.
         has_confidence: Whether it gives a confidence, which no engine expresses.
         has_boxes: Whether it has a detection head.
+        planes: Maps of logits that `forward` puts below one another: 1, the mask's, or those of
+            `edge.imaging.box_maps.PLANES` after `for_engines`.
     """
 
     has_background = False
     has_confidence = False
     has_boxes = False
+    planes = 1
     stride: int
     divisor: int
     low_channels: int
@@ -88,10 +93,25 @@ class Student(nn.Module, ABC):
         branch = getattr(self, "presence", None)
         return [branch.requires_grad_(False)] if isinstance(branch, nn.Module) else []
 
+    def for_engines(self) -> Self:
+        """Make `forward` return what an engine computes: with a detection head, its maps too."""
+        return self
+
     @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits and distilled maps of a batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H / stride, W / stride) of a batch."""
+        """Logits (B, 1, planes * H / stride, W / stride) of a batch."""
         return self.maps(x).logits
+
+
+def mask_logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits (B, 1, H / stride, W / stride) of the mask alone.
+
+    Args:
+        model: A student, plain or quantized.
+        x: (B, 3, H, W) normalized.
+    """
+    logits: Tensor = model(x)
+    return logits[:, :, : logits.shape[2] // int(getattr(model, "planes", 1))]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.students.blocks import conv_bn_relu6
+from edge.imaging.box_maps import PLANES
 
 WIDTH = 32
 """Channels of each branch."""
@@ -66,6 +67,27 @@ class DetectionHead(nn.Module):
     def forward(self, features: Tensor) -> BoxMaps:
         """(B, channels, h, w) -> logits."""
         return BoxMaps(self.heat(features), self.size(features), self.offset(features), features)
+
+
+def stack_planes(logits: Tensor, boxes: BoxMaps) -> Tensor:
+    """Mask, heat, width, height, column and row below one another, (B, 1, 6 h, w).
+
+    One map keeps the contract of an engine. Every plane is a sigmoid in 1/256 of a unit of its own,
+    so that no plane needs the scale of another.
+
+    Args:
+        logits: (B, 1, h, w) of the mask.
+        boxes: Logits of the same size.
+    """
+    size, offset = (torch.split(pair, 1, dim=1) for pair in (boxes.size, boxes.offset))
+    return torch.cat([logits, boxes.heat, *size, *offset], dim=2)
+
+
+def split_planes(stacked: Tensor) -> tuple[Tensor, BoxMaps]:
+    """Logits of the mask and of the boxes, without features, of `stack_planes`."""
+    mask, heat, *pairs = torch.chunk(stacked, PLANES, dim=2)
+    size, offset = torch.cat(pairs[:2], dim=1), torch.cat(pairs[2:], dim=1)
+    return mask, BoxMaps(heat, size, offset, heat[:, :0])
 
 
 def box_probabilities(maps: BoxMaps) -> tuple[Tensor, Tensor, Tensor]:

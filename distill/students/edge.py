@@ -15,12 +15,15 @@ from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
-from distill.students.detection import DetectionHead
+from distill.students.detection import DetectionHead, stack_planes
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 from distill.students.pooled_attention import AttendedMaps
+from edge.imaging.box_maps import PLANES
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from distill.students.decoders.base import Decoded
     from distill.students.efficientnet_lite import Variant
 
@@ -118,9 +121,17 @@ class PyramidStudent(Student):
         """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""
         return self._run(x, training=True)
 
+    def for_engines(self) -> Self:
+        """Make `forward` return the maps of a detection head below the mask's logits."""
+        self.planes = PLANES if self.has_boxes else 1
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H/4, W/4), without what only the loss reads."""
-        return self._run(x, training=False).logits
+        """Logits (B, 1, planes * H/4, W/4), without what only the loss reads."""
+        found = self._run(x, training=False)
+        if found.boxes is None:
+            return found.logits
+        return stack_planes(found.logits, found.boxes)
 
     def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
         maps = dict(zip(self._names, self.encoder(x), strict=True))
@@ -129,7 +140,8 @@ class PyramidStudent(Student):
             maps = self.attended(maps)
         decoded: Decoded = self._decode(maps, training=training)
         low, high, last, reconstruction = decoded
-        boxes = None if self.detection is None or not training else self.detection(last)
+        wanted = training or self.planes > 1
+        boxes = self.detection(last) if self.detection is not None and wanted else None
         auxiliary: tuple[Tensor, ...] = ()
         if self.dynamic is not None:
             last, auxiliary = self.dynamic(deepest, low, high, last)

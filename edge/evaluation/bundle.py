@@ -15,6 +15,7 @@ from edge.errors import BundleError, InferenceFault
 from edge.evaluation.evaluator import evaluate, evaluated_files, is_flagged
 from edge.evaluation.metrics import EvaluationReport, Negatives, ShiftReport, count_flagged
 from edge.evaluation.shift_report import evaluate_shifts
+from edge.imaging.box_maps import mask_plane
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 
@@ -69,7 +70,7 @@ def evaluate_bundle(
         name = opened.name
         report = evaluate(
             pairs,
-            lambda image: _infer(opened, image),
+            lambda image: _infer(opened, image, bundle),
             clean=clean,
             dataset=dataset,
             point=bundle.manifest.output.point,
@@ -178,13 +179,14 @@ def open_score(bundle: Bundle, engine: str, threads: int | None, precision: str)
 
     opened = open_isolated(bundle, engine, threads=threads, precision=precision)
     try:
-        yield lambda image: _infer(opened, image)
+        yield lambda image: _infer(opened, image, bundle)
     finally:
         opened.close()
 
 
-def _infer(engine: Engine, image: ImageU8) -> ImageU8:
+def _infer(engine: Engine, image: ImageU8, bundle: Bundle) -> ImageU8:
     try:
-        return engine.infer(to_input(image, engine.input_size, bgr=False))
+        scores = engine.infer(to_input(image, engine.input_size, bgr=False))
+        return mask_plane(scores, bundle.manifest.output.planes)
     except InferenceFault as fault:
         raise BundleError(f"the {engine.name} engine gives no scores", got=fault.detail) from fault

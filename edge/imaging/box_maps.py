@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from edge.frame import Region
+from edge.imaging.postprocess import UNITS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from edge.frame import Box, ImageU8
 
 LEAST_SCORE = 0.3
 """Score from which a peak is a box (ECC-PolypDet)."""
@@ -22,6 +27,9 @@ LARGEST_OVERLAP = 0.3
 """IoU from which the lower of two boxes is dropped (ECC-PolypDet)."""
 MOST_BOXES = 20
 """Peaks of an image that are looked at."""
+
+PLANES = 6
+"""Maps of a student with boxes, below one another: mask, heat, width, height, column and row."""
 
 Edges = tuple[float, float, float, float]
 """Left, upper, right and lower edge."""
@@ -66,6 +74,37 @@ def read_boxes(
         edges = (max(x - half[0], 0), max(y - half[1], 0), min(x + half[0], 1), min(y + half[1], 1))
         found.append(ScoredBox(edges, float(heat[row, column])))
     return suppress(found)
+
+
+def mask_plane(scores: ImageU8, planes: int) -> ImageU8:
+    """The mask's scores (h, w) of an engine's output (planes * h, w)."""
+    return scores[: scores.shape[0] // planes]
+
+
+def box_regions(scores: ImageU8, part: Box) -> tuple[Region, ...]:
+    """Boxes of an engine's output as regions whose outlines are their rectangles.
+
+    Args:
+        scores: (6 h, w) uint8 in 1/256.
+        part: x, y, width and height of what the scores cover, in pixels of the frame.
+
+    Returns:
+        The highest score first; `area` is the share of `part` inside of the box.
+    """
+    values = scores.reshape(PLANES, scores.shape[0] // PLANES, scores.shape[1])
+    heat, size, offset = (
+        plane.astype(np.float32) / UNITS for plane in (values[1], values[2:4], values[4:6])
+    )
+    left, top, width, height = part
+    found = []
+    for edges, score in read_boxes(heat, size, offset):
+        x, right = (round(left + edge * width) for edge in edges[::2])
+        y, low = (round(top + edge * height) for edge in edges[1::2])
+        if right > x and low > y:
+            corners = ((x, y), (right - 1, y), (right - 1, low - 1), (x, low - 1))
+            box = (x, y, right - x, low - y)
+            found.append(Region(box, corners, box[2] * box[3] / (width * height), score))
+    return tuple(found)
 
 
 def suppress(boxes: Sequence[ScoredBox]) -> list[ScoredBox]:

@@ -47,7 +47,7 @@ def bundle_spec(
             "cached": cached,
         },
         input_size=(declared.input.height, declared.input.width),
-        output_size=(declared.output.height, declared.output.width),
+        output_size=declared.output.map_size,
     )
 
 

@@ -144,7 +144,8 @@ def _outlines(result: Result, status: Status | None, unit: int) -> list[NDArray[
     """Return the outlines that may be drawn."""
     if result.reason is not None or (status is not None and status.state not in _OUTLINED):
         return []
-    lines = [np.array(region.contour, np.int32) for region in result.regions if region.contour]
+    drawn = (*result.regions, *result.boxes)
+    lines = [np.array(region.contour, np.int32) for region in drawn if region.contour]
     # Simplify within half a line width: the cost of a thick line grows with its corners.
     return [cast("NDArray[np.int32]", cv2.approxPolyDP(line, unit / 2, True)) for line in lines]
 

@@ -49,7 +49,7 @@ def load_student_file(path: Path, name: str) -> Student:
             network, NaN or infinity.
     """
     refuse_uncertainty(name)
-    student = build_student(name, pretrained=False)
+    student = build_student(name, pretrained=False).for_engines()
     found = _weights(path)
     wanted = student.state_dict()
     found = strip_wrappers(found, list(wanted), path)

@@ -104,6 +104,13 @@ def bits_of(path: Path) -> int:
     return int(path.name.removeprefix("qat"))
 
 
+def load_for_engines(run: Path) -> LoadedRun:
+    """Load a run whose student computes what an engine does; errors as `load_run`."""
+    loaded = load_run(run)
+    loaded.student.for_engines()
+    return loaded
+
+
 def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     """Load the best quantized student of a run.
 
@@ -127,11 +134,13 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
             code="not-quantized",
             values={"run": path.parent, "bits": bits_of(path)},
         )
-    source = load_run(path.parent)
+    source = load_for_engines(path.parent)
     config = load_qat_config(path)
     state = load_qat_checkpoint(best, ("quantized", "metrics"))
     model = restore(
-        load_run(path.parent).student, state["quantized"], example_input(source.config.data.size)
+        load_for_engines(path.parent).student,
+        state["quantized"],
+        example_input(source.config.data.size),
     )
     size = (source.config.data.size, source.config.data.size)
     return QuantizedRun(
@@ -201,7 +210,7 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
     if precision in ("int8", "all"):
         engines += export_engines(load_quantized(run, bits).canonical)
     if precision in ("f32", "all"):
-        source = load_run(qat_path(run, bits).parent)
+        source = load_for_engines(qat_path(run, bits).parent)
         refuse_uncertain_run(source.config, source.path)
         engines += export_engines(
             canonicalize(source.student, (source.config.data.size, source.config.data.size))
