@@ -175,6 +175,13 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             "ssformer-b0: heat map, size and offset at stride 4."
         ),
     ] = False
+    selective_scan: Annotated[
+        bool,
+        Meta(
+            description="Scan the deepest map by a selective scan (Mamba), for edge students and "
+            "ssformer-b0 that teach; such a student is not quantized."
+        ),
+    ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
     ] = True
@@ -215,7 +222,8 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         unsure = "uncertainty" if self.uncertainty else ""
         pooled = "pooled-attention" if self.pooled_attention else ""
         boxes = "detection" if self.detection else ""
-        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure, boxes)
+        scan = "selective-scan" if self.selective_scan else ""
+        parts = (self.name, self.decoder, dynamic, attention, pooled, scan, unsure, boxes)
         return "+".join(filter(None, parts))
 
 

@@ -19,6 +19,7 @@ from distill.students.detection import DetectionHead, stack_planes
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 from distill.students.pooled_attention import AttendedMaps
+from distill.students.selective_scan import SelectiveScan
 from edge.imaging.box_maps import PLANES
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PyramidStudent(Student):
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
         detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
 
     Raises:
         UsageError: The decoder is unknown or does not fit the encoder.
@@ -87,6 +89,7 @@ class PyramidStudent(Student):
         uncertainty: bool,
         pooled_attention: bool,
         detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__()
         made = ENCODERS[encoder](pretrained)
@@ -102,6 +105,7 @@ class PyramidStudent(Student):
         self.low_channels = self.high_channels = decode.width
         self.head = nn.Conv2d(decode.width, 1, 1)
         deepest = made.channels[self._names[-1]]
+        self.scan = SelectiveScan(deepest) if selective_scan else None
         self.presence = Presence(deepest) if presence else None
         self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
         self.confidence = Confidence(deepest) if uncertainty else None
@@ -135,6 +139,8 @@ class PyramidStudent(Student):
 
     def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
         maps = dict(zip(self._names, self.encoder(x), strict=True))
+        if self.scan is not None:
+            maps[self._names[-1]] = self.scan(maps[self._names[-1]])
         deepest = maps[self._names[-1]]
         if self.attended is not None:
             maps = self.attended(maps)
@@ -177,6 +183,7 @@ class EdgeS(PyramidStudent):
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
         detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -190,6 +197,7 @@ class EdgeS(PyramidStudent):
         uncertainty: bool = False,
         pooled_attention: bool = False,
         detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             variant,
@@ -201,6 +209,7 @@ class EdgeS(PyramidStudent):
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
             detection=detection,
+            selective_scan=selective_scan,
         )
 
 
@@ -215,6 +224,7 @@ class EdgeXS(PyramidStudent):
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
         detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -227,6 +237,7 @@ class EdgeXS(PyramidStudent):
         uncertainty: bool = False,
         pooled_attention: bool = False,
         detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             "lite0-cut",
@@ -238,6 +249,7 @@ class EdgeXS(PyramidStudent):
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
             detection=detection,
+            selective_scan=selective_scan,
         )
 
 
@@ -251,6 +263,7 @@ class SSFormerB0(PyramidStudent):
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
         detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -262,6 +275,7 @@ class SSFormerB0(PyramidStudent):
         uncertainty: bool = False,
         pooled_attention: bool = False,
         detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             "mit-b0",
@@ -273,4 +287,5 @@ class SSFormerB0(PyramidStudent):
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
             detection=detection,
+            selective_scan=selective_scan,
         )

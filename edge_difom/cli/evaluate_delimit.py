@@ -122,7 +122,7 @@ def run(
     other = "oracle" if detector != "oracle" else "whole-frame"
     console.next_command(
         f"edge-difom evaluate --detector {other} --delineator {console.quote(delineator)} "
-        f"--data {console.quote(data)}"
+        f"{'--pairs' if data.endswith('.json') else '--data'} {console.quote(data)}"
     )
 
 

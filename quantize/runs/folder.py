@@ -14,7 +14,7 @@ from edge.errors import TrainingError, UsageError
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.qat.nncf import checkpoint_types, restore
-from quantize.runs.uncertainty import refuse_uncertain_run
+from quantize.runs.training_only import refuse_training_only_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     path = qat_path(run, bits)
     best = path / "checkpoints" / "best.pt"
     if (path.parent / "resolved.yaml").is_file():
-        refuse_uncertain_run(load_config(path.parent), path.parent)
+        refuse_training_only_run(load_config(path.parent), path.parent)
     if not best.is_file():
         raise UsageError(
             f"{path.parent} has not been quantized yet",
@@ -211,7 +211,7 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
         engines += export_engines(load_quantized(run, bits).canonical)
     if precision in ("f32", "all"):
         source = load_for_engines(qat_path(run, bits).parent)
-        refuse_uncertain_run(source.config, source.path)
+        refuse_training_only_run(source.config, source.path)
         engines += export_engines(
             canonicalize(source.student, (source.config.data.size, source.config.data.size))
         )

@@ -37,7 +37,7 @@ from quantize.runs.folder import (
 from quantize.runs.record import Start, read_start
 from quantize.runs.report import refuse_breach, write_report
 from quantize.runs.splits import SPLITS, clean_validation, recorded_splits
-from quantize.runs.uncertainty import refuse_uncertain_run
+from quantize.runs.training_only import refuse_training_only_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ def train_qat(
             "only a quantization to 4 bits has a choice of layers", expected="bits=4", got="bits=8"
         )
     loaded = load_for_engines(path.parent)
-    refuse_uncertain_run(loaded.config, path.parent)
+    refuse_training_only_run(loaded.config, path.parent)
     if loaded.config.loss.schedule == "teachers-only":
         raise UsageError(
             f"{path.parent} has not learned the task",
