@@ -53,6 +53,11 @@ class BoxTargets(NamedTuple):
     inside: Tensor
     edges: list[list[Edges]]
 
+    def to(self, device: torch.device) -> BoxTargets:
+        """The same on a device."""
+        heat, centers, size, offset, inside = (value.to(device) for value in self[:5])
+        return BoxTargets(heat, centers, size, offset, inside, self.edges)
+
 
 def mask_edges(masks: Tensor) -> list[list[Edges]]:
     """Boxes around the polyps of each view, in shares of it.
@@ -247,7 +252,7 @@ def detection_loss(
     """
     device = maps.heat.device
     targets = box_targets(mask_edges(masks), (maps.heat.shape[-2], maps.heat.shape[-1]))
-    targets = BoxTargets(*(value.to(device) for value in targets[:5]), targets.edges)
+    targets = targets.to(device)
     weight = (
         hard_frame_weights(maps, targets.edges)
         if hard_frames

@@ -109,7 +109,7 @@ class GuidedSam(Student):
         self.sam: Any = network.vision_encoder
         self.sam.requires_grad_(False)
         config = network.config
-        self._patch, self._positions = int(config.patch_size), self.sam.pos_embed
+        self._patch = int(config.patch_size)
         self.divisor = 32 if 32 % self._patch == 0 else 2 * self._patch
         self._processor: Processor = load_processor(source)
         self.branch = Branch()
@@ -142,12 +142,13 @@ class GuidedSam(Student):
         tokens: Tensor = self.sam.patch_embed.projection(
             normalized(x * 128 + 127, mean, deviation)
         ).permute(0, 2, 3, 1)
-        if self._positions is None:
+        positions: Tensor | None = self.sam.pos_embed
+        if positions is None:
             return tokens
         cells = (height // self._patch, width // self._patch)
-        if self._positions.shape[1:3] == cells:
-            return tokens + self._positions
-        square = with_positions(self._positions, max(cells))
+        if positions.shape[1:3] == cells:
+            return tokens + positions
+        square: Tensor = with_positions(positions, max(cells))
         return tokens + square[:, : cells[0], : cells[1]]
 
 

@@ -6,7 +6,7 @@ a cell that is the highest of its 3x3 neighborhood is the center of a box.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -93,7 +93,8 @@ def box_regions(scores: ImageU8, part: Box) -> tuple[Region, ...]:
     """
     values = scores.reshape(PLANES, scores.shape[0] // PLANES, scores.shape[1])
     heat, size, offset = (
-        plane.astype(np.float32) / UNITS for plane in (values[1], values[2:4], values[4:6])
+        cast("NDArray[np.float32]", plane.astype(np.float32) / np.float32(UNITS))
+        for plane in (values[1], values[2:4], values[4:6])
     )
     left, top, width, height = part
     found = []

@@ -37,22 +37,22 @@ _SCAN = _Part(
     "runtime here has such an operation, and none has one in integers",
     "a student without a selective scan",
     _TEACH,
-    "student-scans",
+    code="student-scans",
 )
 _PARTS = {
     "uncertainty": _Part(
         "a confidence, which is for training and evaluation alone",
         "a student without uncertainty",
         "train the same configuration with uncertainty=false",
-        "student-uncertain",
+        code="student-uncertain",
     ),
     "selective-scan": _SCAN,
     "sam-mamba": _SCAN,
     "sam-cnn": _Part(
-        "the encoder of SAM, a transformer that stays in float and takes seconds on a cart",
+        "the encoder of SAM, a transformer whose attention has no integer form here",
         "a student for the device, such as edge-s",
         _TEACH,
-        "student-is-sam",
+        code="student-is-sam",
     ),
 }
 """Student or part of its name -> why it is refused."""

@@ -132,7 +132,8 @@ def test_contrast_equals_its_definition() -> None:
 
     def unit(view: int, where: Tensor) -> Tensor:
         mean = features[view][:, where[view, 0] > 0].mean(dim=1)
-        return mean / mean.norm()
+        unit_mean: Tensor = mean / mean.norm()
+        return unit_mean
 
     polyps = [unit(0, inside), unit(2, inside)]
     background = [unit(view, 1 - inside) for view in range(3)]
@@ -175,7 +176,7 @@ def test_every_output_takes_a_finite_gradient(hard: bool) -> None:
     head = DetectionHead(6)
     features = torch.randn(3, 6, 16, 16, requires_grad=True)
     given = masks((8, 16, 24, 20), (30, 30, 20, 20), None)
-    detection_loss(head(features), given, contrast_weight=0.3, hard_frames=hard).backward()  # type: ignore[no-untyped-call]
+    detection_loss(head(features), given, contrast_weight=0.3, hard_frames=hard).backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
     for parameter in head.parameters():
@@ -184,7 +185,7 @@ def test_every_output_takes_a_finite_gradient(hard: bool) -> None:
         assert parameter.grad.abs().sum() > 0
     empty = masks(None, None, None)
     loss = detection_loss(head(features), empty, contrast_weight=0.3, hard_frames=hard)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert loss.isfinite()
 
 

@@ -62,7 +62,7 @@ def test_other_parts_go_with_it(network: str) -> None:
     student = build_student(network, pretrained=False).train()
     maps = student.maps(torch.randn(2, 3, SIZE, SIZE))
     assert maps.boxes is not None
-    maps.boxes.size.sum().backward()  # type: ignore[no-untyped-call]
+    maps.boxes.size.sum().backward()
     first = next(student.get_submodule("encoder").parameters())
     assert first.grad is not None
     assert first.grad.abs().sum() > 0

@@ -53,8 +53,8 @@ def test_the_scan_is_its_recurrence(length: int) -> None:
 def test_the_gradients_are_those_of_the_recurrence() -> None:
     given, same = ([value.requires_grad_() for value in arguments(21)] for _ in range(2))
     weight = torch.randn(2, 3, 21, dtype=torch.float64)
-    (selective_scan(*given) * weight).sum().backward()  # type: ignore[no-untyped-call]
-    (recurrent_scan(*same) * weight).sum().backward()  # type: ignore[no-untyped-call]
+    (selective_scan(*given) * weight).sum().backward()
+    (recurrent_scan(*same) * weight).sum().backward()
     for one, other in zip(given, same, strict=True):
         assert one.grad is not None
         assert one.grad.abs().sum() > 0

@@ -8,7 +8,7 @@ import pytest
 from edge.imaging.box_maps import MOST_BOXES, ScoredBox, edge_iou, read_boxes, suppress
 
 
-def maps(**peaks: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def maps(**peaks: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     heat = np.zeros((8, 16), np.float32)
     for place, score in peaks.items():
         row, column = (int(part) for part in place.removeprefix("at").split("_"))
