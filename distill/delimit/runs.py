@@ -42,7 +42,7 @@ def open_run(run: Path) -> Scorer:
     )
 
 
-class HeadDetector:
+class RunHead:
     """The boxes of a student's detection head.
 
     Args:
@@ -72,7 +72,7 @@ class HeadDetector:
         return found
 
 
-def open_head(run: Path) -> HeadDetector:
+def open_head(run: Path) -> RunHead:
     """The detection head of a run's best student.
 
     Raises:
@@ -87,4 +87,4 @@ def open_head(run: Path) -> HeadDetector:
             expected="a run with detection=true",
             hint="student:RUN takes boxes from the mask instead",
         )
-    return HeadDetector(loaded.student, config.data.size, config.data.field_of_view)
+    return RunHead(loaded.student, config.data.size, config.data.field_of_view)

@@ -15,6 +15,7 @@ from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
+from distill.students.decoders.rpca import RpcaDecoder
 from distill.students.detection import DetectionHead, stack_planes
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
@@ -120,6 +121,23 @@ class PyramidStudent(Student):
     def stages(self) -> list[nn.Module]:
         """The encoder's stem and groups of blocks."""
         return self._stages_of(self.encoder)
+
+    def decompose(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Background and object of each round of a decoder `rpca`; empty for others.
+
+        Args:
+            x: (B, 3, H, W) normalized.
+
+        Returns:
+            For each round two maps (B, C, H / 4, W / 4).
+        """
+        decoder = getattr(self, "decoder", None)
+        if not isinstance(decoder, RpcaDecoder):
+            return []
+        maps = dict(zip(self._names, self.encoder(x), strict=True))
+        if self.attended is not None:
+            maps = self.attended(maps)
+        return decoder.decompose(maps)
 
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""

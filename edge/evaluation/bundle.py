@@ -70,7 +70,7 @@ def evaluate_bundle(
         name = opened.name
         report = evaluate(
             pairs,
-            lambda image: _infer(opened, image, bundle),
+            lambda image: _infer(opened, image, bundle.manifest.output.planes),
             clean=clean,
             dataset=dataset,
             point=bundle.manifest.output.point,
@@ -164,7 +164,9 @@ def evaluate_bundle_shifts(
 
 
 @contextmanager
-def open_score(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+def open_score(
+    bundle: Bundle, engine: str, threads: int | None, precision: str, *, whole: bool = False
+) -> Iterator[Score]:
     """Open an engine in a process of its own, as a function from an image to its scores.
 
     Args:
@@ -172,6 +174,7 @@ def open_score(bundle: Bundle, engine: str, threads: int | None, precision: str)
         engine: As in `evaluate_bundle`.
         threads: As in `evaluate_bundle`.
         precision: As in `evaluate_bundle`.
+        whole: Whether it gives all maps of a student with boxes, instead of the mask's.
 
     Raises the errors of `evaluate_bundle`.
     """
@@ -179,14 +182,15 @@ def open_score(bundle: Bundle, engine: str, threads: int | None, precision: str)
 
     opened = open_isolated(bundle, engine, threads=threads, precision=precision)
     try:
-        yield lambda image: _infer(opened, image, bundle)
+        planes = 1 if whole else bundle.manifest.output.planes
+        yield lambda image: _infer(opened, image, planes)
     finally:
         opened.close()
 
 
-def _infer(engine: Engine, image: ImageU8, bundle: Bundle) -> ImageU8:
+def _infer(engine: Engine, image: ImageU8, planes: int) -> ImageU8:
     try:
         scores = engine.infer(to_input(image, engine.input_size, bgr=False))
-        return mask_plane(scores, bundle.manifest.output.planes)
+        return mask_plane(scores, planes)
     except InferenceFault as fault:
         raise BundleError(f"the {engine.name} engine gives no scores", got=fault.detail) from fault

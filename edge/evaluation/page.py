@@ -19,8 +19,10 @@ from edge.reports.html import render
 from edge.util.extras import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from edge.evaluation.detection import GroupCounts
     from edge.evaluation.metrics import ImageScore
@@ -45,17 +47,36 @@ _FIGURES = (
 )
 
 
+class Drawing(NamedTuple):
+    """A further drawing of a frame: its caption, and a map (h, w), 0 to 1."""
+
+    caption: str
+    map: NDArray[np.float32]
+
+
 class Picture(NamedTuple):
-    """A frame on the page: its row, and the drawing as a data URL."""
+    """A frame on the page.
+
+    Attributes:
+        row: Its row.
+        url: The drawing as a data URL.
+        further: Captions and data URLs of further drawings.
+    """
 
     row: ImageScore
     url: str
+    further: tuple[tuple[str, str], ...] = ()
 
 
 class Gallery:
-    """Collects the frames to show during an evaluation; pass `add` as its `seen`."""
+    """Collects the frames to show during an evaluation; pass `add` as its `seen`.
 
-    def __init__(self) -> None:
+    Args:
+        further: Draws what else a frame shows, from (H, W, 3) uint8 RGB; None draws nothing.
+    """
+
+    def __init__(self, further: Callable[[ImageU8], list[Drawing]] | None = None) -> None:
+        self._further = further
         self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
 
     def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
@@ -77,7 +98,12 @@ class Gallery:
             if len(self._kept[kind]) < _KEPT or rank < self._kept[kind][-1][0]
         ]
         if places:
-            picture = Picture(row, jpeg_url(draw_outlines(image, true, found)))
+            further = [] if self._further is None else self._further(image)
+            picture = Picture(
+                row,
+                jpeg_url(draw_outlines(image, true, found)),
+                tuple((drawing.caption, _map_url(drawing.map)) for drawing in further),
+            )
             for kept, rank in places:
                 insort(kept, (rank, picture), key=lambda item: item[0])
                 del kept[_KEPT:]
@@ -287,6 +313,15 @@ def draw_outlines(image: ImageU8, true: MaskBool, found: MaskBool) -> ImageU8:
         cv2.drawContours(canvas, outlines, -1, colour, 2)
     bgr: ImageU8 = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)
     return bgr
+
+
+def _map_url(values: NDArray[np.float32]) -> str:
+    """A map (h, w), 0 to 1, as a data URL of a gray picture at half of the page's width."""
+    height, width = values.shape
+    size = (_WIDTH // 2, max(1, round(height * _WIDTH / 2 / width)))
+    gray = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    large = cv2.resize(gray, size, interpolation=cv2.INTER_NEAREST)
+    return jpeg_url(cv2.cvtColor(large, cv2.COLOR_GRAY2BGR))
 
 
 def jpeg_url(picture: ImageU8) -> str:

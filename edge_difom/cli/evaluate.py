@@ -194,7 +194,7 @@ def command(
     if compare is not None and report_path is None:
         raise UsageError("--compare draws a second curve", expected="--report with --compare")
     other = (compare.stem, read_record(compare)) if compare else None
-    gallery = _gallery() if report_path else None
+    gallery = _gallery(run) if report_path else None
     wanted: dict[str, Any] = {
         "protocol_a": protocol == "both",
         "seen": gallery.add if gallery else None,
@@ -276,11 +276,15 @@ def _count_clean(
         }
 
 
-def _gallery() -> Gallery:
+def _gallery(run: Path | None) -> Gallery:
     from edge.evaluation.page import Gallery, require_extras
 
     require_extras()
-    return Gallery()
+    if run is None:
+        return Gallery()
+    from distill.train.rounds import round_drawings
+
+    return Gallery(round_drawings(run))
 
 
 def _write_page(

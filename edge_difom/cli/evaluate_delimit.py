@@ -36,7 +36,7 @@ def delimit_options(command: F) -> F:
             "--detector",
             metavar="SPEC",
             help="Instead of a bundle or a run: what proposes boxes, for --delineator. "
-            "student:BUNDLE_OR_RUN, detection:RUN (a student with detection=true), oracle (the "
+            "student:BUNDLE_OR_RUN, detection:BUNDLE_OR_RUN (with detection=true), oracle (the "
             "true boxes; oracle?jitter=.1 moves their edges), whole-frame, or a plug-in.",
         ),
     ):

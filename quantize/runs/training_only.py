@@ -19,13 +19,11 @@ class _Part(NamedTuple):
         has: What a student with it has, and why that stays here.
         expected: What is accepted.
         hint: What to do instead.
-        code: Code of the error for a run.
     """
 
     has: str
     expected: str
     hint: str
-    code: str
 
 
 _TEACH = (
@@ -37,14 +35,12 @@ _SCAN = _Part(
     "runtime here has such an operation, and none has one in integers",
     "a student without a selective scan",
     _TEACH,
-    code="student-scans",
 )
 _PARTS = {
     "uncertainty": _Part(
         "a confidence, which is for training and evaluation alone",
         "a student without uncertainty",
         "train the same configuration with uncertainty=false",
-        code="student-uncertain",
     ),
     "selective-scan": _SCAN,
     "sam-mamba": _SCAN,
@@ -52,7 +48,6 @@ _PARTS = {
         "the encoder of SAM, a transformer whose attention has no integer form here",
         "a student for the device, such as edge-s",
         _TEACH,
-        code="student-is-sam",
     ),
 }
 """Student or part of its name -> why it is refused."""
@@ -80,15 +75,26 @@ def refuse_training_only_run(config: DistillConfig, run: Path) -> None:
     """
     network = config.student.network
     part = _found(network)
-    if part is not None:
+    if part is None:
+        return
+    what = f"{network} has {part.has}"
+    if part is _PARTS["uncertainty"]:
         raise UsageError(
-            f"{network} has {part.has}",
+            what,
             expected=part.expected,
             got=str(run),
             hint=part.hint,
-            code=part.code,
+            code="student-uncertain",
             values={"run": run},
         )
+    raise UsageError(
+        what,
+        expected=part.expected,
+        got=str(run),
+        hint=part.hint,
+        code="student-teaches",
+        values={"run": run},
+    )
 
 
 def _found(network: str) -> _Part | None:

@@ -14,11 +14,16 @@ from edge.evaluation.delimit.base import (
     OracleDetector,
     WholeFrameDetector,
 )
-from edge.evaluation.delimit.student import Scorer, StudentDelineator, StudentDetector
+from edge.evaluation.delimit.student import (
+    HeadDetector,
+    Scorer,
+    StudentDelineator,
+    StudentDetector,
+)
 from edge.util import plugins
 from edge.util.extras import resolve
 from edge.util.plugins import find_plugin, plugin_names
-from edge.util.spec import choice, number, option, parse, whole
+from edge.util.spec import choice, expand, number, option, parse, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +104,6 @@ def open_scorer(source: str, opening: Opening) -> Scorer:
         MissingDependencyError: A package is not installed.
     """
     from edge.bundle.shipped import find_bundle
-    from edge.util.spec import expand
 
     path = expand(source)
     if (path / "resolved.yaml").is_file():
@@ -112,6 +116,38 @@ def open_scorer(source: str, opening: Opening) -> Scorer:
     opened = open_score(bundle, opening.engine, opening.threads, opening.precision)
     score = opening.stack.enter_context(opened)
     return Scorer(score, bundle.manifest.output.point, bundle.manifest.input.field_of_view)
+
+
+def open_head(source: str, opening: Opening) -> Detector:
+    """The detection head of a student.
+
+    Args:
+        source: Bundle or run, as in `open_scorer`.
+        opening: How it is opened.
+
+    Raises:
+        UsageError: The student has no detection head.
+        EdgeDifomError: As `open_scorer` raises.
+    """
+    from edge.bundle.shipped import find_bundle
+
+    path = expand(source)
+    if (path / "resolved.yaml").is_file():
+        return cast("Detector", resolve("distill.delimit.runs:open_head")(path))
+    from edge.bundle.reader import Bundle
+    from edge.evaluation.bundle import open_score
+
+    bundle = Bundle.open(find_bundle(path))
+    if not bundle.manifest.output.boxes:
+        raise UsageError(
+            f"the student of {source} gives no boxes",
+            expected="a bundle of a student with detection=true",
+            hint=f"student:{source} takes boxes from the mask instead",
+        )
+    opened = open_score(bundle, opening.engine, opening.threads, opening.precision, whole=True)
+    score = opening.stack.enter_context(opened)
+    output, given = bundle.manifest.output, bundle.manifest.input
+    return HeadDetector(Scorer(score, output.point, given.field_of_view))
 
 
 def _prompted(reference: str) -> Callable[[Spec, Opening], Any]:
@@ -141,9 +177,9 @@ DETECTORS: dict[str, Form] = {
         "The regions of a student's mask.",
     ),
     "detection": Form(
-        "RUN",
+        _STUDENT,
         NoOptions,
-        lambda spec, _: resolve("distill.delimit.runs:open_head")(spec.path),
+        lambda spec, opening: open_head(spec.target, opening),
         "The boxes of a student with `detection=true`.",
     ),
 }

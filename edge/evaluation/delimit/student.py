@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edge.evaluation.delimit.base import Proposal, clip_box
+from edge.imaging.box_maps import box_regions
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.postprocess import regions, to_units
 from edge.imaging.region_masks import region_labels
@@ -55,6 +56,26 @@ class StudentDetector:
             Proposal(clip_box(edges, size), region.score)
             for edges, region in zip(boxes, found, strict=True)
         ]
+
+
+class HeadDetector:
+    """The boxes of an engine with a detection head.
+
+    Args:
+        student: Its scores are all maps of the engine, one below the other.
+    """
+
+    def __init__(self, student: Scorer) -> None:
+        self._student = student
+
+    def detect(self, image: ImageU8, true: MaskBool) -> list[Proposal]:
+        """Boxes of (H, W, 3) uint8 RGB, in pixels of it."""
+        del true
+        height, width = image.shape[:2]
+        part = seen_part(image, self._student.rule)
+        scores = to_units(self._student.score(cut(image, part)))
+        found = box_regions(scores, part or (0, 0, width, height))
+        return [Proposal(region.box, region.score) for region in found]
 
 
 class StudentDelineator:

@@ -11,7 +11,7 @@ import torch
 from distill.config import make_config
 from distill.data.batch import Batch, Step
 from distill.data.batches import mask_tensor, to_tensor
-from distill.delimit.runs import HeadDetector, open_head
+from distill.delimit.runs import RunHead, open_head
 from distill.recipes.objectives import Objective
 from distill.run_folder import describe_run, save_checkpoint
 from distill.students.build import build_student
@@ -105,7 +105,7 @@ def test_boxes_are_learned(tmp_path: Path) -> None:
         last = losses.total.item()
         first = first or last
     assert last < first / 3
-    detector = HeadDetector(student.eval(), SIZE, "full-frame")
+    detector = RunHead(student.eval(), SIZE, "full-frame")
     true = [picture.mask > 0 for picture in pictures]
     found = [
         detector.detect(picture.image, mask) for picture, mask in zip(pictures, true, strict=True)
@@ -116,7 +116,7 @@ def test_boxes_are_learned(tmp_path: Path) -> None:
     describe_run(tmp_path, config)
     state = {"student": student.state_dict(), "metrics": {}}
     save_checkpoint(tmp_path / "checkpoints" / "best.pt", state)
-    assert isinstance(open_head(tmp_path), HeadDetector)
+    assert isinstance(open_head(tmp_path), RunHead)
 
 
 def test_a_run_without_boxes_is_no_detection(tmp_path: Path) -> None:

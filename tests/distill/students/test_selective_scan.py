@@ -117,7 +117,7 @@ def test_a_student_that_scans_teaches_and_is_not_exported(tmp_path: Path) -> Non
         message = str(refused.value)
         assert "has a selective scan, whose state runs over all cells" in message
         assert "task_teachers=[run:RUN]" in message
-        assert refused.value.code == "student-scans"
+        assert refused.value.code == "student-teaches"
     with pytest.raises(UsageError, match="the decay of a selective scan"):
         canonicalize(student.eval(), (64, 64))
 

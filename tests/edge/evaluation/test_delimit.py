@@ -236,6 +236,7 @@ def test_parts_are_refused_by_name(tiny_bundle: Path) -> None:
             ("oracle:x", "unknown detector"),
             ("oracle?jitter=2", "share of the side"),
             ("whole-frame?jitter=1", "unknown option 'jitter'"),
+            (f"detection:{tiny_bundle}", "gives no boxes"),
         ):
             with pytest.raises(UsageError) as caught:
                 build_detector(text, opening)
