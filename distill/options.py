@@ -169,18 +169,11 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = False
     detection: Annotated[
-        bool,
-        Meta(
-            description="Give boxes beside the mask (ECC-PolypDet), for edge students and "
-            "ssformer-b0: heat map, size and offset at stride 4."
-        ),
+        bool, Meta(description="Give boxes beside the mask, for edge students and ssformer-b0.")
     ] = False
     selective_scan: Annotated[
         bool,
-        Meta(
-            description="Scan the deepest map by a selective scan (Mamba), for edge students and "
-            "ssformer-b0 that teach; such a student is not quantized."
-        ),
+        Meta(description="Scan the deepest map (Mamba), for such a student that only teaches."),
     ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
@@ -311,22 +304,13 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
         ),
     ] = 0.3
     detection_weight: Annotated[
-        Weight,
-        Meta(description="Weight of the loss of the boxes beside that of the mask."),
+        Weight, Meta(description="Weight of the loss of the boxes beside that of the mask.")
     ] = 1.0
     contrast_weight: Annotated[
-        Weight,
-        Meta(
-            description="Weight, within the loss of the boxes, of the contrast between the "
-            "features of boxes and background."
-        ),
+        Weight, Meta(description="Weight of the contrast of boxes and background in that loss.")
     ] = 0.3
     hard_frames: Annotated[
-        bool,
-        Meta(
-            description="Weigh each view in the loss of the boxes by 1 less the IoU of the boxes "
-            "that the student finds in it."
-        ),
+        bool, Meta(description="Weigh views in that loss by 1 less the IoU of the boxes found.")
     ] = False
     reconstruction_weight: Annotated[
         Weight,
