@@ -141,11 +141,7 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ""
     dynamic_head: Annotated[
-        bool,
-        Meta(
-            description="Make the 1x1 kernel of the head from the picture, for edge students and "
-            "ssformer-b0."
-        ),
+        bool, Meta(description="Make the kernel of the head from the picture, for such students.")
     ] = False
     attention: Annotated[
         Literal["sigmoid", "softmax"],

@@ -27,6 +27,9 @@ Box = tuple[int, int, int, int]
 DEFAULT_FPS = 25.0
 """Frame rate that is assumed for a source that reports none."""
 
+PLANES = 6
+"""Maps of a student with boxes, below one another: mask, heat, width, height, column and row."""
+
 FieldOfView = Literal["full-frame", "view"]
 """The part of a frame that the model sees: all of it, or the endoscope's image with a margin."""
 

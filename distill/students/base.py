@@ -61,7 +61,7 @@ class Student(nn.Module, ABC):
         has_confidence: Whether it gives a confidence, which no engine expresses.
         has_boxes: Whether it has a detection head.
         planes: Maps of logits that `forward` puts below one another: 1, the mask's, or those of
-            `edge.imaging.box_maps.PLANES` after `for_engines`.
+            `edge.frame.PLANES` after `for_engines`.
     """
 
     has_background = False

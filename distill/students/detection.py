@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.students.blocks import conv_bn_relu6
-from edge.imaging.box_maps import PLANES
+from edge.frame import PLANES
 
 WIDTH = 32
 """Channels of each branch."""

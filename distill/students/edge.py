@@ -21,7 +21,7 @@ from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 from distill.students.pooled_attention import AttendedMaps
 from distill.students.selective_scan import SelectiveScan
-from edge.imaging.box_maps import PLANES
+from edge.frame import PLANES
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,8 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.frame import DEFAULT_OPERATING_POINT, FieldOfView, OperatingPoint
-from edge.imaging.box_maps import PLANES
+from edge.frame import DEFAULT_OPERATING_POINT, PLANES, FieldOfView, OperatingPoint
 
 SCHEMA_VERSION = 2
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -171,7 +170,7 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
     min_peak: float = DEFAULT_OPERATING_POINT.min_peak
     calibration: Calibration | None = None
     boxes: bool = False
-    """Whether the maps of a detection head are below the score map (`edge.imaging.box_maps`)."""
+    """Whether the maps of a detection head are below the score map (`edge.imaging.box_maps.box_regions`)."""
 
     @property
     def planes(self) -> int:

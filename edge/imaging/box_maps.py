@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import cv2
 import numpy as np
 
-from edge.frame import Region
+from edge.frame import PLANES, Region
 from edge.imaging.postprocess import UNITS
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ LARGEST_OVERLAP = 0.3
 """IoU from which the lower of two boxes is dropped (ECC-PolypDet)."""
 MOST_BOXES = 20
 """Peaks of an image that are looked at."""
-
-PLANES = 6
-"""Maps of a student with boxes, below one another: mask, heat, width, height, column and row."""
 
 Edges = tuple[float, float, float, float]
 """Left, upper, right and lower edge."""

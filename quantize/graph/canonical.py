@@ -81,7 +81,7 @@ class Canonical:
         module: The graph, executable on (1, 3, H, W) float.
         size: Height and width of the input.
         quantized: True for the INT8 student, False for the float student.
-        planes: Maps below one another in its scores (`edge.imaging.box_maps.PLANES`).
+        planes: Maps below one another in its scores (`edge.frame.PLANES`).
     """
 
     module: GraphModule

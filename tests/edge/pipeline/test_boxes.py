@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge.bundle.manifest import Output
-from edge.frame import DEFAULT_OPERATING_POINT, Frame, Region, Result
-from edge.imaging.box_maps import PLANES, box_regions, mask_plane
+from edge.frame import DEFAULT_OPERATING_POINT, PLANES, Frame, Region, Result
+from edge.imaging.box_maps import box_regions, mask_plane
 from edge.imaging.view import restrict, whole_frame
 from edge.overlay.icons import FOUND
 from edge.overlay.paint import overlay
