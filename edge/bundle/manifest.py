@@ -170,7 +170,7 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
     min_peak: float = DEFAULT_OPERATING_POINT.min_peak
     calibration: Calibration | None = None
     boxes: bool = False
-    """Whether the maps of a detection head are below the score map (`edge.imaging.box_maps.box_regions`)."""
+    """Whether the maps of a detection head are below the score map (`edge.imaging.box_maps`)."""
 
     @property
     def planes(self) -> int:
