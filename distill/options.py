@@ -141,11 +141,7 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ""
     dynamic_head: Annotated[
-        bool,
-        Meta(
-            description="Make the 1x1 kernel of the head from the picture, for edge students and "
-            "ssformer-b0."
-        ),
+        bool, Meta(description="Make the kernel of the head from the picture, for such students.")
     ] = False
     attention: Annotated[
         Literal["sigmoid", "softmax"],
@@ -167,6 +163,13 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
             description="Learn by hints how sure the student is of its mask, for edge students and "
             "ssformer-b0 in training and evaluation; such a student is not quantized."
         ),
+    ] = False
+    detection: Annotated[
+        bool, Meta(description="Give boxes beside the mask, for edge students and ssformer-b0.")
+    ] = False
+    selective_scan: Annotated[
+        bool,
+        Meta(description="Scan the deepest map (Mamba), for such a student that only teaches."),
     ] = False
     pretrained: Annotated[
         bool, Meta(description="Start the student's encoder from ImageNet weights.")
@@ -207,7 +210,9 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         attention = self.attention if self.attention != "sigmoid" else ""
         unsure = "uncertainty" if self.uncertainty else ""
         pooled = "pooled-attention" if self.pooled_attention else ""
-        parts = (self.name, self.decoder, dynamic, attention, pooled, unsure)
+        boxes = "detection" if self.detection else ""
+        scan = "selective-scan" if self.selective_scan else ""
+        parts = (self.name, self.decoder, dynamic, attention, pooled, scan, unsure, boxes)
         return "+".join(filter(None, parts))
 
 
@@ -294,6 +299,15 @@ class LossOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             "`uncertainty`; a larger one gives more hints."
         ),
     ] = 0.3
+    detection_weight: Annotated[
+        Weight, Meta(description="Weight of the loss of the boxes beside that of the mask.")
+    ] = 1.0
+    contrast_weight: Annotated[
+        Weight, Meta(description="Weight of the contrast of boxes and background in that loss.")
+    ] = 0.3
+    hard_frames: Annotated[
+        bool, Meta(description="Weigh views in that loss by 1 less the IoU of the boxes found.")
+    ] = False
     reconstruction_weight: Annotated[
         Weight,
         Meta(

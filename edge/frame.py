@@ -27,6 +27,9 @@ Box = tuple[int, int, int, int]
 DEFAULT_FPS = 25.0
 """Frame rate that is assumed for a source that reports none."""
 
+PLANES = 6
+"""Maps of a student with boxes, below one another: mask, heat, width, height, column and row."""
+
 FieldOfView = Literal["full-frame", "view"]
 """The part of a frame that the model sees: all of it, or the endoscope's image with a margin."""
 
@@ -110,6 +113,8 @@ class Result:
         reason: Why no mask may be drawn; None if it may be drawn.
         field_of_view: Box of the endoscope's image in the frame; None if it was not estimated.
         part: Part of the frame that the model saw and the scores cover; None for the whole frame.
+        boxes: Boxes of a detection head where there is no region, as regions whose outlines are
+            rectangles; empty for models without one. They are no part of the mask.
     """
 
     scores: ImageU8 | None
@@ -118,3 +123,4 @@ class Result:
     reason: Reason | None
     field_of_view: Box | None = None
     part: Box | None = None
+    boxes: tuple[Region, ...] = ()

@@ -91,6 +91,58 @@ def left_out_figures(run: Path, folders: Sequence[Path]) -> dict[str, float]:
     return figures
 
 
+def left_out_boxes(run: Path, folders: Sequence[Path]) -> dict[str, float]:
+    """Judge the boxes of a finished run on data sets that it has not seen.
+
+    Args:
+        run: Folder of the run.
+        folders: The data sets.
+
+    Returns:
+        For each data set precision, recall, F1 and average precision at an IoU of .5, such as
+        `F1 of boxes, NAME`, of the bounding boxes of the mask's regions; for a student with a
+        detection head also of its boxes, such as `F1 of the head, NAME`.
+
+    Raises:
+        DataError: A data set cannot be used.
+        TrainingError: The run's checkpoint cannot be used.
+    """
+    from contextlib import ExitStack
+
+    from distill.run_folder import load_config
+    from edge.evaluation.delimit.base import BoxDelineator
+    from edge.evaluation.delimit.build import Opening, build_detector
+    from edge.evaluation.delimit.run import evaluate_delimit
+
+    detectors = {"boxes": f"student:{run}"}
+    if load_config(run).student.detection:
+        detectors["the head"] = f"detection:{run}"
+    figures: dict[str, float] = {}
+    for folder in folders:
+        for name, text in detectors.items():
+            with ExitStack() as stack:
+                report = evaluate_delimit(
+                    left_out_pairs(folder),
+                    build_detector(text, Opening(stack)),
+                    BoxDelineator(),
+                    names=(text, "box"),
+                    dataset=folder.name,
+                )
+            found = report.boxes
+            values = {
+                "precision": found.precision,
+                "recall": found.recall,
+                "F1": found.f1,
+                "AP": found.average_precision,
+            }
+            figures |= {
+                f"{key} of {name}, {folder.name}": value
+                for key, value in values.items()
+                if value is not None
+            }
+    return figures
+
+
 def summarize_left_out(report: EvaluationReport) -> dict[str, float]:
     """Return the figures of one data set.
 

@@ -15,7 +15,12 @@ import click
 import msgspec
 
 from benchmarks.studies.box_data import write_box_data
-from benchmarks.studies.left_out import CONFIDENCE, left_out_figures, refuse_seen
+from benchmarks.studies.left_out import (
+    CONFIDENCE,
+    left_out_boxes,
+    left_out_figures,
+    refuse_seen,
+)
 from benchmarks.studies.paired import (
     last_metrics,
     recovered_shares,
@@ -63,6 +68,8 @@ ALONE = "{alone}"
 
 A baseline with them alone makes as many steps on the same frames, and lacks only the boxes.
 """
+TEACHER = "{teacher}"
+"""Stands for the run of `--taught-by`, a trained student with a selective scan."""
 COMPARISONS: dict[str, Comparison] = {
     "decoders": Comparison(
         "The decoders of EMCAD, SSFormer and RPCANet++ on the encoder of edge-s",
@@ -114,6 +121,32 @@ COMPARISONS: dict[str, Comparison] = {
         {"edge-s": {}, "uncertainty": {"uncertainty": True}},
         {},
     ),
+    "detection": Comparison(
+        "ECC-PolypDet: do the boxes of a detection head find more than the regions of a mask, and "
+        "do contrast and hard frames pay?",
+        {
+            "edge-s": {},
+            "detection": {"detection": True},
+            "detection-no-contrast": {"detection": True, "contrast_weight": 0.0},
+            "detection-hard-frames": {"detection": True, "hard_frames": True},
+        },
+        {},
+    ),
+    "scan-teacher": Comparison(
+        "SAM-Mamba and ProMamba: does a teacher with a selective scan help edge-xs more than the "
+        "same maps of other images?",
+        {
+            "edge-xs": {"student": "edge-xs"},
+            "taught": {"student": "edge-xs", "recipe": "difom", "teachers": [TEACHER]},
+            "taught-shuffled": {
+                "student": "edge-xs",
+                "recipe": "difom",
+                "teachers": [TEACHER],
+                "shuffle_teacher": True,
+            },
+        },
+        {},
+    ),
     "ssformer": Comparison(
         "SSFormer: a mixed transformer instead of EfficientNet-Lite0, both from random weights",
         {
@@ -157,6 +190,13 @@ _CALL = "python -m benchmarks.studies.systems"
     metavar="DIR",
     help="Data folder whose masks the comparison `boxes` reduces to their boxes.",
 )
+@click.option(
+    "--taught-by",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Run that teaches the arms of `scan-teacher`, such as one of edge-l with "
+    "selective_scan=true or of sam-mamba:FOLDER.",
+)
 @click.option("--val-sequences", default="", metavar="3,8,13")
 @click.option("--arm", "chosen", multiple=True, help="Arm beside the baseline; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
@@ -181,6 +221,7 @@ def command(
     data: tuple[Path, ...],
     left_out: tuple[Path, ...],
     boxed: Path | None,
+    taught_by: Path | None,
     val_sequences: str,
     chosen: tuple[str, ...],
     seeds: int,
@@ -208,6 +249,7 @@ def command(
         runs,
         left_out=left_out,
         boxed=boxed,
+        taught_by=taught_by,
         settings=settings,
         chosen=chosen,
     )
@@ -225,6 +267,7 @@ def compare_systems(
     *,
     left_out: tuple[Path, ...] = (),
     boxed: Path | None = None,
+    taught_by: Path | None = None,
     settings: dict[str, Any] | None = None,
     chosen: tuple[str, ...] = (),
 ) -> Study:
@@ -237,12 +280,13 @@ def compare_systems(
         runs: Folder of the runs.
         left_out: Folders that no run sees.
         boxed: Folder with masks whose boxes, and whose masks, the arms of `boxes` learn from.
+        taught_by: Run that teaches the arms of `scan-teacher`.
         settings: Further settings of all runs.
         chosen: Arms beside the baseline; all if empty.
 
     Raises:
-        UsageError: An arm is unknown, a left-out folder is trained on, `boxed` is missing or of no
-            use, or `runs` holds a run with different settings.
+        UsageError: An arm is unknown, a left-out folder is trained on, `boxed` or `taught_by` is
+            missing or of no use, or `runs` holds a run with different settings.
         TrainingError: A run diverged.
         DataError: The images cannot be used.
     """
@@ -257,6 +301,11 @@ def compare_systems(
         raise UsageError(
             f"comparison {name} {'needs' if name == 'boxes' else 'takes no'} boxes",
             expected="a data folder to reduce to its boxes, for the comparison `boxes` alone",
+        )
+    if (taught_by is None) != (name != "scan-teacher"):
+        raise UsageError(
+            f"comparison {name} {'needs' if name == 'scan-teacher' else 'takes no'} teacher",
+            expected="a run that teaches, for the comparison `scan-teacher` alone",
         )
     shared = SHARED | comparison.settings | (settings or {})
     baseline = next(iter(comparison.arms))
@@ -278,12 +327,18 @@ def compare_systems(
             arm: {key: filled.get(key, value) for key, value in changes.items()}
             for arm, changes in arms.items()
         }
+    if taught_by is not None:
+        teachers = [f"run:{taught_by.resolve()}"]
+        arms = {
+            arm: changes | ({"teachers": teachers} if "teachers" in changes else {})
+            for arm, changes in arms.items()
+        }
     study = run_study(
         {"data": folders} | shared,
         arms,
         seeds,
         runs,
-        score=partial(_figures, left_out=left_out, confidence=name == "uncertainty"),
+        score=partial(_figures, left_out=left_out, name=name),
         left_out=left_out,
     )
     if boxed is not None and len(study.rows) > 2:
@@ -291,11 +346,13 @@ def compare_systems(
     return study
 
 
-def _figures(run: Path, left_out: tuple[Path, ...], *, confidence: bool) -> dict[str, float]:
-    """Figures of a finished run beside its validation Dice."""
+def _figures(run: Path, left_out: tuple[Path, ...], *, name: str) -> dict[str, float]:
+    """Figures of a finished run of a comparison beside its validation Dice."""
     figures = left_out_figures(run, left_out)
-    if not confidence:
-        figures = {name: v for name, v in figures.items() if not name.startswith(CONFIDENCE)}
+    if name == "detection":
+        figures |= left_out_boxes(run, left_out)
+    if name != "uncertainty":
+        figures = {key: v for key, v in figures.items() if not key.startswith(CONFIDENCE)}
     last = last_metrics(run)
     return figures | ({"boxes kept": last["boxes_kept"]} if "boxes_kept" in last else {})
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from distill.data.tensors import mask_tensor, to_tensor
+from distill.students.base import mask_logits
 from edge.evaluation.findings import FLAG_AREA
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def score_frames(model: nn.Module, frames: ImageStore, batch_size: int) -> Frame
     def scored() -> Iterator[tuple[Tensor, Tensor]]:
         for begin in range(0, len(frames), batch_size):
             rows = slice(begin, begin + batch_size)
-            logits = model(to_tensor(frames.images[rows]).to(device)).cpu()
+            logits = mask_logits(model, to_tensor(frames.images[rows]).to(device)).cpu()
             yield logits, mask_tensor(frames.masks[rows])
 
     with torch.inference_mode():

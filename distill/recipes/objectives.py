@@ -21,6 +21,7 @@ from distill.losses import (
     spectral_loss,
 )
 from distill.losses.auxiliary import channel_wise_loss, patch_similarity_loss, resized
+from distill.losses.detection import detection_loss
 from distill.losses.hints import ConfidenceHints
 from distill.losses.spectral.weighted import focal_frequency_loss
 from distill.recipes.boxes import known_pixels_loss, open_pixels_loss
@@ -158,13 +159,14 @@ class Objective(nn.Module):
             tuple(logits.float() for logits in found.background),
             None if found.reconstruction is None else found.reconstruction.float(),
             None if found.confidence is None else found.confidence.float(),
+            None if found.boxes is None else found.boxes.float(),
         )
 
     def task_loss(self, maps: StudentMaps, masks: Tensor) -> Tensor:
         """Compute the configured loss, averaged with that of auxiliary logits (deep supervision).
 
         Images without a polyp have a loss of their own; a presence logit, logits of the background,
-        a reconstruction and hints add theirs.
+        boxes, a reconstruction and hints add theirs.
         """
         loss = TASK_LOSSES[self.loss.task_loss]
         main, cost = maps.logits, None
@@ -185,6 +187,13 @@ class Objective(nn.Module):
         if background:
             entropy = torch.stack([background_loss(logits, masks) for logits in background]).mean()
             total = total + self.loss.background_weight * entropy
+        if maps.boxes is not None and self.loss.detection_weight:
+            total = total + self.loss.detection_weight * detection_loss(
+                maps.boxes,
+                masks,
+                contrast_weight=self.loss.contrast_weight,
+                hard_frames=self.loss.hard_frames,
+            )
         if maps.reconstruction is not None:
             total = total + self.loss.reconstruction_weight * maps.reconstruction
         return total

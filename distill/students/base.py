@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from distill.students.detection import BoxMaps
 
 
 class StudentMaps(NamedTuple):
@@ -25,6 +30,7 @@ class StudentMaps(NamedTuple):
             None for students that rebuild none.
         confidence: (B, 1, 1, 1) logit of how sure the student is of its mask, which engines lack;
             None for students without one.
+        boxes: Logits of a detection head; None for students without one.
     """
 
     logits: Tensor
@@ -35,6 +41,7 @@ class StudentMaps(NamedTuple):
     background: tuple[Tensor, ...] = ()
     reconstruction: Tensor | None = None
     confidence: Tensor | None = None
+    boxes: BoxMaps | None = None
 
 
 class Student(nn.Module, ABC):
@@ -52,10 +59,15 @@ class Student(nn.Module, ABC):
         high_channels: Channels of `StudentMaps.high`.
         has_background: Whether it gives logits of the background.
         has_confidence: Whether it gives a confidence, which no engine expresses.
+        has_boxes: Whether it has a detection head.
+        planes: Maps of logits that `forward` puts below one another: 1, the mask's, or those of
+            `edge.frame.PLANES` after `for_engines`.
     """
 
     has_background = False
     has_confidence = False
+    has_boxes = False
+    planes = 1
     stride: int
     divisor: int
     low_channels: int
@@ -81,10 +93,25 @@ class Student(nn.Module, ABC):
         branch = getattr(self, "presence", None)
         return [branch.requires_grad_(False)] if isinstance(branch, nn.Module) else []
 
+    def for_engines(self) -> Self:
+        """Make `forward` return what an engine computes: with a detection head, its maps too."""
+        return self
+
     @abstractmethod
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits and distilled maps of a batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H / stride, W / stride) of a batch."""
+        """Logits (B, 1, planes * H / stride, W / stride) of a batch."""
         return self.maps(x).logits
+
+
+def mask_logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits (B, 1, H / stride, W / stride) of the mask alone.
+
+    Args:
+        model: A student, plain or quantized.
+        x: (B, 3, H, W) normalized.
+    """
+    logits: Tensor = model(x)
+    return logits[:, :, : logits.shape[2] // int(getattr(model, "planes", 1))]

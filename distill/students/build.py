@@ -20,6 +20,7 @@ from distill.students.unet import UNet
 from distill.students.unetpp import UNetPP
 from edge.errors import UsageError
 from edge.util import plugins
+from edge.util.extras import resolve
 from edge.util.plugins import find_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -39,12 +40,19 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "unetpp": partial(UNetPP, width=32),
     "unetpp-16": partial(UNetPP, width=16),
 }
+SOURCED = {
+    "sam-cnn": "distill.students.guided_sam:SamCnn",
+    "sam-mamba": "distill.students.guided_sam:SamMamba",
+}
+"""Teachers that are trained like students, named with a source: `sam-mamba:FOLDER`."""
 _PARTS: dict[str, tuple[str, Any]] = {
     **{name: ("decoder", name) for name in DECODERS},
     "dynamic-head": ("dynamic_head", True),
     "pooled-attention": ("pooled_attention", True),
     "softmax": ("attention", "softmax"),
     "uncertainty": ("uncertainty", True),
+    "detection": ("detection", True),
+    "selective-scan": ("selective_scan", True),
 }
 """Part of a network's name -> argument of the student and its value."""
 
@@ -53,12 +61,17 @@ def build_student(network: str, *, pretrained: bool = True) -> Student:
     """A student by name.
 
     Args:
-        network: One of `STUDENTS`, or one with parts, such as `edge-s+emcad`.
+        network: One of `STUDENTS`, or one with parts, such as `edge-s+emcad`; or one of `SOURCED`
+            with a checkpoint of SAM.
         pretrained: Start an encoder that has ImageNet weights from them.
 
     Raises:
         UsageError: Unknown name, or a part that the student cannot have.
     """
+    kind, colon, source = network.partition(":")
+    if colon and kind in SOURCED:
+        made: Student = resolve(SOURCED[kind])(source, pretrained=pretrained)
+        return made
     name, *parts = network.split("+")
     if name not in STUDENTS:
         plugin = find_plugin(plugins.STUDENTS, name) if not parts else None
@@ -67,7 +80,13 @@ def build_student(network: str, *, pretrained: bool = True) -> Student:
             return student
         raise UsageError(
             f"unknown student {name!r}",
-            expected=" | ".join([*sorted(STUDENTS), *plugin_names(plugins.STUDENTS)]),
+            expected=" | ".join(
+                [
+                    *sorted(STUDENTS),
+                    *(f"{kind}:SAM" for kind in SOURCED),
+                    *plugin_names(plugins.STUDENTS),
+                ]
+            ),
         )
     taken = inspect.signature(STUDENTS[name]).parameters
     given = _arguments(name, parts, taken)

@@ -15,11 +15,17 @@ from distill.students.base import Student, StudentMaps
 from distill.students.blocks import conv_bn_relu6, peak
 from distill.students.confidence import Confidence
 from distill.students.decoders.build import build_decoder
+from distill.students.decoders.rpca import RpcaDecoder
+from distill.students.detection import DetectionHead, stack_planes
 from distill.students.dynamic_head import DynamicHead
 from distill.students.encoders import ENCODERS
 from distill.students.pooled_attention import AttendedMaps
+from distill.students.selective_scan import SelectiveScan
+from edge.frame import PLANES
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from distill.students.decoders.base import Decoded
     from distill.students.efficientnet_lite import Variant
 
@@ -62,6 +68,8 @@ class PyramidStudent(Student):
         presence: Add the logit "is there a polyp" to every pixel's.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
 
     Raises:
         UsageError: The decoder is unknown or does not fit the encoder.
@@ -81,6 +89,8 @@ class PyramidStudent(Student):
         presence: bool,
         uncertainty: bool,
         pooled_attention: bool,
+        detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__()
         made = ENCODERS[encoder](pretrained)
@@ -96,10 +106,13 @@ class PyramidStudent(Student):
         self.low_channels = self.high_channels = decode.width
         self.head = nn.Conv2d(decode.width, 1, 1)
         deepest = made.channels[self._names[-1]]
+        self.scan = SelectiveScan(deepest) if selective_scan else None
         self.presence = Presence(deepest) if presence else None
         self.dynamic = DynamicHead(deepest, decode.width) if dynamic_head else None
         self.confidence = Confidence(deepest) if uncertainty else None
         self.has_confidence = uncertainty
+        self.detection = DetectionHead(decode.width) if detection else None
+        self.has_boxes = detection
 
     def logit_layers(self) -> list[nn.Conv2d]:
         """The pixels' and the presence logit's last layers."""
@@ -109,21 +122,50 @@ class PyramidStudent(Student):
         """The encoder's stem and groups of blocks."""
         return self._stages_of(self.encoder)
 
+    def decompose(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Background and object of each round of a decoder `rpca`; empty for others.
+
+        Args:
+            x: (B, 3, H, W) normalized.
+
+        Returns:
+            For each round two maps (B, C, H / 4, W / 4).
+        """
+        decoder = getattr(self, "decoder", None)
+        if not isinstance(decoder, RpcaDecoder):
+            return []
+        maps = dict(zip(self._names, self.encoder(x), strict=True))
+        if self.attended is not None:
+            maps = self.attended(maps)
+        return decoder.decompose(maps)
+
     def maps(self, x: Tensor) -> StudentMaps:
         """Logits (B, 1, H/4, W/4), maps at 1/16 and 1/8, auxiliary logits of a dynamic head."""
         return self._run(x, training=True)
 
+    def for_engines(self) -> Self:
+        """Make `forward` return the maps of a detection head below the mask's logits."""
+        self.planes = PLANES if self.has_boxes else 1
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H/4, W/4), without what only the loss reads."""
-        return self._run(x, training=False).logits
+        """Logits (B, 1, planes * H/4, W/4), without what only the loss reads."""
+        found = self._run(x, training=False)
+        if found.boxes is None:
+            return found.logits
+        return stack_planes(found.logits, found.boxes)
 
     def _run(self, x: Tensor, *, training: bool) -> StudentMaps:
         maps = dict(zip(self._names, self.encoder(x), strict=True))
+        if self.scan is not None:
+            maps[self._names[-1]] = self.scan(maps[self._names[-1]])
         deepest = maps[self._names[-1]]
         if self.attended is not None:
             maps = self.attended(maps)
         decoded: Decoded = self._decode(maps, training=training)
         low, high, last, reconstruction = decoded
+        wanted = training or self.planes > 1
+        boxes = self.detection(last) if self.detection is not None and wanted else None
         auxiliary: tuple[Tensor, ...] = ()
         if self.dynamic is not None:
             last, auxiliary = self.dynamic(deepest, low, high, last)
@@ -142,6 +184,7 @@ class PyramidStudent(Student):
             presence,
             reconstruction=reconstruction,
             confidence=confidence,
+            boxes=boxes,
         )
 
 
@@ -157,6 +200,8 @@ class EdgeS(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -169,6 +214,8 @@ class EdgeS(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             variant,
@@ -179,6 +226,8 @@ class EdgeS(PyramidStudent):
             presence=True,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
+            selective_scan=selective_scan,
         )
 
 
@@ -192,6 +241,8 @@ class EdgeXS(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -203,6 +254,8 @@ class EdgeXS(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             "lite0-cut",
@@ -213,6 +266,8 @@ class EdgeXS(PyramidStudent):
             presence=True,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
+            selective_scan=selective_scan,
         )
 
 
@@ -225,6 +280,8 @@ class SSFormerB0(PyramidStudent):
         dynamic_head: Make the kernel of the head from the picture.
         uncertainty: Give a confidence in training and evaluation.
         pooled_attention: Attend to pooled tokens in each map that the decoder reads.
+        detection: Give boxes beside the mask.
+        selective_scan: Scan the deepest map; for a teacher.
     """
 
     def __init__(
@@ -235,6 +292,8 @@ class SSFormerB0(PyramidStudent):
         dynamic_head: bool = False,
         uncertainty: bool = False,
         pooled_attention: bool = False,
+        detection: bool = False,
+        selective_scan: bool = False,
     ) -> None:
         super().__init__(
             "mit-b0",
@@ -245,4 +304,6 @@ class SSFormerB0(PyramidStudent):
             presence=False,
             uncertainty=uncertainty,
             pooled_attention=pooled_attention,
+            detection=detection,
+            selective_scan=selective_scan,
         )

@@ -83,14 +83,23 @@ def _is_color(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
 
 
-def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **options: Any) -> Any:
+def load_network(
+    cls: Any,
+    name: str,
+    source: str,
+    kinds: tuple[str, ...],
+    *,
+    role: str = "teacher",
+    **options: Any,
+) -> Any:
     """Load the network of a checkpoint folder or of the hub; a local copy needs no network.
 
     Args:
         cls: Class of transformers with `from_pretrained`.
-        name: The teacher's, for errors.
+        name: Its name on the command line, for errors.
         source: Folder, or name on the hub.
         kinds: The `model_type`s that will do.
+        role: What the network is used as, for errors.
         **options: For `from_pretrained`.
 
     Raises:
@@ -99,24 +108,24 @@ def load_network(cls: Any, name: str, source: str, kinds: tuple[str, ...], **opt
     """
     local = Path(source).expanduser()
     if local.is_dir():
-        return _loaded(cls, name, str(local), kinds, local_files_only=True, **options)
+        return _loaded(cls, name, str(local), kinds, role, local_files_only=True, **options)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise DataError(
-            f"teacher {name}: {source} is not a folder",
+            f"{role} {name}: {source} is not a folder",
             expected="a checkpoint folder with config.json and model.safetensors",
         )
     try:
         # A copy on this machine is used without asking the hub, so that a hospital without a
         # network can train.
-        return _loaded(cls, name, source, kinds, local_files_only=True, **options)
+        return _loaded(cls, name, source, kinds, role, local_files_only=True, **options)
     except _AbsentError:
         pass
-    logger.info("teacher %s: asks the Hugging Face hub for %s", name, source)
+    logger.info("%s %s: asks the Hugging Face hub for %s", role, name, source)
     try:
-        return _loaded(cls, name, source, kinds, local_files_only=False, **options)
+        return _loaded(cls, name, source, kinds, role, local_files_only=False, **options)
     except _AbsentError as error:
         raise MissingDependencyError(
-            f"teacher {name}: {source} could not be had from the Hugging Face hub",
+            f"{role} {name}: {source} could not be had from the Hugging Face hub",
             expected="a network, a copy in the hub's local cache, or a local checkpoint folder",
             got=str(error).splitlines()[0],
             hint=f"use {name}:DIR, a folder that holds config.json and model.safetensors",
@@ -132,6 +141,7 @@ def _loaded(
     name: str,
     source: str,
     kinds: tuple[str, ...],
+    role: str,
     *,
     local_files_only: bool,
     **options: Any,
@@ -146,7 +156,7 @@ def _loaded(
             raise OSError("no config.json that names a model_type")
         if kind not in kinds:
             raise DataError(
-                f"teacher {name}: {source} holds another model",
+                f"{role} {name}: {source} holds another model",
                 expected=" or ".join(kinds),
                 got=repr(kind),
             )
@@ -163,21 +173,21 @@ def _loaded(
         if not folder and isinstance(error, OSError | ValueError):
             raise _AbsentError(str(error) or type(error).__name__) from error
         raise DataError(
-            f"teacher {name}: {source} is not a readable checkpoint",
+            f"{role} {name}: {source} is not a readable checkpoint",
             expected="config.json and model.safetensors",
             got=_explain(Path(source), error),
             hint="git lfs pull, or download the checkpoint again",
         ) from error
     if report["missing_keys"]:
         raise DataError(
-            f"teacher {name}: the checkpoint {source} is incomplete",
+            f"{role} {name}: the checkpoint {source} is incomplete",
             expected="weights for the whole network",
             got=f"{len(report['missing_keys'])} missing, such as {min(report['missing_keys'])}",
         )
     damaged = [key for key, value in network.state_dict().items() if not _is_finite(value)]
     if damaged:
         raise DataError(
-            f"teacher {name}: the checkpoint {source} is damaged",
+            f"{role} {name}: the checkpoint {source} is damaged",
             expected="finite weights",
             got=f"NaN or infinity in {len(damaged)} tensors, such as {damaged[0]}",
             hint="download the checkpoint again",

@@ -10,6 +10,7 @@ import torch
 
 from distill.data.tensors import to_tensor
 from distill.run_folder import load_run
+from distill.students.base import mask_logits
 from edge.evaluation.confidence import judge_confidence
 from edge.evaluation.evaluator import evaluate, evaluated_files
 from edge.evaluation.protocol_a import sigmoid
@@ -41,7 +42,8 @@ def student_logits(student: Student, image: ImageU8, size: int) -> NDArray[np.fl
         size: Height and width of the student's input.
     """
     with torch.inference_mode():
-        logits = student(to_tensor(to_input(image, (size, size), bgr=False)[None]))
+        made = to_tensor(to_input(image, (size, size), bgr=False)[None])
+        logits = mask_logits(student, made)
     values: NDArray[np.float32] = logits[0, 0].float().numpy()
     return values
 
@@ -69,8 +71,8 @@ class Confidences:
         with torch.inference_mode():
             made = to_tensor(to_input(image, (self._size, self._size), bgr=False)[None])
             maps = self._student.maps(made) if self._student.has_confidence else None
-            logits = (self._student(made) if maps is None else maps.logits)[0, 0].float()
-        values: NDArray[np.float32] = logits.numpy()
+            logits = mask_logits(self._student, made) if maps is None else maps.logits
+        values: NDArray[np.float32] = logits[0, 0].float().numpy()
         scores = sigmoid(values)
         found = {
             "maximum score": float(np.maximum(scores, 1 - scores).mean()),

@@ -63,7 +63,7 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         channels: Channels of each teacher's map.
 
     Raises:
-        UsageError: The recipe has no loss of the background.
+        UsageError: The recipe or the student does not fit the losses.
     """
     loss, run = config.loss, config.run
     if not config.data.negatives:
@@ -78,6 +78,17 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
         raise UsageError(
             "uncertainty=true does not fit recipe paper, whose loss knows no hints",
             expected="recipe difom or none",
+        )
+    if config.student.detection and loss.recipe == "paper":
+        raise UsageError(
+            "detection=true does not fit recipe paper, whose loss knows no boxes",
+            expected="recipe difom or none",
+        )
+    if loss.hard_frames and not config.student.detection:
+        raise UsageError(
+            "hard_frames=true weighs the loss of boxes, which this student does not give",
+            expected="detection=true with hard_frames=true",
+            hint="detection=true",
         )
     if loss.recipe == "none" or not (channels or config.teachers.task_specs):
         return Objective(student, loss, run)

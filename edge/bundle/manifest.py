@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.frame import DEFAULT_OPERATING_POINT, FieldOfView, OperatingPoint
+from edge.frame import DEFAULT_OPERATING_POINT, PLANES, FieldOfView, OperatingPoint
 
 SCHEMA_VERSION = 2
 RESEARCH_USE = "Research use only. Not a medical device; not for diagnosis or treatment."
@@ -154,6 +154,8 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
     """What the engine's output means: polyp scores in units of 1/256.
 
     Attributes:
+        height: Rows of the score map.
+        width: Columns of the score map.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
         min_region: Smallest region that is kept, as a share of the analyzed area.
         min_peak: Minimum peak score of a kept region, 0 to 1.
@@ -167,6 +169,18 @@ class Output(Strict, frozen=True, kw_only=True, rename=_STORED):
     min_region: float = DEFAULT_OPERATING_POINT.min_region
     min_peak: float = DEFAULT_OPERATING_POINT.min_peak
     calibration: Calibration | None = None
+    boxes: bool = False
+    """Whether the maps of a detection head are below the score map (`edge.imaging.box_maps`)."""
+
+    @property
+    def planes(self) -> int:
+        """Number of maps below one another in the engine's output."""
+        return PLANES if self.boxes else 1
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the engine's output."""
+        return self.planes * self.height, self.width
 
     @property
     def point(self) -> OperatingPoint:

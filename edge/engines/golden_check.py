@@ -19,6 +19,7 @@ from edge.errors import (
     MissingDependencyError,
     ParityError,
 )
+from edge.imaging.box_maps import mask_plane
 from edge.imaging.postprocess import level
 from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 
@@ -224,7 +225,7 @@ def check_golden(bundle: Bundle, engine: Engine, golden: Golden) -> FrameCheck:
     decode = engine.decode_png if isinstance(engine, PictureDecoder) else decode_png
     shape = manifest.input.height, manifest.input.width
     frame = _decode(bundle, golden.frame, shape, "RGB", decode)
-    size = manifest.output.height, manifest.output.width
+    size = manifest.output.map_size
     wanted = _decode(bundle, golden.scores, size, "gray", decode)
     got = engine.infer(frame)
     if got.shape != wanted.shape:
@@ -242,13 +243,14 @@ def compare(name: str, got: ImageU8, wanted: ImageU8, manifest: Manifest) -> Fra
 
     Args:
         name: Name of the frame.
-        got: (h, w) uint8 scores of the engine.
-        wanted: (h, w) uint8 scores of the quantized student.
+        got: (planes * h, w) uint8 scores of the engine.
+        wanted: (planes * h, w) uint8 scores of the quantized student.
         manifest: Threshold and tolerance.
     """
     difference = cv2.absdiff(got, wanted)
     least = level(manifest.output.threshold)
-    expected, found = wanted >= least, got >= least
+    planes = manifest.output.planes
+    expected, found = (mask_plane(scores, planes) >= least for scores in (wanted, got))
     either = int(np.count_nonzero(expected | found))
     iou = int(np.count_nonzero(expected & found)) / either if either else None
     mean, pixels = float(difference.mean()), int(np.count_nonzero(expected))

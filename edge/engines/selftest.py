@@ -187,7 +187,7 @@ def _watch(student: Engine, bundle: Bundle, clock: Callable[[], int]) -> tuple[l
             times.append((clock() - begin) / 1e6)
         if not np.isfinite(scores).all():
             problems.append(f"{student.name}: scores are NaN or infinite")
-        elif scores.dtype != np.uint8 or scores.shape != (output.height, output.width):
+        elif scores.dtype != np.uint8 or scores.shape != output.map_size:
             problems.append(f"{student.name}: scores of {scores.dtype} {scores.shape}")
     return list(dict.fromkeys(problems)), statistics.median(times)
 

@@ -15,6 +15,7 @@ from edge.errors import BundleError, InferenceFault
 from edge.evaluation.evaluator import evaluate, evaluated_files, is_flagged
 from edge.evaluation.metrics import EvaluationReport, Negatives, ShiftReport, count_flagged
 from edge.evaluation.shift_report import evaluate_shifts
+from edge.imaging.box_maps import mask_plane
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 
@@ -69,7 +70,7 @@ def evaluate_bundle(
         name = opened.name
         report = evaluate(
             pairs,
-            lambda image: _infer(opened, image),
+            lambda image: _infer(opened, image, bundle.manifest.output.planes),
             clean=clean,
             dataset=dataset,
             point=bundle.manifest.output.point,
@@ -111,7 +112,7 @@ def count_clean(
     """
     point, rule = bundle.manifest.output.point, bundle.manifest.input.field_of_view
     flags = []
-    with _open(bundle, engine, threads, precision) as score:
+    with open_score(bundle, engine, threads, precision) as score:
         for name, image in images:
             size, part = (image.shape[0], image.shape[1]), seen_part(image, rule)
             flags.append(is_flagged(score(cut(image, part)), size, point, part=part))
@@ -147,7 +148,9 @@ def evaluate_bundle_shifts(
     held = [entry.precision for entry in bundle.manifest.engines if entry.runtime == runtime]
     with ExitStack() as stack:
         scores = {
-            f"{runtime} {precision}": stack.enter_context(_open(bundle, chosen, threads, precision))
+            f"{runtime} {precision}": stack.enter_context(
+                open_score(bundle, chosen, threads, precision)
+            )
             for precision in ("int8", "f32")
             if precision in held
         }
@@ -161,18 +164,33 @@ def evaluate_bundle_shifts(
 
 
 @contextmanager
-def _open(bundle: Bundle, engine: str, threads: int | None, precision: str) -> Iterator[Score]:
+def open_score(
+    bundle: Bundle, engine: str, threads: int | None, precision: str, *, whole: bool = False
+) -> Iterator[Score]:
+    """Open an engine in a process of its own, as a function from an image to its scores.
+
+    Args:
+        bundle: An open bundle.
+        engine: As in `evaluate_bundle`.
+        threads: As in `evaluate_bundle`.
+        precision: As in `evaluate_bundle`.
+        whole: Whether it gives all maps of a student with boxes, instead of the mask's.
+
+    Raises the errors of `evaluate_bundle`.
+    """
     from edge.inference.isolated import open_isolated
 
     opened = open_isolated(bundle, engine, threads=threads, precision=precision)
     try:
-        yield lambda image: _infer(opened, image)
+        planes = 1 if whole else bundle.manifest.output.planes
+        yield lambda image: _infer(opened, image, planes)
     finally:
         opened.close()
 
 
-def _infer(engine: Engine, image: ImageU8) -> ImageU8:
+def _infer(engine: Engine, image: ImageU8, planes: int) -> ImageU8:
     try:
-        return engine.infer(to_input(image, engine.input_size, bgr=False))
+        scores = engine.infer(to_input(image, engine.input_size, bgr=False))
+        return mask_plane(scores, planes)
     except InferenceFault as fault:
         raise BundleError(f"the {engine.name} engine gives no scores", got=fault.detail) from fault

@@ -10,6 +10,10 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
     from edge.evaluation.metrics import ImageScore
     from edge.frame import ImageU8, MaskBool
 
@@ -19,6 +23,13 @@ _TRUE, _FOUND = (64, 200, 255), (255, 176, 0)
 """RGB of the contours; color-blind readers can distinguish blue and orange."""
 
 
+class Drawing(NamedTuple):
+    """A further drawing of a frame: its caption, and a map (h, w), 0 to 1."""
+
+    caption: str
+    map: NDArray[np.float32]
+
+
 class Picture(NamedTuple):
     """A frame on the page.
 
@@ -26,17 +37,24 @@ class Picture(NamedTuple):
         row: Its figures.
         original: The frame as a data URL.
         url: The frame with the outlines of truth and prediction, as a data URL.
+        further: Captions and data URLs of further drawings.
     """
 
     row: ImageScore
     original: str
     url: str
+    further: tuple[tuple[str, str], ...] = ()
 
 
 class Gallery:
-    """Collects the frames to show during an evaluation; pass `add` as its `seen`."""
+    """Collects the frames to show during an evaluation; pass `add` as its `seen`.
 
-    def __init__(self) -> None:
+    Args:
+        further: Draws what else a frame shows, from (H, W, 3) uint8 RGB; None draws nothing.
+    """
+
+    def __init__(self, further: Callable[[ImageU8], list[Drawing]] | None = None) -> None:
+        self._further = further
         self._kept: dict[str, list[tuple[float, Picture]]] = {"best": [], "worst": [], "alarms": []}
 
     def add(self, row: ImageScore, image: ImageU8, true: MaskBool, found: MaskBool) -> None:
@@ -59,7 +77,13 @@ class Gallery:
         ]
         if places:
             small = fit_width(image)
-            picture = Picture(row, jpeg_url(small), jpeg_url(outlined(small, true, found)))
+            further = [] if self._further is None else self._further(image)
+            picture = Picture(
+                row,
+                jpeg_url(small),
+                jpeg_url(outlined(small, true, found)),
+                tuple((drawing.caption, _map_url(drawing.map)) for drawing in further),
+            )
             for kept, rank in places:
                 insort(kept, (rank, picture), key=lambda item: item[0])
                 del kept[_KEPT:]
@@ -106,6 +130,15 @@ def outlined(image: ImageU8, true: MaskBool | None, found: MaskBool) -> ImageU8:
         cv2.drawContours(canvas, outlines, -1, (0, 0, 0), 4)
         cv2.drawContours(canvas, outlines, -1, color, 2)
     return canvas
+
+
+def _map_url(values: NDArray[np.float32]) -> str:
+    """A map (h, w), 0 to 1, as a data URL of a gray picture at half of the page's width."""
+    height, width = values.shape
+    size = (_WIDTH // 2, max(1, round(height * _WIDTH / 2 / width)))
+    gray = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    large = cv2.resize(gray, size, interpolation=cv2.INTER_NEAREST)
+    return jpeg_url(np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), np.uint8))
 
 
 def jpeg_url(picture: ImageU8) -> str:

@@ -72,7 +72,8 @@ def restrict(result: Result, view: View, share: float = SHARE) -> Result:
         if len(kept) == len(result.regions)
         else sum(region.area for region in kept)
     )
-    return replace(result, regions=kept, mask_area=area, field_of_view=view.box)
+    boxes = inside(result.boxes, view, share)
+    return replace(result, regions=kept, boxes=boxes, mask_area=area, field_of_view=view.box)
 
 
 def black_outside(image: ImageU8, view: View) -> ImageU8:

@@ -51,7 +51,7 @@ def bundle_spec(
             "cache": None if cache is None else str(cache),
         },
         input_size=(declared.input.height, declared.input.width),
-        output_size=(declared.output.height, declared.output.width),
+        output_size=declared.output.map_size,
         grants=Grants(
             reads=[path],
             writes=[] if cache is None else [str(cache)],

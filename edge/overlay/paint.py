@@ -149,11 +149,12 @@ def _outlines(result: Result, status: Status | None, view: Box) -> list[NDArray[
     if result.reason is not None or (status is not None and status.state not in _OUTLINED):
         return []
     sigma, tolerance = min(view[2:]) / 120, _unit(view) / 4
-    return [
+    regions = [
         smooth_outline(region.contour, sigma, tolerance)
         for region in result.regions
         if region.contour
     ]
+    return regions + [np.array(box.contour, np.int32) for box in result.boxes if box.contour]
 
 
 def _outline(canvas: ImageU8, outlines: list[NDArray[np.int32]], unit: int) -> None:

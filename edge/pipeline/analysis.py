@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from edge.errors import InferenceFault
 from edge.frame import Result, Stage
+from edge.imaging.box_maps import box_regions, mask_plane
 from edge.imaging.crop import cut, part_of
 from edge.imaging.postprocess import mask_area, regions
 from edge.imaging.preprocess import to_input
 from edge.inference.score_check import damage
+from edge.pipeline.smoothing import overlap
 from edge.status import Reason, ReasonKind
 
 if TYPE_CHECKING:
@@ -60,19 +62,19 @@ def analyze(
     scores: ImageU8 | None
     try:
         scores = engine.infer(picture)
-        problem = damage(scores, (manifest.output.height, manifest.output.width))
+        problem = damage(scores, manifest.output.map_size)
         reason = None if problem is None else Reason(ReasonKind.DAMAGED, problem)
     except InferenceFault as fault:
         scores, reason = None, fault.reason
     scored = clock()
     found: tuple[Region, ...] = ()
+    boxes: tuple[Region, ...] = ()
     if scores is not None and reason is None:
-        found = regions(
-            scores,
-            (frame.image.shape[0], frame.image.shape[1]),
-            manifest.output.point,
-            part=part,
-        )
+        whole, scores = scores, mask_plane(scores, manifest.output.planes)
+        height, width = frame.image.shape[:2]
+        found = regions(scores, (height, width), manifest.output.point, part=part)
+        if manifest.output.boxes:
+            boxes = apart(box_regions(whole, part or (0, 0, width, height)), found)
     area = mask_area(found)
     if area > MAX_MASK_AREA:
         reason = Reason(
@@ -84,7 +86,13 @@ def analyze(
         Stage.INFER: (ready, scored),
         Stage.POSTPROCESS: (scored, done),
     }
-    return refuse_stale(frame, Result(scores, found, area, reason, part=part), done, max_age_ms)
+    result = Result(scores, found, area, reason, part=part, boxes=boxes)
+    return refuse_stale(frame, result, done, max_age_ms)
+
+
+def apart(boxes: tuple[Region, ...], found: tuple[Region, ...]) -> tuple[Region, ...]:
+    """Return the boxes that share no pixel with the box of a region."""
+    return tuple(box for box in boxes if all(overlap(box.box, region.box) == 0 for region in found))
 
 
 def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | None) -> Result:
@@ -95,4 +103,4 @@ def refuse_stale(frame: Frame, result: Result, now: int, max_age_ms: float | Non
         reason = Reason(ReasonKind.STALE, f"{age_ms:.0f} ms old")
     if reason is None:
         return result
-    return replace(result, regions=(), mask_area=0.0, reason=reason)
+    return replace(result, regions=(), boxes=(), mask_area=0.0, reason=reason)

@@ -164,7 +164,9 @@ class FrameLoop:
         result, self._own = self._analyze(frame)
         status = self._update_status()
         if result.reason is None and (status.state in _NO_MASK or result.scores is None):
-            result = replace(result, regions=(), mask_area=0.0, reason=status.reason or STARTING)
+            result = replace(
+                result, regions=(), boxes=(), mask_area=0.0, reason=status.reason or STARTING
+            )
         begin = max(end for _, end in frame.stamps.values())
         for sink in self.sinks:
             # A sink that records the stages sees the output time of the sinks before it.

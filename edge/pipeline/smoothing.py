@@ -139,12 +139,13 @@ class Smoother:
             )
         self._output = output
         self._tracks: list[_Track] = []
+        self._box_tracks: list[_Track] = []
         self._mean: ImageU8 | None = None
         self._part: Box | None = None
         self._looked_ns: int | None = None
 
     def apply(self, frame: Frame, result: Result) -> Result:
-        """Return the result with only the regions that may be shown.
+        """Return the result with only the regions and boxes that may be shown.
 
         Args:
             frame: The frame; its capture stamp reveals a long pause.
@@ -154,7 +155,7 @@ class Smoother:
             return result
         now = moment_ns(frame, self._fps)
         if self._looked_ns is not None and now - self._looked_ns > FORGET_MS * 1e6:
-            self._tracks, self._mean = [], None
+            self._tracks, self._box_tracks, self._mean = [], [], None
         if result.part != self._part:
             # The cells of earlier score maps cover a different part of the frame.
             self._part, self._mean = result.part, None
@@ -168,8 +169,9 @@ class Smoother:
             found = tuple(
                 region for region in kept if any(overlap(region.box, one.box) for one in found)
             )
-        shown = self._follow(found, now)
-        return replace(result, regions=shown, mask_area=mask_area(shown))
+        shown, self._tracks = self._follow(found, now, self._tracks)
+        boxes, self._box_tracks = self._follow(result.boxes, now, self._box_tracks)
+        return replace(result, regions=shown, boxes=boxes, mask_area=mask_area(shown))
 
     def _lower(self, scores: ImageU8) -> ImageU8:
         """Lower the scores where earlier frames had no scores nearby.
@@ -185,17 +187,19 @@ class Smoother:
         self._mean = cast("ImageU8", cv2.addWeighted(scores, weight, near, 1 - weight, 0))
         return cast("ImageU8", cv2.min(scores, self._mean))
 
-    def _follow(self, found: Sequence[Region], now: int) -> tuple[Region, ...]:
-        """Link regions to tracks; return the regions that may be shown, in order."""
+    def _follow(
+        self, found: Sequence[Region], now: int, tracks: list[_Track]
+    ) -> tuple[tuple[Region, ...], list[_Track]]:
+        """Link regions to tracks; return those that may be shown, in order, and all tracks."""
         owners: list[_Track] = []
         for region in found:
-            ranked = [(track.rank(region.box), track) for track in self._tracks]
+            ranked = [(track.rank(region.box), track) for track in tracks]
             rank, best = max(ranked, key=lambda pair: pair[0], default=((False,), None))
             owners.append(best if best is not None and rank[0] else _Track([region.box], now))
-        known = {id(track) for track in self._tracks}
-        self._tracks += [track for track in owners if id(track) not in known]
+        known = {id(track) for track in tracks}
+        tracks = tracks + [track for track in owners if id(track) not in known]
         settings, window = self.settings, (1 << self.settings.of) - 1
-        for track in self._tracks:
+        for track in tracks:
             here = [
                 region.box for region, owner in zip(found, owners, strict=True) if owner is track
             ]
@@ -207,12 +211,12 @@ class Smoother:
                 and now - track.begun_ns >= settings.least_ms * 1e6
             ):
                 track.shown = True
-        self._tracks = [
+        shown = tuple(region for region, owner in zip(found, owners, strict=True) if owner.shown)
+        return shown, [
             track
-            for track in self._tracks
+            for track in tracks
             if (track.missed <= settings.gap if track.shown else track.history)
         ]
-        return tuple(region for region, owner in zip(found, owners, strict=True) if owner.shown)
 
 
 def overlap(one: Box, other: Box) -> float:

@@ -43,6 +43,13 @@ class RegionLine(msgspec.Struct, frozen=True):
     score: float
 
 
+class BoxLine(msgspec.Struct, frozen=True):
+    """A box as (x, y, width, height) frame pixels, and its score, 0 to 1."""
+
+    box: tuple[int, int, int, int]
+    score: float
+
+
 class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One frame.
 
@@ -56,6 +63,8 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
         regions: Regions, largest first; empty if none was found, null if nobody judged the frame.
         reason: Why nobody judged the frame; null if it was judged.
         clip_ms: Time of the frame in its clip, milliseconds; left out if the source is no clip.
+        boxes: Box and score of each box of a detection head where there is no region; left out if
+            there is none.
     """
 
     frame: int
@@ -66,6 +75,7 @@ class FrameLine(msgspec.Struct, frozen=True, omit_defaults=True):
     regions: list[RegionLine] | None
     reason: str | None
     clip_ms: float | None = None
+    boxes: list[BoxLine] = []
 
 
 class HeaderLine(msgspec.Struct, frozen=True):
@@ -101,6 +111,7 @@ def frame_line(frame: Frame, result: Result) -> FrameLine:
         else None,
         reason=None if result.reason is None else str(result.reason),
         clip_ms=None if frame.clip_ns is None else round(frame.clip_ns / 1e6, 3),
+        boxes=[BoxLine(region.box, round(region.score, 4)) for region in result.boxes],
     )
 
 

@@ -137,7 +137,7 @@ class ShmSink(BaseSink):
         late_ns = self._clock() - frame.captured_ns - limit
         if self._live and late_ns >= 0 and result.reason is None:
             reason = Reason(ReasonKind.STALE, f"{MAX_MASK_AGE_MS + late_ns / 1e6:.0f} ms old")
-            result = replace(result, regions=(), mask_area=0.0, reason=reason)
+            result = replace(result, regions=(), boxes=(), mask_area=0.0, reason=reason)
         drawable = result.reason is None
         scores = result.scores if drawable else None
         plan = Plan(

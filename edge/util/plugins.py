@@ -1,6 +1,7 @@
 """Plug-ins of other distributions, found by their entry points.
 
-A distribution adds a source, sink, engine, student or teacher by an entry point in its metadata:
+A distribution adds a source, sink, engine, student, teacher, detector or delineator by an entry
+point in its metadata:
 
     [project.entry-points."edge_difom.sources"]
     ultrasound = "my_package:UltrasoundSource"
@@ -36,6 +37,12 @@ STUDENTS = "edge_difom.students"
 
 TEACHERS = "edge_difom.teachers"
 """Callables `()` or `(source)` that return a `distill.teachers.base.Teacher`."""
+
+DETECTORS = "edge_difom.detectors"
+"""Callables `()` or `(source)` that return an `edge.evaluation.delimit.base.Detector`."""
+
+DELINEATORS = "edge_difom.delineators"
+"""Callables `()` or `(source)` that return an `edge.evaluation.delimit.base.Delineator`."""
 
 
 class Plugin:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge.errors import UsageError
-from edge_difom.cli import console, evaluate_video, options
+from edge_difom.cli import console, evaluate_delimit, evaluate_video, options
 from edge_difom.cli.evaluation_tables import show
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         "edge-difom evaluate --bundle edge-s --video A.mp4 --boxes A.json --video B.mp4 --clean "
         "--report page.html",
         "edge-difom evaluate --run RUN --data DIR --json fp32.json",
+        "edge-difom evaluate --detector student:RUN --delineator oracle --data DIR",
+        "edge-difom evaluate --detector oracle --delineator sam:FOLDER --data DIR --json sam.json",
         "edge-difom evaluate --run RUN --data kvasir:TestDataset --report kvasir.html",
     ),
 )
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     help="Folder of further frames without a polyp, counted by folder and video sequence; "
     "repeatable.",
 )
+@evaluate_delimit.delimit_options
 @options.engine()
 @options.precision()
 @options.threads()
@@ -114,6 +117,8 @@ def command(
     names: Path | None,
     pairs: Path | None,
     negatives: tuple[Path, ...],
+    detector: str | None,
+    delineator: str | None,
     engine: str,
     precision: str,
     threads: int | None,
@@ -136,6 +141,8 @@ def command(
             "--pairs": pairs,
             "--shifts": shifts,
             "--clean-frames": clean_frames,
+            "--detector": detector,
+            "--delineator": delineator,
         }
         evaluate_video.run(
             bundle_path,
@@ -152,12 +159,34 @@ def command(
 
     from edge.evaluation.evaluator import read_record
 
-    _one_of("--bundle", bundle_path, "--run", run)
+    if detector is None and delineator is None:
+        _one_of("--bundle", bundle_path, "--run", run)
     _one_of("--data", data, "--pairs", pairs)
     if names is not None and data is None:
         raise UsageError(
             "--names selects frames of --data", expected="--data with --names", got="--pairs"
         )
+    if detector is not None or delineator is not None:
+        single = {
+            "--bundle": bundle_path,
+            "--run": run,
+            "--shifts": shifts,
+            "--clean-frames": clean_frames,
+            "--compare": compare,
+        }
+        evaluate_delimit.run(
+            detector,
+            delineator,
+            [name for name, given in single.items() if given],
+            lambda: (_find(data, names, pairs), _find_clean(pairs, negatives)),
+            data=data or str(pairs),
+            engine=engine,
+            threads=threads,
+            precision=precision,
+            report_path=report_path,
+            json_path=json_path,
+        )
+        return
     if run is not None and (shifts or clean_frames):
         raise UsageError(
             "--shifts and --clean-frames need an engine", expected="--bundle", got="--run"
@@ -165,7 +194,7 @@ def command(
     if compare is not None and report_path is None:
         raise UsageError("--compare draws a second curve", expected="--report with --compare")
     other = (compare.stem, read_record(compare)) if compare else None
-    gallery = _gallery() if report_path else None
+    gallery = _gallery(run) if report_path else None
     wanted: dict[str, Any] = {
         "protocol_a": protocol == "both",
         "seen": gallery.add if gallery else None,
@@ -247,12 +276,16 @@ def _count_clean(
         }
 
 
-def _gallery() -> Gallery:
+def _gallery(run: Path | None) -> Gallery:
     from edge.evaluation.gallery import Gallery
     from edge.evaluation.page import require_extras
 
     require_extras()
-    return Gallery()
+    if run is None:
+        return Gallery()
+    from distill.train.rounds import round_drawings
+
+    return Gallery(round_drawings(run))
 
 
 def _write_page(

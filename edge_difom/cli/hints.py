@@ -54,6 +54,8 @@ OPTION_HINTS = {
     "slots-unreadable": "edge-difom device gc --reset, then install again",
     "stills-need-guard": "leave out --no-guard; for a single image use "
     "`edge-difom device still IMAGE --bundle B`",
+    "student-teaches": "edge-difom distill --data DIR --set task_teachers=[run:{run}] --teacher "
+    "run:{run}",
     "student-uncertain": "edge-difom distill --config {run}/resolved.yaml --set uncertainty=false",
     "test-frames-unknown": "give the TestDataset folder, list the test frames with --names FILE, "
     "or use all frames with --data DIR",

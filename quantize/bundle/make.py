@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from edge.errors import AccuracyError, UsageError
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.run_splits import read_clean_splits, read_splits
 from edge.frame import DEFAULT_OPERATING_POINT
+from edge.imaging.box_maps import mask_plane
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
@@ -154,7 +154,7 @@ def make_bundle(
         intended_use=RESEARCH_USE,
         license=LICENSE,
         input=Input(height=frames.shape[1], width=frames.shape[2], field_of_view=rule),
-        output=_output((scores.shape[1], scores.shape[2]), calibration),
+        output=_output((scores.shape[1], scores.shape[2]), canonical.planes, calibration),
         engines=[engine.entry() for engine in engines],
         golden=GoldenSet(frames=golden),
         parity=[],
@@ -247,7 +247,7 @@ def _accuracy(
             for dataset, members in datasets.items():
                 report = evaluate(
                     members,
-                    _scorer(opened),
+                    _scorer(opened, engine.planes),
                     point=manifest.output.point,
                     rule=manifest.input.field_of_view,
                 )
@@ -303,14 +303,19 @@ def _calibration(
     try:
         name = f"{engine.runtime} {engine.precision}"
         return calibrate(
-            _scorer(opened), pairs, clean, engine=name, rule=rule, specificity=specificity
+            _scorer(opened, engine.planes),
+            pairs,
+            clean,
+            engine=name,
+            rule=rule,
+            specificity=specificity,
         )
     finally:
         opened.close()
 
 
-def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
-    plain = Output(height=size[0], width=size[1])
+def _output(size: tuple[int, int], planes: int, calibration: Calibration | None) -> Output:
+    plain = Output(height=size[0] // planes, width=size[1], boxes=planes > 1)
     if calibration is None:
         return plain
     return msgspec.structs.replace(
@@ -322,8 +327,8 @@ def _output(size: tuple[int, int], calibration: Calibration | None) -> Output:
     )
 
 
-def _scorer(engine: Engine) -> Callable[[ImageU8], ImageU8]:
-    return partial(score_image, engine)
+def _scorer(engine: Engine, planes: int) -> Callable[[ImageU8], ImageU8]:
+    return lambda image: mask_plane(score_image(engine, image), planes)
 
 
 def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: FieldOfView) -> FrameSet:

@@ -16,7 +16,7 @@ from quantize.bundle.make import make_bundle
 from quantize.certify.operating_point import SPECIFICITY
 from quantize.runs.folder import load_qat_config, qat_path
 from quantize.runs.train import train_qat
-from quantize.runs.uncertainty import refuse_uncertainty
+from quantize.runs.training_only import refuse_training_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ def train_bundle(
         ParityError: An engine disagrees with the student.
     """
     refuse_existing(out, force=force)
-    refuse_uncertainty(config.student.network)
+    refuse_training_only(config.student.network)
     quantized = qat_path(run)
     described, begun = _holds(run, config, load_config), _holds(quantized, qat, load_qat_config)
     if can_resume(run):

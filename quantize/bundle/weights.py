@@ -54,7 +54,7 @@ def bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
         UsageError: The bundle has no OpenVINO engine, or this version does not know its student.
     """
     name, size = bundle.manifest.provenance.student, bundle.manifest.input
-    student = build_student(name, pretrained=False).eval()
+    student = build_student(name, pretrained=False).for_engines().eval()
     held = _read_convolutions(bundle)
     traced = trace(student, torch.zeros(1, 3, size.height, size.width))
     named = convolutions(traced)

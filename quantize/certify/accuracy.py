@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -12,6 +11,7 @@ from edge.engines.open import open_engine_files
 from edge.engines.scoring import score_image
 from edge.evaluation.evaluator import evaluate
 from edge.evaluation.metrics import size_of
+from edge.imaging.box_maps import mask_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +112,7 @@ def score_engine(
     try:
         report = evaluate(
             pairs,
-            partial(score_image, opened),
+            lambda image: mask_plane(score_image(opened, image), engine.planes),
             clean=clean,
             rule=config.data.field_of_view,
             done=done,

@@ -10,6 +10,7 @@ from edge.datasets.phantom.render import render
 from edge.engines.golden_check import compare
 from edge.errors import ParityError
 from edge.frame import DEFAULT_OPERATING_POINT
+from edge.imaging.box_maps import mask_plane
 from edge.imaging.postprocess import level
 from edge.imaging.preprocess import to_input
 from quantize.certify.parity import canonical_scores, engine_scores
@@ -41,7 +42,7 @@ def choose_golden(
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
 
     Returns:
-        (N, H, W, 3) uint8 RGB and (N, h, w) uint8.
+        (N, H, W, 3) uint8 RGB and (N, planes * h, w) uint8.
 
     Raises:
         ParityError: The student gives a mask on too few phantom frames.
@@ -52,7 +53,8 @@ def choose_golden(
     for seed in range(GOLDEN_SEEDS):
         frame = to_input(render(seed).image, canonical.size, bgr=False)
         scores = canonical_scores(canonical, frame[None])[0]
-        fits = MIN_AREA <= float((scores >= least).mean()) <= MAX_AREA
+        mask = mask_plane(scores, canonical.planes) >= least
+        fits = MIN_AREA <= float(mask.mean()) <= MAX_AREA
         (telling if fits else others).append((frame, scores))
         if len(telling) >= half and len(telling) + min(len(others), half) >= GOLDEN_FRAMES:
             break

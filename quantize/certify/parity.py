@@ -115,19 +115,23 @@ def compare_maps(
     given: FrameSet | None = None,
     *,
     threshold: float = DEFAULT_OPERATING_POINT.threshold,
+    planes: int = 1,
 ) -> ParityRow:
     """Compare the scores of two steps: differences, mask IoU and Dice difference.
 
     Args:
         left: Name of the first step.
         right: Name of the second step.
-        a: (N, h, w) scores of `left` in 1/256.
-        b: (N, h, w) scores of `right` in 1/256.
+        a: (N, planes * h, w) scores of `left` in 1/256.
+        b: (N, planes * h, w) scores of `right` in 1/256.
         given: Frames of the scores.
         threshold: Score from which a pixel belongs to the mask, 0 to 1.
+        planes: Maps below one another; the first is the mask, and all count for the differences.
     """
     least = level(threshold)
     difference = np.abs(a.astype(np.int16) - b.astype(np.int16))
+    rows = a.shape[1] // planes
+    a, b = a[:, :rows], b[:, :rows]
     names = (
         given.names
         if given is not None and given.names
@@ -208,6 +212,14 @@ def parity_rows(
     pairs += [(names[0], name) for name in by_engine if name not in whole]
     maps |= by_engine
     return [
-        compare_maps(left, right, maps[left], maps[right], given, threshold=threshold)
+        compare_maps(
+            left,
+            right,
+            maps[left],
+            maps[right],
+            given,
+            threshold=threshold,
+            planes=canonical.planes,
+        )
         for left, right in pairs
     ]

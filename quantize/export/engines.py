@@ -44,12 +44,14 @@ class ExportedEngine:
         precision: `int8`, `f32` or `bf16`; `bf16` has the files of the f32 engine.
         contents: Contents of `FILES[runtime]`, in that order.
         float_ops: Operations that the runtime executes in float, each with the reason.
+        planes: Maps below one another in its output.
     """
 
     runtime: str
     precision: str
     contents: list[bytes]
     float_ops: list[str]
+    planes: int = 1
 
     @property
     def paths(self) -> list[str]:
@@ -92,7 +94,7 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
     xml, weights = export_openvino(canonical)
     model, graph = export_tflite(canonical), export_onnx(canonical)
     refuse_unopenable(model)
-    return [
+    engines = [
         ExportedEngine(
             "openvino",
             precision,
@@ -102,6 +104,7 @@ def export_engines(canonical: Canonical) -> list[ExportedEngine]:
         ExportedEngine("tflite", precision, [model], _explain(tflite_float_ops(model), precision)),
         ExportedEngine("onnx", precision, [graph], _explain(onnx_float_ops(graph), precision)),
     ]
+    return [replace(engine, planes=canonical.planes) for engine in engines]
 
 
 def bf16_engine(f32: ExportedEngine) -> ExportedEngine:

@@ -19,7 +19,7 @@ from quantize.export.engines import export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.nncf import quantize_student, refuse_nonfinite
 from quantize.runs.folder import MIN_CALIBRATION
-from quantize.runs.uncertainty import refuse_uncertainty
+from quantize.runs.training_only import refuse_training_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ def load_student_file(path: Path, name: str) -> Student:
         TrainingError: The file is missing or damaged, or holds no weights, weights of a different
             network, NaN or infinity.
     """
-    refuse_uncertainty(name)
-    student = build_student(name, pretrained=False)
+    refuse_training_only(name)
+    student = build_student(name, pretrained=False).for_engines()
     found = _weights(path)
     wanted = student.state_dict()
     found = strip_wrappers(found, list(wanted), path)

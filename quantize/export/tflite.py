@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _NONE, _RELU, _RELU6 = 0, 1, 3
 _SAME, _VALID = 0, 1
+_NHWC = {1: 3, -3: 3, 2: 1, -2: 1}
+"""Axis of (B, C, H, W) that maps may be joined along -> axis of (B, H, W, C)."""
 
 
 def export_tflite(canonical: Canonical) -> bytes:
@@ -307,14 +309,14 @@ class _TfliteWriter(GraphWriter):
         self.file.add(BuiltinOperator.SLICE, [source, begin, size], made, schema.SliceOptionsT())
 
     def _cat(self, node: Node, given: dict[str, Any]) -> None:
-        if given["dim"] not in (1, -3):
+        if given["dim"] not in _NHWC:
             raise UsageError(
-                f"{node.name} joins along axis {given['dim']}", expected="the channels"
+                f"{node.name} joins along axis {given['dim']}", expected="channels or rows"
             )
         sources = [self.values[source] for source in given["tensors"]]
         made, activation = self.resolve_output(node, sources[0])
         options = schema.ConcatenationOptionsT()
-        options.axis, options.fusedActivationFunction = 3, activation
+        options.axis, options.fusedActivationFunction = _NHWC[given["dim"]], activation
         self.file.add(BuiltinOperator.CONCATENATION, sources, made, options)
 
     def _pixel_shuffle(self, node: Node, given: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ Without quantizers, the same walk gives the float student in these operations, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,11 +81,13 @@ class Canonical:
         module: The graph, executable on (1, 3, H, W) float.
         size: Height and width of the input.
         quantized: True for the INT8 student, False for the float student.
+        planes: Maps below one another in its scores (`edge.frame.PLANES`).
     """
 
     module: GraphModule
     size: tuple[int, int]
     quantized: bool
+    planes: int = 1
 
     def scores(self, images: Tensor) -> Tensor:
         """Compute score maps (B, h, w) uint8 in 1/256 of a batch (B, 3, H, W) float."""
@@ -108,7 +110,7 @@ def canonicalize(model: nn.Module, size: tuple[int, int]) -> Canonical:
     """
     device = next(model.parameters()).device
     traced = trace(model, torch.zeros(1, 3, *size, device=device))
-    return _Builder(traced).build()
+    return replace(_Builder(traced).build(), planes=int(getattr(model, "planes", 1)))
 
 
 class _Builder:

@@ -98,7 +98,7 @@ def logit_nodes(traced: Trace) -> set[Node]:
         node = waiting.pop()
         if node not in found:
             found.add(node)
-            if operator(node) in ("batch_norm", "quantizer", "add", *_MOVES):
+            if operator(node) in ("batch_norm", "quantizer", "add", "cat", *_MOVES):
                 waiting += [
                     source for source in node.all_input_nodes if source.op == "call_function"
                 ]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 NO_INTEGER_FORM = {
+    "exp": "the decay of a selective scan is an exponential of each cell's own step, and no "
+    "runtime scans in integers",
     "bmm": "runtimes disagree on the scales of products of two computed matrices",
     "gelu": "no runtime computes it in integers",
     "layer_norm": "it divides by a deviation that differs from cell to cell",

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from distill.data.batch import Step
+from distill.losses.detection import detection_loss
 from distill.losses.task import segmentation_loss, structure_loss
 from distill.run_folder import append_metrics, save_checkpoint
+from distill.students.detection import split_planes
 from edge.errors import TrainingError
 from edge.util.progress import silent
 from quantize.qat.grid_alignment import align
@@ -61,6 +63,7 @@ class Finetuning:
             alone.
         task_loss: The run's loss of logits and mask, used if there is no objective.
         heads_lr: Learning rate of the objective's heads; None for that of the student.
+        box_weight: Weight of the loss of the boxes, for a student with some.
         report: Shows the progress of the steps.
     """
 
@@ -74,10 +77,11 @@ class Finetuning:
         *,
         task_loss: Callable[[Tensor, Tensor], Tensor] = structure_loss,
         heads_lr: float | None = None,
+        box_weight: float = 1.0,
         report: Reporter = silent,
     ) -> None:
         self.path, self.config, self.data, self.model = path, config, data, model
-        self.report = report
+        self.report, self.box_weight = report, box_weight
         self.objective, self.task_loss, self.heads_lr = objective, task_loss, heads_lr
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [{"params": self.trained, "peak": config.lr}]
@@ -177,10 +181,23 @@ class Finetuning:
     def _losses(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         """Return the minimized loss, and each term under its name in `metrics.jsonl`."""
         if self.objective is None:
-            loss = segmentation_loss(self.task_loss, self.model(batch.images), batch.masks)
+            loss = self._task(batch)
             return loss, {"loss": loss.item()}
         found = self.objective(batch, Step(self.epoch - 1, step))
         return found.total, found.figures()
+
+    def _task(self, batch: Batch) -> Tensor:
+        """Loss of the mask and, for a student with boxes, of these."""
+        logits: Tensor = self.model(batch.images)
+        boxes = None
+        if int(getattr(self.model, "planes", 1)) > 1:
+            logits, boxes = split_planes(logits)
+        loss = segmentation_loss(self.task_loss, logits, batch.masks)
+        if boxes is not None:
+            loss = loss + self.box_weight * detection_loss(
+                boxes, batch.masks, contrast_weight=0.0, hard_frames=False
+            )
+        return loss
 
     def _part(self, step: int) -> float:
         """Return the share of the peak learning rate: half a cosine that falls from 1 to 0.01."""

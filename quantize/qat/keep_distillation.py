@@ -46,7 +46,7 @@ def quantized_maps(quantized: nn.Module, x: Tensor) -> StudentMaps:
 
 
 def refuse_without_recipe(config: DistillConfig) -> None:
-    """Raise UsageError if a run has no term to keep."""
+    """Raise UsageError if a run has no term to keep, or boxes, whose loss is none of them."""
     if config.loss.recipe != "difom" or not (config.teachers.specs or config.teachers.task_specs):
         raise UsageError(
             "distill_weight keeps the terms of a recipe on, and this run has none",
@@ -54,6 +54,12 @@ def refuse_without_recipe(config: DistillConfig) -> None:
             got=f"recipe {config.loss.recipe}, "
             f"teachers {', '.join(config.teachers.specs) or 'none'}",
             hint="leave distill_weight out: the task loss alone",
+        )
+    if config.student.detection:
+        raise UsageError(
+            f"distill_weight does not fit {config.student.network}: its boxes would not be trained",
+            expected="the task loss alone for a student with detection=true",
+            hint="leave distill_weight out",
         )
 
 

@@ -11,7 +11,7 @@ from edge.errors import UsageError
 from quantize.export.engines import export_engines
 from quantize.graph.canonical import canonicalize
 from quantize.qat.nncf import quantize_student
-from quantize.runs.uncertainty import is_uncertain
+from quantize.runs.training_only import is_training_only
 
 if TYPE_CHECKING:
     from distill.config import DistillConfig
@@ -28,17 +28,17 @@ def try_export(config: DistillConfig) -> bool:
         config: Configuration of a training.
 
     Returns:
-        Whether it was tried; a student with a learned confidence is for evaluation alone.
+        Whether it was tried; some students are for training and evaluation alone.
 
     Raises:
         UsageError: A runtime cannot express the student.
     """
     network, size = config.student.network, config.data.size
-    if is_uncertain(network):
+    if is_training_only(network):
         return False
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        student = build_student(network, pretrained=False).eval()
+        student = build_student(network, pretrained=False).for_engines().eval()
         samples = [torch.rand(1, 3, size, size) * 2 - 1 for _ in range(_SAMPLES)]
         try:
             export_engines(canonicalize(student, (size, size)))

@@ -14,7 +14,7 @@ from edge.errors import TrainingError, UsageError
 from quantize.export.engines import ExportedEngine, export_engines
 from quantize.graph.canonical import Canonical, canonicalize
 from quantize.qat.nncf import checkpoint_types, restore
-from quantize.runs.uncertainty import refuse_uncertain_run
+from quantize.runs.training_only import refuse_training_only_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +104,13 @@ def bits_of(path: Path) -> int:
     return int(path.name.removeprefix("qat"))
 
 
+def load_for_engines(run: Path) -> LoadedRun:
+    """Load a run whose student computes what an engine does; errors as `load_run`."""
+    loaded = load_run(run)
+    loaded.student.for_engines()
+    return loaded
+
+
 def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     """Load the best quantized student of a run.
 
@@ -118,7 +125,7 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
     path = qat_path(run, bits)
     best = path / "checkpoints" / "best.pt"
     if (path.parent / "resolved.yaml").is_file():
-        refuse_uncertain_run(load_config(path.parent), path.parent)
+        refuse_training_only_run(load_config(path.parent), path.parent)
     if not best.is_file():
         raise UsageError(
             f"{path.parent} has not been quantized yet",
@@ -127,11 +134,13 @@ def load_quantized(run: Path, bits: int | None = None) -> QuantizedRun:
             code="not-quantized",
             values={"run": path.parent, "bits": bits_of(path)},
         )
-    source = load_run(path.parent)
+    source = load_for_engines(path.parent)
     config = load_qat_config(path)
     state = load_qat_checkpoint(best, ("quantized", "metrics"))
     model = restore(
-        load_run(path.parent).student, state["quantized"], example_input(source.config.data.size)
+        load_for_engines(path.parent).student,
+        state["quantized"],
+        example_input(source.config.data.size),
     )
     size = (source.config.data.size, source.config.data.size)
     return QuantizedRun(
@@ -201,8 +210,8 @@ def exported_engines(run: Path, precision: str, bits: int | None = None) -> list
     if precision in ("int8", "all"):
         engines += export_engines(load_quantized(run, bits).canonical)
     if precision in ("f32", "all"):
-        source = load_run(qat_path(run, bits).parent)
-        refuse_uncertain_run(source.config, source.path)
+        source = load_for_engines(qat_path(run, bits).parent)
+        refuse_training_only_run(source.config, source.path)
         engines += export_engines(
             canonicalize(source.student, (source.config.data.size, source.config.data.size))
         )

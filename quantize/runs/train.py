@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distill.data.load import open_data
 from distill.data.split_record import write_splits
 from distill.losses.task import TASK_LOSSES
-from distill.run_folder import describe_run, keep_metrics_before, load_run
+from distill.run_folder import describe_run, keep_metrics_before
 from distill.run_lock import sole_trainer
 from edge.datasets.pairs import Pair
 from edge.errors import DataError, UsageError
@@ -28,6 +28,7 @@ from quantize.runs.folder import (
     QuantizedRun,
     bits_of,
     example_input,
+    load_for_engines,
     load_qat_checkpoint,
     load_qat_config,
     load_quantized,
@@ -36,7 +37,7 @@ from quantize.runs.folder import (
 from quantize.runs.record import Start, read_start
 from quantize.runs.report import refuse_breach, write_report
 from quantize.runs.splits import SPLITS, clean_validation, recorded_splits
-from quantize.runs.uncertainty import refuse_uncertain_run
+from quantize.runs.training_only import refuse_training_only_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,8 +98,8 @@ def train_qat(
         raise UsageError(
             "only a quantization to 4 bits has a choice of layers", expected="bits=4", got="bits=8"
         )
-    loaded = load_run(path.parent)
-    refuse_uncertain_run(loaded.config, path.parent)
+    loaded = load_for_engines(path.parent)
+    refuse_training_only_run(loaded.config, path.parent)
     if loaded.config.loss.schedule == "teachers-only":
         raise UsageError(
             f"{path.parent} has not learned the task",
@@ -197,6 +198,7 @@ def _start(setting: _Setting) -> Finetuning:
         objective,
         task_loss=task_loss,
         heads_lr=heads_lr,
+        box_weight=loaded.config.loss.detection_weight,
         report=progress,
     )
 
@@ -210,7 +212,16 @@ def _continue(setting: _Setting) -> Finetuning:
     if config.distill_weight:
         objective = kept_objective(loaded, model, data.teacher_channels, config.distill_weight)
     task_loss = TASK_LOSSES[loaded.config.loss.task_loss]
-    tuning = Finetuning(path, config, data, model, objective, task_loss=task_loss, report=progress)
+    tuning = Finetuning(
+        path,
+        config,
+        data,
+        model,
+        objective,
+        task_loss=task_loss,
+        box_weight=loaded.config.loss.detection_weight,
+        report=progress,
+    )
     tuning.restore(state)
     keep_metrics_before(path, tuning.epoch)
     return tuning

@@ -17,6 +17,7 @@ from distill.config import make_config
 from distill.data.boxed import load_boxed
 from distill.run_folder import load_config
 from distill.students.build import build_student
+from distill.train.runs import start_run
 from edge.datasets.parts import find_parts
 from edge.datasets.phantom.render import write_dataset
 from edge.errors import UsageError
@@ -132,6 +133,12 @@ def test_unusable_comparisons_are_refused(tmp_path: Path) -> None:
         systems.compare_systems(
             "decoders", (tmp_path,), range(2), tmp_path / "runs", boxed=tmp_path / "b"
         )
+    with pytest.raises(UsageError, match="needs teacher"):
+        systems.compare_systems("scan-teacher", (tmp_path,), range(2), tmp_path / "runs")
+    with pytest.raises(UsageError, match="takes no teacher"):
+        systems.compare_systems(
+            "decoders", (tmp_path,), range(2), tmp_path / "runs", taught_by=tmp_path / "t"
+        )
     assert not (tmp_path / "runs").exists()
 
 
@@ -183,6 +190,50 @@ def test_a_comparison_of_systems_scores_a_hospital_that_no_run_saw(
     text = templates.study(msgspec.json.decode(msgspec.json.encode(study)))
     assert "Dice, other" in text
     assert "| baseline |" in text
+
+
+@pytest.mark.slow
+def test_boxes_of_the_head_are_compared_with_those_of_the_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
+    for name, seed in (("home", 1), ("other", 2)):
+        write_dataset(tmp_path / name, train=6, validation=3, negatives=0, seed=seed, size=(72, 72))
+    study = systems.compare_systems(
+        "detection",
+        (tmp_path / "home",),
+        range(2),
+        tmp_path / "runs",
+        left_out=(tmp_path / "other",),
+        chosen=("detection",),
+        settings=TINY | {"student": "edge-xs"},
+    )
+    base, head = (row.figures for row in study.rows)
+    assert {"recall of boxes, other", "AP of boxes, other"} <= base.keys() & head.keys()
+    assert "AP of the head, other" in head.keys() - base.keys()
+
+
+@pytest.mark.slow
+def test_a_scan_teaches_and_its_shuffled_maps_are_the_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_DIFOM_RUNS", str(tmp_path / "cache"))
+    write_dataset(tmp_path / "home", train=6, validation=3, negatives=0, seed=1, size=(72, 72))
+    shared = {"data": [str(tmp_path / "home")], "recipe": "none", **TINY}
+    scans = {"student": "edge-xs", "selective_scan": True}
+    start_run(make_config(shared | scans), out=tmp_path / "teacher")
+    study = systems.compare_systems(
+        "scan-teacher",
+        (tmp_path / "home",),
+        range(2),
+        tmp_path / "runs",
+        taught_by=tmp_path / "teacher",
+        settings=TINY,
+    )
+    assert [row.recipe for row in study.rows] == ["edge-xs", "taught", "taught-shuffled"]
+    control = load_config(tmp_path / "runs" / "taught-shuffled-0")
+    assert control.teachers.shuffle
+    assert control.teachers.specs == [f"run:{tmp_path / 'teacher'}"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from distill.students.build import build_student
 from distill.teachers.build import build_teacher
 from edge.engines.open import open_engine_files
 from edge.errors import UsageError
+from edge.evaluation.delimit.build import Opening, build_delineator, build_detector
 from edge.frame import Result
 from edge.sinks.open import open_sinks
 from edge.sources.open import open_source
@@ -105,6 +107,18 @@ def test_the_source_and_the_sink_pass_frames_on(installed: Path) -> None:
         open_source(f"npy:{installed}?a=1")
     with pytest.raises(FileExistsError), open_sinks([f"areas:{target}"])[0]:
         pass
+
+
+def test_the_detector_and_the_delineator_work_together(installed: Path) -> None:
+    image = np.zeros((8, 12, 3), np.uint8)
+    image[1:3, 1:4] = 200
+    true = image[..., 0] > 0
+    with ExitStack() as stack:
+        found = build_detector("quarters", Opening(stack)).detect(image, true)
+        masks = build_delineator("bright", Opening(stack)).delineate(image, found, true)
+    assert [proposal.box[:2] for proposal in found] == [(0, 0), (6, 0), (0, 4), (6, 4)]
+    assert (masks[0] == true).all()
+    assert not masks[3].any()
 
 
 def test_each_walk_leads_from_the_readme_to_its_line() -> None:

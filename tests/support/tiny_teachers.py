@@ -85,3 +85,49 @@ def sam_pth() -> dict[str, Tensor]:
         if "pos" in name:
             nn.init.normal_(value, std=0.02)
     return encoder.state_dict()
+
+
+def sam_whole() -> Any:
+    """SAM with its prompt encoder and mask decoder."""
+    parts = {"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    config = transformers.SamConfig(
+        vision_config={
+            "hidden_size": 32,
+            "output_channels": 16,
+            "image_size": 64,
+            "patch_size": 16,
+            "mlp_dim": 32,
+            "window_size": 2,
+            "global_attn_indexes": [],
+            "num_pos_feats": 8,
+            **TINY,
+        },
+        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+        mask_decoder_config=parts,
+    )
+    return _with_noise(transformers.SamModel(config))
+
+
+def sam2_whole() -> Any:
+    """SAM 2 with its prompt encoder and mask decoder."""
+    vision = sam2_vision().config.to_dict()
+    vision["backbone_feature_sizes"] = [[64, 64], [32, 32], [16, 16]]
+    config = transformers.Sam2Config(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": 16, "image_size": 256, "patch_size": 16},
+        mask_decoder_config={
+            "hidden_size": 16,
+            "mlp_dim": 16,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+    )
+    return _with_noise(transformers.Sam2Model(config))
+
+
+def _with_noise(network: Any) -> Any:
+    """Give all weights a size at which prompts matter."""
+    for name, value in network.named_parameters():
+        if "norm" not in name:
+            nn.init.normal_(value.data, std=0.3)
+    return network

@@ -97,10 +97,8 @@ class RpcaDecoder(Decoder):
 
     def forward(self, maps: Mapping[str, Tensor], *, training: bool = False) -> Decoded:
         """Decode the maps of a batch; the last picture is rebuilt for training alone."""
-        x4, x8, x16, x32 = (self.lateral[name](maps[name]) for name in self.NEEDS)
-        low = upsample(x32) + x16
-        high = upsample(low) + x8
-        given = picture = upsample(high) + x4
+        low, high, given = self._pictures(maps)
+        picture = given
         negative: Tensor | None = None
         for number, step in enumerate(self.rounds, 1):
             background, negative = step(picture, negative)
@@ -109,3 +107,22 @@ class RpcaDecoder(Decoder):
         assert negative is not None
         distance = F.mse_loss(picture, given.detach()) if training else None
         return Decoded(low, high, negative, distance)
+
+    def decompose(self, maps: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Background B and object T = -U' of each round, (B, width, H / 4, W / 4) each."""
+        picture = self._pictures(maps)[2]
+        negative: Tensor | None = None
+        found = []
+        for step, rebuild in zip(self.rounds, self.rebuild, strict=True):
+            background, negative = step(picture, negative)
+            assert negative is not None
+            found.append((background, -negative))
+            picture = rebuild(background, negative)
+        return found
+
+    def _pictures(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of the encoder's maps at strides 16, 8 and 4."""
+        x4, x8, x16, x32 = (self.lateral[name](maps[name]) for name in self.NEEDS)
+        low = upsample(x32) + x16
+        high = upsample(low) + x8
+        return low, high, upsample(high) + x4

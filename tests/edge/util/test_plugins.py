@@ -1,10 +1,11 @@
-"""Sources, sinks, engines, students and teachers of other distributions."""
+"""Plug-ins of every kind, of other distributions."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import textwrap
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from distill.students.build import build_student
 from distill.teachers.build import build_teacher
 from edge.engines.open import open_engine_files, split_name
 from edge.errors import MissingDependencyError, UsageError
+from edge.evaluation.delimit.build import Opening, build_delineator, build_detector
 from edge.frame import Result
 from edge.sinks.open import open_sinks
 from edge.sources.open import open_source
@@ -33,6 +35,7 @@ import torch
 from distill.students.base import Student, StudentMaps
 from distill.teachers.base import Teacher
 from edge.errors import UsageError
+from edge.evaluation.delimit.base import Proposal
 from edge.sinks.base import BaseSink
 from edge.sources.base import BaseSource
 
@@ -102,6 +105,19 @@ class Tiny(Student):
         return StudentMaps(logits, logits, logits)
 
 
+class Corner:
+    def __init__(self, side="4"):
+        self.side = int(side)
+
+    def detect(self, image, true):
+        return [Proposal((0, 0, self.side, self.side), 0.5)]
+
+
+class Everything:
+    def delineate(self, image, proposals, true):
+        return [np.ones(true.shape, bool) for _ in proposals]
+
+
 class Mean(Teacher):
     def __init__(self, source="default"):
         super().__init__("mean", 3, source, size=8, cells=2)
@@ -134,6 +150,14 @@ number = {MODULE}:not_a_source
 
 [edge_difom.students]
 tiny = {MODULE}:Tiny
+number = {MODULE}:not_a_source
+
+[edge_difom.detectors]
+corner = {MODULE}:Corner
+number = {MODULE}:not_a_source
+
+[edge_difom.delineators]
+everything = {MODULE}:Everything
 number = {MODULE}:not_a_source
 
 [edge_difom.teachers]
@@ -183,12 +207,23 @@ def test_a_plugin_of_each_kind_is_used(installed: Path) -> None:
     assert torch.allclose(features, torch.tensor(5.0))
     assert build_teacher("mean:other").preprocessing == "other"
 
+    with ExitStack() as stack:
+        opening, image = Opening(stack), np.zeros((8, 9, 3), np.uint8)
+        (found,) = build_detector("corner:6", opening).detect(image, np.zeros((8, 9), bool))
+        assert found.box == (0, 0, 6, 6)
+        drawn = build_delineator("everything", opening)
+        assert drawn.delineate(image, [found], np.zeros((8, 9), bool))[0].all()
+        with pytest.raises(UsageError, match="unknown option"):
+            build_detector("corner?side=2", opening)
+
 
 CALLS: dict[str, Callable[[], object]] = {
     "source": lambda: open_source("number:x"),
     "attribute": lambda: open_source("gone:x"),
     "module": lambda: open_source("absent:x"),
     "sink": lambda: open_sinks(["number"]),
+    "detector": lambda: build_detector("number:x", Opening(ExitStack())),
+    "delineator": lambda: build_delineator("number:x", Opening(ExitStack())),
     "engine": lambda: open_engine_files("number", [b""], threads=1),
     "student": lambda: build_student("number"),
     "teacher": lambda: build_teacher("number"),

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from distill.losses.detection import detection_loss
 from distill.students.blocks import conv_bn_relu6
 from distill.students.build import build_student
+from distill.students.detection import split_planes
 from distill.students.edge import PyramidStudent
 from distill.students.encoders import ENCODERS, Encoder, MapShape
 from distill.students.pranet_v2 import PraNetV2
@@ -56,7 +58,7 @@ def tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "tiny", lambda _: Encoder(Tiny(), shapes, lambda _: []))
 
 
-def pyramid(decoder: str, *, dynamic_head: bool = False) -> PyramidStudent:
+def pyramid(decoder: str, *, dynamic_head: bool = False, detection: bool = False) -> PyramidStudent:
     return PyramidStudent(
         "tiny",
         decoder=decoder,
@@ -66,6 +68,7 @@ def pyramid(decoder: str, *, dynamic_head: bool = False) -> PyramidStudent:
         presence=True,
         uncertainty=False,
         pooled_attention=False,
+        detection=detection,
     )
 
 
@@ -85,9 +88,13 @@ def certificate(student: Student) -> tuple[dict[str, ParityRow], dict[str, Expor
     student.train()
     for step in range(24):
         part = slice(8 * (step % 2), 8 * (step % 2) + 8)
-        logits = student(x[part])
+        logits, boxes = student(x[part]), None
+        if student.planes > 1:
+            logits, boxes = split_planes(logits)
         wanted = nn.functional.adaptive_avg_pool2d(masks[part], logits.shape[-1])
         loss = nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+        if boxes is not None:
+            loss = loss + detection_loss(boxes, masks[part], contrast_weight=0.0, hard_frames=False)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -107,11 +114,12 @@ NETWORKS: dict[str, Callable[[], Student]] = {
     "emcad": lambda: pyramid("emcad"),
     "pld": lambda: pyramid("pld"),
     "dynamic-head": lambda: pyramid("fpn", dynamic_head=True),
+    "detection": lambda: pyramid("fpn", detection=True).for_engines(),
     "pranet-v2": lambda: PraNetV2(
         pretrained=False, base=8, blocks=(1, 1, 1, 2), width=8, reverse=(8, 8, 8)
     ),
 }
-WHOLE_IN_OPENVINO = ("pld",)
+WHOLE_IN_OPENVINO = ("pld", "detection")
 """Networks of which OpenVINO leaves nothing in float; it fuses gates into float kernels."""
 MAX_DIFFERENCE = {"pranet-v2": 30.0}
 """Mean difference of FP32 and INT8 scores in 1/256; a sum of several gated logits is coarser."""

@@ -252,7 +252,7 @@ def test_an_unexportable_student_is_refused_first(
 class Always:
     """Stands in for a canonical graph that gives every pixel one score."""
 
-    size = (SIZE, SIZE)
+    size, planes = (SIZE, SIZE), 1
 
     def __init__(self, score: int) -> None:
         self.score = score

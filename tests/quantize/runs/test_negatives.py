@@ -41,7 +41,9 @@ def test_negatives_of_a_quantization_replace_those_of_the_run(
     def opened(config: DistillConfig, **_: Any) -> None:
         raise _Opened(config)
 
-    monkeypatch.setattr(train, "load_run", lambda _: SimpleNamespace(config=config, student=None))
+    monkeypatch.setattr(
+        train, "load_for_engines", lambda _: SimpleNamespace(config=config, student=None)
+    )
     monkeypatch.setattr(train, "canonicalize", lambda *_: None)
     monkeypatch.setattr(train, "export_engines", lambda *_: [])
     monkeypatch.setattr(train, "recorded_splits", lambda *_, **__: None)

@@ -1,0 +1,1 @@
+"""Detectors and delineators that need torch (`edge.evaluation.delimit`)."""
