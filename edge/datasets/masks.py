@@ -13,6 +13,16 @@ import cv2
 import numpy as np
 
 from edge.datasets.image_files import decode, has_pages, palette_indices, read_bytes
+from edge.datasets.mask_structure import (
+    SQUARE,
+    faint_class,
+    has_structure,
+    histogram,
+    levels_of,
+    scaled,
+    second_class,
+    without_core,
+)
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge.datasets.mask_structure import Codec
     from edge.frame import MaskBool
 
     Pixels = NDArray[Any]
@@ -32,10 +43,8 @@ _TRACES = 8
 """Maximum peak at which scattered pixels of a lossless file are refused."""
 _FEW_LEVELS = 16
 """Maximum levels of a file with class numbers; soft edges or lossy compression cause more."""
-_FEW_AREAS = 12
-"""Maximum number of areas of a faint class; noise causes more."""
-_SQUARE = np.ones((3, 3), np.uint8)
-_BORDER_COVERED, _AREA_COVERED = 0.9, 0.5
+_BORDER_COVERED = 0.5
+"""Share of the image's border that only a background covers; polyps in public sets cover 0.33."""
 
 
 def read_mask(path: Path) -> MaskBool:
@@ -61,29 +70,27 @@ def decode_mask(path: Path, data: bytes) -> MaskBool:
         _refuse(path, "values that are not finite", "export the mask as an 8-bit PNG")
     if pixels.min() < 0:
         _refuse(path, f"values down to {pixels.min()}", "export the mask as an 8-bit PNG")
-    lossy = _is_lossy(data)
+    codec = _lossy_codec(data)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        inside = _with_alpha(path, pixels[..., :-1], pixels[..., -1], lossy)
+        inside = _with_alpha(path, pixels[..., :-1], pixels[..., -1], codec)
     else:
-        inside = _by_color(path, pixels, lossy)
-    if not inside.any() and _hides_classes(path, data):
-        _refuse(path, "a palette that paints all of its classes black", "save it without a palette")
+        inside = _by_color(path, pixels, codec)
+        _check_palette(path, data, _strength(pixels), inside)
     if not inside.any() and has_pages(data):
         _refuse(path, "several pages, of which the first is black", "save the mask alone")
     return inside
 
 
 def looks_inverted(mask: Pixels) -> bool:
-    """Whether a mask covers its border on all four sides and most of the image, as if inverted.
+    """Whether a mask touches all four edges and covers most of the border, as if inverted.
 
     Args:
         mask: (H, W) bool, or uint8 coverage in 1/255.
     """
     limit = 0 if mask.dtype == np.bool_ else 127
-    sides = [mask[0], mask[-1], mask[:, 0], mask[:, -1]]
-    if any(np.mean(side > limit) < _BORDER_COVERED for side in sides):
-        return False
-    return bool(np.mean(mask > limit) > _AREA_COVERED)
+    sides = [side > limit for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])]
+    covered = float(np.mean(np.concatenate(sides)))
+    return covered > _BORDER_COVERED and all(bool(side.any()) for side in sides)
 
 
 def inversion_note(names: list[str], areas: Iterable[float], total: int) -> str:
@@ -101,22 +108,22 @@ def inversion_note(names: list[str], areas: Iterable[float], total: int) -> str:
     )
 
 
-def _with_alpha(path: Path, colors: Pixels, alpha: Pixels, lossy: bool) -> MaskBool:
+def _with_alpha(path: Path, colors: Pixels, alpha: Pixels, codec: Codec) -> MaskBool:
     """Read the mask from the channel that varies; refuse it if color and alpha disagree."""
     flat = _is_uniform(colors)
     if alpha.min() == alpha.max():
         if alpha.max() > 0:
-            return _by_color(path, colors, lossy)
+            return _by_color(path, colors, codec)
         if flat:
             return np.zeros(alpha.shape, dtype=bool)
         _refuse(path, "a picture that is transparent everywhere", "remove its alpha channel")
-    opaque = _by_color(path, np.ascontiguousarray(alpha), lossy)
+    opaque = _by_color(path, np.ascontiguousarray(alpha), codec)
     visible = alpha > 0
     painted = _strength(colors)[visible].min() > 0
     if flat or (painted and _is_uniform(colors[~visible])):
         return opaque
-    drawn = _by_color(path, colors, lossy)
-    if (drawn & ~visible).any():
+    drawn = _by_color(path, colors, codec)
+    if (drawn & ~visible).any() or not (painted or visible.all()):
         _refuse(
             path,
             "colors and a transparency that show two different masks",
@@ -125,15 +132,15 @@ def _with_alpha(path: Path, colors: Pixels, alpha: Pixels, lossy: bool) -> MaskB
     return drawn
 
 
-def _by_color(path: Path, colors: Pixels, lossy: bool) -> MaskBool:
+def _by_color(path: Path, colors: Pixels, codec: Codec) -> MaskBool:
     strength = _strength(colors)
     peak = strength.max()
     if peak == 0:
         return np.zeros(strength.shape, dtype=bool)
     if 4 * float(strength.min()) > peak:
-        return _without_black(path, colors, strength, lossy)
-    if lossy and peak <= _NOISE:
-        if _has_structure(strength):
+        return _without_black(path, colors, strength, codec)
+    if codec and peak <= _NOISE:
+        if has_structure(strength):
             _refuse(
                 path,
                 f"no pixel over {peak}, as if it held class numbers or colors, "
@@ -141,10 +148,10 @@ def _by_color(path: Path, colors: Pixels, lossy: bool) -> MaskBool:
                 "export it as PNG; multiply class 1 to 255, or paint the polyp white",
             )
         return np.zeros(strength.shape, dtype=bool)
-    levels = _levels(strength)
-    if len(levels) <= _FEW_LEVELS and not lossy:
+    levels = levels_of(strength)
+    if len(levels) <= _FEW_LEVELS and not codec:
         return _by_levels(path, strength, levels)
-    return _by_half(path, strength, lossy)
+    return _by_half(path, strength, codec)
 
 
 def _strength(colors: Pixels) -> Pixels:
@@ -157,15 +164,15 @@ def _strength(colors: Pixels) -> Pixels:
     return strongest
 
 
-def _without_black(path: Path, colors: Pixels, strength: Pixels, lossy: bool) -> MaskBool:
+def _without_black(path: Path, colors: Pixels, strength: Pixels, codec: Codec) -> MaskBool:
     """Read a mask without black: polyp everywhere if it is white; two colors are ambiguous."""
     peak = strength.max()
-    if lossy and peak <= _TRACES:
+    if codec and peak <= _TRACES:
         return np.zeros(strength.shape, dtype=bool)
     flat = colors.reshape(-1, colors.shape[2] if colors.ndim == 3 else 1)
     spread = flat.max(axis=0).astype(np.float64) - flat.min(axis=0)
     white = peak == np.iinfo(strength.dtype).max if strength.dtype.kind == "u" else peak == 1
-    if spread.max() > (_NOISE if lossy else 0) or not (white or (lossy and peak > 255 - _NOISE)):
+    if spread.max() > (_NOISE if codec else 0) or not (white or (codec and peak > 255 - _NOISE)):
         _refuse(
             path,
             f"no black pixel: values from {strength.min()} to {peak}",
@@ -177,12 +184,18 @@ def _without_black(path: Path, colors: Pixels, strength: Pixels, lossy: bool) ->
 def _by_levels(path: Path, strength: Pixels, levels: NDArray[Any]) -> MaskBool:
     """Read a lossless file of few levels: levels that fill areas are classes, others soft edges."""
     peak = levels[-1]
+    if levels[0] > 0:
+        _refuse(
+            path,
+            f"no black pixel: values from {levels[0]:g} to {peak:g}",
+            "paint the background black",
+        )
     if len(levels) == 2 and peak > _TRACES:
         inside: MaskBool = strength > 0
         return inside
     low = strength.astype(np.float32)
-    level = cv2.erode(low, _SQUARE)
-    filled = level == cv2.dilate(low, _SQUARE)
+    level = cv2.erode(low, SQUARE)
+    filled = level == cv2.dilate(low, SQUARE)
     classes = np.unique(level[filled & (low > 0)])
     if peak <= _TRACES and np.count_nonzero(filled & (low > 0)) < 0.1 * np.count_nonzero(low):
         _refuse(
@@ -198,16 +211,19 @@ def _by_levels(path: Path, strength: Pixels, levels: NDArray[Any]) -> MaskBool:
             "paint what is polyp white and what is not black",
         )
     polyp: MaskBool = np.isin(low, classes[classes * 16 > peak]) | (2 * low > peak)
+    # Thin parts of a class fill no area; a soft edge always borders on what it softens.
+    polyp |= without_core(strength, polyp) & (16 * low > peak)
+    _refuse_faint(path, strength, polyp, "")
     return polyp
 
 
-def _by_half(path: Path, strength: Pixels, lossy: bool) -> MaskBool:
+def _by_half(path: Path, strength: Pixels, codec: Codec) -> MaskBool:
     """Read a file with soft edges or noise: pixels above half of the range are polyp."""
     peak = float(strength.max())
-    if lossy and peak < 240:  # Compression overshoots at the outline.
+    if codec and peak < 240:  # Compression overshoots at the outline.
         peak = float(np.median(strength[2 * strength.astype(np.float32) > peak]))
-    share = strength if strength.dtype == np.uint8 and peak > 240 else _scaled(strength, peak)
-    counts = _histogram(share)
+    share = strength if strength.dtype == np.uint8 and peak > 240 else scaled(strength, peak)
+    counts = histogram(share)
     between, white = int(counts[65:192].sum()), int(counts[192:].sum())
     # A soft edge is a small part of the image; most pixels of a photograph are in between.
     if between > 0.1 * share.size or (between > 0.02 * share.size and between > white):
@@ -216,80 +232,28 @@ def _by_half(path: Path, strength: Pixels, lossy: bool) -> MaskBool:
             f"{100 * between / share.size:.0f} % of its pixels between black and white",
             "check that images/ and masks/ are not swapped",
         )
-    if lossy and peak <= 127 and not _has_structure(strength):
+    if codec and peak <= 127 and not has_structure(strength):
         _refuse(path, f"no pixel over {peak:g}", "paint the polyp white")
-    second = _second_class(share, counts)
+    second = second_class(share, counts)
     if second:
         _refuse(
             path,
             f"areas of about {second * peak / 255:.0f} beside {peak:g}, as of a second class",
             "export it as PNG without smoothing, or paint every polyp white",
         )
+    _refuse_faint(path, strength, share > 127, codec)
     return share > 127
 
 
-def _second_class(share: NDArray[np.uint8], counts: NDArray[Any]) -> int:
-    """Return the value (17 to 223) of uniform areas between black and white; 0 without any."""
-    if counts[17:224].sum() < 9:
-        return 0
-    x, y, width, height = cv2.boundingRect(cv2.inRange(share, 17, 223))
-    part = np.ascontiguousarray(share[y : y + height, x : x + width])
-    low = cv2.erode(part, _SQUARE)
-    # Neighboring pixels differ along a soft edge or its ringing, but hardly inside an area.
-    flat = (cv2.dilate(part, _SQUARE) - low < 8) & (low > 16) & (part < 224)
-    if np.count_nonzero(flat) < 9:
-        return 0
-    areas = cv2.morphologyEx(flat.astype(np.uint8), cv2.MORPH_OPEN, _SQUARE) > 0
-    inside = part[areas]
-    if len(inside) < 9:
-        return 0
-    middle = int(np.median(inside))
-    near = np.abs(inside.astype(np.int16) - middle) <= 12
-    return middle if np.mean(near) > 0.5 else 0
-
-
-def _has_structure(strength: Pixels) -> bool:
-    """Whether faint values form a few areas, as classes do, instead of noise all over the image."""
-    x, y, width, height = cv2.boundingRect((strength > 0).astype(np.uint8))
-    if x % 8 == y % 8 == 0 and (width, height) in ((8, 8), (16, 16)):
-        return False  # a codec may raise a whole block above 0
-    smooth = cv2.blur(strength.astype(np.float32), (5, 5))
-    low = float(smooth.min())
-    # Compression overshoots at the outline, so the maximum may be far above the class itself.
-    peaks = float(smooth.max()), float(np.median(smooth[strength > 0]))
-    return any(_forms_areas(strength, smooth > (low + peak) / 2) for peak in peaks)
-
-
-def _forms_areas(strength: Pixels, high: NDArray[np.bool_]) -> bool:
-    """Whether the pixels `high` form a few areas with few holes."""
-    count, _, sizes, _ = cv2.connectedComponentsWithStats(high.astype(np.uint8))
-    if not 1 < count <= _FEW_AREAS + 1 or np.mean(high) > 0.85:
-        return False
-    if cv2.connectedComponents((~high).astype(np.uint8))[0] > _FEW_AREAS + 1:
-        return False
-    # Noise raises the whole image above 0; a class that is not surrounded by 0 must be larger than
-    # a speck.
-    largest = int(sizes[1:, cv2.CC_STAT_AREA].max())
-    return not np.median(strength[~high]) or (count <= 4 and largest > 0.005 * strength.size)
-
-
-def _histogram(share: NDArray[np.uint8]) -> NDArray[Any]:
-    counts: NDArray[Any] = cv2.calcHist([np.ascontiguousarray(share)], [0], None, [256], [0, 256])
-    return counts.ravel().astype(np.int64)
-
-
-def _levels(strength: Pixels) -> NDArray[Any]:
-    """Return the values that occur, in ascending order."""
-    if strength.dtype == np.uint8:
-        return np.flatnonzero(_histogram(strength))
-    return np.unique(strength)
-
-
-def _scaled(strength: Pixels, peak: float) -> NDArray[np.uint8]:
-    share: NDArray[np.uint8] = np.minimum(
-        strength.astype(np.float32) * (255 / peak) + 0.5, 255
-    ).astype(np.uint8)
-    return share
+def _refuse_faint(path: Path, strength: Pixels, polyp: MaskBool, codec: Codec) -> None:
+    """Refuse a mask with areas that are neither polyp nor black."""
+    value = faint_class(strength, polyp, codec)
+    if value:
+        _refuse(
+            path,
+            f"areas of about {value:g} far from those of {strength.max():g}, as of a second class",
+            "export it as PNG and paint what is polyp white and what is not black",
+        )
 
 
 def _is_uniform(colors: Pixels) -> bool:
@@ -297,16 +261,29 @@ def _is_uniform(colors: Pixels) -> bool:
     return bool((flat == flat[:1]).all())
 
 
-def _is_lossy(data: bytes) -> bool:
-    """Whether a file is JPEG or lossy WebP, judged by its content."""
+def _lossy_codec(data: bytes) -> Codec:
+    """Return the lossy codec of a file, judged by its content."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return data.startswith(b"\xff\xd8\xff") or (webp and b"VP8 " in data[12:4096])
+    return "webp" if webp and b"VP8 " in data[12:4096] else ""
 
 
-def _hides_classes(path: Path, data: bytes) -> bool:
-    """Whether a file with a palette uses several entries, all of which it paints black."""
-    indices = palette_indices(path, data)
-    return indices is not None and bool(indices.max() > 0)
+def _check_palette(path: Path, data: bytes, strength: Pixels, inside: MaskBool) -> None:
+    """Refuse a palette whose colors hide classes, or contradict the order of its entries."""
+    entries = palette_indices(path, data)
+    if entries is None:
+        return
+    black = np.unique(entries[strength == 0])
+    if len(black) > 1 or (len(black) == 1 and not inside.any() and black[0] > 0):
+        _refuse(path, "a palette that paints several classes black", "save it without a palette")
+    first = strength[entries == 0]
+    if len(first) and first.min() > 0 and looks_inverted(inside):
+        _refuse(
+            path,
+            "a palette whose first entry, the background, is not black",
+            "save it without a palette, black outside and white inside the polyp",
+        )
 
 
 def _refuse(path: Path, got: str, hint: str) -> NoReturn:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 
-_CREDENTIALS = re.compile(r"//(?:(?!\s!\s).)*@", re.DOTALL)
-"""From the `//` of a URL to the last `@` of the same pipeline element.
+_CREDENTIALS = re.compile(
+    r"(?P<begin>\b(?:rtsp[stuh]?|rtmps?|https?|srt|tcp|udp|ftp):/{0,2}|//)(?:(?!\s!\s).)*@",
+    re.DOTALL | re.IGNORECASE,
+)
+"""From the `//` of a URL, or from its scheme, to the last `@` of the same pipeline element.
 
 A password may hold slashes, quotes, spaces and `@`, so no earlier end is safe. A URL without
 credentials but with an `@` in its path loses its host in the log, which is the lesser harm.
 """
 
+_BARE = re.compile(r"(?<![\w./%+-])[\w.%+-]+:[^\s/@]+@(?=[\w\[])")
+"""`user:password@host` without a scheme."""
+
 _SECRET = re.compile(
-    r"(?P<name>(?:pass(?:word|wd|phrase|code)?|pwd|pw|secret|token|api[-_]?key"
+    r"(?P<name>(?:pass(?:word|wort|wd|phrase|code|w)?|pwd|psw|pw|secret|token|jwt"
+    r"|(?:api|access|private|secret)[-_]?key|sig(?:nature)?|session[-_]?id"
     r"|auth(?:orization)?|credentials?)\s*=\s*(?:\(\w+\)\s*)?)"
     r"(?P<value>\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|(?:\\.|\S)+)",
     re.IGNORECASE | re.DOTALL,
@@ -29,4 +36,5 @@ def redact(text: str) -> str:
     Returns:
         `rtsp://user:password@host/live` as `rtsp://host/live`, and `user-pw=abc` as `user-pw=***`.
     """
-    return _SECRET.sub(lambda match: f"{match['name']}***", _CREDENTIALS.sub("//", text))
+    shown = _BARE.sub("", _CREDENTIALS.sub(lambda match: match["begin"], text))
+    return _SECRET.sub(lambda match: f"{match['name']}***", shown)
