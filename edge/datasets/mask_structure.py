@@ -20,13 +20,19 @@ _FEW_AREAS = 12
 """Maximum number of areas of a faint class; noise causes more."""
 _MOST_COVERED = 0.98
 """Maximum share of the image that a faint class covers; an offset of all values covers more."""
+_DARK, _WHITE, _SPECK = 32, 200, 25
+"""Values outside of every polyp and in the middle of each, and pixels of the smallest area."""
 _REACH = 28
 """Distance in pixels from a polyp to which compression spreads traces of its outline.
 
 Measured on masks of public data sets: JPEG of quality 30 to 95, enlarged twice and saved again.
 """
-_WEBP_TRACES, _WEBP_AREA = 2, 512
-"""Strength and pixels of traces that lossy WebP leaves at any distance, by prediction."""
+_WEBP_TRACES = ((2, np.ones((5, 5), np.uint8)), (4, SQUARE))
+_WEBP_AREA = 512
+"""Strength and extent of traces that lossy WebP leaves at any distance, by prediction.
+
+Measured from quality 60 on: no area of 5 pixels square is over 2, and none of 3 is over 4.
+"""
 
 
 def second_class(share: NDArray[np.uint8], counts: NDArray[Any]) -> int:
@@ -54,6 +60,22 @@ def second_class(share: NDArray[np.uint8], counts: NDArray[Any]) -> int:
     return middle if np.mean(near) > 0.5 else 0
 
 
+def gray_area(share: NDArray[np.uint8]) -> int:
+    """Return the value of an area of its own that is nowhere white; 0 without any.
+
+    Args:
+        share: (H, W) values in 1/255 of the mask's range.
+    """
+    count, labels, sizes, _ = cv2.connectedComponentsWithStats((share > _DARK).astype(np.uint8))
+    if count < 2:
+        return 0
+    nowhere_white = sizes[:, cv2.CC_STAT_AREA] >= _SPECK
+    nowhere_white[np.unique(labels[share > _WHITE])] = False
+    nowhere_white[0] = False
+    areas = nowhere_white[labels]
+    return int(np.median(share[areas])) if areas.any() else 0
+
+
 def faint_class(strength: Pixels, polyp: MaskBool, codec: Codec) -> float:
     """Return the value of areas that are far from every polyp and not black; 0 without any.
 
@@ -70,15 +92,17 @@ def faint_class(strength: Pixels, polyp: MaskBool, codec: Codec) -> float:
     distance = cv2.distanceTransform((~polyp).astype(np.uint8), cv2.DIST_L2, 3)
     far = np.where(distance > _REACH, strength, 0)
     high = cv2.morphologyEx((far > 0).astype(np.uint8), cv2.MORPH_OPEN, SQUARE)
-    count, _, sizes, _ = cv2.connectedComponentsWithStats(high)
+    sizes = cv2.connectedComponentsWithStats(high)[2]
     areas = sizes[1:, cv2.CC_STAT_AREA]
     if not 1 <= len(areas) <= _FEW_AREAS or areas.sum() > _MOST_COVERED * (distance > _REACH).sum():
         return 0
     value = float(np.median(far[high > 0]))
     if codec == "webp" and areas.max() <= _WEBP_AREA:
-        wide = np.ones((5, 5), np.uint8)
-        strong = (far > _WEBP_TRACES).astype(np.uint8)
-        return value if cv2.morphologyEx(strong, cv2.MORPH_OPEN, wide).any() else 0
+        beyond = any(
+            cv2.morphologyEx((far > most).astype(np.uint8), cv2.MORPH_OPEN, square).any()
+            for most, square in _WEBP_TRACES
+        )
+        return value if beyond else 0
     return value
 
 
@@ -98,7 +122,7 @@ def has_structure(strength: Pixels) -> bool:
 def _forms_areas(strength: Pixels, high: NDArray[np.bool_]) -> bool:
     """Whether the pixels `high` form a few areas with few holes."""
     count, _, sizes, _ = cv2.connectedComponentsWithStats(high.astype(np.uint8))
-    if not 1 < count <= _FEW_AREAS + 1 or np.mean(high) > _MOST_COVERED:
+    if not 1 < count <= _FEW_AREAS + 1:
         return False
     if cv2.connectedComponents((~high).astype(np.uint8))[0] > _FEW_AREAS + 1:
         return False

@@ -16,6 +16,7 @@ from edge.datasets.image_files import decode, has_pages, palette_indices, read_b
 from edge.datasets.mask_structure import (
     SQUARE,
     faint_class,
+    gray_area,
     has_structure,
     histogram,
     levels_of,
@@ -140,7 +141,7 @@ def _by_color(path: Path, colors: Pixels, codec: Codec) -> MaskBool:
     if 4 * float(strength.min()) > peak:
         return _without_black(path, colors, strength, codec)
     if codec and peak <= _NOISE:
-        if has_structure(strength):
+        if has_structure(strength - strength.min()):
             _refuse(
                 path,
                 f"no pixel over {peak}, as if it held class numbers or colors, "
@@ -168,6 +169,9 @@ def _without_black(path: Path, colors: Pixels, strength: Pixels, codec: Codec) -
     """Read a mask without black: polyp everywhere if it is white; two colors are ambiguous."""
     peak = strength.max()
     if codec and peak <= _TRACES:
+        low = strength.min()
+        if codec == "jpeg" and peak > low and has_structure(strength - low):
+            _refuse(path, f"areas of {low} and {peak}, none black", "export it as PNG")
         return np.zeros(strength.shape, dtype=bool)
     flat = colors.reshape(-1, colors.shape[2] if colors.ndim == 3 else 1)
     spread = flat.max(axis=0).astype(np.float64) - flat.min(axis=0)
@@ -234,7 +238,7 @@ def _by_half(path: Path, strength: Pixels, codec: Codec) -> MaskBool:
         )
     if codec and peak <= 127 and not has_structure(strength):
         _refuse(path, f"no pixel over {peak:g}", "paint the polyp white")
-    second = second_class(share, counts)
+    second = second_class(share, counts) or gray_area(share)
     if second:
         _refuse(
             path,

@@ -14,8 +14,10 @@ A password may hold slashes, quotes, spaces and `@`, so no earlier end is safe. 
 credentials but with an `@` in its path loses its host in the log, which is the lesser harm.
 """
 
-_BARE = re.compile(r"(?<![\w./%+-])[\w.%+-]+:[^\s/@]+@(?=[\w\[])")
-"""`user:password@host` without a scheme."""
+_BARE = re.compile(
+    r"(?<![\w./%+-])(?!(?:file|images|video|jsonl|shm):)[\w.%+-]+:[^\s/@]+@(?=[\w\[])"
+)
+"""`user:password@host` without a scheme; a file may have an `@` in its name."""
 
 _SECRET = re.compile(
     r"(?P<name>(?:pass(?:word|wort|wd|phrase|code|w)?|pwd|psw|pw|secret|token|jwt"
@@ -36,5 +38,5 @@ def redact(text: str) -> str:
     Returns:
         `rtsp://user:password@host/live` as `rtsp://host/live`, and `user-pw=abc` as `user-pw=***`.
     """
-    shown = _BARE.sub("", _CREDENTIALS.sub(lambda match: match["begin"], text))
+    shown = _BARE.sub("***@", _CREDENTIALS.sub(lambda match: match["begin"], text))
     return _SECRET.sub(lambda match: f"{match['name']}***", shown)

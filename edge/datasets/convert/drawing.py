@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edge.datasets.image_files import SUFFIXES, decode_rgb, orientation
+from edge.datasets.pairs import composed
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -165,7 +166,10 @@ def polygon(source: Path, label: str, values: Iterable[Any]) -> Polygon:
             expected="x and y of at least three points",
             got=f"{len(flat)} numbers",
         )
-    return Polygon(label, flat.reshape(-1, 2))
+    points = flat.reshape(-1, 2)
+    width, height = points.max(axis=0) - points.min(axis=0)
+    _refuse_shares(source, "an outline", width, height)
+    return Polygon(label, points)
 
 
 def box(source: Path, label: str, left: Any, upper: Any, right: Any, lower: Any) -> Box:
@@ -180,7 +184,19 @@ def box(source: Path, label: str, left: Any, upper: Any, right: Any, lower: Any)
         raise DataError(f"{source}: a box is not numbers", got=str(error)) from error
     if not (x2 > x and y2 > y):
         raise DataError(f"{source}: an empty box", got=f"x {x:g} to {x2:g}, y {y:g} to {y2:g}")
+    _refuse_shares(source, "a box", x2 - x, y2 - y)
     return Box(label, x, y, x2 - x, y2 - y)
+
+
+def _refuse_shares(source: Path, what: str, width: float, height: float) -> None:
+    """Refuse a shape that is smaller than a pixel, as those in shares of the picture are."""
+    if max(width, height) < 1:
+        raise DataError(
+            f"{source}: {what} is smaller than a pixel",
+            expected="x and y in pixels of the picture",
+            got=f"{width:g}x{height:g}, as in shares of the picture",
+            hint="multiply x by the picture's width and y by its height",
+        )
 
 
 class ImageFinder:
@@ -196,8 +212,8 @@ class ImageFinder:
         self._stems: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                self._named.setdefault(path.name, []).append(path)
-                self._stems.setdefault(path.stem, []).append(path)
+                self._named.setdefault(composed(path.name), []).append(path)
+                self._stems.setdefault(composed(path.stem), []).append(path)
 
     def find(self, name: str, source: Path, *, near: Path | None = None) -> Path:
         """The picture of a name, with or without folders and suffix.
@@ -214,10 +230,10 @@ class ImageFinder:
         for home in filter(None, (near, self.root, self.root / "images")):
             if name and (home / name).is_file():
                 return home / name
-        parts = name.split("/")
+        parts = composed(name).split("/")
         found = self._named.get(parts[-1]) or self._stems.get(parts[-1]) or []
         for count in range(2, len(parts) + 1):
-            longer = [path for path in found if list(path.parts[-count:]) == parts[-count:]]
+            longer = [path for path in found if _ends_with(path, parts[-count:])]
             found = longer or found
         if near is not None and len(found) > 1:
             found = [path for path in found if near in path.parents] or found
@@ -229,3 +245,7 @@ class ImageFinder:
                 hint="give the folder of the pictures",
             )
         return found[0]
+
+
+def _ends_with(path: Path, parts: Sequence[str]) -> bool:
+    return [composed(part) for part in path.parts[-len(parts) :]] == list(parts)

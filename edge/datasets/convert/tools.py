@@ -6,13 +6,13 @@ import math
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import msgspec
 import numpy as np
 
 from edge.datasets.convert.drawing import Box, Drawing, Pixels, Polygon, box, polygon
 from edge.datasets.convert.run_length import from_rows
 from edge.datasets.image_files import palette_indices, read_bytes
+from edge.datasets.masks import decode_mask
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -166,9 +166,16 @@ def _voc_mask(path: Path) -> Any:
     data = read_bytes(path)
     classes = palette_indices(path, data)
     if classes is None:
-        classes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-        assert classes is not None
-    return (classes > 0) & (classes != VOC_UNSURE)
+        return decode_mask(path, data)
+    inside = (classes > 0) & (classes != VOC_UNSURE)
+    if not inside.any() and classes.any():
+        raise DataError(
+            f"{path} is not a segmentation",
+            expected="classes as entries of its palette, and 255 for outlines",
+            got="entries 0 and 255 alone",
+            hint="save it without a palette",
+        )
+    return inside
 
 
 def parse_xml(path: Path) -> ET.Element:

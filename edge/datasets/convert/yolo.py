@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.datasets.convert.drawing import Drawing, box, polygon
 from edge.datasets.image_files import SUFFIXES, read_image
+from edge.datasets.pairs import composed
 from edge.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def read_yolo(root: Path) -> list[Drawing]:
     found = []
     for part, images, labels in yolo_folders(root):
         pictures = {
-            path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in SUFFIXES
+            composed(path.stem): path
+            for path in sorted(images.iterdir())
+            if path.suffix.lower() in SUFFIXES
         }
-        files = {path.stem: path for path in sorted(labels.glob("*.txt"))}
+        files = {composed(path.stem): path for path in sorted(labels.glob("*.txt"))}
         alone = sorted(files.keys() - pictures.keys() - {"classes"})
         if alone:
             raise DataError(

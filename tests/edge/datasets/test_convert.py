@@ -217,3 +217,38 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     result = CliRunner().invoke(convert, [str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "1 pictures, 1 with a polyp; shapes: polyp 1" in result.output
+
+
+def test_shapes_in_shares_of_the_picture_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    for entry in (
+        {"segmentation": [[0.2, 0.1, 0.5, 0.1, 0.5, 0.6]]},
+        {"segmentation": [], "bbox": [0.2, 0.1, 0.3, 0.5]},
+    ):
+        path = coco(tmp_path / "c.json", None, **entry)
+        with pytest.raises(DataError, match="smaller than a pixel"):
+            read_annotations(path)
+
+
+def test_names_of_pictures_are_compared_in_composed_form(tmp_path: Path) -> None:
+    decomposed, whole = "Gera\u0308t", "Ger\u00e4t"
+    picture(tmp_path / f"{decomposed}.jpg")
+    path = coco(tmp_path / "c.json", [flat(SQUARE)])
+    path.write_text(path.read_text().replace("a.jpg", f"{whole}.jpg"))
+    assert read_annotations(path)[1][0].image.name == f"{decomposed}.jpg"
+    picture(tmp_path / "y" / "images" / f"{decomposed}.jpg")
+    labels = tmp_path / "y" / "labels"
+    labels.mkdir()
+    (labels / f"{whole}.txt").write_text("0 .2 .2 .6 .2 .6 .6")
+    assert len(read_annotations(tmp_path / "y")[1][0].shapes) == 1
+
+
+def test_a_black_and_white_segmentation_of_voc_is_read(tmp_path: Path) -> None:
+    picture(tmp_path / "JPEGImages" / "a.jpg")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(
+        "<annotation><filename>a.jpg</filename></annotation>"
+    )
+    (tmp_path / "SegmentationClass").mkdir()
+    assert cv2.imwrite(str(tmp_path / "SegmentationClass" / "a.png"), INSIDE.astype(np.uint8) * 255)
+    assert (converted(tmp_path, tmp_path / "out") == INSIDE).all()

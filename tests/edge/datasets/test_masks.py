@@ -93,26 +93,27 @@ def test_colors_beside_an_alpha_channel_are_read_or_refused(tmp_path: Path) -> N
     assert "two different masks" in caught.value.got
 
 
-def test_a_palette_is_read_by_its_colors(tmp_path: Path) -> None:
-    def palette(name: str, *colors: tuple[int, int, int]) -> Path:
-        header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 8, 3, 0, 0, 0)
-        rows = b"".join(b"\0" + row.tobytes() for row in LEFT.astype(np.uint8))
-        chunks = [
-            (b"IHDR", header),
-            (b"PLTE", bytes(sum(colors, ()))),
-            (b"IDAT", zlib.compress(rows)),
-        ]
-        written = b"\x89PNG\r\n\x1a\n"
-        for kind, body in [*chunks, (b"IEND", b"")]:
-            written += struct.pack(">I", len(body)) + kind + body
-            written += struct.pack(">I", zlib.crc32(kind + body))
-        (tmp_path / name).write_bytes(written)
-        return tmp_path / name
+def indexed(path: Path, entries: NDArray[Any], *colors: tuple[int, int, int]) -> Path:
+    header = struct.pack(">IIBBBBB", SIZE[1], SIZE[0], 8, 3, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in entries.astype(np.uint8))
+    written = b"\x89PNG\r\n\x1a\n"
+    for kind, body in (
+        (b"IHDR", header),
+        (b"PLTE", bytes(sum(colors, ()))),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        written += struct.pack(">I", len(body)) + kind + body
+        written += struct.pack(">I", zlib.crc32(kind + body))
+    path.write_bytes(written)
+    return path
 
-    assert_reads(palette("red.png", (0, 0, 0), (128, 0, 0)), LEFT)
-    assert_reads(palette("gray.png", (0, 0, 0), (1, 1, 1)), LEFT)
+
+def test_a_palette_is_read_by_its_colors(tmp_path: Path) -> None:
+    assert_reads(indexed(tmp_path / "red.png", LEFT, (0, 0, 0), (128, 0, 0)), LEFT)
+    assert_reads(indexed(tmp_path / "gray.png", LEFT, (0, 0, 0), (1, 1, 1)), LEFT)
     with pytest.raises(DataError, match=r"black\.png is not a mask") as caught:
-        read_mask(palette("black.png", (0, 0, 0), (0, 0, 0)))
+        read_mask(indexed(tmp_path / "black.png", LEFT, (0, 0, 0), (0, 0, 0)))
     assert "palette" in caught.value.got
 
 
@@ -313,3 +314,125 @@ def test_a_turned_picture_never_leaves_its_mask(orientation: int, tmp_path: Path
     assert np.mean((pixels[..., 0] > 127) != inside) < 0.02
     with pytest.raises(DataError, match="EXIF orientation"):
         read_pair(save(tmp_path / "plain.jpg", picture), both)
+
+
+@pytest.mark.parametrize("value", [1, 2, 5, 10, 16])
+@pytest.mark.parametrize("quality", [75, 90, 98])
+def test_a_faint_class_beside_a_strong_one_is_refused(
+    quality: int, value: int, tmp_path: Path
+) -> None:
+    path = save(
+        tmp_path / "m.jpg", paint((LEFT, value), (RIGHT, 255)), cv2.IMWRITE_JPEG_QUALITY, quality
+    )
+    with pytest.raises(DataError, match=r"m\.jpg is not a mask") as caught:
+        read_mask(path)
+    assert "second class" in caught.value.got
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+@pytest.mark.parametrize("color", [(0, 0, 20), (9, 0, 0), (10, 10, 10)])
+def test_a_dark_color_beside_a_bright_one_is_refused(
+    color: tuple[int, int, int], suffix: str, tmp_path: Path
+) -> None:
+    for bright in (WHITE, RED, GREEN):
+        pixels = paint((LEFT, color), (RIGHT, bright))
+        path = save(tmp_path / f"m{suffix}", pixels, cv2.IMWRITE_WEBP_QUALITY, 80)
+        with pytest.raises(DataError, match="is not a mask"):
+            read_mask(path)
+
+
+def test_a_soft_edge_does_not_hide_a_faint_class(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(paint((LEFT, 8), (RIGHT, 255)), (0, 0), 1)
+    with pytest.raises(DataError, match="second class"):
+        read_mask(save(tmp_path / "m.png", soft))
+    plain = cv2.GaussianBlur(paint((BOTH, 255)), (0, 0), 2)
+    assert_reads(save(tmp_path / "plain.png", plain), BOTH)
+
+
+@pytest.mark.parametrize("half", [100, 128, 160])
+def test_a_small_class_of_half_strength_is_refused(half: int, tmp_path: Path) -> None:
+    small = (COLUMNS - 35) ** 2 + (ROWS - 45) ** 2 <= 5**2
+    for suffix in (".jpg", ".png"):
+        pixels = paint((small, half), (RIGHT, 255))
+        pixels = pixels if suffix == ".jpg" else cv2.GaussianBlur(pixels, (0, 0), 1)
+        with pytest.raises(DataError, match="second class"):
+            read_mask(save(tmp_path / f"m{suffix}", pixels))
+
+
+@pytest.mark.parametrize("quality", [60, 75, 95])
+@pytest.mark.parametrize("value", [20, 38])
+def test_a_tiny_class_that_compression_blurred_is_refused(
+    quality: int, value: int, tmp_path: Path
+) -> None:
+    tiny = (COLUMNS - 36) ** 2 + (ROWS - 44) ** 2 <= 5**2
+    path = save(tmp_path / "m.jpg", paint((tiny, value)), cv2.IMWRITE_JPEG_QUALITY, quality)
+    with pytest.raises(DataError, match="class numbers or colors"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("scale", [0.5, 1.4, 2])
+def test_traces_of_compression_are_background(quality: int, scale: float, tmp_path: Path) -> None:
+    first = save(tmp_path / "m.jpg", paint((BOTH, 255)), cv2.IMWRITE_JPEG_QUALITY, quality)
+    pixels = cv2.imread(str(first), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    size = (round(scale * SIZE[1]), round(scale * SIZE[0]))
+    other = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+    wanted = cv2.resize(BOTH.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    for name in ("again.jpg", "again.png", "again.webp"):
+        found = read_mask(save(tmp_path / name, other))
+        assert np.mean(found != wanted) < 0.02
+
+
+def test_a_thin_second_class_is_polyp(tmp_path: Path) -> None:
+    thin = np.zeros(SIZE, np.uint8)
+    cv2.line(thin, (10, 10), (50, 12), 1)
+    path = save(tmp_path / "m.png", paint((thin > 0, 60), (RIGHT, 255)))
+    assert_reads(path, (thin > 0) | RIGHT)
+
+
+@pytest.mark.parametrize("values", [(1, 255), (16, 235)])
+def test_a_background_that_is_not_black_is_refused(values: tuple[int, int], tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", np.where(LEFT, values[1], values[0]).astype(np.uint8))
+    with pytest.raises(DataError, match="no black pixel"):
+        read_mask(path)
+
+
+def test_a_palette_in_any_order_shows_the_same_mask(tmp_path: Path) -> None:
+    assert_reads(indexed(tmp_path / "m.png", ~LEFT, (255, 255, 255), (0, 0, 0)), LEFT)
+    three = np.select([LEFT, RIGHT], [0, 1], 2)
+    assert_reads(indexed(tmp_path / "n.png", three, (128, 0, 0), (0, 128, 0), (0, 0, 0)), BOTH)
+
+
+@pytest.mark.parametrize(
+    "colors",
+    [
+        [(255, 255, 255), (0, 0, 0), (128, 0, 0)],
+        [(255, 255, 255), (128, 0, 0), (0, 0, 0)],
+        [(128, 128, 128), (0, 0, 0), (0, 0, 0)],
+        [(0, 0, 0), (0, 0, 0), (255, 255, 255)],
+        [(0, 0, 0), (128, 0, 0), (0, 0, 0)],
+    ],
+)
+def test_a_palette_against_its_entries_is_refused(
+    colors: list[tuple[int, int, int]], tmp_path: Path
+) -> None:
+    classes = np.select([LEFT, RIGHT], [1, 2], 0)
+    with pytest.raises(DataError, match="is not a mask") as caught:
+        read_mask(indexed(tmp_path / "m.png", classes, *colors))
+    assert "palette" in caught.value.got
+
+
+def test_black_that_is_opaque_beside_transparency_is_refused(tmp_path: Path) -> None:
+    pixels = np.dstack([paint((RIGHT, WHITE)), paint((BOTH, 255))])
+    with pytest.raises(DataError, match="two different masks"):
+        read_mask(save(tmp_path / "m.png", pixels))
+
+
+def test_an_inverted_mask_of_a_polyp_at_the_border_is_seen() -> None:
+    corner = (COLUMNS - 0) ** 2 + (ROWS - 0) ** 2 <= 50**2
+    side = (COLUMNS - 0) ** 2 + (ROWS - 48) ** 2 <= 40**2
+    assert looks_inverted(~corner)
+    assert looks_inverted(~side)
+    assert not looks_inverted(corner)
+    assert not looks_inverted(side)
