@@ -285,6 +285,7 @@ def test_a_signal_is_handled_after_the_last_engine_was_dropped(
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
+@pytest.mark.row(58, "no home folder in the environment and none in the list of users")
 def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CACHE_DIRECTORY", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)

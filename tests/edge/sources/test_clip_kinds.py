@@ -127,6 +127,7 @@ def test_a_cut_container_declares_nothing(tmp_path: Path, cut: int) -> None:
         assert not declares_fields(clip)
 
 
+@pytest.mark.row(59, "an edit list that hides half of an MP4")
 def test_an_edit_list_may_hide_frames(tmp_path: Path) -> None:
     clip = write(tmp_path / "cut.mp4", "mp4v", 60)
     data = bytearray(clip.read_bytes())
@@ -223,6 +224,7 @@ def test_a_clip_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     assert "permission" in caught.value.got
 
 
+@pytest.mark.row(59, "stamps of an MP4, read frame by frame")
 def test_frames_have_their_time_in_the_clip(tmp_path: Path) -> None:
     frames = read(write(tmp_path / "clip.mp4", "mp4v"))
     assert [round(frame.clip_ns or 0, -6) for frame in frames] == [
@@ -231,6 +233,7 @@ def test_frames_have_their_time_in_the_clip(tmp_path: Path) -> None:
     assert moment_ns(frames[3], 1000.0) == frames[3].clip_ns, "not by a declared rate"
 
 
+@pytest.mark.row(59, "stamps with pauses and dropped frames, and a declared rate of 1000")
 @pytest.mark.parametrize(
     ("declared", "stamps", "rate"),
     [
