@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 _BOX_NAME = re.compile(rb"[A-Za-z0-9 ]{4}")
+_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+"""First half of the identifier of the header of ASF, the container of WMV."""
+_ASF_FILE = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"
+"""Identifier of its file properties."""
 _SIGNATURES: tuple[tuple[int, bytes], ...] = (
     *((4, name) for name in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
     (0, b"RIFF"),
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
     (0, b"\0\0\1"),  # MPEG program and elementary streams, H.264, HEVC
     (0, b"\0\0\0\1"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF, WMV
+    (0, _ASF),
     (0, b"FLV\1"),
     (0, b"OggS"),
     (0, b"\x06\x0e\x2b\x34"),  # MXF
@@ -88,8 +92,8 @@ def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska"
 def missing_bytes(path: Path) -> int:
     """Return how many bytes are missing at the end of a clip; 0 if none are known to be.
 
-    MP4 and QuickTime, AVI and WAV-like RIFF, Matroska and WebM state their sizes; transport and
-    program streams do not.
+    MP4 and QuickTime, AVI and WAV-like RIFF, Matroska and WebM, and ASF (WMV) state their sizes;
+    transport and program streams do not.
 
     Args:
         path: The clip.
@@ -105,6 +109,8 @@ def missing_bytes(path: Path) -> int:
             end = _end_of_riff(file, size)
         elif kind == "matroska":
             end = _end_of_elements(file, size)
+        elif head[:8] == _ASF:
+            end = _end_of_asf(file, size)
         else:
             return 0
     return max(0, end - size)
@@ -221,6 +227,16 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
         at += 8 + length + length % 2
     # Writers disagree on whether the last byte of padding is there.
     return at - 1 if at == size + 1 else at
+
+
+def _end_of_asf(file: BinaryIO, size: int) -> int:
+    """Return the size that an ASF file states (ASF specification, 3.2); a broadcast states none."""
+    file.seek(0)
+    head = file.read(_PROBED)
+    at = head.find(_ASF_FILE)
+    if at < 0 or int.from_bytes(head[at + 88 : at + 92], "little") & 1:
+        return size
+    return int.from_bytes(head[at + 40 : at + 48], "little")
 
 
 def _end_of_elements(file: BinaryIO, size: int) -> int:
