@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edge.frame import MaskBool
 
     Pixels = NDArray[Any]
-    Codec = Literal["", "jpeg", "webp"]
+    Codec = Literal["", "jpeg", "webp", "gray webp"]
 
 SQUARE = np.ones((3, 3), np.uint8)
 _FEW_AREAS = 12
@@ -27,11 +27,13 @@ _REACH = 28
 
 Measured on masks of public data sets: JPEG of quality 30 to 95, enlarged twice and saved again.
 """
-_WEBP_TRACES = ((2, np.ones((5, 5), np.uint8)), (4, SQUARE))
-_WEBP_AREA = 512
-"""Strength and extent of traces that lossy WebP leaves at any distance, by prediction.
+_TRACES: dict[Codec, tuple[tuple[int, int], ...]] = {
+    "webp": ((0, 512), (1, 256), (2, 64), (4, 16)),
+    "gray webp": ((0, 256), (1, 64)),
+}
+"""Value and pixels of the largest area over it that a lossy codec leaves at any distance.
 
-Measured from quality 60 on: no area of 5 pixels square is over 2, and none of 3 is over 4.
+WebP predicts blocks from their neighbors. Measured on the same masks from quality 60 on.
 """
 
 
@@ -91,19 +93,13 @@ def faint_class(strength: Pixels, polyp: MaskBool, codec: Codec) -> float:
         return 0
     distance = cv2.distanceTransform((~polyp).astype(np.uint8), cv2.DIST_L2, 3)
     far = np.where(distance > _REACH, strength, 0)
-    high = cv2.morphologyEx((far > 0).astype(np.uint8), cv2.MORPH_OPEN, SQUARE)
-    sizes = cv2.connectedComponentsWithStats(high)[2]
-    areas = sizes[1:, cv2.CC_STAT_AREA]
-    if not 1 <= len(areas) <= _FEW_AREAS or areas.sum() > _MOST_COVERED * (distance > _REACH).sum():
-        return 0
-    value = float(np.median(far[high > 0]))
-    if codec == "webp" and areas.max() <= _WEBP_AREA:
-        beyond = any(
-            cv2.morphologyEx((far > most).astype(np.uint8), cv2.MORPH_OPEN, square).any()
-            for most, square in _WEBP_TRACES
-        )
-        return value if beyond else 0
-    return value
+    for most, largest in _TRACES.get(codec, ((0, 0),)):
+        high = cv2.morphologyEx((far > most).astype(np.uint8), cv2.MORPH_OPEN, SQUARE)
+        areas = cv2.connectedComponentsWithStats(high)[2][1:, cv2.CC_STAT_AREA]
+        covers = areas.sum() > _MOST_COVERED * np.count_nonzero(distance > _REACH)
+        if 1 <= len(areas) <= _FEW_AREAS and not covers and areas.max() > largest:
+            return float(np.median(far[high > 0]))
+    return 0
 
 
 def has_structure(strength: Pixels) -> bool:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _EXPECTED = "a gray picture that is black (0) outside and white (255) inside the polyp"
 _NOISE = 48
 """Maximum value in a lossy file of an empty mask."""
+_GRAY = 2
+"""Maximum difference between the channels of a gray picture in a lossy file."""
 _TRACES = 8
 """Maximum peak at which scattered pixels of a lossless file are refused."""
 _FEW_LEVELS = 16
@@ -71,7 +73,7 @@ def decode_mask(path: Path, data: bytes) -> MaskBool:
         _refuse(path, "values that are not finite", "export the mask as an 8-bit PNG")
     if pixels.min() < 0:
         _refuse(path, f"values down to {pixels.min()}", "export the mask as an 8-bit PNG")
-    codec = _lossy_codec(data)
+    codec = _lossy_codec(data, pixels)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         inside = _with_alpha(path, pixels[..., :-1], pixels[..., -1], codec)
     else:
@@ -265,12 +267,16 @@ def _is_uniform(colors: Pixels) -> bool:
     return bool((flat == flat[:1]).all())
 
 
-def _lossy_codec(data: bytes) -> Codec:
+def _lossy_codec(data: bytes, pixels: Pixels) -> Codec:
     """Return the lossy codec of a file, judged by its content."""
     if data.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return "webp" if webp and b"VP8 " in data[12:4096] else ""
+    if not webp or b"VP8 " not in data[12:4096]:
+        return ""
+    colors = pixels[..., :3]
+    gray = int((colors.max(axis=-1) - colors.min(axis=-1)).max()) <= _GRAY
+    return "gray webp" if gray else "webp"
 
 
 def _check_palette(path: Path, data: bytes, strength: Pixels, inside: MaskBool) -> None:

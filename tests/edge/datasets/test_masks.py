@@ -436,3 +436,21 @@ def test_an_inverted_mask_of_a_polyp_at_the_border_is_seen() -> None:
     assert looks_inverted(~side)
     assert not looks_inverted(corner)
     assert not looks_inverted(side)
+
+
+@pytest.mark.parametrize("value", [2, 4, 8])
+@pytest.mark.parametrize("quality", [60, 80, 95])
+def test_a_faint_class_in_lossy_webp_is_refused(quality: int, value: int, tmp_path: Path) -> None:
+    pixels = paint((LEFT, value), (RIGHT, 255))
+    path = save(tmp_path / "m.webp", pixels, cv2.IMWRITE_WEBP_QUALITY, quality)
+    with pytest.raises(DataError, match="second class"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("quality", [60, 75, 90])
+@pytest.mark.parametrize("color", [WHITE, RED, BLUE])
+def test_traces_of_webp_are_background(
+    color: tuple[int, ...], quality: int, tmp_path: Path
+) -> None:
+    pixels = paint((BOTH, color))
+    assert_reads(save(tmp_path / "m.webp", pixels, cv2.IMWRITE_WEBP_QUALITY, quality), BOTH)
