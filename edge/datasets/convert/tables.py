@@ -53,6 +53,8 @@ def read_kvasir(path: Path, content: Any, finder: ImageFinder) -> list[Drawing]:
     found = []
     for name, item in content.items():
         shapes: list[Polygon | Pixels | Box] = []
+        if not isinstance(item["bbox"], list):
+            raise DataError(f"{path}: {name} has no list of boxes", got=repr(item["bbox"]))
         for entry in item["bbox"]:
             try:
                 edges = [entry[edge] for edge in ("xmin", "ymin", "xmax", "ymax")]

@@ -105,6 +105,7 @@ def _cvat_image(path: Path, item: ET.Element, finder: ImageFinder) -> Drawing:
             points = shape.get("points", "").replace(";", ",").split(",")
             shapes.append(polygon(path, label, points))
         elif shape.tag == "box":
+            _refuse_rotated(path, name, shape.get("rotation"))
             edges = (shape.get(edge) for edge in ("xtl", "ytl", "xbr", "ybr"))
             shapes.append(box(path, label, *edges))
         elif shape.tag == "mask":
@@ -117,6 +118,16 @@ def _cvat_image(path: Path, item: ET.Element, finder: ImageFinder) -> Drawing:
                 hint="draw the polyp as a polygon, or remove the shape",
             )
     return Drawing(finder.find(name, path), path, shapes, part=subset.lower(), size=size)
+
+
+def _refuse_rotated(path: Path, name: str, rotation: str | None) -> None:
+    if rotation and rotation.strip("0.") not in ("", "-"):
+        raise DataError(
+            f"{path}: a box of {name} is rotated",
+            expected="edges along those of the picture",
+            got=f"{rotation} degrees",
+            hint="draw the polyp as a polygon, or the box without a rotation",
+        )
 
 
 def _cvat_mask(path: Path, shape: ET.Element, size: tuple[int, int]) -> Pixels:
@@ -152,14 +163,22 @@ def read_voc(files: Sequence[Path], finder: ImageFinder, masks: Path | None) -> 
         image = finder.find(root.findtext("filename") or path.stem, path)
         mask = None if masks is None else masks / f"{path.stem}.png"
         if mask is not None and mask.is_file():
-            found.append(Drawing(image, mask, [Pixels("", _voc_mask(mask))]))
+            found.append(Drawing(image, mask, [Pixels("", _voc_mask(mask))], size=_voc_size(root)))
             continue
         shapes: list[Polygon | Pixels | Box] = []
         for item in root.iter("object"):
             edges = (item.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
             shapes.append(box(path, item.findtext("name") or "", *edges))
-        found.append(Drawing(image, path, shapes))
+        found.append(Drawing(image, path, shapes, size=_voc_size(root)))
     return found
+
+
+def _voc_size(root: ET.Element) -> tuple[int, int] | None:
+    """Width and height that a file says; some tools leave 0."""
+    width, height = (root.findtext(f"size/{side}") or "" for side in ("width", "height"))
+    if width.isdecimal() and height.isdecimal() and int(width) and int(height):
+        return int(width), int(height)
+    return None
 
 
 def _voc_mask(path: Path) -> Any:

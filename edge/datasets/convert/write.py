@@ -96,6 +96,7 @@ def write_folder(
                 _write(home / "masks" / f"{image.stem}.png", encoded.tobytes())
             else:
                 rows = [BoxRow(*s) for s in item.shapes if isinstance(s, Box)]
+                _refuse_outside(item, rows, size)
                 boxed[home].append(BoxedImage(image.name, width, height, rows))
             with_polyp += bool(item.shapes)
             if bar is not None:
@@ -129,6 +130,17 @@ def _refuse_lost(item: Drawing, drawn: bool) -> None:
             f"{item.source}: the shapes on {item.image.name} lie outside of it",
             expected="x and y in pixels of the picture",
         )
+
+
+def _refuse_outside(item: Drawing, rows: Sequence[BoxRow], size: tuple[int, int]) -> None:
+    for row in rows:
+        inside = row.x < size[1] and row.y < size[0] and row.x + row.width > 0
+        if not (inside and row.y + row.height > 0):
+            raise DataError(
+                f"{item.source}: a box on {item.image.name} lies outside of it",
+                expected=f"x and y inside {size[1]}x{size[0]} pixels",
+                got=f"{row.width:g}x{row.height:g} at {row.x:g}, {row.y:g}",
+            )
 
 
 def _are_empty(shapes: Sequence[Polygon | Pixels | Box]) -> bool:

@@ -69,7 +69,8 @@ def _read_lines(path: Path, image: Path, names: dict[int, str]) -> list[Polygon 
             continue
         try:
             kind, *values = (float(value) for value in line.split())
-        except ValueError as error:
+            number_of_class = int(kind)
+        except (OverflowError, ValueError) as error:
             raise DataError(f"{path}, line {number} is not numbers", got=str(error)) from error
         if any(not -0.01 <= value <= 1.01 for value in values):
             raise DataError(
@@ -77,7 +78,8 @@ def _read_lines(path: Path, image: Path, names: dict[int, str]) -> list[Polygon 
                 expected="numbers from 0 to 1",
                 got=f"{min(values):g} to {max(values):g}",
             )
-        label, where = names.get(int(kind), str(int(kind))), path.with_name(f"{path.name}:{number}")
+        label = names.get(number_of_class, str(number_of_class))
+        where = path.with_name(f"{path.name}:{number}")
         if len(values) + 1 == _BOX:
             x, y, w, h = values
             edges = (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width

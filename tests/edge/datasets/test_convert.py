@@ -252,3 +252,35 @@ def test_a_black_and_white_segmentation_of_voc_is_read(tmp_path: Path) -> None:
     (tmp_path / "SegmentationClass").mkdir()
     assert cv2.imwrite(str(tmp_path / "SegmentationClass" / "a.png"), INSIDE.astype(np.uint8) * 255)
     assert (converted(tmp_path, tmp_path / "out") == INSIDE).all()
+
+
+def test_boxes_that_do_not_fit_are_data_errors(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    outside = coco(tmp_path / "c.json", None, bbox=[500, 500, 20, 20])
+    with pytest.raises(DataError, match="lies outside"):
+        converted(outside, tmp_path / "out")
+    (tmp_path / "k.json").write_text('{"a": {"bbox": null}}')
+    with pytest.raises(DataError, match="no list of boxes"):
+        read_annotations(tmp_path / "k.json")
+    image = f'<image name="a.jpg" width="{W}" height="{H}">'
+    edges = 'label="p" xtl="10" ytl="5" xbr="30" ybr="25"'
+    (tmp_path / "c.xml").write_text(
+        f'<annotations>{image}<box {edges} rotation="45"/></image></annotations>'
+    )
+    with pytest.raises(DataError, match="is rotated"):
+        read_annotations(tmp_path / "c.xml")
+    size = "<size><width>640</width><height>480</height></size>"
+    corners = "<xmin>10</xmin><ymin>5</ymin><xmax>30</xmax><ymax>25</ymax>"
+    xml = f"<filename>a.jpg</filename>{size}<object><name>p</name><bndbox>{corners}</bndbox>"
+    (tmp_path / "c.xml").write_text(f"<annotation>{xml}</object></annotation>")
+    with pytest.raises(DataError, match="is not the picture"):
+        write_folder(read_annotations(tmp_path / "c.xml")[1], tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_yolo_class_is_a_number(number: str, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text(f"{number} .4 .4 .3 .4")
+    with pytest.raises(DataError, match="is not numbers"):
+        read_annotations(tmp_path)
