@@ -29,7 +29,7 @@ Measured on masks of public data sets: JPEG of quality 30 to 95, enlarged twice 
 """
 _TRACES: dict[Codec, tuple[tuple[int, int], ...]] = {
     "webp": ((0, 512), (1, 256), (2, 64), (4, 16)),
-    "gray webp": ((0, 256), (1, 64)),
+    "gray webp": ((0, 256), (1, 64), (2, 32), (4, 12)),
 }
 """Value and pixels of the largest area over it that a lossy codec leaves at any distance.
 
