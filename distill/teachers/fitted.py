@@ -17,6 +17,7 @@ from distill.teachers.base import Teacher, resample
 from distill.teachers.cache.standardize import Standardizer
 from distill.teachers.layers import LayeredTeacher, numbered
 from edge.errors import DataError, TrainingError, UsageError
+from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +162,7 @@ def load_fitted(source: str) -> FittedTeacher:
     """
     from distill.teachers.build import make_teacher
 
-    folder = Path(source).expanduser()
+    folder = expand(source)
     (spec,) = load_fit_config(folder).teachers.specs
     state = load_checkpoint(folder / HEAD)
     network = make_teacher(spec)

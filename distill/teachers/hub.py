@@ -15,6 +15,7 @@ from distill.teachers.base import IMAGENET
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError
+from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def load_processor(source: str) -> Processor:
     Args:
         source: Folder, or name on the hub whose files `load_network` has fetched.
     """
-    local = Path(source).expanduser()
+    local = expand(source)
     found: dict[str, Any] = {}
     for offline in (True,) if local.is_dir() else (True, False):
         with suppress(*UNREADABLE), quiet():
@@ -106,7 +107,7 @@ def load_network(
         DataError: The folder is missing, damaged, holds something else or lacks weights.
         MissingDependencyError: The hub cannot be reached and there is no local copy.
     """
-    local = Path(source).expanduser()
+    local = expand(source)
     if local.is_dir():
         return _loaded(cls, name, str(local), kinds, role, local_files_only=True, **options)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:

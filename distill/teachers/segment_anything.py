@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from distill.teachers.layers import LayeredTeacher, numbered, tapped
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import explain_unreadable, find_weights
 from edge.errors import DataError, MissingDependencyError
+from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def load_sam_pth(source: str, size: int | None = None, normalize: str = "publish
         DataError: It is missing or holds something else.
         MissingDependencyError: `segment-anything` is not installed.
     """
-    path = Path(source).expanduser()
+    path = expand(source)
     expected = "a SAM checkpoint such as sam_vit_b_01ec64.pth, with weights named image_encoder.*"
     try:
         loaded = find_weights(torch.load(path, map_location="cpu", weights_only=True), path)

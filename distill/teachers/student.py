@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from distill.run_folder import load_run
 from distill.teachers.alignment import measure_offsets, to_grid
 from distill.teachers.base import Teacher, fitting_size, resample
 from distill.teachers.layers import LayeredTeacher
+from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def load_student_maps(source: str, size: int | None = None) -> Teacher:
         UsageError: The folder is not a run directory.
         TrainingError: Its checkpoint is missing or damaged.
     """
-    run = load_run(Path(source).expanduser())
+    run = load_run(expand(source))
     teacher = StudentMapsTeacher(run.student, size or run.config.data.size)
     teacher.source, teacher.licence = source, "trained here"
     return teacher

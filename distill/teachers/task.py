@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -103,7 +102,7 @@ def load_task_teacher(specs: Sequence[Spec]) -> Teacher:
         if spec.scheme == "fitted":
             members.append(FittedLogits(load_fitted(spec.target)))
         else:
-            run = load_run(Path(spec.target).expanduser())
+            run = load_run(spec.path)
             members.append(StudentLogits(run.student, run.config.data.size))
     teacher = TaskTeacher(members)
     teacher.source, teacher.licence = ", ".join(map(str, specs)), "trained here"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -17,6 +16,7 @@ from distill.teachers.layers import LayeredTeacher, numbered
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import text_instead_of_weights
 from edge.errors import DataError, MissingDependencyError, UsageError
+from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ def load_timm(source: str, size: int | None = None, *, pretrained: bool = True) 
         )
     if not at:
         return TimmFeatures(_pretrained(name) if pretrained else _create(name), name, size)
-    path = Path(checkpoint).expanduser()
+    path = expand(checkpoint)
     if not path.is_file():
         raise DataError(f"teacher timm: {path} is not a file", expected="a checkpoint of " + name)
     overlay = {"file": str(path), "custom_load": False, "source": ""}

@@ -56,13 +56,13 @@ def command(
     from edge.prediction.folder import AREAS, CONTOURS, MASKS, find_images, predict_folder
     from edge.prediction.predictor import Predictor
     from edge.util.files import refuse_existing
-    from edge.util.spec import parse
+    from edge.util.spec import expand, parse
     from edge_difom.api.device import open_bundle
 
     spec = parse(source) if source.startswith("images:") else None
     if spec is not None:
         spec.refuse_options()
-    folder = Path(source).expanduser() if spec is None else spec.path
+    folder = expand(source) if spec is None else spec.path
     if out.resolve() == folder.resolve() or out.resolve() in folder.resolve().parents:
         raise UsageError(
             f"{out} holds the images", expected="another folder for the results", got=str(out)
