@@ -6,7 +6,6 @@ logits are read by a 1x1 convolution, so a student that predicts them holds what
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from edge.util.spec import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from distill.config import DistillConfig
 

@@ -73,7 +73,7 @@ def holds_its_video(path: Path) -> bool:
     return any(found == bytes([_SYNC] * 5) for found in packets)
 
 
-def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska", ""]]:
+def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska", "asf", ""]]:
     """Return the size of an open file and its container; empty for any other.
 
     Args:
@@ -86,6 +86,8 @@ def container_of(file: BinaryIO) -> tuple[int, Literal["mp4", "riff", "matroska"
         return size, "mp4"
     if head[:4] == b"RIFF":
         return size, "riff"
+    if head[:8] == _ASF:
+        return size, "asf"
     return size, "matroska" if int.from_bytes(head[:4], "big") == EBML else ""
 
 
@@ -109,7 +111,7 @@ def missing_bytes(path: Path) -> int:
             end = _end_of_riff(file, size)
         elif kind == "matroska":
             end = _end_of_elements(file, size)
-        elif head[:8] == _ASF:
+        elif kind == "asf":
             end = _end_of_asf(file, size)
         else:
             return 0
