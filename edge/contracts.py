@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from edge.status import TextEnum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,6 +224,55 @@ class PedalEvent:
 
 CartReport = CartEvent | PedalEvent
 """Anything that the controller reports."""
+
+
+class MarkKind(TextEnum):
+    """What a person finds wrong with what was shown on a frame."""
+
+    FALSE_ALARM = "false-alarm"
+    """A region was shown where there is no polyp."""
+    MISSED = "missed"
+    """A polyp was in the picture, and nothing was shown on it."""
+
+
+class MarkOutcome(NamedTuple):
+    """What became of a mark.
+
+    Attributes:
+        number: Number of outcomes so far, so that two with one text can be told apart.
+        text: The outcome, for a person; empty before the first.
+    """
+
+    number: int
+    text: str
+
+
+class MarkDesk(Protocol):
+    """Where marks are asked for, from any thread; nothing here blocks."""
+
+    @property
+    def last(self) -> MarkOutcome:
+        """What became of the last mark."""
+        ...
+
+    def ask(self, kind: MarkKind | None, by: str) -> None:
+        """Ask to keep the frame that was just seen, with a mark.
+
+        Args:
+            kind: What is wrong with it; None if the frame decides: a false alarm if a region was
+                shown just now, otherwise missed.
+            by: Who asks, such as `pedal 2`.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesMarks(Protocol):
+    """An output at which a person can ask for marks."""
+
+    def offer_marks(self, desk: MarkDesk) -> None:
+        """Receive the desk, before the output is entered."""
+        ...
 
 
 class CartLink(Protocol):

@@ -19,7 +19,8 @@ from edge.imaging.view import restrict
 from edge.inference.isolated import open_isolated
 from edge.pipeline.analysis import analyze
 from edge.status import State, Status
-from edge.stills.still import BundleIdentity, compose, now
+from edge.stills.record import BundleIdentity
+from edge.stills.still import compose, now
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from edge.stills.still import BundleIdentity
+from edge.stills.record import BundleIdentity
 
 if TYPE_CHECKING:
     import threading

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edge.contracts import MarkDesk
     from edge.frame import Frame, ImageU8, Result
     from edge.sinks.base import SinkOptions
     from edge.status import Status
@@ -75,6 +76,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         digest: SHA-256 of its manifest.
         engine: Engine and precision.
         source: Source of the frames.
+        marks: Whether frames can be marked.
+        marked: What became of the last mark.
+        outcomes: Number of marks that something became of.
     """
 
     state: str
@@ -91,6 +95,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     engine: str = ""
     source: str = ""
+    marks: bool = False
+    marked: str = ""
+    outcomes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +139,7 @@ class WebSink(BaseSink):
         self._token = secrets.token_urlsafe(_TOKEN_BYTES) if token is None else token
         self._port, self._live, self._clock = port, live, clock
         self._feed = Feed()
+        self._desk: MarkDesk | None = None
         self._server: WebServer | None = None
         self._thread: threading.Thread | None = None
         self._memory = BufferPool()
@@ -189,14 +197,18 @@ class WebSink(BaseSink):
             self._server.close()
         self._thread = self._server = self._last = None
 
+    def offer_marks(self, desk: MarkDesk) -> None:
+        """Let viewers mark frames."""
+        self._desk = desk
+
     def _serve(self) -> WebServer:
         try:
             port = DEFAULT_PORT if self._port is None else self._port
-            return WebServer(port, self._feed, self._token)
+            return WebServer(port, self._feed, self._token, self._desk)
         except OSError as error:
             if self._port is None:
                 logger.info("port %d of 127.0.0.1 is in use; a free one is taken", DEFAULT_PORT)
-                return WebServer(0, self._feed, self._token)
+                return WebServer(0, self._feed, self._token, self._desk)
             raise UsageError(
                 f"port {self._port} of 127.0.0.1 cannot be used",
                 got=str(error),
@@ -266,6 +278,9 @@ class WebSink(BaseSink):
                 engine=" ".join(filter(None, (header.engine, header.precision))),
                 source=header.data or "",
             )
+        if (desk := self._desk) is not None:
+            number, text = desk.last
+            view = msgspec.structs.replace(view, marks=True, marked=text, outcomes=number)
         with self._wake:
             self._pending = view, picture, result, self.status
             self._wake.notify()

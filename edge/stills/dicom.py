@@ -23,7 +23,8 @@ from edge.errors import UsageError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from edge.stills.still import BundleIdentity, Still
+    from edge.stills.record import BundleIdentity
+    from edge.stills.still import Still
 
 MAKER = "edge-difom"
 LABEL = "RESEARCH"

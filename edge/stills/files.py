@@ -11,7 +11,8 @@ import numpy as np
 
 from edge.errors import DataError
 from edge.imaging.view import View, black_outside
-from edge.stills.still import SCHEMA, Still, StillRecord
+from edge.stills.record import SCHEMA, StillRecord
+from edge.stills.still import Still
 from edge.util.files import (
     PRIVATE_FILE,
     PRIVATE_FOLDER,
@@ -73,7 +74,7 @@ def read_still(path: Path) -> Still:
     Raises:
         DataError: The folder is not a still, has a different schema, or was changed.
     """
-    record = _record(path)
+    record = read_record(path)
     size = record.size
     image = _picture(path, record, IMAGE, size, cv2.IMREAD_COLOR)
     cells = _picture(path, record, VIEW, None, cv2.IMREAD_GRAYSCALE)
@@ -87,13 +88,69 @@ def read_still(path: Path) -> Still:
     )
 
 
+def read_scores(path: Path, record: StillRecord) -> ImageU8 | None:
+    """Read the scores of a still alone, without those outside its field of view.
+
+    Args:
+        path: Folder of the still.
+        record: Its record.
+
+    Returns:
+        (h, w) uint8 in 1/256, 0 outside the view; None if nobody judged the frame.
+
+    Raises:
+        DataError: The folder was changed.
+    """
+    if record.no_mask is not None:
+        return None
+    scores = _picture(path, record, SCORES, None, cv2.IMREAD_GRAYSCALE)
+    cells = _picture(path, record, VIEW, None, cv2.IMREAD_GRAYSCALE)
+    height, width = record.size
+    inside = cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
+    if record.part is not None:
+        x, y, w, h = record.part
+        inside = inside[y : y + h, x : x + w]
+    inside = cv2.resize(inside, scores.shape[::-1], interpolation=cv2.INTER_AREA)
+    return cast("ImageU8", cv2.bitwise_and(scores, scores, mask=inside))
+
+
+def read_file(path: Path, record: StillRecord, name: str) -> bytes:
+    """Read the bytes of a picture of a still, checked against its record.
+
+    Args:
+        path: Folder of the still.
+        record: Its record.
+        name: `IMAGE`, `VIEW`, `MASK` or `SCORES`.
+
+    Raises:
+        DataError: The file cannot be read, or was changed.
+    """
+    file = path / name
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
+    if sha256(data) != record.files.get(name):
+        raise DataError(
+            f"{file} was changed",
+            expected=f"SHA-256 {record.files.get(name)}",
+            got=f"SHA-256 {sha256(data)}",
+        )
+    return data
+
+
 def _png(picture: ImageU8) -> bytes:
     done, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, _EFFORT])
     assert done, f"no PNG of {picture.shape}"
     return data.tobytes()
 
 
-def _record(path: Path) -> StillRecord:
+def read_record(path: Path) -> StillRecord:
+    """Read `still.json` alone.
+
+    Raises:
+        DataError: The folder is not a still, or has a different schema.
+    """
     try:
         encoded = (path / RECORD).read_bytes()
     except OSError as error:
@@ -124,17 +181,7 @@ def _picture(
     path: Path, record: StillRecord, name: str, size: tuple[int, int] | None, how: int
 ) -> ImageU8:
     file = path / name
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
-    if sha256(data) != record.files.get(name):
-        raise DataError(
-            f"{file} was changed",
-            expected=f"SHA-256 {record.files.get(name)}",
-            got=f"SHA-256 {sha256(data)}",
-        )
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    picture = cv2.imdecode(np.frombuffer(read_file(path, record, name), np.uint8), how)
     if picture is None or (size is not None and picture.shape[:2] != size):
         raise DataError(
             f"{file} is not an image of this still",

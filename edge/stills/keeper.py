@@ -1,40 +1,48 @@
-"""Keeps the stills of a run in a background thread, limited in number and total size."""
+"""Keeps the stills of a run in a background thread, limited in number, total size and age."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
 import uuid
 from collections import deque
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from edge import __version__
-from edge.errors import EdgeDifomError, UsageError
+from edge.errors import EdgeDifomError
 from edge.stills.files import write_still
-from edge.stills.still import compose, now
+from edge.stills.folder import (
+    DATE,
+    MAX_BYTES,
+    MAX_STILLS,
+    STILL,
+    Limits,
+    claim,
+    date_of,
+    stills_in,
+)
+from edge.stills.still import compose, held_back, now
 from edge.util.background import Background
-from edge.util.files import PRIVATE_FOLDER, RESERVE_BYTES
+from edge.util.files import RESERVE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
-    from edge.frame import Frame, Result
+    from edge.frame import Frame, OperatingPoint, Result
     from edge.imaging.view import View
     from edge.status import Status
-    from edge.stills.still import BundleIdentity
+    from edge.stills.record import BundleIdentity, Mark
 
-MAX_STILLS = 500
-"""Maximum number of stills in a folder."""
+MARK_DAYS = 30.0
+"""Age at which a marked still is removed, days, if nothing else is chosen."""
 
-MAX_BYTES = 2 << 30
-"""Maximum total size of the stills in a folder, bytes."""
-
-PREFIX = "still-"
 
 _CAPACITY = 4
 _CLOSE_S = 1.0
@@ -44,8 +52,8 @@ class News(NamedTuple):
     """Outcome of a requested still, for the journal; contains no image.
 
     Attributes:
-        kind: `still` or `still-refused`.
-        detail: Name of the still, or why it was refused.
+        kind: `still`, `still-refused`, `still-expired` or `still-overdue`; likewise `mark`.
+        detail: Name of the still, why it was refused, or why one that is too old is still there.
         frame: Number of the frame, None if there was no frame.
         mask: Whether the still has a mask.
     """
@@ -54,6 +62,23 @@ class News(NamedTuple):
     detail: str
     frame: int | None = None
     mask: bool = False
+
+
+class KeptRun(NamedTuple):
+    """The run that stills are of; its stills and marks share it.
+
+    Attributes:
+        token: Random part of their names.
+        study_uid: DICOM UID of their study, without a registered root (PS3.5 B.2).
+    """
+
+    token: str
+    study_uid: str
+
+    @classmethod
+    def new(cls) -> KeptRun:
+        """Draw a new one."""
+        return cls(secrets.token_hex(4), f"2.25.{uuid.uuid4().int}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,19 +93,26 @@ class _Request:
     bundle: BundleIdentity | None
     taken: str
     asked_by: str
+    mark: Mark | None
+    point: OperatingPoint | None
 
 
 class StillKeeper:
     """Writes stills into a folder in its own thread; the caller never waits.
 
-    A still that cannot be kept is refused and reported by `news`; no still is ever removed.
+    A still that cannot be kept is refused and reported by `news`. No still is removed to make room
+    for another; one that is older than `max_days` is removed with what was decided about it.
 
     Args:
         folder: Folder with private permissions; created if it is missing.
+        word: `STILL` or `MARK`; only stills with names of this word are counted and removed.
         max_stills: Maximum number of stills in the folder.
         max_bytes: Maximum total size of the stills, bytes.
+        max_days: Age at which a still is removed, days, by the dates in the names and the clock of
+            the machine; None keeps every still.
         reserve_bytes: Disk space that stays free, bytes.
-        date: Returns the date and time for the names and records, for display only.
+        run: The run that the stills are of; None for a new one.
+        date: Returns the date and time for the names, records and ages.
 
     Raises:
         UsageError: The folder cannot be created, others may enter it, or a different run uses it.
@@ -90,22 +122,24 @@ class StillKeeper:
         self,
         folder: Path,
         *,
+        word: str = STILL,
         max_stills: int = MAX_STILLS,
         max_bytes: int = MAX_BYTES,
+        max_days: float | None = None,
         reserve_bytes: int = RESERVE_BYTES,
+        run: KeptRun | None = None,
         date: Callable[[], datetime] = now,
     ) -> None:
-        self.folder = folder
-        self._max_stills, self._max_bytes = max_stills, max_bytes
-        self._reserve_bytes = reserve_bytes
-        self._date, self._run, self._number = date, secrets.token_hex(4), 0
-        # A UID without a registered root (PS3.5 B.2).
-        self._study_uid = f"2.25.{uuid.uuid4().int}"
+        self.folder, self._word = folder, word
+        self._max_age = None if max_days is None else timedelta(days=max_days)
+        self._limits = Limits(max_stills, max_bytes, reserve_bytes)
+        self._date, self._run, self._number = date, run or KeptRun.new(), 0
         self._news: deque[News] = deque()
-        self._owned: int | None = _claim(folder)
-        self._queue: Background[_Request] = Background(
-            self._keep, capacity=_CAPACITY, when_full="newest", name="stills"
+        self._owned: int | None = claim(folder, word)
+        self._queue: Background[_Request | None] = Background(
+            self._work, capacity=_CAPACITY, when_full="newest", name=f"{word}s"
         )
+        self.expire()
 
     def keep(
         self,
@@ -116,6 +150,8 @@ class StillKeeper:
         bundle: BundleIdentity | None,
         *,
         asked_by: str,
+        mark: Mark | None = None,
+        point: OperatingPoint | None = None,
     ) -> None:
         """Queue a frame to be kept; the images are copied, and `news` reports the outcome.
 
@@ -126,6 +162,8 @@ class StillKeeper:
             status: Status of the device.
             bundle: Bundle that the scores of the result come from.
             asked_by: Who requested the still, as in `StillRecord`.
+            mark: What a person found wrong with the frame.
+            point: Thresholds of the bundle, by which a mark learns what was held back.
         """
         if view is None or not view.found:
             self.refuse(
@@ -133,13 +171,13 @@ class StillKeeper:
             )
             return
         if not self._queue.has_room:
-            self.refuse(f"busy: {_CAPACITY} stills wait for the disk", frame.index)
+            self.refuse(f"busy: {_CAPACITY} {self._word}s wait for the disk", frame.index)
             return
         moment = self._date()
         self._number += 1
         kept = self._queue.put(
             _Request(
-                name=f"{PREFIX}{moment:%Y%m%dT%H%M%SZ}-{self._run}-{self._number}",
+                name=f"{self._word}-{moment:{DATE}}-{self._run.token}-{self._number}",
                 frame=replace(frame, image=frame.image.copy(), stamps={}),
                 result=replace(
                     result, scores=None if result.scores is None else result.scores.copy()
@@ -149,6 +187,8 @@ class StillKeeper:
                 bundle=bundle,
                 taken=moment.isoformat(timespec="milliseconds"),
                 asked_by=asked_by,
+                mark=mark,
+                point=point,
             )
         )
         if not kept:
@@ -156,7 +196,12 @@ class StillKeeper:
 
     def refuse(self, why: str, frame: int | None = None) -> None:
         """Report that a requested still cannot be kept."""
-        self._news.append(News("still-refused", why, frame))
+        self._news.append(News(f"{self._word}-refused", why, frame))
+
+    def expire(self) -> None:
+        """Have the stills removed that are too old; the caller does not wait for it."""
+        if self._max_age is not None and self._queue.has_room:
+            self._queue.put(None)
 
     def news(self) -> list[News]:
         """Return the outcomes since the last call."""
@@ -175,11 +220,22 @@ class StillKeeper:
         if owned is not None:
             os.close(owned)
 
+    def _work(self, request: _Request | None) -> None:
+        if request is None:
+            self._remove_expired()
+        else:
+            self._keep(request)
+
     def _keep(self, request: _Request) -> None:
         try:
-            if why := self._no_room():
+            self._remove_expired()
+            if why := self._limits.refusal(self.folder, self._word):
                 self.refuse(why, request.frame.index)
                 return
+            mark = request.mark
+            if mark is not None and request.point is not None:
+                lost = held_back(request.result, request.view, request.point)
+                mark = msgspec.structs.replace(mark, held_back=lost)
             still = compose(
                 request.frame,
                 request.result,
@@ -189,74 +245,31 @@ class StillKeeper:
                 version=__version__,
                 taken=request.taken,
                 asked_by=request.asked_by,
-                study_uid=self._study_uid,
+                study_uid=self._run.study_uid,
+                mark=mark,
             )
             write_still(still, self.folder / request.name)
         except (OSError, EdgeDifomError) as error:
             said = error.strerror if isinstance(error, OSError) else None
             self.refuse(f"the disk: {said or error}", request.frame.index)
             return
-        self._news.append(News("still", request.name, request.frame.index, still.mask is not None))
+        self._news.append(
+            News(self._word, request.name, request.frame.index, still.mask is not None)
+        )
 
-    def _no_room(self) -> str:
-        """Return why no further still may be kept; empty if one may."""
-        sizes = [
-            sum(file.stat().st_size for file in still.iterdir())
-            for still in self.folder.iterdir()
-            if still.name.startswith(PREFIX)
-        ]
-        if len(sizes) >= self._max_stills:
-            return f"full: {len(sizes)} stills, at most {self._max_stills} are kept"
-        if sum(sizes) >= self._max_bytes:
-            return (
-                f"full: {sum(sizes) >> 20} MB of stills, "
-                f"at most {self._max_bytes >> 20} MB are kept"
-            )
-        disk = os.statvfs(self.folder)
-        free = disk.f_bavail * disk.f_frsize
-        if free < self._reserve_bytes:
-            return (
-                f"disk full: {free >> 20} MB free, "
-                f"{self._reserve_bytes >> 20} MB are left to the journal"
-            )
-        return ""
-
-
-def _claim(folder: Path) -> int:
-    """Claim a folder for this run, and remove what a power cut left incomplete.
-
-    Returns:
-        A descriptor that holds the claim until it is closed.
-
-    Raises:
-        UsageError: The folder cannot be created, others may enter it, or a different run uses it.
-    """
-    handle = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        mode = os.fstat(handle).st_mode & 0o777
-        if mode & 0o077:
-            raise UsageError(
-                f"others may enter {folder}, where stills would be kept",
-                expected="a folder for its owner only, mode 700",
-                got=f"mode {mode:o}",
-                hint=f"chmod 700 {folder}, or choose a different folder",
-            )
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for left in folder.glob(f".{PREFIX}*"):
-            shutil.rmtree(left)
-    except (OSError, UsageError) as error:
-        if handle is not None:
-            os.close(handle)
-        if isinstance(error, UsageError):
-            raise
-        busy = isinstance(error, BlockingIOError)
-        raise UsageError(
-            f"no stills can be kept in {folder}",
-            expected="a folder that can be created and written, and that no other run uses",
-            got="another run keeps stills there" if busy else error.strerror or str(error),
-            hint="choose a different folder",
-        ) from error
-    return handle
+    def _remove_expired(self) -> None:
+        """Remove the stills that are too old; what cannot be removed is tried again next time."""
+        if self._max_age is None:
+            return
+        try:
+            for still in stills_in(self.folder, self._word):
+                taken = date_of(still.name)
+                if taken is None or self._date() - taken <= self._max_age:
+                    continue
+                # A name that the next run removes, if this one is cut short.
+                gone = still.with_name(f".{still.name}.expired")
+                still.rename(gone)
+                shutil.rmtree(gone)
+                self._news.append(News(f"{self._word}-expired", still.name))
+        except OSError as error:
+            self._news.append(News(f"{self._word}-overdue", error.strerror or str(error)))

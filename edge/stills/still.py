@@ -6,114 +6,23 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from edge.bundle.manifest import RESEARCH_USE, Strict
+from edge.imaging.postprocess import regions
 from edge.imaging.region_masks import region_labels
-from edge.imaging.view import black_outside
+from edge.imaging.view import black_outside, inside
+from edge.stills.record import StillRecord, StillRegion
 
 if TYPE_CHECKING:
-    from edge.bundle.reader import Bundle
-    from edge.frame import Frame, ImageU8, Result
+    from edge.frame import Box, Frame, ImageU8, OperatingPoint, Result
     from edge.imaging.view import View
     from edge.status import Status
-
-SCHEMA = 2
+    from edge.stills.record import BundleIdentity, Mark
 
 
 def now() -> datetime:
     """Return the date and time in UTC, for display only; never used for logic."""
     return datetime.now(timezone.utc)
-
-
-class BundleIdentity(Strict, frozen=True, kw_only=True):
-    """The bundle that a mask comes from.
-
-    Attributes:
-        name: Name in the manifest.
-        digest: SHA-256 of the manifest, which identifies the bundle with all its files.
-        student: Student in the provenance.
-        created: Creation date in the provenance.
-        threshold: Minimum score of a pixel of the mask, 0 to 1.
-        engine: `openvino`, `tflite` or `onnx`.
-    """
-
-    name: str
-    digest: str
-    student: str
-    created: str
-    threshold: float
-    engine: str
-
-    @classmethod
-    def of(cls, bundle: Bundle, engine: str) -> BundleIdentity:
-        """Return the identity of an open bundle that an engine runs."""
-        manifest = bundle.manifest
-        return cls(
-            name=manifest.name,
-            digest=bundle.digest,
-            student=manifest.provenance.student,
-            created=manifest.provenance.created,
-            threshold=manifest.output.threshold,
-            engine=engine,
-        )
-
-
-class StillRegion(Strict, frozen=True, kw_only=True):
-    """A region that was shown.
-
-    Attributes:
-        box: x, y, width, height, frame pixels.
-        area: Share of the part, 0 to 1.
-        score: Highest score in the region, 0 to 1.
-    """
-
-    box: tuple[int, int, int, int]
-    area: float
-    score: float
-
-
-class StillRecord(Strict, frozen=True, kw_only=True):
-    """`still.json`.
-
-    Attributes:
-        schema: Version of the format, `SCHEMA`.
-        intended_use: Notice on the intended use.
-        version: Version of this project.
-        frame: Number of the frame in its source.
-        captured_ns: Capture time, CLOCK_MONOTONIC nanoseconds.
-        taken: Date and time in UTC of the request; for display only, the clock may be wrong.
-        asked_by: `pedal 1`, `signal`, or `command`.
-        state: State of the device.
-        reason: Reason of the state; empty while the device was running.
-        size: Height and width of the frame, pixels.
-        field_of_view: Box of the field of view, frame pixels.
-        part: Part of the frame that the scores cover, frame pixels; null for all of it.
-        bundle: Bundle that the mask comes from; null if there is no mask.
-        regions: Regions that were shown, largest first.
-        no_mask: Why there is no mask; null if there is one, which may be empty.
-        files: File name to SHA-256.
-        study_uid: DICOM UID of the study; the stills of a run share it. Empty in older stills.
-    """
-
-    schema: int = SCHEMA
-    intended_use: str = RESEARCH_USE
-    version: str
-    frame: int
-    captured_ns: int
-    taken: str
-    asked_by: str
-    state: str
-    reason: str
-    size: tuple[int, int]
-    field_of_view: tuple[int, int, int, int]
-    part: tuple[int, int, int, int] | None
-    bundle: BundleIdentity | None
-    regions: list[StillRegion]
-    no_mask: str | None
-    files: dict[str, str] = msgspec.field(default_factory=dict)
-    study_uid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,6 +55,7 @@ def compose(
     taken: str,
     asked_by: str,
     study_uid: str = "",
+    mark: Mark | None = None,
 ) -> Still:
     """Compose the still of a frame.
 
@@ -159,6 +69,7 @@ def compose(
         taken: Date and time in UTC.
         asked_by: Who requested the still, as in `StillRecord`.
         study_uid: DICOM UID of the study that the still belongs to; empty for its own.
+        mark: What a person found wrong with the frame.
     """
     size = (frame.image.shape[0], frame.image.shape[1])
     mask = scores = None
@@ -180,12 +91,10 @@ def compose(
         field_of_view=view.box,
         part=None if mask is None else result.part,
         bundle=None if mask is None else bundle,
-        regions=[
-            StillRegion(box=region.box, area=region.area, score=region.score)
-            for region in (() if mask is None else result.regions)
-        ],
+        regions=[StillRegion.of(region) for region in (() if mask is None else result.regions)],
         no_mask=no_mask,
         study_uid=study_uid,
+        mark=mark,
     )
     return Still(
         record=record, image=black_outside(frame.image, view), view=view, mask=mask, scores=scores
@@ -214,3 +123,30 @@ def shown_mask(result: Result, view: View, threshold: float) -> ImageU8:
         )
         mask[labels > 0] = 255
     return black_outside(mask, view)
+
+
+def held_back(result: Result, view: View, point: OperatingPoint) -> tuple[StillRegion, ...]:
+    """Find the regions that the scores of a result show and the device did not.
+
+    They were seen too briefly. A region counts as shown if its box meets one that was.
+
+    Args:
+        result: A result; without scores, or with a reason, nothing was held back.
+        view: The field of view of its frame.
+        point: Thresholds of the bundle that made the scores.
+    """
+    if result.scores is None or result.reason is not None:
+        return ()
+    found = regions(result.scores, view.frame_size, point, part=result.part)
+    return tuple(
+        StillRegion.of(region)
+        for region in inside(found, view)
+        if not any(_meet(region.box, one.box) for one in result.regions)
+    )
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return all(
+        one[axis] < other[axis] + other[axis + 2] and other[axis] < one[axis] + one[axis + 2]
+        for axis in (0, 1)
+    )

@@ -41,6 +41,8 @@ OPTION_HINTS = {
     "not-a-run": "edge-difom distill --data DIR prints its run's folder",
     "not-a-still": "`edge-difom run --stills DIR` writes stills",
     "not-quantized": "edge-difom qat {run} --bits {bits}",
+    "nothing-decided": "edge-difom review DIR",
+    "nothing-to-review": "`edge-difom run --marks DIR` writes marks",
     "nothing-published": "edge-difom bundle publish B --repository DIR --keys KEYS",
     "older-than-installed": "publish the older bundle again with a later version, or "
     "edge-difom device rollback",

@@ -23,6 +23,7 @@ from edge.util.plain_text import printable
 from edge_difom.cli import console
 from edge_difom.cli.groups import LazyGroup
 from edge_difom.cli.hints import explain
+from edge_difom.cli.signals import ignore_early_signals
 from edge_difom.cli.usage import translate
 from edge_difom.runtime_env import configure, fill_standard_descriptors
 
@@ -41,14 +42,18 @@ VERBS = {
         "edge_difom.cli.data:group",
         "Check and convert labeled images before a training.",
     ),
-    "distill": ("edge_difom.cli.distill:distill", "Train a student from teachers and masks."),
     "teacher": (
         "edge_difom.cli.teacher:group",
         "Fit a frozen network to the task before it teaches.",
     ),
+    "distill": ("edge_difom.cli.distill:distill", "Train a student from teachers and masks."),
     "label": (
         "edge_difom.cli.label:label",
         "Pseudo-label unlabeled frames with an ensemble of trained students.",
+    ),
+    "review": (
+        "edge_difom.cli.review:command",
+        "Correct the masks of marked frames on a local page.",
     ),
     "evaluate": (
         "edge_difom.cli.evaluate:command",
@@ -97,6 +102,7 @@ SECTIONS = {
         "teacher",
         "distill",
         "label",
+        "review",
         "evaluate",
         "study",
         "runs",
@@ -151,9 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The arguments after the program's name; None reads `sys.argv`.
     """
-    if arguments is None and "--stills" in sys.argv:
-        # A request for a still before `run` is ready must not end the process.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if arguments is None:
+        ignore_early_signals(sys.argv)
     fill_standard_descriptors()
     show_logs()
     for stream in (sys.stdout, sys.stderr):

@@ -10,7 +10,7 @@ import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console, options, run_config, run_defaults, run_summary
-from edge_difom.cli.signals import still_on_signal, stop_on_signal
+from edge_difom.cli.signals import asked_by_signal, stop_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +127,21 @@ def _keep_stdout(
     help="Save the frame and its mask, black outside the field of view, whenever the cart's pedal "
     "is pressed or SIGUSR1 arrives. The files contain patient images.",
 )
+@click.option(
+    "--marks",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Let people mark false alarms and missed polyps, by the cart's pedal 2, SIGUSR2 or the "
+    "page of --view, and save those frames for `edge-difom review`. The files contain patient "
+    "images.",
+)
+@click.option(
+    "--marks-days",
+    type=options.FiniteRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Remove marks that are older than this many days.",
+)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
     "--seconds",
@@ -164,6 +179,8 @@ def command(
     guard: bool,
     smooth: bool,
     stills: Path | None,
+    marks: Path | None,
+    marks_days: float,
     frames: int | None,
     seconds: float | None,
     threads: int | None,
@@ -204,7 +221,8 @@ def command(
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
-        still = stack.enter_context(still_on_signal(stills))
+        still = stack.enter_context(asked_by_signal("stills", stills))
+        mark = stack.enter_context(asked_by_signal("marks", marks))
         from edge.bundle.reader import Bundle
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
@@ -251,6 +269,8 @@ def command(
             guard=guard,
             smooth=smooth,
             stills=stills,
+            marks=marks,
+            marks_days=marks_days,
             bounded=bounded,
             linger=view is not None and not bounded,
         )
@@ -272,6 +292,7 @@ def command(
                 lock=_open_signal(state) if state else None,
                 stop=stop,
                 still=still,
+                mark=mark,
                 followers=[LiveStatus(changes=frames_from.live)],
                 header=header,
             ) as loop:
@@ -287,7 +308,9 @@ def command(
         *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
     )
     run_summary.refuse_unjudged(summary, failure)
-    if stills is not None:
+    if marks is not None:
+        console.next_command(f"edge-difom review {console.quote(marks)}")
+    elif stills is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
         console.next_command(

@@ -1,4 +1,4 @@
-"""Signals that end a run with whole outputs, or ask it for a still."""
+"""Signals that end a run with whole outputs, or ask it for a still or a mark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -43,15 +43,35 @@ def stop_on_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+KEEPING = {"stills": signal.SIGUSR1, "marks": signal.SIGUSR2}
+"""Option of `run` with a folder -> the signal that asks for one more in it."""
+
+
 @contextmanager
-def still_on_signal(stills: Path | None) -> Iterator[threading.Event]:
-    """An event that SIGUSR1 sets; without a folder for stills the signal is left alone."""
-    still = threading.Event()
-    if stills is None:
-        yield still
+def asked_by_signal(option: str, folder: Path | None) -> Iterator[threading.Event]:
+    """An event that a signal sets; without a folder the signal is left alone.
+
+    Args:
+        option: Of `KEEPING`.
+        folder: Value of the option.
+    """
+    asked = threading.Event()
+    if folder is None:
+        yield asked
         return
-    before = signal.signal(signal.SIGUSR1, lambda *_: still.set())
+    before = signal.signal(KEEPING[option], lambda *_: asked.set())
     try:
-        yield still
+        yield asked
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(KEEPING[option], before)
+
+
+def ignore_early_signals(arguments: Sequence[str]) -> None:
+    """Ignore signals that come before `run` is ready for them, which would end the process.
+
+    Args:
+        arguments: The command line.
+    """
+    for option, number in KEEPING.items():
+        if any(argument.partition("=")[0] == f"--{option}" for argument in arguments):
+            signal.signal(number, signal.SIG_IGN)

@@ -11,7 +11,8 @@ from edge.frame import Frame, OperatingPoint, Result, Stage
 from edge.imaging.postprocess import regions
 from edge.imaging.view import View
 from edge.status import State, Status
-from edge.stills.still import BundleIdentity, Still, compose
+from edge.stills.record import BundleIdentity
+from edge.stills.still import Still, compose
 
 if TYPE_CHECKING:
     from edge.frame import ImageU8

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge.contracts import MarkKind, MarkOutcome
 from edge.errors import UsageError
 from edge.frame import Frame, Region, Result, Stage
 from edge.limits import MAX_MASK_AGE_MS
@@ -24,8 +25,9 @@ from edge.overlay.paint import overlay
 from edge.record_header import make_header
 from edge.sinks.open import open_sinks
 from edge.sinks.web import MAX_WIDTH, PERIOD_MS, WebSink
-from edge.sinks.web_server import MAX_CONNECTIONS, MAX_VIEWERS, PAGE
+from edge.sinks.web_server import MAX_VIEWERS, PAGE
 from edge.status import LIGHTS, Light, Reason, ReasonKind, State, Status
+from edge.util.local_server import MAX_CONNECTIONS
 from tests.support.chromium import Chromium
 from tests.support.clock import FakeClock
 
@@ -244,7 +246,7 @@ def test_an_answer_to_another_method_has_the_same_policy(method: str) -> None:
 
 
 def test_requests_that_never_end_hold_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.sinks.web_server._STALLED_S", 0.4)
+    monkeypatch.setattr("edge.util.local_server._STALLED_S", 0.4)
     with WebSink() as sink, ExitStack() as stack:
         port, ended = port_of(sink), threading.Event()
 
@@ -290,6 +292,57 @@ def test_only_this_machine_s_own_pages_are_answered() -> None:
             assert ask(sink, method=method).status == 501
         assert sink._server is not None
         assert sink._server._server.server_address[0] == "127.0.0.1"
+
+
+class Desk:
+    """Takes marks."""
+
+    last = MarkOutcome(0, "")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[MarkKind | None, str]] = []
+
+    def ask(self, kind: MarkKind | None, by: str) -> None:
+        self.asked.append((kind, by))
+
+
+def post(
+    sink: WebSink, body: bytes, path: str = "/mark", kind: str = "application/json", **headers: str
+) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    route = urlsplit(sink.url).path + path.removeprefix("/")
+    connection.request("POST", route, body, {"Content-Type": kind, **named})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+MISSED = b'{"kind": "missed"}'
+
+
+def test_marks_are_taken_from_this_machine_s_own_page_alone() -> None:
+    desk, sink = Desk(), WebSink()
+    sink.offer_marks(desk)
+    with sink:
+        assert post(sink, MISSED, Sec_Fetch_Site="same-origin") == 202
+        assert desk.asked == [(MarkKind.MISSED, "page")]
+        assert post(sink, MISSED, Sec_Fetch_Site="cross-site") == 403
+        assert post(sink, MISSED, Host="evil.example") == 403
+        assert post(sink, MISSED, kind="text/plain") == 400, "any site may send it, without a check"
+        assert post(sink, MISSED, path="/marks") == 404
+        for body in (b"", b"{}", b'{"kind": "x"}', b"\xff", b"[" * 900, b'"' + b"a" * 1000 + b'"'):
+            assert post(sink, body) == 400
+        assert ask(sink, "/mark").status == 404
+    assert len(desk.asked) == 1
+
+
+def test_without_consent_there_is_nothing_to_mark_with() -> None:
+    with WebSink() as sink, viewer(sink) as answer:
+        assert post(sink, MISSED) == 501
+        sink.write(frame(7), result())
+        view = event(answer)
+    assert (view["marks"], view["marked"]) == (False, "")
 
 
 @pytest.mark.parametrize(
@@ -426,7 +479,9 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
 
     try:
         page.call("Log.enable")
-        with WebSink() as sink:
+        desk, sink = Desk(), WebSink()
+        sink.offer_marks(desk)
+        with sink:
             sink.describe(msgspec.structs.replace(make_header(data="camera"), bundle="edge-s"))
             loop = threading.Thread(target=run)
             loop.start()
@@ -444,6 +499,22 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             first = int(page.value("document.getElementById('frame').textContent"))
             page.until(f"Number(document.getElementById('frame').textContent) > {first + 5}")
             assert "edge-s" in page.value("document.getElementById('identity').innerText")
+            page.until("!document.getElementById('marks').hidden")
+            page.value("document.querySelector('[data-kind=missed]').click()")
+            page.until("document.getElementById('marked').textContent === 'asked for: missed'")
+            page.call("Input.dispatchKeyEvent", type="keyDown", key="f", text="f")
+            page.until("document.getElementById('marked').textContent.endsWith('false-alarm')")
+            while len(desk.asked) < 2:
+                time.sleep(0.01)
+            for number in (1, 2):  # the same words twice
+                desk.last = MarkOutcome(number, "not kept: full")
+                page.until("document.getElementById('marked').textContent === 'not kept: full'")
+                page.value("document.querySelector('[data-kind=missed]').click()")
+                page.until("document.getElementById('marked').textContent === 'asked for: missed'")
+            while len(desk.asked) < 4:
+                time.sleep(0.01)
+            kinds = [kind for kind, _ in desk.asked]
+            assert kinds == [MarkKind.MISSED, MarkKind.FALSE_ALARM, *[MarkKind.MISSED] * 2]
             status[0] = Status(State.DEGRADED, LATE, 4)
             page.until(f"{STATE} === 'DEGRADED'")
             assert page.value("document.getElementById('found').hidden") is True

@@ -20,7 +20,8 @@ from edge.imaging.view import View
 from edge.status import Reason, ReasonKind, State, Status
 from edge.stills import dicom
 from edge.stills.files import write_still
-from edge.stills.still import BundleIdentity, Still, compose
+from edge.stills.record import BundleIdentity
+from edge.stills.still import Still, compose
 from edge_difom.cli.device_still import IMAGE, SEGMENTATION
 from edge_difom.cli.main import main
 
