@@ -12,7 +12,7 @@ import cv2
 cv2.setNumThreads(2)
 package = importlib.import_module(sys.argv[1])
 optional = {"gi", "pygame", "serial", "can", "tuf", "securesystemslib"}
-optional |= {"tflite_runtime", "tensorflow", "mlperf_loadgen"}
+optional |= {"tflite_runtime", "tensorflow", "mlperf_loadgen", "tensorboard", "mlflow", "wandb"}
 
 theirs = {"TORCHINDUCTOR_CACHE_DIR"}  # set by torch's compiler, which NNCF imports
 
