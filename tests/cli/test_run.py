@@ -346,6 +346,8 @@ def test_a_signal_ends_a_live_run_with_whole_outputs(
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
+        # A run under nohup ignores SIGHUP, and so would its child.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 60

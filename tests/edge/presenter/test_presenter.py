@@ -274,6 +274,7 @@ def test_a_dead_or_stopped_runtime_s_overlay_is_cleared_in_time(
             while not np.array_equal(pixels(), outline):
                 presenter.step()
             process.send_signal(how)
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
             killed = time.monotonic_ns()  # its last sign of life is not later
             while not np.array_equal(pixels(), silent):
                 began = time.monotonic_ns()
