@@ -8,7 +8,6 @@ not authenticate the maker of a bundle.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,9 @@ import msgspec
 from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
 from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
-from edge.util.files import atomic_dir, atomic_write, json_text, naming, refuse_existing, sha256
+from edge.util.files import atomic_dir, atomic_write, json_text, refuse_existing, sha256
 from edge.util.plain_text import markdown
+from edge.util.zip_file import write_zip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 
 _OWN = (MANIFEST, MANIFEST_HASH)
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LONGEST_SIDE = 4096
 _LONGEST_NAME = 100
 LARGEST_MANIFEST = 4 << 20
@@ -103,6 +102,16 @@ class Bundle:
                 hint=MEND,
             )
         return data
+
+    def documents(self) -> dict[str, bytes]:
+        """Return the manifest, its hash, and the cards: path inside the bundle -> content.
+
+        Raises:
+            BundleError: A file does not verify.
+        """
+        cards = [name for name in sorted(self.manifest.files) if name.endswith(".md")]
+        own = {name: self._store.read(name, LARGEST_MANIFEST) for name in _OWN}
+        return own | {name: self.read(name) for name in cards}
 
     def engine(self, name: str, precision: str = "int8") -> EngineEntry:
         """Return the entry of an engine.
@@ -193,17 +202,7 @@ def pack(bundle: Path | Bundle, out: Path, *, force: bool = False) -> Path:
     refuse_existing(out, force=force)
     held = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     contents = _contents(held)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        with naming(out), zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in contents.items():
-                info = zipfile.ZipInfo(name, _EPOCH)
-                info.create_system, info.external_attr = 3, 0o100644 << 16
-                archive.writestr(info, data)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_zip(out, contents)
     return out
 
 

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "mlflow": "mlflow",
     "wandb": "wandb",
     "matplotlib": "report",
+    "reportlab": "dossier",
     "cbor2": "cart",
     "cobs": "cart",
     "serial": "cart",

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
             "edge_difom.cli.bundle_make:weights",
             "Write the float weights of a bundle's student, to train from.",
         ),
+        "dossier": (
+            "edge_difom.cli.bundle_dossier:dossier",
+            "Make or check the signed archive of a bundle's evidence.",
+        ),
         "keygen": ("edge_difom.cli.bundle_sign:keygen", "Create a publisher's keys."),
         "publish": (
             "edge_difom.cli.bundle_sign:publish",

@@ -12,7 +12,6 @@ from edge_difom.cli import console, options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.bundle.reader import Bundle
     from firmware_bridge.fleet.sbom.advisories import Finding
     from firmware_bridge.fleet.sbom.parts import Part
 
@@ -79,8 +78,9 @@ def sbom(
     from edge.bundle.reader import Bundle
     from edge.errors import AdvisoryError, UsageError
     from edge.util.files import atomic_write, refuse_existing
-    from firmware_bridge.fleet.sbom import advisories, bill, binaries, packages, support, system
+    from firmware_bridge.fleet.sbom import advisories, bill, support
     from firmware_bridge.fleet.sbom import vex as vex_file
+    from firmware_bridge.fleet.sbom.device_bill import device_software
     from firmware_bridge.fleet.slots.audit import utc_now
 
     if out is None and advisory_file is None:
@@ -93,10 +93,7 @@ def sbom(
     rules = support.read_rules(support_file) if support_file is not None else []
     known = advisories.read_advisories(advisory_file) if advisory_file is not None else []
     bundle = Bundle.open(path)
-    needed = packages.needed(_engine_extras(bundle) | set(extras))
-    parts = binaries.scan(needed)
-    if not no_system:
-        parts += [*system.system_parts(), *system.firmware_parts()]
+    needed, parts = device_software(bundle, extras, below=not no_system)
     if out is not None:
         text = bill.make_bill(
             bundle,
@@ -136,21 +133,6 @@ def sbom(
                 hint="update the component, or state in a VEX file why it is not affected",
             )
     console.next_command(f"edge-difom bundle show {console.quote(path)}")
-
-
-def _engine_extras(bundle: Bundle) -> set[str]:
-    """Return the extras of the engines that are installed here."""
-    from edge.engines.runtimes import find_runtimes
-
-    runtimes = find_runtimes()
-    engines = {entry.runtime for entry in bundle.manifest.engines if runtimes.get(entry.runtime)}
-    # On old systems another package runs the tflite engine; it has its own extra.
-    return {
-        "tflite-runtime"
-        if (found := runtimes[name]) and found.package == "tflite-runtime"
-        else name
-        for name in engines
-    }
 
 
 def _summary(parts: Sequence[Part]) -> str:

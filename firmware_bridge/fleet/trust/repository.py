@@ -50,7 +50,7 @@ def write(
     """
     folder = repository / METADATA
     durable.make_folder(folder)
-    for path in sorted(keys.glob("[0-9]*.root.json")):
+    for path in root_files(keys):
         if not (folder / path.name).exists():
             durable.write(folder / path.name, path.read_bytes())
     snapshot = latest(repository, Snapshot) or Snapshot()
@@ -78,14 +78,7 @@ def newest_root(repository: Path, keys: Path) -> Root:
         UsageError: The keys belong to a different repository, or are older than this one.
         BundleError: The metadata cannot be read.
     """
-    found = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
-    if not found:
-        raise UsageError(
-            f"{keys} holds no root metadata",
-            expected="the folder that keygen made",
-            hint="create the publisher's keys first",
-            code="no-keys",
-        )
+    found = root_files(keys)
     for path in found:
         there = repository / METADATA / path.name
         if there.exists() and there.read_bytes() != path.read_bytes():
@@ -101,7 +94,24 @@ def newest_root(repository: Path, keys: Path) -> Root:
             expected=f"its {newest.name}",
             hint="copy it from there",
         )
-    return _load(found[-1], Root)
+    return load_metadata(found[-1], Root)
+
+
+def root_files(keys: Path) -> list[Path]:
+    """Return the root metadata in a folder of keys, the oldest first.
+
+    Raises:
+        UsageError: There are none.
+    """
+    found = sorted(keys.glob("[0-9]*.root.json"), key=lambda path: int(path.name.partition(".")[0]))
+    if not found:
+        raise UsageError(
+            f"{keys} holds no root metadata",
+            expected="the folder that keygen made",
+            hint="create the publisher's keys first",
+            code="no-keys",
+        )
+    return found
 
 
 def latest(repository: Path, kind: type[S]) -> S | None:
@@ -114,15 +124,20 @@ def latest(repository: Path, kind: type[S]) -> S | None:
     if not path.exists():
         return None
     if kind is not Timestamp:
-        version = _load(path, Timestamp).snapshot_meta.version
+        version = load_metadata(path, Timestamp).snapshot_meta.version
         path = path.with_name(f"{version}.snapshot.json")
     if kind is Targets:
-        version = _load(path, Snapshot).meta["targets.json"].version
+        version = load_metadata(path, Snapshot).meta["targets.json"].version
         path = path.with_name(f"{version}.targets.json")
-    return _load(path, kind)
+    return load_metadata(path, kind)
 
 
-def _load(path: Path, kind: type[S]) -> S:
+def load_metadata(path: Path, kind: type[S]) -> S:
+    """Read the metadata of a role.
+
+    Raises:
+        BundleError: The file cannot be read or holds other metadata.
+    """
     try:
         document: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
     except (OSError, RepositoryError) as error:

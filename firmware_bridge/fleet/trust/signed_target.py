@@ -53,7 +53,7 @@ def read_signed_target(metadata: bytes, name: str, roots: Sequence[str]) -> Sign
     """
     try:
         document = json.loads(metadata)
-        if not any(_signed_by(document, json.loads(root)["signed"], "targets") for root in roots):
+        if not any(signed_by(document, json.loads(root)["signed"], "targets") for root in roots):
             raise BundleError(f"nobody whom this device trusts signed {name}")
         entry = document["signed"]["targets"][f"{name}.difom"]
         offer = read_offer(entry["custom"], name)
@@ -94,7 +94,7 @@ def follow_roots(anchor: str, roots: Sequence[str]) -> list[str]:
                 return chain
             document = json.loads(following)
             for keys in (newest, document["signed"]):
-                if not _signed_by(document, keys, "root"):
+                if not signed_by(document, keys, "root"):
                     return chain
             chain.insert(0, following)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -103,14 +103,27 @@ def follow_roots(anchor: str, roots: Sequence[str]) -> list[str]:
         ) from error
 
 
-def _signed_by(document: dict[str, Any], root: dict[str, Any], role: str) -> bool:
-    """Return whether a role of a root signed a document with enough of its keys."""
+def signed_by(
+    document: dict[str, Any], root: dict[str, Any], role: str, kind: str | None = None
+) -> bool:
+    """Return whether a role of a root signed a document with enough of its keys.
+
+    Args:
+        document: `signed` and its `signatures`, as in TUF metadata.
+        root: The signed part of root metadata.
+        role: Name of the role.
+        kind: `_type` of the document; None for that of the role's own metadata.
+
+    Raises:
+        MissingDependencyError: The package that checks signatures is not installed.
+        KeyError: The document or the root lacks a field; ValueError and TypeError likewise.
+    """
     try:
         from securesystemslib.formats import encode_canonical
     except ModuleNotFoundError as error:
         raise missing(error) or error from error
     signed = document["signed"]
-    if signed["_type"] != role or root["_type"] != "root":
+    if signed["_type"] != (kind or role) or root["_type"] != "root":
         return False
     content = encode_canonical(signed)
     needed = root["roles"][role]["threshold"]
