@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,9 @@ from edge.imaging.box_maps import mask_plane
 from edge.imaging.crop import cut, seen_part
 from edge.imaging.preprocess import to_input
 from edge.util.files import refuse_existing
-from quantize.bundle.model_card import data_card, model_card
+from quantize.bundle.card_facts import card_facts
+from quantize.bundle.data_card import data_card
+from quantize.bundle.model_card import model_card
 from quantize.certify.gate import gate_record
 from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
@@ -180,8 +181,10 @@ def make_bundle(
         accuracy=_accuracy(manifest, engines, pairs, threads),
     )
     config = quantized.config
-    files["MODEL_CARD.md"] = model_card(manifest, bits=config.bits, layers=config.layers).encode()
-    files["DATA_CARD.md"] = data_card(manifest, _counts(splits)).encode()
+    facts = card_facts(quantized, splits)
+    card = model_card(manifest, bits=config.bits, layers=config.layers, facts=facts)
+    files["MODEL_CARD.md"] = card.encode()
+    files["DATA_CARD.md"] = data_card(manifest, facts.sets).encode()
     return write_bundle(out, manifest, files, force=force)
 
 
@@ -379,14 +382,6 @@ def _recipe(quantized: QuantizedRun) -> str:
     best = int(quantized.metrics["epoch"])
     parts.append(f"qat{quantized.config.bits}, {quantized.config.epochs} epochs, best {best}")
     return "; ".join(parts)
-
-
-def _counts(splits: Splits) -> list[tuple[str, int, int]]:
-    train = Counter(sample.dataset for sample in (*splits.train, *splits.clean_train))
-    validation = Counter(
-        sample.dataset for sample in (*splits.validation, *splits.clean_validation)
-    )
-    return [(name, train[name], validation[name]) for name in sorted(train | validation)]
 
 
 def _png(image: ImageU8) -> bytes:

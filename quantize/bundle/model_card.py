@@ -1,4 +1,7 @@
-"""The model card and the data card of a bundle, written from its manifest."""
+"""The model card of a bundle: the usual questions, answered from recorded facts.
+
+Source: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from edge.bundle.manifest import AccuracyGate, Calibration, Manifest, Proportion
     from edge.frame import FieldOfView
+    from quantize.bundle.card_facts import CardFacts
 
 _SHOWN: dict[FieldOfView, str] = {
     "full-frame": "one RGB frame, whole,",
@@ -22,19 +26,28 @@ _SHOWN: dict[FieldOfView, str] = {
 }
 
 
-def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ()) -> str:
+def model_card(
+    manifest: Manifest,
+    *,
+    bits: int = 8,
+    layers: Sequence[str] = (),
+    facts: CardFacts | None = None,
+) -> str:
     """Write in Markdown what the model is, how good it is and what it is not for.
 
     Args:
         manifest: Manifest of the bundle.
         bits: Bits of the weights, as in `quantize.runs.folder.QatConfig`.
         layers: Globs of the layers that have these bits, if they are fewer than 8.
+        facts: What the run records; None if the bundle is not made from a run.
     """
     made = manifest.provenance
     lines = [
         f"# Model card: {markdown(manifest.name)}",
         "",
         f"**{manifest.intended_use}**",
+        "",
+        "## Model details",
         "",
         "- Task: polyp segmentation in colonoscopy frames, one class.",
         f"- Student: `{made.student}`, distilled from {', '.join(made.teachers) or 'no teacher'} "
@@ -46,7 +59,38 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
         f"{manifest.output.min_region:.1%} of the shown part or with a peak below "
         f"{manifest.output.min_peak:g} are left out.",
         f"- License: {manifest.license}.",
-        f"- Made {made.created} with seed {made.seed}.",
+        f"- Made {made.created} with seed {made.seed}"
+        f"{', by ' * bool(made.versions)}{_listed(made.versions)}.",
+        *(_training(facts) if facts else []),
+        "",
+        "## Intended use",
+        "",
+        "- Users: researchers of endoscopic image analysis.",
+        "- Use: segmentation of polyps in frames of colonoscopies, for research.",
+        "- Out of scope: diagnosis, treatment, any decision on a patient, frames of other organs "
+        "or of capsules, and the conclusion that a frame shows no polyp.",
+        "",
+        "## Factors",
+        "",
+        "Figures are given by data set and engine, for small polyps, and on frames without a "
+        "polyp, by video sequence where it is known. No record tells the age or sex of patients, "
+        "the endoscope, the bowel preparation or the kind of polyp, so there is no figure by them.",
+        "",
+        "## Metrics",
+        "",
+        "Dice and IoU per image at native mask size, as means with a bootstrap 95 % interval; "
+        "polyps found and frames without a polyp flagged, as counts. The threshold and how it was "
+        "chosen are below.",
+        "",
+        "## Evaluation data",
+        "",
+        "The data sets in the tables below, read by the device's own preprocessing. Frames of the "
+        "run's validation split took part in choosing the checkpoint.",
+        "",
+        "## Training data",
+        "",
+        f"{', '.join(map(markdown, made.data)) or 'None is recorded'}: DATA_CARD.md has frames, "
+        "groups and digests.",
         "",
         "## Accuracy",
         "",
@@ -92,6 +136,12 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
             for entry in manifest.engines
         ),
         "",
+        "## Ethical considerations",
+        "",
+        "A missed polyp may be taken for a clean bowel, and a false alarm may lead to a needless "
+        "biopsy. The training frames show patients; the weights are a function of them. Groups of "
+        "patients that are rare in the data may be served worse, which these figures cannot show.",
+        "",
         "## Limits",
         "",
         "Not validated on patients, other endoscopes, or procedures with blood, stool or "
@@ -102,31 +152,18 @@ def model_card(manifest: Manifest, *, bits: int = 8, layers: Sequence[str] = ())
     return "\n".join(lines)
 
 
-def data_card(manifest: Manifest, counts: Sequence[tuple[str, int, int]]) -> str:
-    """Write in Markdown which data the model was trained and validated on.
+def _training(facts: CardFacts) -> list[str]:
+    """Tell the settings of the training, and when and where it began."""
+    lines = [f"- Training: {_listed(facts.settings)}.", f"- INT8: {_listed(facts.quantization)}."]
+    if facts.stages:
+        lines.append(f"- Stages: {', '.join(facts.stages)}.")
+    if facts.environment:
+        lines.append(f"- The training began: {_listed(facts.environment)}.")
+    return lines
 
-    Args:
-        manifest: Manifest of the bundle.
-        counts: Name, training frames and validation frames of each data set.
-    """
-    lines = [
-        f"# Data card: {markdown(manifest.name)}",
-        "",
-        "Research use only: the terms of the data sets apply to these weights.",
-        "",
-        "| data set | training frames | validation frames | SHA-256 over all files |",
-        "|---|---|---|---|",
-        *(
-            f"| {markdown(name)} | {train} | {validation} "
-            f"| `{manifest.provenance.data.get(name, '')}` |"
-            for name, train, validation in counts
-        ),
-        "",
-        "A split never cuts a video sequence if the data set tells which frames belong together. "
-        "Golden frames come from the procedural phantom and show no patient.",
-        "",
-    ]
-    return "\n".join(lines)
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {markdown(value)}" for name, value in values.items())
 
 
 def _gate(gate: AccuracyGate | None) -> list[str]:

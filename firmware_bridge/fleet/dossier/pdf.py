@@ -143,6 +143,7 @@ def _grid(
         content,
         colWidths=widths,
         repeatRows=int(head),
+        splitInRow=1,
         hAlign="LEFT",
         style=[
             ("LINEBELOW", (0, 0), (-1, -1), 0.3, _RULE),

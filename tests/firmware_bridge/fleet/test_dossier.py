@@ -243,7 +243,7 @@ def test_hostile_texts_are_shown_and_never_followed(
 ) -> None:
     name = '<img src="http://localhost:1/x"/><b>'
     page = FrontPage(name, name, name, [Verdict(name, name, "bad", name)], [])
-    section = Section(name, [name], [Table([name], [[name], ["\x1b[2J\u202e" * 900]])])
+    section = Section(name, [name], [Table([name], [[name], ["\x1b[2J\u202e" * 5000]])])
     assert pdf_page(page._replace(sections=[section])).startswith(b"%PDF-")
     notes = [name]
     record = evaluation(bundle, tmp_path / "E.json", notes=notes)

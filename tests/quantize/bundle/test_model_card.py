@@ -1,4 +1,4 @@
-"""A model card tells on which grid the weights lie."""
+"""The cards of a bundle answer the usual questions, and name what is not recorded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from distill.data.splits import Sample, Splits
 from edge.bundle.manifest import AccuracyGate, StepAccuracy
 from edge.bundle.reader import Bundle, write_bundle
 from edge.errors import AccuracyError
 from edge_difom.cli.main import main
 from firmware_bridge.fleet.trust.publishing import publish
+from quantize.bundle.card_facts import CardFacts, set_facts
+from quantize.bundle.data_card import NOT_RECORDED, data_card
 from quantize.bundle.model_card import model_card
 
 if TYPE_CHECKING:
@@ -59,3 +62,81 @@ def test_the_grid_of_the_weights_is_told(publisher: Any) -> None:
     )
     some = model_card(manifest, bits=4, layers=["fuse16.*", "head"])
     assert "the layers `fuse16.*`, `head` to a grid of 4 bits" in some
+
+
+def sample(dataset: str, number: int, group: str, mask: str = "m.png") -> Sample:
+    return Sample(image=f"/data/{dataset}/{number}.png", mask=mask, dataset=dataset, group=group)
+
+
+def test_frames_and_groups_are_counted_by_kind() -> None:
+    splits = Splits(
+        train=[sample("a", 0, "s1"), sample("a", 1, "s1"), sample("b", 0, "0")],
+        validation=[sample("a", 2, "s2")],
+        clean_validation=[sample("a", 3, "s3", "")],
+        images=[sample("c", 0, "0", "")],
+    )
+    found = set_facts(splits)
+    assert list(found) == ["a", "b", "c"]
+    assert found["a"].frames == {"train": 2, "validation": 1, "clean_validation": 1}
+    assert found["a"].groups == 3
+    assert found["c"].frames == {"images": 1}
+
+
+def test_a_model_card_has_the_sections_of_mitchell(publisher: Any) -> None:
+    manifest = Bundle.open(publisher.bundle(b"<net/>")).manifest
+    facts = CardFacts(
+        sets={},
+        settings={"lr": "0.0005", "epochs": "20"},
+        quantization={"epochs": "5"},
+        environment={"machine": "AMD EPYC", "commit": "abc"},
+        stages=["clean", "pseudo"],
+    )
+    card = model_card(manifest, facts=facts)
+    headings = [line[3:] for line in card.splitlines() if line.startswith("## ")]
+    assert headings[:6] == [
+        "Model details",
+        "Intended use",
+        "Factors",
+        "Metrics",
+        "Evaluation data",
+        "Training data",
+    ]
+    assert headings[-2:] == ["Ethical considerations", "Limits"]
+    assert "- Training: lr 0.0005, epochs 20." in card
+    assert "- The training began: machine AMD EPYC, commit abc." in card
+    assert "- Stages: clean, pseudo." in card
+    assert "- Training:" not in model_card(manifest)
+
+
+def test_a_data_card_has_the_sections_of_gebru_and_names_what_is_unknown(publisher: Any) -> None:
+    manifest = Bundle.open(publisher.bundle(b"<net/>")).manifest
+    made = msgspec.structs.replace(manifest.provenance, data={"a": "d" * 64}, teachers=["sam"])
+    manifest = msgspec.structs.replace(manifest, provenance=made)
+    splits = Splits(
+        train=[sample("a", 0, "s1")],
+        validation=[sample("a", 1, "s2")],
+        images=[sample("u|", 0, "0", "")],
+    )
+    card = data_card(manifest, set_facts(splits))
+    headings = [line[3:] for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "Motivation",
+        "Composition",
+        "Collection",
+        "Preprocessing and labeling",
+        "Uses",
+        "Distribution",
+        "Maintenance",
+    ]
+    assert f"| a | 1 | 1 | 0 | 2 | `{'d' * 64}` |" in card
+    assert "| u\\| | 0 | 0 | 1 | 1 | none |" in card
+    assert "without labels learn from sam" in card
+    assert card.count(NOT_RECORDED) == 5
+    assert "/data/" not in card
+
+
+def test_without_unlabeled_frames_no_teacher_is_named(publisher: Any) -> None:
+    manifest = Bundle.open(publisher.bundle(b"<net/>")).manifest
+    card = data_card(manifest, set_facts(Splits(train=[sample("a", 0, "0")], validation=[])))
+    assert "learn from" not in card
+    assert "clean" not in card

@@ -138,7 +138,14 @@ def test_from_a_run_to_a_bundle_that_verifies(
     engine = open_engine(bundle, "tflite", precision="f32")
     assert engine.input_size == (64, 64)
     engine.close()
-    assert "Research use only" in bundle.read("MODEL_CARD.md").decode()
+    card, data = (bundle.read(name).decode() for name in ("MODEL_CARD.md", "DATA_CARD.md"))
+    assert "Research use only" in card
+    assert f"calibration images {tuned.config.calibration}" in card
+    assert "- The training began: date 20" in card
+    for name, digest in bundle.manifest.provenance.data.items():
+        assert f"| {name} | " in data
+        assert digest in data
+    assert str(distilled.run) not in card + data
 
 
 def test_a_calibrated_bundle_is_verified_at_its_threshold(
