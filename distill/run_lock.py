@@ -7,15 +7,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from distill.run_folder import new_run_path
+from distill.run_progress import LOCK
 from edge.errors import BusyError
 from edge.util.files import locked, refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-LOCK = ".lock"
-"""File in a run folder that is locked by the process that trains there."""
 
 
 @contextmanager

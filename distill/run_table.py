@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from distill.config import read_config_file
+from distill.run_progress import true_progress
 from edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         size: Height and width of its input, pixels.
         epochs: Epochs that were completed.
         of: Epochs that were asked for.
+        state: `training`, `complete`, `stopped`, or empty if the run does not record it.
         best: Epoch of the best weights, from 1.
         dice: Validation Dice of the best weights.
         flagged: Share of the clean validation frames that they flag; None without such frames.
@@ -46,6 +48,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None
     epochs: int
     of: int | None
+    state: str
     best: int | None
     dice: float | None
     flagged: float | None
@@ -110,6 +113,7 @@ def _read(run: Path, folder: Path) -> RunRow:
     rows = _metrics(run / "metrics.jsonl")
     best = max(rows, key=lambda row: row.get("score", row.get("dice_val", 0.0)), default={})
     int8, gate = _quantized(run)
+    progress = true_progress(run)
     end = max((path.stat().st_mtime for path in run.glob("*.*")), default=run.stat().st_mtime)
     data = config.get("data") or []
     return RunRow(
@@ -117,8 +121,9 @@ def _read(run: Path, folder: Path) -> RunRow:
         student=str(config.get("student", "")),
         recipe=str(config.get("recipe", "")),
         size=config.get("size"),
-        epochs=len({row.get("epoch") for row in rows}),
-        of=config.get("epochs"),
+        epochs=progress.epoch if progress else len({row.get("epoch") for row in rows}),
+        of=progress.epochs if progress else config.get("epochs"),
+        state=progress.state if progress else "",
         best=best.get("epoch"),
         dice=best.get("dice_val"),
         flagged=best.get("flagged_val"),

@@ -7,29 +7,32 @@ of one is reported, and the training goes on without it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from distill.config import DistillConfig
     from edge.frame import ImageU8
 
 logger = logging.getLogger(__name__)
 
 
 class RunContext(NamedTuple):
-    """The training that begins.
+    """The training or quantization that begins.
 
     Attributes:
         path: Folder of the run.
-        config: Its configuration.
+        subject: What is trained, in words.
+        settings: Its options by flat keys.
+        epochs: Epochs that were asked for.
         done: Number of completed epochs; 0 for a new run.
     """
 
     path: Path
-    config: DistillConfig
+    subject: str
+    settings: Mapping[str, Any]
+    epochs: int
     done: int
 
 

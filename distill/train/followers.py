@@ -9,7 +9,8 @@ from distill.train.run_page import RunPage
 from edge.util.extras import resolve
 
 if TYPE_CHECKING:
-    from distill.config import DistillConfig
+    from collections.abc import Sequence
+
     from distill.train.callbacks import RunCallback
 
 TRACKERS = {
@@ -20,11 +21,14 @@ TRACKERS = {
 """Name in the configuration -> `module:class`."""
 
 
-def make_callbacks(config: DistillConfig) -> list[RunCallback]:
+def make_callbacks(track: Sequence[str] = ()) -> list[RunCallback]:
     """Make the callbacks of a training.
+
+    Args:
+        track: Names of trackers, from `TRACKERS`.
 
     Raises:
         MissingDependencyError: A tracker is not installed; the error names the extra.
     """
-    trackers = [resolve(TRACKERS[name])() for name in dict.fromkeys(config.run.track)]
+    trackers = [resolve(TRACKERS[name])() for name in dict.fromkeys(track)]
     return [RunLog(), RunPage(), *trackers]

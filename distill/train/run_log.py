@@ -25,7 +25,7 @@ class RunLog(RunCallback):
 
     def begin(self, context: RunContext) -> None:
         """Open the log and note how the training was started."""
-        self._epochs = context.config.run.epochs
+        self._epochs = context.epochs
         handler = logging.FileHandler(context.path / LOG, encoding="utf-8")
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime

@@ -1,4 +1,4 @@
-"""`results.html` of a run: progress, curves, pictures, command and environment.
+"""`results.html` of a run: progress, stages, curves, pictures, command and environment.
 
 The page is written again after each epoch. It shows frames of the data, so it is readable by its
 owner only, like the pictures `batch.jpg` and `worst.jpg` beside it.
@@ -11,14 +11,23 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import msgspec
 
+from distill.config import read_config_file
 from distill.run_folder import read_environment
+from distill.run_progress import (
+    COMPLETE,
+    PROGRESS,
+    STOPPED,
+    TRAINING,
+    RunProgress,
+    read_progress,
+    true_progress,
+)
 from distill.train.callbacks import RunCallback, RunContext
 from edge.evaluation.page import read_metrics
 from edge.reports.drawing import Chart, Scale
 from edge.reports.html import render
-from edge.util.files import PRIVATE_FILE, atomic_write
+from edge.util.files import PRIVATE_FILE, atomic_write, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,37 +42,18 @@ _KINDS = "abcde"
 _LOSSES = ("loss", "task", "distill", "cwd", "consistency", "boxes", "distill_val")
 
 
-class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a training is.
-
-    Attributes:
-        state: `training`, `complete` or `stopped`.
-        reason: Why it stopped.
-        epoch: Completed epochs.
-        epochs: Epochs that were asked for.
-        images_per_second: Speed of the last epoch; None before the first one.
-        minutes_left: Estimate from the epochs so far; None before the first one.
-    """
-
-    state: str
-    reason: str = ""
-    epoch: int = 0
-    epochs: int = 0
-    images_per_second: float | None = None
-    minutes_left: float | None = None
-
-
 class RunPage(RunCallback):
     """Keeps `results.html` and its pictures up to date."""
 
     def __init__(self) -> None:
         self._context: RunContext | None = None
         self._last: Mapping[str, float] = {}
+        self._begin = 0.0
 
     def begin(self, context: RunContext) -> None:
         """Write the page of a training that has begun."""
-        self._context = context
-        self._write("training")
+        self._context, self._begin = context, time.monotonic()
+        self._write(TRAINING)
 
     def picture(self, name: str, image: ImageU8) -> None:
         """Write a picture beside the page."""
@@ -72,64 +62,90 @@ class RunPage(RunCallback):
         data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
         atomic_write(self._context.path / f"{name}.jpg", data, mode=PRIVATE_FILE)
         if name == "batch":
-            self._write("training")
+            self._write(TRAINING)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Write the page with one more epoch."""
         self._last = row
-        self._write("training")
+        self._write(TRAINING)
 
     def end(self, best: Mapping[str, float]) -> None:  # noqa: ARG002 - a callback's signature
         """Write the page of a complete training."""
-        self._write("complete")
+        self._write(COMPLETE)
 
     def fail(self, reason: str) -> None:
         """Write the page of a training that stopped."""
-        self._write("stopped", reason)
+        self._write(STOPPED, reason)
 
     def _write(self, state: str, reason: str = "") -> None:
         assert self._context is not None
-        path, config, _ = self._context
-        rows = read_metrics(path)
-        done, epochs = len(rows), config.run.epochs
-        seconds = rows[-1].get("seconds") if rows else None
-        left = None if seconds is None else seconds / done * (epochs - done) / 60
+        path, subject, settings, epochs, before = self._context
+        done = int(self._last.get("epoch", before))
+        left = None
+        if state == TRAINING and done > before:
+            left = (time.monotonic() - self._begin) / (done - before) * (epochs - done) / 60
         progress = RunProgress(
             state=state,
+            subject=subject,
             reason=reason,
             epoch=done,
             epochs=epochs,
             images_per_second=self._last.get("images_per_second"),
-            minutes_left=left if state == "training" else None,
+            minutes_left=left,
         )
-        atomic_write(path / PAGE, run_page(path, progress, rows, config.flat()), mode=PRIVATE_FILE)
+        write_page(path, progress, settings)
 
 
-def run_page(
-    run: Path,
-    progress: RunProgress,
-    rows: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> str:
-    """Render the page as one self-contained HTML file.
+def write_page(run: Path, progress: RunProgress, settings: Mapping[str, Any]) -> None:
+    """Write `progress.json` and `results.html` of a run.
 
     Args:
-        run: Folder of the run, with its environment and pictures.
-        progress: How far the training is.
-        rows: The lines of `metrics.jsonl`.
+        run: Folder of the run.
+        progress: How far it is.
         settings: The configuration by flat keys.
 
     Raises:
         MissingDependencyError: jinja2 is not installed.
     """
-    best = max(rows, key=lambda row: row["score"], default=None)
+    write_json(run / PROGRESS, progress)
+    atomic_write(run / PAGE, run_page(run, progress, settings), mode=PRIVATE_FILE)
+
+
+def mark_stopped(folder: Path) -> bool:
+    """Write the page of a folder whose writer was killed; False if it was not.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+        UsageError: The settings of the run cannot be read.
+    """
+    said, true = read_progress(folder), true_progress(folder)
+    if said is None or true is None or said.state == true.state:
+        return False
+    write_page(folder, true, read_config_file(folder / "resolved.yaml"))
+    return True
+
+
+def run_page(run: Path, progress: RunProgress, settings: Mapping[str, Any]) -> str:
+    """Render the page as one self-contained HTML file.
+
+    Args:
+        run: Folder of the run, with its figures, environment, pictures and stages.
+        progress: How far the training is.
+        settings: The configuration by flat keys.
+
+    Raises:
+        MissingDependencyError: jinja2 is not installed.
+    """
+    rows, stages = _figures(run, progress)
+    best = progress.best or max(rows, key=lambda row: row["score"], default=None)
     return render(
         "run.html.j2",
         name=run.name,
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         progress=progress,
-        refresh=_REFRESH_S if progress.state == "training" else None,
-        best=best,
+        refresh=_REFRESH_S if progress.state == TRAINING else None,
+        best=None if progress.stages and not progress.best else best,
+        stages=stages,
         curves={
             "validation": curves(rows, ("dice_val", "iou_val", "flagged_val"), best),
             "losses": curves(rows, _LOSSES, best),
@@ -142,6 +158,32 @@ def run_page(
         environment=read_environment(run),
         settings=settings,
     )
+
+
+def _figures(run: Path, progress: RunProgress) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the epochs of a run, counted through all stages, and a row for each stage."""
+    if not progress.stages:
+        return read_metrics(run), []
+    rows: list[dict[str, Any]] = []
+    stages = []
+    for name in progress.stages:
+        path = run / "stages" / name
+        held, own = read_progress(path), read_metrics(path)
+        best = max(own, key=lambda row: row["score"], default={})
+        stages.append(
+            {
+                "name": name,
+                "state": held.state if held else "waiting",
+                "done": held.epoch if held else 0,
+                "of": held.epochs if held else None,
+                "best": best.get("epoch"),
+                "dice": best.get("dice_val"),
+                "page": f"stages/{name}/{PAGE}" if held else "",
+            }
+        )
+        before = rows[-1]["epoch"] if rows else 0
+        rows += [{**row, "epoch": before + row["epoch"]} for row in own]
+    return rows, stages
 
 
 def curves(

@@ -6,7 +6,7 @@ A run folder is owned by one process group at a time; a run that was stopped con
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import accelerate
@@ -21,6 +21,7 @@ from distill.run_lock import owned_run, refuse_busy, refuse_occupied
 from distill.teachers.build import build_teacher
 from distill.train.followers import make_callbacks
 from distill.train.stages import average_stages, run_stages, stage_config, stage_path
+from distill.train.stages_page import StagesPage
 from distill.train.trainer import Trainer
 from edge.errors import UsageError
 from edge.util.progress import silent
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from distill.config import DistillConfig
     from distill.data.batches import TrainingData
     from distill.data.splits import Splits
+    from distill.train.callbacks import RunCallback
     from edge.util.progress import Reporter
 
 
@@ -42,6 +44,7 @@ def start_run(
     out: Path | None = None,
     force: bool = False,
     report: Reporter = silent,
+    callbacks: Sequence[RunCallback] = (),
 ) -> Path:
     """Distill a student from the start.
 
@@ -50,6 +53,7 @@ def start_run(
         out: Folder of the run; None names one after the time, under `EDGE_DIFOM_RUNS` or ./runs.
         force: Train again in a folder that is not empty.
         report: Shows the progress; `edge_difom.cli.console.progress` draws it on a terminal.
+        callbacks: Further followers of the training; of a run with stages, of each stage.
 
     Returns:
         The run's folder.
@@ -66,8 +70,8 @@ def start_run(
         refuse_busy(out)
         refuse_occupied(out, force=force)
     if run_stages(config):
-        return _start_stages(process, config, out, force=force, report=report)
-    callbacks = make_callbacks(config)
+        return _start_stages(process, config, out, callbacks, force=force, report=report)
+    callbacks = [*make_callbacks(config.run.track), *callbacks]
     # Open before anything is written: an unknown student or unusable data leaves no folder behind.
     data = _open(process, config, None, report)
     with _owned(process, out, config.student.network, force=force) as run:
@@ -81,12 +85,15 @@ def start_run(
     return run
 
 
-def resume_run(run: Path, *, report: Reporter = silent) -> Path:
+def resume_run(
+    run: Path, *, report: Reporter = silent, callbacks: Sequence[RunCallback] = ()
+) -> Path:
     """Continue a distillation where it stopped, to the same weights bit for bit.
 
     Args:
         run: Folder of the run.
         report: As in `start_run`.
+        callbacks: As in `start_run`.
 
     Returns:
         The run's folder.
@@ -101,12 +108,13 @@ def resume_run(run: Path, *, report: Reporter = silent) -> Path:
     process = _process()
     with _owned(process, run, config.student.network, resume=True):
         if run_stages(config):
-            _train_stages(process, run, config, report)
+            _train_stages(process, run, config, report, callbacks)
             return run
         state = load_checkpoint(run / "checkpoints" / "last.pt")
         recorded = read_splits(run / "splits.json", unlabeled=True)
         data = _open(process, config, recorded, report)
-        trainer = Trainer(run, config, data, report=report, callbacks=make_callbacks(config))
+        followers = [*make_callbacks(config.run.track), *callbacks]
+        trainer = Trainer(run, config, data, report=report, callbacks=followers)
         trainer.restore(state)
         if process.is_main_process:
             keep_metrics_before(run, trainer.epoch + 1)
@@ -162,6 +170,7 @@ def _start_stages(
     process: accelerate.PartialState,
     config: DistillConfig,
     out: Path | None,
+    callbacks: Sequence[RunCallback],
     *,
     force: bool,
     report: Reporter,
@@ -183,7 +192,7 @@ def _start_stages(
             for stage in run_stages(config):
                 shutil.rmtree(stage_path(run, stage.name), ignore_errors=True)
         process.wait_for_everyone()
-        _train_stages(process, run, config, report)
+        _train_stages(process, run, config, report, callbacks)
     return run
 
 
@@ -201,19 +210,28 @@ def _refuse_missing_teachers(stages: Sequence[DistillConfig]) -> None:
 
 
 def _train_stages(
-    process: accelerate.PartialState, run: Path, config: DistillConfig, report: Reporter
+    process: accelerate.PartialState,
+    run: Path,
+    config: DistillConfig,
+    report: Reporter,
+    callbacks: Sequence[RunCallback],
 ) -> None:
     """Begin or continue every stage of a run, and write the mean of their best weights."""
-    for stage in run_stages(config):
-        path = stage_path(run, stage.name)
-        if can_resume(path):
-            resume_run(path, report=report)
-        else:
-            start_run(stage_config(config, stage, run), out=path, force=True, report=report)
-    if process.is_main_process:
-        splits = read_splits(run / "splits.json")
-        average_stages(run, config, open_data(config, recorded=splits, with_teachers=False))
-    process.wait_for_everyone()
+    page = StagesPage(run, config)
+    followers = [*callbacks, page]
+    with page.followed() if process.is_main_process else nullcontext():
+        for stage in run_stages(config):
+            path = stage_path(run, stage.name)
+            if can_resume(path):
+                resume_run(path, report=report, callbacks=followers)
+            else:
+                given = stage_config(config, stage, run)
+                start_run(given, out=path, force=True, report=report, callbacks=followers)
+        if process.is_main_process:
+            splits = read_splits(run / "splits.json")
+            data = open_data(config, recorded=splits, with_teachers=False)
+            page.result = average_stages(run, config, data)
+        process.wait_for_everyone()
 
 
 def is_main_process() -> bool:

@@ -208,7 +208,13 @@ class Trainer:
         left = self.config.run.epochs * self.data.steps - done
         label = f"distill {self.config.student.network}" + (f" from step {done}" if done else "")
         main = self.accelerator.is_main_process
-        context = RunContext(self.run, self.config, self.epoch)
+        context = RunContext(
+            self.run,
+            f"{self.config.student.network}, recipe {self.config.loss.recipe}",
+            self.config.flat(),
+            self.config.run.epochs,
+            self.epoch,
+        )
         self.followers.tell(lambda one: one.begin(context))
         try:
             # The remaining time is estimated from these steps, not from those before a resume.

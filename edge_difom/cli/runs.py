@@ -15,6 +15,7 @@ COLUMNS = (
     "size",
     "epochs",
     "of",
+    "state",
     "best",
     "dice",
     "flagged",
@@ -54,11 +55,15 @@ DESCENDING = ("dice", "int8", "changed", "epochs", "best")
 def command(folder: Path | None, sort: str, reverse: bool, json_path: str | None) -> None:
     """List the runs below DIR with their figures. Default: EDGE_DIFOM_RUNS, otherwise ./runs.
 
-    Nothing is loaded, so runs that are still trained are listed, too.
+    Nothing is loaded, so runs that are still trained are listed, too. The page of a run whose
+    process was killed is written again: it says `stopped`, and when it was last heard of.
     """
     from distill.run_table import read_runs, runs_root, sort_runs
 
-    found = read_runs(runs_root() if folder is None else folder)
+    root = runs_root() if folder is None else folder
+    found = read_runs(root)
+    for row in found:
+        _mark_killed(root if len(found) == 1 and not (root / row.run).is_dir() else root / row.run)
     rows = sort_runs(found, sort, reverse=(sort in DESCENDING) != reverse)
     console.table(COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in rows])
     if json_path:
@@ -66,6 +71,19 @@ def command(folder: Path | None, sort: str, reverse: bool, json_path: str | None
         if json_path != "-":
             console.made(json_path)
     if len(rows) > 1:
-        root = runs_root() if folder is None else folder
         first, second = (console.quote(root / row.run) for row in rows[:2])
         console.next_command(f"edge-difom compare {second} {first}")
+
+
+def _mark_killed(run: Path) -> None:
+    """Write the pages of a run again whose writers were killed; a page is no reason to fail."""
+    from distill.run_progress import killed_folders
+
+    for folder in killed_folders(run):
+        from distill.train.run_page import mark_stopped
+        from edge.errors import EdgeDifomError
+
+        try:
+            mark_stopped(folder)
+        except (OSError, EdgeDifomError) as error:
+            console.warn(f"the page of {folder} still says training: {error}")

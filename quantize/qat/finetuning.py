@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import torch
 from torch import nn
 
@@ -14,19 +15,21 @@ from distill.losses.detection import detection_loss
 from distill.losses.task import segmentation_loss, structure_loss
 from distill.run_folder import append_metrics, save_checkpoint
 from distill.students.detection import split_planes
+from distill.train.callbacks import Followers, RunContext
 from edge.errors import TrainingError
 from edge.util.progress import silent
 from quantize.qat.grid_alignment import align
 from quantize.qat.nncf import freeze_ranges, quantized_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from distill.data.batch import Batch
     from distill.recipes.objectives import Objective
+    from distill.train.callbacks import RunCallback
     from edge.util.progress import Reporter
     from quantize.runs.folder import QatConfig
 
@@ -65,6 +68,7 @@ class Finetuning:
         heads_lr: Learning rate of the objective's heads; None for that of the student.
         box_weight: Weight of the loss of the boxes, for a student with some.
         report: Shows the progress of the steps.
+        callbacks: Follow the fine-tuning.
     """
 
     def __init__(
@@ -79,9 +83,11 @@ class Finetuning:
         heads_lr: float | None = None,
         box_weight: float = 1.0,
         report: Reporter = silent,
+        callbacks: Sequence[RunCallback] = (),
     ) -> None:
         self.path, self.config, self.data, self.model = path, config, data, model
         self.report, self.box_weight = report, box_weight
+        self.followers = Followers(callbacks)
         self.objective, self.task_loss, self.heads_lr = objective, task_loss, heads_lr
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [{"params": self.trained, "peak": config.lr}]
@@ -118,13 +124,27 @@ class Finetuning:
             TrainingError: The loss is not finite.
         """
         left = (self.config.epochs - max(0, self.epoch - 1)) * self.data.steps
-        with self.report(max(1, left), "fine-tune") as bar:
-            if self.epoch == 0:
-                self._validate({}, 0.0, bar)
-            while self.epoch <= self.config.epochs:
-                begin = time.monotonic()
-                losses = self._train_epoch(bar)
-                self._validate(losses, time.monotonic() - begin, bar)
+        context = RunContext(
+            self.path,
+            f"quantization to {self.config.bits} bits",
+            msgspec.to_builtins(self.config),
+            self.config.epochs,
+            max(0, self.epoch - 1),
+        )
+        self.followers.tell(lambda one: one.begin(context))
+        try:
+            with self.report(max(1, left), "fine-tune") as bar:
+                if self.epoch == 0:
+                    self._validate({}, 0.0, bar)
+                while self.epoch <= self.config.epochs:
+                    begin = time.monotonic()
+                    losses = self._train_epoch(bar)
+                    self._validate(losses, time.monotonic() - begin, bar)
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            self.followers.tell(lambda one: one.fail(reason))
+            raise
+        self.followers.tell(lambda one: one.end(self.best))
         return self.best
 
     def _train_epoch(self, bar: Any) -> dict[str, float]:
@@ -210,7 +230,12 @@ class Finetuning:
             self.best = {"epoch": float(self.epoch), **score}
             best = {"quantized": quantized_state(self.model), "metrics": self.best}
             save_checkpoint(self.path / "checkpoints" / "best.pt", best)
-        append_metrics(self.path, {"epoch": self.epoch, **row, "seconds": seconds, **score})
+        figures = {"epoch": self.epoch, **row, "seconds": seconds, **score}
+        if seconds:
+            images = self.data.steps * self.config.batch_size
+            figures["images_per_second"] = images / seconds
+        append_metrics(self.path, figures)
+        self.followers.tell(lambda one: one.epoch(figures))
         self.epoch += 1
         save_checkpoint(self.path / "checkpoints" / "last.pt", self.state())
         name = "calibrated" if self.epoch == 1 else f"epoch {self.epoch - 1}"

@@ -12,6 +12,8 @@ from distill.data.split_record import write_splits
 from distill.losses.task import TASK_LOSSES
 from distill.run_folder import describe_run, keep_metrics_before
 from distill.run_lock import sole_trainer
+from distill.run_progress import lock_of
+from distill.train.followers import make_callbacks
 from edge.datasets.pairs import Pair
 from edge.errors import DataError, UsageError
 from edge.util.files import refuse_existing, write_json
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from distill.data.batches import TrainingData
     from distill.run_folder import LoadedRun
+    from distill.train.callbacks import RunCallback
     from edge.util.progress import Reporter
 
 
@@ -59,6 +62,7 @@ class _Setting(NamedTuple):
     data: TrainingData
     pairs: list[Pair]
     report: Reporter
+    callbacks: list[RunCallback]
 
 
 def train_qat(
@@ -72,8 +76,8 @@ def train_qat(
     """Quantize a run's student, fine-tune it, export its engines, compare and judge them.
 
     Writes RUN/qat8 (RUN/qat4 with 4-bit weights) with `resolved.yaml`, `splits.json`,
-    `calibrated.json`, `metrics.jsonl`, `checkpoints/`, `engines/`, `engines-f32/`, `parity.json`
-    and `report.json`.
+    `calibrated.json`, `metrics.jsonl`, `train.log`, `results.html`, `checkpoints/`, `engines/`,
+    `engines-f32/`, `parity.json` and `report.json`. The run's trackers follow it.
 
     Args:
         run: Folder of the distillation, or of one of its quantizations.
@@ -111,6 +115,7 @@ def train_qat(
         refuse_without_recipe(loaded.config)
     if not resume:
         refuse_existing(path, force=force)
+    callbacks = make_callbacks(loaded.config.run.track)
     # Fail before training if an engine cannot express the student.
     export_engines(canonicalize(loaded.student, (loaded.config.data.size, loaded.config.data.size)))
     given = loaded.config.changed(
@@ -135,8 +140,8 @@ def train_qat(
         )
         for sample in data.splits.validation
     ]
-    setting = _Setting(path, config, loaded, data, pairs, report)
-    with sole_trainer(path.with_name(f".{path.name}.lock")):
+    setting = _Setting(path, config, loaded, data, pairs, report, callbacks)
+    with sole_trainer(lock_of(path)):
         tuning = _continue(setting) if resume else _start(setting)
         start = read_start(path)
         tuning.train()
@@ -167,7 +172,7 @@ def calibration_images(data: TrainingData, count: int) -> list[Tensor]:
 
 
 def _start(setting: _Setting) -> Finetuning:
-    path, config, loaded, data, pairs, progress = setting
+    path, config, loaded, data, pairs, progress, callbacks = setting
     size = loaded.config.data.size
     samples = calibration_images(data, config.calibration)
     model = quantize_student(loaded.student, samples, bits=config.bits, layers=config.layers)
@@ -200,11 +205,12 @@ def _start(setting: _Setting) -> Finetuning:
         heads_lr=heads_lr,
         box_weight=loaded.config.loss.detection_weight,
         report=progress,
+        callbacks=callbacks,
     )
 
 
 def _continue(setting: _Setting) -> Finetuning:
-    path, config, loaded, data, _, progress = setting
+    path, config, loaded, data, _, progress, callbacks = setting
     keys = ("quantized", "objective", "optimizer", "epoch", "best")
     state = load_qat_checkpoint(path / "checkpoints" / "last.pt", keys)
     model = restore(loaded.student, state["quantized"], example_input(loaded.config.data.size))
@@ -221,6 +227,7 @@ def _continue(setting: _Setting) -> Finetuning:
         task_loss=task_loss,
         box_weight=loaded.config.loss.detection_weight,
         report=progress,
+        callbacks=callbacks,
     )
     tuning.restore(state)
     keep_metrics_before(path, tuning.epoch)

@@ -32,9 +32,7 @@ class MLflow(RunCallback):
             return
         run = mlflow.start_run(run_name=context.path.name)
         file.write_text(run.info.run_id)
-        mlflow.log_params(
-            {key: str(value)[:_MAX_VALUE] for key, value in context.config.flat().items()}
-        )
+        mlflow.log_params({key: str(value)[:_MAX_VALUE] for key, value in context.settings.items()})
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Log the figures of an epoch; names keep only the characters that MLflow allows."""

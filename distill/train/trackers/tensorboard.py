@@ -33,7 +33,7 @@ class TensorBoard(RunCallback):
         self._writer = SummaryWriter(
             str(context.path / FOLDER), purge_step=context.done + 1 if context.done else None
         )
-        text = yaml.safe_dump(context.config.flat(), sort_keys=False)
+        text = yaml.safe_dump(dict(context.settings), sort_keys=False)
         self._writer.add_text("configuration", f"```yaml\n{text}```", context.done)
 
     def picture(self, name: str, image: ImageU8) -> None:

@@ -32,7 +32,7 @@ class WandB(RunCallback):
             project="edge-difom",
             name=context.path.name,
             dir=str(context.path),
-            config=context.config.flat(),
+            config=dict(context.settings),
             id=known,
             resume="allow" if known else None,
         )

@@ -69,7 +69,7 @@ def make_dossier(
     refuse_existing(out, force=force)
     if pdf:
         require_pdf()
-    signer = repository.load_signer(keys, ROLE, _newest_root(keys))
+    signers = repository.load_signers(keys, ROLE, _newest_root(keys))
     states = bundle.verify_hashes()
     if wrong := [f"{name} ({state})" for name, state in states.items() if state != "ok"]:
         raise BundleError(
@@ -105,9 +105,9 @@ def make_dossier(
     signed = msgspec.to_builtins(record)
     content = encode_canonical(signed)
     assert content is not None  # without an output function it returns the text
-    signature = signer.sign(content.encode())
+    signatures = [signer.sign(content.encode()) for signer in signers]
     document = {
-        "signatures": [{"keyid": signature.keyid, "sig": signature.signature}],
+        "signatures": [{"keyid": each.keyid, "sig": each.signature} for each in signatures],
         "signed": signed,
     }
     write_zip(out, {RECORD: json_text(document), **contents})

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 
 from distill.config import make_config
-from distill.run_folder import load_run
+from distill.run_folder import append_metrics, describe_run, load_run
+from distill.run_progress import LOCK
+from distill.run_table import read_runs
 from distill.train.callbacks import Followers, RunCallback, RunContext
 from distill.train.followers import TRACKERS, make_callbacks
-from distill.train.run_page import curves
+from distill.train.run_page import RunPage, curves, mark_stopped
 from distill.train.runs import start_run
 from distill.train.trainer import Trainer
 from edge.errors import MissingDependencyError, TrainingError
 from edge.record_header import make_header
+from edge.util.files import locked
+from edge_difom.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +77,7 @@ def test_a_run_keeps_log_page_and_pictures(
 ) -> None:
     seen = Recorder()
     monkeypatch.setattr(
-        "distill.train.runs.make_callbacks", lambda config: [*make_callbacks(config), seen]
+        "distill.train.runs.make_callbacks", lambda track: [*make_callbacks(track), seen]
     )
     run = start_run(make_config(settings), out=tmp_path / "run")
     names = [name for name, _ in seen.calls]
@@ -154,8 +158,8 @@ def followed(name: str, settings: dict[str, Any], path: Path) -> None:
     path.mkdir(exist_ok=True)
     config = make_config(settings | {"track": [name]})
     for done in (0, 1):
-        tracker = make_callbacks(config)[-1]
-        tracker.begin(RunContext(path, config, done))
+        tracker = make_callbacks(config.run.track)[-1]
+        tracker.begin(RunContext(path, "edge-xs", config.flat(), config.run.epochs, done))
         tracker.picture("batch", np.zeros((8, 8, 3), np.uint8))
         tracker.epoch({"epoch": done + 1, "dice_val": 0.5 + 0.1 * done, "r2_low/sam": 0.3})
         if done:
@@ -205,3 +209,83 @@ def test_wandb_holds_the_curves(
 def test_curves_need_figures() -> None:
     assert curves([{"epoch": 1}], ("dice_val",)) == ""
     assert "<svg" in curves([{"epoch": 1, "dice_val": 0.5}], ("dice_val",))
+
+
+def staged(settings: dict[str, Any]) -> dict[str, Any]:
+    stages = [{"name": "one", "settings": {"epochs": 1}}, {"name": "two", "after": "one"}]
+    return settings | {"stages": stages, "freeze_batchnorm": True}
+
+
+def test_a_run_with_stages_has_a_page_as_a_whole(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = start_run(make_config(staged(settings)), out=tmp_path / "run")
+    page = (run / "results.html").read_text()
+    assert "COMPLETE" in page
+    assert "epoch 3 of 3" in page
+    assert "mean of the stages" in page
+    assert f"{load_run(run).metrics['dice_val']:.4f}" in page
+    for name, of in (("one", 1), ("two", 2)):
+        assert f'<a href="stages/{name}/results.html">{name}</a>' in page
+        assert f"<td>complete</td><td>{of} of {of}</td>" in page
+        assert (run / "stages" / name / "results.html").is_file()
+    (row,) = read_runs(run)
+    assert (row.state, row.epochs, row.of) == ("complete", 3, 3)
+
+
+def test_the_page_of_all_stages_says_which_one_failed(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Trainer, batch: Any) -> dict[str, float]:
+        raise TrainingError("the loss became nan")
+
+    monkeypatch.setattr(Trainer, "train_step", fails)
+    with pytest.raises(TrainingError):
+        start_run(make_config(staged(settings)), out=tmp_path / "run")
+    page = (tmp_path / "run" / "results.html").read_text()
+    assert "STOPPED" in page
+    assert "the loss became nan" in page
+    assert "<td>stopped</td><td>0 of 1</td>" in page
+    assert "<td>waiting</td><td>0</td>" in page
+
+
+@pytest.fixture
+def killed(settings: dict[str, Any], tmp_path: Path) -> Path:
+    """A run as a process leaves it that was killed after its first epoch."""
+    run = tmp_path / "runs" / "killed"
+    config = make_config(settings)
+    describe_run(run, config)
+    (run / LOCK).touch()
+    page = RunPage()
+    page.begin(RunContext(run, "edge-xs, recipe none", config.flat(), 2, 0))
+    row = {"epoch": 1, "dice_val": 0.5, "score": 0.5, "loss": 0.3, "seconds": 1.0}
+    append_metrics(run, row)
+    page.epoch(row)
+    assert "TRAINING" in (run / "results.html").read_text()
+    return run
+
+
+def test_a_killed_run_is_stopped(killed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runs", str(killed.parent)])
+    assert "stopped" in capsys.readouterr().out
+    page = (killed / "results.html").read_text()
+    assert "STOPPED" in page
+    assert "epoch 1 of 2: the process ended without a word" in page
+    assert "min left" not in page
+    assert 'http-equiv="refresh"' not in page
+    assert not mark_stopped(killed)
+
+
+def test_a_run_whose_process_lives_goes_on_training(killed: Path) -> None:
+    before = (killed / "results.html").read_text()
+    with locked(killed / LOCK):
+        assert not mark_stopped(killed)
+        (row,) = read_runs(killed.parent)
+    assert row.state == "training"
+    assert (killed / "results.html").read_text() == before
+
+
+def test_a_damaged_progress_is_no_state(killed: Path) -> None:
+    (killed / "progress.json").write_text("{")
+    (row,) = read_runs(killed.parent)
+    assert row.state == ""
+    assert not mark_stopped(killed)

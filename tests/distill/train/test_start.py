@@ -19,7 +19,8 @@ from distill.data.digests import data_digest
 from distill.data.load import open_data
 from distill.data.split_record import read_splits, write_splits
 from distill.data.splits import load_splits
-from distill.run_lock import LOCK, owned_run, sole_trainer
+from distill.run_lock import owned_run, sole_trainer
+from distill.run_progress import LOCK
 from distill.train.runs import resume_run, start_run
 from edge.errors import BusyError, DataError
 from edge_difom.cli.main import main

@@ -14,6 +14,8 @@ from distill.data.batch import Batch
 from distill.run_folder import describe_run, save_checkpoint
 from distill.students.base import Student, StudentMaps
 from distill.students.build import STUDENTS
+from distill.train.run_log import RunLog
+from distill.train.run_page import RunPage
 from edge.bundle.manifest import EngineEntry, Golden, GoldenSet, Input, Manifest, Output, Provenance
 from edge.errors import DataError, ParityError, TrainingError, UsageError
 from quantize.certify.golden import check_golden_scores, choose_golden
@@ -299,3 +301,33 @@ def test_engine_that_strays_from_the_golden_scores_is_refused() -> None:
         check_golden_scores(
             golden_manifest(2), engines, frames, np.where(scores > 127, scores - 20, scores + 20)
         )
+
+
+def test_a_quantization_has_log_and_page(tmp_path: Path) -> None:
+    model = quantized_plain()
+    tuning = Finetuning(
+        tmp_path, QatConfig(epochs=1), Bright(), model, callbacks=[RunLog(), RunPage()]
+    )
+    tuning.train()
+    page = (tmp_path / "results.html").read_text()
+    assert "COMPLETE" in page
+    assert "quantization to 8 bits" in page
+    assert "epoch 1 of 1" in page
+    log = (tmp_path / "train.log").read_text().splitlines()
+    assert "begun" in log[0]
+    assert "epoch 0 of 1" in log[1]
+    assert "complete; best epoch" in log[-1]
+
+
+def test_a_quantization_that_fails_says_so(tmp_path: Path) -> None:
+    tuning = Finetuning(
+        tmp_path,
+        QatConfig(epochs=1),
+        Bright(spoil=math.nan),
+        quantized_plain(),
+        callbacks=[RunLog(), RunPage()],
+    )
+    with pytest.raises(TrainingError):
+        tuning.train()
+    assert "STOPPED" in (tmp_path / "results.html").read_text()
+    assert "stopped: the loss became nan" in (tmp_path / "train.log").read_text()
