@@ -23,7 +23,8 @@ from firmware_bridge.fleet.dossier.check import check_dossier, refuse_problems
 from firmware_bridge.fleet.dossier.layout import FrontPage, Section, Table, Verdict
 from firmware_bridge.fleet.dossier.pdf import pdf_page
 from firmware_bridge.fleet.dossier.record import RECORD
-from firmware_bridge.fleet.trust.publishing import rotate
+from firmware_bridge.fleet.trust.publishing import create_keys, rotate
+from firmware_bridge.fleet.trust.roles import quorums_of
 from tests.support.hostile_zip import Entry, zip_of
 
 if TYPE_CHECKING:
@@ -327,10 +328,29 @@ def test_a_rotated_key_is_followed_from_the_old_root(
 ) -> None:
     first = publisher.root.read_bytes()
     publisher.publish()
-    rotate(publisher.repository, publisher.keys, ["targets"], publisher.passphrase, publisher.now)
+    secrets = [publisher.passphrase]
+    rotate(publisher.repository, publisher.keys, ["targets"], secrets, publisher.now)
     make_dossier(bundle, tmp_path / "D.zip", publisher.keys, publisher.now, pdf=False)
     (tmp_path / "old.json").write_bytes(first)
     assert check_dossier(tmp_path / "D.zip", tmp_path / "old.json").ok
+
+
+def test_a_publisher_with_two_keys_needs_both_signatures(
+    bundle: Bundle, publisher: Any, tmp_path: Path
+) -> None:
+    keys, out = tmp_path / "two", tmp_path / "D.zip"
+    root = create_keys(keys, [b"secret"], publisher.now, quorums=quorums_of(["targets=2"]))
+    make_dossier(bundle, out, keys, publisher.now, pdf=False)
+    assert len(check_dossier(out, root).keys) == 2
+
+    def forget(contents: dict[str, bytes]) -> None:
+        document = json.loads(contents[RECORD])
+        document["signatures"].pop()
+        contents[RECORD] = json.dumps(document).encode()
+
+    rewrite(out, forget)
+    with pytest.raises(BundleError, match="nobody whom"):
+        check_dossier(out, root)
 
 
 def test_a_dossier_of_another_bundle_is_refused(archive: Path, publisher: Any) -> None:
