@@ -114,7 +114,15 @@ def _read(run: Path, folder: Path) -> RunRow:
     best = max(rows, key=lambda row: row.get("score", row.get("dice_val", 0.0)), default={})
     int8, gate = _quantized(run)
     progress = true_progress(run)
-    end = max((path.stat().st_mtime for path in run.glob("*.*")), default=run.stat().st_mtime)
+    if progress and progress.best:
+        best = progress.best | {"epoch": int(progress.best["epoch"])}
+    # Not the page: it may have been written again long after the training.
+    written = [
+        run / "resolved.yaml",
+        *run.glob("metrics.jsonl"),
+        *run.glob("stages/*/metrics.jsonl"),
+    ]
+    end = max(path.stat().st_mtime for path in written)
     data = config.get("data") or []
     return RunRow(
         run=str(run.relative_to(folder)) if run != folder else run.name,

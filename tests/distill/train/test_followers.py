@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -229,6 +230,7 @@ def test_a_run_with_stages_has_a_page_as_a_whole(settings: dict[str, Any], tmp_p
         assert (run / "stages" / name / "results.html").is_file()
     (row,) = read_runs(run)
     assert (row.state, row.epochs, row.of) == ("complete", 3, 3)
+    assert row.dice == load_run(run).metrics["dice_val"]
 
 
 def test_the_page_of_all_stages_says_which_one_failed(
@@ -260,6 +262,8 @@ def killed(settings: dict[str, Any], tmp_path: Path) -> Path:
     append_metrics(run, row)
     page.epoch(row)
     assert "TRAINING" in (run / "results.html").read_text()
+    for path in (run / "resolved.yaml", run / "metrics.jsonl"):
+        os.utime(path, (1e9, 1e9))
     return run
 
 
@@ -267,6 +271,7 @@ def test_a_killed_run_is_stopped(killed: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["runs", str(killed.parent)])
     assert "stopped" in capsys.readouterr().out
+    assert read_runs(killed.parent)[0].changed.startswith("2001-09-0")
     page = (killed / "results.html").read_text()
     assert "STOPPED" in page
     assert "epoch 1 of 2: the process ended without a word" in page
