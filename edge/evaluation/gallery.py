@@ -120,7 +120,7 @@ def outlined(image: ImageU8, true: MaskBool | None, found: MaskBool) -> ImageU8:
         true: The true mask; None leaves it out.
         found: The predicted mask.
     """
-    canvas = image.copy()
+    canvas: ImageU8 = image.copy()
     size = (canvas.shape[1], canvas.shape[0])
     for mask, color in ((true, _TRUE), (found, _FOUND)):
         if mask is None:

@@ -72,11 +72,11 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     """The bundle or this machine does not allow the engine to open; the process ends.
 
     Attributes:
-        error: Name of a class in `edge.errors`.
+        exit_code: That of the error's class in `edge.errors`, which tells the classes apart.
         detail: The error message.
     """
 
-    error: str
+    exit_code: int
     detail: str
 
 

@@ -54,7 +54,7 @@ START_S = 60.0
 """Maximum time to open an engine, including compilation."""
 
 _Reply = Begun | Ready | Refused | Decoded | Undecodable | bytes
-_ERRORS = {kind.__name__: kind for kind in EdgeDifomError.__subclasses__()}
+_ERRORS = {kind.exit_code: kind for kind in EdgeDifomError.__subclasses__()}
 _MESSAGE_BYTES = 1 << 16
 _DYING_S = 0.05
 """Time within which a process with a closed socket must end, or it only closed its socket."""
@@ -155,7 +155,7 @@ class ProcessEngine:
                 self.sandbox = answer.sandbox
         self._remove_scratch()
         if isinstance(answer, Refused):
-            raise _ERRORS.get(answer.error, BundleError)(answer.detail)
+            raise _ERRORS.get(answer.exit_code, BundleError)(answer.detail)
         if not isinstance(answer, Ready):
             raise InferenceFault(ReasonKind.CRASH, f"the student's process began with {answer!r}")
         self.name, self._settings = answer.name, answer.settings

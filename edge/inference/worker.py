@@ -86,7 +86,7 @@ def _describe(error: Exception) -> Failed | Refused:
     if fault is not None:
         return Failed(ReasonKind.MACHINE, fault.text)
     if isinstance(error, EdgeDifomError):
-        return Refused(type(error).__name__, str(error))
+        return Refused(error.exit_code, str(error))
     return Failed(ReasonKind.CRASH, f"{type(error).__name__}: {error}")
 
 

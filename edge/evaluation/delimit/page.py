@@ -127,7 +127,7 @@ def _size(row: FrameOutcome, cause: str) -> float:
 
 
 def _with_boxes(image: ImageU8, proposals: Sequence[Proposal]) -> ImageU8:
-    canvas = image.copy()
+    canvas: ImageU8 = image.copy()
     width = max(1, round(max(image.shape[:2]) / 300))
     for x, y, across, down in (item.box for item in proposals):
         cv2.rectangle(canvas, (x, y), (x + across - 1, y + down - 1), _BOX, width)
