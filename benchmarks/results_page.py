@@ -20,7 +20,7 @@ from benchmarks.table import (
     table,
 )
 from edge.errors import DataError
-from edge.util.files import atomic_write
+from edge.util.files import atomic_write, sha256
 from edge.util.host import Device
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def bundle_table(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
     Latency comes from a matrix that measured exactly these weights.
     """
     measured = [
-        (row, content)
+        row
         for path in sorted(folder.rglob("*.json"))
         if kind_of(content := msgspec.json.decode(path.read_bytes())) == "matrix"
         for row in content["rows"]
@@ -173,7 +173,7 @@ def bundle_table(folder: Path = RESULTS, bundles: Path = BUNDLES) -> str:
                 f"`{path.parent.name}`, {shape['width']}x{shape['height']}",
                 f"{chosen['chosen']['flagged']} of {negatives}",
                 f"{_engine_bytes(path.parent, manifest) / 1e6:.1f} MB",
-                _latency(manifest["name"], int8, measured),
+                _latency(sha256(path), measured),
             ]
         )
     for row, by_name in zip(rows, dice, strict=True):
@@ -204,17 +204,10 @@ def write() -> list[Path]:
     return [README, PAGE]
 
 
-def _latency(
-    name: str, accuracy: Sequence[Content], measured: Sequence[tuple[Content, Content]]
-) -> str:
-    """Return the percentiles of the matrix row with the same name and Dice.
-
-    A bundle that was made again is not the one that was measured.
-    """
-    n = sum(row["n"] for row in accuracy)
-    dice = sum(row["n"] * row["dice"] for row in accuracy) / n
-    for row, _ in measured:
-        if row["bundle"] == name and abs(row["dice"] - dice) < 1e-6:
+def _latency(digest: str, measured: Sequence[Content]) -> str:
+    """Return the percentiles of the first matrix row in OpenVINO of the bundle with this digest."""
+    for row in measured:
+        if row.get("digest") == digest and row["engine"].startswith("openvino"):
             return f"{row['p50_ms']:.1f}, {row['p99_ms']:.1f}"
     return "not measured"
 
