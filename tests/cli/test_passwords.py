@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from edge.sources.gst_bindings import elements_found
 
 PASSWORD = "hunter2"
 FAILING = (
-    "gst:videotestsrc is-live=true ! video/x-raw,width=96,height=64,framerate=30/1 ! "
+    "gst:filesrc location=there ! fakesink videotestsrc is-live=true ! "
+    "video/x-raw,width=96,height=64,framerate=30/1 ! "
     f'identity name="rtsp://admin:{PASSWORD}/x@camera" error-after=40'
 )
 
@@ -27,6 +29,7 @@ def test_no_password_is_shown_while_a_source_is_reopened(tiny_bundle: Path, tmp_
     command += ["--engine", "tflite", "--source", FAILING, "--view", "--sink", "jsonl:f"]
     command += ["--log", "journal", "--json", "summary", "--metrics", "metrics"]
     root = Path(__file__).parents[2]
+    (tmp_path / "there").write_bytes(bytes(100))
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
         env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
@@ -39,11 +42,14 @@ def test_no_password_is_shown_while_a_source_is_reopened(tiny_bundle: Path, tmp_
             if line.startswith("view: "):
                 break
         url = printed[-1].split()[1]
+        (tmp_path / "there").unlink()  # the pipeline fails once more whenever it is opened again
         with urllib.request.urlopen(url, timeout=20) as page:
             printed.append(page.read().decode())
         reasons: list[str] = []
+        deadline = time.monotonic() + 60
         with urllib.request.urlopen(f"{url}events", timeout=60) as events:
             while not any("unplugged" in reason for reason in reasons):
+                assert time.monotonic() < deadline
                 line = events.readline().decode()
                 printed.append(line)
                 if line.startswith("data: "):
