@@ -66,7 +66,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
                 "val_negatives": 0.5,
                 "student": "edge-xs",
                 "size": 64,
-                "epochs": 16,
+                "epochs": 32,
                 "batch_size": 8,
                 "lr": 5e-3,
                 "teachers": ["efficientnet_lite2"],
