@@ -6,6 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import msgspec
+
+from edge.sandbox.grants import Grants
 from edge.util.python_child import ROOTS, python_command
 
 ROOT = Path(__file__).parents[3]
@@ -14,7 +17,8 @@ HOME = "edge/util/python_child.py"
 
 def test_a_child_runs_its_parent_s_module() -> None:
     """A child runs the module of its parent with its arguments."""
-    command = python_command("edge.engines.selftest", "/nowhere", "1")
+    grants = msgspec.json.encode(Grants()).decode()
+    command = python_command("edge.engines.selftest", "/nowhere", "1", grants)
     assert command[1] == "-I"
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")
     assert "does not exist" in done.stdout
