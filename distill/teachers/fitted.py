@@ -186,5 +186,5 @@ def _assembled(folder: Path, network: Teacher, state: dict[str, Any]) -> FittedT
             f"{folder / HEAD} does not hold a fitted head", got=str(error).splitlines()[0]
         ) from None
     teacher = FittedTeacher(network, head, standardizer, cells)
-    teacher.source, teacher.licence = str(folder), f"fitted here; network: {network.licence}"
+    teacher.source, teacher.license = str(folder), f"fitted here; network: {network.license}"
     return teacher

@@ -297,8 +297,8 @@ def _chosen(source: str, normalize: str) -> Processor | None:
     return None if normalize == "min-max" else load_processor(source)
 
 
-def _from(teacher: Teacher, source: str, licence: str) -> Teacher:
-    teacher.source, teacher.licence = source, licence
+def _from(teacher: Teacher, source: str, license: str) -> Teacher:
+    teacher.source, teacher.license = source, license
     return teacher
 
 

@@ -81,7 +81,7 @@ class ChosenLayers(Teacher):
             size=teacher.size,
             cells=max(shape[-1] for shape in shapes),
         )
-        self.source, self.licence = teacher.source, teacher.licence
+        self.source, self.license = teacher.source, teacher.license
         self.network, self.layers, self.offsets = teacher, tuple(names), offsets
         self.freeze()
 

@@ -165,7 +165,7 @@ def load_sam_pth(source: str, size: int | None = None, normalize: str = "publish
             got=got,
             hint=hint,
         ) from error
-    teacher.source, teacher.licence = str(path), "Apache-2.0 if published by Meta"
+    teacher.source, teacher.license = str(path), "Apache-2.0 if published by Meta"
     return teacher
 
 

@@ -85,5 +85,5 @@ def load_student_maps(source: str, size: int | None = None) -> Teacher:
     """
     run = load_run(expand(source))
     teacher = StudentMapsTeacher(run.student, size or run.config.data.size)
-    teacher.source, teacher.licence = source, "trained here"
+    teacher.source, teacher.license = source, "trained here"
     return teacher

@@ -105,5 +105,5 @@ def load_task_teacher(specs: Sequence[Spec]) -> Teacher:
             run = load_run(spec.path)
             members.append(StudentLogits(run.student, run.config.data.size))
     teacher = TaskTeacher(members)
-    teacher.source, teacher.licence = ", ".join(map(str, specs)), "trained here"
+    teacher.source, teacher.license = ", ".join(map(str, specs)), "trained here"
     return teacher

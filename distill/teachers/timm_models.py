@@ -72,7 +72,7 @@ class TimmFeatures(LayeredTeacher):
         self.network, self._levels, self._depth = network, taken, depth
         self.mean, self.deviation = tuple(config["mean"]), tuple(config["std"])
         self.source = str(config.get("hf_hub_id") or config.get("url") or "timm")
-        self.licence = str(config.get("license") or "")
+        self.license = str(config.get("license") or "")
         self.freeze()
         self.measured_on = side if fixed else _CELLS * divisor
         self.offsets = measure_offsets(self._maps, self.measured_on)

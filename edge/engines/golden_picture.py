@@ -1,7 +1,7 @@
 """Decode golden pictures, of which everything is checked that decides how much memory they take.
 
 OpenCV allocates the size that a picture's header states, applies its orientation and inflates its
-colour profile and text. A golden picture has none of these: it is a plain PNG of a known size.
+color profile and text. A golden picture has none of these: it is a plain PNG of a known size.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"IDAT", b"IEND")
 """Chunks that are decoded; others only describe the pixels, or add more of them (APNG)."""
 
-_COLOURS = {0: "gray", 2: "RGB"}
-"""Colour types of PNG -> name."""
+_COLORS = {0: "gray", 2: "RGB"}
+"""Color types of PNG -> name."""
 
 
 PictureKind = Literal["gray", "RGB"]
@@ -46,7 +46,7 @@ def decode_png(data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8
     Args:
         data: Content of the file.
         size: Expected height and width in pixels.
-        kind: Expected colours.
+        kind: Expected colors.
 
     Returns:
         (H, W) or (H, W, 3) uint8, in RGB.
@@ -61,9 +61,9 @@ def decode_png(data: bytes, size: tuple[int, int], kind: PictureKind) -> ImageU8
     if name != b"IHDR" or len(header) != 25:
         raise PictureError("a PNG without a header")
     width, height = (int.from_bytes(header[at : at + 4], "big") for at in (8, 12))
-    depth, colours, *rest = header[16:21]
-    got = f"{width}x{height} pixels, {_COLOURS.get(colours, 'other colours')}, {depth} bits"
-    if (height, width) != size or _COLOURS.get(colours) != kind or depth != 8 or any(rest):
+    depth, colors, *rest = header[16:21]
+    got = f"{width}x{height} pixels, {_COLORS.get(colors, 'other colors')}, {depth} bits"
+    if (height, width) != size or _COLORS.get(colors) != kind or depth != 8 or any(rest):
         raise PictureError(got)
     plain = _SIGNATURE + b"".join(chunk for name, chunk in chunks if name in _KEPT)
     mode = cv2.IMREAD_GRAYSCALE if kind == "gray" else cv2.IMREAD_COLOR

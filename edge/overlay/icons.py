@@ -61,10 +61,10 @@ def sign(
     (x, y), side = at, 10 * unit
     state, word = mark
     if state is State.RUNNING:
-        inset, colour = (0, FOUND) if word else (3 * unit, READY)
+        inset, color = (0, FOUND) if word else (3 * unit, READY)
         low, high = (x + inset, y + inset), (x + side - inset - 1, y + side - inset - 1)
         cv2.rectangle(canvas, (low[0] - 1, low[1] - 1), (high[0] + 1, high[1] + 1), DARK, -1)
-        cv2.rectangle(canvas, low, high, colour, -1)
+        cv2.rectangle(canvas, low, high, color, -1)
         return x - 1, y - 1, side + 2, side + 2
     polygons = [
         np.array(
@@ -73,13 +73,13 @@ def sign(
         for shape in _SHAPES[state]
     ]
     red, green, blue = LIGHTS[state].rgb
-    colour = (blue, green, red, 255)
+    color = (blue, green, red, 255)
     cv2.polylines(canvas, polygons, True, DARK, 2 * unit + 1, cv2.LINE_8)
     for polygon in polygons:
-        cv2.fillPoly(canvas, [polygon], colour, cv2.LINE_8)
+        cv2.fillPoly(canvas, [polygon], color, cv2.LINE_8)
     room = canvas.shape[1] - x - side - 8 * unit
     where = (x + side + 2 * unit, y + side // 2)
-    _, top, wide, tall = letters(canvas, word, where, height, room, colour, middle=True)
+    _, top, wide, tall = letters(canvas, word, where, height, room, color, middle=True)
     left, upper, _, reach = around(np.concatenate(polygons), 2 * unit + 1)
     lower = max(upper + reach, top + tall)
     upper = min(upper, top)
@@ -130,7 +130,7 @@ def letters(
     at: tuple[int, int],
     height: float,
     most: int,
-    colour: tuple[int, int, int, int],
+    color: tuple[int, int, int, int],
     *,
     middle: bool = False,
 ) -> Box:
@@ -142,10 +142,10 @@ def letters(
         at: Lower left corner of the plate, or the middle of its left edge if `middle`.
         height: Height of a capital letter in pixels.
         most: Maximum width of the plate in pixels; the text shrinks to fit.
-        colour: BGR and opacity.
+        color: BGR and opacity.
         middle: Whether `at` is vertically centered.
     """
-    plate = _plate(text, height, most, colour, canvas.shape[2])
+    plate = _plate(text, height, most, color, canvas.shape[2])
     tall, wide = plate.shape[:2]
     x, y = max(at[0], 0), max(at[1] - tall // (2 if middle else 1), 0)
     window = canvas[y : y + tall, x : x + wide]
@@ -162,7 +162,7 @@ def around(points: NDArray[np.int32], line: int) -> Box:
 
 @lru_cache(maxsize=64)
 def _plate(
-    text: str, height: float, most: int, colour: tuple[int, int, int, int], channels: int
+    text: str, height: float, most: int, color: tuple[int, int, int, int], channels: int
 ) -> ImageU8:
     """Render text on its plate, without the smoothing of OpenCV's own text.
 
@@ -171,10 +171,10 @@ def _plate(
     margin = max(2, round(0.3 * height))
     wide, tall = _ink(text, 1.0).shape[1], _ink("H", 1.0).shape[0]
     ink = _ink(text, min(height / tall, max(most - 2 * margin, 8) / max(wide, 1)))
-    grey = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
-    plate = np.empty((*grey.shape, channels), np.uint8)
+    gray = cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+    plate = np.empty((*gray.shape, channels), np.uint8)
     plate[:] = DARK[:channels]
-    plate[grey > 0] = colour[:channels]
+    plate[gray > 0] = color[:channels]
     return plate
 
 
@@ -183,8 +183,8 @@ def _ink(text: str, scale: float) -> ImageU8:
     font = cv2.FONT_HERSHEY_SIMPLEX
     line = max(1, round(scale * 2))
     (wide, tall), below = cv2.getTextSize(text, font, scale, line)
-    grey = np.zeros((2 * (tall + below) + 8, wide + 2 * line + 8), np.uint8)
-    cv2.putText(grey, text, (line, tall + below), font, scale, 255, line, cv2.LINE_8)
-    ink = (grey > 96).astype(np.uint8) * 255
+    gray = np.zeros((2 * (tall + below) + 8, wide + 2 * line + 8), np.uint8)
+    cv2.putText(gray, text, (line, tall + below), font, scale, 255, line, cv2.LINE_8)
+    ink = (gray > 96).astype(np.uint8) * 255
     x, y, width, height = cv2.boundingRect(ink)
     return ink[y : max(y + height, y + 1), x : max(x + width, x + 1)]

@@ -24,10 +24,7 @@ KEPT = {
     "edge/evaluation/shift_report.py": {"colour"},  # the name of a change in records
     "distill/train/trainer.py": {"optimisation"},  # a key of checkpoints
     "firmware_bridge/cart/firmware/codec/zcbor_common.c": {"towards"},  # another project's
-    "distill/teachers/": {"licence"},
-    "edge/engines/golden_picture.py": {"colour"},
     "edge/evaluation/page.py": {"colour"},
-    "edge/overlay/icons.py": {"colour", "grey"},
     "tests/": {"colour", "licence", "grey"},
 }
 """Start of a path -> words that it keeps."""

@@ -25,11 +25,11 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def header(
-    width: int, height: int, depth: int = 8, colour: int = 2, rest: bytes = b"\0\0\0"
+    width: int, height: int, depth: int = 8, color: int = 2, rest: bytes = b"\0\0\0"
 ) -> bytes:
     return chunk(
         b"IHDR",
-        width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, colour]) + rest,
+        width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([depth, color]) + rest,
     )
 
 
@@ -54,8 +54,8 @@ def test_what_was_encoded_is_decoded() -> None:
         cv2.imencode(".jpg", PICTURE)[1].tobytes(),
         SIGNATURE + header(60_000, 60_000) + PIXELS + END,
         SIGNATURE + header(20, 12, depth=16) + PIXELS + END,
-        SIGNATURE + header(20, 12, colour=3) + chunk(b"PLTE", bytes(3)) + PIXELS + END,
-        SIGNATURE + header(20, 12, colour=6) + PIXELS + END,
+        SIGNATURE + header(20, 12, color=3) + chunk(b"PLTE", bytes(3)) + PIXELS + END,
+        SIGNATURE + header(20, 12, color=6) + PIXELS + END,
         SIGNATURE + header(20, 12, rest=b"\0\0\1") + PIXELS + END,
         SIGNATURE + PIXELS + header(20, 12) + END,
         SIGNATURE + header(20, 12) + header(60_000, 60_000) + PIXELS + END,

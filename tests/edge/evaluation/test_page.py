@@ -85,8 +85,8 @@ def test_a_frame_shows_both_outlines_beside_the_original() -> None:
     assert original.shape == drawn.shape
     assert np.abs(original.astype(int) - 90).max() <= 2, "nothing is drawn on it"
     assert drawn.shape == (330, 440, 3)
-    for colour in ((64, 200, 255), (255, 176, 0)):
-        assert np.count_nonzero(np.abs(drawn.astype(int) - colour).max(axis=2) < 60) > 200
+    for color in ((64, 200, 255), (255, 176, 0)):
+        assert np.count_nonzero(np.abs(drawn.astype(int) - color).max(axis=2) < 60) > 200
 
 
 def test_the_page_is_one_file_with_the_figures_and_the_warning() -> None:

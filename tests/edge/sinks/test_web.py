@@ -157,7 +157,7 @@ def test_the_page_has_the_lights_and_the_limit_of_the_device() -> None:
 
 
 STATE = "document.getElementById('state').textContent"
-COLOUR = """(() => {
+COLOR = """(() => {
   const from = document.getElementById('picture'), to = document.createElement('canvas');
   to.width = from.naturalWidth; to.height = from.naturalHeight;
   const on = to.getContext('2d'); on.drawImage(from, 0, 0);
@@ -191,8 +191,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             page.call("Page.navigate", url=sink.url)
             page.until(f"{STATE} === 'RUNNING' && !document.getElementById('picture').hidden")
             page.until("document.getElementById('picture').naturalWidth === 320")
-            red, green, blue, _ = page.value(COLOUR)
-            assert (red > blue + 40, green > 50) == (True, True), "the frame's own colour"
+            red, green, blue, _ = page.value(COLOR)
+            assert (red > blue + 40, green > 50) == (True, True), "the frame's own color"
             assert page.value("document.getElementById('regions').textContent") == "1"
             assert page.value("document.getElementById('area').textContent") == "6.5"
             assert page.value("document.getElementById('found').innerText") == "FOUND"
