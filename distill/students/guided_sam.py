@@ -15,6 +15,7 @@ Neither is exported. They are trained like a student, and teach one as `run:RUN`
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -131,9 +132,9 @@ class GuidedSam(Student):
         high = self.fuse8(low, middle)
         return StudentMaps(self.head(self.fuse4(high, fine)), low, high)
 
+    @abstractmethod
     def guided(self, x: Tensor, coarse: Tensor) -> Tensor:
         """SAM's map and the branch's map at stride 16 as one, (B, deepest, H/16, W/16)."""
-        raise NotImplementedError
 
     def embed(self, x: Tensor) -> Tensor:
         """Patches with their positions, (B, h, w, tokens), of (B, 3, H, W) as students see them."""
