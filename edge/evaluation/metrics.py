@@ -17,7 +17,7 @@ from edge.evaluation.confidence import ConfidenceReport  # noqa: TC001 - msgspec
 from edge.evaluation.detection import Detection, FrameFindings, summarize_detection
 from edge.evaluation.findings import Findings  # noqa: TC001 - msgspec reads annotations
 from edge.evaluation.intervals import bootstrap_ci, wilson
-from edge.evaluation.threshold_curve import ThresholdPoint  # noqa: TC001 - msgspec reads annotations
+from edge.evaluation.threshold_curve import ThresholdPoint  # noqa: TC001 - msgspec reads it
 from edge.frame import DEFAULT_OPERATING_POINT, OperatingPoint
 from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
 
