@@ -186,8 +186,8 @@ def load_start(path: Path, student: Student) -> list[str]:
     """Load the weights that a student starts from.
 
     Args:
-        path: State dict written by `edge-difom bundle weights`, or a run, whose best weights are
-            used.
+        path: State dict written by `edge-difom bundle weights`, a checkpoint of a run, or a run,
+            whose best weights are used.
         student: Changed in place.
 
     Returns:
@@ -196,10 +196,9 @@ def load_start(path: Path, student: Student) -> list[str]:
     Raises:
         TrainingError: The file is missing, damaged, or holds weights of another student.
     """
-    if path.is_dir():
-        state = load_checkpoint(path / "checkpoints" / "best.pt").get("student", {})
-    else:
-        state = load_checkpoint(path)
+    state = load_checkpoint(path / "checkpoints" / "best.pt" if path.is_dir() else path)
+    if path.is_dir() or "student" in state:
+        state = state.get("student", {})
     own = student.state_dict()
     wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
     if wrong or not state:

@@ -112,12 +112,23 @@ def stage_config(config: DistillConfig, stage: Stage, run: Path | None) -> Disti
     averaged = [other for other in stages if other.averaged]
     if not averaged:
         raise UsageError("no stage is averaged", expected="averaged: true in at least one")
-    if len(averaged) > 1 and stage.averaged and not made.student.freeze_batchnorm:
+    frozen = made.student.freeze_batchnorm or _shares_statistics(config, stage, averaged)
+    if len(averaged) > 1 and stage.averaged and not frozen:
         raise UsageError(
             f"stage {stage.name} trains BatchNorm statistics, which have no mean",
-            expected="freeze_batchnorm: true in every stage that is averaged",
+            expected="freeze_batchnorm: true in every averaged stage, or in all that start from it",
         )
     return made
+
+
+def _shares_statistics(config: DistillConfig, stage: Stage, averaged: Sequence[Stage]) -> bool:
+    """Return whether all other averaged stages keep the BatchNorm statistics of this one."""
+    sharing = {stage.name}
+    for other in run_stages(config):
+        settings = {"freeze_batchnorm": config.student.freeze_batchnorm, **other.settings}
+        if settings["freeze_batchnorm"] and other.after in sharing:
+            sharing.add(other.name)
+    return sharing.issuperset(other.name for other in averaged)
 
 
 def average_stages(run: Path, config: DistillConfig, data: TrainingData) -> dict[str, float]:

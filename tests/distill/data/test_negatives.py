@@ -256,12 +256,14 @@ def test_a_run_with_negatives_trains_and_says_what_is_flagged(
     assert load_run(again).config.student.start == str(run)
 
 
-def test_a_start_of_another_student_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_start_is_of_the_same_student(folders: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(build_student("unetpp-16").state_dict(), path)
     with pytest.raises(TrainingError, match="weights of this student"):
         load_start(path, build_student("edge-xs", pretrained=False))
     state = build_student("edge-xs", pretrained=False).state_dict()
+    torch.save({"student": state, "metrics": {}}, path)
+    assert load_start(path, build_student("edge-xs", pretrained=False)) == []
     torch.save({k: v for k, v in state.items() if not k.startswith("presence.")}, path)
     missing = load_start(path, build_student("edge-xs", pretrained=False))
     assert missing

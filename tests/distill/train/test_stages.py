@@ -110,6 +110,19 @@ def test_stages_that_have_no_mean_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_mean_of_a_stage_and_those_that_keep_its_statistics(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = {"freeze_batchnorm": False, "epochs": 1}
+    stages = [{"name": "a", "settings": first}, {"name": "b", "after": "a"}]
+    run = start_run(config(folder, stages=stages), out=tmp_path / "run")
+    a, b = (best(stage_path(run, name)) for name in "ab")
+    for name, value in best(run).items():
+        if "running" in name:
+            assert torch.equal(a[name], b[name]), name
+            assert torch.equal(value, a[name]), name
+
+
 def test_a_teacher_of_a_later_stage_is_missed_before_the_first(
     folder: Path, tmp_path: Path
 ) -> None:
