@@ -232,14 +232,18 @@ def load_original(path: Path, encoder: nn.Module) -> None:
         for key, value in _weights_of(path).items()
         if key.startswith(begin)
     }
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
+    own = encoder.state_dict()
+    # Weights that were recovered from a bundle have no counters of BatchNorm.
+    needed = {key for key in own if not key.endswith("num_batches_tracked")}
+    wrong = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+    wrong += sorted(needed - state.keys())
+    if wrong:
         raise TrainingError(
             f"{path} does not hold the original encoder",
             expected="weights of the student without other early stages",
-            got=str(error).splitlines()[1].strip()[:200],
-        ) from None
+            got=f"{wrong[0]} is missing or does not fit",
+        )
+    encoder.load_state_dict(state, strict=False)
 
 
 def _weights_of(path: Path) -> dict[str, Tensor]:
