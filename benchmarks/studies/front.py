@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 PARTS = ("", "plain", "fused", "fused-x8", "patch", "fpn8", "fused+fpn8", "fused-x8+fpn8")
 """Variants of each base; the first is the base itself."""
-SIZES = {"edge-s": 256, "edge-xs": 192}
-"""Base -> height and width of its input, those of the shipped bundle."""
+VARIED = ("edge-s", "edge-xs")
+"""Bases of which every variant is measured by default; of others, the base alone."""
+SIZES = {"edge-s": 256, "edge-xs": 192, "edge-l": 320}
+"""Base -> height and width of its input, as `edge-s`, `edge-xs` and `edge-m` configure them."""
 PEAK_SHARE, TIME_SHARE = 0.45, 2 / 3
 """What a variant has to reach, one or the other: share of the dense peak, time of its base."""
 DENSE = "dense"
@@ -133,7 +135,9 @@ def command(
 ) -> None:
     """Measure how fast variants of the edge students are beside the engine's dense peak."""
     chosen = networks or tuple(
-        "+".join(filter(None, (base, parts))) for base in SIZES for parts in PARTS
+        "+".join(filter(None, (base, parts)))
+        for base in SIZES
+        for parts in (PARTS if base in VARIED else PARTS[:1])
     )
     study = measure_front(chosen, rounds=rounds, threads=threads, size=size)
     _show(study)

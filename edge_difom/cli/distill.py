@@ -139,7 +139,7 @@ def _help_config(context: click.Context, _: click.Parameter, value: bool) -> Non
     "config_file",
     type=click.Path(path_type=Path),
     help="YAML file with any of the settings, or the name of a built-in configuration (edge-s, "
-    "edge-xs, edge-s-4f, edge-s-fused); options override it.",
+    "edge-xs, edge-m, edge-s-4f, edge-s-fused); options override it.",
 )
 @click.option(
     "--set",

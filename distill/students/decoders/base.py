@@ -44,7 +44,7 @@ class Decoder(nn.Module, ABC):
         width: Channels of its maps.
     """
 
-    NEEDS = ("x4", "x8", "x16", "x32")
+    NEEDS: tuple[str, ...] = ("x4", "x8", "x16", "x32")
     FLAT = False
     STRIDE = 4
     LACKS: tuple[str, ...] = ()
