@@ -26,8 +26,8 @@ class StudentOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
         Literal["lite", "fused", "fused-x8", "plain", "patch"],
         Meta(
             description="Early stages of the edge students' encoder in place of its own, `lite`: "
-            "`fused`, `plain` and `patch` are dense up to stride 4, `fused-x8` up to stride 8. "
-            "They start from random weights, which recipe `blocks` teaches."
+            "`fused`, `plain` and `patch` are dense up to stride 4, `fused-x8` up to stride 8; all "
+            "start from random weights, which recipe `blocks` teaches."
         ),
     ] = "lite"
     dynamic_head: Annotated[
