@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from edge.contracts import Engine
     from edge.frame import ImageU8
 
-PARTS = ("", "plain", "fused", "fused-x8", "patch", "fpn8", "fused+fpn8", "fused-x8+fpn8")
+PARTS = (
+    "",
+    "plain",
+    "fused",
+    "fused-x8",
+    "patch",
+    "fpn8",
+    "plain+fpn8",
+    "fused+fpn8",
+    "fused-x8+fpn8",
+)
 """Variants of each base; the first is the base itself."""
 VARIED = ("edge-s", "edge-xs")
 """Bases of which every variant is measured by default; of others, the base alone."""

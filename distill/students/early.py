@@ -1,7 +1,7 @@
 """Early stages that take the place of EfficientNet-Lite's own, and are made for INT8 on a CPU.
 
-At stride 2 the original computes maps of 32 to 96 channels, half of them by depthwise convolutions,
-which are bound by memory. These stages reach stride 4 by few dense convolutions: more
+At stride 2 the original computes maps of 32 to 96 channels, partly by depthwise convolutions, which
+are bound by memory. These stages reach stride 4 by few dense convolutions: more
 multiplications on less memory (fused blocks, Gupta & Akin, "Accelerator-aware neural network design
 using AutoML", 2020; Tan & Le, "EfficientNetV2", ICML 2021). They have no residual sums, whose exact
 rounding costs as much time at stride 4 as a convolution.

@@ -37,7 +37,7 @@ class Fuse(nn.Module):
 class Fpn8Decoder(Decoder):
     """Top-down sums of the encoder's maps down to stride 8; `high` is the map of the logits."""
 
-    NEEDS = ("x8", "x16", "x32")
+    NEEDS: tuple[str, ...] = ("x8", "x16", "x32")
     FLAT = True
     STRIDE = 8
     LACKS: tuple[str, ...] = ("fuse4.",)
