@@ -124,7 +124,7 @@ def read_burned(clip_path: Path, out: Path) -> ClipTruth:
     if not frames:
         raise SourceError(f"{clip_path} cannot be read as a video")
     boxes = _lasting([burned_boxes(frame) for frame in frames])
-    last = max((number for number, found in enumerate(boxes) if found), default=None)
+    last = max((number for number, marked in enumerate(boxes) if marked), default=None)
     if last is None:
         raise DataError(f"{clip_path} has no burned boxes", expected="blue outlines")
     target = out / f"{clip_path.stem}.mkv"
@@ -151,7 +151,7 @@ def burned_boxes(frame: ImageU8) -> list[Box]:
     marked = ((blue >= _BLUE) & (others <= _DARK)).astype(np.uint8)
     joined = cv2.morphologyEx(marked, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(joined)
-    found = []
+    boxes = []
     for x, y, width, height, area in stats[1:count].tolist():
         if area < _MIN_OUTLINE:
             continue
@@ -164,8 +164,8 @@ def burned_boxes(frame: ImageU8) -> list[Box]:
         if not len(columns):
             continue
         left, right = int(columns[0]), int(columns[-1])
-        found.append((x + left, y + int(sides[0]), right - left + 1, int(np.ptp(sides)) + 1))
-    return found
+        boxes.append((x + left, y + int(sides[0]), right - left + 1, int(np.ptp(sides)) + 1))
+    return boxes
 
 
 def _lasting(boxes: list[list[Box]]) -> list[list[Box]]:

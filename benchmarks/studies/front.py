@@ -198,21 +198,21 @@ def measure_front(
         interleave(*measured.values(), rounds=_WARM_RUNS)
         samples = dict(zip(measured, interleave(*measured.values(), rounds=rounds), strict=True))
         settings = engines[networks[0]].settings()
-    macs = {network: found.macs for network, found in work.items()}
+    macs = {network: student.macs for network, student in work.items()}
     macs[DENSE] = round(dense_work((largest, largest)).giga_operations / 2 * 1e9)
-    speeds = {name: 2 * macs[name] / np.median(taken) / 1e6 for name, taken in samples.items()}
+    speeds = {name: 2 * macs[name] / np.median(times) / 1e6 for name, times in samples.items()}
     bases = {network: _first_of(networks, network) for network in networks} | {DENSE: DENSE}
     rows = []
-    for name, taken in samples.items():
-        ratio, interval = ratio_with_interval(taken, samples[bases[name]])
+    for name, times in samples.items():
+        ratio, interval = ratio_with_interval(times, samples[bases[name]])
         rows.append(
             FrontRow(
                 network=name,
                 size=sides.get(name, largest),
                 parameters=work[name].parameters if name in work else 0,
                 macs=macs[name],
-                samples=taken,
-                ms=float(np.median(taken)),
+                samples=times,
+                ms=float(np.median(times)),
                 giga_operations_per_second=float(speeds[name]),
                 share_of_peak=float(speeds[name] / speeds[DENSE]),
                 base=bases[name],
@@ -272,8 +272,8 @@ def checked_engine(student: Any, side: int, threads: int) -> Engine:
     exported = {one.runtime: one for one in export_engines(graph)}
     wanted = canonical_scores(graph, frames)
     for runtime in RUNTIMES:
-        found = engine_scores(exported[runtime], frames, threads=threads)
-        difference = float(np.abs(found.astype(float) - wanted).max())
+        scores = engine_scores(exported[runtime], frames, threads=threads)
+        difference = float(np.abs(scores.astype(float) - wanted).max())
         if difference > _MAX_UNITS:
             raise ParityError(
                 f"{runtime} does not compute what the canonical graph computes",
@@ -289,12 +289,12 @@ def checked_engine(student: Any, side: int, threads: int) -> Engine:
 
 def typical_ms(engine: Engine, image: ImageU8, runs: int) -> float:
     """Median milliseconds of some inferences."""
-    taken = []
+    times = []
     for _ in range(runs):
         begin = time.perf_counter_ns()
         engine.infer(image)
-        taken.append((time.perf_counter_ns() - begin) / 1e6)
-    return float(np.median(taken))
+        times.append((time.perf_counter_ns() - begin) / 1e6)
+    return float(np.median(times))
 
 
 def _size_of(network: str) -> int:

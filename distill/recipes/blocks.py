@@ -62,8 +62,8 @@ class Blocks(Objective):
     def forward(self, batch: Batch, clock: Step) -> Losses:
         """Losses of a batch, whose masks are not read."""
         del clock
-        found = self.distances(batch.images, self.student)
-        return Losses(torch.stack(found).mean(), found[0].new_zeros(()), found, [])
+        distances = self.distances(batch.images, self.student)
+        return Losses(torch.stack(distances).mean(), distances[0].new_zeros(()), distances, [])
 
     def distances(self, images: Tensor, student: Student) -> list[Tensor]:
         """Share of the variance of each replaced block's output that the new one leaves open.
@@ -76,17 +76,17 @@ class Blocks(Objective):
             A scalar for each block: the mean squared difference over the variance of the target.
         """
         original, own = self._original_stages(self.original), student.stages()
-        given, done, found = images, 0, []
+        inputs, done, distances = images, 0, []
         kind = images.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.run.precision == "bf16"):
             for first, end, _ in student.replaced:
                 with torch.no_grad():
-                    given = _through(original[done:first], given)
-                    target = _through(original[first:end], given).float()
-                answer = _through(own[first:end], given).float()
-                found.append(F.mse_loss(answer, target) / target.var())
-                given, done = target, end
-        return found
+                    inputs = _through(original[done:first], inputs)
+                    target = _through(original[first:end], inputs).float()
+                answer = _through(own[first:end], inputs).float()
+                distances.append(F.mse_loss(answer, target) / target.var())
+                inputs, done = target, end
+        return distances
 
     def held_out_loss(self, batch: Batch, student: Student) -> Tensor:
         """What is minimized, of unchanged images and other weights."""

@@ -99,8 +99,8 @@ def picture(box: tuple[int, int, int, int] | None) -> ImageU8:
 def test_burned_boxes_are_read_without_their_labels() -> None:
     assert burned_boxes(picture(None)) == []
     ((x, y, width, height),) = burned_boxes(picture((40, 50, 60, 40)))
-    for found, true in zip((x, y, x + width, y + height), (40, 50, 100, 90), strict=True):
-        assert abs(found - true) <= 3
+    for read, drawn in zip((x, y, x + width, y + height), (40, 50, 100, 90), strict=True):
+        assert abs(read - drawn) <= 3
 
 
 def test_a_clip_ends_with_its_last_lasting_box(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ NAMES = [name for name in get_args(Early) if name != "lite"]
 
 def test_the_options_name_every_early_stage() -> None:
     assert get_args(get_type_hints(StudentOptions)["early"]) == get_args(Early)
-    made = make_config({"data": ["DIR"], "early": "fused", "decoder": "fpn8"})
-    assert made.student.network == "edge-s+fused+fpn8"
+    config = make_config({"data": ["DIR"], "early": "fused", "decoder": "fpn8"})
+    assert config.student.network == "edge-s+fused+fpn8"
     assert make_config({"data": ["DIR"]}).student.network == "edge-s"
 
 
@@ -89,10 +89,10 @@ def test_weights_of_the_plain_student_start_all_that_stays(base: str, tmp_path: 
     new = load_start(path, student)
     assert new
     assert all(name.startswith(student.lacks) for name in new)
-    given = plain.state_dict()
+    originals = plain.state_dict()
     for name, value in student.state_dict().items():
         if not name.startswith(student.lacks):
-            assert torch.equal(value, given[name]), name
+            assert torch.equal(value, originals[name]), name
     torch.save(student.state_dict(), path)
     twin = build_student(f"{base}+fused-x8+fpn8", pretrained=False)
     assert load_start(path, twin) == []

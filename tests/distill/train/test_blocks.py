@@ -120,9 +120,9 @@ def test_a_run_of_blocks_and_then_the_task(
     with pytest.raises(UsageError, match="has not learned the task"):
         train_qat(stage_path(run, "blocks"))
     cut = kill_and_resume(settings, tmp_path / "cut", step=7)
-    whole, again = (load_checkpoint(one / "checkpoints" / "best.pt") for one in (run, cut))
-    for name, value in whole["student"].items():
-        assert torch.equal(value, again["student"][name]), name
+    complete, resumed = (load_checkpoint(one / "checkpoints" / "best.pt") for one in (run, cut))
+    for name, value in complete["student"].items():
+        assert torch.equal(value, resumed["student"][name]), name
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_blocks_cannot_teach_is_refused(
 
 def test_the_shipped_configuration_learns_blocks_first() -> None:
     values = read_config_file(find_config(Path("edge-s-fused")))
-    made = make_config({"data": ["DIR"], "images": ["FRAMES"], **values})
-    blocks, *_ = [stage_config(made, one, None) for one in run_stages(made)]
+    settings = make_config({"data": ["DIR"], "images": ["FRAMES"], **values})
+    blocks, *_ = [stage_config(settings, one, None) for one in run_stages(settings)]
     assert blocks.loss.recipe == "blocks"
     assert blocks.data.images == ["FRAMES"]
