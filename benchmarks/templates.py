@@ -395,6 +395,31 @@ def detection(content: Content) -> str:
     return f"{table(head, lines)}\n\n{sequences}"
 
 
+def front(content: Content) -> str:
+    """Time of variants of the edge students in INT8, and how much of the dense peak they reach."""
+    head = ["student", "input", "M parameters", "MMAC", "ms", "share of the dense peak"]
+    head += ["time over its base", "95 % interval"]
+    rows = [
+        [
+            f"`{row['network']}`" if row["parameters"] else "stack of dense convolutions",
+            row["size"],
+            f"{row['parameters'] / 1e6:.2f}" if row["parameters"] else "",
+            f"{row['macs'] / 1e6:.0f}",
+            f"{row['ms']:.2f}",
+            f"{row['share_of_peak']:.0%}",
+            f"{row['ratio']:.3f}" if row["network"] != row["base"] else "",
+            span(row["ratio_ci95"]) if row["network"] != row["base"] else "",
+        ]
+        for row in content["front_rows"]
+    ]
+    verdict = "`VALID`" if content["valid"] else f"`INVALID`: {content['reason']}"
+    facts = (
+        f"Untrained students in INT8 in OpenVINO, {content['engine']['threads']} threads, "
+        f"{content['rounds']} rounds in turn, guard {verdict}; {content['check']}."
+    )
+    return f"{facts}\n\n{table(head, rows)}"
+
+
 def gpu(content: Content) -> str:
     """The spectral loss on a GPU."""
     head = ["maps", "published ms", "ours ms", "ratio", "95 % of rounds", "share of copy speed"]
