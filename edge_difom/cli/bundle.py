@@ -27,6 +27,10 @@ if TYPE_CHECKING:
             "edge_difom.cli.bundle_make:weights",
             "Write the float weights of a bundle's student, to train from.",
         ),
+        "attest": (
+            "edge_difom.cli.bundle_attest:attest",
+            "Sign a bundle for other tools: OpenSSF model signing, SLSA provenance.",
+        ),
         "dossier": (
             "edge_difom.cli.bundle_dossier:dossier",
             "Make or check the signed archive of a bundle's evidence.",

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import Signer
+
+    from firmware_bridge.fleet.trust.tokens import Pin
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
@@ -31,7 +33,7 @@ def write(
     repository: Path,
     keys: Path,
     targets: Targets,
-    signers: Mapping[str, Sequence[CryptoSigner]],
+    signers: Mapping[str, Sequence[Signer]],
     now: datetime,
     days: Mapping[str, int],
 ) -> dict[str, datetime]:
@@ -150,8 +152,12 @@ def load_metadata(path: Path, kind: type[S]) -> S:
 
 
 def load_signers(
-    keys: Path, role: str, root: Root, passphrases: Sequence[bytes] = ()
-) -> list[CryptoSigner]:
+    keys: Path,
+    role: str,
+    root: Root,
+    passphrases: Sequence[bytes] = (),
+    pin: Pin | None = None,
+) -> list[Signer]:
     """Load the keys of a role that are there; as many as the role needs suffice.
 
     Args:
@@ -159,14 +165,17 @@ def load_signers(
         role: A role.
         root: The root that names the role's keys.
         passphrases: Each key has one of these; none for keys without one.
+        pin: Returns the PIN of a token; None where no key is on a token.
 
     Raises:
-        UsageError: Too few keys are there, one is not in the root, or its passphrase is not given.
+        UsageError: Too few keys are there, one is not in the root, or its passphrase or PIN is
+            wrong.
+        MissingDependencyError: A key is on a token, and the package for PKCS#11 is not installed.
     """
     paths = key_files.key_paths(keys, role) or [key_files.key_path(keys, role)]
     signers, asked = [], root.roles[role]
     for path in paths:
-        signer = key_files.load_any(path, passphrases)
+        signer = key_files.load_any(path, passphrases, pin)
         if signer.public_key.keyid not in asked.keyids:
             raise UsageError(
                 f"{path} is not a {role} key of version {root.version} of the root",
@@ -184,7 +193,7 @@ def load_signers(
     return signers
 
 
-def sign(signed: S, signers: Sequence[CryptoSigner]) -> bytes:
+def sign(signed: S, signers: Sequence[Signer]) -> bytes:
     """Sign metadata and return the bytes to write."""
     document = Metadata(signed)
     for signer in signers:
