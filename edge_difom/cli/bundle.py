@@ -42,6 +42,10 @@ if TYPE_CHECKING:
         ),
         "sbom": ("edge_difom.cli.bundle_sbom:sbom", "Write a bundle's bill of materials."),
         "sign": ("edge_difom.cli.bundle_sign:sign", "Re-sign a repository or rotate its keys."),
+        "stick": (
+            "edge_difom.cli.bundle_stick:stick",
+            "Sign the software of a cart, for install.sh.",
+        ),
     },
     short_help="Make, inspect, pack, sign and publish bundles.",
     epilog=console.examples(

@@ -39,7 +39,7 @@ _TOKENS = click.option(
     help="Key of a role on a PKCS#11 token (ECDSA on P-256 or P-384, made by the token's tool), "
     "instead of a new file; repeatable. PYKCS11LIB names the token's library.",
 )
-_EXPIRES = click.option(
+EXPIRES = click.option(
     "--expires",
     multiple=True,
     metavar="ROLE=DAYS",
@@ -47,13 +47,13 @@ _EXPIRES = click.option(
     + ", ".join(f"{role}={days}" for role, days in DAYS.items())
     + ".",
 )
-_KEYS = click.option(
+KEYS = click.option(
     "--keys",
     type=click.Path(path_type=Path),
     required=True,
     help="Folder created by `bundle keygen`.",
 )
-_REPOSITORY = click.option(
+REPOSITORY = click.option(
     "--repository",
     type=click.Path(path_type=Path),
     required=True,
@@ -78,7 +78,7 @@ _REPOSITORY = click.option(
 @_THRESHOLD
 @_TOKENS
 @key_secrets.pin_option
-@_EXPIRES
+@EXPIRES
 def keygen(
     folder: Path,
     passphrase_files: tuple[Path, ...],
@@ -130,15 +130,15 @@ def keygen(
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)
-@_REPOSITORY
-@_KEYS
+@REPOSITORY
+@KEYS
 @click.option("--name", help="Name in the repository. Default: the bundle's name.")
 @click.option(
     "--as-version",
     type=click.IntRange(min=1),
     help="Version to publish. Default: one more than the last.",
 )
-@_EXPIRES
+@EXPIRES
 @key_secrets.pin_option
 @console.json_option()
 def publish(
@@ -169,7 +169,7 @@ def publish(
         pin=key_secrets.pins(pin_file),
     )
     console.say(f"{done.target} {done.version}: {done.file.stat().st_size} bytes")
-    _show(done.expires)
+    show_expiry(done.expires)
     console.made(repository)
     if json_path:
         console.write_json(json_path, done)
@@ -186,8 +186,8 @@ def publish(
         "--new-passphrase-file new",
     ),
 )
-@_REPOSITORY
-@_KEYS
+@REPOSITORY
+@KEYS
 @click.option(
     "--rotate",
     "roles",
@@ -212,7 +212,7 @@ def publish(
 @_THRESHOLD
 @_TOKENS
 @key_secrets.pin_option
-@_EXPIRES
+@EXPIRES
 def sign(
     repository: Path,
     keys: Path,
@@ -258,12 +258,13 @@ def sign(
         )
         console.made(root)
     else:
-        _show(publishing.renew(repository, keys, utc_now(), days=days, pin=pin))
+        show_expiry(publishing.renew(repository, keys, utc_now(), days=days, pin=pin))
     console.made(repository)
     console.next_command(f"edge-difom device install {console.quote(repository)}")
 
 
-def _show(expires: Mapping[str, datetime]) -> None:
+def show_expiry(expires: Mapping[str, datetime]) -> None:
+    """Print when the signature of each role expires."""
     console.table(
         ["role", "expires (UTC)"],
         [[role, f"{when:%Y-%m-%d %H:%M}"] for role, when in expires.items()],

@@ -81,6 +81,8 @@ def describe_build(bundle: Bundle) -> dict[str, Any]:
         for name, version in sorted(origin.versions.items())
         if name not in ("python", "machine")
     ]
+    # A timestamp is one of RFC 3339; a manifest may name a day.
+    finished = {"finishedOn": origin.created} if origin.created.endswith("Z") else {}
     cards = [
         {"name": name, "digest": {"sha256": digest}}
         for name, digest in sorted(bundle.manifest.files.items())
@@ -111,7 +113,7 @@ def describe_build(bundle: Bundle) -> dict[str, Any]:
                     "id": BUILDER,
                     "version": {"edge-difom": origin.versions.get("edge-difom", "")},
                 },
-                "metadata": {"invocationId": bundle.digest, "finishedOn": origin.created},
+                "metadata": {"invocationId": bundle.digest} | finished,
                 "byproducts": cards,
             },
         },

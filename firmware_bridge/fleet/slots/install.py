@@ -135,7 +135,8 @@ def _believe(
         repository.metadata, known, now(), lambda trusted: trust_store.save(folder, trusted)
     )
     metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
-    names = sorted(name.removesuffix(".difom") for name in targets.targets)
+    # A stick also holds the software of the cart, in a folder of its own.
+    names = sorted(name.removesuffix(".difom") for name in targets.targets if "/" not in name)
     if target is None and len(names) != 1:
         raise UsageError(
             f"the repository holds {len(names)} bundles",

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -259,10 +260,12 @@ def reference(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REFERENCE, reason="needs model-signing (pip install --group reference)")
-def test_the_reference_verifiers_read_both(bundle: Bundle, keys: Path, tmp_path: Path) -> None:
+def test_the_reference_verifiers_read_both(keys: Path, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "edge/bundles/edge-xs"
+    bundle = Bundle.open(Path(shutil.copytree(shipped, tmp_path / "edge-xs")))
     model, provenance = attest(bundle, tmp_path / "out", keys)
     verify = ("-m", "model_signing", "verify", "key", str(bundle.path), "--signature", str(model))
-    done = reference(*verify, "--public-key", str(keys / PUBLIC))
+    done = reference(*verify, "--public_key", str(keys / PUBLIC))
     assert done.returncode == 0, done.stderr
     assert "Verification succeeded" in done.stdout
     for kind, path in (("model", model), ("provenance", provenance)):
@@ -270,8 +273,8 @@ def test_the_reference_verifiers_read_both(bundle: Bundle, keys: Path, tmp_path:
         plain.write_text(json.dumps(statement_of(path)))
         done = reference("-c", _CHECK, str(plain), kind)
         assert done.returncode == 0, done.stderr
-    (bundle.path / "model.xml").write_bytes(b"other weights")
-    done = reference(*verify, "--public-key", str(keys / PUBLIC))
+    (bundle.path / "MODEL_CARD.md").write_bytes(b"other words")
+    done = reference(*verify, "--public_key", str(keys / PUBLIC))
     assert done.returncode != 0, "the control: it does compare the files"
 
 
@@ -281,7 +284,7 @@ def test_what_the_reference_signs_is_read_here(bundle: Bundle, keys: Path, tmp_p
     signature = tmp_path / "model.sig"
     done = reference(
         *("-m", "model_signing", "sign", "key", str(bundle.path)),
-        *("--signature", str(signature), "--private-key", str(keys / "attestation.pem")),
+        *("--signature", str(signature), "--private_key", str(keys / "attestation.pem")),
     )
     assert done.returncode == 0, done.stderr
     found = check_attestations(bundle, [signature], keys / PUBLIC)

@@ -209,7 +209,7 @@ def test_the_options_of_the_units_are_options_of_the_programs(system: Path) -> N
 
     for unit, parsed in ((RUNTIME, command), (PRESENTER, presenter)):
         line = settings_of(system, unit)["ExecStart"][0]
-        name, first = {RUNTIME: ("runtime", 5), PRESENTER: ("presenter", 4)}[unit]
+        name, first = {RUNTIME: ("runtime", 7), PRESENTER: ("presenter", 4)}[unit]
         for row in (system / f"etc/edge-difom/{name}.env").read_text().splitlines():
             key, equals, value = row.partition("=")
             if equals and not row.startswith("#"):
