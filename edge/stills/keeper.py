@@ -28,7 +28,7 @@ from edge.stills.folder import (
 )
 from edge.stills.still import compose, held_back, now
 from edge.util.background import Background
-from edge.util.files import RESERVE_BYTES
+from edge.util.files import RESERVE_BYTES, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +269,7 @@ class StillKeeper:
                 # A name that the next run removes, if this one is cut short.
                 gone = still.with_name(f".{still.name}.expired")
                 still.rename(gone)
+                sync_folder(self.folder)  # before its files go
                 shutil.rmtree(gone)
                 self._news.append(News(f"{self._word}-expired", still.name))
         except OSError as error:
