@@ -30,7 +30,6 @@ def replay(operation: str, scratch: Path, flush: str = "flush") -> dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.row(37, "stills and journal: every combination of changes that were not flushed yet")
 @pytest.mark.parametrize(
     ("operation", "least", "outcomes"),
     [("still", 20, {"1", "2"}), ("expire", 5, {"0", "1"}), ("journal", 30, {"some", "all"})],
