@@ -93,7 +93,7 @@ def receive(count: int, seconds: float, seed: int) -> LinkRecord:
                 if isinstance(sent.msg, m.Hello):
                     answer = _greeting(sent.seq)
             list(session.take_reported())
-        total, batches, now_ms = total + len(data), batches + 1, now_ms + 2
+        total, batches, now_ms = total + len(data), batches + 1, now_ms + 40
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return LinkRecord(
         bytes=total,

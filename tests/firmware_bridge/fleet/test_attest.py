@@ -80,6 +80,33 @@ def test_provenance_says_what_the_manifest_records(keys: Path, tmp_path: Path) -
     assert statement["subject"] == [{"name": "manifest.json", "digest": {"sha256": shipped.digest}}]
 
 
+@pytest.mark.slow
+def test_the_commands_sign_and_verify(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from edge_difom.cli.main import group
+
+    shipped = Path(__file__).parents[3] / "edge/bundles/edge-xs"
+    keys, out = tmp_path / "keys", tmp_path / "out"
+    keys.mkdir()
+
+    def call(*arguments: object) -> Any:
+        return CliRunner().invoke(group, [*map(str, arguments)])
+
+    made = call("bundle", "attest", shipped, "--keys", keys, "--out", out)
+    assert made.exit_code == 0, made.output
+    model, provenance = sorted(out.iterdir())
+    verify = ("verify", "--bundle", shipped, "--engine", "tflite", "--attestation", model)
+    done = call(*verify, "--attestation", provenance, "--public-key", keys / PUBLIC)
+    assert done.exit_code == 0, done.output
+    assert f"model signature: {model}" in done.output
+    assert f"provenance: {provenance}" in done.output
+    model.write_bytes(provenance.read_bytes()[:-40])
+    refused = call(*verify, "--public-key", keys / PUBLIC)
+    assert isinstance(refused.exception, BundleError)
+    assert isinstance(call(*verify).exception, UsageError)
+
+
 @pytest.mark.parametrize("kind", [0, 1], ids=["model", "provenance"])
 def test_an_attestation_of_another_bundle_is_refused(
     bundle: Bundle, keys: Path, tmp_path: Path, publisher: Any, kind: int

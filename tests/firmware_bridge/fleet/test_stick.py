@@ -263,6 +263,18 @@ def test_the_script_needs_python_alone(stick: Stick, tmp_path: Path) -> None:
     assert "nothing of it was run" in done.stderr
 
 
+def test_the_command_signs_a_stick(stick: Stick, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from edge_difom.cli.main import group
+
+    given = ["bundle", "stick", str(stick.wheels), "--repository", str(stick.path)]
+    done = CliRunner().invoke(group, [*given, "--keys", str(stick.publisher.keys)])
+    assert done.exit_code == 0, done.output
+    assert "4 files" in done.output
+    assert {path.name for path in stick.path.iterdir()} >= {"install.sh", "check_stick.py"}
+
+
 @pytest.mark.parametrize("more", ["notes.txt", "sdist.tar.gz", "folder"])
 def test_a_folder_with_anything_but_wheels_is_refused(stick: Stick, more: str) -> None:
     if more == "folder":

@@ -171,3 +171,49 @@ def test_a_threshold_fits_the_keys_on_tokens(soft_tokens: None, tmp_path: Path) 
             on_tokens={"targets": ["hsm:1?label=online"]},
             pin=lambda _: PIN,
         )
+
+
+def test_the_commands_take_keys_on_tokens(
+    soft_tokens: None, publisher: Any, tmp_path: Path
+) -> None:
+    """Key generation, publication, rotation and attestation by the command line."""
+    from click.testing import CliRunner
+
+    from edge_difom.cli.main import group
+
+    keys, repository, pin = tmp_path / "keys", tmp_path / "repository", tmp_path / "pin"
+    pin.write_text(f"{PIN}\n")
+    bundle = publisher.bundle(b"weights")
+
+    def call(*arguments: object) -> str:
+        done = CliRunner().invoke(group, [*map(str, arguments)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    held = ("--pin-file", pin)
+    made = call(
+        *("bundle", "keygen", keys, *held, "--threshold", "root=2"),
+        *("--token", "root=hsm:1?label=root", "--token", "root=hsm:2?label=root"),
+        *("--token", "targets=hsm:1?label=online"),
+    )
+    assert "root-1.token.json and its token" in made
+    call("bundle", "publish", bundle, "--repository", repository, "--keys", keys, *held)
+    rotated = ("bundle", "sign", "--repository", repository, "--keys", keys, *held)
+    call(*rotated, "--rotate", "targets", "--token", "targets=hsm:3?label=online")
+    call("bundle", "publish", bundle, "--repository", repository, "--keys", keys, *held)
+    out = tmp_path / "out"
+    call(
+        *("bundle", "attest", bundle, "--keys", keys, "--out", out, *held),
+        *("--token", "hsm:2?label=online"),
+    )
+    from edge.bundle.reader import Bundle
+    from firmware_bridge.fleet.attest.check import check_attestations
+
+    found = check_attestations(
+        Bundle.open(bundle), sorted(out.iterdir()), keys / "attestation.pub.pem"
+    )
+    assert sorted(found.values()) == ["model signature", "provenance"]
+    with pytest.raises(UsageError, match="invalid key on a token"):
+        call("bundle", "keygen", tmp_path / "more", "--token", "mirrors=hsm:1", *held)
+    with pytest.raises(UsageError, match="comes with new keys only"):
+        call(*rotated, "--token", "targets=hsm:1?label=online")
