@@ -31,6 +31,10 @@ if TYPE_CHECKING:
             "edge_difom.cli.bundle_attest:attest",
             "Sign a bundle for other tools: OpenSSF model signing, SLSA provenance.",
         ),
+        "delegate": (
+            "edge_difom.cli.bundle_delegate:delegate",
+            "Let others sign a family of bundles.",
+        ),
         "dossier": (
             "edge_difom.cli.bundle_dossier:dossier",
             "Make or check the signed archive of a bundle's evidence.",

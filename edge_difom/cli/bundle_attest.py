@@ -16,8 +16,6 @@ from edge_difom.cli import console, key_secrets, options
         "edge-difom bundle attest B --keys KEYS --out DIR",
         "edge-difom bundle attest B.difom --keys KEYS --out DIR --force",
         "edge-difom bundle attest B --keys KEYS --out DIR --token 'hsm:3?label=publisher'",
-        "edge-difom verify --bundle B --attestation DIR/B.model.sigstore.json --public-key "
-        "KEYS/attestation.pub.pem",
     ),
 )
 @click.argument("path", metavar="BUNDLE", type=console.BUNDLE)

@@ -69,6 +69,7 @@ REPOSITORY = click.option(
         "edge-difom bundle keygen KEYS --passphrase-file /run/secrets/root",
         "edge-difom bundle keygen KEYS --threshold root=2/3 --threshold targets=2",
         "edge-difom bundle keygen KEYS --expires root=3650",
+        "edge-difom bundle keygen WARD --family ward",
         "edge-difom bundle keygen KEYS --token 'root=hsm:1?label=vault' --token "
         "'targets=hsm:2?label=publisher'",
     ),
@@ -79,6 +80,12 @@ REPOSITORY = click.option(
 @_TOKENS
 @key_secrets.pin_option
 @EXPIRES
+@click.option(
+    "--family",
+    metavar="NAME",
+    help="Create the keys of a family instead, whose owner signs bundles NAME-... alone. For "
+    "--threshold and --token the role is NAME.",
+)
 def keygen(
     folder: Path,
     passphrase_files: tuple[Path, ...],
@@ -86,6 +93,7 @@ def keygen(
     on_tokens: tuple[str, ...],
     pin_file: Path | None,
     expires: tuple[str, ...],
+    family: str | None,
 ) -> None:
     """Create the keys of the four roles in DIR, and the root metadata for devices to trust.
 
@@ -95,8 +103,28 @@ def keygen(
     never leaves it; DIR then holds its public part.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust import client, key_files, publishing, trust_store
+    from firmware_bridge.fleet.trust import (
+        client,
+        families,
+        key_files,
+        publishing,
+        trust_store,
+    )
 
+    if family is not None:
+        roles = (family,)
+        record = families.create_family(
+            folder,
+            family,
+            quorum=quorums_of(thresholds, roles).get(family),
+            uris=key_secrets.tokens_of(on_tokens, roles).get(family, ()),
+            pin=key_secrets.pins(pin_file),
+        )
+        console.made(record)
+        console.next_command(
+            f"edge-difom bundle delegate {console.quote(record)} --repository DIR --keys KEYS"
+        )
+        return
     days, quorums = days_of(expires), quorums_of(thresholds)
     held = key_secrets.tokens_of(on_tokens)
     root = publishing.create_keys(
@@ -153,7 +181,8 @@ def publish(
 ) -> None:
     """Publish BUNDLE in a repository: a plain folder for any file server or USB stick.
 
-    The repository is consistent at every moment, because the index file is replaced last.
+    The repository is consistent at every moment, because the index file is replaced last. With the
+    keys of a family, devices see the bundle once its publisher has run `bundle sign`.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
     from firmware_bridge.fleet.trust import publishing

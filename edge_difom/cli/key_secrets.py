@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge.errors import UsageError
+from firmware_bridge.fleet.trust.roles import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,24 +57,23 @@ def first_line(path: Path, what: str) -> str:
     return lines[0]
 
 
-def tokens_of(texts: Sequence[str]) -> dict[str, list[str]]:
+def tokens_of(texts: Sequence[str], roles: Sequence[str] = ROLES) -> dict[str, list[str]]:
     """Return the keys on tokens of each role.
 
     Args:
         texts: `ROLE=hsm:KEYID?label=LABEL`.
+        roles: The roles that there are.
 
     Raises:
         UsageError: A role is unknown.
     """
-    from firmware_bridge.fleet.trust.roles import ROLES
-
     found: dict[str, list[str]] = {}
     for text in texts:
         role, _, uri = text.partition("=")
-        if role not in ROLES or not uri:
+        if role not in roles or not uri:
             raise UsageError(
                 f"invalid key on a token: {text!r}",
-                expected=f"ROLE=hsm:KEYID?label=LABEL with a role of {', '.join(ROLES)}",
+                expected=f"ROLE=hsm:KEYID?label=LABEL with a role of {', '.join(roles)}",
             )
         found.setdefault(role, []).append(uri)
     return found

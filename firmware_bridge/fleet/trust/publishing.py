@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from tuf.api.metadata import Root, TargetFile, Targets
 from edge.bundle.reader import Bundle, pack
 from edge.errors import AccuracyError, BundleError, UsageError
 from firmware_bridge import durable
-from firmware_bridge.fleet.trust import key_files
+from firmware_bridge.fleet.trust import families, key_files
 from firmware_bridge.fleet.trust import repository as files
 from firmware_bridge.fleet.trust.folder import TARGETS
 from firmware_bridge.fleet.trust.offer import (
@@ -118,7 +119,8 @@ def publish(
     Args:
         bundle: Folder or `.difom` file of the bundle.
         repository: Folder of the repository; made if it is missing.
-        keys: Folder from `create_keys`; the root key is not needed.
+        keys: Folder from `create_keys`; the root key is not needed. With the keys of a family
+            (`families.create_family`), devices see the bundle once the publisher has signed again.
         now: Wall clock, UTC.
         target: Name in the repository; by default the bundle's.
         version: Version of the bundle; by default the last one of this name plus one.
@@ -135,9 +137,17 @@ def publish(
     _refuse_failed_gate(held)
     name = f"{target or held.manifest.name}.difom"
     _refuse_name(name)
-    root = files.newest_root(repository, keys)
-    signers = {role: files.load_signers(keys, role, root, (), pin) for role in ONLINE}
-    targets = files.latest(repository, Targets) or Targets()
+    family = families.family_in(keys)
+    if family is not None:
+        targets = families.family_targets(repository, family.name)
+        if not fnmatchcase(name, family.pattern):
+            raise UsageError(
+                f"the family {family.name} does not sign {name}", expected=family.pattern
+            )
+    else:
+        root = files.newest_root(repository, keys)
+        signers = {role: files.load_signers(keys, role, root, (), pin) for role in ONLINE}
+        targets = files.latest(repository, Targets) or Targets()
     last = read_offer(targets.targets[name].custom, name).version if name in targets.targets else 0
     version = last + 1 if version is None else version
     if version <= last:
@@ -162,8 +172,12 @@ def publish(
             durable.sync_file(copy)
         durable.move(part, file)
     targets.targets[name] = entry
-    expires = files.write(repository, keys, targets, signers, now, days)
-    _prune(repository, targets, earlier)
+    if family is not None:
+        families.sign_family(repository, keys, family, targets, now, days, pin)
+        expires = {family.name: targets.expires}
+    else:
+        expires = files.write(repository, keys, targets, signers, now, days)
+        _prune(repository, targets, earlier)
     return Published(
         target=name.removesuffix(".difom"), version=version, file=file, expires=expires
     )
@@ -305,9 +319,12 @@ def _refuse_name(name: str) -> None:
 
 
 def _prune(repository: Path, targets: Targets, earlier: set[str]) -> None:
-    """Remove bundles that neither this publication nor the previous one names."""
+    """Remove bundles that neither this publication, the previous one, nor a family names."""
     named = earlier | {
-        path for file in targets.targets.values() for path in file.get_prefixed_paths()
+        path
+        for held in (targets, *families.recent_targets(repository, targets))
+        for file in held.targets.values()
+        for path in file.get_prefixed_paths()
     }
     for path in (repository / TARGETS).glob("*.difom"):
         if path.name not in named:

@@ -62,6 +62,7 @@ def write(
     for part in signed:
         part.version = 1 if first else part.version + 1
         part.expires = expiry(part.type, now, days)
+    list_families(repository, targets, snapshot)
     data = sign(targets, signers["targets"])
     durable.write(folder / f"{targets.version}.targets.json", data)
     snapshot.meta["targets.json"] = MetaFile.from_data(targets.version, data, ["sha256"])
@@ -71,6 +72,44 @@ def write(
     durable.write(folder / "timestamp.json", sign(timestamp, signers["timestamp"]))
     root = newest_root(repository, keys)
     return {part.type: part.expires for part in (root, *signed)}
+
+
+def list_families(repository: Path, targets: Targets, snapshot: Snapshot) -> None:
+    """Put the newest valid metadata of each family into a snapshot.
+
+    Raises:
+        BundleError: A family's newest metadata are not signed by its keys, or name other bundles.
+    """
+    delegations = targets.delegations
+    for name, role in ((delegations.roles or {}) if delegations else {}).items():
+        version = newest_version(repository, name)
+        if not version:
+            continue
+        path = repository / METADATA / f"{version}.{name}.json"
+        data = path.read_bytes()
+        try:
+            document: Metadata[Any] = Metadata.from_bytes(data)
+            targets.verify_delegate(name, document.signed_bytes, document.signatures)
+            if not isinstance(document.signed, Targets) or document.signed.version != version:
+                raise RepositoryError(f"other metadata than version {version} of a targets role")
+        except (RepositoryError, ValueError) as error:
+            raise BundleError(
+                f"{path} cannot be taken over",
+                expected=f"metadata signed by the keys of the family {name}",
+                got=f"{type(error).__name__}: {error}",
+                hint="remove it, or delegate to the family's new keys",
+            ) from error
+        others = [path for path in document.signed.targets if not role.is_delegated_path(path)]
+        if others:
+            raise BundleError(f"{path} names bundles of others", got=", ".join(sorted(others)[:8]))
+        snapshot.meta[f"{name}.json"] = MetaFile.from_data(version, data, ["sha256"])
+
+
+def newest_version(repository: Path, name: str) -> int:
+    """Return the newest version of a family's metadata in a repository; 0 if there are none."""
+    found = (repository / METADATA).glob(f"[0-9]*.{name}.json")
+    numbers = [path.name.partition(".")[0] for path in found]
+    return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def newest_root(repository: Path, keys: Path) -> Root:
