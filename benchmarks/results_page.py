@@ -53,6 +53,7 @@ TEMPLATES: dict[str, Callable[[Content], str]] = {
     "latency": templates.latency,
     "peers": templates.peers,
     "soak": templates.soak,
+    "chaos": templates.chaos,
     "clips": templates.clips,
     "smoothing": templates.smoothing,
 }
@@ -68,6 +69,7 @@ SECTIONS = {
     "gpu": "Spectral loss on a GPU",
     "peers": "Beside other software",
     "soak": "Half an hour of faults",
+    "chaos": "A machine short of everything",
     "clips": "Temporal smoothing on clips",
     "smoothing": "Temporal smoothing",
 }
@@ -88,6 +90,7 @@ def kind_of(content: Any) -> str:
         "gpu": {"gpu_rows"},
         "study": {"shared", "seeds"},
         "soak": {"protocol", "checks"},
+        "chaos": {"starts", "checks"},
         "evaluation": {"shifts", "clean"},
         "quantization": {"gate", "parity"},
         "latency": {"loads", "digest"},

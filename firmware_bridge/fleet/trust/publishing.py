@@ -138,6 +138,7 @@ def publish(
     name = f"{target or held.manifest.name}.difom"
     _refuse_name(name)
     family = families.family_in(keys)
+    signers: dict[str, list[Signer]] = {}
     if family is not None:
         targets = families.family_targets(repository, family.name)
         if not fnmatchcase(name, family.pattern):

@@ -73,7 +73,8 @@ def publish_system(
             f"{wheels} is not a folder of wheels",
             expected="edge_difom-*.whl, the wheels that it needs, and nothing else",
             got=", ".join(others[:8]) or f"{len(found)} other wheels",
-            hint="pip download --only-binary :all: --dest DIR 'edge-difom[...]'",
+            hint="a folder of its own for the wheels",
+            code="not-wheels",
         )
     root = files.newest_root(repository, keys)
     signers = {role: files.load_signers(keys, role, root, (), pin) for role in ONLINE}

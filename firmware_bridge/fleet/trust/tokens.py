@@ -125,7 +125,10 @@ def _parts(uri: str) -> tuple[int | None, str]:
 def _asking(label: str, pin: Pin | None) -> Callable[[str], str]:
     if pin is None:
         raise UsageError(
-            f"the token {label or 'with this key'} needs its PIN", expected="a PIN", code="no-pin"
+            f"the token {label or 'with this key'} needs its PIN",
+            expected="a PIN",
+            hint="give it",
+            code="no-pin",
         )
     return lambda _: pin(label)
 
