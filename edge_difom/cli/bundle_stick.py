@@ -34,7 +34,7 @@ def stick(
     checks their signatures before anything of the stick runs as root.
     """
     from firmware_bridge.fleet.slots.audit import utc_now
-    from firmware_bridge.fleet.trust.stick import publish_system
+    from firmware_bridge.fleet.trust.stick import publish_system, scripts
 
     done = publish_system(
         wheels,
@@ -47,4 +47,6 @@ def stick(
     console.say(f"{len(done.names)} files")
     show_expiry(done.expires)
     console.made(repository)
+    for script in scripts():
+        console.say(f"bring by another way: {script}")
     console.next_command(f"ROOT=1.root.json sh install.sh {console.quote(repository)}")

@@ -17,7 +17,7 @@ EXTRAS=${EXTRAS:-openvino,metrics,window,cart,trust}
 PYTHON=${PYTHON:-python3}
 ROOT=${ROOT:-/etc/edge-difom/root.json}
 UNSIGNED=${UNSIGNED:-}
-CHECKED=${CHECKED:-}
+CHECKED=${EDGE_DIFOM_CHECKED:-} # the copies of a stick that was checked, from the script that checked it
 
 fail() {
     echo "error: $1" >&2
@@ -29,36 +29,41 @@ fail() {
 wheels=$1
 shift
 [ -d "$wheels" ] || fail "$wheels is no folder"
+[ -z "$CHECKED" ] || [ "$CHECKED" = "$wheels" ] || fail "EDGE_DIFOM_CHECKED is not for you"
+[ -z "$CHECKED" ] || trap 'rm -rf "$wheels"' EXIT
 [ -d "$wheels/metadata" ] || [ -n "$UNSIGNED$CHECKED" ] ||
     fail "$wheels is not signed: make it with \`edge-difom bundle stick\`, or set UNSIGNED=yes"
 [ "$(id -u)" -eq 0 ] || fail "this needs the rights of root: sudo sh install.sh ..."
 for tool in systemctl systemd-sysusers systemd-tmpfiles udevadm openssl; do
     command -v "$tool" >/dev/null || fail "$tool is not installed: this is for a system with systemd and udev" 8
 done
-"$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+# Isolated (-I) wherever it is called: a module in the current folder, which may be the stick, is not imported.
+"$PYTHON" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     fail "$PYTHON is no Python 3.10 or newer with venv: apt-get install python3-venv" 8
 if systemctl is-active --quiet edge-difom; then
     fail "the runtime is active, and may be in use on a patient: systemctl stop edge-difom" 11
 fi
 
-if [ -d "$wheels/metadata" ]; then
+if [ -z "$CHECKED" ] && [ -d "$wheels/metadata" ]; then
+    here=$(cd "$(dirname "$0")" && pwd -P)
+    case $here/ in
+    "$(cd "$wheels" && pwd -P)"/*) fail "$0 lies on the stick that it would check: take it from a place that you trust" ;;
+    esac
     [ -f "$ROOT" ] || fail "$ROOT is missing: set ROOT to the publisher's root metadata, from a place that you trust"
     copy=$(mktemp -d)
-    # Isolated: nothing but Python's own modules is imported.
-    if "$PYTHON" -I -S "$(dirname "$0")/check_stick.py" "$ROOT" "$wheels" "$copy" "$SEEN"; then
+    if "$PYTHON" -I -S "$here/check_stick.py" "$ROOT" "$wheels" "$copy" "$SEEN"; then
         # What goes on is the script that was signed, with the copies of the other files.
-        CHECKED=$copy PYTHON=$PYTHON EXTRAS=$EXTRAS exec sh "$copy/install.sh" "$copy" "$@"
+        EDGE_DIFOM_CHECKED=$copy PYTHON=$PYTHON EXTRAS=$EXTRAS exec sh "$copy/install.sh" "$copy" "$@"
     else
         code=$?
         rm -rf "$copy"
         exit "$code"
     fi
 fi
-[ -z "$CHECKED" ] || trap 'rm -rf "$CHECKED"' EXIT
 ls "$wheels"/edge_difom-*.whl >/dev/null 2>&1 || fail "$wheels holds no edge_difom-*.whl"
 
 # System packages stay visible: GStreamer's Python bindings are the distribution's.
-[ -x "$HOME_OF_IT/bin/python" ] || "$PYTHON" -m venv --system-site-packages "$HOME_OF_IT"
-"$HOME_OF_IT/bin/python" -m pip install --no-index --only-binary :all: --find-links "$wheels" --upgrade \
+[ -x "$HOME_OF_IT/bin/python" ] || "$PYTHON" -I -m venv --system-site-packages "$HOME_OF_IT"
+"$HOME_OF_IT/bin/python" -I -m pip install --no-index --only-binary :all: --find-links "$wheels" --upgrade \
     "edge-difom[$EXTRAS]"
 "$HOME_OF_IT/bin/edge-difom" device provision --python "$HOME_OF_IT/bin/python" "$@"

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import shutil
-from importlib.resources import files as package_files
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tuf.api.metadata import TargetFile, Targets
 
 from edge.errors import UsageError
 from firmware_bridge import durable
+from firmware_bridge.fleet import system
 from firmware_bridge.fleet.system.check_stick import FOLDER
 from firmware_bridge.fleet.trust import repository as files
 from firmware_bridge.fleet.trust.folder import TARGETS
@@ -22,12 +22,8 @@ from firmware_bridge.fleet.trust.roles import DAYS, ONLINE
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from firmware_bridge.fleet.trust.tokens import Pin
-
-SCRIPTS = ("install.sh", "check_stick.py")
-"""Files of this package that a stick carries beside the wheels."""
 
 
 class Stick(NamedTuple):
@@ -40,6 +36,14 @@ class Stick(NamedTuple):
 
     names: list[str]
     expires: dict[str, datetime]
+
+
+def scripts() -> list[Path]:
+    """Return the scripts of this package that a stick carries beside the wheels.
+
+    The first installation needs them from a place that the administrator trusts.
+    """
+    return [Path(system.__file__).with_name(name) for name in ("install.sh", "check_stick.py")]
 
 
 def publish_system(
@@ -81,9 +85,7 @@ def publish_system(
     targets = files.latest(repository, Targets) or Targets()
     place = repository / TARGETS / FOLDER
     durable.make_folder(place)
-    scripts = package_files("firmware_bridge.fleet.system")
-    contents = {path.name: path.read_bytes() for path in found}
-    contents |= {name: (scripts / name).read_bytes() for name in SCRIPTS}
+    contents = {path.name: path.read_bytes() for path in (*found, *scripts())}
     for name in [name for name in targets.targets if name.startswith(FOLDER)]:
         del targets.targets[name]
     for name, data in contents.items():
@@ -98,6 +100,4 @@ def publish_system(
         held = targets.targets.get(f"{FOLDER}{named}")
         if held is None or not path.name.startswith(f"{held.hashes['sha256']}."):
             durable.remove(path)
-    for name in SCRIPTS:
-        shutil.copyfile(str(scripts / name), repository / name)
     return Stick(sorted(contents), expires)

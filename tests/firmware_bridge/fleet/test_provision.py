@@ -171,7 +171,7 @@ def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         (tools / name).write_text(fake + "exit ${ACTIVE:-3}\n")
     (tools / "id").write_text('#!/bin/sh\necho "${WHO:-0}"\n')
     (tools / "python3").write_text(
-        fake + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
+        fake + f"case $3 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
         f"do cp {tools}/tool {home}/bin/$p; done;; esac\n"
     )
     (tools / "tool").write_text(fake)

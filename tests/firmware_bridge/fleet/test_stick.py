@@ -272,7 +272,10 @@ def test_the_command_signs_a_stick(stick: Stick, tmp_path: Path) -> None:
     done = CliRunner().invoke(group, [*given, "--keys", str(stick.publisher.keys)])
     assert done.exit_code == 0, done.output
     assert "4 files" in done.output
-    assert {path.name for path in stick.path.iterdir()} >= {"install.sh", "check_stick.py"}
+    system = Path(check_stick.__file__).parent
+    for name in ("install.sh", "check_stick.py"):
+        assert f"bring by another way: {system / name}" in done.output
+    assert {path.name for path in stick.path.iterdir()} == {"metadata", "targets"}
 
 
 @pytest.mark.parametrize("more", ["notes.txt", "sdist.tar.gz", "folder"])
@@ -297,7 +300,7 @@ def test_install_sh_goes_on_with_what_was_signed(stick: Stick, tmp_path: Path) -
     (tools / "tool").write_text(fake)
     real = f'exec {sys.executable} "$@"'
     (tools / "python3").write_text(
-        fake + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
+        fake + f"case $3 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
         f"do cp {tools}/tool {home}/bin/$p; done;; *) {real};; esac\n"
     )
     for path in tools.iterdir():
@@ -312,13 +315,14 @@ def test_install_sh_goes_on_with_what_was_signed(stick: Stick, tmp_path: Path) -
     later = later.replace("datetime.now(timezone.utc)", "datetime(2031, 5, 2, tzinfo=timezone.utc)")
     (trusted / "check_stick.py").write_text(later)
 
-    def run(root: Path) -> subprocess.CompletedProcess[str]:
+    def run(root: Path, place: Path = trusted) -> subprocess.CompletedProcess[str]:
         log.unlink(missing_ok=True)
         return subprocess.run(
-            ["sh", str(trusted / "install.sh"), str(stick.path), "--dry-run"],
+            ["sh", str(place / "install.sh"), str(stick.path), "--dry-run"],
             capture_output=True,
             text=True,
             check=False,
+            cwd=stick.path,
             env={
                 "PATH": f"{tools}:{os.environ['PATH']}",
                 "TMPDIR": str(tmp_path / "copies"),
@@ -327,6 +331,9 @@ def test_install_sh_goes_on_with_what_was_signed(stick: Stick, tmp_path: Path) -
         )
 
     (tmp_path / "copies").mkdir()
+    for name in ("venv", "ensurepip", "hashlib"):  # root's folder may be the stick
+        sign = f"open({str(tmp_path / 'imported')!r}, 'w')"
+        (stick.path / f"{name}.py").write_text(sign)
     # The signed install.sh writes where a test may: it is the changed one that is signed.
     entry = stick.target("install.sh")
     targets = files.latest(stick.path, Targets)
@@ -349,6 +356,7 @@ def test_install_sh_goes_on_with_what_was_signed(stick: Stick, tmp_path: Path) -
     assert "--only-binary :all:" in pip
     assert str(stick.path) not in pip, "from the copies, never from the stick"
     assert not list((tmp_path / "copies").iterdir()), "the copies are gone"
+    assert not (tmp_path / "imported").exists(), "nothing of the stick is imported"
 
     stick.target(WHEEL).write_bytes(b"evil")
     done = run(stick.publisher.root)
@@ -356,6 +364,10 @@ def test_install_sh_goes_on_with_what_was_signed(stick: Stick, tmp_path: Path) -
     assert "cannot be trusted" in done.stderr
     assert not [call for call in log.read_text().splitlines() if "-m pip" in call]
     assert not list((tmp_path / "copies").iterdir())
+    shutil.copytree(trusted, stick.path / "scripts")
+    on_stick = run(stick.publisher.root, stick.path / "scripts")
+    assert on_stick.returncode == 2
+    assert "lies on the stick that it would check" in on_stick.stderr
     done = run(tmp_path / "no-root.json")
     assert done.returncode == 2
     assert "from a place that you trust" in done.stderr
