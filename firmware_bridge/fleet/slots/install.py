@@ -128,6 +128,7 @@ def install(
 def _believe(
     repository: Folder, folder: Path, target: str | None, now: Callable[[], datetime]
 ) -> _Found:
+    from firmware_bridge.fleet.system.check_stick import FOLDER as SYSTEM
     from firmware_bridge.fleet.trust.client import LARGEST, read_families, refresh
 
     known, clock = trust_store.load(folder), now()
@@ -136,7 +137,11 @@ def _believe(
     )
     metadata = repository.metadata(f"{targets.version}.targets.json", LARGEST["targets"]) or b""
     # A stick also holds the software of the cart, in a folder of its own.
-    offered = {name: (file, metadata) for name, file in targets.targets.items() if "/" not in name}
+    offered = {
+        name: (file, metadata)
+        for name, file in targets.targets.items()
+        if not name.startswith(SYSTEM)
+    }
     wanted = None if target is None else f"{target}.difom"
     if wanted is None or wanted not in offered:
         for family in read_families(repository.metadata, known, targets, clock, wanted):
