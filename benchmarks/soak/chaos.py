@@ -52,6 +52,10 @@ CALM_S = 60.0
 _RESTART_S = 1.0
 _SHORT_S = 2.0
 _POLL_S = 0.004
+_REOPEN_S = 0.5
+_FRESH_NS = 1_000_000_000
+"""Age of the writer's last sign of life from which it counts as silent, ns."""
+
 _NOT_RESTARTED = (2, 8)
 """Exit codes after which the unit does not start it again."""
 
@@ -66,7 +70,7 @@ class ChaosRecord(msgspec.Struct, frozen=True, kw_only=True):
         starts: Number of starts of the device.
         injected: What was done -> how often.
         ended: Exit codes of the device -> how often.
-        states: States that were seen -> number of looks.
+        states: States that were seen, or `silent` -> number of looks.
         last: State at the end, with its reason.
         checks: The checks.
         load: Mean load of the machine over the last minute, at the end.
@@ -191,15 +195,19 @@ def chaos(
     with tempfile.TemporaryDirectory(prefix="edge-difom-chaos-") as folder:
         with _Restarted(Path(folder), arguments) as device:
             reader, snapshot, begin = SegmentReader(device.segment), None, time.monotonic()
+            opened, shown = begin, "silent"
             calm, due = begin + seconds - calm_s, begin + every_s
             while (now := time.monotonic()) < begin + seconds:
                 device.follow()
-                number, news = reader.news()
-                if snapshot is None or number != snapshot.number:
-                    snapshot = reader.read(pixels=False) or snapshot
+                if now - opened >= _REOPEN_S:
+                    opened = now
+                    reader.reopen()  # a killed writer retires nothing
+                _, news = reader.news()
+                snapshot = reader.read(pixels=False) or snapshot
+                fresh = time.monotonic_ns() - news < _FRESH_NS
                 screen.observe(time.monotonic_ns(), snapshot, news)
-                if snapshot is not None:
-                    states[snapshot.state.value] += 1
+                shown = "silent" if snapshot is None or not fresh else snapshot.state.value
+                states[shown] += 1
                 if now >= calm:
                     device.restore()
                 elif now >= due:
@@ -210,8 +218,8 @@ def chaos(
             reader.close()
             lasted, alive = time.monotonic() - begin, device.alive
             journals = device.journals()
-        last = "nothing" if snapshot is None else f"{snapshot.state.value} {snapshot.reason}"
-        running = alive and snapshot is not None and snapshot.state is State.RUNNING
+        last = f"{shown} {'' if snapshot is None else snapshot.reason}"
+        running = alive and shown == State.RUNNING.value
         checks = [
             screen.check_masks(),
             check_starts(journals, device.pids),

@@ -52,7 +52,7 @@ def quorums_of(texts: Sequence[str], roles: Sequence[str] = ROLES) -> dict[str, 
     Raises:
         UsageError: A role is unknown, or fewer keys exist than are needed.
     """
-    found: dict[str, Quorum] = {}
+    quorums: dict[str, Quorum] = {}
     for text in texts:
         match = re.fullmatch(r"([\w-]+)=(\d{1,2})(?:/(\d{1,2}))?", text, re.ASCII)
         role, needed, keys = match.groups() if match else ("", "0", None)
@@ -63,8 +63,8 @@ def quorums_of(texts: Sequence[str], roles: Sequence[str] = ROLES) -> dict[str, 
                 expected=f"ROLE=NEEDED or ROLE=NEEDED/KEYS with a role of {', '.join(roles)} and "
                 f"1 <= NEEDED <= KEYS <= {MAX_KEYS}",
             )
-        found[role] = quorum
-    return found
+        quorums[role] = quorum
+    return quorums
 
 
 def days_of(texts: Sequence[str]) -> dict[str, int]:

@@ -67,7 +67,7 @@ def test_a_run_of_stages_holds_the_mean_of_their_best_weights(folder: Path, tmp_
 def test_a_killed_run_of_stages_continues_in_its_stage(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = start_run(config(folder), out=tmp_path / "whole")
+    uncut = start_run(config(folder), out=tmp_path / "whole")
     trained: list[str] = []
     train = Trainer.train
 
@@ -84,7 +84,7 @@ def test_a_killed_run_of_stages_continues_in_its_stage(
     run = resume_run(tmp_path / "killed")
     assert trained == ["first", "low", "first", "low", "high"]
     for name, value in best(run).items():
-        assert torch.equal(value, best(whole)[name]), name
+        assert torch.equal(value, best(uncut)[name]), name
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,26 @@ def test_a_killed_run_of_stages_continues_in_its_stage(
         ([{"name": "../a"}], "configuration"),
     ],
 )
-def test_stages_that_have_no_mean_are_refused_before_anything_is_written(
+def test_stages_without_a_mean_are_refused_at_once(
     folder: Path, tmp_path: Path, stages: list[dict[str, Any]], words: str
 ) -> None:
+    """Stages that have no mean are refused before anything is written."""
     with pytest.raises(UsageError, match=words):
         start_run(config(folder, stages=stages), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_of_a_stage_and_those_that_keep_its_statistics(
+    folder: Path, tmp_path: Path
+) -> None:
+    first = {"freeze_batchnorm": False, "epochs": 1}
+    stages = [{"name": "a", "settings": first}, {"name": "b", "after": "a"}]
+    run = start_run(config(folder, stages=stages), out=tmp_path / "run")
+    a, b = (best(stage_path(run, name)) for name in "ab")
+    for name, value in best(run).items():
+        if "running" in name:
+            assert torch.equal(a[name], b[name]), name
+            assert torch.equal(value, a[name]), name
 
 
 def test_a_teacher_of_a_later_stage_is_missed_before_the_first(
