@@ -92,7 +92,7 @@ def receive(count: int, seconds: float, seed: int) -> LinkRecord:
                 assert session.up or isinstance(sent.msg, m.Hello | m.Ack), sent
                 if isinstance(sent.msg, m.Hello):
                     answer = _greeting(sent.seq)
-            list(session.())
+            list(session.pop_reports())
         total, batches, now_ms = total + len(data), batches + 1, now_ms + 40
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return LinkRecord(
