@@ -205,7 +205,8 @@ def chaos(
                 _, news = reader.news()
                 snapshot = reader.read(pixels=False) or snapshot
                 fresh = time.monotonic_ns() - news < _FRESH_NS
-                screen.observe(time.monotonic_ns(), snapshot, news)
+                if news:
+                    screen.observe(time.monotonic_ns(), snapshot, news)
                 shown = "silent" if snapshot is None or not fresh else snapshot.state.value
                 states[shown] += 1
                 if now >= calm:

@@ -96,7 +96,7 @@ def ward(publisher: Any, tmp_path: Path) -> Ward:
     return Ward(publisher, tmp_path)
 
 
-def test_a_family_publishes_and_devices_see_it_when_the_publisher_has_signed(ward: Ward) -> None:
+def test_devices_see_a_family_once_its_publisher_has_signed(ward: Ward) -> None:
     assert ward.version("polyps") == 1
     ward.publish(b"theirs")
     assert ward.version("polyps") == 1
