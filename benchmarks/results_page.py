@@ -54,6 +54,7 @@ TEMPLATES: dict[str, Callable[[Content], str]] = {
     "front": templates.front,
     "peers": templates.peers,
     "soak": templates.soak,
+    "chaos": templates.chaos,
     "clips": templates.clips,
     "smoothing": templates.smoothing,
 }
@@ -70,6 +71,7 @@ SECTIONS = {
     "gpu": "Spectral loss on a GPU",
     "peers": "Beside other software",
     "soak": "Half an hour of faults",
+    "chaos": "A machine short of everything",
     "clips": "Temporal smoothing on clips",
     "smoothing": "Temporal smoothing",
 }
@@ -91,6 +93,7 @@ def kind_of(content: Any) -> str:
         "front": {"front_rows"},
         "study": {"shared", "seeds"},
         "soak": {"protocol", "checks"},
+        "chaos": {"starts", "checks"},
         "evaluation": {"shifts", "clean"},
         "quantization": {"gate", "parity"},
         "latency": {"loads", "digest"},

@@ -128,6 +128,23 @@ def soak(content: Content) -> str:
     return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
 
 
+def chaos(content: Content) -> str:
+    """A device that was harmed in every way: every check with its figures."""
+    checks = [
+        f"* **{'passed' if check['passed'] else 'FAILED'}**, {check['name']}: {check['what']}. "
+        f"{_figures(check['figures'])}."
+        for check in content["checks"]
+    ]
+    injected = ", ".join(f"{name} {count}" for name, count in content["injected"].items())
+    verdict = "Every check passed." if content["passed"] else "Not every check passed."
+    facts = (
+        f"{verdict} {content['seconds'] / 60:.1f} minutes, {content['starts']} starts, seed "
+        f"{content['seed']}. Done to it: {injected}. The machine's load was {content['load']:g} at "
+        "the end, so that nothing is said of times."
+    )
+    return "\n".join([facts, "", *(fill(line, 100, subsequent_indent="  ") for line in checks)])
+
+
 def matrix(content: Content) -> str:
     """Bundles on one machine, and whether each is on the Pareto front of Dice and CPU time."""
     head = [
