@@ -28,6 +28,7 @@ class LineFile:
         max_bytes: Size at which the file is moved to `PATH.1`, that one to `PATH.2` and so on; None
             never rotates.
         keep: Maximum number of files.
+        mode: Permissions of a new file.
         write: Writes to a file descriptor and returns the number of bytes written.
     """
 
@@ -37,10 +38,12 @@ class LineFile:
         *,
         max_bytes: int | None = None,
         keep: int = 5,
+        mode: int = 0o640,
         write: Callable[[int, bytes], int] = os.write,
     ) -> None:
         self.path = path
-        self._max_bytes, self._keep, self._write = max_bytes, keep, write
+        self._max_bytes, self._keep, self._mode = max_bytes, keep, mode
+        self._write = write
         self._handle: int | None = None
         self._identity = (0, 0)
         self._size = 0
@@ -60,7 +63,7 @@ class LineFile:
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._handle = os.open(self.path, flags, 0o640)
+        self._handle = os.open(self.path, flags, self._mode)
         self._exclusive = self._exclusive or fresh
         if self._exclusive:
             self._own(self._handle, fresh=fresh)
