@@ -6,15 +6,18 @@ was.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.status import TextEnum
+from edge.status import STARTING, State, Status, TextEnum
+from edge.util.frame_time import moment_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.frame import Frame, Result
-    from edge.status import Status
 
 LOST_AFTER_NS = 1_000_000_000
 """Time without a shown region after which it counts as lost, so that a flicker is one finding."""
@@ -74,35 +77,50 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class EventDetector:
     """Derives events from statuses and results; not thread-safe.
 
+    Args:
+        fps: None for a live source, whose events are dated by `clock`; for a clip its frame rate,
+            which dates its frames (`moment_ns`).
+        clock: CLOCK_MONOTONIC in nanoseconds.
+
     Attributes:
         number: Number of events so far.
         found: Whether a region counts as shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, fps: float | None = None, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self.number, self.found = 0, False
-        self._status: Status | None = None
-        self._shown_ns, self._frame = 0, -1
+        self._fps, self._clock = fps, clock
+        self._status = Status(State.BOOT, STARTING, 0)
+        self._told = False
+        self._clip_ns = self._shown_ns = 0
+        self._frame: int | None = None
         self._regions: tuple[RegionEvent, ...] = ()
 
-    def status(self, status: Status, now: int) -> list[Event]:
-        """Receive the status of the device.
+    @property
+    def now_ns(self) -> int:
+        """The time as in `Event.time_ns`; of a clip, the time of its last frame."""
+        return self._clock() if self._fps is None else self._clip_ns
 
-        Args:
-            status: The status.
-            now: The time, as in `Event.time_ns`.
-        """
+    def status(self, status: Status) -> list[Event]:
+        """Receive the status of the device, before each frame and while there is none."""
         before, self._status = self._status, status
-        if before is not None and (before.state, before.kind) == (status.state, status.kind):
-            return []
-        return [self._make(EventKind.STATE, now, status, status.text)]
+        events = []
+        if not self._told or (before.state, before.kind) != (status.state, status.kind):
+            self._told = True
+            events.append(self._make(EventKind.STATE, self.now_ns, status.text))
+        if self._fps is None and self.now_ns - self._shown_ns >= LOST_AFTER_NS:
+            events += self._lose(status.text)
+        return events
 
-    def frame(self, frame: Frame, result: Result, status: Status) -> list[Event]:
+    def frame(self, frame: Frame, result: Result) -> list[Event]:
         """Receive a frame with its result."""
-        now = frame_time(frame)
+        moment = self._clip_ns = moment_ns(frame, self._fps)
         if result.reason is not None or not result.regions:
-            return self.idle(now, status, "" if result.reason is None else str(result.reason))
-        self._shown_ns, self._frame = now, frame.index
+            gone = moment - self._shown_ns >= LOST_AFTER_NS
+            return self._lose("" if result.reason is None else str(result.reason)) if gone else []
+        self._shown_ns, self._frame = moment, frame.index
         self._regions = tuple(
             RegionEvent(region.box, round(region.score, 4), round(region.area, 6))
             for region in result.regions
@@ -110,47 +128,28 @@ class EventDetector:
         if self.found:
             return []
         self.found = True
-        return [
-            self._make(
-                EventKind.FOUND, now, status, frame=frame.index, regions=self._regions
-            )
-        ]
+        return [self._make(EventKind.FOUND, moment, frame=frame.index, regions=self._regions)]
 
-    def idle(self, now: int, status: Status, why: str | None = None) -> list[Event]:
-        """Receive that no region is shown at the moment.
-
-        Args:
-            now: The time, as in `Event.time_ns`.
-            status: The status.
-            why: Why nobody judged the frame; empty if somebody did, None if there is no frame.
-        """
-        if not self.found or now - self._shown_ns < LOST_AFTER_NS:
-            return []
-        return self._lose(now, status, status.text if why is None else why)
-
-    def end(self, now: int, status: Status) -> list[Event]:
+    def end(self) -> list[Event]:
         """Receive that the run has ended."""
-        return self._lose(now, status, "the run has ended") if self.found else []
+        return self._lose("the run has ended")
 
-    def note(
-        self, kind: EventKind, now: int, status: Status, name: str, frame: int | None
-    ) -> Event:
+    def note(self, kind: EventKind, name: str, frame: int | None) -> Event:
         """Return the event of a still or mark."""
-        return self._make(kind, now, status, frame=frame, name=name)
+        return self._make(kind, self.now_ns, frame=frame, name=name)
 
-    def _lose(self, now: int, status: Status, why: str) -> list[Event]:
+    def _lose(self, why: str) -> list[Event]:
+        if not self.found:
+            return []
         self.found = False
         return [
-            self._make(
-                EventKind.LOST, now, status, why, frame=self._frame, regions=self._regions
-            )
+            self._make(EventKind.LOST, self.now_ns, why, frame=self._frame, regions=self._regions)
         ]
 
     def _make(
         self,
         kind: EventKind,
-        now: int,
-        status: Status,
+        moment: int,
         reason: str = "",
         *,
         frame: int | None = None,
@@ -161,15 +160,10 @@ class EventDetector:
         return Event(
             event=kind,
             number=self.number,
-            time_ns=now,
-            state=status.state.value,
+            time_ns=moment,
+            state=self._status.state.value,
             reason=reason,
             frame=frame,
             regions=regions,
             name=name,
         )
-
-
-def frame_time(frame: Frame) -> int:
-    """Return the time of a frame: in its clip, or of its capture, nanoseconds."""
-    return frame.captured_ns if frame.clip_ns is None else frame.clip_ns

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console, options, run_config, run_defaults, run_summary
+from edge_difom.cli.run_keeping import keep_options
 from edge_difom.cli.signals import asked_by_signal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -120,28 +121,7 @@ def _keep_stdout(
     default=True,
     help="Show a region only after it was seen in 4 of the last 6 frames and for at least 130 ms.",
 )
-@click.option(
-    "--stills",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Save the frame and its mask, black outside the field of view, whenever the cart's pedal "
-    "is pressed or SIGUSR1 arrives. The files contain patient images.",
-)
-@click.option(
-    "--marks",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Let people mark false alarms and missed polyps, by the cart's pedal 2, SIGUSR2 or the "
-    "page of --view, and save those frames for `edge-difom review`. The files contain patient "
-    "images.",
-)
-@click.option(
-    "--marks-days",
-    type=options.FiniteRange(min=0, min_open=True),
-    default=30,
-    show_default=True,
-    help="Remove marks that are older than this many days.",
-)
+@keep_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
     "--seconds",
@@ -178,15 +158,13 @@ def command(
     cart: str,
     guard: bool,
     smooth: bool,
-    stills: Path | None,
-    marks: Path | None,
-    marks_days: float,
     frames: int | None,
     seconds: float | None,
     threads: int | None,
     realtime: bool,
     force: bool,
     json_path: str | None,
+    **keeping: Any,
 ) -> None:
     """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
 
@@ -221,12 +199,13 @@ def command(
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
-        still = stack.enter_context(asked_by_signal("stills", stills))
-        mark = stack.enter_context(asked_by_signal("marks", marks))
+        still = stack.enter_context(asked_by_signal("stills", keeping["stills"]))
+        mark = stack.enter_context(asked_by_signal("marks", keeping["marks"]))
         from edge.bundle.reader import Bundle
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
         from edge.pipeline.device import DeviceOptions, open_device
+        from edge.pipeline.keeping import Requests
         from edge.record_header import make_header
         from edge.sinks.open import open_sinks
         from edge.sources.open import open_source
@@ -268,11 +247,9 @@ def command(
             metrics=metrics,
             guard=guard,
             smooth=smooth,
-            stills=stills,
-            marks=marks,
-            marks_days=marks_days,
             bounded=bounded,
             linger=view is not None and not bounded,
+            **keeping,
         )
         with frames_from:
             outputs = open_sinks(
@@ -291,8 +268,7 @@ def command(
                 cart=_open_cart(cart) if cart else None,
                 lock=_open_signal(state) if state else None,
                 stop=stop,
-                still=still,
-                mark=mark,
+                requests=Requests(still, mark),
                 followers=[LiveStatus(changes=frames_from.live)],
                 header=header,
             ) as loop:
@@ -308,9 +284,9 @@ def command(
         *(made for made in (*written, json_path) if made and made != "-" and Path(made).exists())
     )
     run_summary.refuse_unjudged(summary, failure)
-    if marks is not None:
-        console.next_command(f"edge-difom review {console.quote(marks)}")
-    elif stills is not None:
+    if (reviewed := keeping["marks"] or keeping["record"]) is not None:
+        console.next_command(f"edge-difom review {console.quote(reviewed)}")
+    elif (stills := keeping["stills"]) is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
         console.next_command(

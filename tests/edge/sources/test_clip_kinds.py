@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.pipeline.frame_time import moment_ns
+from edge.util.frame_time import moment_ns
 from edge.sources.clip import ClipSource
 from edge.sources.packets import Packets
 from edge.util import ffmpeg
