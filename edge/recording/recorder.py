@@ -64,6 +64,7 @@ RETRY_S = 5.0
 
 _CAPACITY = 8
 _CLOSE_S = 3.0
+_CUT_S = 8.0
 _CHECK_S = 1.0
 
 
@@ -232,7 +233,7 @@ class Recorder:
                 self._turn()
             elif self._part is not None and self._queue.error is not None:
                 self._part.discard()
-            answered = self._keeper.close(self.counters["dropped"], timeout)
+            answered = self._keeper.close(self.counters["dropped"], _CUT_S if self._live else None)
             self._let_go()
         if not (encoded and answered):
             raise DataError(f"{self.session} could not be completed", got="a disk that hangs")

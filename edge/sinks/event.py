@@ -60,6 +60,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if there is no reason.
         frame: Number of the frame: the first one with the region, or the last one; left out if
             the event is of no frame.
+        shown_ns: Of a lost region: when it was last shown, as `time_ns`.
         regions: What is shown on this frame; left out if nothing is.
         name: Name of the still or mark.
     """
@@ -70,6 +71,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str
     reason: str = ""
     frame: int | None = None
+    shown_ns: int | None = None
     regions: tuple[RegionEvent, ...] = ()
     name: str = ""
 
@@ -128,7 +130,8 @@ class EventDetector:
         if self.found:
             return []
         self.found = True
-        return [self._make(EventKind.FOUND, moment, frame=frame.index, regions=self._regions)]
+        found = self._make(EventKind.FOUND, moment, frame=frame.index)
+        return [msgspec.structs.replace(found, regions=self._regions)]
 
     def end(self) -> list[Event]:
         """Receive that the run has ended."""
@@ -142,9 +145,11 @@ class EventDetector:
         if not self.found:
             return []
         self.found = False
-        return [
-            self._make(EventKind.LOST, self.now_ns, why, frame=self._frame, regions=self._regions)
-        ]
+        lost = self._make(EventKind.LOST, self.now_ns, why)
+        lost = msgspec.structs.replace(
+            lost, frame=self._frame, shown_ns=self._shown_ns, regions=self._regions
+        )
+        return [lost]
 
     def _make(
         self,
@@ -153,7 +158,6 @@ class EventDetector:
         reason: str = "",
         *,
         frame: int | None = None,
-        regions: tuple[RegionEvent, ...] = (),
         name: str = "",
     ) -> Event:
         self.number += 1
@@ -164,6 +168,5 @@ class EventDetector:
             state=self._status.state.value,
             reason=reason,
             frame=frame,
-            regions=regions,
             name=name,
         )

@@ -42,7 +42,7 @@ OPTION_HINTS = {
     "not-a-still": "`edge-difom run --stills DIR` writes stills",
     "not-quantized": "edge-difom qat {run} --bits {bits}",
     "nothing-decided": "edge-difom review DIR",
-    "nothing-to-review": "`edge-difom run --marks DIR` writes marks",
+    "nothing-to-review": "`edge-difom run --marks DIR` writes marks, --record DIR recordings",
     "nothing-published": "edge-difom bundle publish B --repository DIR --keys KEYS",
     "older-than-installed": "publish the older bundle again with a later version, or "
     "edge-difom device rollback",
