@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge.errors import DataError
-from edge.recording.index import Index, complete_in, read_index, read_session
+from edge.recording.index import Index, complete_in, read_index, read_record, read_session
 from edge.recording.record import LINES, VIDEO, Clip, Removed, Segment
 from edge.stills.folder import date_of
 
@@ -157,13 +157,22 @@ def surplus(kept: list[Kept], limits: Retention, now: datetime) -> list[tuple[Ke
     return chosen
 
 
-def is_empty(session: Path) -> bool:
-    """Whether a session holds no segment and no clip.
+def is_over(session: Path, limits: Retention, now: datetime) -> bool:
+    """Whether a session is removed whole: it is empty, or cannot be read and is too old.
 
-    Raises:
-        OSError: The folder cannot be read.
+    Args:
+        session: A session of an earlier run.
+        limits: What is kept.
+        now: Date and time.
     """
-    return not complete_in(session)
+    if not complete_in(session):
+        return True
+    try:
+        read_record(session)
+    except DataError:
+        began = date_of(session.name)
+        return began is not None and now - began > timedelta(days=limits.max_days)
+    return False
 
 
 def remove_session(session: Path) -> None:

@@ -192,7 +192,7 @@ class SessionKeeper:
             for one, why in kept.surplus(kept.kept_in(self._folder), self._retention, self._date()):
                 self._remove(one, why)
             for path in kept.sessions_in(self._folder):
-                if path != self._session and kept.is_empty(path):
+                if path != self._session and kept.is_over(path, self._retention, self._date()):
                     kept.remove_session(path)
         except OSError as error:
             self.tell("record-overdue", error.strerror or str(error))

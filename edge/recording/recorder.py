@@ -193,8 +193,7 @@ class Recorder:
         if self._live and (not self._queue.has_room or self.failure is not None):
             self._dropped += 1  # before the image is copied
             return
-        if not self._live and self._error is not None:
-            raise self._error
+        self._refuse()
         black = black or view is None or not view.found
         at_ms = (moment_ns(frame, self._rate) - self._origin_ns) / 1e6
         self._queue.put(
@@ -237,8 +236,12 @@ class Recorder:
             self._let_go()
         if not (encoded and answered):
             raise DataError(f"{self.session} could not be completed", got="a disk that hangs")
-        if not self._live and self._error is not None:
-            raise self._error
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Raise what went wrong, if every frame is wanted."""
+        if not self._live and (self._error is not None or self._keeper.counters["lost"]):
+            raise self._error or full_disk(self.session)
 
     def _let_go(self) -> None:
         owned, self._owned = self._owned, None
@@ -283,8 +286,6 @@ class Recorder:
         self._dropped += 1
         self._retry_s = time.monotonic() + RETRY_S
         self._keeper.lose(name, error, at_ms)
-        if not self._live:
-            self._error = full_disk(self.session)
 
     def _check_disk(self, at_ms: float) -> None:
         moment = time.monotonic()
