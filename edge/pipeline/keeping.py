@@ -137,6 +137,7 @@ def open_keepers(
     marks: MarkObserver | None = None
     record: RecordObserver | None = None
     if options.record is not None:
+        view = _view(guard, "recordings")  # before a folder is claimed
         record = stack.enter_context(
             RecordObserver(
                 Recorder(
@@ -149,30 +150,32 @@ def open_keepers(
                 ),
                 telemetry,
                 detector=EventDetector(fps, clock=clock),
-                view=_view(guard, "recordings"),
+                view=view,
                 supervisor=supervisor,
             )
         )
     if options.stills is not None:
+        view = _view(guard, "stills")  # before a folder is claimed
         stills = stack.enter_context(
             StillObserver(
                 StillKeeper(options.stills, run=run),
                 telemetry,
                 asked=requests.still or threading.Event(),
-                view=_view(guard, "stills"),
+                view=view,
                 supervisor=supervisor,
                 clock=clock,
                 on_kept=_noted(record, EventKind.STILL),
             )
         )
     if options.marks is not None:
+        view = _view(guard, "marks")  # before a folder is claimed
         marks = stack.enter_context(
             MarkObserver(
                 StillKeeper(options.marks, word=MARK, max_days=options.marks_days, run=run),
                 telemetry,
                 asked=requests.mark or threading.Event(),
                 source=redact(source.description),
-                view=_view(guard, "marks"),
+                view=view,
                 supervisor=supervisor,
                 clock=clock,
                 on_kept=_noted(record, EventKind.MARK),

@@ -29,6 +29,7 @@ from edge.sinks.jsonl import read_frame_lines
 from edge.stills.keeper import KeptRun
 from edge.util import clip_writer
 from edge.util.clip_writer import CODECS
+from edge.util.container import is_whole_mp4
 from tests.support.recordings import (
     DATE,
     FPS,
@@ -44,6 +45,8 @@ from tests.support.recordings import (
 from tests.support.stills import RUNNING, WHO, circle, full
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.recording.recorder import Recorder
 
 ROOT = Path(__file__).parents[3]
@@ -306,7 +309,7 @@ def test_a_recording_of_a_clip_ends_with_an_error_when_the_disk_is_full(
 def test_a_segment_that_is_not_whole_is_lost_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_live: bool
 ) -> None:
-    whole = clip_writer.is_whole_mp4
+    whole = is_whole_mp4
     monkeypatch.setattr(
         clip_writer, "is_whole_mp4", lambda path: "segment-0002" not in path.name and whole(path)
     )
@@ -334,7 +337,8 @@ def test_a_file_that_cannot_be_created_is_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.recording.recorder.RETRY_S", 0)
-    create, failed = PartWriter.__init__, []
+    create = PartWriter.__init__
+    failed: list[int] = []
 
     def fail(self: PartWriter, *given: Any, **named: Any) -> None:
         if len(failed) < 2:
@@ -429,8 +433,15 @@ def test_files_reach_the_disk_before_their_names_and_names_before_the_index(
     def name(handle: int) -> str:
         return Path(f"/proc/self/fd/{handle}").readlink().name
 
-    monkeypatch.setattr(os, "fsync", lambda fd: (told.append(f"sync {name(fd)}"), sync(fd))[1])
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (told.append(f"sync {name(fd)}"), flush(fd))[1])
+    def noting(call: Callable[[int], None]) -> Callable[[int], None]:
+        def noted(handle: int) -> None:
+            told.append(f"sync {name(handle)}")
+            call(handle)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", noting(sync))
+    monkeypatch.setattr(os, "fdatasync", noting(flush))
 
     def replace(self: Path, target: Any) -> Path:
         told.append(f"name {Path(target).name}")
