@@ -74,8 +74,8 @@ def _keep_stdout(
     metavar="KIND[:PATH]",
     multiple=True,
     callback=_keep_stdout,
-    help="Output: shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout "
-    "without a file) or null; repeatable. Default: null.",
+    help="Output: shm:NAME, window[:OPTIONS], web[:PORT], events:SOCKET, mqtt:HOST[:PORT], "
+    "video:FILE.mp4, jsonl[:FILE] (stdout without a file) or null; repeatable. Default: null.",
 )
 @click.option(
     "--view",

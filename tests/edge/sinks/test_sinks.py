@@ -176,6 +176,13 @@ class TestJsonl(SinkContract):
         return f"jsonl:{folder / 'frames.jsonl'}"
 
 
+class TestEvents(SinkContract):
+    name = "socket"
+
+    def text(self, folder: Path) -> str:
+        return f"events:{folder / 'socket'}"
+
+
 class TestNull(SinkContract):
     def text(self, folder: Path) -> str:  # noqa: ARG002
         return "null"
