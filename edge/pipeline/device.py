@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge.contracts import Counted
+from edge.contracts import Counted, TakesCues
+from edge.errors import UsageError
 from edge.frame import DEFAULT_FPS
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
@@ -19,6 +20,7 @@ from edge.pipeline.loop import FrameLoop
 from edge.pipeline.observers import (
     CartObserver,
     CounterObserver,
+    CueObserver,
     SignalObserver,
     SupervisorObserver,
     ThermalObserver,
@@ -59,6 +61,7 @@ class DeviceOptions(KeepOptions):
             images are never left out.
         smooth: Whether a region is shown only after it was seen on several frames; on separate
             images every region is shown.
+        cue: Whether the cart draws attention to each finding, by its lamp.
         bounded: Whether a run of a live source ends by itself, so that it waits for the student
             first, and ends with an error if none can run.
         linger: As in `FrameLoop`.
@@ -70,6 +73,7 @@ class DeviceOptions(KeepOptions):
     metrics: Path | None = None
     guard: bool = True
     smooth: bool = True
+    cue: bool = False
     bounded: bool = False
     linger: bool = False
 
@@ -107,7 +111,7 @@ def open_device(
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: Stills, marks or recordings cannot be kept.
+        UsageError: Stills, marks or recordings cannot be kept, or the cart has no lamp for a cue.
         MissingDependencyError: The metrics need a package that is not installed.
         OSError: The journal cannot be created.
         EdgeDifomError: The source is not live or the run is bounded, and no student can run: the
@@ -153,6 +157,8 @@ def open_device(
         if cart is not None:
             link = stack.enter_context(cart)
             observers.append(CartObserver(link, telemetry, stop, keepers.pedals()))
+        if options.cue:
+            observers.append(CueObserver(_cueing(cart), clock=clock))
         observers += keepers.observers()
         if lock is not None:
             observers.append(SignalObserver(stack.enter_context(lock)))
@@ -196,6 +202,18 @@ def open_device(
             on_frame=on_frame,
             linger=options.linger,
         )
+
+
+def _cueing(cart: CartLink | None) -> TakesCues:
+    """The cart, if it can draw attention to a finding."""
+    if isinstance(cart, TakesCues):
+        return cart
+    raise UsageError(
+        "a light cue needs the lamp of a cart",
+        expected="a cart's controller with a lamp",
+        hint="name the cart",
+        code="cue-needs-cart",
+    )
 
 
 def _counters(counted: Mapping[str, object]) -> dict[str, int]:

@@ -16,6 +16,7 @@ OPTION_HINTS = {
     "bundle-marked-bad": "publish a better one, or install it again with --again",
     "bundle-not-found": "edge-difom bundle make RUN --out DIR",
     "camera-failed": "check cable and power; `edge-difom doctor` lists the cameras",
+    "cue-needs-cart": "--cart sim",
     "device-not-found": "--engine openvino:AUTO",
     "engine-not-in-bundle": "choose a different --engine or --precision",
     "invalid-offer": "edge-difom bundle publish B --repository DIR --keys KEYS",

@@ -112,6 +112,11 @@ def _keep_stdout(
     help="Connection to the cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
 )
 @click.option(
+    "--cue",
+    is_flag=True,
+    help="Blink the cart's lamp for 2 s when a region is found, at most every 10 s.",
+)
+@click.option(
     "--guard/--no-guard",
     default=True,
     help="Show no mask on black, overexposed, frozen, out-of-body and blurred frames.",
@@ -156,6 +161,7 @@ def command(
     log: Path | None,
     metrics: Path | None,
     cart: str,
+    cue: bool,
     guard: bool,
     smooth: bool,
     frames: int | None,
@@ -245,6 +251,7 @@ def command(
             threads=threads,
             log=log,
             metrics=metrics,
+            cue=cue,
             guard=guard,
             smooth=smooth,
             bounded=bounded,
