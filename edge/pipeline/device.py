@@ -204,7 +204,7 @@ def open_device(
         )
 
 
-def _cueing(cart: CartLink | None) -> TakesCues:
+def _cueing(cart: object) -> TakesCues:
     """The cart, if it can draw attention to a finding."""
     if isinstance(cart, TakesCues):
         return cart
