@@ -11,7 +11,7 @@ import msgspec
 
 from edge.recording.record import LINES, VIDEO, BundleLine, Clip, PartLine, Segment
 from edge.util.clip_writer import ClipWriter, fit
-from edge.util.files import PRIVATE_FILE, full_disk
+from edge.util.files import PRIVATE_FILE, flush_to_disk, full_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,10 +123,10 @@ class PartWriter:
             self._end_lines()
             if not self._clip.close():
                 raise full_disk(self.folder / f"{self.name}{VIDEO}")
-            _sync(video)
+            flush_to_disk(video)
             lines.replace(self.folder / f"{self.name}{LINES}")
             video.replace(self.folder / f"{self.name}{VIDEO}")
-            _sync(self.folder)
+            flush_to_disk(self.folder)
         except BaseException:
             self.discard()
             raise
@@ -172,12 +172,3 @@ class PartWriter:
     def _hidden(self) -> tuple[Path, Path]:
         """The files while they are incomplete."""
         return self.folder / f".{self.name}{VIDEO}", self.folder / f".{self.name}{LINES}"
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

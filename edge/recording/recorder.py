@@ -38,6 +38,7 @@ from edge.util.files import (
     PRIVATE_FILE,
     PRIVATE_FOLDER,
     RESERVE_BYTES,
+    flush_to_disk,
     full_disk,
     write_json,
 )
@@ -134,6 +135,8 @@ class Recorder:
         try:
             self.session.mkdir(mode=PRIVATE_FOLDER)
             write_json(self.session / SESSION, self._record, mode=PRIVATE_FILE)
+            for path in (self.session, folder, folder.absolute().parent):
+                flush_to_disk(path)
         except BaseException:
             self._let_go()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -18,6 +17,7 @@ from edge.util.files import (
     PRIVATE_FOLDER,
     atomic_dir,
     atomic_write,
+    flush_to_disk,
     sha256,
     write_json,
 )
@@ -58,11 +58,7 @@ def write_still(still: Still, path: Path) -> None:
         for name, data in encoded.items():
             atomic_write(folder / name, data, mode=PRIVATE_FILE)
         write_json(folder / RECORD, record, mode=PRIVATE_FILE)
-    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_to_disk(path.parent)
 
 
 def read_still(path: Path) -> Still:

@@ -45,6 +45,19 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def flush_to_disk(path: Path) -> None:
+    """Flush a file to the disk, or the names in a folder.
+
+    Raises:
+        OSError: It cannot be opened or flushed.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 RESERVE_BYTES = 32 << 20
 """Free disk space below which no picture of a live source is kept, bytes; the journal needs it."""
 

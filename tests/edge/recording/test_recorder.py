@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.recording.recorder import Recorder
-
-ROOT = Path(__file__).parents[3]
 
 
 def live(folder: Path, **changes: Any) -> tuple[Recorder, EventDetector]:
@@ -462,19 +458,6 @@ def test_files_reach_the_disk_before_their_names_and_names_before_the_index(
         f"sync {made.session.name}",
         "sync index.jsonl",
     ]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_kill_at_any_moment_leaves_whole_segments_and_a_true_index(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.record_crash", tmp_path],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert found["moments"] > 60
-    assert (found["least"], found["most"]) == (1, 4), "some kills came before and after segments"
 
 
 @pytest.mark.parametrize("text", ["Jane Doe", "Doe", "", "-a", "a" * 33, "a/b", "study_7", "ä"])
