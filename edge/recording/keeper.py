@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edge.recording.record import Entry
 
 _CAPACITY = 64
-_HURRY_S = 5.0
+_HURRY_S = 1.0
 """Time for clips at the end of a live run, seconds; the next run cuts the others."""
 
 _NICE = 10

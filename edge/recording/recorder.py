@@ -64,8 +64,8 @@ RETRY_S = 5.0
 """Pause after a segment that could not be written, seconds."""
 
 _CAPACITY = 8
-_CLOSE_S = 3.0
-_CUT_S = 8.0
+_CLOSE_S = 1.0
+_CUT_S = 1.7
 _CHECK_S = 1.0
 
 

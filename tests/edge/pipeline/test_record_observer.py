@@ -178,6 +178,7 @@ def test_a_full_disk_ends_the_recording_of_a_clip_with_its_exit_code(
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.row(60, "SIGKILL of a run in its second segment")
 def test_a_run_that_is_killed_leaves_its_segments(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "r"
     command = [

@@ -1,4 +1,4 @@
-"""Kills and power cuts at any moment of a recording: closed segments open, and the index is true."""
+"""Kills and power cuts at any moment of a recording: what was complete stays, and is listed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def script(name: str, *given: object) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.row(60, "a process that ends at each file event of a recording")
 def test_a_kill_at_any_moment_leaves_whole_segments_and_a_true_index(tmp_path: Path) -> None:
     found = script("record_crash", tmp_path)
     assert found["moments"] > 60
@@ -38,7 +39,7 @@ def scratch(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.row(37, "an ext4 image copied at each flush and rename of a recording")
+@pytest.mark.row(60, "an ext4 image copied at each flush and rename of a recording")
 def test_a_power_cut_takes_no_segment_that_was_complete(scratch: Path) -> None:
     found = script("record_power_cuts", scratch, "flush")
     assert found["cuts"] > 30
