@@ -160,7 +160,7 @@ def open_keepers(
             StillObserver(
                 StillKeeper(options.stills, run=run),
                 telemetry,
-                asked=requests.still or threading.Event(),
+                requested=requests.still or threading.Event(),
                 view=view,
                 supervisor=supervisor,
                 clock=clock,
@@ -173,7 +173,7 @@ def open_keepers(
             MarkObserver(
                 StillKeeper(options.marks, word=MARK, max_days=options.marks_days, run=run),
                 telemetry,
-                asked=requests.mark or threading.Event(),
+                requested=requests.mark or threading.Event(),
                 source=redact(source.description),
                 view=view,
                 supervisor=supervisor,

@@ -109,17 +109,17 @@ class RecordObserver:
             self._recorder.happened(event)
 
     def _tell(self) -> None:
-        for news in self._recorder.news():
-            self._telemetry.event(news.kind, detail=news.detail)
-            if news.kind == _BEGUN:
-                _log.info("record: %s", news.detail)
-            elif news.kind in _WARNED:
-                self._warn(news.kind, news.detail)
+        for event in self._recorder.pop_events():
+            self._telemetry.event(event.kind, detail=event.detail)
+            if event.kind == _BEGUN:
+                _log.info("record: %s", event.detail)
+            elif event.kind in _WARNED:
+                self._warn(event.kind, event.detail)
         if (failure := self._recorder.failure) is not None:
             self._warn("record-failed", getattr(failure, "what", "") or str(failure))
 
     def _warn(self, kind: str, detail: str) -> None:
-        """Log a kind of news once, until the recording goes on."""
+        """Log a kind of event once, until the recording goes on."""
         if kind == "record-resumed":
             self._warned.clear()
         if kind not in self._warned:

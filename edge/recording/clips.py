@@ -60,7 +60,7 @@ def windows(events: Iterable[Happened]) -> list[Window]:
     Args:
         events: What happened, by time.
     """
-    made: list[Window] = []
+    cuts: list[Window] = []
     first, shown = 0.0, False
     for one in events:
         kind, at = one.event.event, one.at_ms
@@ -68,13 +68,13 @@ def windows(events: Iterable[Happened]) -> list[Window]:
             shown = False
         elif kind not in CUT:
             continue
-        elif not made or at > made[-1].end_ms:
+        elif not cuts or at > cuts[-1].end_ms:
             first = at
-            made.append(Window(one.event.number, max(0.0, at - BEFORE_MS), at))
+            cuts.append(Window(one.event.number, max(0.0, at - BEFORE_MS), at))
         shown = shown or kind is EventKind.FOUND
         last = first + MAX_FOUND_MS if shown else min(at, first + MAX_FOUND_MS)
-        made[-1] = made[-1]._replace(end_ms=last + AFTER_MS)
-    return made
+        cuts[-1] = cuts[-1]._replace(end_ms=last + AFTER_MS)
+    return cuts
 
 
 def due(session: Session, until_ms: float) -> list[Window]:
@@ -131,12 +131,12 @@ def cut(
         if not writer.frames or hurried():
             writer.discard()
             return None
-        made = writer.close(window.event)
+        clip = writer.close(window.event)
     except BaseException:
         writer.discard()
         raise
-    assert isinstance(made, Clip)
-    return made
+    assert isinstance(clip, Clip)
+    return clip
 
 
 def _copy(

@@ -65,29 +65,29 @@ def repair(session: Path) -> None:
         OSError: Something cannot be removed.
         DataError: The folder is no session.
     """
-    for left in session.iterdir():
-        if left.name.startswith(".") and left.name.endswith((VIDEO, LINES)):
-            left.unlink()
-        elif left.name.endswith(LINES):
-            if not (session / f"{left.name.removesuffix(LINES)}{VIDEO}").exists():
-                left.unlink()
-        elif left.suffix == VIDEO and not (session / f"{left.stem}{LINES}").exists():
-            left.unlink()
+    for path in session.iterdir():
+        if path.name.startswith(".") and path.name.endswith((VIDEO, LINES)):
+            path.unlink()
+        elif path.name.endswith(LINES):
+            if not (session / f"{path.name.removesuffix(LINES)}{VIDEO}").exists():
+                path.unlink()
+        elif path.suffix == VIDEO and not (session / f"{path.stem}{LINES}").exists():
+            path.unlink()
     entries = read_index(session)
-    known = {one.name for one in entries if isinstance(one, Segment | Clip)}
-    gone = {one.name for one in entries if isinstance(one, Removed)}
-    found = read_session(session)
-    present: dict[str, Segment | Clip] = {one.name: one for one in found.segments}
-    present |= {one.name: one for one in found.clips}
+    listed = {one.name for one in entries if isinstance(one, Segment | Clip)}
+    removed = {one.name for one in entries if isinstance(one, Removed)}
+    state = read_session(session)
+    present: dict[str, Segment | Clip] = {one.name: one for one in state.segments}
+    present |= {one.name: one for one in state.clips}
     index = Index(session)
     try:
-        for name in sorted(set(present) - known):
+        for name in sorted(set(present) - listed):
             index.append(present[name])
-        for name in sorted(known - gone - set(present)):
+        for name in sorted(listed - removed - set(present)):
             index.append(Removed(name=name, why="lost"))
     finally:
         index.close()
-    for name in gone:
+    for name in removed:
         remove_files(session, name)
 
 
@@ -145,16 +145,16 @@ def surplus(kept: list[Kept], limits: Retention, now: datetime) -> list[tuple[Ke
         now: Date and time.
     """
     age = timedelta(days=limits.max_days)
-    chosen = [(one, "age") for one in kept if one.taken is not None and now - one.taken > age]
-    left = [one for one in kept if one.taken is None or now - one.taken <= age]
-    size = sum(one.size for one in left)
-    segments = [one for one in left if isinstance(one.part, Segment)][:-1]
-    for one in (*segments, *(one for one in left if isinstance(one.part, Clip))):
+    removals = [(one, "age") for one in kept if one.taken is not None and now - one.taken > age]
+    young = [one for one in kept if one.taken is None or now - one.taken <= age]
+    size = sum(one.size for one in young)
+    segments = [one for one in young if isinstance(one.part, Segment)][:-1]
+    for one in (*segments, *(one for one in young if isinstance(one.part, Clip))):
         if size <= limits.max_bytes:
             break
-        chosen.append((one, "size"))
+        removals.append((one, "size"))
         size -= one.size
-    return chosen
+    return removals
 
 
 def is_over(session: Path, limits: Retention, now: datetime) -> bool:
@@ -181,9 +181,9 @@ def remove_session(session: Path) -> None:
     Raises:
         OSError: It cannot be removed.
     """
-    gone = session.with_name(f".{session.name}.expired")
-    session.rename(gone)
-    shutil.rmtree(gone)
+    expired = session.with_name(f".{session.name}.expired")
+    session.rename(expired)
+    shutil.rmtree(expired)
 
 
 def _size(session: Path, name: str) -> int:

@@ -128,14 +128,14 @@ def read_session(folder: Path) -> Session:
     """
     record = read_record(folder)
     entries = read_index(folder)
-    gone = {entry.name for entry in entries if isinstance(entry, Removed)}
+    removed = {entry.name for entry in entries if isinstance(entry, Removed)}
     parts = {
         entry.name: entry
         for entry in entries
-        if isinstance(entry, Segment | Clip) and entry.name not in gone
+        if isinstance(entry, Segment | Clip) and entry.name not in removed
     }
     events = {entry.event.number: entry for entry in entries if isinstance(entry, Happened)}
-    for name in sorted(complete_in(folder) - set(parts) - gone):
+    for name in sorted(complete_in(folder) - set(parts) - removed):
         if (part := described(folder, name)) is not None:
             parts[name] = part
     present = [part for part in parts.values() if (folder / f"{part.name}{VIDEO}").exists()]
@@ -218,7 +218,7 @@ def read_lines(folder: Path, name: str) -> list[tuple[SessionLine, BundleIdentit
         DataError: The file is damaged.
     """
     path = folder / f"{name}{LINES}"
-    found: list[tuple[SessionLine, BundleIdentity | None]] = []
+    lines: list[tuple[SessionLine, BundleIdentity | None]] = []
     bundle: BundleIdentity | None = None
     try:
         with gzip.open(path) as file:
@@ -228,10 +228,10 @@ def read_lines(folder: Path, name: str) -> list[tuple[SessionLine, BundleIdentit
                 if line.startswith(_HEADER):
                     bundle = _BUNDLE.decode(line).header
                 else:
-                    found.append((_LINE.decode(line), bundle))
+                    lines.append((_LINE.decode(line), bundle))
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read", got=str(error)) from error
-    return found
+    return lines
 
 
 def _by_time(parts: list[_Part]) -> list[_Part]:

@@ -1,7 +1,7 @@
 """Completes segments, writes the index, cuts clips and removes what is too old, in a thread.
 
 The thread has a lower priority than the frame loop. Nothing here raises: what goes wrong is told
-by `news`.
+by `pop_events`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NICE = 10
 """Lower priority of the thread, as of nice(1)."""
 
 
-class News(NamedTuple):
+class RecordEvent(NamedTuple):
     """Something to tell of a recording.
 
     Attributes:
@@ -78,7 +78,7 @@ class SessionKeeper:
         self._folder, self._session, self._live = folder, session, live
         self._retention, self._date = retention, date
         self._index = Index(session)
-        self._news: deque[News] = deque()
+        self._events: deque[RecordEvent] = deque()
         self._until_s = math.inf
         self._jobs: Background[Callable[[], None]] = Background(
             _do, capacity=_CAPACITY, when_full="newest" if live else "wait", name="record keeper"
@@ -111,15 +111,15 @@ class SessionKeeper:
         self.tell("record-lost", f"{name}: {why or error}")
 
     def tell(self, kind: str, detail: str) -> None:
-        """Add to the news."""
-        self._news.append(News(kind, detail))
+        """Add to the events."""
+        self._events.append(RecordEvent(kind, detail))
 
-    def news(self) -> list[News]:
+    def pop_events(self) -> list[RecordEvent]:
         """Return what there is to tell since the last call."""
-        found = []
-        while self._news:
-            found.append(self._news.popleft())
-        return found
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
 
     def close(self, dropped: int, timeout: float | None) -> bool:
         """Write the end of the index and cut the last clips; of a live run, only some.

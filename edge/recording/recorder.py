@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from edge.frame import Frame, ImageU8, Result
     from edge.imaging.view import View
-    from edge.recording.keeper import News
+    from edge.recording.keeper import RecordEvent
     from edge.recording.record import SessionLine
     from edge.sinks.event import Event
     from edge.status import Status
@@ -214,9 +214,9 @@ class Recorder:
         at_ms = (event.time_ns - self._origin_ns) / 1e6
         self._keeper.append(Happened(at_ms=round(at_ms, 3), event=event))
 
-    def news(self) -> list[News]:
+    def pop_events(self) -> list[RecordEvent]:
         """Return what there is to tell since the last call."""
-        return self._keeper.news()
+        return self._keeper.pop_events()
 
     def close(self) -> None:
         """Complete the last segment and cut the last clips; of a live run, for a few seconds.

@@ -156,10 +156,10 @@ def lines_json(session: Path, name: str) -> bytes | None:
     """
     if name not in complete_in(session):
         return None
-    found = read_lines(session, name)
+    lines = read_lines(session, name)
     content: dict[str, Any] = {
-        "bundle": found[0][1] if found else None,
-        "lines": [line for line, _ in found],
+        "bundle": lines[0][1] if lines else None,
+        "lines": [line for line, _ in lines],
     }
     return msgspec.json.encode(content)
 

@@ -120,8 +120,8 @@ class EventDetector:
         """Receive a frame with its result."""
         moment = self._clip_ns = moment_ns(frame, self._fps)
         if result.reason is not None or not result.regions:
-            gone = moment - self._shown_ns >= LOST_AFTER_NS
-            return self._lose("" if result.reason is None else str(result.reason)) if gone else []
+            lost = moment - self._shown_ns >= LOST_AFTER_NS
+            return self._lose("" if result.reason is None else str(result.reason)) if lost else []
         self._shown_ns, self._frame = moment, frame.index
         self._regions = tuple(
             RegionEvent(region.box, round(region.score, 4), round(region.area, 6))
@@ -130,8 +130,8 @@ class EventDetector:
         if self.found:
             return []
         self.found = True
-        found = self._make(EventKind.FOUND, moment, frame=frame.index)
-        return [msgspec.structs.replace(found, regions=self._regions)]
+        event = self._make(EventKind.FOUND, moment, frame=frame.index)
+        return [msgspec.structs.replace(event, regions=self._regions)]
 
     def end(self) -> list[Event]:
         """Receive that the run has ended."""
@@ -145,11 +145,11 @@ class EventDetector:
         if not self.found:
             return []
         self.found = False
-        lost = self._make(EventKind.LOST, self.now_ns, why)
-        lost = msgspec.structs.replace(
-            lost, frame=self._frame, shown_ns=self._shown_ns, regions=self._regions
+        event = self._make(EventKind.LOST, self.now_ns, why)
+        event = msgspec.structs.replace(
+            event, frame=self._frame, shown_ns=self._shown_ns, regions=self._regions
         )
-        return [lost]
+        return [event]
 
     def _make(
         self,

@@ -146,8 +146,8 @@ class EventSocketSink(EventSink):
     def __enter__(self) -> Self:
         self._closing.clear()
         self._listener = self._listen()
-        found = self.path.stat()
-        self._identity = found.st_dev, found.st_ino
+        status = self.path.stat()
+        self._identity = status.st_dev, status.st_ino
         self._wake = socket.socketpair()
         for end in self._wake:
             end.setblocking(False)
@@ -167,8 +167,8 @@ class EventSocketSink(EventSink):
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
         with suppress(OSError):
-            found = self.path.stat()
-            if (found.st_dev, found.st_ino) == self._identity:
+            status = self.path.stat()
+            if (status.st_dev, status.st_ino) == self._identity:
                 self.path.unlink()
 
     def describe(self, header: RecordHeader) -> None:
@@ -262,8 +262,8 @@ class EventSocketSink(EventSink):
                 if not reader.push(line):
                     self.counters["dropped"] += 1
         now = time.monotonic()
-        gone = [reader for reader in self._readers if not reader.flush(now)]
-        for reader in gone:
+        lost = [reader for reader in self._readers if not reader.flush(now)]
+        for reader in lost:
             self.counters["disconnected"] += 1
             self._readers.remove(reader)
             reader.connection.close()

@@ -109,15 +109,15 @@ class MqttSink(EventSink):
         Raises:
             UsageError: The target names no broker.
         """
-        found = _TARGET.fullmatch(spec.target)
-        port = int(found["port"]) if found and found["port"] else None
-        if found is None or (port is not None and not 1 <= port <= 65535):
+        target = _TARGET.fullmatch(spec.target)
+        port = int(target["port"]) if target and target["port"] else None
+        if target is None or (port is not None and not 1 <= port <= 65535):
             raise UsageError(
                 "the mqtt sink needs a broker",
                 expected="mqtt:HOST or mqtt:HOST:PORT; user and password_file are options",
                 got=repr(spec.target.rpartition("@")[2]),
             )
-        return cls(found["host"].strip("[]"), port, options, mqtt=spec.read(MqttOptions))
+        return cls(target["host"].strip("[]"), port, options, mqtt=spec.read(MqttOptions))
 
     def __enter__(self) -> Self:
         self._client.connect_async(self.host, self.port)
@@ -179,19 +179,19 @@ class MqttSink(EventSink):
         require("paho")
         from paho.mqtt import client
 
-        made = client.Client(client.CallbackAPIVersion.VERSION2, protocol=client.MQTTv311)
-        made.connect_timeout = _CONNECT_S
-        made.max_queued_messages_set(_CAPACITY)
-        made.reconnect_delay_set(1, 30)
-        made.will_set(f"{self._options.topic}/state", OFFLINE, qos=1, retain=True)
+        connection = client.Client(client.CallbackAPIVersion.VERSION2, protocol=client.MQTTv311)
+        connection.connect_timeout = _CONNECT_S
+        connection.max_queued_messages_set(_CAPACITY)
+        connection.reconnect_delay_set(1, 30)
+        connection.will_set(f"{self._options.topic}/state", OFFLINE, qos=1, retain=True)
         if self._options.user is not None:
-            made.username_pw_set(self._options.user, self._password())
+            connection.username_pw_set(self._options.user, self._password())
         if self._options.tls:
-            made.tls_set()
-        made.on_connect = self._on_connect
-        made.on_connect_fail = lambda *_: self._warn("cannot be reached")
-        made.on_disconnect = self._on_disconnect
-        return made
+            connection.tls_set()
+        connection.on_connect = self._on_connect
+        connection.on_connect_fail = lambda *_: self._warn("cannot be reached")
+        connection.on_disconnect = self._on_disconnect
+        return connection
 
     def _password(self) -> str | None:
         if self._options.password_file is None:

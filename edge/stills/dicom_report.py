@@ -53,9 +53,9 @@ def outlines(still: Still) -> list[Outline]:
     """Return the outlines of a still's mask, the largest first; none without a mask."""
     if still.mask is None:
         return []
-    found, _ = cv2.findContours(still.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    made = []
-    for contour in sorted(found, key=cv2.contourArea, reverse=True):
+    contours, _ = cv2.findContours(still.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    regions = []
+    for contour in sorted(contours, key=cv2.contourArea, reverse=True):
         points = contour.reshape(-1, 2)
         box = cv2.boundingRect(contour)
         met = [region for region in still.record.regions if _meet(region.box, box)]
@@ -64,8 +64,8 @@ def outlines(still: Still) -> list[Outline]:
         if len(points) < 3:
             x, y, w, h = box
             ring = np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)], np.float64)
-        made.append(Outline(ring, met[0] if met else None))
-    return made
+        regions.append(Outline(ring, met[0] if met else None))
+    return regions
 
 
 def presentation_state(still: Still, image: Dataset) -> Dataset | None:
@@ -78,13 +78,13 @@ def presentation_state(still: Still, image: Dataset) -> Dataset | None:
     Returns:
         A Color Softcopy Presentation State in a series of its own; None if nothing was found.
     """
-    drawn = outlines(still)
-    if not drawn:
+    regions = outlines(still)
+    if not regions:
         return None
     layer = hd.pr.GraphicLayer(layer_name=_LAYER, order=1, description=NOTICE, display_color=_GREEN)
     graphics = [
         hd.pr.GraphicObject(graphic_type="POLYLINE", graphic_data=one.points, units="PIXEL")
-        for one in drawn
+        for one in regions
     ]
     texts = [
         hd.pr.TextObject(
@@ -93,9 +93,9 @@ def presentation_state(still: Still, image: Dataset) -> Dataset | None:
             anchor_point=(float(one.points[:, 0].max()), float(one.points[:, 1].min())),
             anchor_point_visible=False,
         )
-        for one in drawn
+        for one in regions
     ]
-    made = hd.pr.ColorSoftcopyPresentationState(
+    state = hd.pr.ColorSoftcopyPresentationState(
         referenced_images=[image],
         series_instance_uid=generate_uid(),
         series_number=3,
@@ -120,8 +120,8 @@ def presentation_state(still: Still, image: Dataset) -> Dataset | None:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set=UTF8,
     )
-    made.Laterality = ""  # type 2C, as in the image
-    return _finished(made, image)
+    state.Laterality = ""  # type 2C, as in the image
+    return _finished(state, image)
 
 
 def structured_report(still: Still, image: Dataset) -> Dataset | None:
@@ -139,8 +139,8 @@ def structured_report(still: Still, image: Dataset) -> Dataset | None:
         A Comprehensive SR in a series of its own; None if nothing was found.
     """
     bundle = still.record.bundle
-    found = outlines(still)
-    if bundle is None or not found:
+    regions = outlines(still)
+    if bundle is None or not regions:
         return None
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=generate_uid(), name=MAKER, manufacturer_name=MAKER, model_name=NOTICE
@@ -155,7 +155,7 @@ def structured_report(still: Still, image: Dataset) -> Dataset | None:
         observation_context=context,
         procedure_reported=_COLONOSCOPY,
         imaging_measurements=[
-            _group(number, one, source, bundle) for number, one in enumerate(found, 1)
+            _group(number, one, source, bundle) for number, one in enumerate(regions, 1)
         ],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
@@ -163,7 +163,7 @@ def structured_report(still: Still, image: Dataset) -> Dataset | None:
         ),
         referenced_images=[image],
     )
-    made = hd.sr.ComprehensiveSR(
+    report = hd.sr.ComprehensiveSR(
         evidence=[image],
         content=content[0],
         series_instance_uid=generate_uid(),
@@ -177,15 +177,15 @@ def structured_report(still: Still, image: Dataset) -> Dataset | None:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set=UTF8,
     )
-    return _finished(made, image)
+    return _finished(report, image)
 
 
 def _group(
     number: int, one: Outline, source: hd.sr.SourceImageForRegion, bundle: BundleIdentity
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    measured = []
+    measurements = []
     if one.region is not None:
-        measured = [
+        measurements = [
             hd.sr.Measurement(
                 name=SCORE, value=round(one.region.score, 4), unit=codes.UCUM.NoUnits
             ),
@@ -212,7 +212,7 @@ def _group(
                 f"threshold={bundle.threshold:g}",
             ],
         ),
-        measurements=measured or None,
+        measurements=measurements or None,
     )
 
 
@@ -227,10 +227,10 @@ def _srgb() -> bytes:
     return bytes(profile)
 
 
-def _finished(made: Dataset, image: Dataset) -> Dataset:
-    made.SeriesDescription = NOTICE
-    mark_identity(made, removed=image.PatientIdentityRemoved == "YES")
-    return made
+def _finished(dataset: Dataset, image: Dataset) -> Dataset:
+    dataset.SeriesDescription = NOTICE
+    mark_identity(dataset, removed=image.PatientIdentityRemoved == "YES")
+    return dataset
 
 
 def _label(one: Outline) -> str:

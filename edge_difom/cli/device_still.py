@@ -92,17 +92,17 @@ def command(
     image = dicom.secondary_capture(
         still, patient_id=patient_id, clean=no_burned_in_text, study_uid=study_uid
     )
-    found = {
+    beside = {
         SEGMENTATION: dicom.segmentation(still, image),
         STATE: dicom_report.presentation_state(still, image),
         REPORT: dicom_report.structured_report(still, image),
     }
     with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
         atomic_write(folder / IMAGE, dicom.encode(image), mode=PRIVATE_FILE)
-        for name, made in found.items():
-            if made is not None:
-                atomic_write(folder / name, dicom.encode(made), mode=PRIVATE_FILE)
-    if found[SEGMENTATION] is None:
+        for name, dataset in beside.items():
+            if dataset is not None:
+                atomic_write(folder / name, dicom.encode(dataset), mode=PRIVATE_FILE)
+    if beside[SEGMENTATION] is None:
         console.say(f"no Segmentation: {still.record.no_mask or 'no polyp was found'}")
     if still.record.field_of_view == (0, 0, still.record.size[1], still.record.size[0]):
         console.warn("the field of view is the whole frame, so nothing was made black")

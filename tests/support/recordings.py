@@ -64,17 +64,17 @@ def record(
     folder: Path, frames: int, found: range = range(0), token: str = "0a0a0a0a", **changes: Any
 ) -> Path:
     """Record a clip; a region is shown on the frames `found`. Returns the session."""
-    made, detector = recorder(folder, token, **changes), EventDetector(FPS)
+    tape, detector = recorder(folder, token, **changes), EventDetector(FPS)
     for index in range(frames):
-        put(made, detector, index, seen() if index in found else NONE)
+        put(tape, detector, index, seen() if index in found else NONE)
     for event in detector.end():
-        made.happened(event)
-    made.close()
-    return made.session
+        tape.happened(event)
+    tape.close()
+    return tape.session
 
 
 def put(
-    made: Recorder,
+    tape: Recorder,
     detector: EventDetector,
     index: int,
     result: Result,
@@ -84,10 +84,10 @@ def put(
     """Hand over a frame as the observer does."""
     frame = picture(index)
     for event in (*detector.status(status), *detector.frame(frame, result)):
-        made.happened(event)
+        tape.happened(event)
     values: dict[str, Any] = {"view": circle(SIZE)} | changes
     bundle = msgspec.structs.replace(WHO)  # equal, not the same, as the observer makes it
-    made.put(frame, result, values.pop("view"), status, bundle, **values)
+    tape.put(frame, result, values.pop("view"), status, bundle, **values)
 
 
 def check(folder: Path) -> Session:

@@ -17,7 +17,7 @@ from edge.pipeline import record as observing
 from edge.pipeline.record import RecordObserver
 from edge.recording.folder import sessions_in
 from edge.recording.index import read_session
-from edge.recording.keeper import News
+from edge.recording.keeper import RecordEvent
 from edge.sinks.event import EventDetector, EventKind
 from edge.status import Reason, ReasonKind
 from edge_difom.cli.main import main
@@ -39,7 +39,7 @@ class Tape:
     def __init__(self) -> None:
         self.taken: list[tuple[int, bool]] = []
         self.events: list[Any] = []
-        self.told: list[News] = []
+        self.told: list[RecordEvent] = []
         self.failure: Exception | None = None
         self.counters: dict[str, int] = {}
         self.closed = False
@@ -51,7 +51,7 @@ class Tape:
         assert not self.closed
         self.events.append((event.event, event.name))
 
-    def news(self) -> list[News]:
+    def pop_events(self) -> list[RecordEvent]:
         told, self.told = self.told, []
         return told
 
@@ -87,19 +87,19 @@ def observer(tape: Tape, notes: Notes) -> RecordObserver:
 
 def test_frames_from_outside_the_body_are_black() -> None:
     tape = Tape()
-    made = observer(tape, Notes())
+    observed = observer(tape, Notes())
     for index, kind in enumerate((None, ReasonKind.OUT_OF_BODY, ReasonKind.BLURRED)):
         result = replace(NONE, reason=None if kind is None else Reason(kind))
-        made.progress(RUNNING, frame(index=index), result)
-    made.progress(RUNNING, None, None)
+        observed.progress(RUNNING, frame(index=index), result)
+    observed.progress(RUNNING, None, None)
     assert tape.taken == [(0, False), (1, True), (2, False)]
 
 
 def test_the_recording_notes_what_else_was_kept_and_ends_findings() -> None:
     tape = Tape()
-    with observer(tape, Notes()) as made:
-        made.progress(RUNNING, frame(), seen())
-        made.kept(EventKind.MARK, "mark-1", 7)
+    with observer(tape, Notes()) as observed:
+        observed.progress(RUNNING, frame(), seen())
+        observed.kept(EventKind.MARK, "mark-1", 7)
     assert tape.events == [
         (EventKind.STATE, ""),
         (EventKind.FOUND, ""),
@@ -113,11 +113,11 @@ def test_a_reason_is_logged_once_until_the_recording_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tape, notes = Tape(), Notes()
-    made = observer(tape, notes)
-    paused, resumed = News("record-paused", "full"), News("record-resumed", "room")
-    for news in ([paused], [paused], [resumed, News("record-clip", "c")], [paused]):
-        tape.told = list(news)
-        made.progress(RUNNING, None, None)
+    observed = observer(tape, notes)
+    paused, resumed = RecordEvent("record-paused", "full"), RecordEvent("record-resumed", "room")
+    for events in ([paused], [paused], [resumed, RecordEvent("record-clip", "c")], [paused]):
+        tape.told = list(events)
+        observed.progress(RUNNING, None, None)
     assert [one.message for one in caplog.records if one.name == observing.__name__] == [
         "record-paused: full",
         "record-resumed: room",
@@ -159,7 +159,7 @@ def test_nothing_is_recorded_without_consent(
 
 
 @pytest.mark.row(40, "the free space of the disk is said to be below the reserve")
-def test_a_full_disk_ends_the_recording_of_a_clip_with_its_exit_code(
+def test_a_full_disk_ends_the_recording_of_a_clip(
     tiny_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

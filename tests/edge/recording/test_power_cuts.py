@@ -26,7 +26,7 @@ def script(name: str, *given: object) -> Any:
 
 
 @pytest.mark.row(60, "a process that ends at each file event of a recording")
-def test_a_kill_at_any_moment_leaves_whole_segments_and_a_true_index(tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_whole_segments(tmp_path: Path) -> None:
     found = script("record_crash", tmp_path)
     assert found["moments"] > 60
     assert (found["least"], found["most"]) == (1, 4), "some kills came before and after segments"

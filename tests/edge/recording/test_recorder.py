@@ -53,12 +53,12 @@ def live(folder: Path, **changes: Any) -> tuple[Recorder, EventDetector]:
     return recorder(folder, live=True, clock=lambda: 0, **changes), EventDetector()
 
 
-def give(made: Recorder, detector: EventDetector, numbers: range, **changes: Any) -> None:
+def give(tape: Recorder, detector: EventDetector, numbers: range, **changes: Any) -> None:
     """Hand over frames as slowly as the encoder takes them."""
     for index in numbers:
-        while not made._queue.has_room:
+        while not tape._queue.has_room:
             time.sleep(0.001)
-        put(made, detector, index, NONE, **changes)
+        put(tape, detector, index, NONE, **changes)
 
 
 def until(condition: Any) -> None:
@@ -121,12 +121,12 @@ def test_pictures_have_no_overlay_and_are_black_outside_the_view(tmp_path: Path)
 
 @pytest.mark.parametrize("changes", [{"black": True}, {"view": None}])
 def test_what_must_not_be_seen_is_black_and_says_so(tmp_path: Path, changes: Any) -> None:
-    made, detector = recorder(tmp_path / "r"), EventDetector(FPS)
-    put(made, detector, 7, seen(), **changes)
-    made.close()
-    (only,) = pictures(made.session, "segment-0001")
+    tape, detector = recorder(tmp_path / "r"), EventDetector(FPS)
+    put(tape, detector, 7, seen(), **changes)
+    tape.close()
+    (only,) = pictures(tape.session, "segment-0001")
     assert only.max() < 8
-    ((line, _),) = read_lines(made.session, "segment-0001")
+    ((line, _),) = read_lines(tape.session, "segment-0001")
     assert (line.black, line.frame) == (True, 7)
 
 
@@ -137,16 +137,16 @@ def test_lines_are_those_of_the_sink(tmp_path: Path) -> None:
     assert [line.frame for line in read_frame_lines(plain)] == [0, 1, 2]
 
 
-def test_wide_frames_are_scaled_and_a_change_of_size_begins_a_segment(tmp_path: Path) -> None:
-    made = recorder(tmp_path / "r")
+def test_wide_frames_are_scaled_and_sizes_begin_segments(tmp_path: Path) -> None:
+    tape = recorder(tmp_path / "r")
     for index, size in enumerate(((32, 2 * MAX_WIDTH), (32, 2 * MAX_WIDTH), SIZE)):
         frame = picture(index, size)
-        made.put(frame, NONE, circle(size), RUNNING, None)
-    made.close()
-    first, second = read_session(made.session).segments
+        tape.put(frame, NONE, circle(size), RUNNING, None)
+    tape.close()
+    first, second = read_session(tape.session).segments
     assert (first.size, first.frame_size) == ((MAX_WIDTH, 16), (2 * MAX_WIDTH, 32))
     assert (second.size, second.frame_size, second.frames) == ((96, 64), (96, 64), 1)
-    assert next(pictures(made.session, first.name)).shape == (16, MAX_WIDTH, 3)
+    assert next(pictures(tape.session, first.name)).shape == (16, MAX_WIDTH, 3)
 
 
 def test_a_clip_shows_what_is_around_its_event(
@@ -219,15 +219,15 @@ def test_a_segment_without_a_line_in_the_index_is_found(tmp_path: Path) -> None:
 
 def test_what_is_too_old_is_removed_with_the_next_segment(tmp_path: Path) -> None:
     old = record(tmp_path / "r", 12, range(3))
-    made = recorder(tmp_path / "r", "bbbbbbbb", date=lambda: DATE + timedelta(days=8))
+    tape = recorder(tmp_path / "r", "bbbbbbbb", date=lambda: DATE + timedelta(days=8))
     until(lambda: not old.exists())
-    made.close()
-    assert sessions_in(tmp_path / "r") == [made.session]
-    told = {news.kind for news in made.news()}
+    tape.close()
+    assert sessions_in(tmp_path / "r") == [tape.session]
+    told = {event.kind for event in tape.pop_events()}
     assert "record-removed" in told
 
 
-def test_a_session_that_cannot_be_read_is_removed_when_it_is_too_old(tmp_path: Path) -> None:
+def test_an_unreadable_session_is_removed_when_it_is_too_old(tmp_path: Path) -> None:
     old = record(tmp_path / "r", 3)
     (old / "session.json").write_text("{")
     record(tmp_path / "r", 3, token="bbbbbbbb", date=lambda: DATE + timedelta(days=6))
@@ -236,7 +236,7 @@ def test_a_session_that_cannot_be_read_is_removed_when_it_is_too_old(tmp_path: P
     assert not old.exists()
 
 
-def test_when_there_is_too_much_the_oldest_segments_go_and_clips_stay_longest(
+def test_the_oldest_segments_go_first_and_clips_last(
     tmp_path: Path,
 ) -> None:
     first = record(tmp_path / "r", 40, range(5, 8))
@@ -265,40 +265,40 @@ def test_a_live_recording_pauses_while_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.recording.recorder._CHECK_S", 0)
-    made, detector = live(tmp_path / "r")
-    give(made, detector, range(4))
-    until(lambda: made._part is not None and made._part.frames == 4)
+    tape, detector = live(tmp_path / "r")
+    give(tape, detector, range(4))
+    until(lambda: tape._part is not None and tape._part.frames == 4)
     statvfs = os.statvfs
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096))
-    give(made, detector, range(4, 8))
-    until(lambda: made.counters["dropped"] == 4)
+    give(tape, detector, range(4, 8))
+    until(lambda: tape.counters["dropped"] == 4)
     monkeypatch.setattr(os, "statvfs", statvfs)
-    give(made, detector, range(8, 12))
-    made.close()
-    session = check(made.session)
+    give(tape, detector, range(8, 12))
+    tape.close()
+    session = check(tape.session)
     assert [one.frames for one in session.segments] == [4, 4]
     assert [gap.why for gap in session.gaps] == ["disk full"]
     assert session.dropped == 4
-    told = [news.kind for news in made.news()]
+    told = [event.kind for event in tape.pop_events()]
     assert told == ["record-begun", "record-paused", "record-resumed"]
 
 
 @pytest.mark.row(40, "the free space of the disk is said to be below the reserve")
-def test_a_recording_of_a_clip_ends_with_an_error_when_the_disk_is_full(
+def test_on_a_full_disk_the_recording_of_a_clip_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, detector = recorder(tmp_path / "r"), EventDetector(FPS)
-    put(made, detector, 0, NONE)
-    until(lambda: made._part is not None and made._part.frames == 1)
+    tape, detector = recorder(tmp_path / "r"), EventDetector(FPS)
+    put(tape, detector, 0, NONE)
+    until(lambda: tape._part is not None and tape._part.frames == 1)
     monkeypatch.setattr("edge.recording.recorder._CHECK_S", 0)
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096))
-    put(made, detector, 1, NONE)
-    until(lambda: made.failure is not None)
+    put(tape, detector, 1, NONE)
+    until(lambda: tape.failure is not None)
     with pytest.raises(BusyError, match="the disk is full"):
-        put(made, detector, 2, NONE)
+        put(tape, detector, 2, NONE)
     with pytest.raises(BusyError, match="the disk is full"):
-        made.close()
-    assert check(made.session).segments[0].frames == 1
+        tape.close()
+    assert check(tape.session).segments[0].frames == 1
 
 
 @pytest.mark.parametrize("is_live", [True, False])
@@ -309,22 +309,22 @@ def test_a_segment_that_is_not_whole_is_lost_and_told(
     monkeypatch.setattr(
         clip_writer, "is_whole_mp4", lambda path: "segment-0002" not in path.name and whole(path)
     )
-    made, detector = (
+    tape, detector = (
         live(tmp_path / "r") if is_live else (recorder(tmp_path / "r"), EventDetector(FPS))
     )
     if is_live:
-        give(made, detector, range(25))
-        made.close()
+        give(tape, detector, range(25))
+        tape.close()
     else:
         for index in range(15):
-            put(made, detector, index, NONE)
+            put(tape, detector, index, NONE)
         with pytest.raises(BusyError, match="the disk is full"):
-            made.close()
-    session = check(made.session)
+            tape.close()
+    session = check(tape.session)
     assert "segment-0002" not in [one.name for one in session.segments]
     assert any("segment-0002" in gap.why for gap in session.gaps)
-    assert made.counters["lost"] == 1
-    assert not [path for path in made.session.iterdir() if path.name.startswith(".")]
+    assert tape.counters["lost"] == 1
+    assert not [path for path in tape.session.iterdir() if path.name.startswith(".")]
     if is_live:
         assert [one.frames for one in session.segments] == [10, 5]
 
@@ -343,12 +343,12 @@ def test_a_file_that_cannot_be_created_is_tried_again_later(
         create(self, *given, **named)
 
     monkeypatch.setattr(PartWriter, "__init__", fail)
-    made, detector = live(tmp_path / "r")
-    give(made, detector, range(5))
-    made.close()
-    assert [one.frames for one in check(made.session).segments] == [3]
-    assert made.counters["dropped"] == 2
-    told = [news.detail for news in made.news() if news.kind == "record-lost"]
+    tape, detector = live(tmp_path / "r")
+    give(tape, detector, range(5))
+    tape.close()
+    assert [one.frames for one in check(tape.session).segments] == [3]
+    assert tape.counters["dropped"] == 2
+    told = [event.detail for event in tape.pop_events() if event.kind == "record-lost"]
     assert told[0] == "segment-0001: No space left on device"
 
 
@@ -362,30 +362,30 @@ def test_a_slow_encoder_drops_frames_and_delays_nobody(
         write(self, *given, **named)
 
     monkeypatch.setattr(PartWriter, "put", slow)
-    made, detector = live(tmp_path / "r")
+    tape, detector = live(tmp_path / "r")
     for index in range(30):
-        put(made, detector, index, NONE)  # returns although nothing is encoded
-    assert made.counters["dropped"] >= 30 - 9 - 1
+        put(tape, detector, index, NONE)  # returns although nothing is encoded
+    assert tape.counters["dropped"] >= 30 - 9 - 1
     going.set()
-    made.close()
-    session = check(made.session)
-    assert sum(one.frames for one in session.segments) == 30 - made.counters["dropped"]
-    assert session.dropped == made.counters["dropped"]
+    tape.close()
+    session = check(tape.session)
+    assert sum(one.frames for one in session.segments) == 30 - tape.counters["dropped"]
+    assert session.dropped == tape.counters["dropped"]
 
 
-def test_without_an_encoder_a_live_run_goes_on_and_ends_in_the_error(
+def test_without_an_encoder_a_live_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CODECS, "h264", "zzzz")
     monkeypatch.setitem(CODECS, "mp4v", "yyyy")
-    made, detector = live(tmp_path / "r")
-    put(made, detector, 0, NONE)
-    until(lambda: made.failure is not None)
-    put(made, detector, 1, NONE)
+    tape, detector = live(tmp_path / "r")
+    put(tape, detector, 0, NONE)
+    until(lambda: tape.failure is not None)
+    put(tape, detector, 1, NONE)
     with pytest.raises(MissingDependencyError, match="encoder"):
-        made.close()
-    assert read_session(made.session).ended
-    assert not [path for path in made.session.iterdir() if path.name.startswith(".")]
+        tape.close()
+    assert read_session(tape.session).ended
+    assert not [path for path in tape.session.iterdir() if path.name.startswith(".")]
     recorder(tmp_path / "r", "bbbbbbbb").close()
 
 
@@ -413,14 +413,14 @@ def test_damaged_lines_of_an_index_are_skipped(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_record_into_one_folder(tmp_path: Path) -> None:
-    made = recorder(tmp_path / "r")
+    tape = recorder(tmp_path / "r")
     with pytest.raises(UsageError, match="a run keeps pictures there already"):
         recorder(tmp_path / "r", "bbbbbbbb")
-    made.close()
+    tape.close()
     recorder(tmp_path / "r", "bbbbbbbb").close()
 
 
-def test_files_reach_the_disk_before_their_names_and_names_before_the_index(
+def test_files_reach_the_disk_before_names_and_the_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -443,19 +443,19 @@ def test_files_reach_the_disk_before_their_names_and_names_before_the_index(
         told.append(f"name {Path(target).name}")
         return rename(self, target)
 
-    made, detector = recorder(tmp_path / "r"), EventDetector(FPS)
-    put(made, detector, 0, NONE)
-    until(lambda: made._part is not None and made._part.frames == 1)
+    tape, detector = recorder(tmp_path / "r"), EventDetector(FPS)
+    put(tape, detector, 0, NONE)
+    until(lambda: tape._part is not None and tape._part.frames == 1)
     time.sleep(0.05)
     told.clear()
     monkeypatch.setattr(Path, "replace", replace)
-    made.close()
+    tape.close()
     assert told[:6] == [
         "sync .segment-0001.jsonl.gz",
         "sync .segment-0001.mp4",
         "name segment-0001.jsonl.gz",
         "name segment-0001.mp4",
-        f"sync {made.session.name}",
+        f"sync {tape.session.name}",
         "sync index.jsonl",
     ]
 

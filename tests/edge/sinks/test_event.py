@@ -44,7 +44,7 @@ def test_a_finding_begins_with_its_first_frame_and_is_told_once() -> None:
     assert [rig.see(40, seen()) for _ in range(3)] == [[], [], []]
 
 
-def test_a_flicker_is_one_finding_and_a_loss_says_when_it_was_last_shown() -> None:
+def test_a_flicker_is_one_finding() -> None:
     rig = Rig()
     rig.see(40, seen())
     assert rig.see(900) == []

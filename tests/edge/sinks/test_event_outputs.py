@@ -60,8 +60,8 @@ class Reader:
 
 @pytest.fixture
 def sink(tmp_path: Path) -> Iterator[EventSocketSink]:
-    with EventSocketSink(tmp_path / "socket", LIVE) as made:
-        yield made
+    with EventSocketSink(tmp_path / "socket", LIVE) as opened:
+        yield opened
 
 
 def show(sink: Any, status: Status = RUNNING, found: bool = False, index: int = 7) -> None:
@@ -107,7 +107,7 @@ def test_a_new_reader_learns_what_holds_now(sink: EventSocketSink) -> None:
 
 
 @pytest.mark.row(61, "a reader of the socket that reads nothing")
-def test_a_reader_that_does_not_read_delays_nobody_and_loses_the_oldest(
+def test_a_reader_that_does_not_read_delays_nobody(
     sink: EventSocketSink,
 ) -> None:
     slow, quick = Reader(sink.path), Reader(sink.path)
@@ -212,17 +212,17 @@ def test_events_of_a_run_go_to_a_program_that_listens(tiny_bundle: Path, tmp_pat
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
-    made = Broker()
-    yield made
-    made.close()
+    opened = Broker()
+    yield opened
+    opened.close()
 
 
 def test_a_broker_gets_events_and_keeps_the_state(broker: Broker, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("sesame\n")
     options = f"topic=room3/difom&user=cart&password_file={tmp_path}/password"
     text = f"mqtt:127.0.0.1:{broker.port}?{options}"
-    (made,) = open_sinks([text], live=True)
-    sink: Any = made
+    (opened,) = open_sinks([text], live=True)
+    sink: Any = opened
     with sink:
         until(lambda: sink.counters["connected"])
         show(sink)
@@ -252,8 +252,8 @@ def test_a_broker_that_is_away_delays_nobody_and_is_told_once(
 ) -> None:
     port = broker.port
     broker.close()
-    (made,) = open_sinks([f"mqtt:127.0.0.1:{port}"], live=True)
-    sink: Any = made
+    (opened,) = open_sinks([f"mqtt:127.0.0.1:{port}"], live=True)
+    sink: Any = opened
     with sink:
         for index in range(2000):
             sink.notify((RUNNING, PAUSED)[index % 2])  # returns although nobody is there
