@@ -232,12 +232,15 @@ class EventSocketSink(EventSink):
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._wake[1], selectors.EVENT_READ)
             while not self._closing.is_set():
-                stuck = [reader for reader in self._readers if reader.rest]
-                for reader in stuck:
-                    selector.register(reader.connection, selectors.EVENT_WRITE)
-                ready = {key.fileobj for key, _ in selector.select(_POLL_S)}
-                for reader in stuck:
+                watched = list(self._readers)
+                for reader in watched:
+                    writing = selectors.EVENT_WRITE if reader.rest else 0
+                    selector.register(reader.connection, selectors.EVENT_READ | writing)
+                ready = {key.fileobj: mask for key, mask in selector.select(_POLL_S)}
+                for reader in watched:
                     selector.unregister(reader.connection)
+                    if ready.get(reader.connection, 0) & selectors.EVENT_READ:
+                        self._discard_if_gone(reader)
                 if self._wake[1] in ready:
                     with suppress(OSError):
                         self._wake[1].recv(4096)
@@ -262,11 +265,24 @@ class EventSocketSink(EventSink):
                 if not reader.push(line):
                     self.counters["dropped"] += 1
         now = time.monotonic()
-        lost = [reader for reader in self._readers if not reader.flush(now)]
-        for reader in lost:
-            self.counters["disconnected"] += 1
-            self._readers.remove(reader)
-            reader.connection.close()
+        for reader in [reader for reader in self._readers if not reader.flush(now)]:
+            self._discard(reader)
+
+    def _discard_if_gone(self, reader: _Reader) -> None:
+        """Discard a reader that has closed its end; what it sends is ignored."""
+        try:
+            gone = not reader.connection.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            self._discard(reader)
+
+    def _discard(self, reader: _Reader) -> None:
+        self.counters["disconnected"] += 1
+        self._readers.remove(reader)
+        reader.connection.close()
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):

@@ -95,7 +95,7 @@ def test_frames_from_outside_the_body_are_black() -> None:
     assert tape.taken == [(0, False), (1, True), (2, False)]
 
 
-def test_the_recording_notes_what_else_was_kept_and_ends_findings() -> None:
+def test_the_recording_notes_what_else_was_kept() -> None:
     tape = Tape()
     with observer(tape, Notes()) as observed:
         observed.progress(RUNNING, frame(), seen())

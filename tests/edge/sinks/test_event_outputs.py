@@ -157,6 +157,16 @@ def test_there_are_few_readers(sink: EventSocketSink) -> None:
         reader.close()
 
 
+def test_readers_that_leave_make_room_without_any_event(sink: EventSocketSink) -> None:
+    for count in range(1, 3 * MAX_READERS):
+        reader = Reader(sink.path)
+        reader.connection.sendall(b"ignored")
+        reader.close()
+        until(lambda count=count: sink.counters["disconnected"] == count)
+    assert not sink.counters["refused"]
+    assert not sink._readers
+
+
 def test_the_socket_is_its_owners_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     left = socket.socket(socket.AF_UNIX)
@@ -193,7 +203,7 @@ def test_events_of_a_run_go_to_a_program_that_listens(tiny_bundle: Path, tmp_pat
     listener.start()
     with pytest.raises(SystemExit) as ended:
         main(
-            ["run", "--source", "synthetic:?width=320&height=240&fps=30&frames=60", "--engine",
+            ["run", "--source", "synthetic:?width=320&height=240&fps=30&frames=300", "--engine",
              "tflite", "--bundle", str(tiny_bundle), "--sink", f"events:{path}"]
         )  # fmt: skip
     listener.join()
