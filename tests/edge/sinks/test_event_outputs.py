@@ -158,11 +158,14 @@ def test_there_are_few_readers(sink: EventSocketSink) -> None:
 
 
 def test_readers_that_leave_make_room_without_any_event(sink: EventSocketSink) -> None:
+    def left(count: int) -> Callable[[], bool]:
+        return lambda: sink.counters["disconnected"] == count
+
     for count in range(1, 3 * MAX_READERS):
         reader = Reader(sink.path)
         reader.connection.sendall(b"ignored")
         reader.close()
-        until(lambda count=count: sink.counters["disconnected"] == count)
+        until(left(count))
     assert not sink.counters["refused"]
     assert not sink._readers
 
