@@ -275,6 +275,15 @@ class TakesMarks(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesCues(Protocol):
+    """A cart that can draw attention to a finding."""
+
+    def cue(self) -> None:
+        """Ask for a cue; how long and how often one is shown is the cart's to limit."""
+        ...
+
+
 class CartLink(Protocol):
     """The cart's controller; a context manager. Nothing here blocks the frame loop."""
 

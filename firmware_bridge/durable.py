@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge.util.files import atomic_write, locked
-from edge.util.files import sync_folder as sync_folder
+from edge.util.files import flush_to_disk as flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def state_lock(path: Path, wait_s: float | None = None) -> Iterator[None]:
 def write(path: Path, data: bytes) -> None:
     """Write a complete file; it survives a power cut after the return."""
     atomic_write(path, data)
-    sync_folder(path.parent)
+    flush_to_disk(path.parent)
 
 
 def make_folder(path: Path) -> None:
@@ -47,21 +47,21 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
+    flush_to_disk(path.parent)
 
 
 def move(source: Path, target: Path) -> None:
     """Rename a flushed file within a file system; replaces an existing target."""
     source.replace(target)
-    sync_folder(target.parent)
+    flush_to_disk(target.parent)
     if source.parent != target.parent:
-        sync_folder(source.parent)
+        flush_to_disk(source.parent)
 
 
 def remove(path: Path) -> None:
     """Remove a file if it exists."""
     path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    flush_to_disk(path.parent)
 
 
 def sync_file(file: IO[bytes]) -> None:

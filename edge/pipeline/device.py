@@ -8,32 +8,29 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge.contracts import Counted, PedalEvent, TakesMarks
+from edge.contracts import Counted, TakesCues
 from edge.errors import UsageError
 from edge.frame import DEFAULT_FPS
 from edge.inference.supervisor import Supervisor
 from edge.limits import INFERENCE_TIMEOUT_MS
 from edge.pipeline.frame_guard import FrameGuard
 from edge.pipeline.identity import IdentityObserver
+from edge.pipeline.keeping import KeepOptions, Requests, open_keepers
 from edge.pipeline.loop import FrameLoop
-from edge.pipeline.marks import MarkObserver
 from edge.pipeline.observers import (
     CartObserver,
     CounterObserver,
+    CueObserver,
     SignalObserver,
     SupervisorObserver,
     ThermalObserver,
     WatchdogObserver,
 )
 from edge.pipeline.smoothing import Smoother
-from edge.pipeline.stills import StillObserver
 from edge.pipeline.thermal import ThermalMonitor
 from edge.pipeline.watchdog import Watchdog
-from edge.stills.folder import MARK
-from edge.stills.keeper import MARK_DAYS, KeptRun, StillKeeper
 from edge.telemetry.observer import Telemetry
 from edge.util.process_env import one_opencv_thread
-from edge.util.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,16 +43,14 @@ if TYPE_CHECKING:
     from edge.record_header import RecordHeader
     from edge.sources.base import BaseSource
 
-MARK_PEDAL = PedalEvent(2, pressed=True).name
-"""The pedal that marks a frame."""
-
+_NO_REQUESTS = Requests()
 _PATIENT_MS = 30_000.0
 """Maximum inference time of a frame that does not age: under emulation it may take seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
-    """Options of a device.
+class DeviceOptions(KeepOptions):
+    """Options of a device, and what it keeps.
 
     Attributes:
         engine: As in `edge.engines.open.open_engine`.
@@ -66,10 +61,7 @@ class DeviceOptions:
             images are never left out.
         smooth: Whether a region is shown only after it was seen on several frames; on separate
             images every region is shown.
-        stills: Folder for stills that a pedal or `still` of `open_device` requests; None keeps no
-            stills.
-        marks: Folder for frames that a person marks as false alarms or missed; None keeps none.
-        marks_days: Age at which a mark is removed, days.
+        cue: Whether the cart draws attention to each finding, by its lamp.
         bounded: Whether a run of a live source ends by itself, so that it waits for the student
             first, and ends with an error if none can run.
         linger: As in `FrameLoop`.
@@ -81,9 +73,7 @@ class DeviceOptions:
     metrics: Path | None = None
     guard: bool = True
     smooth: bool = True
-    stills: Path | None = None
-    marks: Path | None = None
-    marks_days: float = MARK_DAYS
+    cue: bool = False
     bounded: bool = False
     linger: bool = False
 
@@ -98,8 +88,7 @@ def open_device(
     cart: CartLink | None = None,
     lock: SignalLock | None = None,
     stop: threading.Event | None = None,
-    still: threading.Event | None = None,
-    mark: threading.Event | None = None,
+    requests: Requests = _NO_REQUESTS,
     on_frame: Callable[[Frame, Result], None] | None = None,
     followers: Sequence[Observer] = (),
     header: RecordHeader | None = None,
@@ -115,15 +104,14 @@ def open_device(
         cart: The cart's controller, entered here; None without a cart.
         lock: Lock that delays updates while a signal is present, entered here; None without slots.
         stop: Ends the run when set.
-        still: Requests a still when set.
-        mark: Marks the frame that was just seen when set.
+        requests: Ask for stills and marks.
         on_frame: Called after each frame.
         followers: Further observers, such as a display of the status.
         header: What the run is of, without bundle and engine, for the outputs and the metrics.
         clock: CLOCK_MONOTONIC in nanoseconds.
 
     Raises:
-        UsageError: Stills or marks cannot be kept.
+        UsageError: Stills, marks or recordings cannot be kept, or the cart has no lamp for a cue.
         MissingDependencyError: The metrics need a package that is not installed.
         OSError: The journal cannot be created.
         EdgeDifomError: The source is not live or the run is bounded, and no student can run: the
@@ -147,39 +135,18 @@ def open_device(
             )
         )
         guard = FrameGuard(fps=fps) if options.guard and source.continuous else None
-        run_identity = KeptRun.new()
-        stills: StillObserver | None = None
-        marks: MarkObserver | None = None
-        if options.stills is not None:
-            viewer = _required(guard, "stills")
-            stills = stack.enter_context(
-                StillObserver(
-                    StillKeeper(options.stills, run=run_identity),
-                    telemetry,
-                    requested=still or threading.Event(),
-                    view=lambda: viewer.view,
-                    supervisor=supervisor,
-                    clock=clock,
-                )
-            )
-        if options.marks is not None:
-            finder = _required(guard, "marks")
-            marks = stack.enter_context(
-                MarkObserver(
-                    StillKeeper(
-                        options.marks, word=MARK, max_days=options.marks_days, run=run_identity
-                    ),
-                    telemetry,
-                    requested=mark or threading.Event(),
-                    source=redact(source.description),
-                    view=lambda: finder.view,
-                    supervisor=supervisor,
-                    clock=clock,
-                )
-            )
-            for sink in sinks:
-                if isinstance(sink, TakesMarks):
-                    sink.offer_marks(marks)
+        keepers = open_keepers(
+            stack,
+            options,
+            source=source,
+            sinks=sinks,
+            guard=guard,
+            supervisor=supervisor,
+            telemetry=telemetry,
+            requests=requests,
+            fps=fps,
+            clock=clock,
+        )
         thermal = ThermalMonitor(clock=clock)
         observers: list[Observer] = [
             SupervisorObserver(supervisor, telemetry, finite=finite),
@@ -189,16 +156,19 @@ def open_device(
         ]
         if cart is not None:
             link = stack.enter_context(cart)
-            observers.append(CartObserver(link, telemetry, stop, _pedals(stills, marks)))
-        observers += [keeper for keeper in (stills, marks) if keeper is not None]
+            observers.append(CartObserver(link, telemetry, stop, keepers.pedals()))
+        if options.cue:
+            observers.append(CueObserver(_cueing(cart), clock=clock))
+        observers += keepers.observers()
         if lock is not None:
             observers.append(SignalObserver(stack.enter_context(lock)))
         counted: dict[str, object] = {
             "source": source,
             "inference": supervisor,
             "cart": cart,
-            "still": stills,
-            "mark": marks,
+            "still": keepers.stills,
+            "mark": keepers.marks,
+            "record": keepers.record,
         }
         counted |= {f"sink.{number}": sink for number, sink in enumerate(sinks)}
         observers.append(
@@ -234,32 +204,16 @@ def open_device(
         )
 
 
-def _required(guard: FrameGuard | None, what: str) -> FrameGuard:
-    """The guard, which finds the field of view."""
-    if guard is None:
-        raise UsageError(
-            f"{what} need the field of view, outside of which they are made black",
-            expected="frames of a camera or clip, with the guard that finds it",
-            hint="enable the guard and use a camera or clip",
-            code="stills-need-guard",
-        )
-    return guard
-
-
-def _pedals(
-    stills: StillObserver | None, marks: MarkObserver | None
-) -> Callable[[str], None] | None:
-    """What a pressed pedal asks for: `MARK_PEDAL` a mark, where marks are kept, others a still."""
-    if marks is None:
-        return None if stills is None else stills.ask
-
-    def pressed(pedal: str) -> None:
-        if pedal == MARK_PEDAL:
-            marks.ask(None, pedal)
-        elif stills is not None:
-            stills.ask(pedal)
-
-    return pressed
+def _cueing(cart: object) -> TakesCues:
+    """The cart, if it can draw attention to a finding."""
+    if isinstance(cart, TakesCues):
+        return cart
+    raise UsageError(
+        "a light cue needs the lamp of a cart",
+        expected="a cart's controller with a lamp",
+        hint="name the cart",
+        code="cue-needs-cart",
+    )
 
 
 def _counters(counted: Mapping[str, object]) -> dict[str, int]:

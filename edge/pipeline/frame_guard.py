@@ -9,9 +9,9 @@ import cv2
 
 from edge.imaging.field_of_view import ViewEstimator
 from edge.imaging.thumbnail import make_thumbnail
-from edge.pipeline.frame_time import moment_ns
 from edge.pipeline.quality_checks import find_quality_problem
 from edge.status import Reason, ReasonKind
+from edge.util.frame_time import moment_ns
 
 if TYPE_CHECKING:
     from edge.frame import Box, Frame

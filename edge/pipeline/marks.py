@@ -70,6 +70,7 @@ class MarkObserver:
         view: Returns the field of view of the completed frame.
         supervisor: The student that analyzed the frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
+        on_kept: Called with the name and the frame of each mark that was kept.
 
     Attributes:
         counters: `kept`, `refused`, `expired`, `overdue` (an old mark could not be removed) and
@@ -87,7 +88,9 @@ class MarkObserver:
         view: Callable[[], View | None],
         supervisor: Supervisor,
         clock: Callable[[], int] = time.monotonic_ns,
+        on_kept: Callable[[str, int | None], None] | None = None,
     ) -> None:
+        self._on_kept = on_kept
         self._keeper, self._telemetry, self._requested = keeper, telemetry, requested
         self._source, self._view, self._supervisor = source, view, supervisor
         self._clock = clock
@@ -220,6 +223,8 @@ class MarkObserver:
             if outcome == "kept":
                 self._warned.clear()
                 self._count(outcome, f"kept {event.detail}")
+                if self._on_kept is not None:
+                    self._on_kept(event.detail, event.frame)
             elif outcome == "refused":
                 self._marked = None
                 self._count(outcome, f"not kept: {event.detail}")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from edge.contracts import PedalEvent
+from edge.sinks.event import EventDetector, EventKind
 from edge.status import Condition, Reason, ReasonKind, State
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from edge.contracts import CartLink
+    from edge.contracts import CartLink, TakesCues
     from edge.frame import Frame, Result
     from edge.inference.supervisor import Supervisor
     from edge.pipeline.thermal import ThermalMonitor
@@ -127,6 +128,30 @@ class CartObserver:
                 why = Reason(ReasonKind.POWER_FAIL, f"the supply holds for {event.holdup_ms} ms")
                 self._power = Condition(State.BYPASS, why)
                 self._stop.set()
+
+
+class CueObserver:
+    """Asks the cart for a cue when a region is found.
+
+    Args:
+        cart: The cart.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+    """
+
+    def __init__(self, cart: TakesCues, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._cart, self._detector = cart, EventDetector(clock=clock)
+
+    def conditions(self) -> Iterable[Condition]:
+        """Nothing."""
+        return ()
+
+    def progress(self, status: Status, frame: Frame | None, result: Result | None) -> None:
+        """Ask for a cue for the first frame of a finding."""
+        self._detector.status(status)
+        if frame is not None and result is not None:
+            for event in self._detector.frame(frame, result):
+                if event.event is EventKind.FOUND:
+                    self._cart.cue()
 
 
 class WatchdogObserver:

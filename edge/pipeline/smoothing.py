@@ -33,7 +33,7 @@ import numpy as np
 
 from edge.errors import UsageError
 from edge.imaging.postprocess import mask_area, regions
-from edge.pipeline.frame_time import moment_ns
+from edge.util.frame_time import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ class Smoother:
         output: Returns threshold and minimum region of the bundle in use, called for each frame;
             only needed for a `weight` below 256.
         fps: None for a live source; for a clip its frame rate, which determines the time stamps of
-            its frames (`edge.pipeline.frame_time`).
+            its frames (`edge.util.frame_time`).
     """
 
     def __init__(

@@ -38,6 +38,7 @@ class StillObserver:
         view: Returns the field of view of the completed frame.
         supervisor: The student that analyzed the frame.
         clock: CLOCK_MONOTONIC in nanoseconds.
+        on_kept: Called with the name and the frame of each still that was kept.
 
     Attributes:
         counters: `kept` and `refused`.
@@ -52,7 +53,9 @@ class StillObserver:
         view: Callable[[], View | None],
         supervisor: Supervisor,
         clock: Callable[[], int] = time.monotonic_ns,
+        on_kept: Callable[[str, int | None], None] | None = None,
     ) -> None:
+        self._on_kept = on_kept
         self._keeper, self._telemetry, self._requested = keeper, telemetry, requested
         self._view, self._supervisor, self._clock = view, supervisor, clock
         self._by, self._until_ns = "", 0
@@ -107,3 +110,5 @@ class StillObserver:
             self._telemetry.event(
                 event.kind, detail=event.detail, frame=event.frame, mask=event.mask
             )
+            if event.kind == "still" and self._on_kept is not None:
+                self._on_kept(event.detail, event.frame)

@@ -326,5 +326,6 @@ onbeforeunload = event => { if ([...drafts.values()].some(one => one.dirty)) eve
   const list = await (await fetch("items")).json();
   items = list.items;
   at("command").textContent = list.hint;
+  at("others").hidden = !list.recordings;
   await select(items.find(item => !item.verdict && !item.error) || items[0] || null);
 })();

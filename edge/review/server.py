@@ -7,6 +7,7 @@ be stopped at any moment.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import threading
 from http import HTTPStatus
@@ -18,6 +19,7 @@ import msgspec
 from edge.errors import BusyError, DataError, EdgeDifomError, UsageError
 from edge.review.decision import Verdict, decide, decided_mask, read_decision, write_decision
 from edge.review.items import count, list_items, read_item
+from edge.review.sessions import PictureReader, lines_json, list_sessions, session_at
 from edge.stills.files import IMAGE, MASK, read_file, read_record, read_still
 from edge.stills.folder import NAME
 from edge.util.files import locked
@@ -29,19 +31,28 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edge.review.items import Item
+
 _HOME = Path(__file__).parent
 LOCK = ".review.lock"
 _MAX_BODY = 8 << 20
-_PNG = "image/png"
+_PNG, _JPEG = "image/png", "image/jpeg"
+_NUMBER = re.compile(r"[0-9]{1,7}")
 
 _log = logging.getLogger(__name__)
 
 
-def review_page() -> bytes:
-    """Return the page with its style and script, whose hashes its policy allows."""
-    style, script = ((_HOME / f"page.{kind}").read_bytes() for kind in ("css", "js"))
-    page = (_HOME / "page.html").read_bytes()
+def review_page(name: str = "page") -> bytes:
+    """Return a page with its style and script, whose hashes its policy allows.
+
+    Args:
+        name: `page` for marks and stills, `sessions` for recordings.
+    """
+    styles = dict.fromkeys(("page.css", f"{name}.css"))
+    style = b"".join((_HOME / file).read_bytes() for file in styles)
+    page = (_HOME / f"{name}.html").read_bytes()
     page = page.replace(b"<style></style>", b"<style>\n" + style + b"</style>")
+    script = (_HOME / f"{name}.js").read_bytes()
     return page.replace(b"<script></script>", b"<script>\n" + script + b"</script>")
 
 
@@ -61,7 +72,7 @@ class Review:
     """Serves the review of a folder while the context is entered.
 
     Args:
-        folder: Marks and stills.
+        folder: Marks and stills, recorded sessions, or both.
         port: Port of 127.0.0.1; 0 for a free one.
         hint: How to write a data folder, for the page.
 
@@ -78,7 +89,8 @@ class Review:
         self._port = port
         self._server: _Server | None = None
         self._lock: AbstractContextManager[None] | None = None
-        list_items(folder)
+        if not list_sessions(folder):
+            list_items(folder)
 
     def __enter__(self) -> Self:
         self._lock = self._claim()
@@ -109,7 +121,11 @@ class Review:
 
     def counts(self) -> dict[str, int]:
         """Return verdict -> number of stills, and `open` for those without one."""
-        return count(list_items(self.folder))
+        return count(_items(self.folder))
+
+    def sessions(self) -> int:
+        """Return the number of recorded sessions."""
+        return len(list_sessions(self.folder))
 
     def _claim(self) -> AbstractContextManager[None]:
         lock = locked(self.folder / LOCK, wait=False)
@@ -138,9 +154,15 @@ class Review:
 
 class _Server(LocalServer):
     def __init__(self, port: int, folder: Path, token: str, hint: str) -> None:
-        self.folder, self.hint, self.page = folder, hint, review_page()
-        self.writing = threading.Lock()
-        super().__init__(port, _Handler, policy(self.page), token)
+        self.folder, self.hint = folder, hint
+        self.pages = {name: review_page(name) for name in ("page", "sessions")}
+        self.writing, self.reader = threading.Lock(), PictureReader()
+        super().__init__(port, _Handler, policy(b"".join(self.pages.values())), token)
+
+    def close(self) -> None:
+        """End all connections and the thread."""
+        super().close()
+        self.reader.close()
 
 
 class _Handler(LocalHandler):
@@ -149,10 +171,14 @@ class _Handler(LocalHandler):
     def get(self) -> None:
         route = self.route()
         what, _, name = (route or "").partition("/")
-        if route == "":
-            self.answer(HTTPStatus.OK, self.server.page)
+        if route in ("", "marks", "recordings"):
+            self._page(route)
         elif route == "items":
             self._items()
+        elif route == "sessions":
+            self._sessions()
+        elif what in ("lines", "picture"):
+            self._of_session(what, name)
         elif what in ("frame", "found", "mask"):
             self._picture(what, name)
         else:
@@ -172,13 +198,47 @@ class _Handler(LocalHandler):
         path = self.server.folder / name
         return path if NAME.fullmatch(name) and path.is_dir() and not path.is_symlink() else None
 
+    def _page(self, route: str) -> None:
+        """The recordings if they are asked for, or if there is nothing else."""
+        recordings = route == "recordings" or (route == "" and not _items(self.server.folder))
+        self.answer(HTTPStatus.OK, self.server.pages["sessions" if recordings else "page"])
+
     def _items(self) -> None:
-        try:
-            items = list_items(self.server.folder)
-        except DataError:  # all of them were removed meanwhile
-            items = []
-        content = {"hint": self.server.hint, "items": items}
+        folder = self.server.folder
+        content = {
+            "hint": self.server.hint,
+            "items": _items(folder),
+            "recordings": bool(list_sessions(folder)),
+        }
         self.answer(HTTPStatus.OK, msgspec.json.encode(content), JSON)
+
+    def _sessions(self) -> None:
+        folder = self.server.folder
+        content = {
+            "folder": str(folder),
+            "sessions": list_sessions(folder),
+            "marks": bool(_items(folder)),
+        }
+        self.answer(HTTPStatus.OK, msgspec.json.encode(content), JSON)
+
+    def _of_session(self, what: str, rest: str) -> None:
+        """The lines of a part of a session, or one of its pictures."""
+        name, _, part = rest.partition("/")
+        part, _, number = part.partition("/")
+        session = session_at(self.server.folder, name)
+        content = None
+        try:
+            if session is not None and what == "lines" and not number:
+                content = lines_json(session, part)
+            elif session is not None and what == "picture" and _NUMBER.fullmatch(number):
+                content = self.server.reader.jpeg(session, part, int(number))
+        except DataError as error:
+            self._fail(HTTPStatus.CONFLICT, error.what)
+            return
+        if content is None:
+            self.answer(HTTPStatus.NOT_FOUND)
+        else:
+            self.answer(HTTPStatus.OK, content, JSON if what == "lines" else _JPEG)
 
     def _picture(self, which: str, name: str) -> None:
         path = self._still(name)
@@ -220,6 +280,14 @@ class _Handler(LocalHandler):
 
     def _fail(self, status: HTTPStatus, why: str) -> None:
         self.answer(status, msgspec.json.encode({"error": why}), JSON)
+
+
+def _items(folder: Path) -> list[Item]:
+    """The marks and stills; none if there are only recordings, or all were removed meanwhile."""
+    try:
+        return list_items(folder)
+    except DataError:
+        return []
 
 
 def _picture(path: Path, which: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """Opens sinks by their descriptions, `scheme:target?key=value&key=value` (`edge.util.spec`).
 
-`shm:NAME`, `window`, `web[:PORT]`, `video:PATH`, `jsonl[:PATH]` and `null` are built in.
+`shm:NAME`, `window`, `web[:PORT]`, `events:PATH`, `mqtt:HOST`, `video:PATH`, `jsonl[:PATH]` and
+`null` are built in.
 Other distributions add sinks by entry points (`edge.util.plugins`).
 """
 
@@ -28,6 +29,8 @@ SINKS: dict[str, str] = {
     "shm": "edge.sinks.shm:ShmSink",
     "window": "edge.presenter.window_sink:WindowSink",
     "web": "edge.sinks.web:WebSink",
+    "events": "edge.sinks.event_socket:EventSocketSink",
+    "mqtt": "edge.sinks.mqtt:MqttSink",
     "video": "edge.sinks.video:VideoSink",
     "jsonl": "edge.sinks.jsonl:JsonlSink",
     "null": "edge.sinks.null:NullSink",
@@ -38,7 +41,10 @@ What somebody looks at comes first. `jsonl` comes late, so that its line include
 outputs before it took.
 """
 
-_FORMS = "shm:NAME | window[:OPTIONS] | web[:PORT] | video:FILE.mp4 | jsonl[:FILE] | null"
+_FORMS = (
+    "shm:NAME | window[:OPTIONS] | web[:PORT] | events:SOCKET | mqtt:HOST[:PORT] | video:FILE.mp4"
+    " | jsonl[:FILE] | null"
+)
 
 
 def open_sinks(

@@ -1,10 +1,4 @@
-"""`video:PATH.mp4`: the frames with the overlay, as a clip.
-
-Codecs that OpenCV's FFmpeg offers: `h264` if the build has an encoder (the PyPI wheel has none);
-`mp4v` (MPEG-4 part 2) in every build, about 4 ms for a frame of 560x480 on an x86 core, played by
-players but not by browsers; `vp9`, played by browsers, but OpenCV cannot set its effort and a frame
-takes tens to hundreds of milliseconds.
-"""
+"""`video:PATH.mp4`: the frames with the overlay, as a clip."""
 
 from __future__ import annotations
 
@@ -15,21 +9,17 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from edge.errors import DataError, MissingDependencyError, UsageError
+from edge.errors import DataError, UsageError
 from edge.frame import DEFAULT_FPS
 from edge.imaging.buffer_pool import BufferPool
 from edge.overlay.layer_cache import paint_on
 from edge.sinks.base import BaseSink, SinkOptions
 from edge.util.background import Background
-from edge.util.clip_name import ffmpeg_name, printable
-from edge.util.container import is_whole_mp4
-from edge.util.ffmpeg import quiet
-from edge.util.files import PRIVATE_FILE, RESERVE_BYTES, full_disk, naming, refuse_existing
+from edge.util.clip_name import printable
+from edge.util.clip_writer import CODECS, ClipWriter, encodable_rate
+from edge.util.files import RESERVE_BYTES, full_disk, naming, refuse_existing
 from edge.util.spec import choice, option
 
 if TYPE_CHECKING:
@@ -43,9 +33,6 @@ if TYPE_CHECKING:
 
     _Item = tuple[ImageU8, Result, Status, int | None]
 
-CODECS = {"h264": "avc1", "mp4v": "mp4v", "vp9": "vp09"}
-"""Name to the FourCC code that OpenCV uses for it."""
-
 MIN_FREE_BYTES = 64 << 10
 """Free disk space below which any other recording ends with an error, bytes."""
 
@@ -53,8 +40,6 @@ MAX_FILL_S = 10.0
 """Longest pause of a clip that is recorded as a pause, seconds."""
 
 _log = logging.getLogger(__name__)
-_MAX_TICKS = 65535
-"""Largest denominator of the time base in MPEG-4 part 2."""
 _CAPACITY = 4
 _CLOSE_S = 1.5
 _CHECK_S = 1.0
@@ -105,11 +90,10 @@ class VideoSink(BaseSink):
         self.codec = codec
         self._stem = f".{printable(path.stem)}.partial"
         self._temporary = path.with_name(f"{self._stem}{os.getpid()}.mp4")
-        self._writer: Any = None
+        self._writer: ClipWriter | None = None
         self._queue: Background[_Item] | None = None
-        self._written, self._begin_ns = 0, 0
+        self._begin_ns = 0
         self._newest: ImageU8 | None = None
-        self._size = (0, 0)
         self._memory = BufferPool()
         self._checked_s = -math.inf
         self._full = False
@@ -125,9 +109,10 @@ class VideoSink(BaseSink):
         with naming(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._remove_left_over()
-            # FFmpeg keeps the permissions of the file that it overwrites.
-            self._temporary.touch(mode=PRIVATE_FILE)
-        self._written, self._newest = 0, None
+            self._writer = ClipWriter(
+                self._temporary, fps=self.fps, codec=self.codec, shown=self.path
+            )
+        self._newest = None
         self._queue = Background(
             self._encode,
             capacity=_CAPACITY,
@@ -150,11 +135,9 @@ class VideoSink(BaseSink):
                 if not ended:
                     raise DataError(f"{self.path} could not be closed", got="an encoder that hangs")
             writer, self._writer = self._writer, None
-            if writer is None:
+            if writer is None or not writer.written:
                 return
-            writer.release()
-            # OpenCV does not report that FFmpeg could not write.
-            if not is_whole_mp4(self._temporary):
+            if not writer.close():
                 raise full_disk(self.path)
             self._temporary.replace(self.path)
         finally:
@@ -184,34 +167,30 @@ class VideoSink(BaseSink):
             self._unrecorded += 1
             return
         paint_on(picture, result, status)
-        if self._writer is None:
-            self._size = picture.shape[:2]
-            self._writer = self._open()
+        writer = self._writer
+        assert writer is not None, "entered"
+        if not writer.written:
             self._begin_ns = clip_ns or 0
-        picture = picture if picture.shape[:2] == self._size else _fit(picture, self._size)
-        if clip_ns is not None and not self._live:
-            self._fill(clip_ns)
-        self._put(picture)
+        elif clip_ns is not None and not self._live:
+            self._fill(writer, clip_ns)
+        writer.put(picture)
+        self.codec = writer.codec
         self._newest = picture
 
-    def _put(self, picture: ImageU8 | None) -> None:
-        with quiet():
-            self._writer.write(picture)
-        self._written += 1
-
-    def _fill(self, clip_ns: int) -> None:
+    def _fill(self, writer: ClipWriter, clip_ns: int) -> None:
         """Repeat the last picture until a frame of a variable rate is due.
 
         A longer pause is cut: a recorder that was stopped for an hour makes no hour of video.
         """
         due = round((clip_ns - self._begin_ns) * self.fps / 1e9)
-        late = due - self._written
+        late = due - writer.written
         if late > MAX_FILL_S * self.fps or late < -self.fps:
-            self._begin_ns = clip_ns - round(self._written * 1e9 / self.fps)
+            self._begin_ns = clip_ns - round(writer.written * 1e9 / self.fps)
             return
         # A frame early or late is the jitter of stamps.
         for _ in range(late - 1):
-            self._put(self._newest)
+            assert self._newest is not None, "a frame was written"
+            writer.put(self._newest)
 
     def _remove_left_over(self) -> None:
         """Remove what runs left behind that were killed while they recorded the same file."""
@@ -233,40 +212,3 @@ class VideoSink(BaseSink):
             self._full = free < RESERVE_BYTES
             if not self._live and free < MIN_FREE_BYTES:
                 raise full_disk(self.path)
-
-    def _open(self) -> Any:
-        names = [self.codec] if self.codec else ["h264", "mp4v"]
-        for name in names:
-            fourcc = cv2.VideoWriter.fourcc(*CODECS[name])
-            size = self._size[::-1]
-            with ffmpeg_name(self._temporary) as path, quiet():
-                writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, fourcc, self.fps, size)
-            if writer.isOpened():
-                self.codec = name
-                return writer
-        raise MissingDependencyError(
-            f"{self.path} cannot be encoded",
-            expected=f"an OpenCV with FFmpeg and an encoder for {' or '.join(names)}",
-            got=f"OpenCV {cv2.__version__} refuses {self._size[1]}x{self._size[0]} frames",
-            hint="pip install --force-reinstall opencv-python-headless",
-        )
-
-
-def encodable_rate(fps: float) -> float:
-    """Return a rate that MPEG-4 part 2 can hold: as many decimals as its time base allows."""
-    for decimals in (3, 2, 1):
-        if round(fps * 10**decimals) <= _MAX_TICKS:
-            return round(fps, decimals)
-    return float(round(fps))
-
-
-def _fit(picture: ImageU8, size: tuple[int, int]) -> ImageU8:
-    height, width = size
-    scale = min(height / picture.shape[0], width / picture.shape[1])
-    h, w = max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))
-    fitted = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - h) // 2, (width - w) // 2
-    fitted[top : top + h, left : left + w] = cv2.resize(
-        picture, (w, h), interpolation=cv2.INTER_AREA
-    )
-    return fitted

@@ -1,7 +1,7 @@
 """Converts a still to DICOM: a Secondary Capture image, and a Segmentation if a polyp was found.
 
-The objects follow PS3.3 A.8.1 and A.51. This is the only module that imports pydicom and highdicom
-(extra `[dicom]`).
+The objects follow PS3.3 A.8.1 and A.51. This module and `dicom_report` alone import pydicom and
+highdicom (extra `[dicom]`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOTICE = "RESEARCH USE ONLY, not a medical device"
 
 _MAX_LENGTH = 64
 """Maximum length of a text of the value representation LO (PS3.5 6.2), characters."""
-_UTF8 = "ISO_IR 192"
+UTF8 = "ISO_IR 192"
 _BLACKED = "Pixels outside the field of view were made black"
 _METHOD = "No identity was written; black outside the field of view"
 
@@ -81,7 +81,7 @@ def secondary_capture(
         manufacturer=MAKER,
         patient_id=patient_id,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=_UTF8,
+        specific_character_set=UTF8,
     )
     # The library requires an orientation; an endoscope image has none, and type 2 may be empty.
     image.PatientOrientation = []
@@ -89,13 +89,13 @@ def secondary_capture(
     image.Modality = "ES"
     image.SecondaryCaptureDeviceManufacturer = MAKER
     image.SecondaryCaptureDeviceManufacturerModelName = NOTICE
-    image.SecondaryCaptureDeviceSoftwareVersions = _short(f"{MAKER} {still.record.version}")
+    image.SecondaryCaptureDeviceSoftwareVersions = short(f"{MAKER} {still.record.version}")
     image.SeriesDescription = NOTICE
     image.ImageComments = RESEARCH_USE
     image.DerivationDescription = _BLACKED
     image.BurnedInAnnotation = "NO" if clean else "YES"
     image.LossyImageCompression = "00"
-    _mark_identity(image, removed=clean and not patient_id)
+    mark_identity(image, removed=clean and not patient_id)
     return image
 
 
@@ -119,7 +119,7 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.SCT.PolypOfColon,
         algorithm_type="AUTOMATIC",
-        algorithm_identification=_algorithm(bundle),
+        algorithm_identification=algorithm(bundle),
         anatomic_regions=[codes.SCT.Colon],
     )
     segmentation_image = hd.seg.Segmentation(
@@ -133,16 +133,16 @@ def segmentation(still: Still, image: Dataset) -> Dataset | None:
         instance_number=1,
         manufacturer=MAKER,
         manufacturer_model_name=NOTICE,
-        software_versions=_short(f"{MAKER} {__version__}"),
+        software_versions=short(f"{MAKER} {__version__}"),
         device_serial_number="none",
         content_label=LABEL,
         content_description=NOTICE,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=_UTF8,
+        specific_character_set=UTF8,
     )
     segmentation_image.SeriesDescription = NOTICE
     segmentation_image.PatientOrientation = []
-    _mark_identity(segmentation_image, removed=image.PatientIdentityRemoved == "YES")
+    mark_identity(segmentation_image, removed=image.PatientIdentityRemoved == "YES")
     return segmentation_image
 
 
@@ -153,12 +153,13 @@ def encode(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def _algorithm(bundle: BundleIdentity) -> hd.AlgorithmIdentificationSequence:
+def algorithm(bundle: BundleIdentity) -> hd.AlgorithmIdentificationSequence:
+    """Name the bundle as the algorithm of a segmentation."""
     return hd.AlgorithmIdentificationSequence(
-        name=_short(bundle.name),
+        name=short(bundle.name),
         family=codes.DCM.ArtificialIntelligence,
-        version=_short(bundle.created),
-        source=_short(f"{MAKER} {__version__}"),
+        version=short(bundle.created),
+        source=short(f"{MAKER} {__version__}"),
         parameters={
             "bundle_sha256": bundle.digest,
             "student": bundle.student,
@@ -168,13 +169,14 @@ def _algorithm(bundle: BundleIdentity) -> hd.AlgorithmIdentificationSequence:
     )
 
 
-def _mark_identity(dataset: Dataset, *, removed: bool) -> None:
+def mark_identity(dataset: Dataset, *, removed: bool) -> None:
+    """Say whether everything that identifies the patient was removed."""
     dataset.PatientIdentityRemoved = "YES" if removed else "NO"
     if removed:
         dataset.DeidentificationMethod = _METHOD
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Shorten a text for LO and replace backslashes, which separate values."""
     return text.replace("\\", "/")[:_MAX_LENGTH]
 

@@ -17,8 +17,8 @@ from edge.util.files import (
     PRIVATE_FOLDER,
     atomic_dir,
     atomic_write,
+    flush_to_disk,
     sha256,
-    sync_folder,
     write_json,
 )
 
@@ -59,8 +59,8 @@ def write_still(still: Still, path: Path) -> None:
             atomic_write(folder / name, data, mode=PRIVATE_FILE)
         write_json(folder / RECORD, record, mode=PRIVATE_FILE)
         # Before its name: a power cut must not leave a still with a part of its files.
-        sync_folder(folder)
-    sync_folder(path.parent)
+        flush_to_disk(folder)
+    flush_to_disk(path.parent)
 
 
 def read_still(path: Path) -> Still:

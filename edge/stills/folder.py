@@ -132,7 +132,7 @@ def claim(folder: Path, word: str) -> int:
         raise UsageError(
             f"no {word}s can be kept in {folder}",
             expected="a folder of its own that can be created and written",
-            got="stills or marks are kept there already" if busy else error.strerror or str(error),
+            got="a run keeps pictures there already" if busy else error.strerror or str(error),
             hint="choose a different folder",
         ) from error
     return handle

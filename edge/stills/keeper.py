@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import uuid
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from edge import __version__
-from edge.errors import EdgeDifomError
+from edge.errors import EdgeDifomError, UsageError
 from edge.stills.files import write_still
 from edge.stills.folder import (
     DATE,
@@ -28,7 +29,7 @@ from edge.stills.folder import (
 )
 from edge.stills.still import compose, find_held_back, now
 from edge.util.background import Background
-from edge.util.files import RESERVE_BYTES, sync_folder
+from edge.util.files import RESERVE_BYTES, flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,10 @@ MARK_DAYS = 30.0
 """Age at which a marked still is removed, days, if nothing else is chosen."""
 
 
+_STUDIES = uuid.UUID("5b1f0c9e-4d0a-5a5e-9a53-6f1c2f3d7e10")
+"""Name space of the studies that follow from pseudonyms (RFC 9562, 5.5)."""
+
+_PSEUDONYM = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _CAPACITY = 4
 _CLOSE_S = 1.0
 
@@ -65,20 +70,41 @@ class KeeperEvent(NamedTuple):
 
 
 class KeptRun(NamedTuple):
-    """The run that stills are of; its stills and marks share it.
+    """The run that stills are of; its stills, its marks and its recording share it.
 
     Attributes:
         token: Random part of their names.
-        study_uid: DICOM UID of their study, without a registered root (PS3.5 B.2).
+        study_uid: DICOM UID of their study, without a registered root (PS3.5 B.2); runs of one
+            examination share it.
+        pseudonym: What the examination is called.
     """
 
     token: str
     study_uid: str
+    pseudonym: str
 
     @classmethod
-    def new(cls) -> KeptRun:
-        """Draw a new one."""
-        return cls(secrets.token_hex(4), f"2.25.{uuid.uuid4().int}")
+    def new(cls, pseudonym: str = "") -> KeptRun:
+        """Draw a new one.
+
+        Args:
+            pseudonym: What the examination is called, from which the study follows; empty for an
+                examination of this run alone.
+
+        Raises:
+            UsageError: It cannot be used. Capital letters and spaces are refused, so that no name
+                gets in by mistake.
+        """
+        token = secrets.token_hex(4)
+        if not pseudonym:
+            return cls(token, f"2.25.{uuid.uuid4().int}", f"exam-{token}")
+        if not _PSEUDONYM.fullmatch(pseudonym):
+            raise UsageError(
+                f"{pseudonym!r} is no pseudonym",
+                expected="1 to 32 letters a-z, digits and dashes, such as study-7; never a name",
+                hint="keep the list of names and pseudonyms elsewhere",
+            )
+        return cls(token, f"2.25.{uuid.uuid5(_STUDIES, pseudonym).int}", pseudonym)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -269,7 +295,7 @@ class StillKeeper:
                 # A name that the next run removes, if this one is cut short.
                 expired = still.with_name(f".{still.name}.expired")
                 still.rename(expired)
-                sync_folder(self.folder)  # before its files go
+                flush_to_disk(self.folder)  # before its files go
                 shutil.rmtree(expired)
                 self._events.append(KeeperEvent(f"{self._word}-expired", still.name))
         except OSError as error:

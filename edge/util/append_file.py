@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge.errors import BusyError
-from edge.util.files import sync_folder
+from edge.util.files import flush_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ class LineFile:
         max_bytes: Size at which the file is moved to `PATH.1`, that one to `PATH.2` and so on; None
             never rotates.
         keep: Maximum number of files.
+        mode: Permissions of a new file.
         write: Writes to a file descriptor and returns the number of bytes written.
     """
 
@@ -38,10 +39,12 @@ class LineFile:
         *,
         max_bytes: int | None = None,
         keep: int = 5,
+        mode: int = 0o640,
         write: Callable[[int, bytes], int] = os.write,
     ) -> None:
         self.path = path
-        self._max_bytes, self._keep, self._write = max_bytes, keep, write
+        self._max_bytes, self._keep, self._mode = max_bytes, keep, mode
+        self._write = write
         self._handle: int | None = None
         self._identity = (0, 0)
         self._size = 0
@@ -62,7 +65,7 @@ class LineFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._named = False
-        self._handle = os.open(self.path, flags, 0o640)
+        self._handle = os.open(self.path, flags, self._mode)
         self._exclusive = self._exclusive or fresh
         if self._exclusive:
             self._lock(self._handle, fresh=fresh)
@@ -119,7 +122,7 @@ class LineFile:
             with suppress(OSError):
                 os.fdatasync(self._handle)
                 if not self._named:
-                    sync_folder(self.path.parent)
+                    flush_to_disk(self.path.parent)
                     self._named = True
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ EXTRA_OF = {
     "tflite_runtime": "tflite-runtime",
     "onnxruntime": "onnx",
     "prometheus_client": "metrics",
+    "paho": "mqtt",
     "pygame": "window",
     "jinja2": "report",
     "tensorboard": "tensorboard",

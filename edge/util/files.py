@@ -45,6 +45,19 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def flush_to_disk(path: Path) -> None:
+    """Flush a file to the disk, or the names in a folder.
+
+    Raises:
+        OSError: It cannot be opened or flushed.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 RESERVE_BYTES = 32 << 20
 """Free disk space below which no picture of a live source is kept, bytes; the journal needs it."""
 
@@ -82,19 +95,6 @@ def atomic_write(path: Path, data: bytes | str, *, mode: int = 0o666) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a folder's entries to the disk.
-
-    Raises:
-        OSError: It cannot be opened or flushed.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def json_text(content: object, *, enc_hook: Callable[[Any], Any] | None = None) -> bytes:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge.stills.still import Still
 
 IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
+STATE, REPORT = "presentation-state.dcm", "report.dcm"
 
 
 @click.command(
@@ -41,7 +42,8 @@ IMAGE, SEGMENTATION = "secondary-capture.dcm", "segmentation.dcm"
     "--study-uid",
     default="",
     metavar="UID",
-    help="Study to put the images into. Default: one study for the stills of a run.",
+    help="Study to put the objects into. Default: one study for the stills of a run, or of all "
+    "runs of one --pseudonym.",
 )
 @options.force("Replace what is there.")
 def command(
@@ -54,12 +56,13 @@ def command(
     study_uid: str,
     force: bool,
 ) -> None:
-    """Write STILL_OR_IMAGE as a DICOM Secondary Capture, and its mask as a Segmentation.
+    """Write STILL_OR_IMAGE as a DICOM Secondary Capture, and what it shows beside it.
 
-    RESEARCH USE ONLY. A still is a folder that `edge-difom run --stills` wrote. An image is
+    RESEARCH USE ONLY. The mask becomes a Segmentation, its outlines a Presentation State over the
+    image, and its regions a structured report (TID 1500), all in one study. If no polyp was found,
+    there is the image alone. A still is a folder that `edge-difom run --stills` wrote. An image is
     segmented once by the bundle, and its field of view is estimated from this image alone. Pixels
-    outside the field of view are black; no patient name and no study date are written. If no polyp
-    was found, there is no Segmentation.
+    outside the field of view are black; no patient name and no study date are written.
     """
     from edge.stills.files import read_still
     from edge.util.extras import require
@@ -84,17 +87,22 @@ def command(
     else:
         still = _segment(path, bundle_path, engine)
     # Imported late: it takes most of a second.
-    from edge.stills import dicom
+    from edge.stills import dicom, dicom_report
 
     image = dicom.secondary_capture(
         still, patient_id=patient_id, clean=no_burned_in_text, study_uid=study_uid
     )
-    segmentation = dicom.segmentation(still, image)
+    beside = {
+        SEGMENTATION: dicom.segmentation(still, image),
+        STATE: dicom_report.presentation_state(still, image),
+        REPORT: dicom_report.structured_report(still, image),
+    }
     with atomic_dir(out, force=force, mode=PRIVATE_FOLDER) as folder:
         atomic_write(folder / IMAGE, dicom.encode(image), mode=PRIVATE_FILE)
-        if segmentation is not None:
-            atomic_write(folder / SEGMENTATION, dicom.encode(segmentation), mode=PRIVATE_FILE)
-    if segmentation is None:
+        for name, dataset in beside.items():
+            if dataset is not None:
+                atomic_write(folder / name, dicom.encode(dataset), mode=PRIVATE_FILE)
+    if beside[SEGMENTATION] is None:
         console.say(f"no Segmentation: {still.record.no_mask or 'no polyp was found'}")
     if still.record.field_of_view == (0, 0, still.record.size[1], still.record.size[0]):
         console.warn("the field of view is the whole frame, so nothing was made black")

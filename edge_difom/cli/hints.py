@@ -16,6 +16,7 @@ OPTION_HINTS = {
     "bundle-marked-bad": "publish a better one, or install it again with --again",
     "bundle-not-found": "edge-difom bundle make RUN --out DIR",
     "camera-failed": "check cable and power; `edge-difom doctor` lists the cameras",
+    "cue-needs-cart": "--cart sim",
     "device-not-found": "--engine openvino:AUTO",
     "engine-not-in-bundle": "choose a different --engine or --precision",
     "invalid-offer": "edge-difom bundle publish B --repository DIR --keys KEYS",
@@ -44,7 +45,7 @@ OPTION_HINTS = {
     "not-quantized": "edge-difom qat {run} --bits {bits}",
     "not-wheels": "pip download --only-binary :all: --dest WHEELS 'edge-difom[cart,trust]'",
     "nothing-decided": "edge-difom review DIR",
-    "nothing-to-review": "`edge-difom run --marks DIR` writes marks",
+    "nothing-to-review": "`edge-difom run --marks DIR` writes marks, --record DIR recordings",
     "nothing-published": "edge-difom bundle publish B --repository DIR --keys KEYS",
     "older-than-installed": "publish the older bundle again with a later version, or "
     "edge-difom device rollback",

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @click.command(
     "review",
-    short_help="Correct the masks of marked frames on a local page.",
+    short_help="Correct the masks of marked frames, and look at recordings, on a local page.",
     epilog=console.examples(
         "edge-difom review MARKS",
         "edge-difom review MARKS --port 8081",
+        "edge-difom review RECORDINGS",
         "edge-difom review MARKS --export DATA",
     ),
 )
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
 )
 @options.force("Replace the data folder.")
 def command(folder: Path, port: int | None, out: Path | None, force: bool) -> None:
-    """Review DIR, the folder of `run --marks` or `run --stills`. RESEARCH USE ONLY.
+    """Review DIR, the folder of `run --marks`, `--stills` or `--record`. RESEARCH USE ONLY.
 
     A page on 127.0.0.1 shows the frames, the most doubtful first: accept the mask that was found,
     draw one, or decide that the frame is clean or of no use. Each decision is kept at once; a
-    review can be stopped and continued. Ctrl-C ends it. --export writes images/, masks/ and clean/
-    for `distill` and provenance.json.
+    review can be stopped and continued. Recordings are shown with a timeline of what was found.
+    Ctrl-C ends the review. --export writes images/, masks/ and clean/ for `distill` and
+    provenance.json.
     """
     if out is None:
         if force:
@@ -68,8 +70,11 @@ def _serve(folder: Path, port: int) -> None:
         with Review(folder, port=port, hint=follow) as review:
             console.say(f"review: {review.url}")
             stop.wait()
-            counts = review.counts()
-    console.say(", ".join(f"{number} {kind}" for kind, number in counts.items() if number))
+            counts, sessions = review.counts(), review.sessions()
+    told = [f"{number} {kind}" for kind, number in counts.items() if number]
+    if sessions:
+        told.append("1 recorded session" if sessions == 1 else f"{sessions} recorded sessions")
+    console.say(", ".join(told))
     if counts["polyp"] or counts["clean"]:
         console.next_command(follow)
 

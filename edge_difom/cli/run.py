@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge.errors import UsageError
 from edge_difom.cli import console, options, run_config, run_defaults, run_summary
+from edge_difom.cli.run_keeping import keep_options
 from edge_difom.cli.signals import event_by_signal, stop_on_signal
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def _keep_stdout(
     metavar="KIND[:PATH]",
     multiple=True,
     callback=_keep_stdout,
-    help="Output: shm:NAME, window[:OPTIONS], web[:PORT], video:FILE.mp4, jsonl[:FILE] (stdout "
-    "without a file) or null; repeatable. Default: null.",
+    help="Output: shm:NAME, window[:OPTIONS], web[:PORT], events:SOCKET, mqtt:HOST[:PORT], "
+    "video:FILE.mp4, jsonl[:FILE] (stdout without a file) or null; repeatable. Default: null.",
 )
 @click.option(
     "--view",
@@ -111,6 +112,11 @@ def _keep_stdout(
     help="Connection to the cart's controller: serial:DEVICE[,BAUD], can:INTERFACE, or sim.",
 )
 @click.option(
+    "--cue",
+    is_flag=True,
+    help="Blink the cart's lamp for 2 s when a region is found, at most every 10 s.",
+)
+@click.option(
     "--guard/--no-guard",
     default=True,
     help="Show no mask on black, overexposed, frozen, out-of-body and blurred frames.",
@@ -120,28 +126,7 @@ def _keep_stdout(
     default=True,
     help="Show a region only after it was seen in 4 of the last 6 frames and for at least 130 ms.",
 )
-@click.option(
-    "--stills",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Save the frame and its mask, black outside the field of view, whenever the cart's pedal "
-    "is pressed or SIGUSR1 arrives. The files contain patient images.",
-)
-@click.option(
-    "--marks",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Let people mark false alarms and missed polyps, by the cart's pedal 2, SIGUSR2 or the "
-    "page of --view, and save those frames for `edge-difom review`. The files contain patient "
-    "images.",
-)
-@click.option(
-    "--marks-days",
-    type=options.FiniteRange(min=0, min_open=True),
-    default=30,
-    show_default=True,
-    help="Remove marks that are older than this many days.",
-)
+@keep_options
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option(
     "--seconds",
@@ -176,17 +161,16 @@ def command(
     log: Path | None,
     metrics: Path | None,
     cart: str,
+    cue: bool,
     guard: bool,
     smooth: bool,
-    stills: Path | None,
-    marks: Path | None,
-    marks_days: float,
     frames: int | None,
     seconds: float | None,
     threads: int | None,
     realtime: bool,
     force: bool,
     json_path: str | None,
+    **keeping: Any,
 ) -> None:
     """Find polyps in the frames of a source. RESEARCH USE ONLY, NOT A MEDICAL DEVICE.
 
@@ -221,12 +205,13 @@ def command(
     with ExitStack() as stack:
         # First, so that a signal during the slow start ends in whole outputs, too.
         stop = stack.enter_context(stop_on_signal())
-        still = stack.enter_context(event_by_signal("stills", stills))
-        mark = stack.enter_context(event_by_signal("marks", marks))
+        still = stack.enter_context(event_by_signal("stills", keeping["stills"]))
+        mark = stack.enter_context(event_by_signal("marks", keeping["marks"]))
         from edge.bundle.reader import Bundle
         from edge.inference.engine_spec import bundle_spec
         from edge.inference.supervisor import SingleBundle
         from edge.pipeline.device import DeviceOptions, open_device
+        from edge.pipeline.keeping import Requests
         from edge.record_header import make_header
         from edge.sinks.open import open_sinks
         from edge.sources.open import open_source
@@ -266,13 +251,12 @@ def command(
             threads=threads,
             log=log,
             metrics=metrics,
+            cue=cue,
             guard=guard,
             smooth=smooth,
-            stills=stills,
-            marks=marks,
-            marks_days=marks_days,
             bounded=bounded,
             linger=view is not None and not bounded,
+            **keeping,
         )
         with frames_from:
             outputs = open_sinks(
@@ -291,8 +275,7 @@ def command(
                 cart=_open_cart(cart) if cart else None,
                 lock=_open_signal(state) if state else None,
                 stop=stop,
-                still=still,
-                mark=mark,
+                requests=Requests(still, mark),
                 followers=[LiveStatus(changes=frames_from.live)],
                 header=header,
             ) as loop:
@@ -308,9 +291,9 @@ def command(
         *(file for file in (*written, json_path) if file and file != "-" and Path(file).exists())
     )
     run_summary.refuse_unjudged(summary, failure)
-    if marks is not None:
-        console.next_command(f"edge-difom review {console.quote(marks)}")
-    elif stills is not None:
+    if (reviewed := keeping["marks"] or keeping["record"]) is not None:
+        console.next_command(f"edge-difom review {console.quote(reviewed)}")
+    elif (stills := keeping["stills"]) is not None:
         console.next_command(f"edge-difom device still {console.quote(stills)}/STILL --out DICOM")
     elif path is not None:
         console.next_command(

@@ -43,6 +43,7 @@ class ThreadedCart:
         self._session = Session()
         self._lock = threading.Lock()
         self._beat: Beat | None = None
+        self._cued, self._cues = False, 0
         self._events: deque[CartReport] = deque(maxlen=1024)
         self._stop = threading.Event()
         self._wake_read, self._wake_write = -1, -1
@@ -88,6 +89,11 @@ class ThreadedCart:
             self._beat = Beat(status, frame_age_ms, mask, self._now_ms())
         self._wake()
 
+    def cue(self) -> None:
+        """Ask for a light cue: the lamp blinks for a moment, unless it did just now."""
+        with self._lock:
+            self._cued = True
+
     def events(self) -> Sequence[CartReport]:
         """Return what was reported since the last call."""
         with self._lock:
@@ -102,6 +108,7 @@ class ThreadedCart:
         return {
             "drops": session.deframer.drops,
             "refused": session.refused,
+            "cues": self._cues,
             "controller_drops": 0 if status is None else status.drops,
             "controller_refused": 0 if status is None else status.refused,
         }
@@ -176,6 +183,9 @@ class ThreadedCart:
                 # one.
                 with self._lock:
                     beat, self._beat = self._beat, None
+                    cued, self._cued = self._cued, False
+                if cued and session.cue(self._now_ms()):
+                    self._cues += 1
                 unsent = session.poll(beat, self._now_ms())
             if unsent:
                 unsent = unsent[transport.write(unsent) :]

@@ -14,6 +14,7 @@ from edge.contracts import CartEvent, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS, ROUTE_LEASE_MS
 from edge.status import LIGHTS, Light, State
 from firmware_bridge.cart.link.controller_clock import ControllerClock
+from firmware_bridge.cart.link.cue import CUE_PERIOD_MS, Cue
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
 
@@ -102,6 +103,7 @@ class Session:
         self._lamp_ms: int | None = None
         self._lamp_sequence: int | None = None
         self._lamp: tuple[int, int] | None = None
+        self._cue = Cue()
         self._refusals: set[str] = set()
         self._faults = 0
 
@@ -148,6 +150,10 @@ class Session:
         self._out.clear()
         return out
 
+    def cue(self, now_ms: int) -> bool:
+        """Blink the lamp for a moment while the state is RUNNING; return whether it begins now."""
+        return self._cue.ask(now_ms)
+
     def farewell(self) -> bytes:
         """Return the last message: pass-through."""
         self._out.clear()
@@ -181,6 +187,8 @@ class Session:
         if beat.mask:
             self._send(m.SetRoute(route=1, lease_ms=ROUTE_LEASE_MS))
         lamp = LAMPS[state]
+        if state is State.RUNNING and self._cue.shown(now_ms):
+            lamp = lamp[0], CUE_PERIOD_MS
         waited = self._lamp_ms is None or now_ms - self._lamp_ms >= LAMP_MS
         if lamp != self._lamp or (self._lamp_sequence is not None and waited):
             self._lamp, self._lamp_ms = lamp, now_ms

@@ -122,7 +122,7 @@ class AuditLog:
             file.write(line + b"\n")
             durable.sync_file(file)
         if new:
-            durable.sync_folder(self._folder)
+            durable.flush_to_disk(self._folder)
         written = Head(n=record.n, digest=sha256(line))
         durable.write(self._folder / HEAD, msgspec.json.encode(written))
         return written

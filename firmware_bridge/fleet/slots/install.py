@@ -323,7 +323,7 @@ def _copy(repository: Folder, candidate: _Candidate, part: Path) -> None:
             copy.write(block)
             left -= len(block)
         durable.sync_file(copy)
-    durable.sync_folder(part.parent)
+    durable.flush_to_disk(part.parent)
     size = candidate.size + 1 - left
     if (size, digest.hexdigest()) != (candidate.size, candidate.sha256):
         raise BundleError(

@@ -126,7 +126,7 @@ def write_private(
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
         durable.sync_file(file)
-    durable.sync_folder(path.parent)
+    durable.flush_to_disk(path.parent)
 
 
 def load(path: Path, passphrase: bytes | None = None) -> CryptoSigner:

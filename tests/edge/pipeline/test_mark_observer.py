@@ -380,7 +380,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_run(
     assert run(*arguments, "--marks", str(tmp_path / "file")) == 2
     assert "no marks can be kept" in capfd.readouterr().err
     assert run(*arguments, "--marks", str(tmp_path / "m"), "--stills", str(tmp_path / "m")) == 2
-    assert "stills or marks are kept there already" in capfd.readouterr().err
+    assert "a run keeps pictures there already" in capfd.readouterr().err
 
 
 def _send_when(condition: Callable[[], bool]) -> None:

@@ -23,6 +23,7 @@ from edge.review.server import Review, review_page
 from edge.status import Light
 from edge.stills.files import read_still
 from tests.support.chromium import Chromium
+from tests.support.local_page import ask, press, text
 from tests.support.marks import SIZE, name, peak, put
 
 if TYPE_CHECKING:
@@ -47,27 +48,6 @@ def folder(tmp_path: Path) -> Path:
 def review(folder: Path) -> Iterator[Review]:
     with Review(folder, hint="how to export") as server:
         yield server
-
-
-def ask(
-    review: Review, path: str, content: object = None, *, token: str | None = None, **headers: str
-) -> tuple[int, bytes, http.client.HTTPMessage]:
-    """Get a path below the token, or post a content there."""
-    url = urlsplit(review.url)
-    connection = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=10)
-    fields = {"Content-Type": "application/json"} | {
-        key.replace("_", "-"): value for key, value in headers.items()
-    }
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    where = (url.path if token is None else f"/{token}/") + path
-    if content is None:
-        connection.request("GET", where, headers=fields)
-    else:
-        connection.request("POST", where, body, fields)
-    response = connection.getresponse()
-    result = response.status, response.read(), response.headers
-    connection.close()
-    return result
 
 
 def drawn(height: int = SIZE[0]) -> str:
@@ -240,15 +220,6 @@ def test_the_page_has_the_lights_of_the_device() -> None:
     for light in Light:
         assert f"--{light}: #{bytes(light.rgb).hex()};" in page
     assert "RESEARCH USE ONLY" in page
-
-
-def text(of: str) -> str:
-    return f"document.getElementById('{of}').textContent"
-
-
-def press(page: Chromium, key: str) -> None:
-    page.call("Input.dispatchKeyEvent", type="keyDown", key=key)
-    page.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
 
 def drag(page: Chromium, *places: tuple[float, float]) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from edge.errors import BusyError, UsageError
 from edge.frame import Frame, Result
-from edge.sinks import video
 from edge.sinks.base import SinkOptions
 from edge.sinks.open import open_sinks
-from edge.sinks.video import VideoSink, encodable_rate
+from edge.sinks.video import VideoSink
+from edge.util import clip_writer
+from edge.util.clip_writer import encodable_rate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_name_outside_utf8_is_recorded(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
-    monkeypatch.setattr(video, "is_whole_mp4", lambda _: False)
+    monkeypatch.setattr(clip_writer, "is_whole_mp4", lambda _: False)
     with pytest.raises(BusyError, match="the disk is full") as caught:
         record(tmp_path / "o.mp4", [0, 40, 80], live=live)
     assert caught.value.exit_code == 11

@@ -20,8 +20,9 @@ from edge.record_header import make_header
 from edge.sinks.base import SinkOptions
 from edge.sinks.jsonl import JsonlSink, read_frame_lines
 from edge.sinks.open import SINKS, open_sinks
-from edge.sinks.video import CODECS, VideoSink
+from edge.sinks.video import VideoSink
 from edge.status import Reason, ReasonKind, State, Status
+from edge.util.clip_writer import CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +174,13 @@ class TestJsonl(SinkContract):
 
     def text(self, folder: Path) -> str:
         return f"jsonl:{folder / 'frames.jsonl'}"
+
+
+class TestEvents(SinkContract):
+    name = "socket"
+
+    def text(self, folder: Path) -> str:
+        return f"events:{folder / 'socket'}"
 
 
 class TestNull(SinkContract):
@@ -365,7 +373,7 @@ def test_a_recording_stops_before_the_disk_is_full(
 ) -> None:
     with VideoSink(tmp_path / "o.mp4", LIVE) as sink:
         sink.write(frame(0), result())
-        while sink._writer is None:  # until the first frame is in work
+        while sink._writer is None or not sink._writer.written:  # the first frame
             time.sleep(0.001)
         monkeypatch.setattr("edge.sinks.video.RESERVE_BYTES", 1 << 62)
         monkeypatch.setattr("edge.sinks.video._CHECK_S", 0)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from edge.errors import SourceError
-from edge.pipeline.frame_time import moment_ns
 from edge.sources.clip import ClipSource
 from edge.sources.packets import Packets
 from edge.util import ffmpeg
 from edge.util.container import hides_frames, holds_its_video, is_whole_mp4, missing_bytes
 from edge.util.field_order import declares_fields
+from edge.util.frame_time import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

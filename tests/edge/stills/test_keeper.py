@@ -156,7 +156,7 @@ def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     folder.chmod(0o700)
     keeper = StillKeeper(folder)
     assert [path.name for path in folder.iterdir()] == ["notes"]
-    with pytest.raises(UsageError, match="stills or marks are kept there already"):
+    with pytest.raises(UsageError, match="a run keeps pictures there already"):
         StillKeeper(folder)
     keeper.close()
     StillKeeper(folder).close()

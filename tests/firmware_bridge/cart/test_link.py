@@ -14,6 +14,7 @@ from edge.contracts import CartEvent, CartReport, PedalEvent
 from edge.limits import BEAT_MAX_AGE_MS
 from edge.status import Reason, ReasonKind, State, Status
 from firmware_bridge.cart.link import session as s
+from firmware_bridge.cart.link.cue import CUE_EVERY_MS, CUE_MS
 from firmware_bridge.cart.protocol import messages as m
 from firmware_bridge.cart.protocol.framing import Deframer, frame
 from firmware_bridge.cart.simcart.controller import Controller
@@ -115,6 +116,59 @@ def test_a_lost_lamp_is_sent_again(cable: Cable) -> None:
     cable.to_controller = lambda data: data
     cable.run(300)
     assert cable.controller.lamp == m.AMBER
+
+
+def lamps(cable: Cable, ms: int) -> list[int]:
+    """The lamp at each millisecond."""
+    seen = []
+    for _ in range(ms):
+        cable.run(1)
+        seen.append(cable.controller.lamp)
+    return seen
+
+
+def flashes(seen: list[int]) -> int:
+    return sum(one == m.OFF != other for one, other in zip(seen[1:], seen, strict=False))
+
+
+def test_a_cue_blinks_for_two_seconds_and_not_again_for_ten(cable: Cable) -> None:
+    assert cable.session.cue(cable.now_ms)
+    seen = lamps(cable, CUE_MS + 100)
+    assert set(seen) == {m.GREEN, m.OFF}
+    assert 3 <= flashes(seen) <= 5, "at most three a second"
+    assert set(lamps(cable, 500)) == {m.GREEN}, "it has ended"
+    assert not cable.session.cue(cable.now_ms)
+    assert set(lamps(cable, 500)) == {m.GREEN}
+    cable.run(CUE_EVERY_MS)
+    assert cable.session.cue(cable.now_ms)
+    assert m.OFF in lamps(cable, 600)
+
+
+def test_a_cue_never_hides_another_state_and_ends_with_the_host(cable: Cable) -> None:
+    assert cable.session.cue(cable.now_ms)
+    cable.status = Status(State.BYPASS, Reason(ReasonKind.EXHAUSTED, "none"), 0)
+    cable.run(20)
+    assert set(lamps(cable, 600)) == {m.RED}
+    cable.status = Status(State.RUNNING, None, 0)
+    cable.run(20)
+    assert m.OFF in lamps(cable, 600)
+    cable.beating = False
+    cable.run(600)
+    assert m.GREEN not in lamps(cable, 1000), "the controller shows its own lamp"
+
+
+def test_a_cue_that_the_line_loses_begins_and_ends_all_the_same(cable: Cable) -> None:
+    assert cable.session.cue(cable.now_ms)
+    cable.to_controller = nothing
+    cable.run(100)
+    cable.to_controller = lambda data: data
+    cable.run(300)
+    assert m.OFF in lamps(cable, 600)
+    cable.to_controller = nothing
+    cable.run(CUE_MS - 900)
+    cable.to_controller = lambda data: data
+    cable.run(400)
+    assert set(lamps(cable, 600)) == {m.GREEN}
 
 
 def test_without_a_mask_the_lease_runs_out(cable: Cable) -> None:
