@@ -13,6 +13,7 @@ from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.util import plugins
 from edge.util.extras import missing, resolve
 from edge.util.host import architecture, usable_cpus
+from edge.util.installation import engine_hint
 from edge.util.plugins import find_plugin, plugin_names
 from edge.util.spec import parse
 
@@ -216,8 +217,7 @@ def _choose(bundle: Bundle, precision: str) -> str:
         expected=f"one of {', '.join(runtimes) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
-        hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
-        "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+        hint=engine_hint(),
     )
 
 

@@ -3,8 +3,10 @@
 #
 #     install.sh WHEELS [OPTIONS OF edge-difom device provision]
 #
-# WHEELS is a folder with edge-difom's wheel and those that it needs (`pip download 'edge-difom[...]' -d WHEELS`);
-# nothing is fetched from a network. May be run again, also with newer wheels. Starts and enables nothing.
+# WHEELS is a folder that tools/make-wheelhouse of a checkout has filled. If it has a list of requirements for this
+# machine and its Python, the wheels are checked against the hashes of that list, which also names the extras; a folder
+# without any list is taken as it is, with the extras of $EXTRAS. Nothing is fetched from a network. May be run again,
+# also with newer wheels. Starts and enables nothing.
 set -eu
 
 HOME_OF_IT=/opt/edge-difom
@@ -28,11 +30,23 @@ for tool in systemctl systemd-sysusers systemd-tmpfiles udevadm; do
 done
 "$PYTHON" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     fail "$PYTHON is no Python 3.10 or newer with venv: apt-get install python3-venv" 8
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+list=$wheels/requirements-$(uname -m)-$version.txt
+if [ ! -f "$list" ] && ls "$wheels"/requirements-*.txt >/dev/null 2>&1; then
+    fail "$wheels has no requirements-$(uname -m)-$version.txt: tools/make-wheelhouse --machine $(uname -m) --python $version" 8
+fi
 if systemctl is-active --quiet edge-difom; then
     fail "the runtime is active, and may be in use on a patient: systemctl stop edge-difom" 11
 fi
 
 # System packages stay visible: GStreamer's Python bindings are the distribution's.
 [ -x "$HOME_OF_IT/bin/python" ] || "$PYTHON" -m venv --system-site-packages "$HOME_OF_IT"
-"$HOME_OF_IT/bin/python" -m pip install --no-index --find-links "$wheels" --upgrade "edge-difom[$EXTRAS]"
+install() {
+    "$HOME_OF_IT/bin/python" -m pip install --no-index --find-links "$wheels" --upgrade "$@"
+}
+if [ -f "$list" ]; then
+    install --require-hashes --requirement "$list"
+else
+    install "edge-difom[$EXTRAS]"
+fi
 "$HOME_OF_IT/bin/edge-difom" device provision --python "$HOME_OF_IT/bin/python" "$@"
