@@ -172,7 +172,7 @@ def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     (tools / "id").write_text('#!/bin/sh\necho "${WHO:-0}"\n')
     (tools / "python3").write_text(
         fake
-        + 'case "$2" in *sys.version_info[:2]*) echo 3.11;; esac\n'
+        + 'case "$2" in *%d.%d*) echo 3.11;; esac\n'
         + f"case $2 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
         f"do cp {tools}/tool {home}/bin/$p; done;; esac\n"
     )
