@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         runs: Whether the engine can run.
         obstacles: Reasons why it cannot, each with a remedy if there is one.
     """

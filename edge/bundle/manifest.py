@@ -193,8 +193,8 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32` or `bf16`; `bf16` uses the files of the f32 engine and lets
-            `openvino` run them in bfloat16.
+        precision: `int8`, `f32`, `bf16` or `f16`; `bf16` uses the files of the f32 engine and lets
+            `openvino` run them in bfloat16, `f16` has a file of its own for `onnx`.
         files: Paths inside the bundle, the model file first.
         min_version: Minimum version of the runtime.
         architectures: Values of `platform.machine()` that the engine was built for.

@@ -119,7 +119,7 @@ class Bundle:
 
         Args:
             name: `openvino`, `tflite` or `onnx`.
-            precision: `int8`, `f32` or `bf16`.
+            precision: `int8`, `f32`, `bf16` or `f16`.
 
         Raises:
             UsageError: The bundle has no such engine.
