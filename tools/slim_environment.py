@@ -97,14 +97,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--measure", action="store_true", help="remove nothing")
     asked = parser.parse_args(arguments)
     if not (asked.site_packages / "edge_difom").is_dir():
-        print(f"error: {asked.site_packages} holds no edge_difom", file=sys.stderr)
+        sys.stderr.write(f"error: {asked.site_packages} holds no edge_difom\n")
         return 2
     if not asked.measure:
         for part, freed in slim(asked.site_packages, frozenset(asked.keep)).items():
-            print(f"removed {part:12} {freed / MB:7.1f} MB")
+            sys.stdout.write(f"removed {part:12} {freed / MB:7.1f} MB\n")
     for name, held in list(by_package(asked.site_packages).items())[:8]:
-        print(f"{name:20} {held / MB:7.1f} MB")
-    print(f"{'all':20} {size(asked.site_packages) / MB:7.1f} MB")
+        sys.stdout.write(f"{name:20} {held / MB:7.1f} MB\n")
+    sys.stdout.write(f"{'all':20} {size(asked.site_packages) / MB:7.1f} MB\n")
     return 0
 
 

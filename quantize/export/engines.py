@@ -1,4 +1,4 @@
-"""Every engine of a student (OpenVINO, TFLite, ONNX; INT8, f32, bf16, f16) from canonical graphs."""
+"""Every engine of a student (OpenVINO, TFLite, ONNX) from canonical graphs."""
 
 from __future__ import annotations
 
