@@ -13,7 +13,6 @@ import numpy as np
 
 from distill.data.digests import data_digest
 from distill.data.split_record import read_splits as read_run_splits
-from distill.run_folder import training_versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
@@ -43,6 +42,7 @@ from edge.util.files import refuse_existing
 from quantize.bundle.card_facts import card_facts
 from quantize.bundle.data_card import data_card
 from quantize.bundle.model_card import model_card
+from quantize.bundle.origin import origin_facts
 from quantize.certify.gate import gate_record
 from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
@@ -351,7 +351,7 @@ def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Field
 
 
 def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
-    config = quantized.source.config
+    config, facts = quantized.source.config, origin_facts(quantized.source)
     samples = [
         *splits.train,
         *splits.validation,
@@ -366,9 +366,11 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
         },
-        versions=training_versions(),
+        versions=facts.versions,
         seed=config.run.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        training=facts.training,
+        configuration=facts.configuration,
     )
 
 
