@@ -173,4 +173,5 @@ def _decoded(made: str, read: str) -> NDArray[np.float64]:
     red, blue = _MATRICES[read]
     r, b = luma + 2 * (1 - red) * cr, luma + 2 * (1 - blue) * cb
     g = (luma - red * r - blue * b) / (1 - red - blue)
-    return np.clip(np.stack([r, g, b], axis=1), 0, 255)
+    levels: NDArray[np.float64] = np.clip(np.stack([r, g, b], axis=1), 0, 255)
+    return levels
