@@ -12,12 +12,14 @@ import sys
 import venv
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edge.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 LIMITS_MB = {"openvino": 330, "tflite": 250}
