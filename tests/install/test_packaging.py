@@ -224,9 +224,7 @@ def test_one_set_that_cannot_be_made_leaves_the_others(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("extra", sorted(LIMITS_MB))
-def test_a_wheelhouse_installs_without_a_network_in_few_megabytes(
-    extra: str, tmp_path: Path
-) -> None:
+def test_a_wheelhouse_installs_offline_in_few_megabytes(extra: str, tmp_path: Path) -> None:
     """Made, installed by hashes without an index, slimmed and verified."""
     if (machine := platform.machine()) not in ("x86_64", "aarch64"):
         pytest.skip(f"no wheelhouse is made for {machine}")

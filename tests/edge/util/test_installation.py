@@ -65,7 +65,7 @@ def test_without_an_origin_the_packages_are_named(monkeypatch: pytest.MonkeyPatc
         )
 
 
-def test_a_tree_that_was_never_installed_is_installed_from_itself(
+def test_a_tree_without_metadata_is_installed_from_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def absent(name: str) -> None:

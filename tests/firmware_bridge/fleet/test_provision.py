@@ -213,7 +213,7 @@ def test_the_script_installs_and_provisions_and_may_run_again(
         assert last == f"edge-difom device provision --python {tmp_path}/home/bin/python --rauc"
 
 
-def test_the_script_takes_the_list_of_this_machine_with_its_hashes(
+def test_the_script_takes_the_hashes_of_its_machine(
     install: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     wheels = tmp_path / "a stick"

@@ -26,7 +26,7 @@ def f32() -> ExportedEngine:
     return export_engines(canonicalize(UNet(width=8).eval(), (SIZE, SIZE)))[2]
 
 
-def test_weights_and_activations_are_half_and_the_frame_stays_uint8(f32: ExportedEngine) -> None:
+def test_weights_are_half_and_the_frame_stays_uint8(f32: ExportedEngine) -> None:
     model = onnx.load_model_from_string(half_precision(f32.contents[0]))
     onnx.checker.check_model(model, full_check=True)
     kinds = {tensor.data_type for tensor in model.graph.initializer}
