@@ -28,7 +28,8 @@ from tests.machines.debian import (
 
 TOOLS = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "dpkg-deb": "dpkg"}
 BASE = "localhost/edge-difom-base"
-CERTIFICATES = Path("/etc/ssl/certs")
+CERTIFICATES = "/mnt/certificates.crt"
+"""Where a recipe finds the certificates that pip is told to trust here, if any."""
 PHANTOM = "synthetic:?frames=20&live=0"
 
 
@@ -59,9 +60,11 @@ class Images:
     def build(self, recipe: str, tag: str, context: Path, **arguments: str) -> None:
         """Build an image of a recipe in `containers/`."""
         given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        if trusted := os.environ.get("PIP_CERT"):
+            given += [f"--volume={trusted}:{CERTIFICATES}:ro"]
         self.call(
             "build", "--isolation", "chroot", "--network", "host", "--pull-never",
-            f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", f"--build-arg=BASE={BASE}", *given,
+            f"--build-arg=BASE={BASE}", *given,
             "--file", REPOSITORY / "containers" / recipe, "--tag", tag, context,
         )  # fmt: skip
 
@@ -119,9 +122,9 @@ def check_training(images: Images, folder: Path) -> None:
     (context / "constraints.txt").write_bytes((REPOSITORY / "constraints.txt").read_bytes())
     (wheel,) = (folder / "wheels").glob("edge_difom-*.whl")
     (context / "dist" / wheel.name).write_bytes(wheel.read_bytes())
-    mirror = {
-        name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_CERT") if name in os.environ
-    }
+    mirror = {"PIP_CERT": CERTIFICATES} if os.environ.get("PIP_CERT") else {}
+    if index := os.environ.get("PIP_INDEX_URL"):
+        mirror["PIP_INDEX_URL"] = index
     images.build("training.Containerfile", "training", context, EXTRAS="sbom", **mirror)
     told = images.run("training", "edge-difom", "doctor")
     expect(told, "extra [sbom]            installed")
