@@ -21,6 +21,7 @@ from edge.sources import gst_bindings
 from edge.sources.camera_discovery import Camera, find_cameras, with_formats
 from edge.util.extras import EXTRA_OF
 from edge.util.host import Device, read_device, versions
+from edge.util.installation import engine_hint, install_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,10 +105,7 @@ def examine(bundle: Path | None = None) -> DoctorReport:
     engines = find_runtimes()
     problems = [runtime.conflict for runtime in engines.values() if runtime and runtime.conflict]
     if not any(engines.values()):
-        problems.append(
-            "no engine is installed: pip install 'edge-difom[openvino]' (or [tflite], [onnx], "
-            "on old systems [tflite-runtime])"
-        )
+        problems.append(f"no engine is installed: {engine_hint()}")
     shipped = default_bundle()
     precisions: list[Probe] = []
     if (examined := bundle or shipped) is not None:
@@ -156,7 +154,7 @@ def _extras() -> dict[str, Extra]:
             root for root, owner in EXTRA_OF.items() if owner == extra and not _is_installed(root)
         ]
         extras[extra] = Extra(
-            installed=not missing, missing=missing, install=f"pip install 'edge-difom[{extra}]'"
+            installed=not missing, missing=missing, install=install_command(extra)
         )
     return extras
 

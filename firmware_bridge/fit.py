@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from edge.util import host as device_info
+from edge.util.installation import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         runs: Whether the engine can run.
         obstacles: Reasons why it cannot, each with a remedy if there is one.
     """
@@ -107,7 +108,7 @@ def _finding(
             f"this version does not know the runtime {entry.runtime!r}, only {', '.join(runtimes)}"
         )
     elif installed is None:
-        obstacles.append(f"the runtime is not installed: pip install 'edge-difom[{entry.runtime}]'")
+        obstacles.append(f"the runtime is not installed: {install_command(entry.runtime)}")
     elif not installed.reaches(entry.min_version):
         obstacles.append(
             f"needs {installed.package} {installed.needed(entry.min_version)} or "

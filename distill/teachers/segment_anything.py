@@ -14,7 +14,8 @@ from distill.teachers.base import IMAGENET, Teacher, fitting_size, normalized
 from distill.teachers.layers import LayeredTeacher, numbered, tapped
 from distill.teachers.unreadable import UNREADABLE
 from distill.weight_files import explain_unreadable, find_weights
-from edge.errors import DataError, MissingDependencyError
+from edge.errors import DataError
+from edge.util.installation import missing_extra
 from edge.util.spec import expand
 
 if TYPE_CHECKING:
@@ -173,12 +174,6 @@ def _encoder(architecture: dict[str, Any]) -> nn.Module:
     try:
         from segment_anything.modeling import ImageEncoderViT
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "the Python package `segment-anything` is not installed; "
-            "this needs `pip install edge-difom[train]`",
-            expected=f"module {error.name}",
-            got="no such module",
-            hint="pip install 'edge-difom[train]'",
-        ) from error
+        raise missing_extra("segment_anything", "train") from error
     network: nn.Module = ImageEncoderViT(norm_layer=partial(nn.LayerNorm, eps=1e-6), **architecture)
     return network

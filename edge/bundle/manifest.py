@@ -193,8 +193,8 @@ class EngineEntry(Strict, frozen=True, kw_only=True):
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32` or `bf16`; `bf16` uses the files of the f32 engine and lets
-            `openvino` run them in bfloat16.
+        precision: `int8`, `f32`, `bf16` or `f16`; `bf16` uses the files of the f32 engine and lets
+            `openvino` run them in bfloat16, `f16` has a file of its own for `onnx`.
         files: Paths inside the bundle, the model file first.
         min_version: Minimum version of the runtime.
         architectures: Values of `platform.machine()` that the engine was built for.
@@ -334,7 +334,20 @@ class AccuracyGate(Strict, frozen=True, kw_only=True):
 
 
 class Provenance(Strict, frozen=True, kw_only=True):
-    """Origin of the student."""
+    """Origin of the student.
+
+    Attributes:
+        student: Its network.
+        teachers: Networks that taught it.
+        recipe: How it was trained, in one line.
+        data: Data set -> digest of its frames.
+        versions: Software -> version when the training began.
+        seed: Seed of the training.
+        created: When the bundle was made.
+        training: When, where, by which command and from which commit the training began; empty in
+            bundles of older versions. Folders are left out of the command.
+        configuration: Settings of the training that differ from the defaults, without folders.
+    """
 
     student: str
     teachers: list[str]
@@ -343,6 +356,8 @@ class Provenance(Strict, frozen=True, kw_only=True):
     versions: dict[str, str]
     seed: int
     created: str
+    training: dict[str, str] = {}
+    configuration: dict[str, str] = {}
 
 
 class Manifest(Strict, frozen=True, kw_only=True, rename=_STORED):

@@ -18,6 +18,7 @@ from edge.bundle.manifest import SCHEMA_VERSION, EngineEntry, Manifest
 from edge.bundle.store import MEND, SUFFIX, Store, check_names, open_store
 from edge.errors import BundleError, UsageError
 from edge.util.files import atomic_dir, atomic_write, json_text, refuse_existing, sha256
+from edge.util.installation import UPGRADE
 from edge.util.plain_text import markdown
 from edge.util.zip_file import write_zip
 
@@ -123,7 +124,7 @@ class Bundle:
 
         Args:
             name: `openvino`, `tflite` or `onnx`.
-            precision: `int8`, `f32` or `bf16`.
+            precision: `int8`, `f32`, `bf16` or `f16`.
 
         Raises:
             UsageError: The bundle has no such engine.
@@ -249,9 +250,7 @@ def _decode(encoded: bytes, path: Path) -> Manifest:
                 f"this edge-difom reads schema {SCHEMA_VERSION}",
                 expected=f"schema_version {SCHEMA_VERSION}",
                 got=f"schema_version {version}",
-                hint="pip install --upgrade edge-difom"
-                if version > SCHEMA_VERSION
-                else "make the bundle again",
+                hint=UPGRADE if version > SCHEMA_VERSION else "make the bundle again",
             )
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

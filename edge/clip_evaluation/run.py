@@ -247,7 +247,7 @@ def evaluate_video(
         surveys: The clips, from `survey_clip`.
         engine: `openvino`, `tflite`, `onnx` or `auto`.
         threads: CPU threads; None for every core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         done: Called with the name of the clip after each frame.
 
     Returns:

@@ -22,6 +22,7 @@ from edge.errors import (
 from edge.imaging.box_maps import mask_plane
 from edge.imaging.postprocess import level
 from edge.record_header import RecordHeader  # noqa: TC001 - msgspec reads annotations
+from edge.util.installation import engine_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,8 +157,7 @@ def verify_bundle(
             f"no engine of {bundle.path} can run here",
             expected=" or ".join(runtimes),
             got="; ".join(check.problem for check in checks),
-            hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
-            "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+            hint=engine_hint(),
         )
     for check in checks:
         if not check.ok:

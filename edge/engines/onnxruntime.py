@@ -1,4 +1,4 @@
-"""ONNX models on onnxruntime: on TensorRT or CUDA if the build has them, else on the CPU."""
+"""ONNX models on onnxruntime: on a named device, or on the first that the build has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.engines.closed import closed
 from edge.engines.formats import check_onnx
-from edge.errors import BundleError
+from edge.errors import BundleError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 """Execution providers in the order in which they are tried."""
 
-# TF32 would round what an f32 engine multiplies to 10 bits.
-_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+DEVICES = {
+    "tensorrt": PROVIDERS,
+    "cuda": PROVIDERS[1:],
+    "cpu": PROVIDERS[2:],
+}
+"""Device -> its provider, and those that run what it cannot."""
+
+_PROVIDER_OPTIONS = {
+    # TF32 would round what an f32 engine multiplies to 10 bits.
+    "CUDAExecutionProvider": {"use_tf32": "0"},
+    # Without it TensorRT refuses a graph with quantizers; it allows no precision of its own choice.
+    "TensorrtExecutionProvider": {"trt_int8_enable": "1"},
+}
 _CONFIG = {
     # Weights beyond 7 bits overflow in the kernels of x86 CPUs without VNNI, unless this turns to
     # exact ones.
@@ -58,9 +69,14 @@ class OnnxEngine:
     Args:
         files: The `.onnx` alone.
         threads: CPU threads.
+        device: One of `DEVICES`, which must be there; None takes the first of `providers` that this
+            build has.
+        half: Whether TensorRT may compute in half precision, as an f16 engine needs.
         providers: Execution providers, the preferred first; unavailable ones are skipped.
 
     Raises:
+        MissingDependencyError: The installed onnxruntime was built without the device's provider.
+        UsageError: This machine has no such device, or its driver or libraries cannot be loaded.
         BundleError: onnxruntime cannot load the file, or the model's input or output breaks the
             contract.
     """
@@ -70,7 +86,13 @@ class OnnxEngine:
     name = "onnx"
 
     def __init__(
-        self, files: Sequence[bytes], *, threads: int, providers: Sequence[str] = PROVIDERS
+        self,
+        files: Sequence[bytes],
+        *,
+        threads: int,
+        device: str | None = None,
+        half: bool = False,
+        providers: Sequence[str] = PROVIDERS,
     ) -> None:
         import onnxruntime as ort
 
@@ -81,10 +103,22 @@ class OnnxEngine:
         check_onnx(files[0])
         self._model, self._threads, self._version = files[0], threads, str(ort.__version__)
         present = ort.get_available_providers()
+        if device is not None:
+            providers = DEVICES[device]
+            _check_built_with(device, present)
         self._providers = [
-            (name, _PROVIDER_OPTIONS.get(name, {})) for name in providers if name in present
+            (name, _provider_options(name, half=half)) for name in providers if name in present
         ]
         self._session = self._load(self._options())
+        if device is not None and providers[0] not in self._session.get_providers():
+            raise UsageError(
+                f"onnxruntime cannot use {device} on this machine",
+                expected=providers[0],
+                got=", ".join(self._session.get_providers()),
+                hint="check the driver and the libraries that this build of onnxruntime needs, "
+                "or choose a different device",
+                code="onnx-device-not-found",
+            )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._input_size, output_size = _sizes(inputs, outputs)
         # Both buffers are bound once: onnxruntime reads the frame and writes the scores in place.
@@ -118,7 +152,7 @@ class OnnxEngine:
         """
         kernels = self.kernels
         convolutions = Counter(
-            "int8" if kernel.types & {"int8", "uint8"} else "f32"
+            _precision(kernel.types)
             for kernel in kernels
             if any(word in kernel.kind for word in _COMPUTE)
         )
@@ -190,6 +224,32 @@ class OnnxEngine:
             raise BundleError(
                 "onnxruntime cannot load the engine", got=str(error).strip()
             ) from error
+
+
+def _provider_options(provider: str, *, half: bool) -> dict[str, str]:
+    options = dict(_PROVIDER_OPTIONS.get(provider, {}))
+    if half and provider == "TensorrtExecutionProvider":
+        options["trt_fp16_enable"] = "1"
+    return options
+
+
+def _check_built_with(device: str, present: Sequence[str]) -> None:
+    """Refuse a device for which the installed build has no provider."""
+    if DEVICES[device][0] not in present:
+        raise MissingDependencyError(
+            f"the installed onnxruntime was built without {device}",
+            expected=DEVICES[device][0],
+            got=", ".join(present),
+            hint="install the build of onnxruntime for this device in place of the plain one; "
+            "both have the module `onnxruntime`, so remove that one first",
+        )
+
+
+def _precision(types: frozenset[str]) -> str:
+    """Return the precision of a convolution by the element types of its tensors."""
+    if types & {"int8", "uint8"}:
+        return "int8"
+    return "f16" if "float16" in types else "f32"
 
 
 def _sizes(inputs: list[Any], outputs: list[Any]) -> tuple[tuple[int, int], tuple[int, int]]:

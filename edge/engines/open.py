@@ -13,6 +13,7 @@ from edge.errors import BundleError, MissingDependencyError, UsageError
 from edge.util import plugins
 from edge.util.extras import missing, resolve
 from edge.util.host import architecture, usable_cpus
+from edge.util.installation import engine_hint
 from edge.util.plugins import find_plugin, plugin_names
 from edge.util.spec import parse
 
@@ -33,10 +34,13 @@ BACKENDS = {
 Other distributions add engines by entry points (`edge.util.plugins`); `auto` never chooses these.
 """
 
-DEVICES = {"openvino": ("CPU", "GPU", "NPU", "AUTO")}
-"""Engine name -> devices that may follow it, as in `openvino:GPU`.
+DEVICES = {
+    "openvino": ("CPU", "GPU", "NPU", "AUTO"),
+    "onnx": ("cpu", "cuda", "tensorrt"),
+}
+"""Engine name -> devices that may follow it, as in `openvino:GPU` and `onnx:cuda`.
 
-Several devices of one kind are numbered, as in `openvino:GPU.1`.
+Several of OpenVINO's devices of one kind are numbered, as in `openvino:GPU.1`.
 """
 
 
@@ -51,7 +55,7 @@ def split_name(name: str) -> tuple[str, str]:
     """
     spec = parse(name)
     runtime, device = spec.scheme, spec.target
-    kind = device.partition(".")[0]
+    kind = device.partition(".")[0] if runtime == "openvino" else device
     known_device = spec.bare or kind in DEVICES.get(runtime, ())
     if runtime in BACKENDS:
         valid = known_device
@@ -75,7 +79,7 @@ def needs_drivers(name: str) -> bool:
     """
     runtime, device = split_name(name)
     if runtime == "onnx":
-        return has_device_providers()
+        return device != "cpu" and has_device_providers()
     return runtime not in BACKENDS or device not in ("", "CPU")
 
 
@@ -103,8 +107,8 @@ def open_engine_files(
             ignore it.
 
     Raises:
-        UsageError: Unknown engine or device, less than one thread, or bf16 in a runtime other than
-            OpenVINO.
+        UsageError: Unknown engine or device, less than one thread, bf16 in a runtime other than
+            OpenVINO, or f16 in one other than onnxruntime.
         MissingDependencyError: The runtime is missing (the error names the extra), or incompatible
             with the installed numpy.
         BundleError: The runtime cannot load the files or cannot run them in bf16, or the model
@@ -124,7 +128,16 @@ def open_engine_files(
             hint="choose the engine openvino",
             code="bf16-unsupported",
         )
+    if precision == "f16" and runtime != "onnx":
+        raise UsageError(
+            f"{runtime} has no engine in half precision",
+            expected="onnx",
+            hint="choose the engine onnx",
+            code="f16-unsupported",
+        )
     how: dict[str, Any] = {"bf16": True} if precision == "bf16" else {}
+    if precision == "f16":
+        how["half"] = True
     if device:
         how["device"] = device
     if cache is not None and runtime == "openvino":
@@ -159,7 +172,7 @@ def open_engine(
         name: As in `open_engine_files`, or `auto`: the first runtime that the bundle supports and
             this machine can load.
         threads: CPU threads; None for every core that this process may use.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         cache: As in `open_engine_files`.
 
     Raises:
@@ -216,8 +229,7 @@ def _choose(bundle: Bundle, precision: str) -> str:
         expected=f"one of {', '.join(runtimes) or 'no ' + precision + ' engine'}",
         got=", ".join(f"{name} {version}" for name, version in installed.items() if version)
         or "none installed",
-        hint="pip install 'edge-difom[openvino]' or 'edge-difom[tflite]' "
-        "(on old systems [tflite-runtime]) or 'edge-difom[onnx]'",
+        hint=engine_hint(),
     )
 
 

@@ -18,7 +18,7 @@ class Package(NamedTuple):
 
     Attributes:
         module: Its import name.
-        distribution: Its name in the package index.
+        distribution: Name of its distribution.
         least: Its own minimum version, if the bundle states the version of a different package.
         numpy_1: Whether it runs only with numpy 1.
     """

@@ -12,6 +12,7 @@ from edge.engines.runtimes import Runtime, find_runtime
 from edge.errors import BundleError, InferenceFault, MissingDependencyError
 from edge.imaging.postprocess import UNITS
 from edge.status import ReasonKind
+from edge.util.installation import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,7 @@ def _usable_runtime() -> Runtime:
             f"the TFLite runtime cannot run here: {runtime.conflict}",
             expected="numpy < 2 beside tflite-runtime",
             got=f"numpy {np.__version__}",
-            hint="pip install 'edge-difom[tflite]', or 'edge-difom[tflite-runtime]' "
+            hint=f"{install_command('tflite')}, or {install_command('tflite-runtime')} "
             "if that has no wheel for this system",
         )
     return runtime

@@ -74,7 +74,7 @@ def open_interpreter(model: bytes, threads: int) -> Any:
             "student's",
             expected="the published tflite-runtime 2.14",
             got=f"{wrapper.__file__} without {error.args[0].rpartition(' ')[2]}",
-            hint="pip install --force-reinstall 'edge-difom[tflite-runtime]'",
+            hint="pip install --force-reinstall 'tflite-runtime>=2.14,<2.15'",
         ) from error
     return Interpreter(
         model_content=model,

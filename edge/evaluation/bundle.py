@@ -50,7 +50,7 @@ def evaluate_bundle(
         pairs: Images and masks.
         engine: `openvino`, `tflite`, `onnx` or `auto`.
         threads: CPU threads; None for every core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         clean: Additional frames without a polyp.
         dataset: Data set of pairs whose name does not begin with one.
         protocol_a: Also measure by the field's protocol.

@@ -137,7 +137,7 @@ def open_isolated(
         bundle: An open bundle.
         name: As in `open_engine`.
         threads: CPU threads; None for every usable core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
 
     Raises:
         UsageError: Unknown name, the bundle has no such engine, or the machine no such device.

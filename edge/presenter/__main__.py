@@ -7,11 +7,13 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import click
 
 from edge.errors import EdgeDifomError
-from edge.presenter.display_options import DisplayOptions
+from edge.presenter.display_options import ALPHA, DisplayOptions
+from edge.presenter.keyer import KeyerScreen
 from edge.presenter.presenter import Presenter
 from edge.presenter.screen import SdlScreen
 from edge.shm.layout import segment_path
@@ -35,7 +37,13 @@ _ORPHAN_MS = 5_000.0
     type=int,
     help="Process to follow: end after it has ended and the stream was silent for 5 s.",
 )
-def command(segment: str, text: str, parent: int | None) -> None:
+@click.option(
+    "--keyer",
+    metavar="PIPELINE",
+    help="Send the layer with its transparency to GStreamer elements instead of a display.",
+)
+@click.option("--rate", type=click.IntRange(1, 240), default=60, help="Frames/s of --keyer (60).")
+def command(segment: str, text: str, parent: int | None, keyer: str | None, rate: int) -> None:
     """Show the overlay that `edge-difom run --sink shm:NAME` publishes, or NO NEWS.
 
     RESEARCH USE ONLY, NOT A MEDICAL DEVICE. Escape or closing the window ends it.
@@ -45,7 +53,14 @@ def command(segment: str, text: str, parent: int | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     reader = SegmentReader(segment_path(segment))
-    with SdlScreen(options) as screen:
+    screen: SdlScreen | KeyerScreen
+    if keyer is None:
+        screen = SdlScreen(options)
+    else:
+        if options.background == "black" and not options.picture:
+            options = replace(options, background=ALPHA)
+        screen = KeyerScreen(keyer, size=options.size, rate=rate)
+    with screen:
         presenter = Presenter(reader, screen, options)
         while not (ended.is_set() or screen.closed):
             presenter.step()

@@ -24,6 +24,9 @@ BACKGROUNDS = ("black", "chroma", "key")
 shows the layer's shape in white, as the key signal beside the fill.
 """
 
+ALPHA = "alpha"
+"""The background of a keyer that takes the layer with its transparency; no display shows it."""
+
 CHROMA = (255, 0, 255)
 """RGB; no color of the overlay is similar."""
 
@@ -45,7 +48,7 @@ class DisplayOptions:
         fullscreen: Whether the overlay fills the whole display; otherwise it is in a window.
         display: Number of the display, from 0.
         size: Width and height of a window, pixels.
-        background: One of `BACKGROUNDS`.
+        background: One of `BACKGROUNDS`, or `ALPHA`.
         picture: Whether the frame is shown behind the layer, if the stream has it.
     """
 
@@ -94,12 +97,15 @@ def compose(
         size: Width and height of the display, pixels.
 
     Returns:
-        (height, width, 3) uint8 RGB with the layer centered, as large as it fits. If the sizes are
-        equal, each pixel of the layer is a pixel of the display.
+        (height, width, 3) uint8 RGB with the layer centered, as large as it fits; (height, width,
+        4) RGBA for `ALPHA`. If the sizes are equal, each pixel of the layer is a pixel of the
+        display.
     """
     height, width = layer.shape[:2]
     alpha = np.ascontiguousarray(layer[..., 3])
-    if options.background == "key":
+    if options.background == ALPHA:
+        canvas = np.ascontiguousarray(layer)
+    elif options.background == "key":
         canvas = np.repeat(alpha[..., None], 3, axis=2)
     else:
         canvas = np.empty((height, width, 3), np.uint8)
@@ -114,8 +120,9 @@ def compose(
     fitted = cv2.resize(
         canvas, (w, h), interpolation=smooth if options.picture else cv2.INTER_NEAREST
     )
-    framed = np.empty((size[1], size[0], 3), np.uint8)
-    framed[:] = _behind(options)
+    framed = np.zeros((size[1], size[0], canvas.shape[2]), np.uint8)
+    if options.background != ALPHA:
+        framed[:] = _behind(options)
     left, top = (size[0] - w) // 2, (size[1] - h) // 2
     framed[top : top + h, left : left + w] = fitted
     return framed

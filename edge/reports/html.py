@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge import __version__
 from edge.bundle.manifest import RESEARCH_USE
-from edge.errors import MissingDependencyError
+from edge.util.installation import missing_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,7 @@ def render(template: str, **values: Any) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "reports need jinja2", hint="pip install 'edge-difom[report]'"
-        ) from error
+        raise missing_extra("jinja2", "report") from error
     environment = Environment(
         loader=PackageLoader("edge.reports"), autoescape=True, undefined=StrictUndefined
     )

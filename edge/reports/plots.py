@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edge.errors import MissingDependencyError
+from edge.util.installation import missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,9 +32,7 @@ class Plot:
         try:
             from matplotlib.figure import Figure
         except ModuleNotFoundError as error:
-            raise MissingDependencyError(
-                "plots need matplotlib", hint="pip install 'edge-difom[report]'"
-            ) from error
+            raise missing_extra("matplotlib", "report") from error
         self._figure = Figure(figsize=(width, height), layout="constrained")
         self.axes: Axes = self._figure.subplots()
         self.axes.spines[["top", "right"]].set_visible(False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge.errors import MissingDependencyError
+from edge.util.installation import missing_extra
+
+if TYPE_CHECKING:
+    from edge.errors import MissingDependencyError
 
 EXTRA_OF = {
     "openvino": "openvino",
@@ -67,13 +70,7 @@ def missing(error: ModuleNotFoundError) -> MissingDependencyError | None:
     root = (error.name or "").partition(".")[0]
     if root not in EXTRA_OF and root not in _BASE:
         return None
-    install = f"edge-difom[{EXTRA_OF[root]}]" if root in EXTRA_OF else "edge-difom"
-    return MissingDependencyError(
-        f"the Python package `{root}` is not installed; this needs `pip install {install}`",
-        expected=f"module {error.name}",
-        got="no such module",
-        hint=f"pip install '{install}'",
-    )
+    return missing_extra(root, EXTRA_OF.get(root, ""))
 
 
 def require(module: str) -> None:

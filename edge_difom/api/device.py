@@ -60,10 +60,11 @@ def open_engine(
 
     Args:
         bundle: An open bundle.
-        name: `openvino` (also `openvino:GPU`, `:NPU`, `:AUTO`), `tflite`, `onnx`, or `auto` for the
+        name: `openvino` (also `openvino:GPU`, `:NPU`, `:AUTO`), `tflite`, `onnx` (also
+            `onnx:cuda`, `:tensorrt`), or `auto` for the
             first runtime that the bundle supports and this machine can load.
         threads: CPU threads; None uses every core available to this process.
-        precision: `int8`, `f32` or `bf16` (OpenVINO only).
+        precision: `int8`, `f32`, `bf16` (OpenVINO only) or `f16` (ONNX only).
 
     Returns:
         An engine that maps a (H, W, 3) uint8 RGB image of `engine.input_size` to a uint8 score map
@@ -96,7 +97,7 @@ def load(
         bundle: An open bundle, or what `open_bundle` takes.
         engine: As in `open_engine`.
         threads: CPU threads of the engine; None uses every available core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
 
     Returns:
         A context manager with `predict(image)`; `close()` releases the engine. Single images are
@@ -268,7 +269,7 @@ def evaluate(
         pairs: Images and masks, from `find_pairs`.
         engine: As in `open_engine`.
         threads: CPU threads of the engine; None uses every available core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         protocol_a: Also measure by PraNet's protocol.
 
     Returns:

@@ -218,7 +218,7 @@ def make_bundle(
         run: Folder of the distillation, or its `qat8`.
         out: Directory to write.
         name: Name of the bundle; None joins student, size and run.
-        extra: Engines beside the INT8 ones of OpenVINO and TFLite: `f32`, `bf16`, `onnx`.
+        extra: Engines beside the INT8 ones of OpenVINO and TFLite: `f32`, `bf16`, `f16`, `onnx`.
         calibrated: Choose the operating point on the run's validation frames.
         negatives: Folders of validation frames without a polyp, for that choice.
         accept: Why a failed accuracy gate is accepted; the reason is recorded in the bundle.

@@ -38,7 +38,7 @@ _ACCEPT = click.option(
     "--with",
     "extra",
     multiple=True,
-    type=click.Choice(["f32", "bf16", "onnx"]),
+    type=click.Choice(["f32", "bf16", "f16", "onnx"]),
     help="Engine to include beside the INT8 ones of OpenVINO and TFLite; repeatable.",
 )
 @click.option(

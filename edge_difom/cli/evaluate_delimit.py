@@ -67,7 +67,7 @@ def run(
         data: Name of the data.
         engine: Engine of bundles.
         threads: CPU threads; None for every core.
-        precision: `int8`, `f32` or `bf16`, of bundles.
+        precision: `int8`, `f32`, `bf16` or `f16`, of bundles.
         report_path: Page to write.
         json_path: Record to write.
 

@@ -118,7 +118,7 @@ def run(
         unused: Given options that do not apply to clips.
         engine: As `edge.clip_evaluation.run.evaluate_video`.
         threads: CPU threads; None for every core.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         report_path: Page to write.
         json_path: Record to write.
 

@@ -28,6 +28,7 @@ OPTION_HINTS = {
     "no-publisher": "edge-difom device trust ROOT.json",
     "no-room-for-bundle": "edge-difom device gc",
     "no-runtime-fits": "edge-difom doctor",
+    "f16-unsupported": "--engine onnx",
     "gate-both": "{hint} (--epochs, --lr, --calibration, --distill-weight, --bits, --layers), or "
     "edge-difom qat RUN --judge-again with larger --max-drop and --max-small-drop",
     "gate-max_drop": "{hint} (--epochs, --lr, --calibration, --distill-weight, --bits, --layers), "
@@ -47,6 +48,7 @@ OPTION_HINTS = {
     "nothing-decided": "edge-difom review DIR",
     "nothing-to-review": "`edge-difom run --marks DIR` writes marks, --record DIR recordings",
     "nothing-published": "edge-difom bundle publish B --repository DIR --keys KEYS",
+    "onnx-device-not-found": "edge-difom doctor, or --engine onnx:cpu",
     "older-than-installed": "publish the older bundle again with a later version, or "
     "edge-difom device rollback",
     "other-keys": "--keys KEYS",

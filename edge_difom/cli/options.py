@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-PRECISIONS = ("int8", "f32", "bf16")
+PRECISIONS = ("int8", "f32", "bf16", "f16")
 
 
 class FiniteRange(click.FloatRange):
@@ -49,8 +49,8 @@ def engine() -> Callable[[F], F]:
         default="auto",
         show_default=True,
         metavar="NAME",
-        help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx, or auto for the first that "
-        "works on this machine.",
+        help="openvino (also openvino:GPU, :NPU, :AUTO), tflite, onnx (also onnx:cuda, :tensorrt, "
+        ":cpu), or auto for the first that works on this machine.",
     )
 
 
@@ -61,7 +61,7 @@ def precision() -> Callable[[F], F]:
         type=click.Choice(PRECISIONS),
         default="int8",
         show_default=True,
-        help="Precision of the engine; bf16 only in OpenVINO.",
+        help="Precision of the engine; bf16 only in OpenVINO, f16 only in ONNX.",
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from distill.data.digests import data_digest
 from distill.data.split_record import read_splits as read_run_splits
-from distill.run_folder import training_versions
 from edge.bundle.manifest import (
     RESEARCH_USE,
     SCHEMA_VERSION,
@@ -43,11 +42,12 @@ from edge.util.files import refuse_existing
 from quantize.bundle.card_facts import card_facts
 from quantize.bundle.data_card import data_card
 from quantize.bundle.model_card import model_card
+from quantize.bundle.origin import origin_facts
 from quantize.certify.gate import gate_record
 from quantize.certify.golden import check_golden_scores, choose_golden
 from quantize.certify.operating_point import SPECIFICITY, calibrate
 from quantize.certify.parity import FrameSet, hard_frames, parity_rows
-from quantize.export.engines import bf16_engine, export_engines
+from quantize.export.engines import bf16_engine, export_engines, f16_engine
 from quantize.graph.canonical import canonicalize
 from quantize.runs.folder import load_quantized
 from quantize.runs.record import read_report
@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 LICENSE = "research use only (weights trained on research-only data)"
 CERTIFIED_FRAMES = 256
 """Largest number of validation frames on which the steps are compared."""
-EXTRA = ("f32", "bf16", "onnx")
+EXTRA = ("f32", "bf16", "f16", "onnx")
 """Engines that `make_bundle` can add to the INT8 engines of OpenVINO and TFLite."""
 
 
@@ -92,7 +92,7 @@ def make_bundle(
         out: Directory to write.
         name: Name of the bundle; by default student, size and the run's name.
         extra: Names from `EXTRA` of engines to add to the INT8 ones of OpenVINO and TFLite: `f32`
-            (for every runtime of the bundle), `bf16` (OpenVINO), `onnx`.
+            (for every runtime of the bundle), `bf16` (OpenVINO), `f16` (ONNX), `onnx`.
         pairs: Images and masks that accuracy is measured on; by default the run's validation split.
         calibrated: Choose threshold, minimum region and minimum peak by
             `quantize.certify.candidates.RULE` from `pairs`, `negatives` and the run's clean
@@ -126,7 +126,8 @@ def make_bundle(
     exported = export_engines(canonical)
     engines = _chosen(exported, plain, extra)
     # Compare every engine that goes into the bundle or could have gone into it.
-    compared = [*exported, *plain, *(engine for engine in engines if engine.precision == "bf16")]
+    derived = [engine for engine in engines if engine.precision in ("bf16", "f16")]
+    compared = [*exported, *plain, *derived]
     splits = read_run_splits(source.path / "splits.json")
     pairs = read_splits(source.path / "splits.json") if pairs is None else pairs
     rule = source.config.data.field_of_view
@@ -228,6 +229,8 @@ def _chosen(
         chosen += [engine for engine in plain if engine.runtime in runtimes]
     if "bf16" in extra:
         chosen += [bf16_engine(engine) for engine in plain if engine.runtime == "openvino"]
+    if "f16" in extra:
+        chosen += [f16_engine(engine) for engine in plain if engine.runtime == "onnx"]
     return chosen
 
 
@@ -348,7 +351,7 @@ def _validation_frames(pairs: Sequence[Pair], size: tuple[int, int], rule: Field
 
 
 def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
-    config = quantized.source.config
+    config, facts = quantized.source.config, origin_facts(quantized.source)
     samples = [
         *splits.train,
         *splits.validation,
@@ -363,9 +366,11 @@ def _provenance(quantized: QuantizedRun, splits: Splits) -> Provenance:
             dataset: data_digest([sample for sample in samples if sample.dataset == dataset])
             for dataset in sorted({sample.dataset for sample in samples})
         },
-        versions=training_versions(),
+        versions=facts.versions,
         seed=config.run.seed,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        training=facts.training,
+        configuration=facts.configuration,
     )
 
 

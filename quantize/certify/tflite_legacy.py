@@ -47,7 +47,7 @@ def find_old_python() -> Path | None:
         if not Path(setting).is_file():
             raise UsageError(
                 f"{VARIABLE} names no interpreter",
-                expected="a python with 'edge-difom[tflite-runtime]'",
+                expected="a Python with edge-difom and its extra tflite-runtime",
                 got=setting,
                 hint=f"unset {VARIABLE}, or make env",
             )
@@ -123,7 +123,7 @@ def old_runtime_scores(
                 f"{python} would run the model in another package",
                 expected=PACKAGE,
                 got=package,
-                hint="an environment with 'edge-difom[tflite-runtime]' alone: make env",
+                hint="an environment with the extra tflite-runtime alone: make env",
             )
         scores: NDArray[np.uint8] = np.load(paths[2], allow_pickle=False)
         return scores
@@ -140,7 +140,7 @@ def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> Exception:
     if lacking:
         return MissingDependencyError(
             f"{python} cannot run a TFLite model of this project",
-            expected="an environment with 'edge-difom[tflite-runtime]' of this version",
+            expected="an environment with this version and its extra tflite-runtime",
             got=stderr_text,
             hint="make env",
         )

@@ -1,4 +1,4 @@
-"""Every engine of a student (OpenVINO, TFLite, ONNX; INT8, f32, bf16) from canonical graphs."""
+"""Every engine of a student (OpenVINO, TFLite, ONNX) from canonical graphs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edge.bundle.manifest import EngineEntry
 from edge.errors import TrainingError, UsageError
 from edge.util.files import atomic_write
 from quantize.export.onnx import export_onnx, onnx_float_ops
+from quantize.export.onnx_half import half_precision
 from quantize.export.openvino import export_openvino, openvino_float_ops
 from quantize.export.tflite import export_tflite, tflite_float_ops
 from quantize.export.tflite_check import refuse_unopenable
@@ -41,7 +42,7 @@ class ExportedEngine:
 
     Attributes:
         runtime: `openvino`, `tflite` or `onnx`.
-        precision: `int8`, `f32` or `bf16`; `bf16` has the files of the f32 engine.
+        precision: `int8`, `f32`, `bf16` or `f16`; `bf16` has the files of the f32 engine.
         contents: Contents of `FILES[runtime]`, in that order.
         float_ops: Operations that the runtime executes in float, each with the reason.
         planes: Maps below one another in its output.
@@ -56,7 +57,7 @@ class ExportedEngine:
     @property
     def paths(self) -> list[str]:
         """Return the paths of the files, relative to a run or a bundle."""
-        folder = "engines" if self.precision == "int8" else "engines-f32"
+        folder = {"int8": "engines", "f16": "engines-f16"}.get(self.precision, "engines-f32")
         return [f"{folder}/{self.runtime}/{name}" for name in FILES[self.runtime]]
 
     def entry(self) -> EngineEntry:
@@ -123,6 +124,30 @@ def bf16_engine(f32: ExportedEngine) -> ExportedEngine:
             got=f"{f32.runtime} {f32.precision}",
         )
     return replace(f32, precision="bf16", float_ops=["all: an f32 engine run in bf16"])
+
+
+def f16_engine(f32: ExportedEngine) -> ExportedEngine:
+    """Return the f32 ONNX engine in half precision, for CUDA, TensorRT and other devices.
+
+    Args:
+        f32: An engine from `export_engines` of a plain student.
+
+    Raises:
+        UsageError: The engine has a different runtime or precision.
+        TrainingError: A weight is too large for float16.
+    """
+    if (f32.runtime, f32.precision) != ("onnx", "f32"):
+        raise UsageError(
+            "only the ONNX engine has a form in half precision",
+            expected="onnx f32",
+            got=f"{f32.runtime} {f32.precision}",
+        )
+    return replace(
+        f32,
+        precision="f16",
+        contents=[half_precision(f32.contents[0])],
+        float_ops=["all: a float engine in half precision"],
+    )
 
 
 def _explain(operations: list[str], precision: str) -> list[str]:

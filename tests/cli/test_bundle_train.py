@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,11 +67,32 @@ def test_one_command_from_images_to_a_bundle(
     assert bundle.manifest.name == "ward-3"
     assert bundle.manifest.output.calibration is not None
     assert verify_bundle(bundle).ok
+    check_record(bundle, run)
 
     assert call(*command, "--force", "--qat-epochs", 1) == 2
     assert "qat8 was made with a different configuration" in capsys.readouterr().err
     assert call(*command) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def check_record(bundle: Bundle, run: Path) -> None:
+    """Gate, cards and provenance stand in the bundle, and tell of the training, not the packing."""
+    manifest, began = bundle.manifest, json.loads((run / "env.json").read_bytes())
+    assert manifest.gate is not None
+    assert {step.step for step in manifest.gate.steps} >= {"f32", "openvino int8", "tflite int8"}
+    made = manifest.provenance
+    assert made.training["date"] == began["date"]
+    assert made.training["machine"] == began["machine"]
+    assert made.versions["torch"] == began["torch"]
+    assert made.configuration["epochs"] == "12"
+    assert made.configuration["student"] == "edge-xs"
+    assert set(made.data) == {"data", "negatives"}
+    told = (bundle.path / "manifest.json").read_text()
+    assert str(run.parent) not in told
+    card = (bundle.path / "MODEL_CARD.md").read_text()
+    assert "The training began: " in card
+    assert began["date"] in card
+    assert "negatives" in (bundle.path / "DATA_CARD.md").read_text()
 
 
 def test_no_images_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

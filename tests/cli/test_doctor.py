@@ -19,6 +19,7 @@ from edge.sandbox.grants import Sandbox
 from edge.sources import gst_bindings
 from edge.util import host as device_info
 from edge.util.extras import EXTRA_OF
+from edge.util.installation import install_command
 from edge_difom import doctor
 from edge_difom.cli.doctor import command
 from edge_difom.doctor import DoctorReport
@@ -140,8 +141,8 @@ def test_without_any_extra_it_works_and_says_what_to_install() -> None:
     assert "engine openvino         not installed" in done.stdout
     assert "problem: no engine is installed" in done.stdout
     for extra in ("openvino", "tflite", "tflite-runtime", "onnx", "report", "train"):
-        assert f"pip install 'edge-difom[{extra}]'" in done.stdout
-    assert "next: pip install 'edge-difom[openvino]'" in done.stdout
+        assert install_command(extra) in done.stdout
+    assert f"next: {install_command('openvino')}" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from edge.bundle.manifest import (
 )
 from edge.engines.runtimes import Runtime
 from edge.util.host import at_least
+from edge.util.installation import install_command
 from edge_difom.cli import main as cli
 from firmware_bridge.fit import fit
 
@@ -82,7 +83,7 @@ def test_every_engine_runs() -> None:
             entry(),
             {"openvino": None},
             "x86_64",
-            ["not installed", "pip install 'edge-difom[openvino]'"],
+            ["not installed", install_command("openvino")],
         ),
         (
             entry(),

@@ -42,7 +42,7 @@ class BenchOptions:
 
     Attributes:
         engine: `openvino`, `tflite`, `onnx` or `auto`.
-        precision: `int8`, `f32` or `bf16`.
+        precision: `int8`, `f32`, `bf16` or `f16`.
         threads: Threads of the engine; by default all usable cores.
         size: Height and width of the frames.
         loads: Loads to run, one after the other.

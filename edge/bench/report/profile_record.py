@@ -7,7 +7,7 @@ import msgspec
 # msgspec reads the annotations when a profile is decoded.
 from edge.util.host import Device  # noqa: TC001
 
-BYTES = {"int8": 1, "bf16": 2, "f32": 4}
+BYTES = {"int8": 1, "bf16": 2, "f16": 2, "f32": 4}
 """Precision -> bytes of a value."""
 
 

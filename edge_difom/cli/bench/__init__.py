@@ -41,6 +41,10 @@ TABLE = {
         "edge_difom.cli.bench.glass:command",
         "Measure the delay from a display to a camera.",
     ),
+    "colors": (
+        "edge_difom.cli.bench.colors:command",
+        "Check a camera's colors against a test card.",
+    ),
 }
 
 

@@ -36,7 +36,7 @@ from edge_difom.cli import console, options
 @click.option(
     "--precision",
     "precisions",
-    type=click.Choice(["int8", "f32", "bf16"]),
+    type=click.Choice(["int8", "f32", "bf16", "f16"]),
     multiple=True,
     default=("int8",),
     show_default=True,

@@ -26,6 +26,7 @@ from edge.errors import (
     ParityError,
     UsageError,
 )
+from edge.util.installation import UPGRADE
 from firmware_bridge import durable
 from firmware_bridge.fit import fit
 from firmware_bridge.fleet.slots import state
@@ -226,7 +227,7 @@ def _refuse_unfit(
         raise BundleError(
             f"{candidate.target} {offer.version} has manifest schema {offer.schema_version}",
             expected=f"schema {SCHEMA_VERSION}",
-            hint="pip install --upgrade edge-difom",
+            hint=UPGRADE,
         )
     report = fit(offer, runtimes=runtimes, architecture=architecture)
     if not report.fits:

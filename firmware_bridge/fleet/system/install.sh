@@ -8,6 +8,9 @@
 # the install.sh among them goes on. So take this first one and ROOT from a place that you trust, not from the stick.
 # UNSIGNED=yes takes a plain folder of wheels without signatures, for trials.
 #
+# If the folder has a list of requirements for this machine and its Python, as tools/make-wheelhouse writes them, the
+# wheels are checked against the hashes of that list, which also names the extras; without any list, $EXTRAS does.
+#
 # Nothing is fetched from a network. May be run again, also with newer wheels. Starts and enables nothing.
 set -eu
 
@@ -40,6 +43,11 @@ done
 # Isolated (-I) wherever it is called: a module in the current folder, which may be the stick, is not imported.
 "$PYTHON" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     fail "$PYTHON is no Python 3.10 or newer with venv: apt-get install python3-venv" 8
+version=$("$PYTHON" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+list=$wheels/requirements-$(uname -m)-$version.txt
+if [ ! -f "$list" ] && ls "$wheels"/requirements-*.txt >/dev/null 2>&1; then
+    fail "$wheels has no requirements-$(uname -m)-$version.txt: tools/make-wheelhouse --machine $(uname -m) --python $version" 8
+fi
 if systemctl is-active --quiet edge-difom; then
     fail "the runtime is active, and may be in use on a patient: systemctl stop edge-difom" 11
 fi
@@ -64,6 +72,12 @@ ls "$wheels"/edge_difom-*.whl >/dev/null 2>&1 || fail "$wheels holds no edge_dif
 
 # System packages stay visible: GStreamer's Python bindings are the distribution's.
 [ -x "$HOME_OF_IT/bin/python" ] || "$PYTHON" -I -m venv --system-site-packages "$HOME_OF_IT"
-"$HOME_OF_IT/bin/python" -I -m pip install --no-index --only-binary :all: --find-links "$wheels" --upgrade \
-    "edge-difom[$EXTRAS]"
+install() {
+    "$HOME_OF_IT/bin/python" -I -m pip install --no-index --only-binary :all: --find-links "$wheels" --upgrade "$@"
+}
+if [ -f "$list" ]; then
+    install --require-hashes --requirement "$list"
+else
+    install "edge-difom[$EXTRAS]"
+fi
 "$HOME_OF_IT/bin/edge-difom" device provision --python "$HOME_OF_IT/bin/python" "$@"

@@ -11,6 +11,7 @@ from edge.bundle.manifest import EngineEntry, Strict
 
 # msgspec reads these annotations when it decodes an offer.
 from edge.errors import BundleError
+from edge.util.installation import UPGRADE
 
 if TYPE_CHECKING:
     from edge.bundle.reader import Bundle
@@ -69,7 +70,7 @@ def read_offer(custom: Any, target: str) -> Offer:
             raise BundleError(
                 f"{target} is offered in format {custom.get('format')}, "
                 f"this edge-difom reads format {FORMAT}",
-                hint="pip install --upgrade edge-difom",
+                hint=UPGRADE,
             )
         offer = msgspec.convert(custom, type=Offer)
     except msgspec.ValidationError as error:

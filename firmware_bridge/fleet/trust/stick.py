@@ -58,7 +58,7 @@ def publish_system(
     """Add the software of a cart to a repository, in the place of that before it, and sign it.
 
     Args:
-        wheels: Folder with this project's wheel and all that it needs.
+        wheels: Folder with this project's wheel, all that it needs, and lists of their hashes.
         repository: Folder of the repository; made if it is missing.
         keys: Folder of the publisher's keys; the root key is not needed.
         now: Wall clock, UTC.
@@ -66,16 +66,16 @@ def publish_system(
         pin: Returns the PIN of a token, if keys are on tokens.
 
     Raises:
-        UsageError: The folder holds anything but wheels, or not this project's, or a key is missing
+        UsageError: The folder holds anything but wheels and lists, or not this project's, or a key is missing
             or does not belong to the repository.
         BundleError: The repository's metadata cannot be read.
     """
     found = sorted(wheels.iterdir()) if wheels.is_dir() else []
-    others = [path.name for path in found if path.suffix != ".whl" or not path.is_file()]
+    others = [path.name for path in found if not (_is_taken(path.name) and path.is_file())]
     if others or not any(path.name.startswith("edge_difom-") for path in found):
         raise UsageError(
             f"{wheels} is not a folder of wheels",
-            expected="edge_difom-*.whl, the wheels that it needs, and nothing else",
+            expected="edge_difom-*.whl, the wheels that it needs, requirements-*.txt, and nothing else",
             got=", ".join(others[:8]) or f"{len(found)} other wheels",
             hint="a folder of its own for the wheels",
             code="not-wheels",
@@ -101,3 +101,8 @@ def publish_system(
         if held is None or not path.name.startswith(f"{held.hashes['sha256']}."):
             durable.remove(path)
     return Stick(sorted(contents), expires)
+
+
+def _is_taken(name: str) -> bool:
+    """Return whether a file of a folder of wheels goes onto the stick."""
+    return name.endswith(".whl") or (name.startswith("requirements-") and name.endswith(".txt"))

@@ -18,9 +18,9 @@ from edge.bench.report.record import BenchReport, GoldenCheck
 from edge.bench.report.schema import SCHEMA_FILE, schema
 from edge.bench.report.summary import summarize
 from edge.bundle import manifest as m
-from edge.errors import MissingDependencyError
 from edge.reports.drawing import Chart, Scale, number
 from edge.util.host import read_device
+from edge.util.installation import install_command, missing_extra
 from edge_difom.cli.bench.show import write_reports
 from edge_difom.cli.main import main
 
@@ -145,12 +145,12 @@ def test_without_jinja2_the_page_is_left_out_with_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def gone(_: BenchReport) -> str:
-        raise MissingDependencyError("reports need jinja2", hint="pip install 'edge-difom[report]'")
+        raise missing_extra("jinja2", "report")
 
     monkeypatch.setattr("edge.bench.report.page.report_page", gone)
     written = write_reports(report, tmp_path)
     assert [path.name for path in written] == ["report.json", "report.md"]
-    assert "pip install 'edge-difom[report]'" in capsys.readouterr().err
+    assert install_command("report") in capsys.readouterr().err
 
 
 def test_marks_lie_where_their_values_are() -> None:

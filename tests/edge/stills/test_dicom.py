@@ -22,6 +22,7 @@ from edge.stills import dicom, dicom_report
 from edge.stills.files import write_still
 from edge.stills.record import BundleIdentity
 from edge.stills.still import Still, compose
+from edge.util.installation import install_command
 from edge_difom.cli.device_still import IMAGE, SEGMENTATION
 from edge_difom.cli.main import main
 
@@ -356,4 +357,4 @@ def test_a_missing_extra_names_itself(
         "importlib.util.find_spec", lambda name: None if name == "highdicom" else find_spec(name)
     )
     assert run(tmp_path, "--out", tmp_path / "d") == MissingDependencyError.exit_code
-    assert "pip install 'edge-difom[dicom]'" in capsys.readouterr().err
+    assert install_command("dicom") in capsys.readouterr().err

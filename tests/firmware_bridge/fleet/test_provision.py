@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -171,7 +172,9 @@ def install(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         (tools / name).write_text(fake + "exit ${ACTIVE:-3}\n")
     (tools / "id").write_text('#!/bin/sh\necho "${WHO:-0}"\n')
     (tools / "python3").write_text(
-        fake + f"case $3 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
+        fake
+        + 'case "$3" in *%d.%d*) echo 3.11;; esac\n'
+        + f"case $3 in venv) mkdir -p {home}/bin; for p in python edge-difom; "
         f"do cp {tools}/tool {home}/bin/$p; done;; esac\n"
     )
     (tools / "tool").write_text(fake)
@@ -209,6 +212,26 @@ def test_the_script_installs_and_provisions_and_may_run_again(
         assert "--no-index" in pip
         assert pip.endswith("edge-difom[openvino,metrics,window,cart,trust]")
         assert last == f"edge-difom device provision --python {tmp_path}/home/bin/python --rauc"
+
+
+def test_the_script_takes_the_hashes_of_its_machine(
+    install: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    wheels = tmp_path / "a stick"
+    wheels.mkdir()
+    (wheels / "edge_difom-1-py3-none-any.whl").touch()
+    (wheels / "requirements-other-3.11.txt").touch()
+    done = install(wheels, UNSIGNED="yes")
+    assert done.returncode == 8
+    assert f"--machine {platform.machine()} --python 3.11" in done.stderr
+    assert not (tmp_path / "home").exists()
+    listed = wheels / f"requirements-{platform.machine()}-3.11.txt"
+    listed.touch()
+    done = install(wheels, "--rauc", UNSIGNED="yes")
+    assert done.returncode == 0, done.stderr
+    pip, last = (tmp_path / "calls").read_text().splitlines()[-2:]
+    assert pip.endswith(f"--find-links {wheels} --upgrade --require-hashes --requirement {listed}")
+    assert last.endswith("--rauc")
 
 
 @pytest.mark.parametrize(

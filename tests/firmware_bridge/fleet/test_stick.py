@@ -30,7 +30,8 @@ from firmware_bridge.fleet.trust.stick import publish_system
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
 WHEEL = "edge_difom-1.0+test-py3-none-any.whl"
-NAMES = ["check_stick.py", WHEEL, "install.sh", "numpy-2-py3-none-any.whl"]
+LIST = "requirements-x86_64-3.11.txt"
+NAMES = ["check_stick.py", WHEEL, "install.sh", "numpy-2-py3-none-any.whl", LIST]
 
 
 class Stick:
@@ -43,6 +44,7 @@ class Stick:
         self.wheels.mkdir()
         (self.wheels / WHEEL).write_bytes(b"ours")
         (self.wheels / "numpy-2-py3-none-any.whl").write_bytes(b"numpy")
+        (self.wheels / LIST).write_bytes(b"numpy==2 --hash=sha256:0")
         publisher.publish(b"first")
         self.publish()
 
