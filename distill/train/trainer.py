@@ -84,6 +84,18 @@ def build_objective(student: Student, config: DistillConfig, channels: list[int]
             "detection=true does not fit recipe paper, whose loss knows no boxes",
             expected="recipe difom or none",
         )
+    if student.prompted and (loss.recipe == "paper" or config.all_teachers):
+        raise UsageError(
+            f"{config.student.network} teaches and is not taught: it is told the boxes",
+            expected="recipe none",
+            hint="recipe=none",
+        )
+    if loss.background and student.has_background:
+        raise UsageError(
+            f"background=true does not fit {config.student.network}, which has logits of the "
+            "background of its own",
+            expected="a student without them, or background=false",
+        )
     if loss.hard_frames and not config.student.detection:
         raise UsageError(
             "hard_frames=true weighs the loss of boxes, which this student does not give",

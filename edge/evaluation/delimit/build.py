@@ -197,6 +197,12 @@ DELINEATORS: dict[str, Form] = {
         ),
         "A student's mask of a crop around the box; `?margin=.5` is the crop's margin.",
     ),
+    "prompted": Form(
+        "RUN",
+        NoOptions,
+        lambda spec, _: resolve("distill.delimit.prompted:open_prompted")(spec.path),
+        "A student that is told boxes, such as `pro-mamba`.",
+    ),
     "sam": Form(
         "FOLDER_OR_HUB_NAME",
         PromptOptions,
