@@ -35,6 +35,7 @@ def test_the_registry_has_every_decoder_and_runtime(monkeypatch: pytest.MonkeyPa
     assert named(["help", "decoders"]) == ["help", *DECODERS]
 
 
+@pytest.mark.slow
 def test_decoders_are_timed_in_one_run_beside_the_baseline() -> None:
     found = decoders.compare_decoder("detection", "tflite", 2, size=SIZE)
     assert (found.left.what, found.right.what) == ("detection INT8, tflite", "edge-xs INT8, tflite")
@@ -50,6 +51,7 @@ def test_decoders_are_timed_in_one_run_beside_the_baseline() -> None:
     assert networks["detection"]["float_operations"]["tflite"] == []
 
 
+@pytest.mark.slow
 def test_an_engine_that_computes_something_else_is_not_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
