@@ -35,7 +35,7 @@ FRAMES = 16
 HEAT, SIZE = 0.7, 0.3
 
 
-COVERED = 0.1
+COVERED = 0.03
 """Share of the phantom that the student's mask covers, so that golden frames can be chosen."""
 
 
@@ -93,10 +93,12 @@ def test_run_shows_boxes_where_no_mask_is(bundle: Path, tmp_path: Path, engine: 
     judged = [frame for frame in frames if frame["reason"] is None]
     assert len(judged) >= FRAMES - 2
     assert not judged[0].get("boxes"), "one frame is too little"
-    boxes = judged[-1]["boxes"]
-    assert boxes
-    for region in judged[-1]["regions"]:
-        assert all(overlap(box["box"], region["box"]) == 0 for box in boxes)
+    boxed = [frame for frame in judged if frame.get("boxes")]
+    assert len(boxed) > FRAMES / 4
+    for frame in boxed:
+        for region in frame["regions"]:
+            assert all(overlap(box["box"], region["box"]) == 0 for box in frame["boxes"])
+    number, boxes = boxed[-1]["frame"], boxed[-1]["boxes"]
     for box in boxes:
         assert box["score"] == pytest.approx(HEAT, abs=1 / 256)
         x, y, width, height = box["box"]
@@ -106,7 +108,7 @@ def test_run_shows_boxes_where_no_mask_is(bundle: Path, tmp_path: Path, engine: 
         assert y + height <= 360
     inner = [box["box"] for box in boxes if box["box"][0] > 0]
     assert any(abs(width - SIZE * 480) <= 480 / 256 + 1 for _, _, width, _ in inner)
-    shown, source = last_frame(video, judged[-1]["frame"]), last_frame(clip, judged[-1]["frame"])
+    shown, source = read_frame(video, number), read_frame(clip, number)
     x, y, width, height = boxes[0]["box"]
     low, across = y + height - 1, slice(x + 10, x + width - 10)
     change = shown[low, across].astype(int) - source[low, across]
@@ -114,7 +116,7 @@ def test_run_shows_boxes_where_no_mask_is(bundle: Path, tmp_path: Path, engine: 
     assert change[:, 1].mean() > change[:, 2].mean() + 40
 
 
-def last_frame(path: Path, number: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def read_frame(path: Path, number: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     """Frame of a video, BGR."""
     video = cv2.VideoCapture(str(path))
     for _ in range(number + 1):
