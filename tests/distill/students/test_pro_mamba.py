@@ -13,6 +13,7 @@ from distill.config import make_config
 from distill.data.batch import Batch, Step
 from distill.run_folder import describe_run, save_checkpoint
 from distill.students import pro_mamba
+from distill.students.base import StudentMaps
 from distill.students.build import build_student
 from distill.students.pro_mamba import ProMamba, box_map, jittered, training_prompts
 from distill.teachers.build import build_teacher
@@ -168,7 +169,7 @@ def test_it_draws_a_mask_for_each_box(run: Path, monkeypatch: pytest.MonkeyPatch
         assert prompts is not None
         given.append(prompts)
         small = torch.nn.functional.avg_pool2d(prompts, 4)
-        return pro_mamba.StudentMaps(small - 0.5, x, x)
+        return StudentMaps(small - 0.5, x, x)
 
     monkeypatch.setattr(ProMamba, "maps", maps)
     boxes = [Proposal((0, 15, 45, 30), 1.0), Proposal((45, 0, 45, 60), 0.5)]

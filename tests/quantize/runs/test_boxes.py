@@ -119,10 +119,11 @@ def test_run_shows_boxes_where_no_mask_is(bundle: Path, tmp_path: Path, engine: 
 def read_frame(path: Path, number: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     """Frame of a video, BGR."""
     video = cv2.VideoCapture(str(path))
-    for _ in range(number + 1):
-        read, image = video.read()
-        assert read
+    for _ in range(number):
+        assert video.grab()
+    read, image = video.read()
     video.release()
+    assert read
     return np.asarray(image, np.uint8)
 
 
