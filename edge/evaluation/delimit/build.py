@@ -215,6 +215,12 @@ DELINEATORS: dict[str, Form] = {
         _prompted("distill.delimit.segmenters:load_sam2"),
         "SAM 2, prompted with the box.",
     ),
+    "mask2former": Form(
+        "FOLDER_OR_HUB_NAME",
+        NoOptions,
+        lambda spec, _: resolve("distill.delimit.queries:load_mask2former")(str(spec.path)),
+        "Of Mask2Former's own masks, the one that fits the box best.",
+    ),
 }
 """Delineators by name."""
 
