@@ -107,6 +107,10 @@ BENCHMARKS = {
         "benchmarks.micro.decoders:pld_tflite",
         "edge-s with decoder pld in INT8 over edge-s, LiteRT, ms",
     ),
+    "decoder-rpca": (
+        "benchmarks.micro.decoders:rpca",
+        "edge-s with decoder rpca in INT8 over edge-s, OpenVINO, ms",
+    ),
     "decoder-rpca-tflite": (
         "benchmarks.micro.decoders:rpca_tflite",
         "edge-s with decoder rpca in INT8 over edge-s, LiteRT, ms",

@@ -33,8 +33,6 @@ NETWORKS = {
 }
 """Name of a row -> its network, as `distill.students.build.build_student` takes it."""
 RUNTIMES = ("openvino", "tflite")
-UNEQUAL = (("rpca", "openvino"),)
-"""Engines that do not compute their canonical graph, so that no bundle has them; not timed."""
 RUNS_A_ROUND = 5
 """Inferences of an engine in a round; their median is the sample, because one is very short."""
 _WARM_RUNS = 2
@@ -76,10 +74,9 @@ def measured(size: tuple[int, int], rounds: int) -> Timed:
                 "float_operations": {engine.runtime: engine.float_ops for engine in found},
             }
             for engine in found:
-                if (row, engine.runtime) not in UNEQUAL:
-                    opened[row, engine.runtime] = stack.enter_context(
-                        closing(open_engine_files(engine.runtime, engine.contents, THREADS))
-                    )
+                opened[row, engine.runtime] = stack.enter_context(
+                    closing(open_engine_files(engine.runtime, engine.contents, THREADS))
+                )
 
         def sample(key: tuple[str, str]) -> float:
             return float(np.median([timed_ms(opened[key], images[0]) for _ in range(RUNS_A_ROUND)]))
@@ -122,10 +119,7 @@ def int8_engines(network: str, size: tuple[int, int]) -> list[ExportedEngine]:
     )
     exported = [engine for engine in export_engines(canonical) if engine.runtime in RUNTIMES]
     expected = canonical_scores(canonical, frames).astype(int)
-    row = next((row for row, name in NETWORKS.items() if name == network), network)
     for engine in exported:
-        if (row, engine.runtime) in UNEQUAL:
-            continue
         largest = int(np.abs(engine_scores(engine, frames) - expected).max())
         if largest:
             raise ParityError(
@@ -166,15 +160,14 @@ def compare_decoder(
 
 def rows() -> list[tuple[str, str]]:
     """Every (row, runtime) that is timed."""
-    return [
-        (row, runtime) for row in NETWORKS for runtime in RUNTIMES if (row, runtime) not in UNEQUAL
-    ]
+    return [(row, runtime) for row in NETWORKS for runtime in RUNTIMES]
 
 
 emcad = partial(compare_decoder, "emcad", "openvino")
 emcad_tflite = partial(compare_decoder, "emcad", "tflite")
 pld = partial(compare_decoder, "pld", "openvino")
 pld_tflite = partial(compare_decoder, "pld", "tflite")
+rpca = partial(compare_decoder, "rpca", "openvino")
 rpca_tflite = partial(compare_decoder, "rpca", "tflite")
 dynamic_head = partial(compare_decoder, "dynamic-head", "openvino")
 dynamic_head_tflite = partial(compare_decoder, "dynamic-head", "tflite")
